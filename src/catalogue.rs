@@ -1,0 +1,164 @@
+//! The catalogue: record sets, marks, and streams of chunks that wait for their head.
+//!
+//! Owns: names and numbers of sets, their counts. Never: knows where a record lies.
+//! Invariant: a set's number is never given to another set.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::manifest::MarkRow;
+use crate::format::manifest::SetRow;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::StreamRow;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+
+/// The longest name of a set or mark, in bytes.
+pub(crate) const NAME_BYTES_MAX: usize = 255;
+
+/// A record set.
+#[derive(Debug, Clone)]
+pub(crate) struct Set {
+    pub(crate) name: Arc<str>,
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    pub(crate) changed: Seq,
+}
+
+/// What the store holds beside records.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalogue {
+    sets: BTreeMap<SetNumber, Set>,
+    marks: BTreeMap<String, Seq>,
+    streams: Arc<BTreeMap<u64, Vec<RecordId>>>,
+    next_set: SetNumber,
+    next_stream: u64,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        let mut catalogue = Self {
+            sets: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            streams: Arc::default(),
+            next_set: SetNumber::FIRST_USER,
+            next_stream: 1,
+        };
+        catalogue.create(SetNumber::CHUNKS, "");
+        catalogue
+    }
+}
+
+/// Checks a name for a set or mark.
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > NAME_BYTES_MAX {
+        "it is longer than 255 bytes"
+    } else if name.chars().any(char::is_control) {
+        "it has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(Error::BadName { what, name: name.chars().take(64).collect(), why })
+}
+
+impl Catalogue {
+    /// The catalogue of a saved snapshot.
+    pub(crate) fn from_snapshot(snapshot: &Snapshot) -> Self {
+        let mut catalogue = Self::default();
+        for row in &snapshot.sets {
+            let SetRow { number, name, records, bytes, changed } = row;
+            let (name, records, bytes, changed) = (Arc::from(name.as_str()), *records, *bytes, *changed);
+            catalogue.sets.insert(*number, Set { name, records, bytes, changed });
+        }
+        catalogue.marks = snapshot.marks.iter().map(|row| (row.name.clone(), row.seq)).collect();
+        let ids = |row: &StreamRow| row.chunks.iter().filter_map(|raw| RecordId::from_u64(*raw)).collect();
+        catalogue.streams = Arc::new(snapshot.streams.iter().map(|row| (row.stream, ids(row))).collect());
+        catalogue.next_set = SetNumber(snapshot.next_set.max(SetNumber::FIRST_USER.0));
+        catalogue.next_stream = snapshot.next_stream.max(1);
+        catalogue
+    }
+
+    /// Puts the catalogue into a snapshot.
+    pub(crate) fn fill(&self, snapshot: &mut Snapshot) {
+        let row = |(number, set): (&SetNumber, &Set)| SetRow {
+            number: *number,
+            name: set.name.to_string(),
+            records: set.records,
+            bytes: set.bytes,
+            changed: set.changed,
+        };
+        snapshot.sets = self.sets.iter().map(row).collect();
+        snapshot.marks = self.marks.iter().map(|(name, seq)| MarkRow { name: name.clone(), seq: *seq }).collect();
+        let stream = |(stream, ids): (&u64, &Vec<RecordId>)| StreamRow {
+            stream: *stream,
+            chunks: ids.iter().map(|id| id.as_u64()).collect(),
+        };
+        snapshot.streams = self.streams.iter().map(stream).collect();
+        snapshot.next_set = self.next_set.0;
+        snapshot.next_stream = self.next_stream;
+    }
+
+    pub(crate) fn create(&mut self, number: SetNumber, name: &str) {
+        let set = Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO };
+        self.sets.entry(number).or_insert(set);
+        self.next_set = self.next_set.max(SetNumber(number.0.saturating_add(1)));
+    }
+
+    pub(crate) fn count(&mut self, number: SetNumber, records: i64, bytes: i64, seq: Seq) {
+        if let Some(set) = self.sets.get_mut(&number) {
+            set.records = set.records.saturating_add_signed(records);
+            set.bytes = set.bytes.saturating_add_signed(bytes);
+            set.changed = set.changed.max(seq);
+        }
+    }
+
+    pub(crate) fn mark(&mut self, name: &str, seq: Seq) {
+        self.marks.insert(name.to_owned(), seq);
+    }
+
+    pub(crate) fn stream(&mut self, stream: u64, chunk: RecordId) {
+        Arc::make_mut(&mut self.streams).entry(stream).or_default().push(chunk);
+        self.next_stream = self.next_stream.max(stream + 1);
+    }
+
+    pub(crate) fn end_stream(&mut self, stream: u64) {
+        Arc::make_mut(&mut self.streams).remove(&stream);
+        self.next_stream = self.next_stream.max(stream + 1);
+    }
+
+    /// Streams whose head never came.
+    pub(crate) fn streams(&self) -> &BTreeMap<u64, Vec<RecordId>> {
+        &self.streams
+    }
+
+    pub(crate) fn next_set(&self) -> SetNumber {
+        self.next_set
+    }
+
+    pub(crate) fn next_stream(&self) -> u64 {
+        self.next_stream
+    }
+
+    pub(crate) fn set(&self, number: SetNumber) -> Option<&Set> {
+        self.sets.get(&number)
+    }
+
+    /// A user's set by name.
+    pub(crate) fn find(&self, name: &str) -> Option<(SetNumber, &Set)> {
+        self.user_sets().find(|(_, set)| &*set.name == name)
+    }
+
+    /// All sets but the hidden ones.
+    pub(crate) fn user_sets(&self) -> impl Iterator<Item = (SetNumber, &Set)> {
+        self.sets.range(SetNumber::FIRST_USER..).map(|(number, set)| (*number, set))
+    }
+
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (&str, Seq)> {
+        self.marks.iter().map(|(name, seq)| (name.as_str(), *seq))
+    }
+}

@@ -1,0 +1,170 @@
+//! The engine: the parts of a running store, and the one way by which a commit passes through them.
+//!
+//! Owns: the commit lock, the order append → apply, the count of bytes since the last snapshot.
+//! Never: syncs under the commit lock, or runs user code under it.
+//! Lock order: commit, then allocator, then log tail, then the heap's writer; see `docs/locking.md`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use parking_lot::MutexGuard;
+
+use crate::backing::Backing;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::frame::FrameBuilder;
+use crate::format::frame::FrameKind;
+use crate::format::manifest::Body;
+use crate::heap::Effect;
+use crate::heap::Heap;
+use crate::heap::put_assigned;
+use crate::heap::put_frees;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::log::Log;
+use crate::log::Poison;
+use crate::manifest::Manifest;
+use crate::pages::PageStore;
+use crate::pages::PageWriter;
+use crate::record_index::Slots;
+
+/// The parts of a store that is open.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) backing: Arc<dyn Backing>,
+    pub(crate) log: Log,
+    pub(crate) heap: Heap,
+    pub(crate) slots: Slots,
+    pub(crate) manifest: Manifest,
+    pub(crate) pages: PageStore,
+    pub(crate) page_writer: Mutex<PageWriter>,
+    pub(crate) poison: Arc<Poison>,
+    pub(crate) read_only: bool,
+    pub(crate) transaction_bytes_max: u64,
+    /// Log bytes that recovery would have to replay.
+    pub(crate) replay_bytes: AtomicU64,
+    pub(crate) commit: Mutex<()>,
+    pub(crate) next_stream: AtomicU64,
+    /// Runs when the log since the last snapshot has grown by a commit.
+    pub(crate) grown: parking_lot::Condvar,
+    pub(crate) grown_lock: Mutex<()>,
+    /// Log bytes since the last snapshot at which `grown` is notified.
+    pub(crate) snapshot_log_bytes: u64,
+}
+
+impl Engine {
+    /// An error when nothing may be written.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.poison.check()
+    }
+
+    /// Hands out an ID for a record of the set.
+    pub(crate) fn take_id(&self, set: SetNumber) -> Result<RecordId> {
+        let root = || Arc::clone(&self.heap.current().root);
+        let reserve = |pages: &[u64]| self.manifest.append(|_| Body::Reserve(pages.to_vec())).map(drop);
+        self.slots.take(set, &root, &reserve)
+    }
+
+    /// Excludes commits.
+    pub(crate) fn lock_commit(&self) -> MutexGuard<'_, ()> {
+        self.commit.lock()
+    }
+
+    /// Commits a frame: checks, appends and applies it. Nothing of it remains on an error, but for `Indeterminate`
+    /// states that poison the handle. Durability is the caller's next step.
+    pub(crate) fn commit_frame(
+        &self,
+        frame: &mut FrameBuilder,
+        effects: &mut Vec<Effect>,
+        validate: impl FnOnce() -> Result<()>,
+    ) -> Result<Seq> {
+        self.check_writable()?;
+        let guard = self.lock_commit();
+        validate()?;
+        let seq = self.append_and_apply(&guard, frame, effects)?;
+        drop(guard);
+        if self.snapshot_is_due() {
+            self.grown.notify_all();
+        }
+        Ok(seq)
+    }
+
+    /// The part of a commit behind its validation.
+    pub(crate) fn append_and_apply(
+        &self,
+        _guard: &MutexGuard<'_, ()>,
+        frame: &mut FrameBuilder,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Seq> {
+        let pending = self.slots.take_pending();
+        if !pending.is_empty() {
+            put_assigned(frame, &pending.assigned);
+            put_frees(frame, pending.burned.iter().copied());
+            // Pages first: a record's set is looked up by its page.
+            let assigned = pending.assigned.iter().map(|(page, set)| Effect::Assign(*page, *set));
+            effects.splice(0..0, assigned);
+            effects.extend(pending.burned.iter().map(|id| Effect::Free(*id)));
+        }
+        let appended = match self.log.append(frame, FrameKind::Commit, None) {
+            Ok(appended) => appended,
+            Err(error) => {
+                self.slots.put_back(pending);
+                return Err(error);
+            }
+        };
+        let seq = self.log.last_seq();
+        self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        if let Err(error) = self.heap.apply(&appended.segment, appended.offset, seq, effects) {
+            // The log has the commit and the memory has not: only recovery can bring them together.
+            self.poison.set(&error);
+            return Err(Error::Indeterminate { seq, reason: error.to_string() });
+        }
+        self.settle_slots(effects);
+        Ok(seq)
+    }
+
+    fn settle_slots(&self, effects: &[Effect]) {
+        let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
+        self.slots.committed(effects.iter().filter_map(ids));
+        let freed = |effect: &Effect| if let Effect::Free(id) = effect { Some(*id) } else { None };
+        if effects.iter().any(|effect| freed(effect).is_some()) {
+            let root = Arc::clone(&self.heap.current().root);
+            self.slots.freed(effects.iter().filter_map(freed), &root);
+        }
+    }
+
+    /// Lets the log itself tell what is durable, once nothing else is being written.
+    pub(crate) fn write_watermark_when_idle(&self) -> Result<()> {
+        if self.log.is_behind() {
+            return Ok(());
+        }
+        let Some(guard) = self.commit.try_lock() else { return Ok(()) };
+        let result = self.log.write_watermark();
+        drop(guard);
+        result
+    }
+
+    /// The number of a new stream of chunks.
+    pub(crate) fn take_stream(&self) -> u64 {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether the log since the last snapshot is long enough for the next one.
+    pub(crate) fn snapshot_is_due(&self) -> bool {
+        self.replay_bytes.load(Ordering::Relaxed) > self.snapshot_log_bytes
+    }
+
+    /// Waits until a commit is on the medium.
+    pub(crate) fn make_durable(&self, seq: Seq) -> Result<()> {
+        self.log.sync_to(seq).map_err(|error| match error {
+            Error::Io { .. } | Error::NoSpace { .. } => Error::Indeterminate { seq, reason: error.to_string() },
+            other => other,
+        })
+    }
+}

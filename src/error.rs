@@ -1,0 +1,290 @@
+//! The error type: what was wrong, where, what was expected, and what to do.
+//!
+//! Owns: every error that the public API returns. Never: decides policy; a caller chooses whether to go on.
+
+use std::fmt;
+use std::io;
+
+use crate::id::RecordId;
+use crate::id::Seq;
+
+/// A result of the store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What is damaged, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corruption {
+    /// The file, as the backing store names it.
+    pub file: String,
+    /// Bytes from the beginning of the file.
+    pub offset: u64,
+    /// What was being read.
+    pub what: String,
+    /// What had to be there.
+    pub expected: String,
+    /// What was there.
+    pub got: String,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, offset, what, expected, got } = self;
+        write!(f, "{what} in {file} at byte {offset}: expected {expected}, got {got}")
+    }
+}
+
+/// Everything that can go wrong.
+///
+/// ```
+/// let store = tenure::Store::in_memory()?;
+/// let error = store.get("9.1".parse().unwrap()).unwrap_err();
+/// assert!(!error.is_corruption());
+/// println!("{error}; {}", error.advice());
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The backing store failed.
+    #[error("cannot {action} {file}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file or directory.
+        file: String,
+        /// What the backing store said.
+        source: io::Error,
+    },
+    /// There is no room; nothing of the commit remains and the store stays readable.
+    #[error("no room to {action} {file}: {source}")]
+    NoSpace {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        file: String,
+        /// What the backing store said.
+        source: io::Error,
+    },
+    /// Bytes are not what was written.
+    #[error("damaged: {0}")]
+    Corrupt(Box<Corruption>),
+    /// The store uses something that this version does not know. It is not damaged.
+    #[error("{file} has {what} {got}; this version reads {supported}")]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// What is not known.
+        what: &'static str,
+        /// Its value.
+        got: String,
+        /// What would be read.
+        supported: String,
+    },
+    /// There is no store at this place.
+    #[error("{path} is not a Tenure store: {why}")]
+    NotAStore {
+        /// The place.
+        path: String,
+        /// What is missing or in the way.
+        why: String,
+    },
+    /// There is a store where a new one was to be made.
+    #[error("{path} holds a store already")]
+    Exists {
+        /// The place.
+        path: String,
+    },
+    /// Another process, or another handle of this one, has the store open for writing.
+    #[error("{path} is open for writing elsewhere")]
+    Locked {
+        /// The place.
+        path: String,
+    },
+    /// The record was deleted.
+    #[error("record {id} was deleted")]
+    Deleted {
+        /// The ID that was asked for.
+        id: RecordId,
+    },
+    /// The ID was never given to a record.
+    #[error("record {id} does not exist: this ID was never given")]
+    NeverAllocated {
+        /// The ID that was asked for.
+        id: RecordId,
+    },
+    /// The record belongs to another set.
+    #[error("record {id} is not in set {expected:?} but in {got:?}")]
+    WrongSet {
+        /// The ID that was asked for.
+        id: RecordId,
+        /// The set that was named.
+        expected: String,
+        /// The set that holds the record.
+        got: String,
+    },
+    /// There is no record set of this name.
+    #[error("there is no record set {name:?}")]
+    NoSuchSet {
+        /// The name.
+        name: String,
+    },
+    /// A name that cannot be used.
+    #[error("{name:?} cannot be a {what}: {why}")]
+    BadName {
+        /// What it was to name.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// `update_if` met another version.
+    #[error("record {id} has version {got}, not {expected}")]
+    VersionMismatch {
+        /// The record.
+        id: RecordId,
+        /// The version that the caller knew.
+        expected: Seq,
+        /// The version that is there.
+        got: Seq,
+    },
+    /// Another transaction committed first; the transaction is gone and can be tried again.
+    #[error("conflict on {what} with commit {with}")]
+    Conflict {
+        /// The record or set.
+        what: String,
+        /// The commit that came first.
+        with: Seq,
+    },
+    /// Something is larger than its limit; nothing was written.
+    #[error("{what} of {bytes} bytes is over the limit of {limit} bytes")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// An option has a value that cannot work.
+    #[error("option {option} cannot be {got}: {why}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        got: String,
+        /// The rule that it breaks.
+        why: &'static str,
+    },
+    /// The commit was appended but could not be made durable: reopen to learn whether it is there.
+    #[error("commit {seq} may or may not be durable: {reason}")]
+    Indeterminate {
+        /// The commit.
+        seq: Seq,
+        /// What failed.
+        reason: String,
+    },
+    /// An earlier failure ended this handle.
+    #[error("the store stopped after a failure: {reason}")]
+    Poisoned {
+        /// The failure.
+        reason: String,
+    },
+    /// The store was opened for reading.
+    #[error("the store is open for reading only")]
+    ReadOnly,
+    /// The slots or another numbered thing are used up.
+    #[error("no {what} is left: the limit is {limit}")]
+    Exhausted {
+        /// What is used up.
+        what: &'static str,
+        /// How many there can be.
+        limit: u64,
+    },
+    /// The source that a value was to be read from failed.
+    #[error("the source of a value failed: {source}")]
+    Source {
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// A failed call of the backing store.
+    pub(crate) fn io(action: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        let file = file.into();
+        if is_no_space(&source) {
+            Self::NoSpace { action, file, source }
+        } else {
+            Self::Io { action, file, source }
+        }
+    }
+
+    /// Damage.
+    pub(crate) fn corrupt(
+        file: impl Into<String>,
+        offset: u64,
+        what: impl Into<String>,
+        expected: impl fmt::Display,
+        got: impl fmt::Display,
+    ) -> Self {
+        Self::Corrupt(Box::new(Corruption {
+            file: file.into(),
+            offset,
+            what: what.into(),
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }))
+    }
+
+    /// Whether bytes on the medium are damaged.
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Self::Corrupt(_))
+    }
+
+    /// Whether the same transaction, run again, may succeed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+
+    /// Whether the record that was asked for is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Deleted { .. } | Self::NeverAllocated { .. } | Self::NoSuchSet { .. })
+    }
+
+    /// What to do about it, in one sentence.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "check the path, its permissions and the device, then open the store again",
+            Self::NoSpace { .. } => "free space on the device; nothing of the commit remains and the store can be read",
+            Self::Corrupt(_) => {
+                "keep a copy of the files, run `tenure verify`, and restore from a backup what it lists"
+            }
+            Self::Unsupported { .. } => "open the store with a version of Tenure that knows this format",
+            Self::NotAStore { .. } => "check the path, or create a store there",
+            Self::Exists { .. } => "open it, or choose another path",
+            Self::Locked { .. } => "close the other writer, or open the store for reading only",
+            Self::Deleted { .. } | Self::NeverAllocated { .. } => "check the ID; IDs of deleted records never come back",
+            Self::WrongSet { .. } => "name the set that holds the record",
+            Self::NoSuchSet { .. } => "list the sets with `tenure sets`, or create it",
+            Self::BadName { .. } => "choose another name",
+            Self::VersionMismatch { .. } => "read the record again and decide anew",
+            Self::Conflict { .. } => "run the transaction again; `Store::write` does so by itself",
+            Self::TooLarge { .. } => "split it, or raise the limit in the options where there is one",
+            Self::BadOption { .. } => "see the option's documentation for its range",
+            Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
+            Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",
+            Self::ReadOnly => "open the store for writing",
+            Self::Exhausted { .. } => "see docs/limits.md",
+            Self::Source { .. } => "nothing of the value remains; mend the source and try again",
+        }
+    }
+}
+
+/// Whether a failure of the backing store means that there is no room.
+fn is_no_space(source: &io::Error) -> bool {
+    matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

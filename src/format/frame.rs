@@ -1,0 +1,353 @@
+//! Frames: one committed transaction, one batch of survivors, or one note of the log about itself.
+//!
+//! ```text
+//! 0      4            8            12       16   17    18   19    20      24    32
+//! +------+------------+------------+--------+----+-----+----+-----+-------+-----+---------+
+//! | tag  | head check | body check | length |kind|flags|part|parts| items | seq | durable |
+//! +------+------------+------------+--------+----+-----+----+-----+-------+-----+---------+
+//! | timeline  40 | time  48 | move number  56 | items ...
+//! +--------------+----------+-----------------+-----------
+//! ```
+//! The head check covers the header behind it; the body check covers the headers of all items, which hold the checks
+//! of their payloads. A frame whose checks hold is a committed one.
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::format::GRANULE_BYTES;
+use crate::format::Malformed;
+use crate::format::Seed;
+use crate::format::checksum;
+use crate::format::entry::SEGMENT_BYTES_END;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::format::item::close_item;
+use crate::format::item::header_bytes;
+use crate::format::item::item_bytes;
+use crate::format::item::put_item;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::low_u32;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crc32fast::Hasher;
+
+/// Bytes of a frame's header.
+pub const FRAME_HEADER_BYTES: usize = 64;
+/// First four bytes of a frame: "TnFr".
+pub const FRAME_TAG: u32 = 0x7246_6e54;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// A committed transaction; takes the next `Seq`.
+    Commit = 1,
+    /// Records that the collector moved; takes no `Seq`.
+    Survivors = 2,
+    /// Only tells what is durable.
+    Watermark = 3,
+    /// Nothing follows in this segment.
+    Seal = 4,
+}
+
+/// A frame's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the frame is.
+    pub kind: FrameKind,
+    /// Its commit number; for other kinds, that of the last commit before it.
+    pub seq: Seq,
+    /// Every commit up to this one was proven durable when the frame was written.
+    pub durable: Seq,
+    /// The timeline.
+    pub timeline: u64,
+    /// When it was written: microseconds since 1970. Orders nothing.
+    pub time_micros: u64,
+    /// Number of the batch of survivors; zero for other kinds.
+    pub move_number: u64,
+    /// Bytes with header and items.
+    pub bytes: u32,
+    /// Number of items.
+    pub items: u32,
+    body_check: u32,
+}
+
+impl FrameHeader {
+    /// Reads a header that lies at `offset` of a segment.
+    pub fn parse(bytes: &[u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
+        let short = || Malformed::new("frame header", "64 bytes", bytes.len());
+        let header = bytes.get(..FRAME_HEADER_BYTES).ok_or_else(short)?;
+        let tag = LittleEndian::read_u32(&header[..4]);
+        if tag != FRAME_TAG {
+            return Err(Malformed::new("frame header", "the frame tag", format!("{tag:08x}")));
+        }
+        let (stored, computed) = (LittleEndian::read_u32(&header[4..8]), checksum(seed.at(offset), &header[8..]));
+        if stored != computed {
+            return Err(Malformed::new("frame header", format!("check {stored:08x}"), format!("{computed:08x}")));
+        }
+        let length = LittleEndian::read_u32(&header[12..16]);
+        let granules_fit = u64::from(length).is_multiple_of(GRANULE_BYTES);
+        if !granules_fit || to_u64(FRAME_HEADER_BYTES) > u64::from(length) || u64::from(length) > SEGMENT_BYTES_END {
+            return Err(Malformed::new("frame header", "a length of whole granules", length));
+        }
+        let kind = match header[16] {
+            1 => FrameKind::Commit,
+            2 => FrameKind::Survivors,
+            3 => FrameKind::Watermark,
+            4 => FrameKind::Seal,
+            other => return Err(Malformed::new("frame header", "a known kind", other)),
+        };
+        if header[18] != 0 || header[19] != 1 {
+            return Err(Malformed::new("frame header", "part 0 of 1", format!("{} of {}", header[18], header[19])));
+        }
+        Ok(Self {
+            kind,
+            seq: Seq(LittleEndian::read_u64(&header[24..32])),
+            durable: Seq(LittleEndian::read_u64(&header[32..40])),
+            timeline: LittleEndian::read_u64(&header[40..48]),
+            time_micros: LittleEndian::read_u64(&header[48..56]),
+            move_number: LittleEndian::read_u64(&header[56..64]),
+            bytes: length,
+            items: LittleEndian::read_u32(&header[20..24]),
+            body_check: LittleEndian::read_u32(&header[8..12]),
+        })
+    }
+}
+
+/// What the log gives a frame when it takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    /// See [`FrameHeader`].
+    pub kind: FrameKind,
+    /// See [`FrameHeader`].
+    pub seq: Seq,
+    /// See [`FrameHeader`].
+    pub durable: Seq,
+    /// See [`FrameHeader`].
+    pub timeline: u64,
+    /// See [`FrameHeader`].
+    pub time_micros: u64,
+    /// See [`FrameHeader`].
+    pub move_number: u64,
+}
+
+/// Collects items; `seal` makes a frame of them once its place is known.
+#[derive(Debug, Default, Clone)]
+pub struct FrameBuilder {
+    bytes: Vec<u8>,
+    items: u32,
+}
+
+impl FrameBuilder {
+    /// An empty frame.
+    pub fn new() -> Self {
+        Self { bytes: vec![0; FRAME_HEADER_BYTES], items: 0 }
+    }
+
+    /// Empties the frame and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.resize(FRAME_HEADER_BYTES, 0);
+        self.items = 0;
+    }
+
+    /// Whether no item was put in.
+    pub fn is_empty(&self) -> bool {
+        self.items == 0
+    }
+
+    /// Bytes so far, header included.
+    pub fn bytes(&self) -> u64 {
+        to_u64(self.bytes.len())
+    }
+
+    /// Puts a record in and tells where it lies within the frame, and its bytes with padding.
+    /// The payload has at most `PAYLOAD_BYTES_MAX` bytes.
+    pub fn record(&mut self, kind: Kind, id: RecordId, payload: &[u8]) -> (u64, u64) {
+        let offset = self.bytes();
+        put_item(&mut self.bytes, kind, id.as_u64(), payload);
+        self.items += 1;
+        (offset, item_bytes(kind as u8, payload.len()))
+    }
+
+    /// Puts a control item in. The payload has at most `PAYLOAD_BYTES_MAX` bytes.
+    pub fn control(&mut self, kind: Kind, payload: &[u8]) {
+        put_item(&mut self.bytes, kind, 0, payload);
+        self.items += 1;
+    }
+
+    /// Puts an item in that was taken from another frame, keeping its seq.
+    pub fn copy(&mut self, item: &Item<'_>) -> (u64, u64) {
+        let offset = self.bytes();
+        let mut header = [0_u8; 24];
+        if let Some(part) = header.get_mut(..item.header.len()) {
+            part.copy_from_slice(item.header);
+        }
+        LittleEndian::write_u32(&mut header[..4], checksum(0, item.payload));
+        self.bytes.extend(header.iter().take(item.header.len()));
+        self.bytes.extend_from_slice(item.payload);
+        let end = to_usize(crate::format::align(to_u64(self.bytes.len())));
+        self.bytes.resize(end, 0);
+        self.items += 1;
+        (offset, item.bytes())
+    }
+
+    /// The item that was put in at `offset`. Its check is not complete yet.
+    pub fn item_at(&self, offset: u64) -> Option<Item<'_>> {
+        self.bytes.get(to_usize(offset)..).and_then(|bytes| Item::parse(bytes).ok())
+    }
+
+    /// Completes the frame for its place and returns its bytes. A commit's records get its seq; all other frames
+    /// keep the seqs that their records carry.
+    pub fn seal(&mut self, stamp: &Stamp, seed: Seed, offset: u64) -> &[u8] {
+        let seq = (stamp.kind == FrameKind::Commit).then_some(stamp.seq);
+        let mut body = Hasher::new();
+        let mut at = FRAME_HEADER_BYTES;
+        while let Some(prefix) = self.bytes.get(at..at + 8) {
+            let (len, kind) = (usize::from(LittleEndian::read_u16(&prefix[4..6])), prefix[6]);
+            let header_len = header_bytes(kind);
+            if let Some(header) = self.bytes.get_mut(at..at + header_len) {
+                close_item(header, seq, seed.at(offset + to_u64(at)));
+                body.update(header);
+            }
+            at += to_usize(item_bytes(kind, len));
+        }
+        let length = low_u32(to_u64(self.bytes.len()));
+        let (items, body_check) = (self.items, body.finalize());
+        if let Some(header) = self.bytes.get_mut(..FRAME_HEADER_BYTES) {
+            LittleEndian::write_u32(&mut header[..4], FRAME_TAG);
+            LittleEndian::write_u32(&mut header[8..12], body_check);
+            LittleEndian::write_u32(&mut header[12..16], length);
+            header[16] = stamp.kind as u8;
+            header[17] = 0;
+            header[18] = 0;
+            header[19] = 1;
+            LittleEndian::write_u32(&mut header[20..24], items);
+            LittleEndian::write_u64(&mut header[24..32], stamp.seq.0);
+            LittleEndian::write_u64(&mut header[32..40], stamp.durable.0);
+            LittleEndian::write_u64(&mut header[40..48], stamp.timeline);
+            LittleEndian::write_u64(&mut header[48..56], stamp.time_micros);
+            LittleEndian::write_u64(&mut header[56..64], stamp.move_number);
+            let check = checksum(seed.at(offset), &header[8..]);
+            LittleEndian::write_u32(&mut header[4..8], check);
+        }
+        &self.bytes
+    }
+}
+
+/// A frame whose header holds; its items may still be damaged.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// The header.
+    pub header: FrameHeader,
+    bytes: &'a [u8],
+    seed: Seed,
+    offset: u64,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the frame at the beginning of `bytes`, which lies at `offset` of its segment. Everything is checked:
+    /// header, headers of items, payloads.
+    pub fn parse(bytes: &'a [u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
+        let header = FrameHeader::parse(bytes, seed, offset)?;
+        let whole = bytes
+            .get(..header.bytes as usize)
+            .ok_or_else(|| Malformed::new("frame", format!("{} bytes", header.bytes), bytes.len()))?;
+        let frame = Self { header, bytes: whole, seed, offset };
+        let mut body = Hasher::new();
+        let mut count = 0_u32;
+        for item in frame.items() {
+            let (at, item) = item?;
+            item.verify(seed.at(at))?;
+            body.update(item.header);
+            count += 1;
+        }
+        let check = body.finalize();
+        if check != header.body_check || count != header.items {
+            let expected = format!("{} items with check {:08x}", header.items, header.body_check);
+            return Err(Malformed::new("frame body", expected, format!("{count} items with {check:08x}")));
+        }
+        Ok(frame)
+    }
+
+    /// The items with their offsets within the segment.
+    pub fn items(&self) -> Items<'a> {
+        Items { rest: self.bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default(), offset: self.offset + 64 }
+    }
+
+    /// Where the frame lies in its segment.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The seed of its segment.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+}
+
+/// Walks over the items of a frame.
+#[derive(Clone, Debug)]
+pub struct Items<'a> {
+    rest: &'a [u8],
+    offset: u64,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Result<(u64, Item<'a>), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let item = match Item::parse(self.rest) {
+            Ok(item) => item,
+            Err(malformed) => {
+                self.rest = &[];
+                return Some(Err(malformed));
+            }
+        };
+        let at = self.offset;
+        let bytes = item.bytes();
+        self.offset += bytes;
+        self.rest = self.rest.get(to_usize(bytes)..).unwrap_or_default();
+        Some(Ok((at, item)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SegmentSeq;
+
+    fn stamp() -> Stamp {
+        Stamp { kind: FrameKind::Commit, seq: Seq(7), durable: Seq(6), timeline: 1, time_micros: 5, move_number: 0 }
+    }
+
+    #[test]
+    fn a_frame_comes_back_and_every_flipped_bit_is_seen() {
+        let seed = Seed::new([3; 16], SegmentSeq(9));
+        let mut builder = FrameBuilder::new();
+        builder.control(Kind::Run, &[16, 0, 0, 0]);
+        let id = RecordId::from_parts(5, 1).expect("an ID");
+        builder.record(Kind::Record, id, b"hello");
+        let bytes = builder.seal(&stamp(), seed, 4096).to_vec();
+        let frame = Frame::parse(&bytes, seed, 4096).expect("valid");
+        let items: Vec<_> = frame.items().map(|item| item.expect("valid").1).collect();
+        assert_eq!((items.len(), items[1].payload, items[1].seq), (2, &b"hello"[..], Seq(7)));
+        assert_eq!(items[1].id(), Ok(id));
+        assert!(Frame::parse(&bytes, seed, 4112).is_err(), "another offset must not validate");
+        let other = Seed::new([3; 16], SegmentSeq(10));
+        assert!(Frame::parse(&bytes, other, 4096).is_err(), "another segment must not validate");
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let in_padding = matches!(bit / 8, 76..80 | 109..112);
+            assert_eq!(Frame::parse(&damaged, seed, 4096).is_ok(), in_padding, "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(Frame::parse(&bytes[..len], seed, 4096).is_err(), "cut at {len}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Items: what a frame is made of. Records, and the logged effects that stand beside them.
+//!
+//! ```text
+//! 0        4      6      7       8          16         24
+//! +--------+------+------+-------+----------+----------+=========+=====+
+//! | check  | len  | kind | flags | id       | seq      | payload | pad |   record kinds (below 0x10)
+//! +--------+------+------+-------+----------+----------+=========+=====+
+//! | check  | len  | kind | flags | payload ...                   | pad |   control kinds
+//! +--------+------+------+-------+-------------------------------+-----+
+//! ```
+//! The check is the CRC-32 of the payload, continued over the header behind the check, with the seed of the item's
+//! offset folded in between. So a payload is hashed once, before its place in the log is known.
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::format::Malformed;
+use crate::format::align;
+use crate::format::checksum;
+use crate::format::entry::RECORD_BYTES_MAX;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::to_u64;
+
+/// Bytes in front of a record's payload.
+pub const RECORD_HEADER_BYTES: usize = 24;
+/// Bytes in front of a control item's payload.
+pub const CONTROL_HEADER_BYTES: usize = 8;
+/// The longest payload of one item.
+pub const PAYLOAD_BYTES_MAX: usize = 65_504;
+/// Kinds below this one are records.
+pub const FIRST_CONTROL_KIND: u8 = 0x10;
+/// A reader that does not know a kind with this bit may pass over it.
+pub const MAY_SKIP: u8 = 0x80;
+
+const _: () = assert!(
+    align((RECORD_HEADER_BYTES + PAYLOAD_BYTES_MAX) as u64) <= RECORD_BYTES_MAX,
+    "the largest record fits an entry's size"
+);
+const _: () = assert!(PAYLOAD_BYTES_MAX <= u16::MAX as usize, "the length has 16 bits");
+
+/// What an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A record whose value is the payload.
+    Record = 0x01,
+    /// A record whose value lies in chunks; the payload lists them.
+    Head = 0x02,
+    /// A part of a large value, or a list of parts; lives in the hidden set.
+    Chunk = 0x03,
+    /// The records that follow belong to this set: number u32.
+    Run = 0x10,
+    /// Index pages given to sets: (page u64, set u32)*.
+    Pages = 0x11,
+    /// Slots that are free again, with a higher count: (id u64)*.
+    Frees = 0x12,
+    /// Changes to key indexes.
+    IndexOps = 0x13,
+    /// A new record set: number u32, name.
+    CreateSet = 0x14,
+    /// A light snapshot with a name.
+    Mark = 0x15,
+    /// Where survivors came from: (segment u64, offset u64)*.
+    Moves = 0x16,
+    /// The chunks of this frame wait for their head: stream u64.
+    Stream = 0x17,
+    /// The chunks of a stream have their head, or are gone: stream u64.
+    StreamEnd = 0x18,
+    /// A set is removed: number u32.
+    DropSet = 0x19,
+    /// The application's own bytes about the commit.
+    Metadata = 0x90,
+}
+
+impl Kind {
+    /// The kind of a byte; `None` when it is not known.
+    pub fn from_u8(raw: u8) -> Option<Self> {
+        Some(match raw {
+            0x01 => Self::Record,
+            0x02 => Self::Head,
+            0x03 => Self::Chunk,
+            0x10 => Self::Run,
+            0x11 => Self::Pages,
+            0x12 => Self::Frees,
+            0x13 => Self::IndexOps,
+            0x14 => Self::CreateSet,
+            0x15 => Self::Mark,
+            0x16 => Self::Moves,
+            0x17 => Self::Stream,
+            0x18 => Self::StreamEnd,
+            0x19 => Self::DropSet,
+            0x90 => Self::Metadata,
+            _ => return None,
+        })
+    }
+}
+
+/// Bytes in front of the payload of an item of this kind.
+#[inline]
+pub const fn header_bytes(kind: u8) -> usize {
+    if kind < FIRST_CONTROL_KIND { RECORD_HEADER_BYTES } else { CONTROL_HEADER_BYTES }
+}
+
+/// Bytes that an item takes, padding included.
+#[inline]
+pub const fn item_bytes(kind: u8, payload: usize) -> u64 {
+    align(to_u64(header_bytes(kind) + payload))
+}
+
+/// Appends an item whose check still holds only the payload's CRC and whose seq is still zero; `close_item`
+/// completes both. The caller has checked the payload's length.
+pub(crate) fn put_item(out: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
+    let mut header = [0_u8; RECORD_HEADER_BYTES];
+    LittleEndian::write_u32(&mut header[..4], checksum(0, payload));
+    LittleEndian::write_u16(&mut header[4..6], u16::try_from(payload.len()).unwrap_or(u16::MAX));
+    header[6] = kind as u8;
+    LittleEndian::write_u64(&mut header[8..16], id);
+    out.extend_from_slice(&header[..header_bytes(kind as u8)]);
+    out.extend_from_slice(payload);
+    let end = crate::id::to_usize(align(to_u64(out.len())));
+    out.resize(end, 0);
+}
+
+/// Gives an item its seq (records of a commit only) and its final check.
+#[inline]
+pub(crate) fn close_item(header: &mut [u8], seq: Option<Seq>, seed: u32) {
+    if let (Some(seq), true) = (seq, header.len() == RECORD_HEADER_BYTES) {
+        LittleEndian::write_u64(&mut header[16..24], seq.0);
+    }
+    let payload_crc = LittleEndian::read_u32(&header[..4]);
+    let check = checksum(payload_crc ^ seed, &header[4..]);
+    LittleEndian::write_u32(&mut header[..4], check);
+}
+
+/// An item as it lies in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// The kind's byte, known or not.
+    pub kind: u8,
+    /// Flags; zero in this version.
+    pub flags: u8,
+    /// The record's ID as it stands there; zero for control items.
+    pub raw_id: u64,
+    /// The record's version; zero for control items.
+    pub seq: Seq,
+    /// The header as it stands there.
+    pub header: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+    check: u32,
+}
+
+impl<'a> Item<'a> {
+    /// Takes the item apart at the beginning of `bytes`, which may go on behind it.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let short = || Malformed::new("item", "a whole item", format!("{} bytes", bytes.len()));
+        let prefix = bytes.get(..CONTROL_HEADER_BYTES).ok_or_else(short)?;
+        let kind = prefix[6];
+        if kind == 0 {
+            return Err(Malformed::new("item", "a kind", "zero"));
+        }
+        let header = bytes.get(..header_bytes(kind)).ok_or_else(short)?;
+        let len = usize::from(LittleEndian::read_u16(&prefix[4..6]));
+        let payload = bytes.get(header.len()..header.len() + len).ok_or_else(short)?;
+        let (raw_id, seq) = if header.len() == RECORD_HEADER_BYTES {
+            (LittleEndian::read_u64(&header[8..16]), Seq(LittleEndian::read_u64(&header[16..24])))
+        } else {
+            (0, Seq::ZERO)
+        };
+        Ok(Self {
+            kind,
+            flags: prefix[7],
+            raw_id,
+            seq,
+            header,
+            payload,
+            check: LittleEndian::read_u32(&prefix[..4]),
+        })
+    }
+
+    /// Checks header and payload against the check, for an item that lies where `seed` says.
+    #[inline]
+    pub fn verify(&self, seed: u32) -> Result<(), Malformed> {
+        let rest = self.header.get(4..).unwrap_or_default();
+        let check = checksum(checksum(0, self.payload) ^ seed, rest);
+        if check == self.check {
+            Ok(())
+        } else {
+            Err(Malformed::new("checksum of an item", format!("{:08x}", self.check), format!("{check:08x}")))
+        }
+    }
+
+    /// The record's ID; an error when it is none.
+    pub fn id(&self) -> Result<RecordId, Malformed> {
+        RecordId::from_u64(self.raw_id).ok_or_else(|| Malformed::new("record header", "a record ID", self.raw_id))
+    }
+
+    /// Bytes that the item takes, padding included.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        align(to_u64(self.header.len() + self.payload.len()))
+    }
+}

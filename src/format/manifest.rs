@@ -1,0 +1,409 @@
+//! Manifest entries: the roots of the store, and what recovery has to know beside the log.
+//!
+//! ```text
+//! 0     4       8        12   16       24            28
+//! +-----+-------+--------+----+--------+-------------+------+======+=====+
+//! | tag | check | length |kind| number | check before| zero | body | pad |
+//! +-----+-------+--------+----+--------+-------------+------+======+=====+
+//! ```
+//! Numbers rise by one from entry to entry, also across files; each entry repeats the check of the one before it in
+//! its file. The check covers everything behind it and is seeded with the file and the offset.
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::format::Cursor;
+use crate::format::Malformed;
+use crate::format::Seed;
+use crate::format::align;
+use crate::format::checksum;
+use crate::format::descriptor::Descriptor;
+use crate::format::put_text;
+use crate::format::put_u16;
+use crate::format::put_u32;
+use crate::format::put_u64;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// Bytes in front of an entry's body.
+pub const ENTRY_HEADER_BYTES: usize = 32;
+/// First four bytes of an entry: "TnMf".
+pub const ENTRY_TAG: u32 = 0x664d_6e54;
+/// An extension with this bit must be understood.
+pub const MUST_UNDERSTAND: u16 = 0x8000;
+
+/// Why a snapshot was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SnapshotKind {
+    /// By threshold, recovery budget, or on demand: the last two are kept.
+    Automatic = 1,
+    /// At close: nothing follows it in the log.
+    Close = 2,
+    /// By name: kept until it is dropped.
+    Named = 3,
+}
+
+/// A segment as a snapshot lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// Place in the segment table; zero for page segments.
+    pub place: u32,
+    /// The segment.
+    pub segment: SegmentSeq,
+    /// Its generation now.
+    pub generation: u8,
+    /// Whether it holds pages.
+    pub pages: bool,
+    /// Bytes that the snapshot needs of it.
+    pub bytes: u64,
+    /// Bytes of it that were live.
+    pub live_bytes: u64,
+}
+
+/// A record set as a snapshot lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRow {
+    /// Its number.
+    pub number: SetNumber,
+    /// Its name.
+    pub name: String,
+    /// Its records.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// The last commit that changed it.
+    pub changed: Seq,
+}
+
+/// A named mark as a snapshot lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkRow {
+    /// Its name.
+    pub name: String,
+    /// The commit it names.
+    pub seq: Seq,
+}
+
+/// Chunks that wait for their head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRow {
+    /// The stream.
+    pub stream: u64,
+    /// IDs of its chunks.
+    pub chunks: Vec<u64>,
+}
+
+/// A saved snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number: the number of its manifest entry.
+    pub number: u64,
+    /// Why it was saved.
+    pub kind: SnapshotKind,
+    /// Its name; empty for snapshots without one.
+    pub name: String,
+    /// The last commit that is in it.
+    pub seq: Seq,
+    /// The timeline in which it was saved.
+    pub timeline: u64,
+    /// Microseconds since 1970.
+    pub time_micros: u64,
+    /// The root of the record index.
+    pub root: Descriptor,
+    /// The first page that was never given to a set.
+    pub page_end: u64,
+    /// Replay begins in this segment.
+    pub head_segment: SegmentSeq,
+    /// And at this offset.
+    pub head_offset: u64,
+    /// The number of the next segment.
+    pub next_segment: SegmentSeq,
+    /// The number of the next set.
+    pub next_set: u32,
+    /// The number of the next stream.
+    pub next_stream: u64,
+    /// Reservations with this entry number or a higher one are not in `reserved`.
+    pub reserved_from: u64,
+    /// Segments, record and page.
+    pub segments: Vec<SegmentRow>,
+    /// Record sets.
+    pub sets: Vec<SetRow>,
+    /// Named marks.
+    pub marks: Vec<MarkRow>,
+    /// Pages whose free slots may have been handed out.
+    pub reserved: Vec<u64>,
+    /// Chunks that wait for their head.
+    pub streams: Vec<StreamRow>,
+    /// What later versions add.
+    pub extensions: Vec<Extension>,
+}
+
+/// A field that a later version added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// Its tag.
+    pub tag: u16,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The log was cut: what lies above `seq` in segments before `first_segment` is void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The timeline that begins.
+    pub timeline: u64,
+    /// The last commit that stays where it is.
+    pub seq: Seq,
+    /// The first segment of the new timeline.
+    pub first_segment: SegmentSeq,
+    /// The last commit when the new timeline began: commits between `seq` and this one were copied to it.
+    pub resumed: Seq,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A saved snapshot.
+    Snapshot(Box<Snapshot>),
+    /// Free slots of these pages may be handed out from now on.
+    Reserve(Vec<u64>),
+    /// The log was cut.
+    Cut(Cut),
+    /// A named snapshot is not kept any longer.
+    Drop(u64),
+}
+
+/// An entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub number: u64,
+    /// What it says.
+    pub body: Body,
+}
+
+/// An entry, and where the next one begins.
+#[derive(Debug)]
+pub struct Decoded {
+    /// The entry.
+    pub entry: Entry,
+    /// Its check, which the next one repeats.
+    pub check: u32,
+    /// Its bytes with padding.
+    pub bytes: u64,
+}
+
+impl Entry {
+    /// The bytes for an entry at `offset`, and their check.
+    pub fn encode(&self, seed: Seed, offset: u64, check_before: u32) -> (Vec<u8>, u32) {
+        let mut out = vec![0; ENTRY_HEADER_BYTES];
+        let kind = match &self.body {
+            Body::Snapshot(snapshot) => {
+                encode_snapshot(snapshot, &mut out);
+                1_u8
+            }
+            Body::Reserve(pages) => {
+                put_numbers(&mut out, pages);
+                2
+            }
+            Body::Cut(cut) => {
+                for field in [cut.timeline, cut.seq.0, cut.first_segment.0, cut.resumed.0] {
+                    put_u64(&mut out, field);
+                }
+                3
+            }
+            Body::Drop(number) => {
+                put_u64(&mut out, *number);
+                4
+            }
+        };
+        let length = crate::id::low_u32(to_u64(out.len()));
+        out.resize(to_usize(align(to_u64(out.len()))), 0);
+        LittleEndian::write_u32(&mut out[..4], ENTRY_TAG);
+        LittleEndian::write_u32(&mut out[8..12], length);
+        out[12] = kind;
+        LittleEndian::write_u64(&mut out[16..24], self.number);
+        LittleEndian::write_u32(&mut out[24..28], check_before);
+        let check = checksum(seed.at(offset), &out[8..]);
+        LittleEndian::write_u32(&mut out[4..8], check);
+        (out, check)
+    }
+
+    /// Reads the entry at the beginning of `bytes`.
+    pub fn decode(bytes: &[u8], seed: Seed, offset: u64, check_before: u32) -> Result<Decoded, Malformed> {
+        let what = "manifest entry";
+        let Some(header) = bytes.get(..ENTRY_HEADER_BYTES) else {
+            return Err(Malformed::new(what, "32 bytes", bytes.len()));
+        };
+        let tag = LittleEndian::read_u32(&header[..4]);
+        if tag != ENTRY_TAG {
+            return Err(Malformed::new(what, "the entry tag", format!("{tag:08x}")));
+        }
+        let length = LittleEndian::read_u32(&header[8..12]) as usize;
+        let total = align(to_u64(length));
+        let whole = bytes.get(..to_usize(total)).filter(|_| length >= ENTRY_HEADER_BYTES);
+        let whole = whole.ok_or_else(|| Malformed::new(what, format!("{length} bytes"), bytes.len()))?;
+        let (stored, check) = (LittleEndian::read_u32(&header[4..8]), checksum(seed.at(offset), &whole[8..]));
+        if stored != check {
+            return Err(Malformed::new(what, format!("check {stored:08x}"), format!("{check:08x}")));
+        }
+        let before = LittleEndian::read_u32(&header[24..28]);
+        if before != check_before {
+            let expected = format!("an entry behind {check_before:08x}");
+            return Err(Malformed::new(what, expected, format!("{before:08x}")));
+        }
+        let number = LittleEndian::read_u64(&header[16..24]);
+        let mut cursor = Cursor::new(whole.get(ENTRY_HEADER_BYTES..length).unwrap_or_default(), what);
+        let body = match header[12] {
+            1 => Body::Snapshot(Box::new(decode_snapshot(&mut cursor, number)?)),
+            2 => Body::Reserve(numbers(&mut cursor)?),
+            3 => Body::Cut(Cut {
+                timeline: cursor.u64()?,
+                seq: Seq(cursor.u64()?),
+                first_segment: SegmentSeq(cursor.u64()?),
+                resumed: Seq(cursor.u64()?),
+            }),
+            4 => Body::Drop(cursor.u64()?),
+            other => return Err(Malformed::new(what, "a known kind", other)),
+        };
+        if !cursor.is_empty() {
+            return Err(Malformed::new(what, "the end", format!("{} more bytes", cursor.remaining())));
+        }
+        Ok(Decoded { entry: Self { number, body }, check, bytes: total })
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    put_u32(out, u32::try_from(count).unwrap_or(u32::MAX));
+}
+
+fn put_numbers(out: &mut Vec<u8>, numbers: &[u64]) {
+    put_count(out, numbers.len());
+    for number in numbers {
+        put_u64(out, *number);
+    }
+}
+
+fn numbers(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, Malformed> {
+    let count = cursor.count(8)?;
+    (0..count).map(|_| cursor.u64()).collect()
+}
+
+fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
+    out.push(snapshot.kind as u8);
+    put_text(out, &snapshot.name);
+    for field in [snapshot.seq.0, snapshot.timeline, snapshot.time_micros] {
+        put_u64(out, field);
+    }
+    snapshot.root.encode(out);
+    let log = [snapshot.page_end, snapshot.head_segment.0, snapshot.head_offset, snapshot.next_segment.0];
+    for field in log {
+        put_u64(out, field);
+    }
+    put_u32(out, snapshot.next_set);
+    put_u64(out, snapshot.next_stream);
+    put_u64(out, snapshot.reserved_from);
+    put_count(out, snapshot.segments.len());
+    for row in &snapshot.segments {
+        put_u32(out, row.place);
+        put_u64(out, row.segment.0);
+        out.extend_from_slice(&[row.generation, u8::from(row.pages)]);
+        put_u64(out, row.bytes);
+        put_u64(out, row.live_bytes);
+    }
+    put_count(out, snapshot.sets.len());
+    for row in &snapshot.sets {
+        put_u32(out, row.number.0);
+        put_text(out, &row.name);
+        put_u64(out, row.records);
+        put_u64(out, row.bytes);
+        put_u64(out, row.changed.0);
+    }
+    put_count(out, snapshot.marks.len());
+    for row in &snapshot.marks {
+        put_text(out, &row.name);
+        put_u64(out, row.seq.0);
+    }
+    put_numbers(out, &snapshot.reserved);
+    put_count(out, snapshot.streams.len());
+    for row in &snapshot.streams {
+        put_u64(out, row.stream);
+        put_numbers(out, &row.chunks);
+    }
+    put_count(out, snapshot.extensions.len());
+    for extension in &snapshot.extensions {
+        put_u16(out, extension.tag);
+        put_count(out, extension.bytes.len());
+        out.extend_from_slice(&extension.bytes);
+    }
+}
+
+fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Malformed> {
+    let kind = match cursor.u8()? {
+        1 => SnapshotKind::Automatic,
+        2 => SnapshotKind::Close,
+        3 => SnapshotKind::Named,
+        other => return Err(Malformed::new("manifest entry", "a kind of snapshot", other)),
+    };
+    let mut snapshot = Snapshot {
+        number,
+        kind,
+        name: cursor.text()?,
+        seq: Seq(cursor.u64()?),
+        timeline: cursor.u64()?,
+        time_micros: cursor.u64()?,
+        root: Descriptor::decode(cursor.take(crate::format::descriptor::DESCRIPTOR_BYTES)?)?,
+        page_end: cursor.u64()?,
+        head_segment: SegmentSeq(cursor.u64()?),
+        head_offset: cursor.u64()?,
+        next_segment: SegmentSeq(cursor.u64()?),
+        next_set: cursor.u32()?,
+        next_stream: cursor.u64()?,
+        reserved_from: cursor.u64()?,
+        segments: Vec::new(),
+        sets: Vec::new(),
+        marks: Vec::new(),
+        reserved: Vec::new(),
+        streams: Vec::new(),
+        extensions: Vec::new(),
+    };
+    for _ in 0..cursor.count(30)? {
+        snapshot.segments.push(SegmentRow {
+            place: cursor.u32()?,
+            segment: SegmentSeq(cursor.u64()?),
+            generation: cursor.u8()?,
+            pages: cursor.u8()? != 0,
+            bytes: cursor.u64()?,
+            live_bytes: cursor.u64()?,
+        });
+    }
+    for _ in 0..cursor.count(30)? {
+        snapshot.sets.push(SetRow {
+            number: SetNumber(cursor.u32()?),
+            name: cursor.text()?,
+            records: cursor.u64()?,
+            bytes: cursor.u64()?,
+            changed: Seq(cursor.u64()?),
+        });
+    }
+    for _ in 0..cursor.count(10)? {
+        snapshot.marks.push(MarkRow { name: cursor.text()?, seq: Seq(cursor.u64()?) });
+    }
+    snapshot.reserved = numbers(cursor)?;
+    for _ in 0..cursor.count(12)? {
+        snapshot.streams.push(StreamRow { stream: cursor.u64()?, chunks: numbers(cursor)? });
+    }
+    for _ in 0..cursor.count(6)? {
+        let tag = cursor.u16()?;
+        if tag & MUST_UNDERSTAND != 0 {
+            return Err(Malformed::new("manifest entry", "extensions of this version", tag));
+        }
+        let len = cursor.count(1)?;
+        snapshot.extensions.push(Extension { tag, bytes: cursor.take(len)?.to_vec() });
+    }
+    Ok(snapshot)
+}

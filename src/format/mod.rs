@@ -1,0 +1,179 @@
+//! Bytes and values: every layout of the files, and nothing else.
+//!
+//! Owns: layouts, constants, checksums. `docs/file-format.md` describes them; a test compares the two.
+//! Never: does I/O, reads a clock, or panics on any input.
+//! Invariants: 1. Tag and kind 0 are never valid, so zeroes never decode. 2. Every length is checked
+//! against the bytes that are there before it is used. 3. All integers are little-endian.
+
+pub mod descriptor;
+pub mod entry;
+pub mod frame;
+pub mod item;
+pub mod manifest;
+pub mod segment;
+pub mod value;
+
+pub use frame::Frame;
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+use crc32fast::Hasher;
+
+use crate::id::SegmentSeq;
+
+/// Records and frames begin at multiples of this many bytes.
+pub const GRANULE_BYTES: u64 = 16;
+/// Bytes of an index page.
+pub const PAGE_BYTES: usize = 4096;
+/// Format version that this code writes and reads.
+pub const FORMAT_VERSION: u16 = 1;
+
+/// `bytes` rounded up to whole granules.
+#[inline]
+pub const fn align(bytes: u64) -> u64 {
+    (bytes + (GRANULE_BYTES - 1)) & !(GRANULE_BYTES - 1)
+}
+
+/// Mixes the bits of a number (the finaliser of SplitMix64, Steele et al. 2014).
+#[inline]
+const fn mix(mut value: u64) -> u64 {
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// What every checksum of one segment is seeded with, so that a block of another store, segment or offset never
+/// validates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed(u64);
+
+impl Seed {
+    /// The seed of a segment.
+    pub fn new(uuid: [u8; 16], segment: SegmentSeq) -> Self {
+        let (low, high) = (LittleEndian::read_u64(&uuid[..8]), LittleEndian::read_u64(&uuid[8..]));
+        Self(mix(mix(low ^ mix(high)).wrapping_add(segment.0)))
+    }
+
+    /// The 32 bits for a block at `offset`.
+    #[inline]
+    pub fn at(self, offset: u64) -> u32 {
+        crate::id::low_u32(mix(self.0 ^ offset) >> 32)
+    }
+}
+
+/// CRC-32 of `bytes`, seeded.
+#[inline]
+pub fn checksum(seed: u32, bytes: &[u8]) -> u32 {
+    let mut hasher = Hasher::new_with_initial(seed);
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+/// Why bytes are not what they should be. The floors above add the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// What was being read.
+    pub what: &'static str,
+    /// What had to be there.
+    pub expected: String,
+    /// What was there.
+    pub got: String,
+}
+
+impl Malformed {
+    pub(crate) fn new(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
+        Self { what, expected: expected.to_string(), got: got.to_string() }
+    }
+
+    /// The error for a file and offset.
+    pub(crate) fn at(self, file: &str, offset: u64) -> crate::error::Error {
+        crate::error::Error::corrupt(file, offset, self.what, self.expected, self.got)
+    }
+}
+
+/// Reads fields one after the other; never beyond the end.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+    what: &'static str,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(bytes: &'a [u8], what: &'static str) -> Self {
+        Self { rest: bytes, what }
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let split = self.rest.split_at_checked(len);
+        let (head, rest) =
+            split.ok_or_else(|| Malformed::new(self.what, format!("{len} more bytes"), self.rest.len()))?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(self.take(1)?.first().copied().unwrap_or_default())
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.take(2).map(LittleEndian::read_u16)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.take(4).map(LittleEndian::read_u32)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.take(8).map(LittleEndian::read_u64)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// A count of things of at least `each` bytes: refused when the bytes that are left cannot hold them.
+    pub(crate) fn count(&mut self, each: usize) -> Result<usize, Malformed> {
+        let count = self.u32()? as usize;
+        if count.saturating_mul(each) > self.rest.len() {
+            return Err(Malformed::new(self.what, format!("{count} items of {each} bytes"), self.rest.len()));
+        }
+        Ok(count)
+    }
+
+    /// A string of UTF-8 behind its 16-bit length.
+    pub(crate) fn text(&mut self) -> Result<String, Malformed> {
+        let len = usize::from(self.u16()?);
+        let bytes = self.take(len)?;
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| Malformed::new(self.what, "UTF-8", error))
+    }
+}
+
+pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
+    let mut bytes = [0; 2];
+    LittleEndian::write_u16(&mut bytes, value);
+    out.extend_from_slice(&bytes);
+}
+
+pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
+    let mut bytes = [0; 4];
+    LittleEndian::write_u32(&mut bytes, value);
+    out.extend_from_slice(&bytes);
+}
+
+pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
+    let mut bytes = [0; 8];
+    LittleEndian::write_u64(&mut bytes, value);
+    out.extend_from_slice(&bytes);
+}
+
+/// Writes a string behind its 16-bit length; what is longer is cut, so callers check names first.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    put_u16(out, len);
+    out.extend(bytes.iter().take(usize::from(len)));
+}

@@ -1,0 +1,178 @@
+//! The header of every file: which store, which segment, which format.
+//!
+//! ```text
+//! 0       8       10   11         12      13   14       15    16     24       32         40
+//! +-------+-------+----+----------+-------+----+--------+-----+------+--------+----------+
+//! | magic |version|kind|generation|granule|page|checksum|codec|compat|ro compat|incompat |
+//! +-------+-------+----+----------+-------+----+--------+-----+------+---------+---------+
+//! | UUID 16 bytes | segment 56 | timeline 64 | previous 72 | size 80 | zero 88 | check 124 |
+//! +---------------+------------+-------------+-------------+---------+---------+-----------+
+//! ```
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::error::Error;
+use crate::format::FORMAT_VERSION;
+use crate::format::Malformed;
+use crate::format::checksum;
+use crate::id::SegmentSeq;
+
+/// Bytes of the header; content begins behind it.
+pub const SEGMENT_HEADER_BYTES: usize = 128;
+/// First eight bytes of every file of a store.
+pub const MAGIC: [u8; 8] = *b"TENURE\r\n";
+/// Identifier of CRC-32 (IEEE) as the checksum.
+pub const CHECKSUM_CRC32: u8 = 1;
+/// Identifier of payloads that are stored as they are.
+pub const CODEC_PLAIN: u8 = 0;
+const GRANULE_LOG2: u8 = 4;
+const PAGE_LOG2: u8 = 12;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FileKind {
+    /// Frames.
+    Records = 1,
+    /// Index pages.
+    Pages = 2,
+    /// Manifest entries.
+    Manifest = 3,
+}
+
+impl FileKind {
+    /// The name of a file of this kind.
+    pub fn file_name(self, segment: SegmentSeq) -> String {
+        let (stem, end) = match self {
+            Self::Records => ("log", "seg"),
+            Self::Pages => ("pages", "seg"),
+            Self::Manifest => ("manifest", "man"),
+        };
+        format!("{stem}-{:012}.{end}", segment.0)
+    }
+
+    /// The kind and number in a file name; `None` when it is not one of ours.
+    pub fn parse_name(name: &str) -> Option<(Self, SegmentSeq)> {
+        let (stem, rest) = name.split_once('-')?;
+        let (digits, end) = rest.split_once('.')?;
+        let kind = match (stem, end) {
+            ("log", "seg") => Self::Records,
+            ("pages", "seg") => Self::Pages,
+            ("manifest", "man") => Self::Manifest,
+            _ => return None,
+        };
+        let number = digits.parse().ok().map(SegmentSeq)?;
+        (kind.file_name(number) == name).then_some((kind, number))
+    }
+}
+
+/// A file's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// What the file holds.
+    pub kind: FileKind,
+    /// The generation in which the segment was begun.
+    pub generation: u8,
+    /// The store.
+    pub uuid: [u8; 16],
+    /// The segment's number.
+    pub segment: SegmentSeq,
+    /// The timeline in which the segment was begun.
+    pub timeline: u64,
+    /// The segment before it in the same log; zero for the first.
+    pub previous: SegmentSeq,
+    /// The size at which it was to be sealed, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl SegmentHeader {
+    /// The bytes.
+    pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut out = [0; SEGMENT_HEADER_BYTES];
+        out[..8].copy_from_slice(&MAGIC);
+        LittleEndian::write_u16(&mut out[8..10], FORMAT_VERSION);
+        out[10] = self.kind as u8;
+        out[11] = self.generation;
+        out[12] = GRANULE_LOG2;
+        out[13] = PAGE_LOG2;
+        out[14] = CHECKSUM_CRC32;
+        out[15] = CODEC_PLAIN;
+        out[40..56].copy_from_slice(&self.uuid);
+        LittleEndian::write_u64(&mut out[56..64], self.segment.0);
+        LittleEndian::write_u64(&mut out[64..72], self.timeline);
+        LittleEndian::write_u64(&mut out[72..80], self.previous.0);
+        LittleEndian::write_u64(&mut out[80..88], self.segment_bytes);
+        let check = checksum(0, &out[..124]);
+        LittleEndian::write_u32(&mut out[124..], check);
+        out
+    }
+
+    /// Reads a header from `file`; damaged and unknown are different errors.
+    pub fn decode(bytes: &[u8], file: &str) -> Result<Self, Error> {
+        let Some(header) = bytes.get(..SEGMENT_HEADER_BYTES) else {
+            return Err(Malformed::new("file header", "128 bytes", bytes.len()).at(file, 0));
+        };
+        if header[..8] != MAGIC {
+            return Err(Malformed::new("file header", "the magic of a Tenure file", "other bytes").at(file, 0));
+        }
+        let (stored, computed) = (LittleEndian::read_u32(&header[124..]), checksum(0, &header[..124]));
+        if stored != computed {
+            let malformed = Malformed::new("file header", format!("check {stored:08x}"), format!("{computed:08x}"));
+            return Err(malformed.at(file, 124));
+        }
+        let unsupported = |what, got: u64, supported: &str| Error::Unsupported {
+            file: file.to_owned(),
+            what,
+            got: got.to_string(),
+            supported: supported.to_owned(),
+        };
+        let version = LittleEndian::read_u16(&header[8..10]);
+        if version != FORMAT_VERSION {
+            return Err(unsupported("format version", version.into(), "version 1"));
+        }
+        let sizes = [header[12], header[13], header[14], header[15]];
+        if sizes != [GRANULE_LOG2, PAGE_LOG2, CHECKSUM_CRC32, CODEC_PLAIN] {
+            let got = u64::from(LittleEndian::read_u32(&header[12..16]));
+            return Err(unsupported("granule, page, checksum and codec", got, "4, 12, 1 and 0"));
+        }
+        let (read_only, incompatible) =
+            (LittleEndian::read_u64(&header[24..32]), LittleEndian::read_u64(&header[32..40]));
+        if incompatible != 0 || read_only != 0 {
+            return Err(unsupported("feature bits", incompatible | read_only, "none"));
+        }
+        let kind = match header[10] {
+            1 => FileKind::Records,
+            2 => FileKind::Pages,
+            3 => FileKind::Manifest,
+            other => return Err(unsupported("file kind", other.into(), "1 to 3")),
+        };
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&header[40..56]);
+        Ok(Self {
+            kind,
+            generation: header[11],
+            uuid,
+            segment: SegmentSeq(LittleEndian::read_u64(&header[56..64])),
+            timeline: LittleEndian::read_u64(&header[64..72]),
+            previous: SegmentSeq(LittleEndian::read_u64(&header[72..80])),
+            segment_bytes: LittleEndian::read_u64(&header[80..88]),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_others_are_not_ours() {
+        for kind in [FileKind::Records, FileKind::Pages, FileKind::Manifest] {
+            let name = kind.file_name(SegmentSeq(42));
+            assert_eq!(FileKind::parse_name(&name), Some((kind, SegmentSeq(42))));
+        }
+        for name in ["log-1.seg", "log-000000000001.man", "lock", "log-00000000000x.seg", "log-+00000000001.seg"] {
+            assert_eq!(FileKind::parse_name(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Effects: what a frame does to the state, as values and as items.
+//!
+//! Owns: the one translation between items and effects, used when a transaction writes and when recovery replays.
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::error::Result;
+use crate::format::Frame;
+use crate::format::Malformed;
+use crate::format::frame::FrameBuilder;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::format::item::MAY_SKIP;
+use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+
+/// What a frame does to the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// A record lies at an offset: within the frame at run time, within the segment at replay.
+    Put { id: RecordId, set: SetNumber, offset: u64, bytes: u64 },
+    /// The slot is free; its count rises above this ID's.
+    Free(RecordId),
+    /// A page belongs to a set.
+    Assign(u64, SetNumber),
+    /// A set exists.
+    CreateSet(SetNumber, String),
+    /// A light snapshot has a name.
+    Mark(String),
+    /// A chunk waits for its head.
+    Stream(u64, RecordId),
+    /// The chunks of a stream wait no longer.
+    StreamEnd(u64),
+}
+
+/// Puts the freeing of slots into a frame, eight bytes each.
+pub(crate) fn put_frees(frame: &mut FrameBuilder, ids: impl Iterator<Item = RecordId>) {
+    let mut payload = Vec::new();
+    for id in ids {
+        payload.extend_from_slice(&id.as_u64().to_le_bytes());
+        if payload.len() + 8 > PAYLOAD_BYTES_MAX {
+            frame.control(Kind::Frees, &payload);
+            payload.clear();
+        }
+    }
+    if !payload.is_empty() {
+        frame.control(Kind::Frees, &payload);
+    }
+}
+
+/// Puts pages given to sets into a frame, twelve bytes each.
+pub(crate) fn put_assigned(frame: &mut FrameBuilder, pages: &[(u64, SetNumber)]) {
+    for part in pages.chunks(PAYLOAD_BYTES_MAX / 12) {
+        let mut payload = Vec::with_capacity(part.len() * 12);
+        for (page, set) in part {
+            payload.extend_from_slice(&page.to_le_bytes());
+            payload.extend_from_slice(&set.0.to_le_bytes());
+        }
+        frame.control(Kind::Pages, &payload);
+    }
+}
+
+fn whole_items<'a>(item: &Item<'a>, bytes: usize) -> Result<std::slice::ChunksExact<'a, u8>, Malformed> {
+    if item.payload.is_empty() || !item.payload.len().is_multiple_of(bytes) {
+        return Err(Malformed::new("item", format!("fields of {bytes} bytes"), item.payload.len()));
+    }
+    Ok(item.payload.chunks_exact(bytes))
+}
+
+fn id_of(bytes: &[u8]) -> Result<RecordId, Malformed> {
+    let raw = LittleEndian::read_u64(bytes);
+    RecordId::from_u64(raw).ok_or_else(|| Malformed::new("item", "a record ID", raw))
+}
+
+fn name_of(bytes: &[u8]) -> Result<String, Malformed> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| Malformed::new("name", "UTF-8", error))
+}
+
+/// The effects of a valid frame, with offsets in its segment; `file` is named in errors.
+pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
+    let at = |malformed: Malformed| malformed.at(file, frame.offset());
+    let mut effects = Vec::with_capacity(frame.header.items as usize);
+    let (mut run, mut stream) = (None, None);
+    // A slot's set is looked up by its page, so pages come first.
+    let mut assigned = Vec::new();
+    for item in frame.items() {
+        let (offset, item) = item.map_err(at)?;
+        let Some(kind) = Kind::from_u8(item.kind) else {
+            if item.kind & MAY_SKIP != 0 {
+                continue;
+            }
+            return Err(crate::error::Error::Unsupported {
+                file: file.to_owned(),
+                what: "item kind",
+                got: item.kind.to_string(),
+                supported: "the kinds of format version 1".to_owned(),
+            });
+        };
+        match kind {
+            Kind::Record | Kind::Head | Kind::Chunk => {
+                let id = item.id().map_err(at)?;
+                let set = run.ok_or_else(|| at(Malformed::new("record", "a run before it", "none")))?;
+                effects.push(Effect::Put { id, set, offset, bytes: item.bytes() });
+                if let Some(stream) = stream {
+                    effects.push(Effect::Stream(stream, id));
+                }
+            }
+            Kind::Run => {
+                let number = whole_items(&item, 4).map_err(at)?.next().map(LittleEndian::read_u32);
+                run = number.map(SetNumber);
+            }
+            Kind::Pages => {
+                for part in whole_items(&item, 12).map_err(at)? {
+                    let (page, set) = (LittleEndian::read_u64(part), LittleEndian::read_u32(&part[8..]));
+                    assigned.push(Effect::Assign(page, SetNumber(set)));
+                }
+            }
+            Kind::Frees => {
+                for part in whole_items(&item, 8).map_err(at)? {
+                    effects.push(Effect::Free(id_of(part).map_err(at)?));
+                }
+            }
+            Kind::CreateSet => {
+                let (number, name) = item
+                    .payload
+                    .split_at_checked(4)
+                    .ok_or_else(|| at(Malformed::new("set", "a number and a name", item.payload.len())))?;
+                let number = SetNumber(LittleEndian::read_u32(number));
+                effects.push(Effect::CreateSet(number, name_of(name).map_err(at)?));
+            }
+            Kind::Mark => effects.push(Effect::Mark(name_of(item.payload).map_err(at)?)),
+            Kind::Stream | Kind::StreamEnd => {
+                let number = whole_items(&item, 8).map_err(at)?.next().map(LittleEndian::read_u64);
+                if kind == Kind::Stream {
+                    stream = number;
+                } else {
+                    effects.extend(number.map(Effect::StreamEnd));
+                }
+            }
+            Kind::Metadata => {}
+            Kind::IndexOps | Kind::Moves | Kind::DropSet => {
+                return Err(crate::error::Error::Unsupported {
+                    file: file.to_owned(),
+                    what: "item kind",
+                    got: format!("{kind:?}"),
+                    supported: "records, runs, pages, frees, sets, marks and streams".to_owned(),
+                });
+            }
+        }
+    }
+    effects.splice(0..0, assigned);
+    Ok(effects)
+}

@@ -1,0 +1,348 @@
+//! The heap: records in segments, found through the record index.
+//!
+//! Owns: the one door through which an entry changes (`apply`), the state that readers see, the segment table,
+//! live bytes, and what each effect of a frame means. Run time and replay go through the same door.
+//! Never: appends, syncs, or validates a transaction.
+//! Invariants: 1. An entry points at a record whose header names the same ID. 2. A state that a view holds never
+//! changes. 3. A segment's live bytes are the bytes of the entries that point into it.
+
+mod effects;
+
+pub(crate) use effects::Effect;
+pub(crate) use effects::effects_of;
+pub(crate) use effects::put_assigned;
+pub(crate) use effects::put_frees;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use arc_swap::Guard;
+use parking_lot::Mutex;
+
+use crate::catalogue::Catalogue;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::Entry;
+use crate::format::entry::Location;
+use crate::format::entry::PLACE_END;
+use crate::format::entry::State as EntryState;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::format::item::RECORD_HEADER_BYTES;
+use crate::id::RecordId;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::to_usize;
+use crate::log::Segment;
+use crate::record_index::Root;
+use crate::record_index::Tree;
+
+/// Segments by place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SegmentTable {
+    places: Vec<Option<Arc<Segment>>>,
+}
+
+impl SegmentTable {
+    #[inline]
+    pub(crate) fn get(&self, place: u32) -> Option<&Arc<Segment>> {
+        self.places.get(place as usize)?.as_ref()
+    }
+
+    /// Places and segments.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Segment>)> {
+        (0..).zip(&self.places).filter_map(|(place, segment)| Some((place, segment.as_ref()?)))
+    }
+}
+
+/// A coherent state of the store.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub(crate) root: Arc<Root>,
+    pub(crate) table: Arc<SegmentTable>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) seq: Seq,
+}
+
+/// Where the bytes of a found record are.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// In a map: place, offset of the payload, length.
+    Mapped(u32, u64, usize),
+    /// Copied.
+    Copied(Arc<[u8]>),
+}
+
+/// A record that was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) id: RecordId,
+    pub(crate) seq: Seq,
+    pub(crate) is_head: bool,
+    pub(crate) place: Place,
+}
+
+/// The answer to a lookup.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    Live(Found),
+    Deleted,
+    NeverAllocated,
+}
+
+impl State {
+    /// Looks a record up and checks its bytes.
+    #[inline]
+    pub(crate) fn lookup(&self, id: RecordId) -> Result<Answer> {
+        let entry = self.root.entry(id.slot())?;
+        let location = match entry.state() {
+            EntryState::Live(location) => location,
+            EntryState::Free { next_count } if id.reuse_count() < next_count => return Ok(Answer::Deleted),
+            EntryState::Free { .. } => return Ok(Answer::NeverAllocated),
+            EntryState::Retired => return Ok(Answer::Deleted),
+        };
+        let found = self.read(id.slot(), location)?;
+        Ok(match id.reuse_count().cmp(&found.id.reuse_count()) {
+            std::cmp::Ordering::Equal => Answer::Live(found),
+            std::cmp::Ordering::Less => Answer::Deleted,
+            std::cmp::Ordering::Greater => Answer::NeverAllocated,
+        })
+    }
+
+    /// The record in a slot, whatever its reuse count.
+    pub(crate) fn in_slot(&self, slot: u64) -> Result<Option<Found>> {
+        match self.root.entry(slot)?.state() {
+            EntryState::Live(location) => self.read(slot, location).map(Some),
+            EntryState::Free { .. } | EntryState::Retired => Ok(None),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, slot: u64, location: Location) -> Result<Found> {
+        let Some(segment) = self.table.get(location.place) else {
+            let what = format!("entry of slot {slot}");
+            return Err(Error::corrupt("record index", 0, what, "a segment", format!("place {}", location.place)));
+        };
+        let (offset, len) = (location.offset(), to_usize(location.bytes()));
+        if let Some(bytes) = segment.mapped(offset, len) {
+            let item = segment.check_item(location, bytes)?;
+            let place = Place::Mapped(location.place, offset + RECORD_HEADER_BYTES as u64, item.payload.len());
+            return found(segment, slot, location, &item, place);
+        }
+        let bytes = segment.read(offset, location.bytes())?;
+        let item = segment.check_item(location, &bytes)?;
+        found(segment, slot, location, &item, Place::Copied(Arc::from(item.payload)))
+    }
+
+    /// The payload of a record that this state found.
+    #[inline]
+    pub(crate) fn payload<'a>(&'a self, place: &'a Place) -> &'a [u8] {
+        match place {
+            Place::Mapped(place, offset, len) => {
+                self.table.get(*place).and_then(|segment| segment.mapped(*offset, *len)).unwrap_or_default()
+            }
+            Place::Copied(bytes) => bytes,
+        }
+    }
+}
+
+#[inline]
+fn found(segment: &Segment, slot: u64, location: Location, item: &Item<'_>, place: Place) -> Result<Found> {
+    let damaged = |got: u64| {
+        let expected = format!("a record in slot {slot}");
+        Error::corrupt(segment.name(), location.offset(), "record header", expected, format!("ID {got:#x}"))
+    };
+    let id = RecordId::from_u64(item.raw_id).filter(|id| id.slot() == slot).ok_or_else(|| damaged(item.raw_id))?;
+    if id.reuse_count() & 0xf != location.reuse_low || item.kind > Kind::Chunk as u8 {
+        return Err(damaged(item.raw_id));
+    }
+    Ok(Found { id, seq: item.seq, is_head: item.kind == Kind::Head as u8, place })
+}
+
+#[derive(Debug)]
+struct Writer {
+    tree: Tree,
+    table: Arc<SegmentTable>,
+    by_number: BTreeMap<SegmentSeq, u32>,
+    catalogue: Arc<Catalogue>,
+    seq: Seq,
+    pinned: Option<Arc<State>>,
+    table_changed: bool,
+}
+
+/// The heap.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    current: ArcSwap<State>,
+    writer: Mutex<Writer>,
+}
+
+impl Heap {
+    /// A heap over a loaded root, the segments of a snapshot, and its catalogue.
+    pub(crate) fn new(root: Root, segments: Vec<(u32, Arc<Segment>)>, catalogue: Catalogue, seq: Seq) -> Self {
+        let mut table = SegmentTable::default();
+        let mut by_number = BTreeMap::new();
+        for (place, segment) in segments {
+            let index = place as usize;
+            if table.places.len() <= index {
+                table.places.resize(index + 1, None);
+            }
+            by_number.insert(segment.number(), place);
+            if let Some(cell) = table.places.get_mut(index) {
+                *cell = Some(segment);
+            }
+        }
+        let (tree, table, catalogue) = (Tree::new(root), Arc::new(table), Arc::new(catalogue));
+        let root = Arc::clone(tree.root());
+        let state = State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), seq };
+        let writer = Writer { tree, table, by_number, catalogue, seq, pinned: None, table_changed: false };
+        Self { current: ArcSwap::from_pointee(state), writer: Mutex::new(writer) }
+    }
+
+    /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
+    #[inline]
+    pub(crate) fn current(&self) -> Guard<Arc<State>> {
+        self.current.load()
+    }
+
+    /// A state that never changes: the newest. Excludes `apply` for its moment.
+    pub(crate) fn pin(&self) -> Arc<State> {
+        let current = self.current.load();
+        let mut writer = self.writer.lock();
+        if let Some(pinned) = &writer.pinned {
+            return Arc::clone(pinned);
+        }
+        drop(current);
+        writer.tree.pin();
+        let state = Arc::new(writer.state());
+        writer.pinned = Some(Arc::clone(&state));
+        state
+    }
+
+    /// Looks a record up in the newest state, outside any view.
+    #[inline]
+    pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Guard<Arc<State>>, Answer)> {
+        let state = self.current.load();
+        match state.lookup(id) {
+            Ok(answer) => Ok((state, answer)),
+            // The entry may be younger than the table in hand: the table was published before it.
+            Err(error) if error.is_corruption() => {
+                let state = self.current.load();
+                let answer = state.lookup(id)?;
+                Ok((state, answer))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies the effects of one frame whose items' offsets count from `base` of `segment`. Everything becomes
+    /// visible to later views at once.
+    pub(crate) fn apply(&self, segment: &Arc<Segment>, base: u64, seq: Seq, effects: &[Effect]) -> Result<()> {
+        let mut writer = self.writer.lock();
+        writer.pinned = None;
+        let place = writer.place_of(segment)?;
+        if writer.table_changed {
+            // Readers must find the segment before an entry leads them to it.
+            writer.table_changed = false;
+            self.current.store(Arc::new(writer.state()));
+        }
+        for effect in effects {
+            writer.apply(segment, place, base, seq, effect)?;
+        }
+        writer.seq = writer.seq.max(seq);
+        if writer.tree.take_restructured() {
+            self.current.store(Arc::new(writer.state()));
+        }
+        Ok(())
+    }
+
+    /// Changes the tree without changing what it says: after a snapshot was saved, pages are clean.
+    pub(crate) fn with_tree<T>(&self, change: impl FnOnce(&mut Tree) -> T) -> T {
+        let mut writer = self.writer.lock();
+        let result = change(&mut writer.tree);
+        if writer.tree.take_restructured() {
+            writer.pinned = None;
+            self.current.store(Arc::new(writer.state()));
+        }
+        result
+    }
+
+    /// The last commit that was applied.
+    pub(crate) fn seq(&self) -> Seq {
+        self.writer.lock().seq
+    }
+}
+
+impl Writer {
+    fn state(&self) -> State {
+        let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
+        State { root, table, catalogue: Arc::clone(&self.catalogue), seq: self.seq }
+    }
+
+    fn place_of(&mut self, segment: &Arc<Segment>) -> Result<u32> {
+        if let Some(place) = self.by_number.get(&segment.number()) {
+            return Ok(*place);
+        }
+        let table = Arc::make_mut(&mut self.table);
+        let place = u32::try_from(table.places.len()).unwrap_or(PLACE_END);
+        if place >= PLACE_END {
+            return Err(Error::Exhausted { what: "place for a segment", limit: PLACE_END.into() });
+        }
+        table.places.push(Some(Arc::clone(segment)));
+        self.by_number.insert(segment.number(), place);
+        self.table_changed = true;
+        Ok(place)
+    }
+
+    fn apply(&mut self, segment: &Segment, place: u32, base: u64, seq: Seq, effect: &Effect) -> Result<()> {
+        match effect {
+            Effect::Put { id, set, offset, bytes } => {
+                let offset = base + offset;
+                let Some(entry) = Entry::live(place, offset, *bytes, id.reuse_count()) else {
+                    let got = format!("{bytes} bytes");
+                    return Err(Error::corrupt(segment.name(), offset, "record", "one that fits an entry", got));
+                };
+                let old = self.tree.set(id.slot(), entry)?;
+                segment.add_live(signed(*bytes));
+                let old_bytes = self.forget(old);
+                let records = i64::from(!old.is_live());
+                Arc::make_mut(&mut self.catalogue).count(*set, records, signed(*bytes) - signed(old_bytes), seq);
+            }
+            Effect::Free(id) => {
+                let old = self.tree.root().entry(id.slot())?;
+                let stale = match old.state() {
+                    EntryState::Free { next_count } => next_count > id.reuse_count(),
+                    EntryState::Retired => true,
+                    EntryState::Live(_) => false,
+                };
+                if !stale {
+                    self.tree.set(id.slot(), Entry::freed_after(id.reuse_count()))?;
+                    let old_bytes = self.forget(old);
+                    let set = self.tree.root().set_of_slot(id.slot());
+                    let catalogue = Arc::make_mut(&mut self.catalogue);
+                    catalogue.count(set, -i64::from(old.is_live()), -signed(old_bytes), seq);
+                }
+            }
+            Effect::Assign(page, set) => self.tree.assign(*page, *set)?,
+            Effect::CreateSet(number, name) => Arc::make_mut(&mut self.catalogue).create(*number, name),
+            Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
+            Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),
+            Effect::StreamEnd(stream) => Arc::make_mut(&mut self.catalogue).end_stream(*stream),
+        }
+        Ok(())
+    }
+
+    /// The bytes that an entry pointed at are no longer live.
+    fn forget(&self, old: Entry) -> u64 {
+        let EntryState::Live(location) = old.state() else { return 0 };
+        if let Some(segment) = self.table.get(location.place) {
+            segment.add_live(-signed(location.bytes()));
+        }
+        location.bytes()
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,79 @@
+//! Tenure is an embedded record store: a byte string gets an ID that it keeps for life.
+//!
+//! Records are appended to a log. A compact radix tree, the record index, says where each ID's newest version lies, and
+//! writes its dirty pages only when a snapshot is saved. After a crash the log is replayed from the last snapshot.
+//!
+//! ```
+//! use tenure::{Lookup, Store};
+//!
+//! let dir = tempfile::tempdir().unwrap();
+//! let store = Store::open(dir.path().join("things.tenure"))?;
+//! let people = store.record_set("people")?;
+//!
+//! // An ID is given once. It can be kept anywhere, also inside other records.
+//! let ada = store.write(|tx| tx.insert(&people, "Ada Lovelace"))?;
+//! store.write(|tx| tx.update(ada, "Ada King"))?;
+//! assert_eq!(store.get(ada)?.as_slice(), Some(&b"Ada King"[..]));
+//!
+//! // A view is a consistent state for as long as it is held.
+//! let before = store.view();
+//! store.write(|tx| tx.delete(ada))?;
+//! assert_eq!(before.len(&people), 1);
+//!
+//! // A deleted ID never comes to mean another record.
+//! assert!(matches!(store.lookup(ada)?, Lookup::Deleted));
+//! # Ok::<(), tenure::Error>(())
+//! ```
+//!
+//! The floors of the house, and how a record passes them, are described in `docs/ARCHITECTURE.md`.
+
+pub mod backing;
+mod catalogue;
+mod engine;
+mod error;
+#[doc(hidden)]
+pub mod format;
+mod heap;
+mod id;
+pub mod inspect;
+mod log;
+mod manifest;
+mod options;
+mod pages;
+mod pins;
+mod record_index;
+mod recovery;
+mod snapshot;
+mod stats;
+mod store;
+mod txn;
+pub mod verify;
+
+pub use error::Corruption;
+pub use error::Error;
+pub use error::Result;
+pub use id::ParseIdError;
+pub use id::RecordId;
+pub use id::SegmentSeq;
+pub use id::Seq;
+pub use id::SetNumber;
+pub use options::Options;
+pub use recovery::CutReport;
+pub use recovery::RecoveryReport;
+pub use stats::FileKind;
+pub use stats::Mark;
+pub use stats::SegmentStats;
+pub use stats::SetStats;
+pub use stats::SnapshotInfo;
+pub use stats::SnapshotKind;
+pub use stats::Stats;
+pub use stats::ViewStats;
+pub use store::Store;
+pub use txn::Durability;
+pub use txn::Lookup;
+pub use txn::Record;
+pub use txn::RecordReader;
+pub use txn::RecordSet;
+pub use txn::Scan;
+pub use txn::Transaction;
+pub use txn::View;

@@ -1,0 +1,101 @@
+//! Walking over the frames of a segment, and what lies behind its last valid one.
+//!
+//! Owns: the order of frames in one segment; the search for evidence behind damage.
+//! Never: decides whether damage is a tear or corruption; recovery does, with all segments in view.
+
+use crate::format::Frame;
+use crate::format::GRANULE_BYTES;
+use crate::format::Malformed;
+use crate::format::Seed;
+use crate::format::frame::FRAME_TAG;
+use crate::format::frame::FrameHeader;
+use crate::format::frame::FrameKind;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+/// Why a scan ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ScanEnd {
+    /// At the end of the file, or at a seal.
+    Whole,
+    /// At bytes that are no frame.
+    Broken {
+        /// Where they begin.
+        offset: u64,
+        /// What is wrong with them.
+        why: Malformed,
+    },
+}
+
+/// Walks over the frames of one segment's content.
+#[derive(Debug)]
+pub(crate) struct Scan<'a> {
+    bytes: &'a [u8],
+    seed: Seed,
+    offset: u64,
+    end: Option<ScanEnd>,
+}
+
+impl<'a> Scan<'a> {
+    /// Begins at `offset` of a segment whose whole content is `bytes`.
+    pub(crate) fn new(bytes: &'a [u8], seed: Seed, offset: u64) -> Self {
+        Self { bytes, seed, offset, end: None }
+    }
+
+    /// Where the next frame begins, or the damage.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Why there was no further frame.
+    pub(crate) fn end(&self) -> ScanEnd {
+        self.end.clone().unwrap_or(ScanEnd::Whole)
+    }
+
+    /// The next valid frame; `None` at the end and at damage.
+    pub(crate) fn next_frame(&mut self) -> Option<Frame<'a>> {
+        if self.end.is_some() {
+            return None;
+        }
+        let rest = self.bytes.get(to_usize(self.offset)..).unwrap_or_default();
+        if rest.is_empty() {
+            self.end = Some(ScanEnd::Whole);
+            return None;
+        }
+        match Frame::parse(rest, self.seed, self.offset) {
+            Ok(frame) => {
+                self.offset += u64::from(frame.header.bytes);
+                if frame.header.kind == FrameKind::Seal {
+                    self.end = Some(ScanEnd::Whole);
+                }
+                Some(frame)
+            }
+            Err(why) => {
+                self.end = Some(ScanEnd::Broken { offset: self.offset, why });
+                None
+            }
+        }
+    }
+}
+
+/// The highest durable watermark in any frame header at or behind `offset`, found granule by granule: frames behind
+/// damage prove what had been durable before they were written.
+pub(crate) fn highest_watermark(bytes: &[u8], seed: Seed, offset: u64) -> Seq {
+    let mut highest = Seq::ZERO;
+    let mut at = offset.next_multiple_of(GRANULE_BYTES);
+    while let Some(rest) = bytes.get(to_usize(at)..).filter(|rest| rest.len() >= 64) {
+        if LittleEndian::read_u32(rest) == FRAME_TAG
+            && let Ok(header) = FrameHeader::parse(rest, seed, at)
+        {
+            highest = highest.max(header.durable);
+        }
+        at += GRANULE_BYTES;
+        if at >= to_u64(bytes.len()) {
+            break;
+        }
+    }
+    highest
+}

@@ -1,0 +1,168 @@
+//! One segment: a file of the backing store with its identity, its map and its live bytes.
+//!
+//! Owns: reading bytes of a segment. Never: appends (the writer does) or decides about a segment's life.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::backing::Map;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::Malformed;
+use crate::format::Seed;
+use crate::format::entry::Location;
+use crate::format::item::Item;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::segment::SegmentHeader;
+use crate::id::SegmentSeq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// A segment that can be read.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    name: String,
+    header: SegmentHeader,
+    seed: Seed,
+    file: Arc<dyn BackingFile>,
+    map: Option<Map>,
+    live_bytes: AtomicI64,
+}
+
+/// Makes and opens segments of one store.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentSource {
+    pub(crate) backing: Arc<dyn Backing>,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) segment_bytes: u64,
+}
+
+impl SegmentSource {
+    /// Creates a segment and writes its header. On return its directory entry is durable, its bytes are not.
+    pub(crate) fn create(
+        &self,
+        kind: FileKind,
+        segment: SegmentSeq,
+        timeline: u64,
+        previous: SegmentSeq,
+        capacity: u64,
+    ) -> Result<Segment> {
+        let name = kind.file_name(segment);
+        let header = SegmentHeader {
+            kind,
+            generation: 0,
+            uuid: self.uuid,
+            segment,
+            timeline,
+            previous,
+            segment_bytes: self.segment_bytes,
+        };
+        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
+        file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source))?;
+        let map = file.map(capacity).map_err(|source| Error::io("map", &name, source))?;
+        let seed = Seed::new(self.uuid, segment);
+        Ok(Segment { name, header, seed, file, map, live_bytes: AtomicI64::new(0) })
+    }
+
+    /// Opens a segment that exists and checks that it is the one that its name says.
+    pub(crate) fn open(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
+        let name = kind.file_name(segment);
+        let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
+        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        if len < to_u64(bytes.len()) {
+            return Err(Malformed::new("file header", "128 bytes", len).at(&name, 0));
+        }
+        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
+        let header = SegmentHeader::decode(&bytes, &name)?;
+        if header.kind != kind || header.segment != segment || header.uuid != self.uuid {
+            let expected = format!("{kind:?} {segment} of this store");
+            let got = format!("{:?} {} of store {}", header.kind, header.segment, uuid::Uuid::from_bytes(header.uuid));
+            return Err(Malformed::new("file header", expected, got).at(&name, 0));
+        }
+        let map = file.map(len).map_err(|source| Error::io("map", &name, source))?;
+        let seed = Seed::new(self.uuid, segment);
+        Ok(Segment { name, header, seed, file, map, live_bytes: AtomicI64::new(0) })
+    }
+}
+
+impl Segment {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn number(&self) -> SegmentSeq {
+        self.header.segment
+    }
+
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    pub(crate) fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    pub(crate) fn file(&self) -> &Arc<dyn BackingFile> {
+        &self.file
+    }
+
+    /// Bytes in the file now.
+    pub(crate) fn len(&self) -> Result<u64> {
+        self.file.len().map_err(|source| Error::io("measure", &self.name, source))
+    }
+
+    /// Bytes that are reachable from the record index.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live_bytes.load(Ordering::Relaxed).max(0).unsigned_abs()
+    }
+
+    /// Counts bytes that became reachable, or stopped being so.
+    pub(crate) fn add_live(&self, bytes: i64) {
+        self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes in place, when the segment is mapped and they were appended.
+    #[inline]
+    pub(crate) fn mapped(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        self.map.as_ref()?.slice(offset, len)
+    }
+
+    /// Bytes, in place where the segment is mapped and copied where not.
+    pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Cow<'_, [u8]>> {
+        if let Some(bytes) = self.mapped(offset, to_usize(len)) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let end = self.len()?;
+        if offset.checked_add(len).is_none_or(|wanted| wanted > end) {
+            let expected = format!("{len} bytes");
+            return Err(Error::corrupt(&self.name, offset, "segment", expected, format!("a file of {end} bytes")));
+        }
+        let mut bytes = vec![0; to_usize(len)];
+        self.file.read_at(offset, &mut bytes).map_err(|source| Error::io("read", &self.name, source))?;
+        Ok(Cow::Owned(bytes))
+    }
+
+    /// The whole content, header included.
+    pub(crate) fn contents(&self) -> Result<Cow<'_, [u8]>> {
+        self.read(0, self.len()?)
+    }
+
+    /// The item at a location, checked against its checksum and the entry's size.
+    #[inline]
+    pub(crate) fn check_item<'a>(&self, location: Location, bytes: &'a [u8]) -> Result<Item<'a>> {
+        let offset = location.offset();
+        let item = Item::parse(bytes).map_err(|malformed| malformed.at(&self.name, offset))?;
+        item.verify(self.seed.at(offset)).map_err(|malformed| malformed.at(&self.name, offset))?;
+        if item.bytes() != location.bytes() {
+            let (expected, got) = (location.bytes(), item.bytes());
+            return Err(Error::corrupt(&self.name, offset, "size of a record", expected, got));
+        }
+        Ok(item)
+    }
+}

@@ -1,0 +1,345 @@
+//! Appending: the active segment, sealing, and group commit.
+//!
+//! Owns: the tail of the log, and what is known to be durable. Locks: `tail`, then nothing; `durable`, then nothing.
+//! Neither is held over a sync.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use parking_lot::Condvar;
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::FORMAT_VERSION;
+use crate::format::entry::SEGMENT_BYTES_END;
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::frame::FrameBuilder;
+use crate::format::frame::FrameKind;
+use crate::format::frame::Stamp;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::log::Poison;
+use crate::log::Segment;
+use crate::log::SegmentSource;
+
+const _: () = assert!(FORMAT_VERSION == 1, "the writer writes format version 1");
+
+/// Microseconds since 1970. They order nothing.
+pub(crate) fn now_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Where a frame went.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) offset: u64,
+}
+
+/// Where the log goes on after opening.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogStart {
+    pub(crate) timeline: u64,
+    pub(crate) last_seq: Seq,
+    pub(crate) durable: Seq,
+    pub(crate) previous: SegmentSeq,
+    pub(crate) next_segment: SegmentSeq,
+}
+
+#[derive(Debug)]
+struct Active {
+    segment: Arc<Segment>,
+    len: u64,
+}
+
+#[derive(Debug)]
+struct Tail {
+    active: Option<Active>,
+    spare: Option<Segment>,
+    unsynced: Vec<Arc<Segment>>,
+    previous: SegmentSeq,
+    next_segment: SegmentSeq,
+    last_seq: Seq,
+    watermark_written: Seq,
+    appended_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Durable {
+    seq: Seq,
+    syncing: bool,
+}
+
+/// The log of generation 0, open for appending.
+#[derive(Debug)]
+pub(crate) struct Log {
+    source: SegmentSource,
+    timeline: u64,
+    tail: Mutex<Tail>,
+    durable: Mutex<Durable>,
+    synced: Condvar,
+    poison: Arc<Poison>,
+}
+
+impl Log {
+    pub(crate) fn new(source: SegmentSource, start: LogStart, poison: Arc<Poison>) -> Self {
+        let tail = Tail {
+            active: None,
+            spare: None,
+            unsynced: Vec::new(),
+            previous: start.previous,
+            next_segment: start.next_segment,
+            last_seq: start.last_seq,
+            watermark_written: start.durable,
+            appended_bytes: 0,
+        };
+        Self {
+            source,
+            timeline: start.timeline,
+            tail: Mutex::new(tail),
+            durable: Mutex::new(Durable { seq: start.durable, syncing: false }),
+            synced: Condvar::new(),
+            poison,
+        }
+    }
+
+    pub(crate) fn source(&self) -> &SegmentSource {
+        &self.source
+    }
+
+    pub(crate) fn timeline(&self) -> u64 {
+        self.timeline
+    }
+
+    pub(crate) fn last_seq(&self) -> Seq {
+        self.tail.lock().last_seq
+    }
+
+    /// Every commit up to this one is on the medium.
+    pub(crate) fn durable_seq(&self) -> Seq {
+        self.durable.lock().seq
+    }
+
+    /// Bytes appended through this handle.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.tail.lock().appended_bytes
+    }
+
+    /// Takes the number of a new segment of any kind.
+    pub(crate) fn take_segment_number(&self) -> SegmentSeq {
+        let mut tail = self.tail.lock();
+        take_number(&mut tail.next_segment)
+    }
+
+    /// The number that the next segment will have.
+    pub(crate) fn next_segment(&self) -> SegmentSeq {
+        self.tail.lock().next_segment
+    }
+
+    /// Where the next frame goes at the earliest: replay of what follows begins here.
+    pub(crate) fn head(&self) -> (SegmentSeq, u64) {
+        let tail = self.tail.lock();
+        match (&tail.active, &tail.spare) {
+            (Some(active), _) => (active.segment.number(), active.len),
+            (None, Some(spare)) => (spare.number(), to_u64(SEGMENT_HEADER_BYTES)),
+            (None, None) => (tail.next_segment, to_u64(SEGMENT_HEADER_BYTES)),
+        }
+    }
+
+    /// Seals the frame, appends it, and counts its commit. The caller holds the commit lock, so frames are appended
+    /// in commit order. On `NoSpace` nothing of the frame remains; any other failure ends the handle.
+    pub(crate) fn append(&self, frame: &mut FrameBuilder, kind: FrameKind, copied: Option<Seq>) -> Result<Appended> {
+        self.poison.check()?;
+        let durable = self.durable_seq();
+        let mut guard = self.tail.lock();
+        let tail = &mut *guard;
+        if to_u64(SEGMENT_HEADER_BYTES) + frame.bytes() >= SEGMENT_BYTES_END {
+            let limit = SEGMENT_BYTES_END - to_u64(SEGMENT_HEADER_BYTES) - 1;
+            return Err(Error::TooLarge { what: "transaction", bytes: frame.bytes(), limit });
+        }
+        self.make_room(tail, frame.bytes())?;
+        let Some(active) = tail.active.as_mut() else {
+            return Err(Error::Poisoned { reason: "no active segment".to_owned() });
+        };
+        let seq = match (kind, copied) {
+            (_, Some(seq)) => seq,
+            (FrameKind::Commit, None) => tail.last_seq.next(),
+            _ => tail.last_seq,
+        };
+        let stamp = Stamp {
+            kind,
+            seq,
+            durable,
+            timeline: self.timeline,
+            time_micros: now_micros(),
+            move_number: u64::from(copied.is_some()),
+        };
+        let offset = active.len;
+        let bytes = frame.seal(&stamp, active.segment.seed(), offset);
+        if let Err(source) = active.segment.file().append(bytes) {
+            let error = Error::io("append to", active.segment.name(), source);
+            self.give_up(tail);
+            if !matches!(error, Error::NoSpace { .. }) {
+                self.poison.set(&error);
+            }
+            return Err(error);
+        }
+        active.len += to_u64(bytes.len());
+        let segment = Arc::clone(&active.segment);
+        tail.appended_bytes += frame.bytes();
+        tail.watermark_written = tail.watermark_written.max(durable);
+        if kind == FrameKind::Commit {
+            tail.last_seq = seq;
+        }
+        Ok(Appended { segment, offset })
+    }
+
+    /// Sees to it that the active segment has room, beginning the next one where it has not.
+    fn make_room(&self, tail: &mut Tail, bytes: u64) -> Result<()> {
+        let seal_bytes = to_u64(FRAME_HEADER_BYTES);
+        if let Some(active) = &tail.active {
+            if active.len + bytes + seal_bytes <= self.source.segment_bytes {
+                return Ok(());
+            }
+            self.seal(tail);
+        }
+        let wanted = (to_u64(SEGMENT_HEADER_BYTES) + bytes + seal_bytes).max(self.source.segment_bytes);
+        // A spare that is too small is left behind empty: segments are used in the order of their numbers.
+        let segment = match tail.spare.take().filter(|_| wanted <= self.source.segment_bytes) {
+            Some(spare) => spare,
+            None => {
+                let number = take_number(&mut tail.next_segment);
+                self.source.create(FileKind::Records, number, self.timeline, tail.previous, wanted)?
+            }
+        };
+        tail.previous = segment.number();
+        tail.active = Some(Active { segment: Arc::new(segment), len: to_u64(SEGMENT_HEADER_BYTES) });
+        Ok(())
+    }
+
+    /// Ends the active segment with a seal. A seal that cannot be written is not needed.
+    fn seal(&self, tail: &mut Tail) {
+        if let Some(active) = &tail.active {
+            let stamp = Stamp {
+                kind: FrameKind::Seal,
+                seq: tail.last_seq,
+                durable: tail.watermark_written,
+                timeline: self.timeline,
+                time_micros: now_micros(),
+                move_number: 0,
+            };
+            let mut frame = FrameBuilder::new();
+            let bytes = frame.seal(&stamp, active.segment.seed(), active.len);
+            drop(active.segment.file().append(bytes));
+        }
+        self.give_up(tail);
+    }
+
+    /// Appends no further to the active segment, but still syncs it.
+    #[expect(clippy::unused_self, reason = "reads like the other verbs of the log")]
+    fn give_up(&self, tail: &mut Tail) {
+        if let Some(active) = tail.active.take() {
+            tail.unsynced.push(active.segment);
+        }
+    }
+
+    /// Makes a segment ready, so that no commit waits for a directory to be synced.
+    pub(crate) fn prepare_spare(&self) -> Result<()> {
+        self.poison.check()?;
+        let (number, previous) = {
+            let mut tail = self.tail.lock();
+            let half = self.source.segment_bytes / 2;
+            let Some(active) = tail.active.as_ref().filter(|active| active.len > half) else { return Ok(()) };
+            let previous = active.segment.number();
+            if tail.spare.is_some() {
+                return Ok(());
+            }
+            (take_number(&mut tail.next_segment), previous)
+        };
+        let capacity = self.source.segment_bytes;
+        let spare = self.source.create(FileKind::Records, number, self.timeline, previous, capacity)?;
+        let mut tail = self.tail.lock();
+        let still_next = tail.active.as_ref().is_some_and(|active| active.segment.number() < number);
+        if still_next && tail.spare.is_none() {
+            tail.spare = Some(spare);
+        }
+        Ok(())
+    }
+
+    /// Waits until `seq` is on the medium. Concurrent callers share one sync.
+    pub(crate) fn sync_to(&self, seq: Seq) -> Result<()> {
+        let mut durable = self.durable.lock();
+        loop {
+            if durable.seq >= seq {
+                return Ok(());
+            }
+            self.poison.check()?;
+            if !durable.syncing {
+                break;
+            }
+            self.synced.wait(&mut durable);
+        }
+        durable.syncing = true;
+        drop(durable);
+        let result = self.sync_all();
+        let mut durable = self.durable.lock();
+        durable.syncing = false;
+        if let Ok(reached) = &result {
+            durable.seq = durable.seq.max(*reached);
+        }
+        self.synced.notify_all();
+        result.map(drop)
+    }
+
+    /// Syncs everything that was appended; returns the last commit that this covers.
+    fn sync_all(&self) -> Result<Seq> {
+        let (segments, active, reached) = {
+            let mut tail = self.tail.lock();
+            let active = tail.active.as_ref().map(|active| Arc::clone(&active.segment));
+            (std::mem::take(&mut tail.unsynced), active, tail.last_seq)
+        };
+        for segment in segments.iter().chain(active.as_ref()) {
+            if let Err(source) = segment.file().sync() {
+                let error = Error::io("sync", segment.name(), source);
+                self.poison.set(&error);
+                return Err(error);
+            }
+        }
+        Ok(reached)
+    }
+
+    /// Writes the durable watermark when no later frame carries it yet.
+    pub(crate) fn write_watermark(&self) -> Result<()> {
+        let durable = self.durable_seq();
+        let due = {
+            let tail = self.tail.lock();
+            tail.active.is_some() && tail.watermark_written < durable
+        };
+        if due {
+            self.append(&mut FrameBuilder::new(), FrameKind::Watermark, None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the medium has not seen everything yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.durable_seq() < self.last_seq()
+    }
+
+    /// Bytes of a segment that hold frames, for one that is still appended to.
+    pub(crate) fn active_segment(&self) -> Option<(SegmentSeq, u64)> {
+        self.tail.lock().active.as_ref().map(|active| (active.segment.number(), active.len))
+    }
+}
+
+fn take_number(next: &mut SegmentSeq) -> SegmentSeq {
+    let number = *next;
+    next.0 += 1;
+    number
+}

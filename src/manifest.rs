@@ -1,0 +1,293 @@
+//! The manifest: an append-only chain of entries with the roots of the store.
+//!
+//! Owns: reading all manifest files, appending, and going over to the next file.
+//! Never: interprets an entry; snapshot and recovery do.
+//! Invariants: 1. An entry counts only when it is whole and chained to the one before it. 2. A file is deleted only
+//! when everything that is still needed of it stands, synced, in a later one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Condvar;
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::GRANULE_BYTES;
+use crate::format::Seed;
+use crate::format::manifest::Body;
+use crate::format::manifest::ENTRY_TAG;
+use crate::format::manifest::Entry;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::segment::SegmentHeader;
+use crate::id::SegmentSeq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::log::Poison;
+
+/// A manifest file above this size is replaced by the next one.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
+/// What the manifest files say.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// Entries by number.
+    pub(crate) entries: BTreeMap<u64, Body>,
+    /// The store, from the files' headers.
+    pub(crate) uuid: [u8; 16],
+    /// The segment size that the store was made with, in bytes.
+    pub(crate) segment_bytes: u64,
+    /// Manifest files that are there.
+    pub(crate) files: Vec<SegmentSeq>,
+    /// What was left out: a torn end of the last file.
+    pub(crate) torn: Vec<String>,
+}
+
+/// Reads every manifest file. A damaged entry that is followed by a valid one is corruption; one at the end of the
+/// last file is a tear.
+pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded> {
+    let mut loaded = Loaded { files: files.to_vec(), ..Loaded::default() };
+    for (index, number) in files.iter().enumerate() {
+        let name = FileKind::Manifest.file_name(*number);
+        let file = backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
+        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
+        let mut bytes = vec![0; to_usize(len)];
+        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
+        let last = index + 1 == files.len();
+        if let Err(error) = load_file(&mut loaded, &name, *number, &bytes) {
+            // While an older file is still there, the newest was not proven whole: what it says besides is a tear.
+            let unproven = last && index > 0 && error.is_corruption();
+            if !unproven {
+                return Err(error);
+            }
+            loaded.torn.push(error.to_string());
+        }
+    }
+    Ok(loaded)
+}
+
+fn load_file(loaded: &mut Loaded, name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<()> {
+    let header = SegmentHeader::decode(bytes, name)?;
+    if header.kind != FileKind::Manifest || header.segment != number {
+        return Err(Error::corrupt(name, 0, "file header", format!("manifest {number}"), header.segment));
+    }
+    if loaded.uuid != [0; 16] && loaded.uuid != header.uuid {
+        return Err(Error::corrupt(name, 0, "file header", "this store's UUID", "another one"));
+    }
+    (loaded.uuid, loaded.segment_bytes) = (header.uuid, header.segment_bytes);
+    let seed = Seed::new(header.uuid, number);
+    let (mut offset, mut check) = (to_u64(SEGMENT_HEADER_BYTES), 0);
+    while let Some(rest) = bytes.get(to_usize(offset)..).filter(|rest| !rest.is_empty()) {
+        match Entry::decode(rest, seed, offset, check) {
+            Ok(decoded) => {
+                loaded.entries.insert(decoded.entry.number, decoded.entry.body);
+                check = decoded.check;
+                offset += decoded.bytes;
+            }
+            Err(malformed) if !entry_follows(rest) => {
+                loaded.torn.push(malformed.at(name, offset).to_string());
+                break;
+            }
+            Err(malformed) => return Err(malformed.at(name, offset)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the tag of an entry stands anywhere behind the first granule.
+fn entry_follows(rest: &[u8]) -> bool {
+    let step = to_usize(GRANULE_BYTES);
+    let tag = ENTRY_TAG.to_le_bytes();
+    rest.chunks(step).skip(1).any(|granule| granule.starts_with(&tag))
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: Option<Arc<dyn BackingFile>>,
+    name: String,
+    seed: Seed,
+    offset: u64,
+    check: u32,
+    next_number: u64,
+    files: Vec<SegmentSeq>,
+    kept: BTreeMap<u64, Body>,
+}
+
+/// The manifest, open for appending.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    backing: Arc<dyn Backing>,
+    uuid: [u8; 16],
+    segment_bytes: u64,
+    writer: Mutex<Writer>,
+    /// Whether an append is under way: one at a time, so that what follows an entry proves that it was synced.
+    busy: Mutex<bool>,
+    idle: Condvar,
+    poison: Arc<Poison>,
+}
+
+impl Manifest {
+    /// Goes on from what was loaded. The first append begins a new file.
+    pub(crate) fn new(backing: Arc<dyn Backing>, loaded: &Loaded, poison: Arc<Poison>) -> Self {
+        let next_number = loaded.entries.last_key_value().map_or(1, |(number, _)| number + 1);
+        let writer = Writer {
+            file: None,
+            name: String::new(),
+            seed: Seed::new(loaded.uuid, SegmentSeq(0)),
+            offset: 0,
+            check: 0,
+            next_number,
+            files: loaded.files.clone(),
+            kept: loaded.entries.clone(),
+        };
+        let (uuid, segment_bytes) = (loaded.uuid, loaded.segment_bytes);
+        let (writer, busy, idle) = (Mutex::new(writer), Mutex::new(false), Condvar::new());
+        Self { backing, uuid, segment_bytes, writer, busy, idle, poison }
+    }
+
+    /// Appends an entry; it is on the medium on return. Gives its number. The body is made from the number.
+    pub(crate) fn append(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
+        {
+            let mut busy = self.busy.lock();
+            while *busy {
+                self.idle.wait(&mut busy);
+            }
+            *busy = true;
+        }
+        let result = self.append_alone(body);
+        *self.busy.lock() = false;
+        self.idle.notify_one();
+        result
+    }
+
+    fn append_alone(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
+        self.poison.check()?;
+        let (number, file, name, done) = {
+            let mut writer = self.writer.lock();
+            let number = writer.next_number;
+            writer.next_number += 1;
+            writer.kept.insert(number, body(number));
+            let fresh = writer.file.is_none() || writer.offset > MANIFEST_BYTES_MAX;
+            let result = if fresh { self.begin_file(&mut writer) } else { append_entry(&mut writer, number) };
+            if result.is_err() {
+                // What was half written may not be followed by anything: the next append begins another file.
+                writer.file = None;
+                writer.kept.remove(&number);
+            }
+            result?;
+            let done = if fresh { writer.files.clone() } else { Vec::new() };
+            let Some(file) = writer.file.clone() else {
+                return Err(Error::Poisoned { reason: "no manifest file".to_owned() });
+            };
+            (number, file, writer.name.clone(), done)
+        };
+        if let Err(source) = file.sync() {
+            let error = Error::io("sync", name, source);
+            self.poison.set(&error);
+            return Err(error);
+        }
+        self.delete_older(&done)?;
+        Ok(number)
+    }
+
+    /// Begins the next file with all entries that are still needed.
+    fn begin_file(&self, writer: &mut Writer) -> Result<()> {
+        forget_what_no_snapshot_needs(&mut writer.kept);
+        let number = SegmentSeq(writer.files.last().map_or(1, |last| last.0 + 1));
+        let name = FileKind::Manifest.file_name(number);
+        let header = SegmentHeader {
+            kind: FileKind::Manifest,
+            generation: 0,
+            uuid: self.uuid,
+            segment: number,
+            timeline: 0,
+            previous: writer.files.last().copied().unwrap_or_default(),
+            segment_bytes: self.segment_bytes,
+        };
+        let seed = Seed::new(self.uuid, number);
+        let mut bytes = header.encode().to_vec();
+        let mut check = 0;
+        for (number, body) in &writer.kept {
+            let entry = Entry { number: *number, body: body.clone() };
+            let (encoded, next) = entry.encode(seed, to_u64(bytes.len()), check);
+            bytes.extend_from_slice(&encoded);
+            check = next;
+        }
+        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
+        writer.files.push(number);
+        file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
+        (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
+        writer.file = Some(file);
+        Ok(())
+    }
+
+    /// Deletes the files before the newest of `files`, which holds all that is needed of them.
+    fn delete_older(&self, files: &[SegmentSeq]) -> Result<()> {
+        let Some((newest, older)) = files.split_last() else { return Ok(()) };
+        for number in older {
+            let name = FileKind::Manifest.file_name(*number);
+            self.backing.delete(&name).map_err(|source| Error::io("delete", &name, source))?;
+        }
+        self.writer.lock().files.retain(|number| number >= newest);
+        Ok(())
+    }
+
+    /// The number that the next entry will have.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.writer.lock().next_number
+    }
+
+    /// The entries that still count.
+    pub(crate) fn entries(&self) -> BTreeMap<u64, Body> {
+        self.writer.lock().kept.clone()
+    }
+}
+
+fn append_entry(writer: &mut Writer, number: u64) -> Result<()> {
+    let Some((file, body)) = writer.file.clone().zip(writer.kept.get(&number)) else { return Ok(()) };
+    let entry = Entry { number, body: body.clone() };
+    let (bytes, check) = entry.encode(writer.seed, writer.offset, writer.check);
+    file.append(&bytes).map_err(|source| Error::io("append to", &writer.name, source))?;
+    writer.offset += to_u64(bytes.len());
+    writer.check = check;
+    Ok(())
+}
+
+/// Numbers of the snapshots that are kept: the last two without a name, and those with one that were not dropped.
+pub(crate) fn retained(entries: &BTreeMap<u64, Body>) -> Vec<u64> {
+    let dropped: Vec<u64> =
+        entries.values().filter_map(|body| if let Body::Drop(number) = body { Some(*number) } else { None }).collect();
+    let mut unnamed = 0;
+    let mut kept = Vec::new();
+    for (number, body) in entries.iter().rev() {
+        let Body::Snapshot(snapshot) = body else { continue };
+        if dropped.contains(number) {
+            continue;
+        }
+        unnamed += u32::from(snapshot.name.is_empty());
+        if !snapshot.name.is_empty() || unnamed <= 2 {
+            kept.push(*number);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// Leaves out snapshots that are not retained, and reservations and cuts that only they needed.
+fn forget_what_no_snapshot_needs(entries: &mut BTreeMap<u64, Body>) {
+    let retained = retained(entries);
+    let Some(oldest) = retained.first().copied() else { return };
+    let (head, reserved_from) = match entries.get(&oldest) {
+        Some(Body::Snapshot(snapshot)) => (snapshot.head_segment, snapshot.reserved_from),
+        _ => (SegmentSeq(0), 0),
+    };
+    entries.retain(|number, body| match body {
+        Body::Snapshot(_) => retained.contains(number),
+        Body::Reserve(_) => *number >= reserved_from,
+        Body::Cut(cut) => cut.first_segment > head,
+        Body::Drop(target) => retained.contains(target),
+    });
+}

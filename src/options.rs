@@ -1,0 +1,214 @@
+//! Options: how a store is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backing::Backing;
+use crate::backing::Files;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::SEGMENT_BYTES_END;
+use crate::recovery::Settings;
+use crate::store::Store;
+use crate::txn::Durability;
+
+/// The smallest segment.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// A frame may have a segment to itself, but must leave room for the header.
+const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
+
+/// How a store is opened. The defaults are safe: commits are durable when they are acknowledged.
+///
+/// ```
+/// use tenure::{Durability, Options};
+/// let dir = tempfile::tempdir().unwrap();
+/// let store = Options::new()
+///     .segment_bytes(1 << 20)
+///     .durability(Durability::Buffered)
+///     .open(dir.path().join("things.tenure"))?;
+/// store.close()?;
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    create: bool,
+    read_only: bool,
+    check_pages: bool,
+    segment_bytes: u64,
+    transaction_bytes_max: u64,
+    pub(crate) durability: Durability,
+    pub(crate) sync_interval: Option<Duration>,
+    snapshot_log_bytes: u64,
+    max_replay_bytes: Option<u64>,
+    pub(crate) background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            check_pages: false,
+            segment_bytes: 64 << 20,
+            transaction_bytes_max: 64 << 20,
+            durability: Durability::Sync,
+            sync_interval: None,
+            snapshot_log_bytes: 64 << 20,
+            max_replay_bytes: None,
+            background: true,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a store is made where there is none. Default: yes.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether nothing is written, not a byte. Such a handle may stand beside a writer; it sees what was there when it
+    /// was opened. Default: no.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether every index page is checked while opening, so that a damaged snapshot is passed over for the one before.
+    /// Takes time in proportion to the store. Default: no, pages are checked when they are first read.
+    #[must_use]
+    pub fn check_pages(mut self, check: bool) -> Self {
+        self.check_pages = check;
+        self
+    }
+
+    /// Bytes of a segment: a power of two from 64 KiB to 256 MiB, fixed when the store is made. Default: 64 MiB.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Bytes that one transaction may have, at most 255 MiB. Default: 64 MiB. Streamed values do not count.
+    #[must_use]
+    pub fn transaction_bytes_max(mut self, bytes: u64) -> Self {
+        self.transaction_bytes_max = bytes;
+        self
+    }
+
+    /// The durability of `Store::write`. Default: `Sync`.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How often buffered commits are synced in the background. Default: never, but at snapshots and at close.
+    #[must_use]
+    pub fn sync_interval(mut self, interval: Option<Duration>) -> Self {
+        self.sync_interval = interval;
+        self
+    }
+
+    /// Bytes of log after which a snapshot is saved in the background. Default: 64 MiB.
+    #[must_use]
+    pub fn snapshot_log_bytes(mut self, bytes: u64) -> Self {
+        self.snapshot_log_bytes = bytes;
+        self
+    }
+
+    /// Bytes of log that recovery may have to replay: snapshots are saved early enough for it. Default: no budget.
+    #[must_use]
+    pub fn max_replay_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.max_replay_bytes = bytes;
+        self
+    }
+
+    /// Whether a thread saves snapshots, syncs at intervals and writes watermarks when the store is idle. Default: yes.
+    #[must_use]
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// Opens the store in a directory, making it where there is none.
+    ///
+    /// # Errors
+    /// `NotAStore`, `Locked`, `Unsupported`, `Corrupt`, or what the file system says.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let shown = path.display().to_string();
+        self.check()?;
+        let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
+        let backing = match std::fs::metadata(path) {
+            Ok(found) if !found.is_dir() => return Err(refused("it is not a directory")),
+            Ok(_) if self.read_only => Files::read_only(path),
+            Ok(_) => {
+                let mut entries = std::fs::read_dir(path).map_err(|source| Error::io("list", &shown, source))?;
+                let ours = |entry: std::io::Result<std::fs::DirEntry>| {
+                    entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_store_file))
+                };
+                let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+                if !empty && !entries.any(ours) {
+                    return Err(refused("it holds other files and no manifest"));
+                }
+                if empty && !self.create {
+                    return Err(refused("it is empty"));
+                }
+                Files::open(path)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if self.read_only || !self.create {
+                    return Err(refused("there is nothing"));
+                }
+                Files::create(path)
+            }
+            Err(source) => return Err(Error::io("open", shown, source)),
+        };
+        let backing = backing.map_err(|source| Error::io("open", &shown, source))?;
+        self.open_backing(Arc::new(backing))
+    }
+
+    /// Opens the store in any backing store.
+    pub fn open_backing(&self, backing: Arc<dyn Backing>) -> Result<Store> {
+        self.check()?;
+        Store::start(backing, self)
+    }
+
+    fn check(&self) -> Result<()> {
+        let bad = |option, got: u64, why| Err(Error::BadOption { option, got: got.to_string(), why });
+        let segment = self.segment_bytes;
+        if !segment.is_power_of_two() || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_END).contains(&segment) {
+            return bad("segment_bytes", segment, "it must be a power of two from 64 KiB to 256 MiB");
+        }
+        if !(1024..=TRANSACTION_BYTES_END).contains(&self.transaction_bytes_max) {
+            return bad("transaction_bytes_max", self.transaction_bytes_max, "it must be from 1 KiB to 255 MiB");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let budget = self.max_replay_bytes.map_or(u64::MAX, |budget| budget / 2);
+        Settings {
+            create: self.create,
+            read_only: self.read_only,
+            check_pages: self.check_pages,
+            segment_bytes: self.segment_bytes,
+            transaction_bytes_max: self.transaction_bytes_max,
+            snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
+        }
+    }
+}
+
+/// Whether a file name is one that a store uses.
+fn is_store_file(name: &str) -> bool {
+    name == "lock" || crate::format::segment::FileKind::parse_name(name).is_some()
+}

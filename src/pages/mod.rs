@@ -1,0 +1,302 @@
+//! Page segments: images of index pages, written by saved snapshots and vouched for by their parents.
+//!
+//! Owns: writing images, reading them, checking each on its first touch (a bit per 64 bytes of a segment), and how
+//! many bytes of each page segment the newest snapshot refers to.
+//! Never: knows what a page means, or changes one; a changed page is written elsewhere by the next snapshot.
+//! Invariants: 1. No image is handed out before its checksum was compared with its parent's. 2. Images begin at
+//! multiples of 64 bytes, so that no two share a bit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bitvec::prelude::BitSlice;
+use bitvec::prelude::Lsb0;
+use bitvec::vec::BitVec;
+use parking_lot::RwLock;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::GRANULE_BYTES;
+use crate::format::checksum;
+use crate::format::descriptor::PageRef;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::id::SegmentSeq;
+use crate::id::low_u32;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::log::Segment;
+use crate::log::SegmentSource;
+
+/// Images begin at multiples of this.
+const ALIGN_BYTES: u64 = 64;
+/// Images are gathered up to this size before they are appended.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// A page segment that can be read.
+#[derive(Debug)]
+pub(crate) struct PageSegment {
+    segment: Segment,
+    verified: BitVec<AtomicU64, Lsb0>,
+    cache: RwLock<BTreeMap<u32, Arc<[u8]>>>,
+}
+
+impl PageSegment {
+    fn new(segment: Segment, capacity: u64) -> Self {
+        let bits = to_usize(capacity.div_ceil(ALIGN_BYTES));
+        let mut verified = BitVec::new();
+        verified.resize(bits, false);
+        Self { segment, verified, cache: RwLock::default() }
+    }
+
+    fn damaged(&self, page: &PageRef, got: impl std::fmt::Display) -> Error {
+        let expected = format!("{} bytes with check {:08x}", page.bytes, page.check);
+        Error::corrupt(self.segment.name(), page.offset(), "index page", expected, got)
+    }
+
+    fn check(&self, page: &PageRef, bytes: &[u8]) -> Result<()> {
+        let check = checksum(self.segment.seed().at(page.offset()), bytes);
+        if check == page.check { Ok(()) } else { Err(self.damaged(page, format!("{check:08x}"))) }
+    }
+
+    /// Runs `read` on the image of a page.
+    #[inline]
+    pub(crate) fn with<T>(&self, page: &PageRef, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let Some(bytes) = self.segment.mapped(page.offset(), page.bytes as usize) else {
+            return self.cached(page).map(|bytes| read(&bytes));
+        };
+        let bit = to_usize(page.offset() / ALIGN_BYTES);
+        let verified: &BitSlice<AtomicU64, Lsb0> = &self.verified;
+        if !verified.get(bit).is_some_and(|bit| *bit) {
+            self.check(page, bytes)?;
+            if bit < verified.len() {
+                verified.set_aliased(bit, true);
+            }
+        }
+        Ok(read(bytes))
+    }
+
+    fn cached(&self, page: &PageRef) -> Result<Arc<[u8]>> {
+        if let Some(bytes) = self.cache.read().get(&page.offset_granules) {
+            return Ok(Arc::clone(bytes));
+        }
+        let bytes = self.segment.read(page.offset(), u64::from(page.bytes))?;
+        self.check(page, &bytes)?;
+        let bytes: Arc<[u8]> = Arc::from(bytes.as_ref());
+        self.cache.write().insert(page.offset_granules, Arc::clone(&bytes));
+        Ok(bytes)
+    }
+
+    pub(crate) fn number(&self) -> SegmentSeq {
+        self.segment.number()
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    segment: Arc<PageSegment>,
+    live_bytes: u64,
+}
+
+/// The page segments of a store.
+#[derive(Debug)]
+pub(crate) struct PageStore {
+    source: SegmentSource,
+    rows: RwLock<BTreeMap<SegmentSeq, Row>>,
+}
+
+/// A page segment as a snapshot lists it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageSegmentRow {
+    pub(crate) segment: SegmentSeq,
+    pub(crate) bytes: u64,
+    pub(crate) live_bytes: u64,
+}
+
+impl PageStore {
+    pub(crate) fn new(source: SegmentSource) -> Self {
+        Self { source, rows: RwLock::default() }
+    }
+
+    /// Opens a segment that a snapshot lists.
+    pub(crate) fn open_segment(&self, number: SegmentSeq, live_bytes: u64) -> Result<()> {
+        let segment = self.source.open(FileKind::Pages, number)?;
+        let capacity = segment.len()?;
+        let segment = Arc::new(PageSegment::new(segment, capacity));
+        self.rows.write().insert(number, Row { segment, live_bytes });
+        Ok(())
+    }
+
+    /// The segment that a descriptor names.
+    pub(crate) fn segment(&self, page: &PageRef) -> Result<Arc<PageSegment>> {
+        let rows = self.rows.read();
+        let row = rows.get(&page.segment).ok_or_else(|| {
+            let file = FileKind::Pages.file_name(page.segment);
+            Error::corrupt(file, page.offset(), "index page", "a page segment of this snapshot", "none")
+        })?;
+        Ok(Arc::clone(&row.segment))
+    }
+
+    /// Segments that the newest snapshot refers to.
+    pub(crate) fn live_rows(&self) -> Vec<PageSegmentRow> {
+        let rows = self.rows.read();
+        let live = rows.iter().filter(|(_, row)| row.live_bytes > 0);
+        live.map(|(number, row)| PageSegmentRow {
+            segment: *number,
+            bytes: row.segment.segment.len().unwrap_or_default(),
+            live_bytes: row.live_bytes,
+        })
+        .collect()
+    }
+
+    /// All segments with their sizes in bytes, for statistics.
+    pub(crate) fn all_rows(&self) -> Vec<(String, u64, u64)> {
+        let rows = self.rows.read();
+        rows.values()
+            .map(|row| {
+                let segment = &row.segment.segment;
+                (segment.name().to_owned(), segment.len().unwrap_or_default(), row.live_bytes)
+            })
+            .collect()
+    }
+
+    /// A page has replaced another in what the newest snapshot refers to.
+    fn replaced(&self, old: &PageRef, new: &PageRef) {
+        let mut rows = self.rows.write();
+        if let Some(row) = rows.get_mut(&old.segment) {
+            row.live_bytes = row.live_bytes.saturating_sub(u64::from(old.bytes));
+        }
+        if let Some(row) = rows.get_mut(&new.segment) {
+            row.live_bytes += u64::from(new.bytes);
+        }
+    }
+
+    /// Whether a segment is open.
+    pub(crate) fn contains(&self, number: SegmentSeq) -> bool {
+        self.rows.read().contains_key(&number)
+    }
+
+    /// Deletes the segments that are neither live nor in `keep`. Maps that readers hold stay readable.
+    pub(crate) fn delete_dead(&self, keep: &[SegmentSeq], writing: Option<SegmentSeq>) -> Result<()> {
+        let dead: Vec<SegmentSeq> = {
+            let rows = self.rows.read();
+            let dead = rows.iter().filter(|(number, row)| row.live_bytes == 0 && !keep.contains(number));
+            dead.map(|(number, _)| *number).filter(|number| Some(*number) != writing).collect()
+        };
+        for number in dead {
+            let name = FileKind::Pages.file_name(number);
+            self.source.backing.delete(&name).map_err(|source| Error::io("delete", &name, source))?;
+            self.rows.write().remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Begins a page segment that the writer appends to.
+    fn create_segment(&self, number: SegmentSeq, timeline: u64, capacity: u64) -> Result<Arc<PageSegment>> {
+        let segment = self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)?;
+        let segment = Arc::new(PageSegment::new(segment, capacity));
+        self.rows.write().insert(number, Row { segment: Arc::clone(&segment), live_bytes: 0 });
+        Ok(segment)
+    }
+}
+
+/// Appends images for one saved snapshot after the other.
+#[derive(Debug, Default)]
+pub(crate) struct PageWriter {
+    current: Option<(Arc<PageSegment>, u64, u64)>,
+    unsynced: Vec<Arc<PageSegment>>,
+    buffer: Vec<u8>,
+    pages: u64,
+    bytes: u64,
+    root: PageRef,
+}
+
+impl PageWriter {
+    /// A writer that goes on from a snapshot with this root page.
+    pub(crate) fn new(root: PageRef) -> Self {
+        Self { root, ..Self::default() }
+    }
+
+    /// The root page of the newest snapshot.
+    pub(crate) fn root(&self) -> PageRef {
+        self.root
+    }
+
+    /// A snapshot with this root page was saved.
+    pub(crate) fn set_root(&mut self, root: PageRef) {
+        self.root = root;
+    }
+
+    /// The segment that is appended to.
+    pub(crate) fn writing(&self) -> Option<SegmentSeq> {
+        self.current.as_ref().map(|(segment, ..)| segment.number())
+    }
+
+    /// Pages and bytes written since the last call.
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.pages), std::mem::take(&mut self.bytes))
+    }
+
+    /// Appends an image in place of `old` and tells where it lies.
+    pub(crate) fn write(
+        &mut self,
+        store: &PageStore,
+        timeline: u64,
+        number: &dyn Fn() -> SegmentSeq,
+        image: &[u8],
+        old: &PageRef,
+    ) -> Result<PageRef> {
+        let padded = to_u64(image.len()).next_multiple_of(ALIGN_BYTES);
+        let full = self.current.as_ref().is_none_or(|(_, len, capacity)| len + padded > *capacity);
+        if full {
+            self.flush()?;
+            let capacity = store.source.segment_bytes.max(to_u64(SEGMENT_HEADER_BYTES) + padded);
+            let segment = store.create_segment(number(), timeline, capacity)?;
+            if let Some((before, ..)) = self.current.replace((segment, to_u64(SEGMENT_HEADER_BYTES), capacity)) {
+                self.unsynced.push(before);
+            }
+        }
+        let Some((segment, len, _)) = self.current.as_mut() else {
+            return Err(Error::Poisoned { reason: "no page segment".to_owned() });
+        };
+        let offset = *len;
+        let page = PageRef {
+            segment: segment.number(),
+            offset_granules: low_u32(offset / GRANULE_BYTES),
+            bytes: low_u32(to_u64(image.len())),
+            check: checksum(segment.segment.seed().at(offset), image),
+        };
+        *len += padded;
+        self.buffer.extend_from_slice(image);
+        let end = self.buffer.len() + to_usize(padded) - image.len();
+        self.buffer.resize(end, 0);
+        self.pages += 1;
+        self.bytes += padded;
+        store.replaced(old, &page);
+        if self.buffer.len() >= WRITE_BYTES {
+            self.flush()?;
+        }
+        Ok(page)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some((segment, ..)) = self.current.as_ref().filter(|_| !self.buffer.is_empty()) {
+            let segment = &segment.segment;
+            segment.file().append(&self.buffer).map_err(|source| Error::io("append to", segment.name(), source))?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Puts everything on the medium.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.flush()?;
+        let segments = std::mem::take(&mut self.unsynced);
+        for segment in segments.iter().chain(self.current.as_ref().map(|(segment, ..)| segment)) {
+            let segment = &segment.segment;
+            segment.file().sync().map_err(|source| Error::io("sync", segment.name(), source))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,17 @@
+//! The record index: a radix tree from slots to entries, and the slots that are free.
+//!
+//! Owns: the tree in memory (leaf pages of 512 entries, directory pages of 128 descriptors, one root), copying a page
+//! when a view may still read it, slot allocation.
+//! Never: reads a record, writes a file, or decides which version is the newest.
+//! Invariants: 1. A leaf is changed in place only by the one writer, and only if no view was taken since the leaf was
+//! made. 2. A leaf on the heap is dirty; a clean one is an image in a page segment. 3. A slot is handed out only from
+//! a page whose reservation is durable, and never twice.
+
+mod slots;
+mod tree;
+
+pub(crate) use slots::Slots;
+pub(crate) use tree::LeafRef;
+pub(crate) use tree::Mid;
+pub(crate) use tree::Root;
+pub(crate) use tree::Tree;

@@ -1,0 +1,354 @@
+//! Slot allocation: which IDs can be given to new records.
+//!
+//! Owns: open pages, durable reservations, slots that were handed out and came to nothing.
+//! Never: a second truth about what is free: that is read from the pages.
+//! The lock is not held while a reservation is made durable.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+
+use bitvec::BitArr;
+use bitvec::array::BitArray;
+use bitvec::prelude::Lsb0;
+use bitvec::vec::BitVec;
+use parking_lot::Condvar;
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::Entry;
+use crate::format::entry::State;
+use crate::id::NumberHash;
+use crate::id::RecordId;
+use crate::id::SLOT_END;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::record_index::Root;
+
+/// A page is opened again only when it has this many free slots, so that one reservation serves many records.
+const FREE_SLOTS_MIN: u16 = 32;
+/// Pages that one reservation takes at most.
+const RESERVE_PAGES_MAX: u64 = 256;
+
+type FreeBits = BitArr!(for ENTRIES_PER_PAGE, in u64, Lsb0);
+
+#[derive(Debug)]
+struct OpenPage {
+    page: u64,
+    free: FreeBits,
+    from: usize,
+    /// Next reuse counts; empty while every slot of the page is new.
+    counts: Vec<u32>,
+}
+
+/// Effects that the next frame has to carry.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// Pages given to sets.
+    pub(crate) assigned: Vec<(u64, SetNumber)>,
+    /// IDs that were handed out and came to nothing: their slots' counts rise.
+    pub(crate) burned: Vec<RecordId>,
+}
+
+impl OpenPage {
+    fn give_back(&mut self, index: usize, next_count: u32) {
+        if self.counts.is_empty() {
+            self.counts.resize(ENTRIES_PER_PAGE, 1);
+        }
+        if let Some(count) = self.counts.get_mut(index) {
+            *count = next_count;
+        }
+        self.free.set(index, true);
+        self.from = self.from.min(index);
+    }
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.assigned.is_empty() && self.burned.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: HashMap<SetNumber, OpenPage>,
+    with_free: HashMap<SetNumber, BitVec<u64, Lsb0>>,
+    outstanding: HashMap<u64, FreeBits, NumberHash>,
+    fresh: BTreeSet<u64>,
+    page_end: u64,
+    reserved: BTreeSet<u64>,
+    reserve_next: u64,
+    reserving: Vec<u64>,
+    pending: Pending,
+}
+
+/// The slots of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    inner: Mutex<Inner>,
+    reserved: Condvar,
+}
+
+fn page_of(slot: u64) -> u64 {
+    slot / to_u64(ENTRIES_PER_PAGE)
+}
+
+impl Slots {
+    /// Reads from the directory which pages have free slots.
+    pub(crate) fn load(root: &Root, page_end: u64) -> Self {
+        let mut inner = Inner { page_end, reserve_next: 1, ..Inner::default() };
+        let cells = root.mids.iter().flat_map(|mid| &mid.cells).enumerate();
+        for (page, cell) in cells {
+            let descriptor = cell.descriptor_now();
+            if descriptor.set != 0 {
+                inner.page_end = inner.page_end.max(to_u64(page) + 1);
+                note_free(&mut inner, to_u64(page), SetNumber(descriptor.set), descriptor.free);
+            }
+        }
+        Self { inner: Mutex::new(inner), reserved: Condvar::new() }
+    }
+
+    /// Hands out an ID. `root` is asked for the newest root, `reserve` makes a reservation of pages durable.
+    pub(crate) fn take(
+        &self,
+        set: SetNumber,
+        root: &dyn Fn() -> std::sync::Arc<Root>,
+        reserve: &dyn Fn(&[u64]) -> Result<()>,
+    ) -> Result<RecordId> {
+        let mut inner = self.inner.lock();
+        loop {
+            if let Some(id) = take_open(&mut inner, set) {
+                let index = to_usize(id.slot()) % ENTRIES_PER_PAGE;
+                inner.outstanding.entry(page_of(id.slot())).or_default().set(index, true);
+                return Ok(id);
+            }
+            if let Some(page) = next_page(&mut inner, set) {
+                let open = open_page(&inner, page, &root())?;
+                inner.open.insert(set, open);
+                continue;
+            }
+            if !inner.reserving.is_empty() {
+                self.reserved.wait(&mut inner);
+                continue;
+            }
+            let pages = pages_to_reserve(&mut inner, set)?;
+            inner.reserving.clone_from(&pages);
+            drop(inner);
+            let result = reserve(&pages);
+            inner = self.inner.lock();
+            inner.reserving.clear();
+            self.reserved.notify_all();
+            result?;
+            inner.reserve_next = (inner.reserve_next * 2).min(RESERVE_PAGES_MAX);
+            for page in pages {
+                inner.reserved.insert(page);
+                if page >= inner.page_end {
+                    inner.fresh.insert(page);
+                }
+            }
+            if let Some(last) = inner.fresh.last().copied() {
+                inner.page_end = inner.page_end.max(last + 1);
+            }
+        }
+    }
+
+    /// The records of a commit are published: their slots are no longer outstanding.
+    pub(crate) fn committed(&self, ids: impl Iterator<Item = RecordId>) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            forget_outstanding(&mut inner, id.slot());
+        }
+    }
+
+    /// Slots were freed by a commit; `free` tells how many free slots a page has now.
+    pub(crate) fn freed(&self, ids: impl Iterator<Item = RecordId>, root: &Root) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            let page = page_of(id.slot());
+            forget_outstanding(&mut inner, id.slot());
+            let Some(descriptor) = root.cell(page).map(super::tree::Cell::descriptor_now) else { continue };
+            let set = SetNumber(descriptor.set);
+            match inner.open.get_mut(&set).filter(|open| open.page == page) {
+                Some(open) => {
+                    let index = to_usize(id.slot()) % ENTRIES_PER_PAGE;
+                    match root.entry(id.slot()).map(Entry::state) {
+                        Ok(State::Free { next_count }) => open.give_back(index, next_count),
+                        _ => open.free.set(index, false),
+                    }
+                }
+                None => note_free(&mut inner, page, set, descriptor.free),
+            }
+        }
+    }
+
+    /// IDs that were handed out and came to nothing.
+    pub(crate) fn abandon(&self, ids: impl Iterator<Item = RecordId>) {
+        self.inner.lock().pending.burned.extend(ids);
+    }
+
+    /// What the next frame has to carry.
+    pub(crate) fn take_pending(&self) -> Pending {
+        std::mem::take(&mut self.inner.lock().pending)
+    }
+
+    /// The frame could not be written.
+    pub(crate) fn put_back(&self, pending: Pending) {
+        let mut inner = self.inner.lock();
+        inner.pending.assigned.extend(pending.assigned);
+        inner.pending.burned.extend(pending.burned);
+    }
+
+    /// Pages whose free slots may have been handed out; the others are given back.
+    pub(crate) fn settle_reserved(&self) -> (Vec<u64>, u64) {
+        let mut inner = self.inner.lock();
+        let mut keep: BTreeSet<u64> = inner.open.values().map(|open| open.page).collect();
+        keep.extend(inner.fresh.iter());
+        keep.extend(inner.outstanding.keys());
+        keep.extend(&inner.reserving);
+        keep.extend(inner.pending.burned.iter().map(|id| page_of(id.slot())));
+        inner.reserved = keep;
+        (inner.reserved.iter().copied().collect(), inner.page_end)
+    }
+
+    /// At close: nothing is outstanding, and what was reserved and never used is free for the next time.
+    pub(crate) fn page_end_used(&self) -> u64 {
+        let inner = self.inner.lock();
+        match inner.fresh.first() {
+            Some(first) if inner.fresh.len() == to_usize(inner.page_end - first) => *first,
+            _ => inner.page_end,
+        }
+    }
+
+    /// Pages that are reserved and were never given to a set.
+    pub(crate) fn has_outstanding(&self) -> bool {
+        let inner = self.inner.lock();
+        !inner.outstanding.is_empty() || !inner.pending.is_empty()
+    }
+}
+
+fn forget_outstanding(inner: &mut Inner, slot: u64) {
+    let page = page_of(slot);
+    if let Some(slots) = inner.outstanding.get_mut(&page) {
+        slots.set(to_usize(slot) % ENTRIES_PER_PAGE, false);
+        if slots.not_any() {
+            inner.outstanding.remove(&page);
+        }
+    }
+}
+
+fn note_free(inner: &mut Inner, page: u64, set: SetNumber, free: u16) {
+    if free < FREE_SLOTS_MIN {
+        return;
+    }
+    let bits = inner.with_free.entry(set).or_default();
+    let index = to_usize(page);
+    if bits.len() <= index {
+        bits.resize(index + 1, false);
+    }
+    bits.set(index, true);
+}
+
+fn take_open(inner: &mut Inner, set: SetNumber) -> Option<RecordId> {
+    let open = inner.open.get_mut(&set)?;
+    let found = open.free.get(open.from..).and_then(bitvec::slice::BitSlice::first_one);
+    let Some(index) = found.map(|index| index + open.from) else {
+        inner.open.remove(&set);
+        return None;
+    };
+    open.free.set(index, false);
+    open.from = index + 1;
+    let count = open.counts.get(index).copied().unwrap_or(1);
+    RecordId::from_parts(open.page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), count)
+}
+
+/// A reserved page with free slots for the set.
+fn next_page(inner: &mut Inner, set: SetNumber) -> Option<u64> {
+    if let Some(bits) = inner.with_free.get_mut(&set) {
+        let known = bits.iter_ones().map(to_u64).find(|page| inner.reserved.contains(page));
+        if let Some(page) = known {
+            bits.set(to_usize(page), false);
+            return Some(page);
+        }
+        if bits.any() {
+            return None;
+        }
+    }
+    let page = inner.fresh.pop_first()?;
+    inner.pending.assigned.push((page, set));
+    Some(page)
+}
+
+/// Pages of the set with free slots, else pages that were never used.
+fn pages_to_reserve(inner: &mut Inner, set: SetNumber) -> Result<Vec<u64>> {
+    let count = inner.reserve_next.max(1);
+    let reused: Vec<u64> = inner
+        .with_free
+        .get(&set)
+        .map(|bits| bits.iter_ones().take(to_usize(count)).map(to_u64).collect())
+        .unwrap_or_default();
+    if !reused.is_empty() {
+        return Ok(reused);
+    }
+    let end = inner.page_end + count;
+    if end > SLOT_END / to_u64(ENTRIES_PER_PAGE) {
+        return Err(Error::Exhausted { what: "slot", limit: SLOT_END });
+    }
+    Ok((inner.page_end..end).collect())
+}
+
+fn open_page(inner: &Inner, page: u64, root: &Root) -> Result<OpenPage> {
+    let mut open = OpenPage { page, free: BitArray::ZERO, from: 0, counts: Vec::new() };
+    match root.cell(page) {
+        None => open.free.fill(true),
+        Some(cell) => {
+            for (index, entry) in cell.entries()?.into_iter().enumerate() {
+                match entry.state() {
+                    State::Free { next_count: 1 } => open.free.set(index, true),
+                    State::Free { next_count } => open.give_back(index, next_count),
+                    State::Live(_) | State::Retired => {}
+                }
+            }
+        }
+    }
+    if let Some(taken) = inner.outstanding.get(&page) {
+        open.free &= !*taken;
+    }
+    for id in inner.pending.burned.iter().filter(|id| page_of(id.slot()) == page) {
+        open.free.set(to_usize(id.slot()) % ENTRIES_PER_PAGE, false);
+    }
+    open.from = 0;
+    Ok(open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    #[test]
+    fn no_slot_is_handed_out_twice_or_before_its_page_is_reserved() {
+        let slots = Slots::load(&Root::default(), 0);
+        let root = Arc::new(Root::default());
+        let reserved: RefCell<BTreeMap<u64, ()>> = RefCell::default();
+        let mut seen = HashSet::new();
+        for turn in 0..3000_u32 {
+            let set = SetNumber(16 + turn % 3);
+            let reserve = |pages: &[u64]| {
+                reserved.borrow_mut().extend(pages.iter().map(|page| (*page, ())));
+                Ok(())
+            };
+            let id = slots.take(set, &|| Arc::clone(&root), &reserve).expect("a slot");
+            assert!(reserved.borrow().contains_key(&page_of(id.slot())), "page of {id} is not reserved");
+            assert!(seen.insert(id), "{id} twice");
+        }
+        assert!(slots.has_outstanding());
+        slots.committed(seen.into_iter());
+        slots.take_pending();
+        assert!(!slots.has_outstanding());
+    }
+}

@@ -1,0 +1,353 @@
+//! The tree: persistent by copying, with leaves that one writer changes in place between two views.
+//!
+//! Owns: lookups, changes of entries, counts of live and free slots a page.
+//! Source of the shape: path copying as in Driscoll et al. 1989, with the copy put off until a view needs it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::PAGE_BYTES;
+use crate::format::descriptor::DESCRIPTOR_BYTES;
+use crate::format::descriptor::DESCRIPTORS_PER_PAGE;
+use crate::format::descriptor::Descriptor;
+use crate::format::descriptor::PageRef;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::Entry;
+use crate::id::SLOT_END;
+use crate::id::SetNumber;
+use crate::id::low_u16;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::pages::PageSegment;
+use crate::pages::PageStore;
+
+const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
+const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
+
+/// A leaf on the heap.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    epoch: u64,
+    live: AtomicU16,
+    free: AtomicU16,
+    entries: Box<[AtomicU64]>,
+}
+
+impl Leaf {
+    fn new(epoch: u64) -> Self {
+        let entries = (0..ENTRIES_PER_PAGE).map(|_| AtomicU64::new(0)).collect();
+        Self { epoch, live: AtomicU16::new(0), free: AtomicU16::new(FREE_SLOTS), entries }
+    }
+
+    fn copy(&self, epoch: u64) -> Self {
+        let entries = self.entries.iter().map(|entry| AtomicU64::new(entry.load(Ordering::Relaxed))).collect();
+        let (live, free) = (self.live.load(Ordering::Relaxed), self.free.load(Ordering::Relaxed));
+        Self { epoch, live: AtomicU16::new(live), free: AtomicU16::new(free), entries }
+    }
+
+    fn from_image(image: &[u8], epoch: u64, descriptor: &Descriptor) -> Self {
+        let entries = image.chunks_exact(8).map(|bytes| AtomicU64::new(LittleEndian::read_u64(bytes))).collect();
+        let (live, free) = (AtomicU16::new(descriptor.live), AtomicU16::new(descriptor.free));
+        Self { epoch, live, free, entries }
+    }
+
+    #[inline]
+    fn load(&self, index: usize) -> Entry {
+        Entry(self.entries.get(index).map_or(0, |entry| entry.load(Ordering::Acquire)))
+    }
+
+    /// The page's image.
+    pub(crate) fn image(&self, out: &mut Vec<u8>) {
+        out.clear();
+        for entry in &self.entries {
+            out.extend_from_slice(&entry.load(Ordering::Relaxed).to_le_bytes());
+        }
+    }
+
+    fn set(&self, index: usize, entry: Entry) -> Entry {
+        let Some(cell) = self.entries.get(index) else { return Entry::NEVER };
+        let old = Entry(cell.load(Ordering::Relaxed));
+        let count = |counter: &AtomicU16, before: bool, after: bool| match (before, after) {
+            (false, true) => drop(counter.fetch_add(1, Ordering::Relaxed)),
+            (true, false) => drop(counter.fetch_sub(1, Ordering::Relaxed)),
+            _ => {}
+        };
+        count(&self.live, old.is_live(), entry.is_live());
+        count(&self.free, old.is_free(), entry.is_free());
+        cell.store(entry.0, Ordering::Release);
+        old
+    }
+}
+
+/// A leaf page as its directory page holds it.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum LeafRef {
+    /// No slot of it was ever used.
+    #[default]
+    Absent,
+    /// An image in a page segment.
+    Clean(Arc<PageSegment>),
+    /// On the heap, and not in any snapshot yet.
+    Dirty(Arc<Leaf>),
+}
+
+/// A leaf page and its descriptor. The counts of a dirty leaf stand in the leaf.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cell {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) leaf: LeafRef,
+}
+
+impl Cell {
+    #[inline]
+    fn entry(&self, index: usize) -> Result<Entry> {
+        match &self.leaf {
+            LeafRef::Dirty(leaf) => Ok(leaf.load(index)),
+            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| {
+                Entry(image.get(index * 8..index * 8 + 8).map_or(0, LittleEndian::read_u64))
+            }),
+            LeafRef::Absent => Ok(Entry::NEVER),
+        }
+    }
+
+    /// The descriptor with the counts of now.
+    pub(crate) fn descriptor_now(&self) -> Descriptor {
+        let mut descriptor = self.descriptor;
+        match &self.leaf {
+            LeafRef::Dirty(leaf) => {
+                descriptor.live = leaf.live.load(Ordering::Relaxed);
+                descriptor.free = leaf.free.load(Ordering::Relaxed);
+            }
+            LeafRef::Absent => descriptor.free = FREE_SLOTS,
+            LeafRef::Clean(_) => {}
+        }
+        descriptor
+    }
+
+    /// All entries of the page.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        match &self.leaf {
+            LeafRef::Dirty(leaf) => Ok((0..ENTRIES_PER_PAGE).map(|index| leaf.load(index)).collect()),
+            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| {
+                image.chunks_exact(8).map(|bytes| Entry(LittleEndian::read_u64(bytes))).collect()
+            }),
+            LeafRef::Absent => Ok(vec![Entry::NEVER; ENTRIES_PER_PAGE]),
+        }
+    }
+}
+
+/// A directory page: the cells of 128 leaf pages.
+#[derive(Debug, Clone)]
+pub(crate) struct Mid {
+    pub(crate) cells: Vec<Cell>,
+    /// Where its image lies, if it has one.
+    pub(crate) page: PageRef,
+    /// Whether anything below it has changed since that image.
+    pub(crate) dirty: bool,
+}
+
+impl Default for Mid {
+    fn default() -> Self {
+        Self { cells: vec![Cell::default(); DESCRIPTORS_PER_PAGE], page: PageRef::default(), dirty: true }
+    }
+}
+
+impl Mid {
+    /// The image: descriptors, without the absent ones at the end.
+    pub(crate) fn image(&self, out: &mut Vec<u8>) {
+        out.clear();
+        let used = |cell: &Cell| cell.descriptor.set != 0 || !matches!(cell.leaf, LeafRef::Absent);
+        let len = self.cells.iter().rposition(used).map_or(0, |last| last + 1);
+        for cell in self.cells.iter().take(len) {
+            cell.descriptor_now().encode(out);
+        }
+    }
+}
+
+/// The root: all directory pages.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Root {
+    pub(crate) mids: Vec<Arc<Mid>>,
+}
+
+impl Root {
+    /// The entry of a slot.
+    #[inline]
+    pub(crate) fn entry(&self, slot: u64) -> Result<Entry> {
+        let (page, index) = (to_usize(slot) / ENTRIES_PER_PAGE, to_usize(slot) % ENTRIES_PER_PAGE);
+        match self.cell_at(page) {
+            Some(cell) => cell.entry(index),
+            None => Ok(Entry::NEVER),
+        }
+    }
+
+    #[inline]
+    fn cell_at(&self, page: usize) -> Option<&Cell> {
+        self.mids.get(page / DESCRIPTORS_PER_PAGE)?.cells.get(page % DESCRIPTORS_PER_PAGE)
+    }
+
+    /// The cell of a leaf page.
+    pub(crate) fn cell(&self, page: u64) -> Option<&Cell> {
+        self.cell_at(to_usize(page))
+    }
+
+    /// The set that owns a slot's page; zero for none.
+    #[inline]
+    pub(crate) fn set_of_slot(&self, slot: u64) -> SetNumber {
+        SetNumber(self.cell_at(to_usize(slot) / ENTRIES_PER_PAGE).map_or(0, |cell| cell.descriptor.set))
+    }
+
+    /// One more than the highest page that the tree has room for.
+    pub(crate) fn page_end(&self) -> u64 {
+        to_u64(self.mids.len() * DESCRIPTORS_PER_PAGE)
+    }
+
+    /// Dirty leaves, and the bytes that they take on the heap.
+    pub(crate) fn dirty(&self) -> (u64, u64) {
+        let leaves = self.mids.iter().filter(|mid| mid.dirty).flat_map(|mid| &mid.cells);
+        let pages = to_u64(leaves.filter(|cell| matches!(cell.leaf, LeafRef::Dirty(_))).count());
+        (pages, pages * (to_u64(PAGE_BYTES) + 64))
+    }
+
+    /// Bytes of heap that the directory takes.
+    pub(crate) fn directory_bytes(&self) -> u64 {
+        to_u64(self.mids.len() * (DESCRIPTORS_PER_PAGE * size_of::<Cell>() + size_of::<Mid>() + 16))
+    }
+
+    /// Loads root and directory pages of a snapshot; leaf pages stay where they are.
+    pub(crate) fn load(root: &Descriptor, pages: &PageStore) -> Result<Self> {
+        if !root.page.is_written() {
+            return Ok(Self::default());
+        }
+        let image = pages.segment(&root.page)?.with(&root.page, <[u8]>::to_vec)?;
+        let mut mids = Vec::new();
+        for bytes in image.chunks(DESCRIPTOR_BYTES) {
+            let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
+            mids.push(Arc::new(load_mid(&descriptor, pages)?));
+        }
+        Ok(Self { mids })
+    }
+
+    /// The root's image.
+    pub(crate) fn image(&self, out: &mut Vec<u8>) {
+        out.clear();
+        for mid in &self.mids {
+            Descriptor { page: mid.page, ..Descriptor::default() }.encode(out);
+        }
+    }
+}
+
+fn load_mid(descriptor: &Descriptor, pages: &PageStore) -> Result<Mid> {
+    let mut mid = Mid { page: descriptor.page, dirty: false, ..Mid::default() };
+    if !descriptor.page.is_written() {
+        return Ok(mid);
+    }
+    let image = pages.segment(&descriptor.page)?.with(&descriptor.page, <[u8]>::to_vec)?;
+    let mut last: Option<Arc<PageSegment>> = None;
+    for (cell, bytes) in mid.cells.iter_mut().zip(image.chunks(DESCRIPTOR_BYTES)) {
+        cell.descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("directory page", 0))?;
+        let page = cell.descriptor.page;
+        if !page.is_written() {
+            continue;
+        }
+        if page.bytes as usize != PAGE_BYTES {
+            return Err(Error::corrupt("directory page", 0, "length of a leaf page", PAGE_BYTES, page.bytes));
+        }
+        let segment = match last.take_if(|segment| segment.number() == page.segment) {
+            Some(segment) => segment,
+            None => pages.segment(&page)?,
+        };
+        last = Some(Arc::clone(&segment));
+        cell.leaf = LeafRef::Clean(segment);
+    }
+    Ok(mid)
+}
+
+/// The tree as its one writer holds it.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    root: Arc<Root>,
+    epoch: u64,
+    restructured: bool,
+}
+
+impl Tree {
+    pub(crate) fn new(root: Root) -> Self {
+        Self { root: Arc::new(root), epoch: 1, restructured: false }
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// From now on no leaf that exists is changed in place: a view was taken.
+    pub(crate) fn pin(&mut self) {
+        self.epoch += 1;
+    }
+
+    /// Whether the shape has changed since the last call, so that readers need the new root.
+    pub(crate) fn take_restructured(&mut self) -> bool {
+        std::mem::take(&mut self.restructured)
+    }
+
+    /// Replaces a clean or copied part after a snapshot was saved.
+    pub(crate) fn root_mut(&mut self) -> &mut Root {
+        self.restructured = true;
+        Arc::make_mut(&mut self.root)
+    }
+
+    /// Gives a page to a set.
+    pub(crate) fn assign(&mut self, page: u64, set: SetNumber) -> Result<()> {
+        let cell = self.cell_mut(page)?;
+        cell.descriptor.set = set.0;
+        Ok(())
+    }
+
+    fn cell_mut(&mut self, page: u64) -> Result<&mut Cell> {
+        if page >= PAGES_END {
+            return Err(Error::Exhausted { what: "slot", limit: SLOT_END });
+        }
+        self.restructured = true;
+        let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
+        let root = Arc::make_mut(&mut self.root);
+        while root.mids.len() <= mid {
+            root.mids.push(Arc::new(Mid::default()));
+        }
+        let found = root.mids.get_mut(mid).and_then(|mid| {
+            let mid = Arc::make_mut(mid);
+            mid.dirty = true;
+            mid.cells.get_mut(cell)
+        });
+        found.ok_or(Error::Exhausted { what: "slot", limit: SLOT_END })
+    }
+
+    /// Sets a slot's entry and returns the one before.
+    pub(crate) fn set(&mut self, slot: u64, entry: Entry) -> Result<Entry> {
+        let (page, index) = (slot / to_u64(ENTRIES_PER_PAGE), to_usize(slot) % ENTRIES_PER_PAGE);
+        if let Some(LeafRef::Dirty(leaf)) = self.root.cell(page).map(|cell| &cell.leaf)
+            && leaf.epoch == self.epoch
+        {
+            return Ok(leaf.set(index, entry));
+        }
+        let epoch = self.epoch;
+        let cell = self.cell_mut(page)?;
+        let leaf = match &cell.leaf {
+            LeafRef::Absent => Leaf::new(epoch),
+            LeafRef::Dirty(leaf) => leaf.copy(epoch),
+            LeafRef::Clean(segment) => {
+                let descriptor = cell.descriptor;
+                segment.with(&descriptor.page, |image| Leaf::from_image(image, epoch, &descriptor))?
+            }
+        };
+        let old = leaf.set(index, entry);
+        cell.leaf = LeafRef::Dirty(Arc::new(leaf));
+        Ok(old)
+    }
+}

@@ -1,0 +1,362 @@
+//! Opening a store: the newest snapshot that can be used, the log behind it, and a new timeline where one is needed.
+//!
+//! Owns: which snapshot is taken, what is replayed, what a crash left behind. Reports what it did.
+//! Never: cuts anything that was proven durable, or writes when the store is opened for reading.
+//! Invariants: 1. Nothing is acknowledged before every commit that is kept is on the medium. 2. Recovering twice gives
+//! the same state.
+
+mod replay;
+mod report;
+
+pub use report::CutReport;
+pub use report::RecoveryReport;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
+use crate::catalogue::Catalogue;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::descriptor::Descriptor;
+use crate::format::frame::FrameBuilder;
+use crate::format::frame::FrameKind;
+use crate::format::item::Kind;
+use crate::format::manifest::Body;
+use crate::format::manifest::Cut;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::heap::Effect;
+use crate::heap::Heap;
+use crate::heap::effects_of;
+use crate::heap::put_frees;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::log::Log;
+use crate::log::LogStart;
+use crate::log::Poison;
+use crate::log::Segment;
+use crate::log::SegmentSource;
+use crate::log::now_micros;
+use crate::manifest;
+use crate::manifest::Loaded;
+use crate::manifest::Manifest;
+use crate::pages::PageStore;
+use crate::pages::PageWriter;
+use crate::record_index::Root;
+use crate::record_index::Slots;
+use crate::recovery::replay::Replayed;
+
+/// How to open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) check_pages: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) transaction_bytes_max: u64,
+    pub(crate) snapshot_log_bytes: u64,
+}
+
+/// Files of a store, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) logs: Vec<SegmentSeq>,
+    pub(crate) pages: Vec<SegmentSeq>,
+    pub(crate) manifests: Vec<SegmentSeq>,
+}
+
+/// Lists the files that are ours by name; others are never touched.
+pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
+    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
+    let mut files = Files::default();
+    for (kind, number) in names.iter().filter_map(|name| FileKind::parse_name(name)) {
+        match kind {
+            FileKind::Records => files.logs.push(number),
+            FileKind::Pages => files.pages.push(number),
+            FileKind::Manifest => files.manifests.push(number),
+        }
+    }
+    files.logs.sort_unstable();
+    files.pages.sort_unstable();
+    files.manifests.sort_unstable();
+    Ok(files)
+}
+
+/// Opens a store, recovering it where that is needed.
+pub(crate) fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, RecoveryReport)> {
+    let started = Instant::now();
+    let files = list(&*backing)?;
+    if files.manifests.is_empty() {
+        if !files.logs.is_empty() || !files.pages.is_empty() {
+            let expected = "a manifest beside the segments";
+            return Err(Error::corrupt(backing.location(), 0, "store directory", expected, "none"));
+        }
+        if !settings.create || settings.read_only {
+            let why = "it holds no manifest".to_owned();
+            return Err(Error::NotAStore { path: backing.location(), why });
+        }
+        initialise(&backing, settings)?;
+        let (engine, mut report) = open(backing, settings)?;
+        report.snapshot = None;
+        return Ok((engine, report));
+    }
+    let loaded = manifest::load(&*backing, &files.manifests)?;
+    let mut report = RecoveryReport { fell_back: loaded.torn.clone(), ..RecoveryReport::default() };
+    let retained = manifest::retained(&loaded.entries);
+    let mut unusable: Vec<(u64, Error)> = Vec::new();
+    for number in retained.iter().rev() {
+        let Some(Body::Snapshot(base)) = loaded.entries.get(number) else { continue };
+        let attempt = Attempt { backing: &backing, settings, loaded: &loaded, files: &files, base };
+        match attempt.run(&mut report) {
+            Ok(base) => {
+                report.fell_back.extend(unusable.iter().map(|(number, error)| format!("snapshot {number}: {error}")));
+                report.clean &= unusable.is_empty();
+                let numbers: Vec<u64> = unusable.iter().map(|(number, _)| *number).collect();
+                let engine = base.finish(&attempt, &numbers, &mut report)?;
+                report.micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                return Ok((engine, report));
+            }
+            Err(error) if error.is_corruption() => {
+                report = RecoveryReport { fell_back: loaded.torn.clone(), ..RecoveryReport::default() };
+                unusable.push((*number, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match unusable.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => {
+            let why = "its manifest holds no snapshot".to_owned();
+            Err(Error::NotAStore { path: backing.location(), why })
+        }
+    }
+}
+
+/// Writes the first manifest entry of a new store: an empty snapshot.
+fn initialise(backing: &Arc<dyn Backing>, settings: &Settings) -> Result<()> {
+    let uuid = *uuid::Uuid::new_v4().as_bytes();
+    let loaded = Loaded { uuid, segment_bytes: settings.segment_bytes, ..Loaded::default() };
+    let manifest = Manifest::new(Arc::clone(backing), &loaded, Arc::default());
+    let mut snapshot = Snapshot {
+        number: 1,
+        kind: SnapshotKind::Close,
+        name: String::new(),
+        seq: Seq::ZERO,
+        timeline: 1,
+        time_micros: now_micros(),
+        root: Descriptor::default(),
+        page_end: 0,
+        head_segment: SegmentSeq(1),
+        head_offset: to_u64(SEGMENT_HEADER_BYTES),
+        next_segment: SegmentSeq(1),
+        next_set: 0,
+        next_stream: 0,
+        reserved_from: 2,
+        segments: Vec::new(),
+        sets: Vec::new(),
+        marks: Vec::new(),
+        reserved: Vec::new(),
+        streams: Vec::new(),
+        extensions: Vec::new(),
+    };
+    Catalogue::default().fill(&mut snapshot);
+    manifest.append(|_| Body::Snapshot(Box::new(snapshot))).map(drop)
+}
+
+struct Attempt<'a> {
+    backing: &'a Arc<dyn Backing>,
+    settings: &'a Settings,
+    loaded: &'a Loaded,
+    files: &'a Files,
+    base: &'a Snapshot,
+}
+
+/// A snapshot with the log replayed over it, nothing written yet.
+struct Based {
+    source: SegmentSource,
+    pages: PageStore,
+    heap: Heap,
+    replayed: Replayed,
+}
+
+impl Attempt<'_> {
+    fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
+        let (uuid, segment_bytes) = (self.loaded.uuid, self.loaded.segment_bytes);
+        let source = SegmentSource { backing: Arc::clone(self.backing), uuid, segment_bytes };
+        let pages = PageStore::new(source.clone());
+        let mut segments = Vec::new();
+        let mut known: BTreeMap<SegmentSeq, Arc<Segment>> = BTreeMap::new();
+        for row in &self.base.segments {
+            let result = if row.pages {
+                pages.open_segment(row.segment, row.live_bytes)
+            } else {
+                source.open(FileKind::Records, row.segment).map(|segment| {
+                    let segment = Arc::new(segment);
+                    segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
+                    known.insert(row.segment, Arc::clone(&segment));
+                    segments.push((row.place, segment));
+                })
+            };
+            result.map_err(|error| missing_is_damage(error, row.pages, row.segment, self.base.number))?;
+        }
+        let root = Root::load(&self.base.root, &pages)?;
+        if self.settings.check_pages {
+            for cell in root.mids.iter().flat_map(|mid| &mid.cells) {
+                cell.entries()?;
+            }
+        }
+        let heap = Heap::new(root, segments, Catalogue::from_snapshot(self.base), self.base.seq);
+        report.snapshot = Some(self.base.number);
+        let entries = &self.loaded.entries;
+        let replayed = replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, report)?;
+        report.last_seq = replayed.last;
+        report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;
+        Ok(Based { source, pages, heap, replayed })
+    }
+}
+
+/// A file that a snapshot lists and that is not there is damage.
+fn missing_is_damage(error: Error, pages: bool, segment: SegmentSeq, snapshot: u64) -> Error {
+    match error {
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            let kind = if pages { FileKind::Pages } else { FileKind::Records };
+            let what = format!("segment of snapshot {snapshot}");
+            Error::corrupt(kind.file_name(segment), 0, what, "the file", "no file of this name")
+        }
+        other => other,
+    }
+}
+
+impl Based {
+    fn finish(self, attempt: &Attempt<'_>, unusable: &[u64], report: &mut RecoveryReport) -> Result<Engine> {
+        let Self { source, pages, heap, replayed } = self;
+        let read_only = attempt.settings.read_only;
+        let new_timeline = !report.clean && !read_only;
+        let files = attempt.files;
+        let highest = files.logs.iter().chain(&files.pages).max().copied().unwrap_or_default();
+        let next_segment = SegmentSeq(attempt.base.next_segment.0.max(highest.0 + 1));
+        let start = LogStart {
+            timeline: replayed.timeline + u64::from(new_timeline),
+            last_seq: if read_only { replayed.last } else { replayed.durable.min(replayed.last) },
+            durable: replayed.durable.min(replayed.last),
+            previous: replayed.last_segment,
+            next_segment,
+        };
+        let poison = Arc::new(Poison::default());
+        let next_stream = heap.pin().catalogue.next_stream();
+        let slots = Slots::load(&heap.pin().root, replayed.page_end);
+        let engine = Engine {
+            backing: Arc::clone(attempt.backing),
+            log: Log::new(source, start, Arc::clone(&poison)),
+            heap,
+            slots,
+            manifest: Manifest::new(Arc::clone(attempt.backing), attempt.loaded, Arc::clone(&poison)),
+            pages,
+            page_writer: Mutex::new(PageWriter::new(attempt.base.root.page)),
+            poison,
+            read_only,
+            transaction_bytes_max: attempt.settings.transaction_bytes_max,
+            replay_bytes: AtomicU64::new(report.bytes_replayed),
+            commit: Mutex::new(()),
+            next_stream: AtomicU64::new(next_stream),
+            grown: parking_lot::Condvar::new(),
+            grown_lock: Mutex::new(()),
+            snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
+        };
+        if new_timeline {
+            begin_timeline(&engine, &replayed, start, report)?;
+        }
+        if !read_only {
+            for number in unusable {
+                engine.manifest.append(|_| Body::Drop(*number))?;
+            }
+            remove_leftovers(&engine, attempt, &replayed);
+            free_orphaned_chunks(&engine)?;
+        }
+        Ok(engine)
+    }
+}
+
+/// Copies what was not proven durable to a new segment, syncs it, and declares the cut.
+fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report: &mut RecoveryReport) -> Result<()> {
+    let mut contents: Option<(SegmentSeq, std::borrow::Cow<'_, [u8]>)> = None;
+    for position in &replayed.unproven {
+        let number = position.segment.number();
+        let bytes = match contents.take_if(|(held, _)| *held == number) {
+            Some((_, bytes)) => bytes,
+            None => position.segment.contents()?,
+        };
+        let frame = replay::frame_at(position, &bytes)?;
+        let effects = effects_of(&frame, position.segment.name())?;
+        let mut builder = FrameBuilder::new();
+        for item in frame.items() {
+            let (_, item) = item.map_err(|malformed| malformed.at(position.segment.name(), position.offset))?;
+            builder.copy(&item);
+        }
+        let appended = engine.log.append(&mut builder, FrameKind::Commit, Some(position.seq))?;
+        let moved: Vec<Effect> = effects.into_iter().map(|effect| rebase(effect, position.offset)).collect();
+        engine.heap.apply(&appended.segment, appended.offset, position.seq, &moved)?;
+        report.bytes_copied += builder.bytes();
+        contents = Some((number, bytes));
+    }
+    engine.log.sync_to(replayed.last)?;
+    let cut = Cut {
+        timeline: start.timeline,
+        seq: start.last_seq,
+        first_segment: start.next_segment,
+        resumed: replayed.last,
+    };
+    engine.manifest.append(|_| Body::Cut(cut)).map(drop)
+}
+
+/// Offsets that count from the frame instead of the segment.
+fn rebase(effect: Effect, frame_offset: u64) -> Effect {
+    match effect {
+        Effect::Put { id, set, offset, bytes } => Effect::Put { id, set, offset: offset - frame_offset, bytes },
+        other => other,
+    }
+}
+
+/// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.
+fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
+    let source = engine.log.source();
+    let mut keep = Vec::new();
+    for number in manifest::retained(&attempt.loaded.entries) {
+        if let Some(Body::Snapshot(snapshot)) = attempt.loaded.entries.get(&number) {
+            keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
+        }
+    }
+    let pages = attempt.files.pages.iter().filter(|number| !keep.contains(number)).map(|n| (FileKind::Pages, *n));
+    let logs = replayed.undeclared.iter().map(|number| (FileKind::Records, *number));
+    for (kind, number) in pages.chain(logs) {
+        if source.open(kind, number).is_ok() {
+            drop(engine.backing.delete(&kind.file_name(number)));
+        }
+    }
+}
+
+/// Frees the chunks of values whose head was never committed.
+fn free_orphaned_chunks(engine: &Engine) -> Result<()> {
+    let (streams, chunks) = replay::orphaned_chunks(&engine.heap);
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
+    for stream in streams {
+        frame.control(Kind::StreamEnd, &stream.to_le_bytes());
+        effects.push(Effect::StreamEnd(stream));
+    }
+    put_frees(&mut frame, chunks.iter().copied());
+    effects.extend(chunks.into_iter().map(Effect::Free));
+    engine.commit_frame(&mut frame, &mut effects, || Ok(())).map(drop)
+}
+

@@ -1,0 +1,328 @@
+//! Replay: frames in commit order, up to the first gap.
+//!
+//! Owns: the order of segments, cuts of earlier recoveries, the boundary between a tear and corruption.
+//! Never: writes.
+//! Invariants: 1. A commit is applied only if every commit before it was. 2. Damage at or below a durable watermark
+//! that any valid frame carries is corruption, and is never cut.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::Frame;
+use crate::format::entry::Entry;
+use crate::format::entry::State as EntryState;
+use crate::format::frame::FrameKind;
+use crate::format::manifest::Body;
+use crate::format::manifest::Cut;
+use crate::format::manifest::Snapshot;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::heap::Heap;
+use crate::heap::effects_of;
+use crate::id::RecordId;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::log::Scan;
+use crate::log::ScanEnd;
+use crate::log::Segment;
+use crate::log::SegmentSource;
+use crate::log::highest_watermark;
+use crate::recovery::CutReport;
+use crate::recovery::RecoveryReport;
+
+/// A commit that may have to be copied.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) offset: u64,
+    pub(crate) seq: Seq,
+}
+
+/// What replay found.
+#[derive(Debug)]
+pub(crate) struct Replayed {
+    /// The last commit that was applied.
+    pub(crate) last: Seq,
+    /// Every commit up to this one is proven durable.
+    pub(crate) durable: Seq,
+    /// Commits above `durable`.
+    pub(crate) unproven: VecDeque<Position>,
+    /// The last segment that belongs to the log.
+    pub(crate) last_segment: SegmentSeq,
+    /// Segments that a recovery began and never declared.
+    pub(crate) undeclared: Vec<SegmentSeq>,
+    /// The timeline that the log is in.
+    pub(crate) timeline: u64,
+    /// The first page that no reservation names.
+    pub(crate) page_end: u64,
+    /// Whether anything stood behind the snapshot's head.
+    pub(crate) found_more: bool,
+}
+
+struct Replay<'a> {
+    heap: &'a Heap,
+    manifest: &'a BTreeMap<u64, Body>,
+    base: &'a Snapshot,
+    report: &'a mut RecoveryReport,
+    expected: Seq,
+    watermark: Seq,
+    unproven: VecDeque<Position>,
+    broken: Option<CutReport>,
+    ended: bool,
+    found_more: bool,
+    page_end: u64,
+}
+
+/// Replays everything behind the snapshot's head.
+pub(crate) fn replay(
+    source: &SegmentSource,
+    heap: &Heap,
+    manifest: &BTreeMap<u64, Body>,
+    base: &Snapshot,
+    known: &BTreeMap<SegmentSeq, Arc<Segment>>,
+    files: &[SegmentSeq],
+    report: &mut RecoveryReport,
+) -> Result<Replayed> {
+    let cuts: Vec<(u64, Cut)> = manifest
+        .iter()
+        .filter_map(|(number, body)| if let Body::Cut(cut) = body { Some((*number, *cut)) } else { None })
+        .filter(|(_, cut)| cut.first_segment > base.head_segment)
+        .collect();
+    let timeline = cuts.iter().map(|(_, cut)| cut.timeline).fold(base.timeline, u64::max);
+    let mut replay = Replay {
+        heap,
+        manifest,
+        base,
+        report,
+        expected: base.seq.next(),
+        watermark: base.seq,
+        unproven: VecDeque::new(),
+        broken: None,
+        ended: false,
+        found_more: false,
+        page_end: base.page_end,
+    };
+    let mut undeclared = Vec::new();
+    let mut last_segment = base.head_segment;
+    let mut next_cut = 0;
+    for number in files.iter().copied().filter(|number| *number >= base.head_segment) {
+        while let Some((entry, cut)) = cuts.get(next_cut).filter(|(_, cut)| cut.first_segment <= number) {
+            replay.begin_timeline(*entry, cut)?;
+            next_cut += 1;
+        }
+        let limit = cuts.iter().filter(|(_, cut)| cut.first_segment > number).map(|(_, cut)| cut.seq).min();
+        last_segment = last_segment.max(number);
+        let segment = match known.get(&number) {
+            Some(segment) => Arc::clone(segment),
+            None => match source.open(FileKind::Records, number) {
+                Ok(segment) => Arc::new(segment),
+                Err(error) if error.is_corruption() => {
+                    replay.break_at(FileKind::Records.file_name(number), 0, error.to_string(), 0);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if segment.header().timeline > timeline {
+            check_undeclared(&segment)?;
+            undeclared.push(number);
+            continue;
+        }
+        replay.segment(&segment, limit)?;
+    }
+    while let Some((entry, cut)) = cuts.get(next_cut) {
+        replay.begin_timeline(*entry, cut)?;
+        next_cut += 1;
+    }
+    replay.finish(timeline, last_segment, undeclared)
+}
+
+/// A segment of a timeline that no cut declares holds only copies, unless the manifest lost its end.
+fn check_undeclared(segment: &Segment) -> Result<()> {
+    let contents = segment.contents()?;
+    let mut scan = Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
+    while let Some(frame) = scan.next_frame() {
+        if frame.header.kind == FrameKind::Commit && frame.header.move_number == 0 {
+            let expected = format!("a cut in the manifest that begins timeline {}", segment.header().timeline);
+            return Err(Error::corrupt(segment.name(), frame.offset(), "timeline", expected, "none"));
+        }
+    }
+    Ok(())
+}
+
+impl Replay<'_> {
+    /// What was unfinished when an earlier crash was recovered from ends here.
+    fn begin_timeline(&mut self, entry: u64, cut: &Cut) -> Result<()> {
+        if self.expected <= cut.seq {
+            let (file, expected) = (FileKind::Records.file_name(cut.first_segment), self.expected);
+            let what = format!("commits {expected} to {}", cut.seq);
+            return Err(match self.broken.take() {
+                Some(broken) => Error::corrupt(broken.file, broken.offset, what, "durable commits", broken.why),
+                None => Error::corrupt(file, 0, what, "durable commits", "none"),
+            });
+        }
+        self.watermark = self.watermark.max(cut.seq);
+        self.unproven.clear();
+        (self.broken, self.ended) = (None, false);
+        self.found_more = true;
+        self.burn(entry)
+    }
+
+    /// Raises the counts of slots whose IDs may have been handed out before manifest entry `before`.
+    fn burn(&mut self, before: u64) -> Result<()> {
+        let mut pages = self.base.reserved.clone();
+        for (_, body) in self.manifest.range(self.base.reserved_from..before.max(self.base.reserved_from)) {
+            if let Body::Reserve(reserved) = body {
+                pages.extend(reserved);
+            }
+        }
+        pages.sort_unstable();
+        pages.dedup();
+        for page in pages {
+            self.page_end = self.page_end.max(page + 1);
+            self.report.burned_slots += burn_page(self.heap, page)?;
+        }
+        Ok(())
+    }
+
+    fn break_at(&mut self, file: String, offset: u64, why: String, bytes_void: u64) {
+        self.found_more = true;
+        match &mut self.broken {
+            Some(broken) => broken.bytes_void += bytes_void,
+            None => self.broken = Some(CutReport { file, offset, why, bytes_void }),
+        }
+    }
+
+    fn segment(&mut self, segment: &Arc<Segment>, limit: Option<Seq>) -> Result<()> {
+        let contents = segment.contents()?;
+        let is_head = segment.number() == self.base.head_segment;
+        let begin = if is_head { self.base.head_offset } else { to_u64(SEGMENT_HEADER_BYTES) };
+        let mut scan = Scan::new(&contents, segment.seed(), begin);
+        let len = to_u64(contents.len());
+        if is_head && begin > len {
+            let what = "log below the head of a snapshot";
+            return Err(Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len));
+        }
+        while !self.ended {
+            let offset = scan.offset();
+            let Some(frame) = scan.next_frame() else { break };
+            self.found_more = true;
+            if !self.frame(segment, &frame, limit)? {
+                // Void since an earlier recovery, or beyond a gap.
+                if self.ended {
+                    self.break_at(segment.name().to_owned(), offset, "a commit is missing before it".to_owned(), len - offset);
+                    self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), offset));
+                }
+                return Ok(());
+            }
+        }
+        if self.ended {
+            self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), begin));
+            self.break_at(segment.name().to_owned(), begin, String::new(), len - begin);
+        } else if let ScanEnd::Broken { offset, why } = scan.end() {
+            let why = format!("{}: expected {}, got {}", why.what, why.expected, why.got);
+            self.break_at(segment.name().to_owned(), offset, why, len - offset);
+            if limit.is_none_or(|limit| limit >= self.expected) {
+                self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), offset));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one frame; false when the rest of the segment is void.
+    fn frame(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>, limit: Option<Seq>) -> Result<bool> {
+        let header = &frame.header;
+        if header.kind == FrameKind::Survivors {
+            return Err(Error::Unsupported {
+                file: segment.name().to_owned(),
+                what: "frame kind",
+                got: "survivors".to_owned(),
+                supported: "commits, watermarks and seals".to_owned(),
+            });
+        }
+        if header.kind == FrameKind::Commit {
+            if limit.is_some_and(|limit| header.seq > limit) {
+                return Ok(false);
+            }
+            if header.seq > self.expected {
+                self.watermark = self.watermark.max(header.durable);
+                self.ended = true;
+                return Ok(false);
+            }
+            if header.seq < self.expected {
+                return Ok(true);
+            }
+            let effects = effects_of(frame, segment.name())?;
+            self.heap.apply(segment, 0, header.seq, &effects)?;
+            self.report.commits_replayed += 1;
+            self.unproven.push_back(Position { segment: Arc::clone(segment), offset: frame.offset(), seq: header.seq });
+            self.expected = self.expected.next();
+            self.broken = None;
+        }
+        self.report.frames_replayed += 1;
+        self.report.bytes_replayed += u64::from(header.bytes);
+        self.watermark = self.watermark.max(header.durable);
+        while self.unproven.front().is_some_and(|position| position.seq <= self.watermark) {
+            self.unproven.pop_front();
+        }
+        Ok(true)
+    }
+
+    fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {
+        if self.watermark >= self.expected {
+            let what = format!("commits {} to {}", self.expected, self.watermark);
+            return Err(match self.broken.take() {
+                Some(broken) => Error::corrupt(broken.file, broken.offset, what, "durable commits", broken.why),
+                None => {
+                    let file = FileKind::Records.file_name(last_segment);
+                    Error::corrupt(file, 0, what, "durable commits", "the end of the log")
+                }
+            });
+        }
+        let reserved = self.manifest.range(self.base.reserved_from..).any(|(_, body)| matches!(body, Body::Reserve(_)));
+        let found_more = self.found_more || reserved || !self.base.reserved.is_empty();
+        if found_more {
+            self.burn(u64::MAX)?;
+        }
+        self.report.cut = self.broken;
+        let last = Seq(self.expected.0 - 1);
+        let (durable, unproven, page_end) = (self.watermark, self.unproven, self.page_end);
+        Ok(Replayed { last, durable, unproven, last_segment, undeclared, timeline, page_end, found_more })
+    }
+}
+
+fn burn_page(heap: &Heap, page: u64) -> Result<u64> {
+    heap.with_tree(|tree| {
+        let Some(cell) = tree.root().cell(page).filter(|cell| cell.descriptor.set != 0) else { return Ok(0) };
+        let entries = cell.entries()?;
+        let mut burned = 0;
+        for (index, entry) in entries.into_iter().enumerate() {
+            if let EntryState::Free { next_count } = entry.state() {
+                let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
+                tree.set(slot, Entry::freed_after(next_count))?;
+                burned += 1;
+            }
+        }
+        Ok(burned)
+    })
+}
+
+/// The frame at a position, to be copied.
+pub(crate) fn frame_at<'a>(position: &Position, contents: &'a [u8]) -> Result<Frame<'a>> {
+    let segment = &position.segment;
+    let rest = contents.get(to_usize(position.offset)..).unwrap_or_default();
+    Frame::parse(rest, segment.seed(), position.offset).map_err(|malformed| malformed.at(segment.name(), position.offset))
+}
+
+/// IDs of all chunks whose head never came.
+pub(crate) fn orphaned_chunks(heap: &Heap) -> (Vec<u64>, Vec<RecordId>) {
+    let state = heap.pin();
+    let streams = state.catalogue.streams();
+    (streams.keys().copied().collect(), streams.values().flatten().copied().collect())
+}

@@ -1,0 +1,77 @@
+//! What an opening found: the recovery report.
+
+use std::fmt;
+
+use crate::id::Seq;
+
+/// Where the log ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutReport {
+    /// The segment in which the first bytes lie that count no longer.
+    pub file: String,
+    /// Their offset in bytes.
+    pub offset: u64,
+    /// What ended the log there.
+    pub why: String,
+    /// Bytes from there to the end of the log.
+    pub bytes_void: u64,
+}
+
+/// What opening a store did.
+///
+/// ```
+/// let store = tenure::Store::in_memory()?;
+/// assert!(store.recovery_report().clean);
+/// println!("{}", store.recovery_report());
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Number of the saved snapshot that the state was loaded from; `None` for a new store.
+    pub snapshot: Option<u64>,
+    /// Whether the store had been closed, so that nothing was replayed.
+    pub clean: bool,
+    /// Frames replayed, of any kind.
+    pub frames_replayed: u64,
+    /// Commits replayed.
+    pub commits_replayed: u64,
+    /// Bytes of log replayed.
+    pub bytes_replayed: u64,
+    /// Bytes of commits that were not proven durable, and were copied to a new segment and synced.
+    pub bytes_copied: u64,
+    /// The last commit that is there.
+    pub last_seq: Seq,
+    /// Snapshots and manifest ends that could not be used, with the reason.
+    pub fell_back: Vec<String>,
+    /// Where the log was cut, when something stood behind its end.
+    pub cut: Option<CutReport>,
+    /// Slots whose count was raised, because their IDs may have been handed out before the crash.
+    pub burned_slots: u64,
+    /// Microseconds that the opening took.
+    pub micros: u64,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match (self.snapshot, self.clean) {
+            (None, _) => "a new store".to_owned(),
+            (Some(number), true) => format!("clean, from snapshot {number}"),
+            (Some(number), false) => format!("recovered from snapshot {number}"),
+        };
+        writeln!(f, "opened in {} µs: {how}, last commit {}", self.micros, self.last_seq)?;
+        if !self.clean && self.snapshot.is_some() {
+            writeln!(
+                f,
+                "replayed {} commits in {} frames, {} bytes; copied {} bytes; {} slots burned",
+                self.commits_replayed, self.frames_replayed, self.bytes_replayed, self.bytes_copied, self.burned_slots
+            )?;
+        }
+        for reason in &self.fell_back {
+            writeln!(f, "not used: {reason}")?;
+        }
+        if let Some(cut) = &self.cut {
+            writeln!(f, "the log ends in {} at byte {}: {}; {} bytes void", cut.file, cut.offset, cut.why, cut.bytes_void)?;
+        }
+        Ok(())
+    }
+}

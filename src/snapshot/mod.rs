@@ -1,0 +1,244 @@
+//! Saved snapshots: dirty pages to page segments, then one manifest entry.
+//!
+//! Owns: the freeze, the order log → pages → manifest, retention, putting clean pages in place of saved ones.
+//! Never: holds the commit lock longer than the freeze, or changes what the state says.
+//! Invariants: 1. Everything below the head is on the medium before the manifest names it. 2. A page is written before
+//! its parent. 3. Page segments that a retained snapshot lists are not deleted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::descriptor::Descriptor;
+use crate::format::descriptor::PageRef;
+use crate::format::frame::FrameBuilder;
+use crate::format::manifest::Body;
+use crate::format::manifest::SegmentRow;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
+use crate::heap::Effect;
+use crate::heap::State;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::log::now_micros;
+use crate::manifest::retained;
+use crate::pages::PageWriter;
+use crate::record_index::LeafRef;
+use crate::record_index::Mid;
+use crate::record_index::Root;
+
+/// What was saved.
+#[derive(Debug, Clone)]
+pub(crate) struct Saved {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) pages: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The state at one moment, and where the log stood.
+#[derive(Debug)]
+struct Frozen {
+    state: Arc<State>,
+    seq: Seq,
+    head: (SegmentSeq, u64),
+    replay_bytes: u64,
+    reserved: Vec<u64>,
+    page_end: u64,
+    reserved_from: u64,
+}
+
+/// Saves a snapshot. Callers wait for each other; writers go on.
+pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Saved> {
+    engine.check_writable()?;
+    let mut writer = engine.page_writer.lock();
+    if kind == SnapshotKind::Close {
+        log_what_is_pending(engine)?;
+    }
+    let frozen = freeze(engine, kind);
+    engine.make_durable(frozen.seq)?;
+    let result = write_pages(engine, &mut writer, &frozen.state.root);
+    let (saved_root, root_page) = match result {
+        Ok(written) => written,
+        Err(error) => {
+            // Live bytes of page segments no longer tell what the newest snapshot refers to.
+            engine.poison.set(&error);
+            return Err(error);
+        }
+    };
+    let mut snapshot = Snapshot {
+        number: 0,
+        kind,
+        name: name.to_owned(),
+        seq: frozen.seq,
+        timeline: engine.log.timeline(),
+        time_micros: now_micros(),
+        root: Descriptor { page: root_page, ..Descriptor::default() },
+        page_end: frozen.page_end,
+        head_segment: frozen.head.0,
+        head_offset: frozen.head.1,
+        next_segment: engine.log.next_segment(),
+        next_set: 0,
+        next_stream: 0,
+        reserved_from: frozen.reserved_from,
+        segments: segment_rows(engine, &frozen.state),
+        sets: Vec::new(),
+        marks: Vec::new(),
+        reserved: frozen.reserved,
+        streams: Vec::new(),
+        extensions: Vec::new(),
+    };
+    frozen.state.catalogue.fill(&mut snapshot);
+    engine.manifest.append(|number| {
+        snapshot.number = number;
+        Body::Snapshot(Box::new(snapshot.clone()))
+    })?;
+    writer.set_root(root_page);
+    engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
+    install(engine, &frozen.state.root, &saved_root)?;
+    drop_unneeded(engine, &writer)?;
+    let (pages, bytes) = writer.take_counts();
+    Ok(Saved { snapshot, pages, bytes })
+}
+
+/// Whether anything has happened that a snapshot at close would keep from being replayed.
+pub(crate) fn is_needed_at_close(engine: &Engine) -> bool {
+    let entries = engine.manifest.entries();
+    let newest = entries.last_key_value().map(|(_, body)| body);
+    let closed_at = match newest {
+        Some(Body::Snapshot(snapshot)) if snapshot.kind == SnapshotKind::Close => Some(snapshot.seq),
+        _ => None,
+    };
+    closed_at != Some(engine.log.last_seq()) || engine.slots.has_outstanding()
+}
+
+/// At close, IDs that came to nothing are logged, so that nothing stays reserved.
+fn log_what_is_pending(engine: &Engine) -> Result<()> {
+    if engine.slots.has_outstanding() {
+        let (mut frame, mut effects) = (FrameBuilder::new(), Vec::<Effect>::new());
+        engine.commit_frame(&mut frame, &mut effects, || Ok(()))?;
+    }
+    Ok(())
+}
+
+fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
+    let guard = engine.lock_commit();
+    let (reserved, mut page_end) = engine.slots.settle_reserved();
+    if kind == SnapshotKind::Close {
+        page_end = engine.slots.page_end_used();
+    }
+    let frozen = Frozen {
+        state: engine.heap.pin(),
+        seq: engine.log.last_seq(),
+        head: engine.log.head(),
+        replay_bytes: engine.replay_bytes.load(Ordering::Relaxed),
+        reserved: if kind == SnapshotKind::Close { Vec::new() } else { reserved },
+        page_end,
+        reserved_from: engine.manifest.next_number(),
+    };
+    drop(guard);
+    frozen
+}
+
+/// Writes every dirty page below the root, children first. Returns the tree as it is on the medium.
+fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<(Root, PageRef)> {
+    let timeline = engine.log.timeline();
+    let number = || engine.log.take_segment_number();
+    let mut image = Vec::new();
+    let mut saved = root.clone();
+    for mid in saved.mids.iter_mut().filter(|mid| mid.dirty) {
+        let mid = Arc::make_mut(mid);
+        for cell in &mut mid.cells {
+            let LeafRef::Dirty(leaf) = &cell.leaf else { continue };
+            leaf.image(&mut image);
+            let mut descriptor = cell.descriptor_now();
+            descriptor.page = writer.write(&engine.pages, timeline, &number, &image, &cell.descriptor.page)?;
+            cell.leaf = LeafRef::Clean(engine.pages.segment(&descriptor.page)?);
+            cell.descriptor = descriptor;
+        }
+        mid.image(&mut image);
+        mid.page = if image.is_empty() {
+            PageRef::default()
+        } else {
+            writer.write(&engine.pages, timeline, &number, &image, &mid.page)?
+        };
+        mid.dirty = false;
+    }
+    let old_root = writer.root();
+    let unchanged = root.mids.iter().all(|mid| !mid.dirty);
+    if unchanged && old_root.is_written() {
+        return Ok((saved, old_root));
+    }
+    saved.image(&mut image);
+    let page = if image.is_empty() {
+        PageRef::default()
+    } else {
+        writer.write(&engine.pages, timeline, &number, &image, &old_root)?
+    };
+    writer.sync()?;
+    Ok((saved, page))
+}
+
+fn segment_rows(engine: &Engine, state: &State) -> Vec<SegmentRow> {
+    let records = state.table.iter().map(|(place, segment)| SegmentRow {
+        place,
+        segment: segment.number(),
+        generation: segment.header().generation,
+        pages: false,
+        bytes: segment.len().unwrap_or_default(),
+        live_bytes: segment.live_bytes(),
+    });
+    let pages = engine.pages.live_rows().into_iter().map(|row| SegmentRow {
+        place: 0,
+        segment: row.segment,
+        generation: 0,
+        pages: true,
+        bytes: row.bytes,
+        live_bytes: row.live_bytes,
+    });
+    records.chain(pages).collect()
+}
+
+/// Puts saved pages in place of the dirty ones that they were made of, directory page by directory page.
+fn install(engine: &Engine, frozen: &Root, saved: &Root) -> Result<()> {
+    for (index, (before, after)) in frozen.mids.iter().zip(&saved.mids).enumerate() {
+        if before.dirty {
+            engine.heap.with_tree(|tree| {
+                let root = tree.root_mut();
+                if let Some(now) = root.mids.get_mut(index) {
+                    *now = merge(now, before, after);
+                }
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A directory page in which everything that was saved and has not changed since is clean.
+fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
+    if Arc::ptr_eq(now, before) {
+        return Arc::clone(after);
+    }
+    let mut merged = Mid::clone(now);
+    merged.page = after.page;
+    for ((cell, before), after) in merged.cells.iter_mut().zip(&before.cells).zip(&after.cells) {
+        let LeafRef::Dirty(saved) = &before.leaf else { continue };
+        match &cell.leaf {
+            LeafRef::Dirty(leaf) if Arc::ptr_eq(leaf, saved) => *cell = after.clone(),
+            _ => cell.descriptor.page = after.descriptor.page,
+        }
+    }
+    Arc::new(merged)
+}
+
+/// Deletes page segments that no retained snapshot needs.
+fn drop_unneeded(engine: &Engine, writer: &PageWriter) -> Result<()> {
+    let entries = engine.manifest.entries();
+    let mut keep = Vec::new();
+    for number in retained(&entries) {
+        if let Some(Body::Snapshot(snapshot)) = entries.get(&number) {
+            keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
+        }
+    }
+    engine.pages.delete_dead(&keep, writer.writing())
+}

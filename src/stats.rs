@@ -1,0 +1,108 @@
+//! Statistics: what a store holds and what it costs.
+
+use std::time::Duration;
+use std::time::SystemTime;
+
+use crate::id::Seq;
+
+pub use crate::format::manifest::SnapshotKind;
+pub use crate::format::segment::FileKind;
+
+/// Records of one set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetStats {
+    /// Its name.
+    pub name: String,
+    /// Records.
+    pub records: u64,
+    /// Bytes that they take in the log, with headers; chunks of large values are counted apart.
+    pub bytes: u64,
+}
+
+/// One segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentStats {
+    /// The file.
+    pub file: String,
+    /// What it holds.
+    pub kind: FileKind,
+    /// Its generation; 0 for page segments.
+    pub generation: u8,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Bytes in it that are still reachable.
+    pub live_bytes: u64,
+}
+
+/// One view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewStats {
+    /// The last commit that it sees.
+    pub seq: Seq,
+    /// How long it has existed.
+    pub age: Duration,
+}
+
+/// What a store holds and costs, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records of all sets.
+    pub records: u64,
+    /// Bytes of all records in the log, with headers and chunks.
+    pub record_bytes: u64,
+    /// By set.
+    pub sets: Vec<SetStats>,
+    /// Chunks of large values, and their bytes.
+    pub chunks: SetStats,
+    /// By segment.
+    pub segments: Vec<SegmentStats>,
+    /// The last commit.
+    pub last_seq: Seq,
+    /// The last commit that is on the medium for certain.
+    pub durable_seq: Seq,
+    /// The timeline: it rises with each recovery.
+    pub timeline: u64,
+    /// Index pages that no snapshot holds yet.
+    pub dirty_pages: u64,
+    /// Their bytes on the heap.
+    pub dirty_bytes: u64,
+    /// Bytes of the directory of index pages on the heap.
+    pub directory_bytes: u64,
+    /// Bytes of heap that the index takes: dirty pages and directory.
+    pub heap_bytes: u64,
+    /// Views that exist.
+    pub views: Vec<ViewStats>,
+    /// Log bytes that recovery would have to replay.
+    pub log_bytes_since_snapshot: u64,
+    /// Log bytes appended since the store was opened.
+    pub log_bytes_appended: u64,
+}
+
+/// A saved snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// Its number.
+    pub number: u64,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Why it was saved.
+    pub kind: SnapshotKind,
+    /// The last commit in it.
+    pub seq: Seq,
+    /// When it was saved.
+    pub time: SystemTime,
+    /// Pages that were written for it; zero when it was only listed.
+    pub pages_written: u64,
+    /// Bytes that were written for it; zero when it was only listed.
+    pub bytes_written: u64,
+}
+
+/// A named light snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Its name.
+    pub name: String,
+    /// The commit it names.
+    pub seq: Seq,
+}

@@ -1,0 +1,465 @@
+//! The store: what a user opens.
+//!
+//! Owns: the handle, the background thread, closing. Never: does by itself what a floor below does.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::UNIX_EPOCH;
+
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
+use crate::backing::BackingLock;
+use crate::backing::Memory;
+use crate::catalogue::check_name;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::frame::FrameBuilder;
+use crate::format::item::Kind;
+use crate::format::manifest::Body;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
+use crate::format::segment::FileKind;
+use crate::heap::Answer;
+use crate::heap::Effect;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::manifest::retained;
+use crate::options::Options;
+use crate::pins::Pins;
+use crate::recovery;
+use crate::recovery::RecoveryReport;
+use crate::snapshot;
+use crate::stats::Mark;
+use crate::stats::SegmentStats;
+use crate::stats::SetStats;
+use crate::stats::SnapshotInfo;
+use crate::stats::Stats;
+use crate::stats::ViewStats;
+use crate::txn::Durability;
+use crate::txn::Lookup;
+use crate::txn::Record;
+use crate::txn::RecordSet;
+use crate::txn::Transaction;
+use crate::txn::View;
+
+/// How often the background thread looks for idle work.
+const BACKGROUND_TICK: Duration = Duration::from_millis(50);
+/// How often `Store::write` runs a closure side by side with others before it runs it alone.
+const RETRIES_SIDE_BY_SIDE: u32 = 8;
+/// How often it tries in all.
+const RETRIES_MAX: u32 = 64;
+
+struct Inner {
+    engine: Arc<Engine>,
+    pins: Arc<Pins>,
+    options: Options,
+    report: RecoveryReport,
+    stop: Arc<AtomicBool>,
+    background: Mutex<Option<JoinHandle<()>>>,
+    turnstile: Mutex<()>,
+    lock: Mutex<Option<Box<dyn BackingLock>>>,
+    closed: AtomicBool,
+}
+
+/// An open store. Clones share it; the last one to go closes it.
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().join("things.tenure");
+/// let store = tenure::Store::open(&path)?;
+/// let people = store.record_set("people")?;
+/// let ada = store.write(|tx| tx.insert(&people, "Ada"))?;
+/// store.close()?;
+///
+/// let store = tenure::Store::open(&path)?;
+/// assert_eq!(store.get(ada)?.as_slice(), Some(&b"Ada"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("location", &self.inner.engine.backing.location()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory with the default options, making it where there is none.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    /// A store in memory, for tests.
+    pub fn in_memory() -> Result<Self> {
+        Options::new().open_backing(Arc::new(Memory::new()))
+    }
+
+    pub(crate) fn start(backing: Arc<dyn Backing>, options: &Options) -> Result<Self> {
+        let settings = options.settings();
+        let lock = if settings.read_only {
+            None
+        } else {
+            let location = backing.location();
+            Some(backing.lock().map_err(|source| match source.kind() {
+                std::io::ErrorKind::WouldBlock => Error::Locked { path: location },
+                _ => Error::io("lock", location, source),
+            })?)
+        };
+        let (engine, report) = open_beside_a_writer(&backing, &settings)?;
+        let engine = Arc::new(engine);
+        let stop = Arc::new(AtomicBool::new(false));
+        let background = (options.background && !settings.read_only).then(|| {
+            let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);
+            std::thread::Builder::new()
+                .name("tenure".to_owned())
+                .spawn(move || run_background(&engine, &stop, interval))
+                .map_err(|source| Error::io("start", "the background thread", source))
+        });
+        let background = Mutex::new(background.transpose()?);
+        let inner = Inner {
+            engine,
+            pins: Arc::default(),
+            options: options.clone(),
+            report,
+            stop,
+            background,
+            turnstile: Mutex::new(()),
+            lock: Mutex::new(lock),
+            closed: AtomicBool::new(false),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The record set of this name, made on first use.
+    pub fn record_set(&self, name: &str) -> Result<RecordSet> {
+        if let Some(set) = self.find_set(name) {
+            return Ok(set);
+        }
+        check_name("record set", name)?;
+        let engine = self.engine();
+        engine.check_writable()?;
+        let guard = engine.lock_commit();
+        if let Some(set) = self.find_set(name) {
+            return Ok(set);
+        }
+        let number = engine.heap.pin().catalogue.next_set();
+        if number.0 == u32::MAX {
+            return Err(Error::Exhausted { what: "record set", limit: u32::MAX.into() });
+        }
+        let mut payload = number.0.to_le_bytes().to_vec();
+        payload.extend_from_slice(name.as_bytes());
+        let mut frame = FrameBuilder::new();
+        frame.control(Kind::CreateSet, &payload);
+        engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::CreateSet(number, name.to_owned())])?;
+        drop(guard);
+        Ok(RecordSet::new(number, Arc::from(name)))
+    }
+
+    /// The record set of this name, if there is one.
+    pub fn find_set(&self, name: &str) -> Option<RecordSet> {
+        let state = self.engine().heap.pin();
+        let found = state.catalogue.find(name);
+        found.map(|(number, set)| RecordSet::new(number, Arc::clone(&set.name)))
+    }
+
+    /// All record sets, oldest first.
+    pub fn record_sets(&self) -> Vec<RecordSet> {
+        let state = self.engine().heap.pin();
+        state.catalogue.user_sets().map(|(number, set)| RecordSet::new(number, Arc::clone(&set.name))).collect()
+    }
+
+    /// Begins a write transaction.
+    pub fn begin(&self) -> Result<Transaction> {
+        Transaction::new(&self.inner.engine)
+    }
+
+    /// Runs a transaction and commits it with the durability of the options. On a conflict the closure runs again; after
+    /// several conflicts it runs while no other closure does.
+    ///
+    /// # Errors
+    /// What the closure returns, or what the commit does; a conflict only after 64 attempts.
+    pub fn write<T>(&self, mut body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            let turn = (attempt >= RETRIES_SIDE_BY_SIDE).then(|| self.inner.turnstile.lock());
+            let mut tx = self.begin()?;
+            let result = body(&mut tx).and_then(|value| tx.commit(self.inner.options.durability).map(|_| value));
+            drop(turn);
+            attempt += 1;
+            match result {
+                Err(error) if error.is_conflict() && attempt < RETRIES_MAX => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// One record, outside any view: the newest version.
+    #[inline]
+    pub fn get(&self, id: RecordId) -> Result<Record<'static>> {
+        match self.lookup(id)? {
+            Lookup::Live(record) => Ok(record),
+            Lookup::Deleted => Err(Error::Deleted { id }),
+            Lookup::NeverAllocated => Err(Error::NeverAllocated { id }),
+        }
+    }
+
+    /// One record, outside any view, or what became of it.
+    #[inline]
+    pub fn lookup(&self, id: RecordId) -> Result<Lookup<'static>> {
+        let (state, answer) = self.engine().heap.lookup_now(id)?;
+        let found = match answer {
+            Answer::Live(found) => found,
+            Answer::Deleted => return Ok(Lookup::Deleted),
+            Answer::NeverAllocated => return Ok(Lookup::NeverAllocated),
+        };
+        if state.root.set_of_slot(id.slot()) < SetNumber::FIRST_USER {
+            return Ok(Lookup::NeverAllocated);
+        }
+        if !found.is_head {
+            return Record::moment(state, found).map(Lookup::Live);
+        }
+        // The chunks must stay while they are read.
+        drop(state);
+        let state = self.engine().heap.pin();
+        Ok(match state.lookup(id)? {
+            Answer::Live(found) => Lookup::Live(Record::shared(state, found)?),
+            Answer::Deleted => Lookup::Deleted,
+            Answer::NeverAllocated => Lookup::NeverAllocated,
+        })
+    }
+
+    /// A consistent state of now, for as long as it is held.
+    pub fn view(&self) -> View {
+        View::new(self.engine(), &self.inner.pins)
+    }
+
+    /// Makes every commit durable that was acknowledged so far.
+    pub fn sync(&self) -> Result<()> {
+        self.engine().check_writable()?;
+        self.engine().make_durable(self.last_seq())
+    }
+
+    /// Every commit up to this one is on the medium.
+    pub fn durable_seq(&self) -> Seq {
+        self.engine().log.durable_seq()
+    }
+
+    /// The last commit.
+    pub fn last_seq(&self) -> Seq {
+        self.engine().log.last_seq()
+    }
+
+    /// Waits until a commit is on the medium, syncing if nobody else does.
+    pub fn wait_durable(&self, seq: Seq) -> Result<()> {
+        self.engine().check_writable()?;
+        self.engine().make_durable(seq.min(self.last_seq()))
+    }
+
+    /// Saves a snapshot now. Writers go on meanwhile.
+    pub fn save_snapshot(&self) -> Result<SnapshotInfo> {
+        let saved = snapshot::save(self.engine(), SnapshotKind::Automatic, "")?;
+        let mut info = snapshot_info(&saved.snapshot);
+        (info.pages_written, info.bytes_written) = (saved.pages, saved.bytes);
+        Ok(info)
+    }
+
+    /// The saved snapshots that are kept, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        let entries = self.engine().manifest.entries();
+        let kept = retained(&entries);
+        let snapshots = kept.iter().filter_map(|number| entries.get(number));
+        Ok(snapshots
+            .filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(snapshot_info(snapshot)) } else { None })
+            .collect())
+    }
+
+    /// Names the state of now: a light snapshot, a few bytes in the log. A name that is used again moves.
+    pub fn mark(&self, name: &str) -> Result<Seq> {
+        check_name("mark", name)?;
+        let mut frame = FrameBuilder::new();
+        frame.control(Kind::Mark, name.as_bytes());
+        let engine = self.engine();
+        let seq = engine.commit_frame(&mut frame, &mut vec![Effect::Mark(name.to_owned())], || Ok(()))?;
+        if self.inner.options.durability == Durability::Sync {
+            engine.make_durable(seq)?;
+        }
+        Ok(seq)
+    }
+
+    /// The named marks.
+    pub fn marks(&self) -> Vec<Mark> {
+        let state = self.engine().heap.pin();
+        state.catalogue.marks().map(|(name, seq)| Mark { name: name.to_owned(), seq }).collect()
+    }
+
+    /// What opening this handle found.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.inner.report
+    }
+
+    /// What the store holds and costs now. Takes time in proportion to the number of index pages.
+    pub fn stats(&self) -> Stats {
+        let engine = self.engine();
+        let state = engine.heap.pin();
+        let set = |name: &str, set: &crate::catalogue::Set| SetStats {
+            name: name.to_owned(),
+            records: set.records,
+            bytes: set.bytes,
+        };
+        let sets: Vec<SetStats> = state.catalogue.user_sets().map(|(_, row)| set(&row.name, row)).collect();
+        let chunks = state.catalogue.set(SetNumber::CHUNKS).map(|row| set("chunks", row));
+        let chunks = chunks.unwrap_or(SetStats { name: "chunks".to_owned(), records: 0, bytes: 0 });
+        let mut segments: Vec<SegmentStats> = state
+            .table
+            .iter()
+            .map(|(_, segment)| SegmentStats {
+                file: segment.name().to_owned(),
+                kind: FileKind::Records,
+                generation: segment.header().generation,
+                bytes: segment.len().unwrap_or_default(),
+                live_bytes: segment.live_bytes(),
+            })
+            .collect();
+        let pages = engine.pages.all_rows().into_iter();
+        segments.extend(pages.map(|(file, bytes, live_bytes)| SegmentStats {
+            file,
+            kind: FileKind::Pages,
+            generation: 0,
+            bytes,
+            live_bytes,
+        }));
+        let (dirty_pages, dirty_bytes) = state.root.dirty();
+        let directory_bytes = state.root.directory_bytes();
+        Stats {
+            records: sets.iter().map(|set| set.records).sum(),
+            record_bytes: sets.iter().map(|set| set.bytes).sum::<u64>() + chunks.bytes,
+            sets,
+            chunks,
+            segments,
+            last_seq: engine.log.last_seq(),
+            durable_seq: engine.log.durable_seq(),
+            timeline: engine.log.timeline(),
+            dirty_pages,
+            dirty_bytes,
+            directory_bytes,
+            heap_bytes: dirty_bytes + directory_bytes,
+            views: self.inner.pins.list().into_iter().map(|(seq, age)| ViewStats { seq, age }).collect(),
+            log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
+            log_bytes_appended: engine.log.appended_bytes(),
+        }
+    }
+
+    /// Closes the store: everything is synced and a snapshot is saved, so that the next opening replays nothing.
+    /// Dropping the last clone does the same and ignores errors; views that exist go on.
+    ///
+    /// # Errors
+    /// What the snapshot says. The log has every commit in any case.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+/// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
+fn open_beside_a_writer(
+    backing: &Arc<dyn Backing>,
+    settings: &recovery::Settings,
+) -> Result<(Engine, RecoveryReport)> {
+    let mut result = recovery::open(Arc::clone(backing), settings);
+    for _ in 0..3 {
+        if !settings.read_only || result.is_ok() {
+            break;
+        }
+        result = recovery::open(Arc::clone(backing), settings);
+    }
+    result
+}
+
+fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
+    SnapshotInfo {
+        number: snapshot.number,
+        name: Some(snapshot.name.clone()).filter(|name| !name.is_empty()),
+        kind: snapshot.kind,
+        seq: snapshot.seq,
+        time: UNIX_EPOCH + Duration::from_micros(snapshot.time_micros),
+        pages_written: 0,
+        bytes_written: 0,
+    }
+}
+
+/// Saves snapshots when they are due, syncs at intervals, makes segments ready, writes watermarks when idle.
+fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>) {
+    let mut synced = Instant::now();
+    while !stop.load(Ordering::Acquire) {
+        {
+            let mut guard = engine.grown_lock.lock();
+            if !engine.snapshot_is_due() && !stop.load(Ordering::Acquire) {
+                let tick = interval.unwrap_or(BACKGROUND_TICK).min(BACKGROUND_TICK);
+                engine.grown.wait_for(&mut guard, tick);
+            }
+        }
+        if engine.poison.check().is_err() {
+            return;
+        }
+        let mut results = vec![engine.log.prepare_spare()];
+        if engine.snapshot_is_due() {
+            results.push(snapshot::save(engine, SnapshotKind::Automatic, "").map(drop));
+        }
+        if interval.is_some_and(|interval| synced.elapsed() >= interval) {
+            synced = Instant::now();
+            results.push(engine.make_durable(engine.log.last_seq()));
+        }
+        results.push(engine.write_watermark_when_idle());
+        // A full disk is the next commit's to report; everything else has poisoned the handle.
+        if results.iter().any(Result::is_err) {
+            std::thread::sleep(BACKGROUND_TICK);
+        }
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.stop.store(true, Ordering::Release);
+        self.engine.grown.notify_all();
+        if let Some(thread) = self.background.lock().take() {
+            // The thread's own failures have poisoned the handle, and the snapshot says so.
+            drop(thread.join());
+        }
+        let result = if self.engine.read_only || !snapshot::is_needed_at_close(&self.engine) {
+            Ok(())
+        } else {
+            snapshot::save(&self.engine, SnapshotKind::Close, "").map(drop)
+        };
+        if let Err(error) = &result {
+            self.engine.poison.set(error);
+        } else {
+            self.engine.poison.set(&Error::Poisoned { reason: "it was closed".to_owned() });
+        }
+        *self.lock.lock() = None;
+        result
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}

@@ -1,0 +1,180 @@
+//! Large values: streamed into chunks of the hidden set before their head is committed.
+//!
+//! Owns: staging, and finding all chunks of a value. Never: holds more than one batch of chunks in memory.
+//! Invariant: chunks without a head belong to a stream, and the stream's end is committed with the head or, after an
+//! abort or a crash, with the freeing of the chunks.
+
+use std::io::Read;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::frame::FrameBuilder;
+use crate::format::item::Kind;
+use crate::format::value::CHUNK_BYTES;
+use crate::format::value::DEPTH_MAX;
+use crate::format::value::Head;
+use crate::format::value::IDS_PER_LIST;
+use crate::format::value::decode_ids;
+use crate::format::value::encode_ids;
+use crate::heap::Answer;
+use crate::heap::Effect;
+use crate::heap::State;
+use crate::heap::put_frees;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::id::low_u32;
+use crate::id::to_u64;
+
+/// Chunks of one frame.
+const CHUNKS_PER_FRAME: usize = 16;
+/// IDs that a head keeps by itself.
+const IDS_PER_HEAD: usize = IDS_PER_LIST;
+
+/// What became of a source.
+pub(crate) enum Staged {
+    /// It was short enough for one record.
+    Short(Vec<u8>),
+    /// Its chunks lie in the log; this is the head's payload.
+    Chunked(Vec<u8>),
+}
+
+/// Writes chunks of one value.
+pub(crate) struct Stager<'e> {
+    engine: &'e Engine,
+    stream: u64,
+    frame: FrameBuilder,
+    effects: Vec<Effect>,
+    written: Vec<RecordId>,
+    chunks_in_frame: usize,
+}
+
+impl<'e> Stager<'e> {
+    pub(crate) fn new(engine: &'e Engine, stream: u64) -> Self {
+        let (frame, effects, written) = (FrameBuilder::new(), Vec::new(), Vec::new());
+        Self { engine, stream, frame, effects, written, chunks_in_frame: 0 }
+    }
+
+    /// Reads the source to its end. On an error the chunks that were written are left to their stream.
+    pub(crate) fn stage(&mut self, source: &mut dyn Read) -> Result<Staged> {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut filled = fill(source, &mut buffer)?;
+        if filled < CHUNK_BYTES {
+            buffer.truncate(filled);
+            return Ok(Staged::Short(buffer));
+        }
+        let (mut total, mut ids) = (0, Vec::new());
+        while filled > 0 {
+            let chunk = buffer.get(..filled).unwrap_or_default();
+            ids.push(self.put(chunk)?);
+            total += to_u64(filled);
+            filled = if filled == CHUNK_BYTES { fill(source, &mut buffer)? } else { 0 };
+        }
+        let mut depth = 0;
+        while ids.len() > IDS_PER_HEAD {
+            if depth == DEPTH_MAX {
+                let limit = to_u64(IDS_PER_LIST).pow(3) * to_u64(CHUNK_BYTES);
+                return Err(Error::TooLarge { what: "value", bytes: total, limit });
+            }
+            let mut lists = Vec::new();
+            for part in ids.chunks(IDS_PER_LIST) {
+                let mut payload = Vec::with_capacity(part.len() * 8);
+                encode_ids(part, &mut payload);
+                lists.push(self.put(&payload)?);
+            }
+            ids = lists;
+            depth += 1;
+        }
+        self.flush()?;
+        let head = Head { total_bytes: total, chunk_bytes: low_u32(to_u64(CHUNK_BYTES)), depth, ids };
+        Ok(Staged::Chunked(head.encode()))
+    }
+
+    fn put(&mut self, payload: &[u8]) -> Result<RecordId> {
+        if self.frame.is_empty() {
+            self.frame.control(Kind::Stream, &self.stream.to_le_bytes());
+            self.frame.control(Kind::Run, &SetNumber::CHUNKS.0.to_le_bytes());
+        }
+        let id = self.engine.take_id(SetNumber::CHUNKS)?;
+        let (offset, bytes) = self.frame.record(Kind::Chunk, id, payload);
+        self.effects.push(Effect::Put { id, set: SetNumber::CHUNKS, offset, bytes });
+        self.effects.push(Effect::Stream(self.stream, id));
+        self.written.push(id);
+        self.chunks_in_frame += 1;
+        if self.chunks_in_frame == CHUNKS_PER_FRAME {
+            self.flush()?;
+        }
+        Ok(id)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.chunks_in_frame > 0 {
+            self.chunks_in_frame = 0;
+            let result = self.engine.commit_frame(&mut self.frame, &mut self.effects, || Ok(()));
+            if result.is_err() {
+                // These never reached the log: their IDs are burned by the next commit.
+                let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
+                self.engine.slots.abandon(self.effects.iter().filter_map(ids));
+            }
+            self.frame.clear();
+            self.effects.clear();
+            result?;
+        }
+        Ok(())
+    }
+
+    /// IDs in a frame that was never committed.
+    pub(crate) fn abandon(&mut self) {
+        let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
+        self.engine.slots.abandon(self.effects.iter().filter_map(ids));
+        self.effects.clear();
+        self.chunks_in_frame = 0;
+    }
+}
+
+/// Reads until the buffer is full or the source ends.
+fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read.min(rest.len()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::Source { source }),
+        }
+    }
+    Ok(filled)
+}
+
+/// All chunks and lists of a value.
+pub(crate) fn chunks_of(state: &State, head: &[u8]) -> Result<Vec<RecordId>> {
+    let head = Head::decode(head).map_err(|malformed| malformed.at("record", 0))?;
+    let (mut all, mut level) = (Vec::new(), head.ids);
+    for _ in 0..head.depth {
+        let mut below = Vec::new();
+        for id in &level {
+            let Answer::Live(found) = state.lookup(*id)? else {
+                return Err(Error::corrupt("record", 0, format!("list {id} of chunks"), "a list", "none"));
+            };
+            below.extend(decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?);
+        }
+        all.extend(level);
+        level = below;
+    }
+    all.extend(level);
+    Ok(all)
+}
+
+/// Frees the chunks of streams whose head will not come.
+pub(crate) fn drop_streams(engine: &Engine, streams: &[u64]) -> Result<()> {
+    let state = engine.heap.pin();
+    let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
+    for stream in streams {
+        let chunks = state.catalogue.streams().get(stream).cloned().unwrap_or_default();
+        frame.control(Kind::StreamEnd, &stream.to_le_bytes());
+        effects.push(Effect::StreamEnd(*stream));
+        put_frees(&mut frame, chunks.iter().copied());
+        effects.extend(chunks.into_iter().map(Effect::Free));
+    }
+    engine.commit_frame(&mut frame, &mut effects, || Ok(())).map(drop)
+}

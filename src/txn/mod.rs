@@ -1,0 +1,20 @@
+//! Transactions and views: what a user reads and writes with.
+//!
+//! Owns: views, records as they are handed out, write sets, validation, large values.
+//! Never: appends or publishes by itself; the engine's one commit path does.
+//! Invariants: 1. A transaction that is not committed leaves nothing but raised reuse counts. 2. A commit is validated
+//! against every commit since its first read or write.
+
+mod large;
+mod record;
+mod transaction;
+mod view;
+
+pub use record::Lookup;
+pub use record::Record;
+pub use record::RecordReader;
+pub use transaction::Durability;
+pub use transaction::Transaction;
+pub use view::RecordSet;
+pub use view::Scan;
+pub use view::View;

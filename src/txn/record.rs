@@ -1,0 +1,287 @@
+//! Records as readers hold them: bytes in place, or a reader over chunks.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::value::Head;
+use crate::format::value::IDS_PER_LIST;
+use crate::format::value::decode_ids;
+use crate::heap::Answer;
+use crate::heap::Found;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// What keeps the bytes of a record readable.
+pub(crate) enum Hold<'v> {
+    View(&'v State),
+    Shared(Arc<State>),
+    Moment(Guard<Arc<State>>),
+}
+
+impl Hold<'_> {
+    #[inline]
+    fn state(&self) -> &State {
+        match self {
+            Self::View(state) => state,
+            Self::Shared(state) => state,
+            Self::Moment(state) => state,
+        }
+    }
+}
+
+/// A record: its bytes in place, its ID, and the commit that wrote it.
+///
+/// Nothing is copied: the bytes stay where the log has them for as long as the record is held.
+///
+/// ```
+/// let store = tenure::Store::in_memory()?;
+/// let notes = store.record_set("notes")?;
+/// let id = store.write(|tx| tx.insert(&notes, "hello"))?;
+/// let record = store.get(id)?;
+/// assert_eq!(record.as_slice(), Some(&b"hello"[..]));
+/// assert_eq!((record.id(), record.len()), (id, 5));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+pub struct Record<'v> {
+    hold: Hold<'v>,
+    found: Found,
+    head: Option<Arc<Head>>,
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.found.id)
+            .field("seq", &self.found.seq)
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to a lookup: an ID never comes to mean another record.
+#[derive(Debug)]
+pub enum Lookup<'v> {
+    /// The record.
+    Live(Record<'v>),
+    /// There was a record of this ID; it was deleted.
+    Deleted,
+    /// No record ever had this ID.
+    NeverAllocated,
+}
+
+impl<'v> Record<'v> {
+    #[inline]
+    pub(crate) fn new(hold: Hold<'v>, found: Found) -> Result<Self> {
+        let head = if found.is_head {
+            let decoded = Head::decode(hold.state().payload(&found.place));
+            Some(Arc::new(decoded.map_err(|malformed| malformed.at("record", 0))?))
+        } else {
+            None
+        };
+        Ok(Self { hold, found, head })
+    }
+
+    /// A record of the newest state, for a moment's use.
+    #[inline]
+    pub(crate) fn moment(state: Guard<Arc<State>>, found: Found) -> Result<Record<'static>> {
+        Record::new(Hold::Moment(state), found)
+    }
+
+    /// A record that keeps its state.
+    pub(crate) fn shared(state: Arc<State>, found: Found) -> Result<Record<'static>> {
+        Record::new(Hold::Shared(state), found)
+    }
+
+    /// The record's ID.
+    pub fn id(&self) -> RecordId {
+        self.found.id
+    }
+
+    /// The commit that wrote this version.
+    pub fn seq(&self) -> Seq {
+        self.found.seq
+    }
+
+    /// Bytes of the value.
+    pub fn len(&self) -> u64 {
+        match &self.head {
+            Some(head) => head.total_bytes,
+            None => to_u64(self.hold.state().payload(&self.found.place).len()),
+        }
+    }
+
+    /// Whether the value has no bytes. An empty value is not an absent one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value in place; `None` when it is large and lies in chunks (above 65,504 bytes).
+    #[inline]
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        if self.head.is_some() { None } else { Some(self.hold.state().payload(&self.found.place)) }
+    }
+
+    /// The value: in place, or put together from its chunks.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match self.as_slice() {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => self.to_vec().map(Cow::Owned),
+        }
+    }
+
+    /// A copy of the value.
+    pub fn to_vec(&self) -> Result<Vec<u8>> {
+        if let Some(bytes) = self.as_slice() {
+            return Ok(bytes.to_vec());
+        }
+        // The length is trusted no further than the chunks bear it out.
+        let mut bytes = Vec::new();
+        self.reader().read_to_end(&mut bytes).map_err(from_io)?;
+        Ok(bytes)
+    }
+
+    /// Reads the value from its beginning, chunk by chunk; one chunk is in memory at a time.
+    pub fn reader(&self) -> RecordReader<'_> {
+        RecordReader { record: self, position: 0, chunk: None, list: None }
+    }
+
+    /// The record without its tie to a view; it keeps its bytes readable by itself.
+    #[must_use]
+    pub fn into_owned(self) -> Record<'static> {
+        let hold = match self.hold {
+            Hold::View(state) => Hold::Shared(Arc::new(state.clone())),
+            Hold::Shared(state) => Hold::Shared(state),
+            Hold::Moment(state) => Hold::Shared(Guard::into_inner(state)),
+        };
+        Record { hold, found: self.found, head: self.head }
+    }
+
+    /// The payload of a chunk.
+    fn chunk(&self, id: RecordId) -> Result<Found> {
+        match self.hold.state().lookup(id)? {
+            Answer::Live(found) => Ok(found),
+            _ => Err(Error::corrupt("record", 0, format!("chunk {id} of record {}", self.id()), "a chunk", "none")),
+        }
+    }
+}
+
+fn from_io(error: io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(source) => Error::Source { source },
+    }
+}
+
+/// Reads a value of any size; seeks without reading what lies between.
+///
+/// ```
+/// use std::io::{Read, Seek, SeekFrom};
+/// let store = tenure::Store::in_memory()?;
+/// let files = store.record_set("files")?;
+/// let id = store.write(|tx| tx.insert(&files, vec![7; 200_000]))?;
+/// let record = store.get(id)?;
+/// let mut reader = record.reader();
+/// reader.seek(SeekFrom::Start(199_998)).unwrap();
+/// let mut rest = Vec::new();
+/// reader.read_to_end(&mut rest).unwrap();
+/// assert_eq!(rest, [7, 7]);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct RecordReader<'r> {
+    record: &'r Record<'r>,
+    position: u64,
+    chunk: Option<(u64, Found)>,
+    list: Option<(u64, Vec<RecordId>)>,
+}
+
+impl RecordReader<'_> {
+    /// The ID of the data chunk with this number.
+    fn chunk_id(&mut self, head: &Head, index: u64) -> Result<RecordId> {
+        let per_list = to_u64(IDS_PER_LIST);
+        let missing = || Error::corrupt("record", 0, format!("chunk {index}"), "an ID in its list", "none");
+        if head.depth == 0 {
+            return head.ids.get(to_usize(index)).copied().ok_or_else(missing);
+        }
+        let list_number = index / per_list;
+        if self.list.as_ref().is_none_or(|(number, _)| *number != list_number) {
+            let mut ids = head.ids.clone();
+            let mut level = head.depth;
+            let mut number = list_number;
+            while level > 0 {
+                let span = per_list.pow(u32::from(level) - 1);
+                let id = ids.get(to_usize(number / span)).copied().ok_or_else(missing)?;
+                let found = self.record.chunk(id)?;
+                let payload = self.record.hold.state().payload(&found.place);
+                ids = decode_ids(payload).map_err(|malformed| malformed.at("list of chunks", 0))?;
+                number %= span;
+                level -= 1;
+            }
+            self.list = Some((list_number, ids));
+        }
+        let ids = self.list.as_ref().map(|(_, ids)| ids.as_slice()).unwrap_or_default();
+        ids.get(to_usize(index % per_list)).copied().ok_or_else(missing)
+    }
+
+    fn read_chunked(&mut self, head: &Head, buffer: &mut [u8]) -> Result<usize> {
+        if self.position >= head.total_bytes || buffer.is_empty() {
+            return Ok(0);
+        }
+        let chunk_bytes = u64::from(head.chunk_bytes);
+        let (index, within) = (self.position / chunk_bytes, to_usize(self.position % chunk_bytes));
+        if self.chunk.as_ref().is_none_or(|(held, _)| *held != index) {
+            let id = self.chunk_id(head, index)?;
+            self.chunk = Some((index, self.record.chunk(id)?));
+        }
+        let Some((_, found)) = &self.chunk else { return Ok(0) };
+        let payload = self.record.hold.state().payload(&found.place);
+        let expected = chunk_bytes.min(head.total_bytes - index * chunk_bytes);
+        if to_u64(payload.len()) != expected {
+            let what = format!("chunk {index} of record {}", self.record.id());
+            return Err(Error::corrupt("record", 0, what, format!("{expected} bytes"), payload.len()));
+        }
+        let rest = payload.get(within..).unwrap_or_default();
+        let len = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..len), rest.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        self.position += to_u64(len);
+        Ok(len)
+    }
+}
+
+impl Read for RecordReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(head) = self.record.head.clone() {
+            return self.read_chunked(&head, buffer).map_err(io::Error::other);
+        }
+        let payload = self.record.as_slice().unwrap_or_default();
+        let mut rest = payload.get(to_usize(self.position)..).unwrap_or_default();
+        let len = rest.read(buffer)?;
+        self.position += to_u64(len);
+        Ok(len)
+    }
+}
+
+impl io::Seek for RecordReader<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            io::SeekFrom::Start(offset) => Some(offset),
+            io::SeekFrom::End(offset) => self.record.len().checked_add_signed(offset),
+            io::SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        let before_start = || io::Error::new(io::ErrorKind::InvalidInput, "a position before the beginning");
+        self.position = target.ok_or_else(before_start)?;
+        Ok(self.position)
+    }
+}

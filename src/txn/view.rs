@@ -1,0 +1,218 @@
+//! Views: a consistent state for as long as a reader likes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::Entry;
+use crate::format::entry::State as EntryState;
+use crate::heap::Answer;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::pins::Pin;
+use crate::pins::Pins;
+use crate::txn::Lookup;
+use crate::txn::Record;
+use crate::txn::record::Hold;
+
+/// A named set of records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSet {
+    number: SetNumber,
+    name: Arc<str>,
+}
+
+impl RecordSet {
+    pub(crate) fn new(number: SetNumber, name: Arc<str>) -> Self {
+        Self { number, name }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its number, which no other set of the store ever gets.
+    pub fn number(&self) -> SetNumber {
+        self.number
+    }
+}
+
+impl fmt::Display for RecordSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A consistent, read-only state of the store. It never waits, and no commit changes what it sees.
+///
+/// Taking one is a matter of well under a microsecond. Threads can share one. As long as it exists it keeps the space
+/// of what it sees; `Store::stats` lists views with their age.
+///
+/// ```
+/// let store = tenure::Store::in_memory()?;
+/// let notes = store.record_set("notes")?;
+/// let id = store.write(|tx| tx.insert(&notes, "old"))?;
+/// let view = store.view();
+/// store.write(|tx| tx.update(id, "new"))?;
+/// assert_eq!(view.get(id)?.as_slice(), Some(&b"old"[..]));
+/// assert_eq!(store.view().get(id)?.as_slice(), Some(&b"new"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct View {
+    state: Arc<State>,
+    _pin: Arc<Pin>,
+}
+
+impl View {
+    pub(crate) fn new(engine: &Engine, pins: &Arc<Pins>) -> Self {
+        let state = engine.heap.pin();
+        let pin = Arc::new(pins.pin(state.seq));
+        Self { state, _pin: pin }
+    }
+
+    /// The last commit that this view sees.
+    pub fn seq(&self) -> Seq {
+        self.state.seq
+    }
+
+    /// The record. `Deleted` and `NeverAllocated` are errors here; one cache miss for the entry, one for the record.
+    #[inline]
+    pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
+        match self.lookup(id)? {
+            Lookup::Live(record) => Ok(record),
+            Lookup::Deleted => Err(Error::Deleted { id }),
+            Lookup::NeverAllocated => Err(Error::NeverAllocated { id }),
+        }
+    }
+
+    /// The record, or what became of it. Chunks of large values are not records of their own.
+    #[inline]
+    pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
+        Ok(match self.state.lookup(id)? {
+            Answer::Live(_) if is_hidden(&self.state, id) => Lookup::NeverAllocated,
+            Answer::Live(found) => Lookup::Live(Record::new(Hold::View(&self.state), found)?),
+            Answer::Deleted => Lookup::Deleted,
+            Answer::NeverAllocated => Lookup::NeverAllocated,
+        })
+    }
+
+    /// The record, if it belongs to the set; `WrongSet` if it belongs to another.
+    pub fn get_in(&self, set: &RecordSet, id: RecordId) -> Result<Record<'_>> {
+        let record = self.get(id)?;
+        let number = self.state.root.set_of_slot(id.slot());
+        if number == set.number() {
+            return Ok(record);
+        }
+        let got = self.state.catalogue.set(number).map(|set| set.name.to_string()).unwrap_or_default();
+        Err(Error::WrongSet { id, expected: set.name().to_owned(), got })
+    }
+
+    /// Many records, in the order of the IDs.
+    pub fn get_many(&self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
+        ids.iter().map(|id| self.get(*id)).collect()
+    }
+
+    /// The set that a slot's records belong to; `None` when the slot was never used.
+    pub fn set_of(&self, id: RecordId) -> Option<RecordSet> {
+        let number = self.state.root.set_of_slot(id.slot());
+        let set = self.state.catalogue.set(number).filter(|_| number >= SetNumber::FIRST_USER)?;
+        Some(RecordSet::new(number, Arc::clone(&set.name)))
+    }
+
+    /// Records of a set.
+    pub fn len(&self, set: &RecordSet) -> u64 {
+        self.state.catalogue.set(set.number()).map_or(0, |set| set.records)
+    }
+
+    /// Whether a set has no records.
+    pub fn is_empty(&self, set: &RecordSet) -> bool {
+        self.len(set) == 0
+    }
+
+    /// The records of a set in the order of their IDs.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// store.write(|tx| { tx.insert(&notes, "a")?; tx.insert(&notes, "b") })?;
+    /// let view = store.view();
+    /// let all: Result<Vec<_>, _> = view.scan(&notes).map(|record| record.and_then(|r| r.to_vec())).collect();
+    /// assert_eq!(all?, [b"a", b"b"]);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn scan(&self, set: &RecordSet) -> Scan<'_> {
+        Scan { state: &self.state, set: set.number(), page: 0, entries: Vec::new(), index: 0, from: 0, failed: false }
+    }
+}
+
+#[inline]
+pub(crate) fn is_hidden(state: &State, id: RecordId) -> bool {
+    state.root.set_of_slot(id.slot()) < SetNumber::FIRST_USER
+}
+
+/// Walks over the records of a set in the order of their IDs. After an error it ends.
+#[derive(Debug)]
+pub struct Scan<'v> {
+    state: &'v State,
+    set: SetNumber,
+    page: u64,
+    entries: Vec<Entry>,
+    index: usize,
+    from: u64,
+    failed: bool,
+}
+
+impl<'v> Scan<'v> {
+    /// Begins at this ID, or at the first one behind it.
+    #[must_use]
+    pub fn from(mut self, id: RecordId) -> Self {
+        self.from = id.slot();
+        self.page = id.slot() / to_u64(ENTRIES_PER_PAGE);
+        self
+    }
+
+    fn next_found(&mut self) -> Result<Option<Record<'v>>> {
+        loop {
+            while let Some(entry) = self.entries.get(self.index) {
+                let slot = (self.page - 1) * to_u64(ENTRIES_PER_PAGE) + to_u64(self.index);
+                self.index += 1;
+                if let (EntryState::Live(location), true) = (entry.state(), slot >= self.from) {
+                    let found = self.state.read(slot, location)?;
+                    return Record::new(Hold::View(self.state), found).map(Some);
+                }
+            }
+            (self.entries, self.index) = (Vec::new(), 0);
+            if self.page >= self.state.root.page_end() {
+                return Ok(None);
+            }
+            let cell = self.state.root.cell(self.page);
+            self.page += 1;
+            if let Some(cell) = cell.filter(|cell| cell.descriptor.set == self.set.0) {
+                self.entries = cell.entries()?;
+                self.entries.truncate(to_usize(to_u64(ENTRIES_PER_PAGE)));
+            }
+        }
+    }
+}
+
+impl<'v> Iterator for Scan<'v> {
+    type Item = Result<Record<'v>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let result = self.next_found();
+        self.failed = result.is_err();
+        result.transpose()
+    }
+}

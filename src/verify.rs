@@ -1,0 +1,184 @@
+//! Verification: reads everything that a store refers to and reports what does not hold.
+//!
+//! Owns: the walk over manifest, log, index pages and records. Never: writes, and never stops at the first problem.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::backing::Files;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::State as EntryState;
+use crate::format::segment::FileKind;
+use crate::heap::State;
+use crate::id::to_u64;
+use crate::log::Segment;
+use crate::options::Options;
+use crate::recovery;
+use crate::recovery::list;
+
+/// How far a verification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Records checked so far.
+    pub records: u64,
+    /// Records in all.
+    pub records_total: u64,
+    /// Bytes of log checked so far.
+    pub bytes: u64,
+}
+
+/// Something that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, where one is to blame.
+    pub file: String,
+    /// The offset in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: String,
+    /// Whether it is damage; other problems are failures to read.
+    pub corrupt: bool,
+}
+
+/// What a verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Files that were read.
+    pub files: u64,
+    /// Frames replayed from the log's tail.
+    pub frames: u64,
+    /// Records checked.
+    pub records: u64,
+    /// Index pages checked.
+    pub pages: u64,
+    /// Bytes of records checked.
+    pub bytes: u64,
+    /// What does not hold.
+    pub problems: Vec<Problem>,
+}
+
+impl VerifyReport {
+    /// Whether everything holds.
+    pub fn is_ok(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn add(&mut self, error: &Error) {
+        let problem = match error {
+            Error::Corrupt(corruption) => Problem {
+                file: corruption.file.clone(),
+                offset: corruption.offset,
+                what: error.to_string(),
+                corrupt: true,
+            },
+            other => Problem { file: String::new(), offset: 0, what: other.to_string(), corrupt: false },
+        };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// Checks a store without writing a byte: manifest, log tail, every index page, every record, counts and live bytes.
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().join("things.tenure");
+/// let store = tenure::Store::open(&path)?;
+/// let notes = store.record_set("notes")?;
+/// store.write(|tx| tx.insert(&notes, "a"))?;
+/// store.close()?;
+/// let report = tenure::verify::verify(&path, &mut |_| {})?;
+/// assert!(report.is_ok() && report.records == 1);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+///
+/// # Errors
+/// Only when there is no store to look at; everything else is in the report.
+pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    let shown = path.as_ref().display().to_string();
+    let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
+    let files = Files::read_only(path.as_ref()).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => refused("there is nothing"),
+        std::io::ErrorKind::NotADirectory => refused("it is not a directory"),
+        _ => Error::io("open", shown.clone(), source),
+    })?;
+    verify_backing(&(Arc::new(files) as Arc<dyn Backing>), progress)
+}
+
+/// The same for any backing store.
+pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    let files = list(&**backing)?;
+    if files.manifests.is_empty() && files.logs.is_empty() && files.pages.is_empty() {
+        return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
+    }
+    let mut report = VerifyReport {
+        files: to_u64(files.manifests.len() + files.logs.len() + files.pages.len()),
+        ..VerifyReport::default()
+    };
+    let settings = Options::new().read_only(true).settings();
+    let (engine, recovered) = match recovery::open(Arc::clone(backing), &settings) {
+        Ok(opened) => opened,
+        Err(error @ (Error::Unsupported { .. } | Error::NotAStore { .. })) => return Err(error),
+        Err(error) => {
+            report.add(&error);
+            return Ok(report);
+        }
+    };
+    report.frames = recovered.frames_replayed;
+    for reason in recovered.fell_back {
+        report.problems.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
+    }
+    check_state(&engine.heap.pin(), &mut report, progress);
+    Ok(report)
+}
+
+fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMut(Progress)) {
+    let records_total = state.catalogue.user_sets().map(|(_, set)| set.records).sum();
+    let mut live: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
+    let mut counted: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
+    for page in 0..state.root.page_end() {
+        let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
+        let entries = match cell.entries() {
+            Ok(entries) => entries,
+            Err(error) => {
+                report.add(&error);
+                continue;
+            }
+        };
+        report.pages += 1;
+        for (index, entry) in entries.into_iter().enumerate() {
+            let EntryState::Live(location) = entry.state() else { continue };
+            *live.entry(location.place).or_default() += location.bytes();
+            *counted.entry(cell.descriptor.set).or_default() += 1;
+            report.bytes += location.bytes();
+            report.records += 1;
+            if let Err(error) = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location) {
+                report.add(&error);
+            }
+        }
+        progress(Progress { records: report.records, records_total, bytes: report.bytes });
+    }
+    for (place, segment) in state.table.iter() {
+        check_live(segment, live.get(&place).copied().unwrap_or_default(), report);
+    }
+    for (number, set) in state.catalogue.user_sets() {
+        let records = counted.get(&number.0).copied().unwrap_or_default();
+        if records != set.records {
+            let what = format!("set {:?} counts {} records, the index has {records}", set.name, set.records);
+            report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
+        }
+    }
+}
+
+fn check_live(segment: &Segment, expected: u64, report: &mut VerifyReport) {
+    let counted = segment.live_bytes();
+    if counted != expected {
+        let what = format!("{counted} live bytes are counted, the index refers to {expected}");
+        let file = FileKind::Records.file_name(segment.number());
+        report.problems.push(Problem { file, offset: 0, what, corrupt: true });
+    }
+}

@@ -213,11 +213,7 @@ impl Error {
     /// A failed call of the backing store.
     pub(crate) fn io(action: &'static str, file: impl Into<String>, source: io::Error) -> Self {
         let file = file.into();
-        if is_no_space(&source) {
-            Self::NoSpace { action, file, source }
-        } else {
-            Self::Io { action, file, source }
-        }
+        if is_no_space(&source) { Self::NoSpace { action, file, source } } else { Self::Io { action, file, source } }
     }
 
     /// Damage.
@@ -264,7 +260,9 @@ impl Error {
             Self::NotAStore { .. } => "check the path, or create a store there",
             Self::Exists { .. } => "open it, or choose another path",
             Self::Locked { .. } => "close the other writer, or open the store for reading only",
-            Self::Deleted { .. } | Self::NeverAllocated { .. } => "check the ID; IDs of deleted records never come back",
+            Self::Deleted { .. } | Self::NeverAllocated { .. } => {
+                "check the ID; IDs of deleted records never come back"
+            }
             Self::WrongSet { .. } => "name the set that holds the record",
             Self::NoSuchSet { .. } => "list the sets with `tenure sets`, or create it",
             Self::BadName { .. } => "choose another name",
@@ -283,8 +281,5 @@ impl Error {
 
 /// Whether a failure of the backing store means that there is no room.
 fn is_no_space(source: &io::Error) -> bool {
-    matches!(
-        source.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

@@ -93,6 +93,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
         backing: Arc::clone(backing),
         uuid: loaded.uuid,
         segment_bytes: loaded.segment_bytes,
+        check_every_read: true,
     };
     for number in files.logs {
         let segment = match source.open(FileKind::Records, number) {
@@ -166,7 +167,8 @@ fn line(file: &str, frame: &Frame<'_>) -> LogLine {
 
 fn describe(offset: u64, item: &Item<'_>) -> String {
     let bytes = item.payload.len();
-    let number = |len: usize| item.payload.get(..len).map(|part| LittleEndian::read_uint(part, len)).unwrap_or_default();
+    let number =
+        |len: usize| item.payload.get(..len).map(|part| LittleEndian::read_uint(part, len)).unwrap_or_default();
     let id = || item.id().map_or_else(|_| format!("{:#x}", item.raw_id), |id| id.to_string());
     let text = |from: usize| String::from_utf8_lossy(item.payload.get(from..).unwrap_or_default()).into_owned();
     match Kind::from_u8(item.kind) {
@@ -177,9 +179,9 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::Pages) => format!("pages given to sets: {}", bytes / 12),
         Some(Kind::Frees) => {
             let ids = item.payload.chunks_exact(8).take(4).map(LittleEndian::read_u64);
-            let shown: Vec<String> =
-                ids.filter_map(crate::id::RecordId::from_u64).map(|id| id.to_string()).collect();
-            let more = if bytes / 8 > shown.len() { format!(" and {} more", bytes / 8 - shown.len()) } else { String::new() };
+            let shown: Vec<String> = ids.filter_map(crate::id::RecordId::from_u64).map(|id| id.to_string()).collect();
+            let more =
+                if bytes / 8 > shown.len() { format!(" and {} more", bytes / 8 - shown.len()) } else { String::new() };
             format!("free {}{more}", shown.join(" "))
         }
         Some(Kind::IndexOps) => format!("index operations, {bytes} bytes"),

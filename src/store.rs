@@ -106,7 +106,7 @@ impl Store {
         Options::new().open_backing(Arc::new(Memory::new()))
     }
 
-    pub(crate) fn start(backing: Arc<dyn Backing>, options: &Options) -> Result<Self> {
+    pub(crate) fn start(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
         let settings = options.settings();
         let lock = if settings.read_only {
             None
@@ -117,7 +117,7 @@ impl Store {
                 _ => Error::io("lock", location, source),
             })?)
         };
-        let (engine, report) = open_beside_a_writer(&backing, &settings)?;
+        let (engine, report) = open_beside_a_writer(backing, &settings)?;
         let engine = Arc::new(engine);
         let stop = Arc::new(AtomicBool::new(false));
         let background = (options.background && !settings.read_only).then(|| {
@@ -376,10 +376,7 @@ impl Store {
 }
 
 /// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
-fn open_beside_a_writer(
-    backing: &Arc<dyn Backing>,
-    settings: &recovery::Settings,
-) -> Result<(Engine, RecoveryReport)> {
+fn open_beside_a_writer(backing: &Arc<dyn Backing>, settings: &recovery::Settings) -> Result<(Engine, RecoveryReport)> {
     let mut result = recovery::open(Arc::clone(backing), settings);
     for _ in 0..3 {
         if !settings.read_only || result.is_ok() {

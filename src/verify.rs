@@ -119,7 +119,7 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
         files: to_u64(files.manifests.len() + files.logs.len() + files.pages.len()),
         ..VerifyReport::default()
     };
-    let settings = Options::new().read_only(true).settings();
+    let settings = Options::new().read_only(true).check_every_read(true).settings();
     let (engine, recovered) = match recovery::open(Arc::clone(backing), &settings) {
         Ok(opened) => opened,
         Err(error @ (Error::Unsupported { .. } | Error::NotAStore { .. })) => return Err(error),

@@ -1,38 +1,197 @@
-//! files
-use super::*;
-use std::fs::{File, OpenOptions};
+//! Files of a directory.
+//!
+//! Owns: the only calls of the file system. Never: follows a link, overwrites, renames or truncates.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::TryLockError;
+use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-/// f
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::backing::BackingLock;
+use crate::backing::Map;
+use crate::backing::check_name;
+use crate::id::to_u64;
+
+/// The file whose lock the writer holds.
+const LOCK_NAME: &str = "lock";
+
+/// The files of one directory.
+///
+/// ```
+/// use tenure::backing::{Backing, BackingFile, Files};
+/// let dir = tempfile::tempdir().unwrap();
+/// let files = Files::create(&dir.path().join("store")).unwrap();
+/// let file = files.create("log-1").unwrap();
+/// file.append(b"abc").unwrap();
+/// file.sync().unwrap();
+/// assert_eq!(files.list().unwrap(), ["log-1"]);
+/// ```
 #[derive(Debug, Clone)]
-pub struct Files { dir: PathBuf, }
+pub struct Files {
+    directory: PathBuf,
+    read_only: bool,
+}
+
 impl Files {
-    /// o
-    pub fn open(p: &Path) -> io::Result<Self> { if p.is_dir() { Ok(Self { dir: p.into() }) } else { Err(io::ErrorKind::NotFound.into()) } }
-    /// c
-    pub fn create(p: &Path) -> io::Result<Self> { std::fs::create_dir(p)?; Self::open(p) }
-    /// r
-    pub fn read_only(p: &Path) -> io::Result<Self> { Self::open(p) }
-    fn sync_dir(&self) -> io::Result<()> { OpenOptions::new().read(true).open(&self.dir)?.sync_all() }
+    /// An existing directory.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        if std::fs::metadata(directory)?.is_dir() {
+            Ok(Self { directory: directory.to_owned(), read_only: false })
+        } else {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+    }
+
+    /// An existing directory in which nothing will be written.
+    pub fn read_only(directory: &Path) -> io::Result<Self> {
+        Self::open(directory).map(|files| Self { read_only: true, ..files })
+    }
+
+    /// A new directory below one that exists. On return it is on the medium.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir(directory)?;
+        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_directory(parent.unwrap_or(Path::new(".")))?;
+        Self::open(directory)
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        check_name(name)?;
+        Ok(self.directory.join(name))
+    }
 }
-#[derive(Debug)]
-struct F { file: File, len: Arc<AtomicU64> }
-impl BackingFile for F {
-    fn append(&self, b: &[u8]) -> io::Result<()> { let l = self.len.load(Ordering::Relaxed); self.file.write_all_at(b, l)?; self.len.store(l + b.len() as u64, Ordering::Release); Ok(()) }
-    fn sync(&self) -> io::Result<()> { self.file.sync_data() }
-    fn read_at(&self, o: u64, b: &mut [u8]) -> io::Result<()> { self.file.read_exact_at(b, o) }
-    fn len(&self) -> io::Result<u64> { Ok(self.len.load(Ordering::Acquire)) }
-    fn map(&self, c: u64) -> io::Result<Option<Map>> { Map::new(&self.file, c, self.len.clone()).map(Some) }
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    OpenOptions::new().read(true).open(directory)?.sync_all()
 }
+
 #[derive(Debug)]
-struct L { _f: File }
-impl BackingLock for L {}
+struct OpenFile {
+    file: File,
+    len: Arc<AtomicU64>,
+    writable: bool,
+}
+
+impl OpenFile {
+    fn wrap(file: File, writable: bool) -> io::Result<Arc<dyn BackingFile>> {
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let len = Arc::new(AtomicU64::new(found.len()));
+        Ok(Arc::new(Self { file, len, writable }))
+    }
+}
+
+impl BackingFile for OpenFile {
+    fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let mut at = self.len.load(Ordering::Relaxed);
+        while !bytes.is_empty() {
+            match self.file.write_at(bytes, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = bytes.get(written..).unwrap_or_default();
+                    at += to_u64(written);
+                    // Published as it is written, so that what follows a failure leaves no hole.
+                    self.len.store(at, Ordering::Release);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len.load(Ordering::Acquire))
+    }
+
+    fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
+        Map::of_file(&self.file, capacity, Arc::clone(&self.len)).map(Some)
+    }
+}
+
+#[derive(Debug)]
+struct FileLock {
+    _file: File,
+}
+
+impl BackingLock for FileLock {}
+
 impl Backing for Files {
-    fn create(&self, n: &str) -> io::Result<Arc<dyn BackingFile>> { let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.dir.join(n))?; self.sync_dir()?; Ok(Arc::new(F { file, len: Arc::default() })) }
-    fn open(&self, n: &str) -> io::Result<Arc<dyn BackingFile>> { let file = OpenOptions::new().read(true).open(self.dir.join(n))?; let l = file.metadata()?.len(); Ok(Arc::new(F { file, len: Arc::new(AtomicU64::new(l)) })) }
-    fn list(&self) -> io::Result<Vec<String>> { Ok(std::fs::read_dir(&self.dir)?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect()) }
-    fn delete(&self, n: &str) -> io::Result<()> { std::fs::remove_file(self.dir.join(n))?; self.sync_dir() }
-    fn lock(&self) -> io::Result<Box<dyn BackingLock>> { let f = OpenOptions::new().create(true).truncate(false).write(true).open(self.dir.join("lock"))?; f.try_lock().map_err(|e| match e { std::fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(), std::fs::TryLockError::Error(e) => e })?; Ok(Box::new(L { _f: f })) }
-    fn location(&self) -> String { self.dir.display().to_string() }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.writable()?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name)?)?;
+        sync_directory(&self.directory)?;
+        OpenFile::wrap(file, true)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        let path = self.path(name)?;
+        // Looked at first, because opening a pipe would wait for its other end.
+        if !std::fs::symlink_metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        OpenFile::wrap(OpenOptions::new().read(true).open(path)?, false)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.writable()?;
+        std::fs::remove_file(self.path(name)?)?;
+        sync_directory(&self.directory)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        self.writable()?;
+        let path = self.directory.join(LOCK_NAME);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(FileLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    fn link(&self, name: &str, into: &Path) -> io::Result<()> {
+        std::fs::hard_link(self.path(name)?, into.join(name))?;
+        sync_directory(into)
+    }
 }

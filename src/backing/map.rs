@@ -1,24 +1,72 @@
-//! map
-use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
-/// m
+//! Maps: bytes of a file read in place. The only room with `unsafe`.
+//!
+//! Invariants: 1. A slice lies below the published length, and below the capacity. 2. Bytes below the published length
+//! never change and never go away while the map exists.
+//! Invariant 2 holds because this crate appends only, never truncates, and a deleted file stays readable through its
+//! map. It assumes that no other program truncates or overwrites the files of an open store: that would end the process
+//! with SIGBUS, or show other bytes, as for every store that maps its files.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use memmap2::MmapOptions;
+use memmap2::MmapRaw;
+
+use crate::id::to_u64;
+use crate::id::to_usize;
+
 #[derive(Debug)]
-pub struct Map { raw: Option<memmap2::MmapRaw>, len: Arc<AtomicU64>, heap: Option<Arc<[u8]>> }
+enum Bytes {
+    Mapped { map: MmapRaw, published: Arc<AtomicU64> },
+    Held(Arc<[u8]>),
+}
+
+/// Bytes of a file that can be read in place.
+///
+/// ```
+/// let map = tenure::backing::Map::from_bytes(vec![1, 2, 3].into());
+/// assert_eq!(map.slice(1, 2), Some(&[2, 3][..]));
+/// assert_eq!(map.slice(2, 2), None);
+/// ```
+#[derive(Debug)]
+pub struct Map {
+    bytes: Bytes,
+}
+
 impl Map {
-    pub(super) fn new(file: &std::fs::File, capacity: u64, len: Arc<AtomicU64>) -> std::io::Result<Self> {
-        let raw = memmap2::MmapOptions::new().len(usize::try_from(capacity.max(1)).unwrap_or(1)).map_raw_read_only(file)?;
-        Ok(Self { raw: Some(raw), len, heap: None })
+    /// Bytes that a backing store holds in memory.
+    pub fn from_bytes(bytes: Arc<[u8]>) -> Self {
+        Self { bytes: Bytes::Held(bytes) }
     }
-    /// s
+
+    /// Maps `capacity` bytes of a file that may still be shorter; `published` says how many of them are there.
+    pub(super) fn of_file(file: &File, capacity: u64, published: Arc<AtomicU64>) -> io::Result<Self> {
+        // An empty map is an error to the operating system; one byte that is never published is not.
+        let map = MmapOptions::new().len(to_usize(capacity.max(1))).map_raw_read_only(file)?;
+        Ok(Self { bytes: Bytes::Mapped { map, published } })
+    }
+
+    /// `len` bytes from `offset`; `None` when they were not all appended, or lie behind the capacity.
     #[inline]
-    #[expect(unsafe_code, reason = "tmp")]
+    #[expect(unsafe_code, reason = "a slice of mapped memory cannot be had otherwise")]
     pub fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        if let Some(h) = &self.heap { return h.get(usize::try_from(offset).ok()?..)?.get(..len); }
-        let raw = self.raw.as_ref()?;
-        let end = offset.checked_add(len as u64)?;
-        if end > self.len.load(Ordering::Acquire) || end > raw.len() as u64 { return None; }
-        // SAFETY: tmp
-        let start = unsafe { raw.as_ptr().add(usize::try_from(offset).ok()?) };
-        // SAFETY: tmp
-        Some(unsafe { std::slice::from_raw_parts(start, len) })
+        let end = offset.checked_add(to_u64(len))?;
+        match &self.bytes {
+            Bytes::Mapped { map, published } => {
+                if end > published.load(Ordering::Acquire) || end > to_u64(map.len()) {
+                    return None;
+                }
+                // SAFETY: `offset <= end <= map.len()`, so the pointer stays within the mapping.
+                let start = unsafe { map.as_ptr().add(to_usize(offset)) };
+                // SAFETY: the `len` bytes from `start` lie within the mapping (checked above) and below the published
+                // length, so the file has them, and they never change (invariant 2). The mapping lives as long as
+                // `self`, to which the slice is tied.
+                Some(unsafe { std::slice::from_raw_parts(start, len) })
+            }
+            Bytes::Held(bytes) => bytes.get(to_usize(offset)..to_usize(end)),
+        }
     }
 }

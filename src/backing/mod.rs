@@ -1,46 +1,102 @@
 //! The backing store: named files that can only be appended to.
-pub mod files;
+//!
+//! Owns: the traits, files of a directory, files in memory, and the fault model for tests.
+//! Never: knows what the bytes mean. No rename, overwrite or truncation is ever asked for.
+//! Invariants of every implementation: 1. What was appended before a `sync` that succeeded is on the medium. 2. When
+//! `create` or `delete` has returned, its directory entry is on the medium. 3. Bytes that were appended never change.
+
+mod files;
 mod map;
 mod memory;
+
 pub use files::Files;
 pub use map::Map;
 pub use memory::Memory;
+
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-/// Files.
+
+/// A set of named append-only files. `docs/backing.md` shows how to write one.
+///
+/// Names are 1 to 128 bytes of `a-z`, `0-9`, `.`, `_` and `-`, and do not begin with a dot.
 pub trait Backing: Send + Sync + Debug {
-    /// c
+    /// Creates an empty file. On return its directory entry is on the medium.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the name is taken.
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>>;
-    /// o
+
+    /// Opens an existing file for reading only.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>>;
-    /// l
+
+    /// Names of all regular files, the store's or not, in any order. Links, pipes and directories are left out.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// d
+
+    /// Deletes a file. On return the removal is on the medium. Handles and maps that exist stay readable.
     fn delete(&self, name: &str) -> io::Result<()>;
-    /// l
+
+    /// Takes the writer's lock. It goes with its holder, also when that is killed.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody holds it.
     fn lock(&self) -> io::Result<Box<dyn BackingLock>>;
-    /// l
+
+    /// Where it is, for messages.
     fn location(&self) -> String;
-    /// l
-    fn link(&self, _name: &str, _into: &Path) -> io::Result<()> { Err(io::ErrorKind::Unsupported.into()) }
+
+    /// Makes a hard link to a file in another directory of the same file system.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no such thing.
+    fn link(&self, _name: &str, _into: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
-/// l
+
+/// The writer's lock, held until it is dropped.
 pub trait BackingLock: Send + Sync + Debug {}
-/// f
-#[allow(clippy::len_without_is_empty, reason = "tmp")]
+
+/// One append-only file.
+#[expect(clippy::len_without_is_empty, reason = "a length that can fail; emptiness is of no interest")]
 pub trait BackingFile: Send + Sync + Debug {
-    /// a
+    /// Appends all bytes at the end. Callers take turns.
+    ///
+    /// # Errors
+    /// After an error any prefix of the bytes may have been appended.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
-    /// s
+
+    /// Puts everything on the medium that was appended before the call. May run beside appends and reads.
     fn sync(&self) -> io::Result<()>;
-    /// r
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
-    /// l
+
+    /// Fills the buffer from an offset.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends before the buffer is full.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
-    /// m
-    fn map(&self, _capacity: u64) -> io::Result<Option<Map>> { Ok(None) }
-    /// p
-    fn preallocate(&self, _bytes: u64) -> io::Result<()> { Ok(()) }
+
+    /// A map of the first `capacity` bytes, good also for bytes that are appended later through this handle. `None`
+    /// where the store cannot map: readers then use `read_at`.
+    fn map(&self, _capacity: u64) -> io::Result<Option<Map>> {
+        Ok(None)
+    }
+
+    /// Makes room for this many bytes in all, if the store can. The length stays.
+    fn preallocate(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Checks a name against the rule of [`Backing`].
+pub(crate) fn check_name(name: &str) -> io::Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let fits = (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed);
+    if fits { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name for a backing file")) }
 }

@@ -34,7 +34,7 @@ use crc32fast::Hasher;
 
 /// Bytes of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 64;
-/// First four bytes of a frame: "TnFr".
+/// First four bytes of a frame: `TnFr`.
 pub const FRAME_TAG: u32 = 0x7246_6e54;
 
 /// What a frame is.
@@ -64,7 +64,7 @@ pub struct FrameHeader {
     pub timeline: u64,
     /// When it was written: microseconds since 1970. Orders nothing.
     pub time_micros: u64,
-    /// Number of the batch of survivors; zero for other kinds.
+    /// Survivors: number of the batch. Commits: 1 when recovery copied them to a new timeline. Else zero.
     pub move_number: u64,
     /// Bytes with header and items.
     pub bytes: u32,
@@ -96,10 +96,11 @@ impl FrameHeader {
             2 => FrameKind::Survivors,
             3 => FrameKind::Watermark,
             4 => FrameKind::Seal,
-            other => return Err(Malformed::new("frame header", "a known kind", other)),
+            other => return Err(Malformed::unsupported("frame kind", "1 to 4", other)),
         };
         if header[18] != 0 || header[19] != 1 {
-            return Err(Malformed::new("frame header", "part 0 of 1", format!("{} of {}", header[18], header[19])));
+            let got = format!("{} of {}", header[18], header[19]);
+            return Err(Malformed::unsupported("part of a transaction", "0 of 1", got));
         }
         Ok(Self {
             kind,

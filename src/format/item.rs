@@ -169,15 +169,7 @@ impl<'a> Item<'a> {
         } else {
             (0, Seq::ZERO)
         };
-        Ok(Self {
-            kind,
-            flags: prefix[7],
-            raw_id,
-            seq,
-            header,
-            payload,
-            check: LittleEndian::read_u32(&prefix[..4]),
-        })
+        Ok(Self { kind, flags: prefix[7], raw_id, seq, header, payload, check: LittleEndian::read_u32(&prefix[..4]) })
     }
 
     /// Checks header and payload against the check, for an item that lies where `seed` says.

@@ -6,7 +6,7 @@
 //! | tag | check | length |kind| number | check before| zero | body | pad |
 //! +-----+-------+--------+----+--------+-------------+------+======+=====+
 //! ```
-//! Numbers rise by one from entry to entry, also across files; each entry repeats the check of the one before it in
+//! Numbers rise from entry to entry, also across files; each entry repeats the check of the one before it in
 //! its file. The check covers everything behind it and is seeded with the file and the offset.
 
 use byteorder::ByteOrder;
@@ -30,7 +30,7 @@ use crate::id::to_usize;
 
 /// Bytes in front of an entry's body.
 pub const ENTRY_HEADER_BYTES: usize = 32;
-/// First four bytes of an entry: "TnMf".
+/// First four bytes of an entry: `TnMf`.
 pub const ENTRY_TAG: u32 = 0x664d_6e54;
 /// An extension with this bit must be understood.
 pub const MUST_UNDERSTAND: u16 = 0x8000;
@@ -268,7 +268,7 @@ impl Entry {
                 resumed: Seq(cursor.u64()?),
             }),
             4 => Body::Drop(cursor.u64()?),
-            other => return Err(Malformed::new(what, "a known kind", other)),
+            other => return Err(Malformed::unsupported("kind of manifest entry", "1 to 4", other)),
         };
         if !cursor.is_empty() {
             return Err(Malformed::new(what, "the end", format!("{} more bytes", cursor.remaining())));
@@ -347,7 +347,7 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
         1 => SnapshotKind::Automatic,
         2 => SnapshotKind::Close,
         3 => SnapshotKind::Named,
-        other => return Err(Malformed::new("manifest entry", "a kind of snapshot", other)),
+        other => return Err(Malformed::unsupported("kind of snapshot", "1 to 3", other)),
     };
     let mut snapshot = Snapshot {
         number,
@@ -400,7 +400,7 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     for _ in 0..cursor.count(6)? {
         let tag = cursor.u16()?;
         if tag & MUST_UNDERSTAND != 0 {
-            return Err(Malformed::new("manifest entry", "extensions of this version", tag));
+            return Err(Malformed::unsupported("extension of a snapshot", "none that must be understood", tag));
         }
         let len = cursor.count(1)?;
         snapshot.extensions.push(Extension { tag, bytes: cursor.take(len)?.to_vec() });

@@ -34,7 +34,7 @@ pub const fn align(bytes: u64) -> u64 {
     (bytes + (GRANULE_BYTES - 1)) & !(GRANULE_BYTES - 1)
 }
 
-/// Mixes the bits of a number (the finaliser of SplitMix64, Steele et al. 2014).
+/// Mixes the bits of a number (the finaliser of `SplitMix64`, Steele et al. 2014).
 #[inline]
 const fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -78,15 +78,27 @@ pub struct Malformed {
     pub expected: String,
     /// What was there.
     pub got: String,
+    /// Whether the bytes are what was written, by a version that knows more.
+    pub unsupported: bool,
 }
 
 impl Malformed {
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
     pub(crate) fn new(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
-        Self { what, expected: expected.to_string(), got: got.to_string() }
+        Self { what, expected: expected.to_string(), got: got.to_string(), unsupported: false }
+    }
+
+    /// Bytes whose checks hold and that this version does not know.
+    pub(crate) fn unsupported(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
+        Self { unsupported: true, ..Self::new(what, expected, got) }
     }
 
     /// The error for a file and offset.
     pub(crate) fn at(self, file: &str, offset: u64) -> crate::error::Error {
+        if self.unsupported {
+            let Self { what, expected: supported, got, .. } = self;
+            return crate::error::Error::Unsupported { file: file.to_owned(), what, got, supported };
+        }
         crate::error::Error::corrupt(file, offset, self.what, self.expected, self.got)
     }
 }

@@ -110,14 +110,6 @@ impl State {
         })
     }
 
-    /// The record in a slot, whatever its reuse count.
-    pub(crate) fn in_slot(&self, slot: u64) -> Result<Option<Found>> {
-        match self.root.entry(slot)?.state() {
-            EntryState::Live(location) => self.read(slot, location).map(Some),
-            EntryState::Free { .. } | EntryState::Retired => Ok(None),
-        }
-    }
-
     #[inline]
     pub(crate) fn read(&self, slot: u64, location: Location) -> Result<Found> {
         let Some(segment) = self.table.get(location.place) else {

@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::backing::Backing;
@@ -12,6 +14,7 @@ use crate::backing::BackingFile;
 use crate::backing::Map;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::GRANULE_BYTES;
 use crate::format::Malformed;
 use crate::format::Seed;
 use crate::format::entry::Location;
@@ -32,6 +35,9 @@ pub(crate) struct Segment {
     file: Arc<dyn BackingFile>,
     map: Option<Map>,
     live_bytes: AtomicI64,
+    /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
+    /// empty when every read is to be checked.
+    checked: OnceLock<Box<[AtomicU64]>>,
 }
 
 /// Makes and opens segments of one store.
@@ -40,6 +46,8 @@ pub(crate) struct SegmentSource {
     pub(crate) backing: Arc<dyn Backing>,
     pub(crate) uuid: [u8; 16],
     pub(crate) segment_bytes: u64,
+    /// Whether every read compares checksums, or only the first of each record.
+    pub(crate) check_every_read: bool,
 }
 
 impl SegmentSource {
@@ -65,8 +73,7 @@ impl SegmentSource {
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source))?;
         let map = file.map(capacity).map_err(|source| Error::io("map", &name, source))?;
-        let seed = Seed::new(self.uuid, segment);
-        Ok(Segment { name, header, seed, file, map, live_bytes: AtomicI64::new(0) })
+        Ok(self.segment(name, header, file, map))
     }
 
     /// Opens a segment that exists and checks that it is the one that its name says.
@@ -86,12 +93,43 @@ impl SegmentSource {
             return Err(Malformed::new("file header", expected, got).at(&name, 0));
         }
         let map = file.map(len).map_err(|source| Error::io("map", &name, source))?;
-        let seed = Seed::new(self.uuid, segment);
-        Ok(Segment { name, header, seed, file, map, live_bytes: AtomicI64::new(0) })
+        Ok(self.segment(name, header, file, map))
+    }
+}
+
+impl SegmentSource {
+    fn segment(&self, name: String, header: SegmentHeader, file: Arc<dyn BackingFile>, map: Option<Map>) -> Segment {
+        let seed = Seed::new(self.uuid, header.segment);
+        let checked = OnceLock::new();
+        if self.check_every_read || map.is_none() {
+            checked.get_or_init(Box::default);
+        }
+        Segment { name, header, seed, file, map, live_bytes: AtomicI64::new(0), checked }
     }
 }
 
 impl Segment {
+    /// Whether the record at an offset was checked before in this process.
+    #[inline]
+    fn was_checked(&self, offset: u64) -> bool {
+        let bit = offset / GRANULE_BYTES;
+        let word = self.checked.get().and_then(|words| words.get(to_usize(bit / 64)));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (bit % 64)) != 0)
+    }
+
+    #[cold]
+    fn note_checked(&self, offset: u64) {
+        let words = self.checked.get_or_init(|| {
+            let bytes = self.header.segment_bytes.max(self.file.len().unwrap_or_default());
+            let words = to_usize(bytes.div_ceil(GRANULE_BYTES * 64));
+            (0..words).map(|_| AtomicU64::new(0)).collect()
+        });
+        let bit = offset / GRANULE_BYTES;
+        if let Some(word) = words.get(to_usize(bit / 64)) {
+            word.fetch_or(1 << (bit % 64), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -158,7 +196,10 @@ impl Segment {
     pub(crate) fn check_item<'a>(&self, location: Location, bytes: &'a [u8]) -> Result<Item<'a>> {
         let offset = location.offset();
         let item = Item::parse(bytes).map_err(|malformed| malformed.at(&self.name, offset))?;
-        item.verify(self.seed.at(offset)).map_err(|malformed| malformed.at(&self.name, offset))?;
+        if !self.was_checked(offset) {
+            item.verify(self.seed.at(offset)).map_err(|malformed| malformed.at(&self.name, offset))?;
+            self.note_checked(offset);
+        }
         if item.bytes() != location.bytes() {
             let (expected, got) = (location.bytes(), item.bytes());
             return Err(Error::corrupt(&self.name, offset, "size of a record", expected, got));

@@ -211,12 +211,12 @@ impl Log {
         }
         let wanted = (to_u64(SEGMENT_HEADER_BYTES) + bytes + seal_bytes).max(self.source.segment_bytes);
         // A spare that is too small is left behind empty: segments are used in the order of their numbers.
-        let segment = match tail.spare.take().filter(|_| wanted <= self.source.segment_bytes) {
-            Some(spare) => spare,
-            None => {
-                let number = take_number(&mut tail.next_segment);
-                self.source.create(FileKind::Records, number, self.timeline, tail.previous, wanted)?
-            }
+        let spare = tail.spare.take().filter(|_| wanted <= self.source.segment_bytes);
+        let segment = if let Some(spare) = spare {
+            spare
+        } else {
+            let number = take_number(&mut tail.next_segment);
+            self.source.create(FileKind::Records, number, self.timeline, tail.previous, wanted)?
         };
         tail.previous = segment.number();
         tail.active = Some(Active { segment: Arc::new(segment), len: to_u64(SEGMENT_HEADER_BYTES) });
@@ -330,11 +330,6 @@ impl Log {
     /// Whether the medium has not seen everything yet.
     pub(crate) fn is_behind(&self) -> bool {
         self.durable_seq() < self.last_seq()
-    }
-
-    /// Bytes of a segment that hold frames, for one that is still appended to.
-    pub(crate) fn active_segment(&self) -> Option<(SegmentSeq, u64)> {
-        self.tail.lock().active.as_ref().map(|active| (active.segment.number(), active.len))
     }
 }
 

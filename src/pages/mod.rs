@@ -172,11 +172,6 @@ impl PageStore {
         }
     }
 
-    /// Whether a segment is open.
-    pub(crate) fn contains(&self, number: SegmentSeq) -> bool {
-        self.rows.read().contains_key(&number)
-    }
-
     /// Deletes the segments that are neither live nor in `keep`. Maps that readers hold stay readable.
     pub(crate) fn delete_dead(&self, keep: &[SegmentSeq], writing: Option<SegmentSeq>) -> Result<()> {
         let dead: Vec<SegmentSeq> = {

@@ -3,6 +3,8 @@
 //! Owns: open pages, durable reservations, slots that were handed out and came to nothing.
 //! Never: a second truth about what is free: that is read from the pages.
 //! The lock is not held while a reservation is made durable.
+//! Invariant: one reservation of a page lets each of its slots be handed out once. So recovery, which cannot know what
+//! was lost, raises the counts of a page's free slots once for each reservation, and no ID comes back.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -17,7 +19,6 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
 use crate::format::entry::State;
 use crate::id::NumberHash;
 use crate::id::RecordId;
@@ -143,9 +144,10 @@ impl Slots {
             result?;
             inner.reserve_next = (inner.reserve_next * 2).min(RESERVE_PAGES_MAX);
             for page in pages {
-                inner.reserved.insert(page);
                 if page >= inner.page_end {
                     inner.fresh.insert(page);
+                } else {
+                    inner.reserved.insert(page);
                 }
             }
             if let Some(last) = inner.fresh.last().copied() {
@@ -170,16 +172,8 @@ impl Slots {
             forget_outstanding(&mut inner, id.slot());
             let Some(descriptor) = root.cell(page).map(super::tree::Cell::descriptor_now) else { continue };
             let set = SetNumber(descriptor.set);
-            match inner.open.get_mut(&set).filter(|open| open.page == page) {
-                Some(open) => {
-                    let index = to_usize(id.slot()) % ENTRIES_PER_PAGE;
-                    match root.entry(id.slot()).map(Entry::state) {
-                        Ok(State::Free { next_count }) => open.give_back(index, next_count),
-                        _ => open.free.set(index, false),
-                    }
-                }
-                None => note_free(&mut inner, page, set, descriptor.free),
-            }
+            // Not into a page that is open: under one reservation a slot is handed out once.
+            note_free(&mut inner, page, set, descriptor.free);
         }
     }
 
@@ -208,8 +202,9 @@ impl Slots {
         keep.extend(inner.outstanding.keys());
         keep.extend(&inner.reserving);
         keep.extend(inner.pending.burned.iter().map(|id| page_of(id.slot())));
-        inner.reserved = keep;
-        (inner.reserved.iter().copied().collect(), inner.page_end)
+        // Every page that is opened again needs a reservation that this snapshot does not count.
+        inner.reserved.clear();
+        (keep.into_iter().collect(), inner.page_end)
     }
 
     /// At close: nothing is outstanding, and what was reserved and never used is free for the next time.
@@ -269,6 +264,7 @@ fn next_page(inner: &mut Inner, set: SetNumber) -> Option<u64> {
         let known = bits.iter_ones().map(to_u64).find(|page| inner.reserved.contains(page));
         if let Some(page) = known {
             bits.set(to_usize(page), false);
+            inner.reserved.remove(&page);
             return Some(page);
         }
         if bits.any() {
@@ -326,7 +322,6 @@ fn open_page(inner: &Inner, page: u64, root: &Root) -> Result<OpenPage> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
-    use std::collections::BTreeMap;
     use std::collections::HashSet;
     use std::sync::Arc;
 
@@ -334,16 +329,16 @@ mod tests {
     fn no_slot_is_handed_out_twice_or_before_its_page_is_reserved() {
         let slots = Slots::load(&Root::default(), 0);
         let root = Arc::new(Root::default());
-        let reserved: RefCell<BTreeMap<u64, ()>> = RefCell::default();
+        let reserved: RefCell<BTreeSet<u64>> = RefCell::default();
         let mut seen = HashSet::new();
         for turn in 0..3000_u32 {
             let set = SetNumber(16 + turn % 3);
             let reserve = |pages: &[u64]| {
-                reserved.borrow_mut().extend(pages.iter().map(|page| (*page, ())));
+                reserved.borrow_mut().extend(pages.iter().copied());
                 Ok(())
             };
             let id = slots.take(set, &|| Arc::clone(&root), &reserve).expect("a slot");
-            assert!(reserved.borrow().contains_key(&page_of(id.slot())), "page of {id} is not reserved");
+            assert!(reserved.borrow().contains(&page_of(id.slot())), "page of {id} is not reserved");
             assert!(seen.insert(id), "{id} twice");
         }
         assert!(slots.has_outstanding());

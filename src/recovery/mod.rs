@@ -61,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) check_pages: bool,
+    pub(crate) check_every_read: bool,
     pub(crate) segment_bytes: u64,
     pub(crate) transaction_bytes_max: u64,
     pub(crate) snapshot_log_bytes: u64,
@@ -191,7 +192,12 @@ struct Based {
 impl Attempt<'_> {
     fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
         let (uuid, segment_bytes) = (self.loaded.uuid, self.loaded.segment_bytes);
-        let source = SegmentSource { backing: Arc::clone(self.backing), uuid, segment_bytes };
+        let source = SegmentSource {
+            backing: Arc::clone(self.backing),
+            uuid,
+            segment_bytes,
+            check_every_read: self.settings.check_every_read,
+        };
         let pages = PageStore::new(source.clone());
         let mut segments = Vec::new();
         let mut known: BTreeMap<SegmentSeq, Arc<Segment>> = BTreeMap::new();
@@ -359,4 +365,3 @@ fn free_orphaned_chunks(engine: &Engine) -> Result<()> {
     effects.extend(chunks.into_iter().map(Effect::Free));
     engine.commit_frame(&mut frame, &mut effects, || Ok(())).map(drop)
 }
-

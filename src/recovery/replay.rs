@@ -12,13 +12,13 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::Frame;
+use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
 use crate::format::entry::State as EntryState;
 use crate::format::frame::FrameKind;
 use crate::format::manifest::Body;
 use crate::format::manifest::Cut;
 use crate::format::manifest::Snapshot;
-use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Heap;
@@ -101,7 +101,7 @@ pub(crate) fn replay(
         base,
         report,
         expected: base.seq.next(),
-        watermark: base.seq,
+        watermark: proven_by(manifest).max(base.seq),
         unproven: VecDeque::new(),
         broken: None,
         ended: false,
@@ -143,6 +143,16 @@ pub(crate) fn replay(
     replay.finish(timeline, last_segment, undeclared)
 }
 
+/// What the manifest itself proves: a snapshot is saved, and a cut declared, only when its commits are on the medium.
+fn proven_by(manifest: &BTreeMap<u64, Body>) -> Seq {
+    let proven = manifest.values().map(|body| match body {
+        Body::Snapshot(snapshot) => snapshot.seq,
+        Body::Cut(cut) => cut.resumed,
+        _ => Seq::ZERO,
+    });
+    proven.max().unwrap_or_default()
+}
+
 /// A segment of a timeline that no cut declares holds only copies, unless the manifest lost its end.
 fn check_undeclared(segment: &Segment) -> Result<()> {
     let contents = segment.contents()?;
@@ -182,11 +192,12 @@ impl Replay<'_> {
                 pages.extend(reserved);
             }
         }
+        // Each reservation lets a slot be handed out once, so a page that was reserved twice is burned twice.
         pages.sort_unstable();
-        pages.dedup();
-        for page in pages {
+        for reservations in pages.chunk_by(|a, b| a == b) {
+            let Some(page) = reservations.first().copied() else { continue };
             self.page_end = self.page_end.max(page + 1);
-            self.report.burned_slots += burn_page(self.heap, page)?;
+            self.report.burned_slots += burn_page(self.heap, page, reservations.len())?;
         }
         Ok(())
     }
@@ -216,7 +227,12 @@ impl Replay<'_> {
             if !self.frame(segment, &frame, limit)? {
                 // Void since an earlier recovery, or beyond a gap.
                 if self.ended {
-                    self.break_at(segment.name().to_owned(), offset, "a commit is missing before it".to_owned(), len - offset);
+                    self.break_at(
+                        segment.name().to_owned(),
+                        offset,
+                        "a commit is missing before it".to_owned(),
+                        len - offset,
+                    );
                     self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), offset));
                 }
                 return Ok(());
@@ -297,15 +313,20 @@ impl Replay<'_> {
     }
 }
 
-fn burn_page(heap: &Heap, page: u64) -> Result<u64> {
+fn burn_page(heap: &Heap, page: u64, times: usize) -> Result<u64> {
     heap.with_tree(|tree| {
         let Some(cell) = tree.root().cell(page).filter(|cell| cell.descriptor.set != 0) else { return Ok(0) };
         let entries = cell.entries()?;
         let mut burned = 0;
         for (index, entry) in entries.into_iter().enumerate() {
-            if let EntryState::Free { next_count } = entry.state() {
-                let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
-                tree.set(slot, Entry::freed_after(next_count))?;
+            let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
+            let mut raised = entry;
+            for _ in 0..times {
+                let EntryState::Free { next_count } = raised.state() else { break };
+                raised = Entry::freed_after(next_count);
+            }
+            if raised != entry {
+                tree.set(slot, raised)?;
                 burned += 1;
             }
         }
@@ -317,7 +338,8 @@ fn burn_page(heap: &Heap, page: u64) -> Result<u64> {
 pub(crate) fn frame_at<'a>(position: &Position, contents: &'a [u8]) -> Result<Frame<'a>> {
     let segment = &position.segment;
     let rest = contents.get(to_usize(position.offset)..).unwrap_or_default();
-    Frame::parse(rest, segment.seed(), position.offset).map_err(|malformed| malformed.at(segment.name(), position.offset))
+    Frame::parse(rest, segment.seed(), position.offset)
+        .map_err(|malformed| malformed.at(segment.name(), position.offset))
 }
 
 /// IDs of all chunks whose head never came.

@@ -70,7 +70,11 @@ impl fmt::Display for RecoveryReport {
             writeln!(f, "not used: {reason}")?;
         }
         if let Some(cut) = &self.cut {
-            writeln!(f, "the log ends in {} at byte {}: {}; {} bytes void", cut.file, cut.offset, cut.why, cut.bytes_void)?;
+            writeln!(
+                f,
+                "the log ends in {} at byte {}: {}; {} bytes void",
+                cut.file, cut.offset, cut.why, cut.bytes_void
+            )?;
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     })?;
     writer.set_root(root_page);
     engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
-    install(engine, &frozen.state.root, &saved_root)?;
+    install(engine, &frozen.state.root, &saved_root);
     drop_unneeded(engine, &writer)?;
     let (pages, bytes) = writer.take_counts();
     Ok(Saved { snapshot, pages, bytes })
@@ -123,6 +123,8 @@ fn log_what_is_pending(engine: &Engine) -> Result<()> {
 
 fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
     let guard = engine.lock_commit();
+    // Before the reservations are settled: one that comes between is counted twice, not never.
+    let reserved_from = engine.manifest.next_number();
     let (reserved, mut page_end) = engine.slots.settle_reserved();
     if kind == SnapshotKind::Close {
         page_end = engine.slots.page_end_used();
@@ -132,9 +134,10 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
         seq: engine.log.last_seq(),
         head: engine.log.head(),
         replay_bytes: engine.replay_bytes.load(Ordering::Relaxed),
-        reserved: if kind == SnapshotKind::Close { Vec::new() } else { reserved },
+        // A transaction that outlives its store holds IDs that nothing else tells of.
+        reserved: if kind == SnapshotKind::Close && !engine.slots.has_outstanding() { Vec::new() } else { reserved },
         page_end,
-        reserved_from: engine.manifest.next_number(),
+        reserved_from,
     };
     drop(guard);
     frozen
@@ -200,7 +203,7 @@ fn segment_rows(engine: &Engine, state: &State) -> Vec<SegmentRow> {
 }
 
 /// Puts saved pages in place of the dirty ones that they were made of, directory page by directory page.
-fn install(engine: &Engine, frozen: &Root, saved: &Root) -> Result<()> {
+fn install(engine: &Engine, frozen: &Root, saved: &Root) {
     for (index, (before, after)) in frozen.mids.iter().zip(&saved.mids).enumerate() {
         if before.dirty {
             engine.heap.with_tree(|tree| {
@@ -211,7 +214,6 @@ fn install(engine: &Engine, frozen: &Root, saved: &Root) -> Result<()> {
             });
         }
     }
-    Ok(())
 }
 
 /// A directory page in which everything that was saved and has not changed since is clean.

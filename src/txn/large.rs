@@ -156,7 +156,9 @@ pub(crate) fn chunks_of(state: &State, head: &[u8]) -> Result<Vec<RecordId>> {
             let Answer::Live(found) = state.lookup(*id)? else {
                 return Err(Error::corrupt("record", 0, format!("list {id} of chunks"), "a list", "none"));
             };
-            below.extend(decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?);
+            below.extend(
+                decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?,
+            );
         }
         all.extend(level);
         level = below;

@@ -1,0 +1,327 @@
+//! The figures that the store is held to, each beside a plain log with its locations in a vector, in one run.
+//!
+//! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
+//! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a program that measures and prints"
+)]
+
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use tenure::Durability;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::Store;
+
+const VALUE_BYTES: usize = 200;
+const BATCH: usize = 1000;
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+fn value(number: u64, out: &mut [u8]) {
+    let mut numbers = Numbers(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    for part in out.chunks_mut(8) {
+        part.copy_from_slice(&numbers.next().to_le_bytes()[..part.len()]);
+    }
+}
+
+fn rate(count: usize, time: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let count = count as f64;
+    count / time.as_secs_f64()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Appends the same bytes and keeps their locations.
+fn load_plain(dir: &Path, count: usize) -> (Duration, Vec<(u32, u32)>) {
+    let start = Instant::now();
+    let mut places = Vec::new();
+    let (mut file_number, mut offset) = (0_u32, SEGMENT_BYTES);
+    let mut file = None;
+    let mut buffer = Vec::new();
+    let mut bytes = [0; VALUE_BYTES];
+    for first in (0..count).step_by(BATCH) {
+        buffer.clear();
+        if offset + (BATCH as u64) * 256 > SEGMENT_BYTES {
+            file_number += 1;
+            let path = dir.join(format!("plain-{file_number}"));
+            file = Some(OpenOptions::new().create_new(true).read(true).write(true).open(path).expect("a file"));
+            offset = 0;
+        }
+        for number in first..(first + BATCH).min(count) {
+            value(number as u64, &mut bytes);
+            places.push((file_number, u32::try_from(offset + buffer.len() as u64).expect("fits")));
+            buffer.extend_from_slice(&[0; 24]);
+            buffer.extend_from_slice(&bytes);
+        }
+        file.as_ref().expect("open").write_all_at(&buffer, offset).expect("written");
+        offset += buffer.len() as u64;
+    }
+    (start.elapsed(), places)
+}
+
+fn get_plain(dir: &Path, places: &[(u32, u32)], gets: usize) -> Duration {
+    let files = places.last().map_or(0, |(file, _)| *file);
+    let maps: Vec<memmap2::Mmap> = (1..=files)
+        .map(|number| {
+            let file = OpenOptions::new().read(true).open(dir.join(format!("plain-{number}"))).expect("a file");
+            #[expect(unsafe_code, reason = "nobody else has the file")]
+            // SAFETY: the file was written by this process and is not changed while it is mapped.
+            unsafe { memmap2::Mmap::map(&file) }.expect("mapped")
+        })
+        .collect();
+    let mut numbers = Numbers(42);
+    let get = |number: u64| {
+        let (file, offset) = places[number as usize % places.len()];
+        let offset = offset as usize + 24;
+        let bytes = &maps[file as usize - 1][offset..offset + VALUE_BYTES];
+        bytes.iter().step_by(64).fold(0_u64, |sum, byte| sum + u64::from(*byte))
+    };
+    for _ in 0..gets {
+        black_box(get(numbers.next()));
+    }
+    let start = Instant::now();
+    for _ in 0..gets {
+        black_box(get(numbers.next()));
+    }
+    start.elapsed()
+}
+
+fn load_store(path: &Path, count: usize) -> (Duration, Store, Vec<RecordId>) {
+    let store = Options::new().durability(Durability::Buffered).open(path).expect("a store");
+    let set = store.record_set("things").expect("a set");
+    let start = Instant::now();
+    let mut ids = Vec::new();
+    let mut bytes = [0; VALUE_BYTES];
+    for first in (0..count).step_by(BATCH) {
+        let mut tx = store.begin().expect("begin");
+        for number in first..(first + BATCH).min(count) {
+            value(number as u64, &mut bytes);
+            ids.push(tx.insert(&set, bytes).expect("insert"));
+        }
+        tx.commit(Durability::Buffered).expect("commit");
+    }
+    (start.elapsed(), store, ids)
+}
+
+fn get_store(store: &Store, ids: &[RecordId], gets: usize) -> Duration {
+    let mut numbers = Numbers(42);
+    let get = |number: u64| {
+        let record = store.get(ids[number as usize % ids.len()]).expect("there");
+        record.as_slice().expect("small").iter().step_by(64).fold(0_u64, |sum, byte| sum + u64::from(*byte))
+    };
+    for _ in 0..gets {
+        black_box(get(numbers.next()));
+    }
+    let start = Instant::now();
+    for _ in 0..gets {
+        black_box(get(numbers.next()));
+    }
+    start.elapsed()
+}
+
+fn percentile(mut times: Vec<Duration>, share: f64) -> Duration {
+    times.sort();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
+    let index = (times.len() as f64 * share) as usize;
+    times.get(index.min(times.len() - 1)).copied().unwrap_or_default()
+}
+
+/// Commits of one update each, while snapshots are saved one after the other or not.
+fn commit_times(
+    store: &Store,
+    ids: &[RecordId],
+    commits: usize,
+    durability: Durability,
+    saving: bool,
+) -> Vec<Duration> {
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let saver = saving.then(|| {
+            scope.spawn(|| {
+                let mut saved = 0_u32;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    store.save_snapshot().expect("saved");
+                    saved += 1;
+                }
+                saved
+            })
+        });
+        let mut numbers = Numbers(7);
+        let mut bytes = [0; VALUE_BYTES];
+        let mut times = Vec::with_capacity(commits);
+        for _ in 0..commits {
+            let number = numbers.next();
+            value(number, &mut bytes);
+            let start = Instant::now();
+            let mut tx = store.begin().expect("begin");
+            tx.update(ids[number as usize % ids.len()], bytes).expect("update");
+            tx.commit(durability).expect("commit");
+            times.push(start.elapsed());
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        if let Some(saver) = saver {
+            let saved = saver.join().expect("saver");
+            assert!(saved > 0, "no snapshot was saved meanwhile");
+        }
+        times
+    })
+}
+
+fn heap_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap_or_default().to_owned();
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+fn argument(name: &str, default: usize) -> usize {
+    let arguments: Vec<String> = std::env::args().collect();
+    let found = arguments.iter().position(|argument| argument == name);
+    found.and_then(|index| arguments.get(index + 1)?.parse().ok()).unwrap_or(default)
+}
+
+/// `bars --child PATH`: loads, prints, and waits to be killed. `bars --open PATH`: opens and prints time and heap.
+fn child() -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    let path = |name: &str| {
+        let found = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(found + 1).map(std::path::PathBuf::from)
+    };
+    if let Some(path) = path("--child") {
+        let count = argument("--records", 1_000_000);
+        let options = Options::new().durability(Durability::Buffered).snapshot_log_bytes(u64::MAX);
+        let store = options.open(path).expect("a store");
+        let set = store.record_set("things").expect("a set");
+        let mut bytes = [0; VALUE_BYTES];
+        for first in (0..count).step_by(BATCH) {
+            let mut tx = store.begin().expect("begin");
+            for number in first..(first + BATCH).min(count) {
+                value(number as u64, &mut bytes);
+                tx.insert(&set, bytes).expect("insert");
+            }
+            tx.commit(Durability::Buffered).expect("commit");
+        }
+        if arguments.iter().any(|argument| argument == "--synced") {
+            store.sync().expect("synced");
+            store.mark("synced").expect("marked");
+        }
+        println!("loaded");
+        std::io::stdout().flush().expect("flushed");
+        std::thread::sleep(Duration::from_secs(60));
+        return true;
+    }
+    if let Some(path) = path("--open") {
+        let before = heap_kib();
+        let start = Instant::now();
+        let store = Options::new().background(false).open(path).expect("a store");
+        let time = start.elapsed();
+        let report = store.recovery_report();
+        println!(
+            "{} us, heap +{} KiB (index {} KiB), replayed {} bytes, copied {} bytes, {} records",
+            time.as_micros(),
+            heap_kib().saturating_sub(before),
+            store.stats().heap_bytes >> 10,
+            report.bytes_replayed,
+            report.bytes_copied,
+            store.stats().records,
+        );
+        return true;
+    }
+    false
+}
+
+fn open_in_child(path: &Path) -> String {
+    let output = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .arg("--open")
+        .arg(path)
+        .output()
+        .expect("run");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn kill_and_open(dir: &Path, count: usize, synced: bool) {
+    let path = dir.join("killed");
+    let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+    command.arg("--child").arg(&path).args(["--records", &count.to_string()]);
+    if synced {
+        command.arg("--synced");
+    }
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("child");
+    let mut line = String::new();
+    let mut reader = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    std::io::BufRead::read_line(&mut reader, &mut line).expect("a line");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    println!("open after kill, {count} records, synced {synced}: {}", open_in_child(&path));
+    std::fs::remove_dir_all(&path).expect("removed");
+}
+
+fn main() {
+    if child() {
+        return;
+    }
+    let (count, rounds) = (argument("--records", 1_000_000), argument("--rounds", 5));
+    let gets = count.min(1_000_000);
+    let (mut plain, mut loaded, mut plain_gets, mut gets_store) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (time, places) = load_plain(dir.path(), count);
+        plain.push(rate(count, time));
+        let path = dir.path().join("store");
+        let (time, store, ids) = load_store(&path, count);
+        loaded.push(rate(count, time));
+        plain_gets.push(rate(gets, get_plain(dir.path(), &places, gets)));
+        gets_store.push(rate(gets, get_store(&store, &ids, gets)));
+        if round + 1 == rounds {
+            for durability in [Durability::Buffered, Durability::Sync] {
+                let commits = if durability == Durability::Sync { 4000 } else { 100_000 };
+                let alone = commit_times(&store, &ids, commits, durability, false);
+                let saving = commit_times(&store, &ids, commits, durability, true);
+                for (what, times) in [("alone", alone), ("while a snapshot is saved", saving)] {
+                    let (half, high) = (percentile(times.clone(), 0.5), percentile(times, 0.99));
+                    println!("commit {durability:?} {what}: p50 {half:?}, p99 {high:?}");
+                }
+            }
+            drop(ids);
+            store.close().expect("closed");
+            for _ in 0..3 {
+                println!("open after close: {}", open_in_child(&path));
+            }
+            kill_and_open(dir.path(), 280_000.min(count), false);
+            kill_and_open(dir.path(), count, false);
+            kill_and_open(dir.path(), count, true);
+        }
+    }
+    let (plain, loaded) = (median(plain), median(loaded));
+    println!("load: plain {plain:.0}/s, store {loaded:.0}/s, ratio {:.2}", loaded / plain);
+    let (plain, store) = (median(plain_gets), median(gets_store));
+    println!("get one-shot: plain {plain:.0}/s, store {store:.0}/s, ratio {:.2}", store / plain);
+}

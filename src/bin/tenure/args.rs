@@ -1,0 +1,90 @@
+//! The arguments that all commands share, and the list of commands.
+//!
+//! Owns: [`Cli`]. The arguments of a command stand in its own file.
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::commands::delete;
+use crate::commands::demo;
+use crate::commands::export;
+use crate::commands::get;
+use crate::commands::import;
+use crate::commands::log;
+use crate::commands::mark;
+use crate::commands::put;
+use crate::commands::scan;
+use crate::commands::sets;
+use crate::commands::snapshot;
+use crate::commands::stat;
+use crate::commands::update;
+use crate::commands::verify;
+use crate::context::Context;
+use crate::units::parse_bytes;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage
+  3  no such record or set
+  4  the store is damaged
+  5  the input cannot be used
+  6  another process has the store open for writing
+  7  no space is left
+  8  not a store, or a store of another format
+
+Examples:
+  tenure import things.tenure people.jsonl --set people
+  tenure scan things.tenure --set people --limit 5
+  tenure get things.tenure 0.1";
+
+/// Look into a Tenure store, fill it and empty it.
+#[derive(Debug, Parser)]
+#[command(name = "tenure", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub context: Context,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Import(import::Args),
+    Export(export::Args),
+    Get(get::Args),
+    Put(put::Args),
+    Update(update::Args),
+    Delete(delete::Args),
+    Scan(scan::Args),
+    Sets(sets::Args),
+    Stat(stat::Args),
+    Snapshot(snapshot::Args),
+    Mark(mark::Args),
+    Log(log::Args),
+    Verify(verify::Args),
+    Demo(demo::Args),
+}
+
+/// An option that takes a number of bytes, such as `64MiB`.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together_and_each_command_shows_examples() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = format!("tenure {}", command.get_name());
+            assert!(help.contains(&example), "{example} has no example");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `tenure delete`: removes records.
+//!
+//! Invariants: 1. All records that are named are deleted in one transaction, or none is.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::Durability;
+use tenure::RecordId;
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure delete things.tenure 0.1
+  tenure delete things.tenure 5.1 6.1 7.2";
+
+/// Delete records
+///
+/// All of them, or none when one is not there. Their IDs never come back.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// Record IDs
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<RecordId>,
+}
+
+/// Deletes.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let store = context.open_to_write(&args.store)?;
+    let mut transaction = store.begin()?;
+    args.ids.iter().try_for_each(|&id| transaction.delete(id))?;
+    let seq = transaction.commit(Durability::Sync)?;
+    store.close()?;
+    let mut out = Output::stdout();
+    if context.json {
+        let ids: Vec<String> = args.ids.iter().map(ToString::to_string).collect();
+        out.json(&json!({ "deleted": ids, "seq": seq.0 }))?;
+    } else {
+        let records = u64::try_from(args.ids.len()).unwrap_or(u64::MAX);
+        out.line(&format!("deleted {}", units::counted(records, "record")))?;
+    }
+    out.finish()
+}

@@ -1,0 +1,343 @@
+//! `tenure demo`: what a store does, told in one run over real records.
+//!
+//! Owns: the order of the steps, and the place of the store. [`Story`] prints them.
+//! Invariants: 1. Every line is measured or read from the store in this run. 2. A directory that the demo made for
+//! itself is removed, also when a step fails, unless `--keep` is given.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+use tenure::Durability;
+use tenure::Lookup;
+use tenure::RecordId;
+use tenure::RecordSet;
+use tenure::Store;
+
+use crate::commands::story::Story;
+use crate::context::Context;
+use crate::context::existing_set;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::input;
+use crate::input::Rows;
+use crate::input::Step;
+use crate::input::jsonl::JsonLines;
+use crate::units;
+
+/// The records of the demo, below the directory of the package.
+const DATA: &str = "tests/data/packages.jsonl";
+/// Records that are committed together.
+const BATCH: usize = 1000;
+/// The steps touch records by their position, so there must be some.
+const RECORDS_MIN: usize = 5;
+/// The longest line of the data.
+const LINE_BYTES_MAX: usize = 1 << 20;
+/// The set that takes the records.
+const SET: &str = "packages";
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure demo
+  tenure demo --store demo.tenure
+  tenure demo --data other.jsonl";
+
+/// Show what a store does, step by step, with the time that each step takes
+///
+/// The records describe Debian packages. The store is made in a temporary directory and removed at the end.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Makes the store here, and keeps it
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// JSON Lines to import; each line an object with name, version and section
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Keeps the store that was made in the temporary directory
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let data = find_data(args.data.as_deref())?;
+    let (path, remove) = place(args)?;
+    let mut tale = Story::new(context.json);
+    let ended = tell(context, &mut tale, &path, &data);
+    if remove {
+        let name = path.display().to_string();
+        fs::remove_dir_all(&path).map_err(|error| Failure::output(&name, &error))?;
+    }
+    ended?;
+    if !remove {
+        tale.note(&format!("The store is still there: {}", path.display()))?;
+    }
+    tale.finish()
+}
+
+/// The file that was named, or the one that comes with the sources.
+fn find_data(named: Option<&Path>) -> Outcome<PathBuf> {
+    if let Some(path) = named {
+        return Ok(path.to_path_buf());
+    }
+    let here = PathBuf::from(DATA);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join(DATA);
+    let found = [here, beside].into_iter().find(|path| path.is_file());
+    found.ok_or_else(|| {
+        let message = format!("{DATA} is neither here nor where the program was built");
+        Failure::new(Exit::BadInput, message, "run it in the directory of the sources, or name a file with --data")
+    })
+}
+
+/// The directory of the store, and whether it goes at the end.
+fn place(args: &Args) -> Outcome<(PathBuf, bool)> {
+    if let Some(path) = &args.store {
+        let taken = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        if taken {
+            let message = format!("{} is not empty", path.display());
+            return Err(Failure::new(Exit::Failed, message, "name a directory that does not exist yet"));
+        }
+        return Ok((path.clone(), false));
+    }
+    let path = std::env::temp_dir().join(format!("tenure-demo-{}", std::process::id()));
+    let name = path.display().to_string();
+    // Fails if somebody else made it, so that only what is ours is removed.
+    fs::create_dir(&path).map_err(|error| Failure::output(&name, &error))?;
+    Ok((path, !args.keep))
+}
+
+/// The steps.
+fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path) -> Outcome {
+    let store = context.open_or_create(path, Durability::Sync)?;
+    let set = store.record_set(SET)?;
+    let ids = import(tale, &store, &set, data)?;
+    let last = ids.len() - 1;
+    let three: Vec<RecordId> = [0, last / 2, last].iter().filter_map(|&at| ids.get(at).copied()).collect();
+    let gone: Vec<RecordId> = [1, last - 1].iter().filter_map(|&at| ids.get(at).copied()).collect();
+    look_up(tale, &store, &three, &ids)?;
+    update(tale, &store, &three)?;
+    delete(tale, &store, &gone)?;
+    let never = RecordId::from_parts(1 << 39, 1);
+    answers(tale, &store, three.iter().chain(&gone).copied().step_by(3).chain(never))?;
+    insert_again(tale, &store, &set, &gone)?;
+    snapshot_and_close(tale, store)?;
+    let store = reopen(context, tale, path)?;
+    let records = u64::try_from(ids.len() - gone.len() + 1).unwrap_or(u64::MAX);
+    scan(tale, &store, records)?;
+    figures(tale, &store)?;
+    store.close()?;
+    Ok(())
+}
+
+fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outcome<Vec<RecordId>> {
+    tale.step("Import", "Each line of the file becomes a record; a thousand records are one commit.")?;
+    let name = data.display().to_string();
+    let begun = Instant::now();
+    let input = input::open(&name)?;
+    let mut rows = JsonLines::new(input.reader, 1, LINE_BYTES_MAX);
+    let (mut ids, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let wrong = |line: u64, what: &str| {
+            Failure::new(Exit::BadInput, format!("{name}, line {line}, {what}"), "name other data with --data")
+        };
+        let step = rows.step().map_err(|broken| wrong(broken.line, &broken.what))?;
+        let ended = step == Step::End;
+        match step {
+            Step::Row(row) => {
+                bytes += row.bytes.len();
+                batch.push(row.bytes);
+            }
+            Step::Bad(bad) => return Err(wrong(bad.line, &bad.what)),
+            Step::End => {}
+        }
+        if batch.len() == BATCH || (ended && !batch.is_empty()) {
+            let mut transaction = store.begin()?;
+            for value in batch.drain(..) {
+                ids.push(transaction.insert(set, value)?);
+            }
+            transaction.commit(Durability::Buffered)?;
+        }
+        if ended {
+            break;
+        }
+    }
+    store.sync()?;
+    if ids.len() < RECORDS_MIN {
+        let message = format!("{name} holds {} rows, and the demo needs {RECORDS_MIN}", ids.len());
+        return Err(Failure::new(Exit::BadInput, message, "name other data with --data"));
+    }
+    let (records, bytes) = (u64::try_from(ids.len()).unwrap_or(0), u64::try_from(bytes).unwrap_or(0));
+    let taken = begun.elapsed();
+    let rate = units::count(units::per_second(records, taken));
+    tale.fact(&format!(
+        "{} with {} in {}: {rate} records a second, synced",
+        units::counted(records, "record"),
+        units::bytes(bytes),
+        units::time(taken)
+    ))?;
+    Ok(ids)
+}
+
+fn look_up(tale: &mut Story, store: &Store, three: &[RecordId], all: &[RecordId]) -> Outcome {
+    tale.step("Look up by ID", "An ID leads through the record index straight to the bytes in the log.")?;
+    for &id in three {
+        let begun = Instant::now();
+        let record = store.get(id)?;
+        let taken = begun.elapsed();
+        let package = parse(&record.to_vec()?, id)?;
+        let (name, version) = (member(&package, "name"), member(&package, "version"));
+        tale.fact(&format!("{id}: {name} {version} ({}), {}", member(&package, "section"), units::time(taken)))?;
+    }
+    let (view, begun) = (store.view(), Instant::now());
+    let mut bytes = 0;
+    for &id in all {
+        bytes += view.get(id)?.bytes()?.len();
+    }
+    let (taken, records) = (begun.elapsed(), u64::try_from(all.len()).unwrap_or(1));
+    let each = Duration::from_nanos(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX) / records.max(1));
+    let (records, bytes) = (units::counted(records, "record"), units::bytes(u64::try_from(bytes).unwrap_or(0)));
+    tale.fact(&format!("{records}, {bytes}, one after the other in {}: {} each", units::time(taken), units::time(each)))
+}
+
+fn update(tale: &mut Story, store: &Store, three: &[RecordId]) -> Outcome {
+    tale.step("Update", "A new version goes to the end of the log. The ID stays; the version number rises.")?;
+    let begun = Instant::now();
+    let mut transaction = store.begin()?;
+    let mut changes = Vec::new();
+    for &id in three {
+        let record = transaction.get(id)?.into_owned();
+        let mut package = parse(&record.to_vec()?, id)?;
+        let old = member(&package, "version");
+        let new = format!("{old}+demo1");
+        if let Some(version) = package.get_mut("version") {
+            *version = Value::from(new.as_str());
+        }
+        transaction.update_if(id, record.seq(), package.to_string())?;
+        changes.push(format!("{id}: {} {old} -> {new}, version {}", member(&package, "name"), record.seq()));
+    }
+    let seq = transaction.commit(Durability::Sync)?;
+    let taken = begun.elapsed();
+    changes.iter().try_for_each(|change| tale.fact(&format!("{change} -> {seq}")))?;
+    tale.fact(&format!("one commit, on the medium, in {}", units::time(taken)))
+}
+
+fn delete(tale: &mut Story, store: &Store, gone: &[RecordId]) -> Outcome {
+    tale.step("Delete", "The slot becomes free; the ID does not.")?;
+    let begun = Instant::now();
+    let mut transaction = store.begin()?;
+    gone.iter().try_for_each(|&id| transaction.delete(id))?;
+    let seq = transaction.commit(Durability::Sync)?;
+    let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
+    tale.fact(&format!("{} deleted in commit {seq}, in {}", ids.join(" and "), units::time(begun.elapsed())))
+}
+
+fn answers(tale: &mut Story, store: &Store, ids: impl Iterator<Item = RecordId>) -> Outcome {
+    tale.step("Three answers", "A look-up tells a live record from a deleted one and from an ID never given.")?;
+    for id in ids {
+        let begun = Instant::now();
+        let found = store.lookup(id)?;
+        let taken = units::time(begun.elapsed());
+        let answer = match found {
+            Lookup::Live(record) => format!("live, {}, version {}", units::bytes(record.len()), record.seq()),
+            Lookup::Deleted => "deleted".to_owned(),
+            Lookup::NeverAllocated => "never allocated".to_owned(),
+        };
+        tale.fact(&format!("{id}: {answer}, {taken}"))?;
+    }
+    Ok(())
+}
+
+fn insert_again(tale: &mut Story, store: &Store, set: &RecordSet, gone: &[RecordId]) -> Outcome {
+    tale.step("Insert", "A slot may be used again, with a higher count: an old ID never finds a new record.")?;
+    let value = br#"{"name":"tenure-demo","version":"1.0","section":"database"}"#;
+    let begun = Instant::now();
+    let id = store.write(|transaction| transaction.insert(set, value))?;
+    let taken = units::time(begun.elapsed());
+    let slot = if gone.iter().any(|old| old.slot() == id.slot()) { "a slot used again" } else { "a new slot" };
+    tale.fact(&format!("{id}: tenure-demo 1.0, {slot}, {taken}"))?;
+    for &old in gone {
+        match store.lookup(old)? {
+            Lookup::Deleted => tale.fact(&format!("{old}: still deleted"))?,
+            other => return Err(unexpected(format!("{old} was deleted, and now the store answers {other:?}"))),
+        }
+    }
+    Ok(())
+}
+
+fn snapshot_and_close(tale: &mut Story, store: Store) -> Outcome {
+    tale.step("Snapshot and close", "Changed index pages are written once for all commits since the last time.")?;
+    let begun = Instant::now();
+    let info = store.save_snapshot()?;
+    let (pages, bytes) = (units::counted(info.pages_written, "page"), units::bytes(info.bytes_written));
+    let taken = units::time(begun.elapsed());
+    tale.fact(&format!("snapshot {} of commit {}: {pages}, {bytes}, {taken}", info.number, info.seq))?;
+    let begun = Instant::now();
+    store.close()?;
+    tale.fact(&format!("closed in {}", units::time(begun.elapsed())))
+}
+
+fn reopen(context: &Context, tale: &mut Story, path: &Path) -> Outcome<Store> {
+    tale.step("Open again", "Opening reads the newest snapshot and replays only the log behind it.")?;
+    let begun = Instant::now();
+    let store = context.open_to_write(path)?;
+    let taken = begun.elapsed();
+    tale.fact(&format!("the call took {} microseconds", units::count(u64::try_from(taken.as_micros()).unwrap_or(0))))?;
+    let report = store.recovery_report().to_string();
+    report.lines().try_for_each(|line| tale.fact(line.trim()))?;
+    Ok(store)
+}
+
+fn scan(tale: &mut Story, store: &Store, expected: u64) -> Outcome {
+    tale.step("Scan", "The records of a set, in the order of their IDs, from one consistent view.")?;
+    let set = existing_set(store, SET)?;
+    let (view, begun) = (store.view(), Instant::now());
+    let (mut records, mut sections) = (0, BTreeMap::<String, u64>::new());
+    for record in view.scan(&set) {
+        let record = record?;
+        let package = parse(&record.to_vec()?, record.id())?;
+        *sections.entry(member(&package, "section")).or_default() += 1;
+        records += 1;
+    }
+    let taken = units::time(begun.elapsed());
+    if records != expected {
+        return Err(unexpected(format!("the scan found {records} records, and {expected} are live")));
+    }
+    let mut largest: Vec<(String, u64)> = sections.into_iter().collect();
+    largest.sort_by_key(|(_section, packages)| std::cmp::Reverse(*packages));
+    let largest: Vec<String> = largest.iter().take(5).map(|(name, packages)| format!("{name} {packages}")).collect();
+    tale.fact(&format!("{} read and parsed in {taken}, as many as are live", units::counted(records, "record")))?;
+    tale.fact(&format!("largest sections: {}", largest.join(", ")))
+}
+
+fn figures(tale: &mut Story, store: &Store) -> Outcome {
+    tale.step("Figures", "What the store holds, and what it takes.")?;
+    let stats = store.stats();
+    let file_bytes: u64 = stats.segments.iter().map(|segment| segment.bytes).sum();
+    let segments = u64::try_from(stats.segments.len()).unwrap_or(u64::MAX);
+    let (records, bytes) = (units::counted(stats.records, "record"), units::bytes(stats.record_bytes));
+    tale.fact(&format!("{records}, {bytes}; commit {}, durable {}", stats.last_seq, stats.durable_seq))?;
+    let segments = units::counted(segments, "segment");
+    tale.fact(&format!(
+        "{segments}, {}; index on the heap {}",
+        units::bytes(file_bytes),
+        units::bytes(stats.heap_bytes)
+    ))
+}
+
+fn parse(bytes: &[u8], id: RecordId) -> Outcome<Value> {
+    serde_json::from_slice(bytes).map_err(|error| unexpected(format!("record {id} is not JSON: {error}")))
+}
+
+fn member(package: &Value, key: &str) -> String {
+    package.get(key).and_then(Value::as_str).unwrap_or("?").to_owned()
+}
+
+fn unexpected(message: String) -> Failure {
+    Failure::new(Exit::Failed, message, "this is a fault of the program: please report it")
+}

@@ -1,0 +1,60 @@
+//! `tenure mark`: names a place in the log, or lists the names.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::table::Table;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure mark things.tenure 'before the import'
+  tenure mark things.tenure --list";
+
+/// Mark the present state by a name, or list the marks
+///
+/// A mark is a small record in the log; it costs one commit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The name of the mark
+    #[arg(required_unless_present = "list", conflicts_with = "list")]
+    name: Option<String>,
+    /// Lists marks and sets none
+    #[arg(long)]
+    list: bool,
+}
+
+/// Marks or lists.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout();
+    if let Some(name) = &args.name {
+        let store = context.open_to_write(&args.store)?;
+        let seq = store.mark(name)?;
+        store.sync()?;
+        store.close()?;
+        if context.json {
+            out.json(&json!({ "name": name, "seq": seq.0 }))?;
+        } else {
+            out.line(&format!("marked commit {seq} as {name:?}"))?;
+        }
+        return out.finish();
+    }
+    let store = context.open_to_read(&args.store)?;
+    let mut table = Table::new(&["COMMIT>", "NAME"]);
+    for mark in store.marks() {
+        if context.json {
+            out.json(&json!({ "name": mark.name, "seq": mark.seq.0 }))?;
+        }
+        table.row(&[mark.seq.to_string(), mark.name]);
+    }
+    if !context.json {
+        table.print(&mut out)?;
+    }
+    out.finish()
+}

@@ -1,0 +1,44 @@
+//! The commands, one a file.
+//!
+//! Owns: handing the arguments to the command that was named.
+
+pub mod delete;
+pub mod demo;
+pub mod export;
+pub mod get;
+pub mod import;
+pub mod log;
+pub mod mark;
+pub mod put;
+pub mod scan;
+pub mod sets;
+pub mod snapshot;
+pub mod stat;
+pub mod story;
+pub mod update;
+pub mod verify;
+
+use crate::args::Cli;
+use crate::args::Command;
+use crate::failure::Outcome;
+
+/// Runs the command.
+pub fn run(cli: &Cli) -> Outcome {
+    let context = &cli.context;
+    match &cli.command {
+        Command::Import(args) => import::run(context, args),
+        Command::Export(args) => export::run(context, args),
+        Command::Get(args) => get::run(context, args),
+        Command::Put(args) => put::run(context, args),
+        Command::Update(args) => update::run(context, args),
+        Command::Delete(args) => delete::run(context, args),
+        Command::Scan(args) => scan::run(context, args),
+        Command::Sets(args) => sets::run(context, args),
+        Command::Stat(args) => stat::run(context, args),
+        Command::Snapshot(args) => snapshot::run(context, args),
+        Command::Mark(args) => mark::run(context, args),
+        Command::Log(args) => log::run(context, args),
+        Command::Verify(args) => verify::run(context, args),
+        Command::Demo(args) => demo::run(context, args),
+    }
+}

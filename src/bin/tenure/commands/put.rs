@@ -1,0 +1,95 @@
+//! `tenure put`: a new record.
+//!
+//! Owns: where the value of a record comes from; `update` takes it from the same places.
+//! Never: reads a file or stdin as a whole; they are streamed.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::Durability;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::output::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure put things.tenure --set notes 'remember the milk'
+  tenure put things.tenure --set photos --file photo.jpg
+  curl -s https://example.org/ | tenure put things.tenure --set pages -";
+
+/// Store a new record and print its ID
+///
+/// The store and the set are made if they are not there. A file or stdin may be of any size.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The set that takes the record
+    #[arg(long, value_name = "NAME")]
+    set: String,
+    #[command(flatten)]
+    value: ValueArgs,
+}
+
+/// Where a value comes from.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct ValueArgs {
+    /// The value; - is stdin
+    value: Option<String>,
+    /// The file that holds the value
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// A value that was found.
+pub enum Given {
+    Bytes(Vec<u8>),
+    Stream(Box<dyn Read>),
+}
+
+impl ValueArgs {
+    /// Opens the file, so that a missing one is found before the store is touched.
+    pub fn open(&self) -> Outcome<Given> {
+        match (&self.file, self.value.as_deref()) {
+            (Some(path), _) => {
+                let name = path.display().to_string();
+                let cannot = |error| Failure::input("open", &name, &error);
+                let file = OpenOptions::new().read(true).open(path).map_err(cannot)?;
+                if file.metadata().map_err(cannot)?.is_dir() {
+                    return Err(cannot(io::Error::from(io::ErrorKind::IsADirectory)));
+                }
+                Ok(Given::Stream(Box::new(file)))
+            }
+            (None, Some("-")) => Ok(Given::Stream(Box::new(io::stdin()))),
+            (None, value) => Ok(Given::Bytes(value.unwrap_or_default().as_bytes().to_vec())),
+        }
+    }
+}
+
+/// Puts.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let value = args.value.open()?;
+    let store = context.open_or_create(&args.store, Durability::Sync)?;
+    let set = store.record_set(&args.set)?;
+    let mut transaction = store.begin()?;
+    let id = match value {
+        Given::Bytes(bytes) => transaction.insert(&set, bytes)?,
+        Given::Stream(mut reader) => transaction.insert_from(&set, &mut reader)?,
+    };
+    let seq = transaction.commit(Durability::Sync)?;
+    store.close()?;
+    let mut out = Output::stdout();
+    if context.json {
+        out.json(&json!({ "id": id.to_string(), "seq": seq.0 }))?;
+    } else {
+        out.line(&id.to_string())?;
+    }
+    out.finish()
+}

@@ -1,0 +1,86 @@
+//! `tenure scan`: the records of a set in the order of their IDs.
+//!
+//! Owns: the table. Never: reads records that are not shown.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::Record;
+use tenure::RecordId;
+
+use crate::context::Context;
+use crate::context::existing_set;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::table::Table;
+use crate::units;
+use crate::value;
+
+/// Characters of a value that the table shows.
+const PREVIEW_CHARS: usize = 72;
+/// Rows of a table that are laid out together, so that a long scan needs no memory.
+const ROWS_TOGETHER: usize = 1000;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure scan things.tenure --set people --limit 10
+  tenure scan things.tenure --set people --from 5000.1 --json
+  tenure scan things.tenure --set people --ids-only | xargs tenure delete things.tenure";
+
+/// List the records of a set, in the order of their IDs
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The set
+    #[arg(long, value_name = "NAME")]
+    set: String,
+    /// Begins with this ID, or the first one behind it
+    #[arg(long, value_name = "ID")]
+    from: Option<RecordId>,
+    /// The most records that are listed
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Lists IDs alone
+    #[arg(long)]
+    ids_only: bool,
+}
+
+/// Scans.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let store = context.open_to_read(&args.store)?;
+    let set = existing_set(&store, &args.set)?;
+    let view = store.view();
+    let mut scan = view.scan(&set);
+    if let Some(from) = args.from {
+        scan = scan.from(from);
+    }
+    let mut out = Output::stdout();
+    let mut together = Vec::new();
+    for record in scan.take(args.limit.unwrap_or(usize::MAX)) {
+        let record = record?;
+        match (context.json, args.ids_only) {
+            (true, true) => out.json(&json!({ "id": record.id().to_string() }))?,
+            (true, false) => value::print_record(&mut out, &record, &[("bytes", json!(record.len()))])?,
+            (false, true) => out.line(&record.id().to_string())?,
+            (false, false) => together.push(record),
+        }
+        if together.len() == ROWS_TOGETHER {
+            print(&mut out, &std::mem::take(&mut together))?;
+        }
+    }
+    if !together.is_empty() {
+        print(&mut out, &together)?;
+    }
+    out.finish()
+}
+
+fn print(out: &mut Output, records: &[Record<'_>]) -> Outcome {
+    let mut table = Table::new(&["ID", "SEQ>", "SIZE>", "VALUE"]);
+    for record in records {
+        let preview = value::preview(record, PREVIEW_CHARS)?;
+        table.row(&[record.id().to_string(), record.seq().to_string(), units::bytes(record.len()), preview]);
+    }
+    table.print(out)
+}

@@ -1,0 +1,69 @@
+//! `tenure update`: a new value for a record.
+//!
+//! Owns: nothing but its arguments; the value comes from where `put` takes it.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::Durability;
+use tenure::Error;
+use tenure::RecordId;
+use tenure::Seq;
+
+use crate::commands::put::Given;
+use crate::commands::put::ValueArgs;
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure update things.tenure 0.1 'remember the bread'
+  tenure update things.tenure 7.1 --file photo.jpg
+  tenure update things.tenure 0.1 --if-seq 42 'only if nobody was faster'";
+
+/// Give a record a new value and print its new version
+///
+/// The record keeps its ID and its set.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The record
+    id: RecordId,
+    #[command(flatten)]
+    value: ValueArgs,
+    /// Changes the record only if this is its version
+    #[arg(long, value_name = "SEQ")]
+    if_seq: Option<u64>,
+}
+
+/// Updates.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let value = args.value.open()?;
+    let store = context.open_to_write(&args.store)?;
+    let (id, expected) = (args.id, args.if_seq.map(Seq));
+    let mut transaction = store.begin()?;
+    match (value, expected) {
+        (Given::Bytes(bytes), None) => transaction.update(id, bytes)?,
+        (Given::Bytes(bytes), Some(expected)) => transaction.update_if(id, expected, bytes)?,
+        (Given::Stream(mut reader), expected) => {
+            // The transaction has read the version, so another commit in between would be a conflict.
+            let got = transaction.get(id)?.seq();
+            if let Some(expected) = expected.filter(|&expected| expected != got) {
+                return Err(Error::VersionMismatch { id, expected, got }.into());
+            }
+            transaction.update_from(id, &mut reader)?;
+        }
+    }
+    let seq = transaction.commit(Durability::Sync)?;
+    store.close()?;
+    let mut out = Output::stdout();
+    if context.json {
+        out.json(&json!({ "id": id.to_string(), "seq": seq.0 }))?;
+    } else {
+        out.line(&format!("updated {id}, version {seq}"))?;
+    }
+    out.finish()
+}

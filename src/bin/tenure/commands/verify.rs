@@ -1,0 +1,101 @@
+//! `tenure verify`: reads everything and compares every checksum.
+//!
+//! Owns: how problems are listed, and which of them are damage. Never: writes to the store, damaged or not.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::verify;
+use tenure::verify::Problem;
+use tenure::verify::VerifyReport;
+
+use crate::context::Context;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::failure::one_line;
+use crate::output::Output;
+use crate::progress;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure verify things.tenure
+  tenure verify things.tenure --json | jq '.problems[]'
+
+The exit code is 4 when something is damaged.";
+
+/// Read the whole store and check it
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+}
+
+/// Verifies.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let bar = progress::over_records("verifying", 0);
+    let report = verify::verify(&args.store, &mut |progress| {
+        bar.set_length(progress.records_total);
+        bar.set_position(progress.records);
+    })?;
+    bar.finish_and_clear();
+    let mut out = Output::stdout();
+    if context.json {
+        print_json(&mut out, &report)?;
+    } else {
+        print(&mut out, &report)?;
+    }
+    out.finish()?;
+    match report.problems.as_slice() {
+        [] => Ok(()),
+        problems @ [first, ..] => Err(found(args, first, problems)),
+    }
+}
+
+fn found(args: &Args, first: &Problem, problems: &[Problem]) -> Failure {
+    let more = match problems.len() - 1 {
+        0 => String::new(),
+        1 => "; and 1 more problem".to_owned(),
+        others => format!("; and {others} more problems"),
+    };
+    let message = format!("{}: {}{more}", args.store.display(), place_and_what(first));
+    if problems.iter().any(|problem| problem.corrupt) {
+        return Failure::new(
+            Exit::Corrupt,
+            message,
+            "keep a copy of the files, and restore from a backup what is listed",
+        );
+    }
+    Failure::new(Exit::Failed, message, "check the path, its permissions and the device, then verify again")
+}
+
+/// The place stands in front, unless the text names it already or there is none.
+fn place_and_what(problem: &Problem) -> String {
+    let Problem { file, offset, what, .. } = problem;
+    if what.contains(file.as_str()) { what.clone() } else { format!("{file} at byte {offset}: {what}") }
+}
+
+fn print(out: &mut Output, report: &VerifyReport) -> Outcome {
+    for problem in &report.problems {
+        out.line(&one_line(&format!("problem: {}", place_and_what(problem))))?;
+    }
+    let counts = [(report.files, "file"), (report.frames, "frame"), (report.records, "record"), (report.pages, "page")];
+    let counts: Vec<String> = counts.iter().map(|&(number, one)| units::counted(number, one)).collect();
+    let verdict = match report.problems.len() {
+        0 => "no problem found".to_owned(),
+        problems => format!("{} found", units::counted(u64::try_from(problems).unwrap_or(u64::MAX), "problem")),
+    };
+    out.line(&format!("{}, {}: {verdict}", counts.join(", "), units::bytes(report.bytes)))
+}
+
+fn print_json(out: &mut Output, report: &VerifyReport) -> Outcome {
+    let problems = report.problems.iter().map(|Problem { file, offset, what, corrupt }| {
+        json!({ "file": file, "offset": offset, "what": what, "corrupt": corrupt })
+    });
+    out.json(&json!({
+        "ok": report.is_ok(), "files": report.files, "frames": report.frames, "records": report.records,
+        "pages": report.pages, "bytes": report.bytes, "problems": problems.collect::<Vec<_>>(),
+    }))
+}

@@ -1,0 +1,65 @@
+//! What every command is told, and how a store is opened for each purpose.
+//!
+//! Owns: the choice between reading, writing and creating.
+//! Never: creates a store for a command that only reads or changes what is there.
+
+use std::path::Path;
+
+use clap::Args;
+use tenure::Durability;
+use tenure::Error;
+use tenure::Options;
+use tenure::RecordSet;
+use tenure::Store;
+
+use crate::failure::Outcome;
+
+/// Options of all commands.
+#[derive(Debug, Clone, Args)]
+pub struct Context {
+    /// Print JSON: one document, or one a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The most bytes that one transaction may write
+    #[arg(long, global = true, value_name = "BYTES", value_parser = crate::args::bytes)]
+    pub transaction_bytes_max: Option<u64>,
+}
+
+/// The library's own limit of a transaction, where none is given.
+const TRANSACTION_BYTES: u64 = 64 << 20;
+
+impl Context {
+    /// For commands that only read: they run beside a writer and change nothing.
+    pub fn open_to_read(&self, path: &Path) -> Outcome<Store> {
+        Ok(self.options().read_only(true).create(false).background(false).open(path)?)
+    }
+
+    /// For commands that change a store that must be there.
+    pub fn open_to_write(&self, path: &Path) -> Outcome<Store> {
+        Ok(self.options().create(false).background(false).open(path)?)
+    }
+
+    /// For commands that make the store if need be.
+    pub fn open_or_create(&self, path: &Path, durability: Durability) -> Outcome<Store> {
+        Ok(self.options().durability(durability).open(path)?)
+    }
+
+    /// How much a transaction may write.
+    pub fn transaction_bytes(&self) -> u64 {
+        self.transaction_bytes_max.unwrap_or(TRANSACTION_BYTES)
+    }
+
+    fn options(&self) -> Options {
+        let options = Options::new();
+        match self.transaction_bytes_max {
+            Some(bytes) => options.transaction_bytes_max(bytes),
+            None => options,
+        }
+    }
+}
+
+/// A set that must be there.
+pub fn existing_set(store: &Store, name: &str) -> Outcome<RecordSet> {
+    let missing = || Error::NoSuchSet { name: name.to_owned() };
+    Ok(store.find_set(name).ok_or_else(missing)?)
+}

@@ -1,0 +1,137 @@
+//! How a command ends when it does not succeed.
+//!
+//! Owns: the exit codes, and which error of the library has which. Never: prints to stdout.
+
+use std::fmt;
+use std::io;
+use std::io::Write;
+use std::process::ExitCode;
+
+use tenure::Error;
+
+/// The result of a command or of a step of it.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Exit codes; the table in `docs/cli.md` describes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Ok = 0,
+    Failed = 1,
+    Usage = 2,
+    NotFound = 3,
+    Corrupt = 4,
+    BadInput = 5,
+    Locked = 6,
+    NoSpace = 7,
+    NotAStore = 8,
+}
+
+impl Exit {
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+
+    /// The code of an error of the library.
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::Corrupt(_) => Self::Corrupt,
+            Error::Unsupported { .. } | Error::NotAStore { .. } => Self::NotAStore,
+            Error::Locked { .. } => Self::Locked,
+            Error::NoSpace { .. } => Self::NoSpace,
+            Error::Deleted { .. } | Error::NeverAllocated { .. } | Error::NoSuchSet { .. } | Error::WrongSet { .. } => {
+                Self::NotFound
+            }
+            Error::BadName { .. } | Error::BadOption { .. } => Self::Usage,
+            Error::TooLarge { .. } | Error::Source { .. } => Self::BadInput,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Why a command ended.
+#[derive(Debug)]
+pub enum Failure {
+    /// Whoever read stdout has gone: nothing more to do, and nothing to say.
+    ReaderGone,
+    /// Something to tell.
+    Told {
+        /// The exit code.
+        exit: Exit,
+        /// What is wrong, and where.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Told { exit, message: message.into(), help: help.into() }
+    }
+
+    /// Arguments that do not go together.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message, "see `--help` of the command")
+    }
+
+    /// An input that cannot be opened or read.
+    pub fn input(action: &str, name: &str, error: &io::Error) -> Self {
+        Self::new(Exit::BadInput, format!("cannot {action} {name}: {error}"), "check the path and its permissions")
+    }
+
+    /// An output that cannot be written.
+    pub fn output(name: &str, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::new(Exit::NoSpace, format!("no room to write {name}: {error}"), "free space and run it again")
+            }
+            _ => Self::new(Exit::Failed, format!("cannot write {name}: {error}"), "check the path and its permissions"),
+        }
+    }
+
+    /// Adds to what can be done.
+    #[must_use]
+    pub fn and_help(self, more: impl fmt::Display) -> Self {
+        match self {
+            Self::ReaderGone => Self::ReaderGone,
+            Self::Told { exit, message, help } => Self::Told { exit, message, help: format!("{help}; {more}") },
+        }
+    }
+
+    /// Prints the error, and says with which code the process ends.
+    pub fn report(self) -> ExitCode {
+        let Self::Told { exit, message, help } = self else { return Exit::Ok.code() };
+        let text = format!("error: {}\nhelp: {}\n", one_line(&message), one_line(&help));
+        // Stderr may be closed; the exit code still tells.
+        io::stderr().write_all(text.as_bytes()).map_or(exit.code(), |()| exit.code())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(Exit::of(&error), error.to_string(), error.advice())
+    }
+}
+
+/// Names can hold line breaks and other control characters; a report stays on its line.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_stays_on_its_line() {
+        assert_eq!(one_line("a\nb\x1b[31m"), "a\u{fffd}b\u{fffd}[31m");
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        let gone = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(Failure::output("stdout", &gone), Failure::ReaderGone));
+    }
+}

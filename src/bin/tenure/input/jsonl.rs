@@ -1,0 +1,174 @@
+//! JSON Lines: each line is a JSON value, and is stored as it stands.
+//!
+//! Owns: cutting into lines, and checking each. Never: changes a byte of a value, but for the white space around it.
+
+use std::io;
+use std::io::BufRead;
+
+use serde::de::IgnoredAny;
+
+use crate::input::BadRow;
+use crate::input::Broken;
+use crate::input::Row;
+use crate::input::Rows;
+use crate::input::Step;
+
+/// Reads the lines of an input from line `from` on.
+pub struct JsonLines<R> {
+    reader: R,
+    line: u64,
+    from: u64,
+    bytes_max: usize,
+}
+
+impl<R: BufRead> JsonLines<R> {
+    pub fn new(reader: R, from: u64, bytes_max: usize) -> Self {
+        Self { reader, line: 0, from, bytes_max }
+    }
+}
+
+impl<R: BufRead> Rows for JsonLines<R> {
+    fn step(&mut self) -> Result<Step, Broken> {
+        loop {
+            let mut bytes = Vec::new();
+            let line = self.line + 1;
+            let wanted = line >= self.from;
+            let limit = if wanted { self.bytes_max } else { 0 };
+            let read = read_line(&mut self.reader, &mut bytes, limit).map_err(|error| Broken::io(line, &error))?;
+            if read == LineRead::End {
+                return Ok(Step::End);
+            }
+            self.line = line;
+            if !wanted {
+                continue;
+            }
+            if read == LineRead::TooLong {
+                let what = format!("column {}: the line is longer than --line-bytes-max allows", limit + 1);
+                return Ok(Step::Bad(BadRow { line, what }));
+            }
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            return Ok(match check(&bytes) {
+                Ok(()) => {
+                    trim(&mut bytes);
+                    Step::Row(Row { line, bytes })
+                }
+                Err(what) => Step::Bad(BadRow { line, what }),
+            });
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum LineRead {
+    Line,
+    TooLong,
+    End,
+}
+
+/// Reads up to the next line break, which is left out. What is longer than `bytes_max` is passed over.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, bytes_max: usize) -> io::Result<LineRead> {
+    let (mut some, mut too_long) = (false, false);
+    loop {
+        let available = match reader.fill_buf() {
+            Ok(available) => available,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let end = available.iter().position(|&byte| byte == b'\n');
+        let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+        some = some || !available.is_empty();
+        too_long = too_long || line.len() + part.len() > bytes_max;
+        if !too_long {
+            line.extend_from_slice(part);
+        }
+        let (used, ended) = (part.len() + usize::from(end.is_some()), end.is_some() || available.is_empty());
+        reader.consume(used);
+        if ended {
+            return Ok(match (some, too_long) {
+                (false, _) => LineRead::End,
+                (true, false) => LineRead::Line,
+                (true, true) => LineRead::TooLong,
+            });
+        }
+    }
+}
+
+/// Whether the line is one JSON value; if not, where and why.
+fn check(line: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(line).map_err(|error| {
+        let at = error.valid_up_to();
+        let byte = line.get(at).copied().unwrap_or_default();
+        format!("column {}: byte 0x{byte:02x} is not UTF-8", at + 1)
+    })?;
+    serde_json::from_str::<IgnoredAny>(text).map(|IgnoredAny| ()).map_err(|error| {
+        // The text counts lines of its own, of which there is one.
+        let said = error.to_string();
+        let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _place)| said);
+        format!("column {}: not JSON: {said}", error.column().max(1))
+    })
+}
+
+/// Removes white space around a value without a second buffer.
+fn trim(bytes: &mut Vec<u8>) {
+    bytes.truncate(bytes.trim_ascii_end().len());
+    let start = bytes.len() - bytes.trim_ascii_start().len();
+    bytes.drain(..start);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(text: &[u8], from: u64, bytes_max: usize) -> Vec<Step> {
+        // A small buffer, so that lines are put together from pieces.
+        let mut rows = JsonLines::new(io::BufReader::with_capacity(3, text), from, bytes_max);
+        let next = || Some(rows.step().unwrap()).filter(|step| *step != Step::End);
+        std::iter::from_fn(next).collect()
+    }
+
+    fn row(line: u64, text: &str) -> Step {
+        Step::Row(Row { line, bytes: text.as_bytes().to_vec() })
+    }
+
+    #[test]
+    fn lines_are_values_and_white_space_does_not_count() {
+        let all = [row(1, "{\"a\": 1}"), row(3, "[2]"), row(5, "\"x\"")];
+        assert_eq!(steps(b" {\"a\": 1} \r\n\n[2]\n  \n\"x\"", 1, 100), all);
+        assert_eq!(steps(b"", 1, 100), []);
+    }
+
+    #[test]
+    fn lines_before_the_first_one_are_not_looked_at() {
+        assert_eq!(steps(b"nonsense that is long\n1\n", 2, 5), [row(2, "1")]);
+    }
+
+    #[test]
+    fn a_bad_line_is_told_and_the_next_one_is_read() {
+        let told = |text: &[u8]| match steps(text, 1, 20).as_slice() {
+            [Step::Bad(bad), Step::Row(_)] => bad.what.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(b"{\"a\":}\n1"), "column 6: not JSON: expected value");
+        assert_eq!(told(b"[1,\n1"), "column 3: not JSON: EOF while parsing a value");
+        assert_eq!(told(b"1 2\n1"), "column 3: not JSON: trailing characters");
+        assert_eq!(told(b"\"a\xffb\"\n1"), "column 3: byte 0xff is not UTF-8");
+        assert_eq!(
+            told(b"\"123456789012345678901234567890\"\n1"),
+            "column 21: the line is longer than --line-bytes-max allows"
+        );
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_is_read() {
+        assert_eq!(steps(b"12345\n123456\n", 1, 5).first(), Some(&row(1, "12345")));
+    }
+
+    #[test]
+    fn deep_nesting_does_not_exhaust_the_stack() {
+        let deep = "[".repeat(1 << 20);
+        assert!(check(deep.as_bytes()).is_err());
+        assert!(check((deep.clone() + &"]".repeat(1 << 20)).as_bytes()).is_ok());
+    }
+}

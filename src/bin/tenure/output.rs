@@ -1,0 +1,86 @@
+//! Where results go: stdout or a file.
+//!
+//! Owns: buffering, and telling a reader that left from a write that failed.
+//! Never: writes messages for people; those go to stderr through [`note`].
+
+use std::fs::OpenOptions;
+use std::io;
+use std::io::BufWriter;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::failure::one_line;
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// A place for results.
+pub struct Output {
+    name: String,
+    sink: BufWriter<Box<dyn Write>>,
+}
+
+impl Output {
+    pub fn stdout() -> Self {
+        Self::new("stdout".to_owned(), Box::new(io::stdout()))
+    }
+
+    /// `path`, emptied first, or stdout where there is none.
+    pub fn file_or_stdout(path: Option<&Path>) -> Outcome<Self> {
+        let Some(path) = path else { return Ok(Self::stdout()) };
+        let name = path.display().to_string();
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
+        let file = file.map_err(|error| Failure::output(&name, &error))?;
+        Ok(Self::new(name, Box::new(file)))
+    }
+
+    /// `path`, to which is added.
+    pub fn append(path: &Path) -> Outcome<Self> {
+        let name = path.display().to_string();
+        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file = file.map_err(|error| Failure::output(&name, &error))?;
+        Ok(Self::new(name, Box::new(file)))
+    }
+
+    fn new(name: String, sink: Box<dyn Write>) -> Self {
+        Self { name, sink: BufWriter::with_capacity(BUFFER_BYTES, sink) }
+    }
+
+    pub fn bytes(&mut self, bytes: &[u8]) -> Outcome {
+        self.sink.write_all(bytes).map_err(|error| Failure::output(&self.name, &error))
+    }
+
+    pub fn text(&mut self, text: &str) -> Outcome {
+        self.bytes(text.as_bytes())
+    }
+
+    pub fn line(&mut self, text: &str) -> Outcome {
+        self.text(text)?;
+        self.bytes(b"\n")
+    }
+
+    /// A JSON document on a line of its own.
+    pub fn json(&mut self, value: &Value) -> Outcome {
+        self.line(&value.to_string())
+    }
+
+    /// Hands everything on. What is not finished is not written.
+    pub fn finish(mut self) -> Outcome {
+        self.sink.flush().map_err(|error| Failure::output(&self.name, &error))
+    }
+
+    /// Hands on what is there so far.
+    pub fn flush(&mut self) -> Outcome {
+        self.sink.flush().map_err(|error| Failure::output(&self.name, &error))
+    }
+}
+
+/// A remark for people. A stderr that is closed does not stop a command.
+pub fn note(text: &str) {
+    let line = format!("{}\n", one_line(text));
+    drop(io::stderr().write_all(line.as_bytes()));
+}

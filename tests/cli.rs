@@ -1,0 +1,26 @@
+//! The command line, run as a user runs it: a process, its arguments, what it prints, and its exit code.
+//!
+//! `errors` has a test for each row of `docs/errors.md`; a row's message, advice and exit code are what is asserted.
+#![cfg(feature = "cli")]
+
+#[cfg(test)]
+#[path = "cli/commands.rs"]
+mod commands;
+#[cfg(test)]
+#[path = "cli/demo.rs"]
+mod demo;
+#[cfg(test)]
+#[path = "cli/errors.rs"]
+mod errors;
+#[cfg(test)]
+#[path = "cli/import.rs"]
+mod import;
+#[cfg(test)]
+#[path = "cli/places.rs"]
+mod places;
+#[cfg(test)]
+#[path = "cli/support.rs"]
+mod support;
+#[cfg(test)]
+#[path = "cli/table.rs"]
+mod table;

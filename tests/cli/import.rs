@@ -1,0 +1,154 @@
+//! Imports: formats, packed input, bad rows, going on after an error.
+
+use std::fs;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::json;
+
+use crate::support::Fixture;
+use crate::support::PEOPLE;
+use crate::support::tenure;
+use crate::support::tenure_with;
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).expect("packed");
+    encoder.finish().expect("packed")
+}
+
+fn exported(fixture: &Fixture) -> String {
+    tenure(&["export", &fixture.store(), "--set", "new"]).ok()
+}
+
+#[test]
+fn files_and_stdin_plain_and_packed() {
+    for (name, bytes) in [
+        ("a.jsonl", PEOPLE.as_bytes().to_vec()),
+        ("a.NDJSON", PEOPLE.replace('\n', "\r\n").into_bytes()),
+        ("a.jsonl.gz", packed(PEOPLE)),
+        // Packed in two members, and not named so.
+        ("a.jsonl", [packed("{\"name\":\"Ada\",\"age\":36}\n"), packed(PEOPLE.split_once('\n').unwrap().1)].concat()),
+        ("a.jsonl", [b"\xef\xbb\xbf", PEOPLE.as_bytes()].concat()),
+    ] {
+        let fixture = Fixture::new();
+        let file = fixture.write(name, &bytes);
+        tenure(&["import", &fixture.store(), &file, "--set", "new"]).ok();
+        assert_eq!(exported(&fixture), PEOPLE, "{name}");
+        tenure_with(&["import", &fixture.store(), "-", "--set", "stdin"], &bytes).ok();
+        assert_eq!(tenure(&["export", &fixture.store(), "--set", "stdin"]).ok(), PEOPLE, "{name} on stdin");
+    }
+}
+
+#[test]
+fn csv_rows_become_objects_of_strings() {
+    let fixture = Fixture::new();
+    let text = "name,motto\r\nAda,\"poetical, \"\"science\"\"\"\r\nGrace,\"it is easier\nto ask\"\r\n";
+    for (name, bytes) in [("a.csv", text.as_bytes().to_vec()), ("b.csv.gz", packed(text))] {
+        let file = fixture.write(name, &bytes);
+        let told = tenure(&["import", &fixture.store(), &file, "--set", name, "--json"]).json();
+        let ids = fixture.ids(name);
+        let bytes = exported_bytes(&fixture, name);
+        let expected = json!({"records": 2, "bytes": bytes, "skipped": 0, "first_id": ids[0], "last_id": ids[1]});
+        assert_eq!(told, expected);
+        let rows = tenure(&["export", &fixture.store(), "--set", name]).json_lines();
+        let expected = [
+            json!({"name": "Ada", "motto": "poetical, \"science\""}),
+            json!({"name": "Grace", "motto": "it is easier\nto ask"}),
+        ];
+        assert_eq!(rows, expected);
+    }
+}
+
+/// Bytes of the records of a set, all of which are JSON on one line.
+fn exported_bytes(fixture: &Fixture, set: &str) -> usize {
+    tenure(&["export", &fixture.store(), "--set", set]).ok().lines().map(str::len).sum()
+}
+
+#[test]
+fn the_summary_tells_records_and_ids() {
+    let fixture = Fixture::new();
+    let file = fixture.path("people.jsonl");
+    let told = tenure(&["import", &fixture.store(), &file, "--set", "new"]).ok();
+    let ids = fixture.ids("new");
+    let begin = format!("imported 3 records, 72 B, IDs {} to {}; ", ids[0], ids[2]);
+    assert!(told.starts_with(&begin) && told.contains("records/s"), "{told}");
+}
+
+#[test]
+fn numbers_and_escapes_are_stored_as_they_stand() {
+    let fixture = Fixture::new();
+    let lines = "123456789012345678901234567890\n1.10e400\n\"\\u0041\\ud800\"\n{\"b\":1,\"a\":2,\"b\":3}\nnull\n";
+    let file = fixture.write("a.jsonl", lines.as_bytes());
+    tenure(&["import", &fixture.store(), &file, "--set", "new"]).ok();
+    assert_eq!(exported(&fixture), lines);
+}
+
+#[test]
+fn bad_rows_are_skipped_told_and_counted() {
+    let fixture = Fixture::new();
+    let lines: String =
+        (1..=60).map(|line| if line % 2 == 0 { "nonsense\n".to_owned() } else { format!("{line}\n") }).collect();
+    let file = fixture.write("a.jsonl", lines.as_bytes());
+    let args = ["import", &fixture.store(), &file, "--set", "new", "--on-error", "skip", "--json", "--batch", "7"];
+    let run = tenure(&args);
+    assert_eq!(run.code, 0);
+    assert!(run.err.contains("a.jsonl, line 2, column 2: not JSON: expected ident\n"), "{}", run.err);
+    assert_eq!(run.err.lines().count(), 21, "20 are told, and that there are more: {}", run.err);
+    let told: serde_json::Value = serde_json::from_slice(&run.out).expect("JSON");
+    assert_eq!((&told["records"], &told["skipped"]), (&json!(30), &json!(30)));
+    let odd = (1..=60).step_by(2).map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
+    assert_eq!(exported(&fixture), odd);
+}
+
+#[test]
+fn an_import_goes_on_from_the_line_that_was_named() {
+    for (name, head) in [("a.jsonl", ""), ("a.csv", "n\n")] {
+        let fixture = Fixture::new();
+        let row =
+            |number: u32| if head.is_empty() { format!("{{\"n\":\"{number}\"}}\n") } else { format!("{number}\n") };
+        let rows: String = (0..100).map(row).collect();
+        let bad = if head.is_empty() { "{\n" } else { "7,7\n" };
+        let file = fixture.write(name, format!("{head}{}", rows.replacen(&row(77), bad, 1)).as_bytes());
+        let ids = fixture.path("ids");
+        let import = |from: &str| {
+            let store = fixture.store();
+            tenure(&["import", &store, &file, "--set", "new", "--batch", "10", "--ids", &ids, "--from-line", from])
+        };
+        let stopped = import("1");
+        assert_eq!(stopped.code, 5);
+        let from = stopped.err.split("--from-line ").nth(1).expect("a line").trim().to_owned();
+        assert_eq!(from, (78 + head.lines().count()).to_string());
+        fs::write(&file, format!("{head}{rows}")).expect("mended");
+        import(&from).ok();
+        let all = (0..100).map(|number| format!("{{\"n\":\"{number}\"}}\n")).collect::<Vec<_>>().concat();
+        assert_eq!(exported(&fixture), all);
+        let lines = fs::read_to_string(ids).expect("written");
+        let first = 1 + head.lines().count();
+        let expected = (first..).zip(fixture.ids("new")).map(|(line, id)| format!("{line}\t{id}\n"));
+        assert_eq!(lines, expected.collect::<String>());
+    }
+}
+
+#[test]
+fn rows_larger_than_a_transaction_are_stored() {
+    let fixture = Fixture::new();
+    let lines = format!("1\n\"{}\"\n2\n\"{}\"\n", "x".repeat(3_000_000), "y".repeat(40_000));
+    let file = fixture.write("a.jsonl", lines.as_bytes());
+    for limit in ["64KiB", "64MiB"] {
+        let (store, set) = (fixture.store(), format!("at {limit}"));
+        tenure(&["import", &store, &file, "--set", &set, "--transaction-bytes-max", limit]).ok();
+        assert_eq!(tenure(&["export", &store, "--set", &set]).ok(), lines, "{limit}");
+    }
+}
+
+#[test]
+fn every_durability_stores_the_same() {
+    for durability in ["sync", "buffered"] {
+        let fixture = Fixture::new();
+        let file = fixture.path("people.jsonl");
+        tenure(&["import", &fixture.store(), &file, "--set", "new", "--durability", durability, "--batch", "1"]).ok();
+        assert_eq!(exported(&fixture), PEOPLE);
+    }
+}

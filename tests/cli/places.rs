@@ -1,0 +1,275 @@
+//! Stores that cannot be opened, or not to the end: wrong places, permissions, full disks, damage.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::support::Fixture;
+use crate::support::PROGRAM;
+use crate::support::Run;
+use crate::support::files_of;
+use crate::support::tenure;
+use crate::table::assert_told;
+
+/// Commands that need a store which is there, with the arguments behind it.
+const ON_A_STORE: [&[&str]; 12] = [
+    &["export", "--set", "people"],
+    &["get", "0.1"],
+    &["update", "0.1", "x"],
+    &["delete", "0.1"],
+    &["scan", "--set", "people"],
+    &["sets"],
+    &["stat"],
+    &["snapshot"],
+    &["snapshot", "--list"],
+    &["mark", "here"],
+    &["log"],
+    &["verify"],
+];
+
+/// Runs a command of the list on a store.
+fn on(store: &str, command: &[&str]) -> Run {
+    let (name, rest) = command.split_first().expect("a command");
+    tenure(&[&[name, store][..], rest].concat())
+}
+
+#[test]
+fn missing_store() {
+    let fixture = Fixture::new();
+    let missing = fixture.path("missing");
+    for command in ON_A_STORE {
+        assert_told("missing_store", &on(&missing, command), &missing);
+        assert!(!Path::new(&missing).exists(), "{command:?} made a store");
+    }
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn not_a_store() {
+    let fixture = Fixture::new();
+    let other = fixture.path("other");
+    fs::create_dir(&other).expect("made");
+    fs::write(Path::new(&other).join("letter.txt"), "Dear Sir").expect("written");
+    let before = files_of(Path::new(&other));
+    let import = ["put", "--set", "people", "x"];
+    for command in ON_A_STORE.into_iter().chain([&import[..]]) {
+        assert_told("not_a_store", &on(&other, command), &other);
+        assert_eq!(files_of(Path::new(&other)), before, "{command:?} touched it");
+    }
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn file_instead_of_a_store() {
+    let fixture = Fixture::new();
+    let file = fixture.path("people.jsonl");
+    for command in ON_A_STORE {
+        assert_told("file_instead_of_a_store", &on(&file, command), &file);
+    }
+    fixture.assert_unchanged();
+}
+
+/// Changes bytes of the files of a store whose name begins so; gives what they held.
+fn change(store: &str, stem: &str, change: impl Fn(&mut Vec<u8>)) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem));
+    let files: Vec<_> = files_of(Path::new(store)).into_iter().filter(|(path, _)| named(path)).collect();
+    assert!(!files.is_empty(), "no file begins with {stem}");
+    for (path, bytes) in &files {
+        let mut changed = bytes.clone();
+        change(&mut changed);
+        fs::write(path, changed).expect("written");
+    }
+    files
+}
+
+fn put_back(files: Vec<(std::path::PathBuf, Vec<u8>)>) {
+    for (path, bytes) in files {
+        fs::write(path, bytes).expect("written");
+    }
+}
+
+/// CRC-32 (IEEE), bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
+
+#[test]
+fn store_of_a_future_format() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let held = change(&store, "", |bytes| {
+        if bytes.len() >= 128 {
+            bytes[8] = 2;
+            let check = crc32(&bytes[..124]);
+            bytes[124..128].copy_from_slice(&check.to_le_bytes());
+        }
+    });
+    let changed = fixture.files();
+    let put = ["put", "--set", "people", "x"];
+    for command in ON_A_STORE.into_iter().chain([&put[..]]) {
+        assert_told("store_of_a_future_format", &on(&store, command), "format version 2");
+        assert_eq!(fixture.files(), changed, "{command:?} touched it");
+    }
+    put_back(held);
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn damaged_manifest() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let held = change(&store, "manifest-", |bytes| bytes[60] ^= 1);
+    let changed = fixture.files();
+    for command in ON_A_STORE.into_iter().filter(|command| command[0] != "log") {
+        assert_told("damaged_manifest", &on(&store, command), "manifest-");
+        assert_eq!(fixture.files(), changed, "{command:?} touched it");
+    }
+    put_back(held);
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn damaged_segment() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let needle = b"Grace";
+    let damage = |bytes: &mut Vec<u8>| {
+        if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+            bytes[at] ^= 1;
+        }
+    };
+    let (ids, grace) = (fixture.ids("notes"), fixture.ids("people"));
+    let held = change(&store, "log-", damage);
+    let changed = fixture.files();
+    let commands: [&[&str]; 3] = [&["export", "--set", "people"], &["get", &grace[1]], &["verify"]];
+    for command in commands {
+        assert_told("damaged_segment", &on(&store, command), "log-");
+        assert_eq!(fixture.files(), changed, "{command:?} touched it");
+    }
+    let verified = tenure(&["verify", &store, "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&verified.out).expect("JSON");
+    assert_eq!((report["ok"].as_bool(), report["problems"][0]["corrupt"].as_bool()), (Some(false), Some(true)));
+    assert!(report["problems"][0]["offset"].as_u64().is_some_and(|offset| offset >= 128), "{report}");
+    // What is not damaged can be read.
+    assert_eq!(tenure(&["get", &store, &ids[0]]).ok(), "remember the milk\n");
+    put_back(held);
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn damaged_large_value() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let value = format!("{}needle{}", "x".repeat(200_000), "y".repeat(200_000));
+    let file = fixture.write("large", value.as_bytes());
+    let id = tenure(&["put", &store, "--set", "large", "--file", &file]).ok().trim().to_owned();
+    let held = change(&store, "log-", |bytes| {
+        if let Some(at) = bytes.windows(6).position(|window| window == b"needle") {
+            bytes[at] ^= 1;
+        }
+    });
+    let changed = fixture.files();
+    let commands: [&[&str]; 3] = [&["get", &id, "--raw"], &["get", &id, "--json"], &["export", "--set", "large"]];
+    for command in commands {
+        assert_told("damaged_large_value", &on(&store, command), &id);
+        assert_eq!(fixture.files(), changed, "{command:?} touched it");
+    }
+    put_back(held);
+    assert_eq!(tenure(&["get", &store, &id, "--raw"]).out, value.as_bytes());
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn two_writers() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let writer = tenure::Store::open(&store).expect("opened");
+    let people = fixture.path("people.jsonl");
+    let writing: [&[&str]; 7] = [
+        &["import", &people, "--set", "people"],
+        &["put", "--set", "people", "x"],
+        &["update", "0.1", "x"],
+        &["delete", "0.1"],
+        &["snapshot"],
+        &["mark", "here"],
+        &["put", "--set", "new", "x"],
+    ];
+    for command in writing {
+        assert_told("two_writers", &on(&store, command), &store);
+    }
+    // Who only reads is not in the way.
+    fixture.assert_unchanged();
+    drop(writer);
+    tenure(&["put", &store, "--set", "more", "x"]).ok();
+    fixture.assert_unchanged();
+}
+
+#[cfg(unix)]
+#[test]
+fn no_permission() {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    let allow = |path: &str, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    // Root may do everything, so the program becomes nobody; it must be where nobody can run it.
+    let root = fs::metadata(&store).expect("there").uid() == 0;
+    let program = fixture.path("program");
+    fs::copy(PROGRAM, &program).expect("copied");
+    allow(&fixture.path(""), 0o755);
+    allow(&store, 0o000);
+    for command in ON_A_STORE {
+        let (name, rest) = command.split_first().expect("a command");
+        let mut run = Command::new(&program);
+        run.arg(name).arg(&store).args(rest).stdin(Stdio::null());
+        if root {
+            run.uid(65_534).gid(65_534);
+        }
+        assert_told("no_permission", &Run::of(run.output().expect("the program starts")), &store);
+    }
+    allow(&store, 0o755);
+    fixture.assert_unchanged();
+}
+
+#[cfg(unix)]
+#[test]
+fn full_disk() {
+    let fixture = Fixture::new();
+    let (store, text) = (fixture.store(), "x".repeat(200));
+    let line = |number: u32| format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
+    let lines = (0..4000).map(line).collect::<Vec<_>>().concat();
+    let many = fixture.write("many.jsonl", lines.as_bytes());
+    // No file may grow beyond 256 KiB; what a full device answers is the same for the store.
+    let limited = r#"trap '' XFSZ; ulimit -f 512; exec "$0" "$@""#;
+    let args = ["import", &store, &many, "--set", "many", "--batch", "10"];
+    let run = Command::new("sh").args(["-c", limited, PROGRAM]).args(args).stdin(Stdio::null()).output();
+    let run = Run::of(run.expect("the shell starts"));
+    assert_told("full_disk", &run, "log-");
+    fixture.assert_unchanged();
+    let stored = tenure(&["scan", &store, "--set", "many", "--ids-only"]).ok().lines().count();
+    assert!((100..2000).contains(&stored), "{stored} records are stored");
+    // With room again the import goes on where the message says, and nothing is there twice.
+    let from = run.err.split("--from-line ").nth(1).expect("a line to go on from").trim();
+    assert_eq!(from, (stored + 1).to_string());
+    tenure(&["import", &store, &many, "--set", "many", "--from-line", from]).ok();
+    assert_eq!(tenure(&["export", &store, "--set", "many"]).ok(), lines);
+    fixture.assert_unchanged();
+}
+
+#[cfg(unix)]
+#[test]
+fn full_disk_for_the_output() {
+    let fixture = Fixture::new();
+    if !Path::new("/dev/full").exists() {
+        eprintln!("skipped: there is no /dev/full here");
+        return;
+    }
+    let run = tenure(&["export", &fixture.store(), "--set", "people", "-o", "/dev/full"]);
+    assert_told("full_disk_for_the_output", &run, "/dev/full");
+    fixture.assert_unchanged();
+}

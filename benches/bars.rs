@@ -83,7 +83,7 @@ fn load_plain(dir: &Path, count: usize) -> (Duration, Vec<(u32, u32)>) {
     (start.elapsed(), places)
 }
 
-fn get_plain(dir: &Path, places: &[(u32, u32)], gets: usize) -> Duration {
+fn get_plain(dir: &Path, places: &[(u32, u32)], gets: usize) -> (Duration, Duration) {
     let files = places.last().map_or(0, |(file, _)| *file);
     let maps: Vec<memmap2::Mmap> = (1..=files)
         .map(|number| {
@@ -93,21 +93,41 @@ fn get_plain(dir: &Path, places: &[(u32, u32)], gets: usize) -> Duration {
             unsafe { memmap2::Mmap::map(&file) }.expect("mapped")
         })
         .collect();
-    let mut numbers = Numbers(42);
-    let get = |number: u64| {
-        let (file, offset) = places[number as usize % places.len()];
+    let asked: Vec<usize> = questions(gets, places.len()).collect();
+    let get = |number: usize| {
+        let (file, offset) = places[asked[number]];
         let offset = offset as usize + 24;
         let bytes = &maps[file as usize - 1][offset..offset + VALUE_BYTES];
         bytes.iter().step_by(64).fold(0_u64, |sum, byte| sum + u64::from(*byte))
     };
-    for _ in 0..gets {
-        black_box(get(numbers.next()));
-    }
+    (walk(gets, false, get), walk(gets, true, get))
+}
+
+/// Asks `count` questions twice and times the second round. When they depend on each other, no question can be asked
+/// before the last one was answered: that is the latency of a caller who needs the record to go on.
+fn walk(count: usize, dependent: bool, get: impl Fn(usize) -> u64) -> Duration {
+    let round = || {
+        let mut sum = 0_u64;
+        for number in 0..count {
+            let twist = if dependent { black_box(sum) >> 62 } else { 0 };
+            sum += get(number ^ to_index(twist << 1));
+        }
+        black_box(sum)
+    };
+    round();
     let start = Instant::now();
-    for _ in 0..gets {
-        black_box(get(numbers.next()));
-    }
+    round();
     start.elapsed()
+}
+
+/// Uniformly random indexes.
+fn questions(count: usize, end: usize) -> impl Iterator<Item = usize> {
+    let mut numbers = Numbers(42);
+    (0..count).map(move |_| to_index(numbers.next()) % end)
+}
+
+fn to_index(number: u64) -> usize {
+    usize::try_from(number >> 1).expect("64 bits")
 }
 
 fn load_store(path: &Path, count: usize) -> (Duration, Store, Vec<RecordId>) {
@@ -127,20 +147,13 @@ fn load_store(path: &Path, count: usize) -> (Duration, Store, Vec<RecordId>) {
     (start.elapsed(), store, ids)
 }
 
-fn get_store(store: &Store, ids: &[RecordId], gets: usize) -> Duration {
-    let mut numbers = Numbers(42);
-    let get = |number: u64| {
-        let record = store.get(ids[number as usize % ids.len()]).expect("there");
+fn get_store(store: &Store, ids: &[RecordId], gets: usize) -> (Duration, Duration) {
+    let asked: Vec<RecordId> = questions(gets, ids.len()).map(|index| ids[index]).collect();
+    let get = |number: usize| {
+        let record = store.get(asked[number]).expect("there");
         record.as_slice().expect("small").iter().step_by(64).fold(0_u64, |sum, byte| sum + u64::from(*byte))
     };
-    for _ in 0..gets {
-        black_box(get(numbers.next()));
-    }
-    let start = Instant::now();
-    for _ in 0..gets {
-        black_box(get(numbers.next()));
-    }
-    start.elapsed()
+    (walk(gets, false, get), walk(gets, true, get))
 }
 
 fn percentile(mut times: Vec<Duration>, share: f64) -> Duration {
@@ -183,7 +196,7 @@ fn commit_times(
             value(number, &mut bytes);
             let start = Instant::now();
             let mut tx = store.begin().expect("begin");
-            tx.update(ids[number as usize % ids.len()], bytes).expect("update");
+            tx.update(ids[to_index(number) % ids.len()], bytes).expect("update");
             tx.commit(durability).expect("commit");
             times.push(start.elapsed());
         }
@@ -290,7 +303,8 @@ fn main() {
     }
     let (count, rounds) = (argument("--records", 1_000_000), argument("--rounds", 5));
     let gets = count.min(1_000_000);
-    let (mut plain, mut loaded, mut plain_gets, mut gets_store) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut plain, mut loaded) = (Vec::new(), Vec::new());
+    let mut get_rates = [const { Vec::new() }; 4];
     for round in 0..rounds {
         let dir = tempfile::tempdir().expect("a directory");
         let (time, places) = load_plain(dir.path(), count);
@@ -298,8 +312,11 @@ fn main() {
         let path = dir.path().join("store");
         let (time, store, ids) = load_store(&path, count);
         loaded.push(rate(count, time));
-        plain_gets.push(rate(gets, get_plain(dir.path(), &places, gets)));
-        gets_store.push(rate(gets, get_store(&store, &ids, gets)));
+        let (plain_times, store_times) = (get_plain(dir.path(), &places, gets), get_store(&store, &ids, gets));
+        let times = [plain_times.0, store_times.0, plain_times.1, store_times.1];
+        for (rates, time) in get_rates.iter_mut().zip(times) {
+            rates.push(rate(gets, time));
+        }
         if round + 1 == rounds {
             for durability in [Durability::Buffered, Durability::Sync] {
                 let commits = if durability == Durability::Sync { 4000 } else { 100_000 };
@@ -322,6 +339,8 @@ fn main() {
     }
     let (plain, loaded) = (median(plain), median(loaded));
     println!("load: plain {plain:.0}/s, store {loaded:.0}/s, ratio {:.2}", loaded / plain);
-    let (plain, store) = (median(plain_gets), median(gets_store));
-    println!("get one-shot: plain {plain:.0}/s, store {store:.0}/s, ratio {:.2}", store / plain);
+    let [plain, store, plain_dependent, store_dependent] = get_rates.map(median);
+    println!("get one-shot, independent: plain {plain:.0}/s, store {store:.0}/s, ratio {:.2}", store / plain);
+    let (plain, store) = (plain_dependent, store_dependent);
+    println!("get one-shot, dependent: plain {plain:.0}/s, store {store:.0}/s, ratio {:.2}", store / plain);
 }

@@ -77,3 +77,7 @@ pub use txn::RecordSet;
 pub use txn::Scan;
 pub use txn::Transaction;
 pub use txn::View;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

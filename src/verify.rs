@@ -15,6 +15,7 @@ use crate::format::segment::FileKind;
 use crate::heap::State;
 use crate::id::to_u64;
 use crate::log::Segment;
+use crate::manifest;
 use crate::options::Options;
 use crate::recovery;
 use crate::recovery::list;
@@ -129,7 +130,9 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
         }
     };
     report.frames = recovered.frames_replayed;
-    for reason in recovered.fell_back {
+    // A torn end of the manifest is what any crash leaves behind: it is not damage.
+    let torn = manifest::load(&**backing, &files.manifests).map(|loaded| loaded.torn).unwrap_or_default();
+    for reason in recovered.fell_back.into_iter().filter(|reason| !torn.contains(reason)) {
         report.problems.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
     }
     check_state(&engine.heap.pin(), &mut report, progress);

@@ -299,7 +299,7 @@ fn copies_that_a_recovery_has_declared_are_proven() {
     let report = store.recovery_report();
     assert!(report.bytes_copied > 0, "{report}");
     let files = common::read_backing(&*backing);
-    let copy = files.keys().filter(|name| name.starts_with("log-")).next_back().expect("a log").clone();
+    let copy = files.keys().rfind(|name| name.starts_with("log-")).expect("a log").clone();
     assert_ne!(copy, built.log);
     for len in (0..files[&copy].len()).step_by(7) {
         let result = options.open_backing(common::memory_of(&cut(&files, &copy, len)));

@@ -60,7 +60,8 @@ fn build(seed: u64) -> Built {
         }
     }
     let store = options().read_only(true).open_backing(Arc::clone(&backing)).expect("opens");
-    let (contents, marks, last_seq) = (common::contents(&store).expect("reads"), common::marks(&store), store.last_seq().0);
+    let (contents, marks, last_seq) =
+        (common::contents(&store).expect("reads"), common::marks(&store), store.last_seq().0);
     Built { files: common::read_backing(&*backing), contents, marks, dead, last_seq }
 }
 
@@ -201,7 +202,8 @@ fn junk_links_and_pipes_in_the_directory_are_left_alone() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("store");
     common::write_dir(&path, &built.files);
-    let junk = ["notes.txt", "log-1.seg", "log-0000000000001.seg", "manifest-000000000001.man.old", "pages-00000000000x.seg"];
+    let junk =
+        ["notes.txt", "log-1.seg", "log-0000000000001.seg", "manifest-000000000001.man.old", "pages-00000000000x.seg"];
     for name in junk {
         std::fs::write(path.join(name), name).expect("a new file");
     }
@@ -242,10 +244,12 @@ fn links_and_pipes_under_the_names_of_segments_are_not_followed() {
                 "link" => std::os::unix::fs::symlink(&target, path.join(name)).expect("a link"),
                 _ => std::fs::create_dir(path.join(name)).expect("a directory"),
             }
-            let (send, receive) = std::sync::mpsc::channel();
+            let (opening, receive) = std::sync::mpsc::channel();
             let opened = path.clone();
-            std::thread::spawn(move || send.send(options().open(opened)));
-            let result = receive.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|_| panic!("{name}: a {kind} was waited on"));
+            std::thread::spawn(move || opening.send(options().open(opened)));
+            let result = receive
+                .recv_timeout(Duration::from_secs(10))
+                .unwrap_or_else(|_| panic!("{name}: a {kind} was waited on"));
             if let Ok(store) = result {
                 assert!(check(&store, &built, &format!("{name} is a {kind}")));
             }

@@ -60,9 +60,10 @@ impl Attempt {
         let words: Vec<&str> = line.strip_prefix("T ")?.strip_suffix(" .")?.split(' ').collect();
         let mut attempt = Self { number: words.first()?.parse().ok()?, ..Self::default() };
         for word in &words[1..] {
-            let (id, len) = word[1..].split_once(':')?;
+            let (sign, rest) = word.split_at_checked(1)?;
+            let (id, len) = rest.split_once(':')?;
             let id: RecordId = id.parse().ok()?;
-            if word.starts_with('+') {
+            if sign == "+" {
                 attempt.puts.push((id, len.parse().ok()?));
             } else {
                 attempt.deletes.push(id);
@@ -76,7 +77,9 @@ impl Attempt {
 #[test]
 #[ignore = "the other tests of this file run it in a process of its own"]
 fn child() {
-    let (Ok(path), Ok(seed), Ok(mode)) = (std::env::var(PATH), std::env::var(SEED), std::env::var(MODE)) else { return };
+    let (Ok(path), Ok(seed), Ok(mode)) = (std::env::var(PATH), std::env::var(SEED), std::env::var(MODE)) else {
+        return;
+    };
     let mut rng = Rng::new(seed.parse().expect("a number"));
     let store = options(&mode).open(path).expect("opens");
     let set = store.record_set("a").expect("a set");
@@ -87,7 +90,7 @@ fn child() {
         number += 1;
         let mut attempt = Attempt { number, ..Attempt::default() };
         let mut tx = store.begin().expect("begins");
-        for _ in 0..1 + rng.below(6) {
+        for _ in 0..=rng.below(6) {
             let len = match rng.below(60) {
                 0 => 60_000 + rng.below(12_000),
                 _ => rng.below(600),
@@ -179,13 +182,13 @@ impl Oracle {
             .expect("a child");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
         // The pipe is emptied by a thread of its own, so that the child never waits for this one.
-        let (send, receive) = std::sync::mpsc::channel();
+        let (first_ack, receive) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
             let (mut all, mut line) = (Vec::new(), String::new());
             while lines.read_line(&mut line).expect("a pipe") > 0 {
                 if line.starts_with("A ") && line.ends_with('\n') {
                     // Nobody listens after the first.
-                    drop(send.send(()));
+                    first_ack.send(()).unwrap_or_default();
                 }
                 all.push(std::mem::take(&mut line));
             }
@@ -224,7 +227,8 @@ impl Oracle {
     fn check(&mut self, store: &Store, pending: Option<&Attempt>) {
         let found = found(store);
         if found != self.model {
-            let attempt = pending.unwrap_or_else(|| panic!("neither lost nor torn: {}", difference(&found, &self.model)));
+            let attempt =
+                pending.unwrap_or_else(|| panic!("neither lost nor torn: {}", difference(&found, &self.model)));
             let after = applied(self.model.clone(), attempt);
             assert!(found == after, "{attempt:?}: {}", difference(&found, &after));
             self.model = after;

@@ -21,6 +21,7 @@ use crate::heap::Effect;
 use crate::heap::State;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
+use crate::log::Segment;
 use crate::log::now_micros;
 use crate::manifest::retained;
 use crate::pages::PageWriter;
@@ -46,6 +47,8 @@ struct Frozen {
     reserved: Vec<u64>,
     page_end: u64,
     reserved_from: u64,
+    /// Record segments with the live bytes of this moment: later commits change them.
+    rows: Vec<SegmentRow>,
 }
 
 /// Saves a snapshot. Callers wait for each other; writers go on.
@@ -81,7 +84,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         next_set: 0,
         next_stream: 0,
         reserved_from: frozen.reserved_from,
-        segments: segment_rows(engine, &frozen.state),
+        segments: frozen.rows.into_iter().chain(page_rows(engine)).collect(),
         sets: Vec::new(),
         marks: Vec::new(),
         reserved: frozen.reserved,
@@ -129,8 +132,10 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
     if kind == SnapshotKind::Close {
         page_end = engine.slots.page_end_used();
     }
+    let state = engine.heap.pin();
     let frozen = Frozen {
-        state: engine.heap.pin(),
+        rows: record_rows(&state),
+        state,
         seq: engine.log.last_seq(),
         head: engine.log.head(),
         replay_bytes: engine.replay_bytes.load(Ordering::Relaxed),
@@ -182,24 +187,27 @@ fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<
     Ok((saved, page))
 }
 
-fn segment_rows(engine: &Engine, state: &State) -> Vec<SegmentRow> {
-    let records = state.table.iter().map(|(place, segment)| SegmentRow {
+fn record_rows(state: &State) -> Vec<SegmentRow> {
+    let row = |(place, segment): (u32, &Arc<Segment>)| SegmentRow {
         place,
         segment: segment.number(),
         generation: segment.header().generation,
         pages: false,
         bytes: segment.len().unwrap_or_default(),
         live_bytes: segment.live_bytes(),
-    });
-    let pages = engine.pages.live_rows().into_iter().map(|row| SegmentRow {
+    };
+    state.table.iter().map(row).collect()
+}
+
+fn page_rows(engine: &Engine) -> impl Iterator<Item = SegmentRow> {
+    engine.pages.live_rows().into_iter().map(|row| SegmentRow {
         place: 0,
         segment: row.segment,
         generation: 0,
         pages: true,
         bytes: row.bytes,
         live_bytes: row.live_bytes,
-    });
-    records.chain(pages).collect()
+    })
 }
 
 /// Puts saved pages in place of the dirty ones that they were made of, directory page by directory page.

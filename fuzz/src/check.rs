@@ -1,0 +1,290 @@
+//! What must hold for every input. Each function takes any bytes and panics when something is wrong.
+
+use tenure::Error;
+use tenure::format::Frame;
+use tenure::format::descriptor::DESCRIPTOR_BYTES;
+use tenure::format::descriptor::Descriptor;
+use tenure::format::entry::Entry as IndexEntry;
+use tenure::format::entry::State;
+use tenure::format::frame::FrameBuilder;
+use tenure::format::frame::FrameHeader;
+use tenure::format::frame::FrameKind;
+use tenure::format::frame::Stamp;
+use tenure::format::item::Item;
+use tenure::format::item::Kind;
+use tenure::format::item::RECORD_HEADER_BYTES;
+use tenure::format::manifest::Entry;
+use tenure::format::segment::FileKind;
+use tenure::format::segment::SegmentHeader;
+use tenure::format::value::Head;
+use tenure::format::value::decode_ids;
+
+use crate::AT;
+use crate::reseal;
+use crate::seed;
+
+/// Frames: what checks is read without a panic, and comes back from its copy.
+pub fn frame(data: &[u8]) {
+    // Raw bytes, also as frames and items that begin at each granule.
+    for at in (0..data.len().min(1024)).step_by(16) {
+        drop(FrameHeader::parse(&data[at..], seed(), AT));
+        if let Ok(item) = Item::parse(&data[at..]) {
+            drop(item.verify(seed().at(AT)));
+            payload(&item);
+        }
+    }
+    if let Ok(frame) = Frame::parse(data, seed(), AT) {
+        comes_back(&frame);
+    }
+    // Items that may be none: refused, or read.
+    let sealed = reseal::frame(data, false, 0);
+    assert!(FrameHeader::parse(&sealed, seed(), AT).is_ok(), "a sealed header holds");
+    if let Ok(frame) = Frame::parse(&sealed, seed(), AT) {
+        comes_back(&frame);
+    }
+    // A wrong number of items: refused.
+    assert!(Frame::parse(&reseal::frame(data, true, 1), seed(), AT).is_err(), "the number of items is not checked");
+    // Whole items: read.
+    let sealed = reseal::frame(data, true, 0);
+    match Frame::parse(&sealed, seed(), AT) {
+        Ok(frame) => comes_back(&frame),
+        Err(error) => panic!("a sealed frame is refused: {error:?}"),
+    }
+}
+
+fn payload(item: &Item<'_>) {
+    match Kind::from_u8(item.kind) {
+        Some(Kind::Head) => head(item.payload),
+        Some(Kind::Chunk) => drop(decode_ids(item.payload)),
+        _ => {}
+    }
+    if let Ok(id) = item.id() {
+        assert_eq!(id.as_u64(), item.raw_id);
+        canary(item);
+    }
+}
+
+#[cfg(feature = "canary")]
+fn canary(item: &Item<'_>) {
+    let found = item.id().is_ok_and(|id| id.reuse_count() >= 2) && item.payload.first() >= Some(&0x80);
+    assert!(!(found && item.verify(seed().at(AT + 64)).is_ok()), "the canary was found, as it should be");
+}
+
+#[cfg(not(feature = "canary"))]
+fn canary(_item: &Item<'_>) {}
+
+/// What two frames must have in common.
+fn says<'a>(frame: &Frame<'a>) -> Vec<(u8, u8, u64, u64, &'a [u8])> {
+    let is_commit = frame.header.kind == FrameKind::Commit;
+    let items = frame.items().map(|item| item.expect("a parsed frame has whole items").1);
+    // A commit gives its records its own number.
+    let seq = |item: &Item<'_>| if is_commit { 0 } else { item.seq.0 };
+    items.map(|item| (item.kind, item.flags, item.raw_id, seq(&item), item.payload)).collect()
+}
+
+fn comes_back(frame: &Frame<'_>) {
+    let header = frame.header;
+    let mut builder = FrameBuilder::new();
+    let mut count = 0;
+    for item in frame.items() {
+        let (at, item) = item.expect("a parsed frame has whole items");
+        assert!(at.is_multiple_of(16) && at + item.bytes() <= AT + u64::from(header.bytes));
+        item.verify(seed().at(at)).expect("a parsed frame has valid items");
+        payload(&item);
+        builder.copy(&item);
+        count += 1;
+    }
+    assert_eq!(count, header.items);
+    let FrameHeader { kind, seq, durable, timeline, time_micros, move_number, .. } = header;
+    let stamp = Stamp { kind, seq, durable, timeline, time_micros, move_number };
+    let bytes = builder.seal(&stamp, seed(), AT + 16).to_vec();
+    let copy = Frame::parse(&bytes, seed(), AT + 16).expect("what was sealed");
+    assert_eq!(says(&copy), says(frame));
+    assert_eq!((copy.header.seq, copy.header.durable, copy.header.timeline), (seq, durable, timeline));
+}
+
+/// Manifest entries: refused, or the same after another round.
+pub fn manifest(data: &[u8]) {
+    if let Ok(decoded) = Entry::decode(data, seed(), AT, 0) {
+        entry_comes_back(&decoded.entry);
+    }
+    let sealed = reseal::manifest_entry(data);
+    match Entry::decode(&sealed, seed(), AT, 0) {
+        Ok(decoded) => {
+            assert_eq!(decoded.bytes, u64::try_from(sealed.len()).expect("fits"));
+            entry_comes_back(&decoded.entry);
+        }
+        Err(error) => assert!(!error.expected.starts_with("check "), "a sealed entry is refused: {error:?}"),
+    }
+}
+
+fn entry_comes_back(entry: &Entry) {
+    let (bytes, _) = entry.encode(seed(), AT, 3);
+    let again = Entry::decode(&bytes, seed(), AT, 3).expect("what was encoded");
+    assert_eq!(&again.entry, entry);
+}
+
+/// File headers and names.
+pub fn segment_header(data: &[u8]) {
+    for bytes in [data.to_vec(), reseal::segment_header(data, false)] {
+        if let Ok(header) = SegmentHeader::decode(&bytes, "file") {
+            header_comes_back(&header);
+        }
+    }
+    match SegmentHeader::decode(&reseal::segment_header(data, true), "file") {
+        Ok(header) => header_comes_back(&header),
+        Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "a sealed header is refused: {error}"),
+    }
+    if let Ok(name) = std::str::from_utf8(data)
+        && let Some((kind, number)) = FileKind::parse_name(name)
+    {
+        assert_eq!(kind.file_name(number), name);
+    }
+}
+
+fn header_comes_back(header: &SegmentHeader) {
+    assert_eq!(&SegmentHeader::decode(&header.encode(), "file").expect("what was encoded"), header);
+    let name = header.kind.file_name(header.segment);
+    assert_eq!(FileKind::parse_name(&name), Some((header.kind, header.segment)));
+}
+
+/// Images of pages: descriptors and entries, of which every pattern of bits says something.
+pub fn page(data: &[u8]) {
+    for bytes in data.chunks(DESCRIPTOR_BYTES) {
+        if let Ok(descriptor) = Descriptor::decode(bytes) {
+            let mut again = Vec::new();
+            descriptor.encode(&mut again);
+            assert_eq!(again[..28], bytes[..28], "something was lost");
+            assert!(descriptor.page.offset() < 1 << 36);
+        }
+    }
+    for bytes in data.chunks_exact(8) {
+        let raw = bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let entry = IndexEntry(raw);
+        match entry.state() {
+            State::Live(at) => {
+                assert_eq!(IndexEntry::live(at.place, at.offset(), at.bytes(), at.reuse_low), Some(entry));
+                assert!(at.bytes() >= 16 && entry.is_live());
+            }
+            State::Free { next_count } => assert!(next_count >= 1 && entry.is_free()),
+            State::Retired => assert!(!entry.is_free() && !entry.is_live()),
+        }
+    }
+}
+
+/// Heads of large values: refused, or with as many IDs as their size asks for.
+pub fn head(data: &[u8]) {
+    if let Ok(ids) = decode_ids(data) {
+        let mut again = Vec::new();
+        tenure::format::value::encode_ids(&ids, &mut again);
+        assert_eq!(again, data);
+    }
+    if let Ok(head) = Head::decode(data) {
+        assert!(data.len() >= 16 + head.ids.len() * 8, "more IDs than bytes");
+        assert!(head.chunks() * u64::from(head.chunk_bytes) >= head.total_bytes || head.chunks() > u64::MAX >> 16);
+        assert_eq!(Head::decode(&head.encode()), Ok(head));
+    }
+    // The same bytes with a size that suits the number of IDs.
+    if let Some(ids) = data.len().checked_sub(16).map(|bytes| bytes / 8) {
+        let mut bytes = data[..16 + ids * 8].to_vec();
+        let chunk = u32::from(bytes[8]) + 1;
+        let total = u64::try_from(ids).expect("fits") * u64::from(chunk);
+        bytes[..8].copy_from_slice(&total.to_le_bytes());
+        bytes[8..12].copy_from_slice(&chunk.to_le_bytes());
+        bytes[12] = 0;
+        let valid = decode_ids(&bytes[16..]).is_ok();
+        assert_eq!(Head::decode(&bytes).is_ok(), valid, "a head of {ids} IDs for {total} bytes in chunks of {chunk}");
+    }
+}
+
+const _: () = assert!(RECORD_HEADER_BYTES == 24, "the resealing of frames knows this header");
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::seeds;
+
+    /// A poor man's fuzzer: mutates the seeds for a while, the same way in every run.
+    fn mutate(seeds: Vec<Vec<u8>>, rounds: u32, check: impl Fn(&[u8])) {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |end: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 8).expect("fits") % end.max(1)
+        };
+        for round in 0..rounds {
+            let mut bytes = seeds[usize::try_from(round).expect("fits") % seeds.len()].clone();
+            for _ in 0..=next(4) {
+                let (at, value) = (next(bytes.len()), u8::try_from(next(256)).expect("a byte"));
+                match next(4) {
+                    0 => bytes[at] = value,
+                    1 => bytes[at] ^= 1 << (value % 8),
+                    2 => bytes.truncate(at + 1),
+                    _ => bytes.insert(at, value),
+                }
+            }
+            check(&bytes);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(feature = "canary", should_panic(expected = "the canary was found"))]
+    fn mutated_frames_keep_the_rules() {
+        mutate(seeds::frames(), 200_000, frame);
+    }
+
+    #[test]
+    fn mutated_manifest_entries_keep_the_rules() {
+        mutate(seeds::manifest_entries(), 50_000, manifest);
+    }
+
+    #[test]
+    fn mutated_headers_keep_the_rules() {
+        mutate(seeds::segment_headers(), 50_000, segment_header);
+    }
+
+    #[test]
+    fn mutated_pages_keep_the_rules() {
+        mutate(seeds::pages(), 20_000, page);
+    }
+
+    #[test]
+    fn mutated_heads_keep_the_rules() {
+        mutate(seeds::heads(), 50_000, head);
+    }
+
+    #[test]
+    fn seeds_are_what_sealing_makes() {
+        for seed in seeds::frames() {
+            assert_eq!(reseal::frame(&seed, true, 0), seed);
+        }
+        for seed in seeds::manifest_entries() {
+            assert_eq!(reseal::manifest_entry(&seed), seed);
+        }
+        for seed in seeds::segment_headers() {
+            assert_eq!(reseal::segment_header(&seed, true), seed);
+        }
+    }
+
+    #[test]
+    fn sealing_leads_past_the_checksums() {
+        let rounds = 2000;
+        let [raw, sealed] = [Cell::new(0), Cell::new(0)];
+        mutate(seeds::frames(), rounds, |bytes| {
+            raw.set(raw.get() + u32::from(Frame::parse(bytes, seed(), AT).is_ok()));
+            sealed.set(sealed.get() + u32::from(Frame::parse(&reseal::frame(bytes, true, 0), seed(), AT).is_ok()));
+        });
+        // What still holds as it is was mutated in its padding only, or not at all.
+        assert!(raw.get() < rounds / 10 && sealed.get() == rounds, "frames: {raw:?} raw, {sealed:?} sealed");
+        let [raw, sealed] = [Cell::new(0), Cell::new(0)];
+        mutate(seeds::manifest_entries(), rounds, |bytes| {
+            raw.set(raw.get() + u32::from(Entry::decode(bytes, seed(), AT, 0).is_ok()));
+            let whole = reseal::manifest_entry(bytes);
+            sealed.set(sealed.get() + u32::from(Entry::decode(&whole, seed(), AT, 0).is_ok()));
+        });
+        assert!(raw.get() < rounds / 10 && sealed.get() > rounds / 4, "entries: {raw:?} raw, {sealed:?} sealed");
+    }
+}

@@ -1,0 +1,135 @@
+//! Valid blocks to begin with, made by the encoders.
+
+use tenure::RecordId;
+use tenure::SegmentSeq;
+use tenure::Seq;
+use tenure::SetNumber;
+use tenure::format::descriptor::Descriptor;
+use tenure::format::descriptor::PageRef;
+use tenure::format::entry::Entry as IndexEntry;
+use tenure::format::frame::FrameBuilder;
+use tenure::format::frame::FrameKind;
+use tenure::format::frame::Stamp;
+use tenure::format::item::Kind;
+use tenure::format::manifest::Body;
+use tenure::format::manifest::Cut;
+use tenure::format::manifest::Entry;
+use tenure::format::manifest::Extension;
+use tenure::format::manifest::MarkRow;
+use tenure::format::manifest::SegmentRow;
+use tenure::format::manifest::SetRow;
+use tenure::format::manifest::Snapshot;
+use tenure::format::manifest::SnapshotKind;
+use tenure::format::manifest::StreamRow;
+use tenure::format::segment::FileKind;
+use tenure::format::segment::SegmentHeader;
+use tenure::format::value::Head;
+
+use crate::AT;
+use crate::seed;
+
+fn id(slot: u64) -> RecordId {
+    RecordId::from_parts(slot, 1).expect("an ID")
+}
+
+/// One frame of each kind, and commits with items of each kind.
+pub fn frames() -> Vec<Vec<u8>> {
+    let stamp = |kind| Stamp { kind, seq: Seq(9), durable: Seq(8), timeline: 2, time_micros: 5, move_number: 0 };
+    let mut seeds = Vec::new();
+    for kind in [FrameKind::Commit, FrameKind::Survivors, FrameKind::Watermark, FrameKind::Seal] {
+        seeds.push(FrameBuilder::new().seal(&stamp(kind), seed(), AT).to_vec());
+    }
+    let mut commit = FrameBuilder::new();
+    commit.control(Kind::Run, &16_u32.to_le_bytes());
+    commit.record(Kind::Record, id(3), b"a value");
+    commit.record(Kind::Record, id(4), b"");
+    seeds.push(commit.seal(&stamp(FrameKind::Commit), seed(), AT).to_vec());
+    let mut record = FrameBuilder::new();
+    record.record(Kind::Record, id(3), b"first of all");
+    seeds.push(record.seal(&stamp(FrameKind::Survivors), seed(), AT).to_vec());
+    let mut all = FrameBuilder::new();
+    all.control(Kind::CreateSet, b"\x10\0\0\0name");
+    all.control(Kind::Pages, &[0; 24]);
+    all.control(Kind::Frees, &id(5).as_u64().to_le_bytes());
+    all.control(Kind::Mark, b"mark");
+    all.control(Kind::Stream, &[1; 8]);
+    all.record(Kind::Chunk, id(6), &id(7).as_u64().to_le_bytes());
+    all.record(Kind::Head, id(8), &heads()[0]);
+    all.control(Kind::StreamEnd, &[1; 8]);
+    all.control(Kind::IndexOps, b"");
+    all.control(Kind::Moves, &[2; 16]);
+    all.control(Kind::DropSet, &[3; 4]);
+    all.control(Kind::Metadata, b"metadata");
+    seeds.push(all.seal(&stamp(FrameKind::Commit), seed(), AT).to_vec());
+    seeds
+}
+
+/// An entry of each kind.
+pub fn manifest_entries() -> Vec<Vec<u8>> {
+    let cut = Cut { timeline: 2, seq: Seq(3), first_segment: SegmentSeq(4), resumed: Seq(5) };
+    let segment = SegmentRow { place: 0, segment: SegmentSeq(1), generation: 0, pages: false, bytes: 640, live_bytes: 64 };
+    let set = SetRow { number: SetNumber(16), name: "people".into(), records: 1, bytes: 64, changed: Seq(3) };
+    let snapshot = Snapshot {
+        number: 6,
+        kind: SnapshotKind::Named,
+        name: "name".into(),
+        seq: Seq(3),
+        timeline: 2,
+        time_micros: 5,
+        root: descriptor(),
+        page_end: 1,
+        head_segment: SegmentSeq(1),
+        head_offset: 640,
+        next_segment: SegmentSeq(3),
+        next_set: 17,
+        next_stream: 2,
+        reserved_from: 5,
+        segments: vec![segment, SegmentRow { segment: SegmentSeq(2), pages: true, ..segment }],
+        sets: vec![set],
+        marks: vec![MarkRow { name: "mark".into(), seq: Seq(2) }],
+        reserved: vec![0, 1],
+        streams: vec![StreamRow { stream: 1, chunks: vec![id(7).as_u64()] }],
+        extensions: vec![Extension { tag: 1, bytes: b"later".to_vec() }],
+    };
+    let empty = Snapshot { segments: vec![], sets: vec![], marks: vec![], reserved: vec![], ..snapshot.clone() };
+    let snapshots = [snapshot, empty].map(|snapshot| Body::Snapshot(Box::new(snapshot)));
+    let bodies = snapshots.into_iter().chain([Body::Reserve(vec![0, 1, 2]), Body::Cut(cut), Body::Drop(4)]);
+    bodies.map(|body| Entry { number: 6, body }.encode(seed(), AT, 0).0).collect()
+}
+
+/// A header of each kind of file.
+pub fn segment_headers() -> Vec<Vec<u8>> {
+    let header = |kind| SegmentHeader {
+        kind,
+        generation: 1,
+        uuid: *b"a store of tests",
+        segment: SegmentSeq(7),
+        timeline: 2,
+        previous: SegmentSeq(6),
+        segment_bytes: 64 << 20,
+    };
+    let kinds = [FileKind::Records, FileKind::Pages, FileKind::Manifest];
+    kinds.into_iter().map(|kind| header(kind).encode().to_vec()).collect()
+}
+
+fn descriptor() -> Descriptor {
+    let page = PageRef { segment: SegmentSeq(2), offset_granules: 8, bytes: 4096, check: 0x1234_5678 };
+    Descriptor { page, set: 16, free: 511, live: 1 }
+}
+
+/// A leaf page and a directory page.
+pub fn pages() -> Vec<Vec<u8>> {
+    let live = IndexEntry::live(0, 128, 32, 1).expect("an entry that fits");
+    let entries = [live, IndexEntry::freed_after(1), IndexEntry::freed_after(u32::MAX), IndexEntry::NEVER];
+    let leaf = entries.iter().flat_map(|entry| entry.0.to_le_bytes()).collect();
+    let mut directory = Vec::new();
+    descriptor().encode(&mut directory);
+    Descriptor::default().encode(&mut directory);
+    vec![leaf, directory]
+}
+
+/// Heads of each depth.
+pub fn heads() -> Vec<Vec<u8>> {
+    let head = |total_bytes, depth| Head { total_bytes, chunk_bytes: 100, depth, ids: vec![id(1), id(2)] }.encode();
+    vec![head(150, 0), head(100 * 4096 + 1, 1), head(100 * 4096 * 4096 + 1, 2)]
+}

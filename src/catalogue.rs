@@ -28,12 +28,37 @@ pub(crate) struct Set {
     pub(crate) changed: Seq,
 }
 
+/// Chunks in a part that is shared between states.
+const CHUNKS_PER_PART: usize = 4096;
+
+/// Chunks of one stream. Full parts are shared, so that a state that still holds the list does not make it be copied
+/// with every commit.
+#[derive(Debug, Clone, Default)]
+struct Chunks {
+    full: Vec<Arc<[RecordId]>>,
+    rest: Vec<RecordId>,
+}
+
+impl Chunks {
+    fn push(&mut self, chunk: RecordId) {
+        self.rest.push(chunk);
+        if self.rest.len() == CHUNKS_PER_PART {
+            self.full.push(Arc::from(std::mem::take(&mut self.rest)));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = RecordId> {
+        self.full.iter().flat_map(|part| part.iter()).chain(&self.rest).copied()
+    }
+}
+
 /// What the store holds beside records.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
+    store: [u8; 16],
     sets: BTreeMap<SetNumber, Set>,
     marks: BTreeMap<String, Seq>,
-    streams: Arc<BTreeMap<u64, Vec<RecordId>>>,
+    streams: Arc<BTreeMap<u64, Chunks>>,
     next_set: SetNumber,
     next_stream: u64,
 }
@@ -41,6 +66,7 @@ pub(crate) struct Catalogue {
 impl Default for Catalogue {
     fn default() -> Self {
         let mut catalogue = Self {
+            store: [0; 16],
             sets: BTreeMap::new(),
             marks: BTreeMap::new(),
             streams: Arc::default(),
@@ -68,16 +94,20 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
 
 impl Catalogue {
     /// The catalogue of a saved snapshot.
-    pub(crate) fn from_snapshot(snapshot: &Snapshot) -> Self {
-        let mut catalogue = Self::default();
+    pub(crate) fn from_snapshot(snapshot: &Snapshot, store: [u8; 16]) -> Self {
+        let mut catalogue = Self { store, ..Self::default() };
         for row in &snapshot.sets {
             let SetRow { number, name, records, bytes, changed } = row;
             let (name, records, bytes, changed) = (Arc::from(name.as_str()), *records, *bytes, *changed);
             catalogue.sets.insert(*number, Set { name, records, bytes, changed });
         }
         catalogue.marks = snapshot.marks.iter().map(|row| (row.name.clone(), row.seq)).collect();
-        let ids = |row: &StreamRow| row.chunks.iter().filter_map(|raw| RecordId::from_u64(*raw)).collect();
-        catalogue.streams = Arc::new(snapshot.streams.iter().map(|row| (row.stream, ids(row))).collect());
+        for row in &snapshot.streams {
+            Arc::make_mut(&mut catalogue.streams).entry(row.stream).or_default();
+            for chunk in row.chunks.iter().filter_map(|raw| RecordId::from_u64(*raw)) {
+                catalogue.stream(row.stream, chunk);
+            }
+        }
         catalogue.next_set = SetNumber(snapshot.next_set.max(SetNumber::FIRST_USER.0));
         catalogue.next_stream = snapshot.next_stream.max(1);
         catalogue
@@ -94,9 +124,9 @@ impl Catalogue {
         };
         snapshot.sets = self.sets.iter().map(row).collect();
         snapshot.marks = self.marks.iter().map(|(name, seq)| MarkRow { name: name.clone(), seq: *seq }).collect();
-        let stream = |(stream, ids): (&u64, &Vec<RecordId>)| StreamRow {
+        let stream = |(stream, chunks): (&u64, &Chunks)| StreamRow {
             stream: *stream,
-            chunks: ids.iter().map(|id| id.as_u64()).collect(),
+            chunks: chunks.iter().map(RecordId::as_u64).collect(),
         };
         snapshot.streams = self.streams.iter().map(stream).collect();
         snapshot.next_set = self.next_set.0;
@@ -131,9 +161,19 @@ impl Catalogue {
         self.next_stream = self.next_stream.max(stream + 1);
     }
 
-    /// Streams whose head never came.
-    pub(crate) fn streams(&self) -> &BTreeMap<u64, Vec<RecordId>> {
-        &self.streams
+    /// Streams whose head has not come yet.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = u64> {
+        self.streams.keys().copied()
+    }
+
+    /// Chunks of a stream, in their order.
+    pub(crate) fn chunks(&self, stream: u64) -> impl Iterator<Item = RecordId> {
+        self.streams.get(&stream).into_iter().flat_map(Chunks::iter)
+    }
+
+    /// The store's UUID.
+    pub(crate) fn store(&self) -> [u8; 16] {
+        self.store
     }
 
     pub(crate) fn next_set(&self) -> SetNumber {

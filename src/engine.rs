@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
+use crate::format::item::Kind;
 use crate::format::manifest::Body;
+use crate::heap::Answer;
 use crate::heap::Effect;
 use crate::heap::Heap;
 use crate::heap::put_assigned;
@@ -29,7 +31,11 @@ use crate::log::Poison;
 use crate::manifest::Manifest;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
+use crate::record_index::Pending;
 use crate::record_index::Slots;
+
+/// IDs that are freed with one frame at most, when they are many: half a megabyte.
+const FREES_PER_FRAME: usize = 1 << 16;
 
 /// The parts of a store that is open.
 #[derive(Debug)]
@@ -103,21 +109,16 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) -> Result<Seq> {
         let pending = self.slots.take_pending();
+        let pending = self.append_burned(pending)?;
         if !pending.is_empty() {
-            put_assigned(frame, &pending.assigned);
-            put_frees(frame, pending.burned.iter().copied());
-            // Pages first: a record's set is looked up by its page.
-            let assigned = pending.assigned.iter().map(|(page, set)| Effect::Assign(*page, *set));
-            effects.splice(0..0, assigned);
-            effects.extend(pending.burned.iter().map(|id| Effect::Free(*id)));
+            put_pending(&pending, frame, effects);
         }
-        let appended = match self.log.append(frame, FrameKind::Commit, None) {
-            Ok(appended) => appended,
-            Err(error) => {
-                self.slots.put_back(pending);
-                return Err(error);
-            }
-        };
+        self.append_frame(frame, effects).inspect_err(|_| self.slots.put_back(pending))
+    }
+
+    /// Appends a frame that has everything, and applies it.
+    fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect]) -> Result<Seq> {
+        let appended = self.log.append(frame, FrameKind::Commit, None)?;
         let seq = self.log.last_seq();
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         if let Err(error) = self.heap.apply(&appended.segment, appended.offset, seq, effects) {
@@ -127,6 +128,53 @@ impl Engine {
         }
         self.settle_slots(effects);
         Ok(seq)
+    }
+
+    /// Logs IDs that came to nothing in frames of their own while they are too many to ride along with a commit.
+    fn append_burned(&self, mut pending: Pending) -> Result<Pending> {
+        while pending.burned.len() > FREES_PER_FRAME {
+            let part = pending.burned.split_off(pending.burned.len() - FREES_PER_FRAME);
+            let part = Pending { assigned: std::mem::take(&mut pending.assigned), burned: part };
+            let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
+            put_pending(&part, &mut frame, &mut effects);
+            if let Err(error) = self.append_frame(&mut frame, &effects) {
+                self.slots.put_back(part);
+                self.slots.put_back(pending);
+                return Err(error);
+            }
+        }
+        Ok(pending)
+    }
+
+    /// Frees the chunks of streams whose head will not come, a bounded number with each commit. After a crash in
+    /// between the next opening frees the rest.
+    pub(crate) fn drop_streams(&self, streams: &[u64]) -> Result<()> {
+        for stream in streams {
+            let state = self.heap.pin();
+            // A chunk that was freed before has left its slot to others.
+            let mut chunks = Vec::new();
+            for id in state.catalogue.chunks(*stream) {
+                if let Answer::Live(_) = state.lookup(id)? {
+                    chunks.push(id);
+                }
+            }
+            drop(state);
+            loop {
+                let part = chunks.split_off(chunks.len().saturating_sub(FREES_PER_FRAME));
+                let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
+                put_frees(&mut frame, part.iter().copied());
+                effects.extend(part.into_iter().map(Effect::Free));
+                if chunks.is_empty() {
+                    frame.control(Kind::StreamEnd, &stream.to_le_bytes());
+                    effects.push(Effect::StreamEnd(*stream));
+                }
+                self.commit_frame(&mut frame, &mut effects, || Ok(()))?;
+                if chunks.is_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn settle_slots(&self, effects: &[Effect]) {
@@ -167,4 +215,14 @@ impl Engine {
             other => other,
         })
     }
+}
+
+/// Puts what waits to be logged into a frame.
+fn put_pending(pending: &Pending, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
+    put_assigned(frame, &pending.assigned);
+    put_frees(frame, pending.burned.iter().copied());
+    // Pages first: a record's set is looked up by its page.
+    let assigned = pending.assigned.iter().map(|(page, set)| Effect::Assign(*page, *set));
+    effects.splice(0..0, assigned);
+    effects.extend(pending.burned.iter().map(|id| Effect::Free(*id)));
 }

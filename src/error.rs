@@ -122,6 +122,12 @@ pub enum Error {
         /// The set that holds the record.
         got: String,
     },
+    /// The record set was got from another store.
+    #[error("record set {set:?} belongs to another store")]
+    OtherStore {
+        /// The set's name.
+        set: String,
+    },
     /// There is no record set of this name.
     #[error("there is no record set {name:?}")]
     NoSuchSet {
@@ -263,6 +269,7 @@ impl Error {
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
                 "check the ID; IDs of deleted records never come back"
             }
+            Self::OtherStore { .. } => "get the set from the store that is written to or read",
             Self::WrongSet { .. } => "name the set that holds the record",
             Self::NoSuchSet { .. } => "list the sets with `tenure sets`, or create it",
             Self::BadName { .. } => "choose another name",

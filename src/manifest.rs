@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
 
@@ -18,9 +20,11 @@ use crate::error::Result;
 use crate::format::GRANULE_BYTES;
 use crate::format::Seed;
 use crate::format::manifest::Body;
+use crate::format::manifest::ENTRY_HEADER_BYTES;
 use crate::format::manifest::ENTRY_TAG;
 use crate::format::manifest::Entry;
 use crate::format::segment::FileKind;
+use crate::format::segment::MAGIC;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::segment::SegmentHeader;
 use crate::id::SegmentSeq;
@@ -30,6 +34,10 @@ use crate::log::Poison;
 
 /// A manifest file above this size is replaced by the next one.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// The first manifest file of a new store is shorter than this when it is begun.
+const FIRST_BYTES_MAX: u64 = 1 << 10;
+/// How much is hashed in the search for an entry behind damage.
+const SEARCH_BYTES_MAX: u64 = 64 << 20;
 
 /// What the manifest files say.
 #[derive(Debug, Default)]
@@ -46,62 +54,127 @@ pub(crate) struct Loaded {
     pub(crate) torn: Vec<String>,
 }
 
-/// Reads every manifest file. A damaged entry that is followed by a valid one is corruption; one at the end of the
-/// last file is a tear.
+/// Reads every manifest file.
+///
+/// A file is begun with all that is needed of those before it. So damage is passed over where a later file is whole, and
+/// in the last file while an older one is still there, because nothing has proven the last one whole. Everywhere else
+/// a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
 pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded> {
     let mut loaded = Loaded { files: files.to_vec(), ..Loaded::default() };
-    for (index, number) in files.iter().enumerate() {
+    let mut contents = Vec::new();
+    for number in files {
         let name = FileKind::Manifest.file_name(*number);
         let file = backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
         let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
         let mut bytes = vec![0; to_usize(len)];
         file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
-        let last = index + 1 == files.len();
-        if let Err(error) = load_file(&mut loaded, &name, *number, &bytes) {
-            // While an older file is still there, the newest was not proven whole: what it says besides is a tear.
-            let unproven = last && index > 0 && error.is_corruption();
-            if !unproven {
-                return Err(error);
+        contents.push(read_file(&name, *number, &bytes));
+    }
+    let whole = |content: &Result<Content>| content.as_ref().is_ok_and(|content| !content.entries.is_empty());
+    let any_before_last = contents.split_last().is_some_and(|(_, older)| older.iter().any(whole));
+    let last_whole = contents.iter().rposition(|content| whole(content) && !is_torn(content));
+    let last = contents.len().saturating_sub(1);
+    for (index, content) in contents.into_iter().enumerate() {
+        match content {
+            Ok(content) => {
+                if loaded.uuid != [0; 16] && loaded.uuid != content.uuid {
+                    let name = files.get(index).map(|number| FileKind::Manifest.file_name(*number));
+                    let (expected, got) = ("this store's UUID", "another one");
+                    return Err(Error::corrupt(name.unwrap_or_default(), 0, "file header", expected, got));
+                }
+                (loaded.uuid, loaded.segment_bytes) = (content.uuid, content.segment_bytes);
+                loaded.entries.extend(content.entries);
+                loaded.torn.extend(content.torn);
             }
-            loaded.torn.push(error.to_string());
+            Err(error) => {
+                let later_is_whole = last_whole.is_some_and(|whole| whole > index);
+                let unproven = index == last && any_before_last;
+                if !error.is_corruption() || !(later_is_whole || unproven) {
+                    return Err(error);
+                }
+                loaded.torn.push(error.to_string());
+            }
         }
     }
     Ok(loaded)
 }
 
-fn load_file(loaded: &mut Loaded, name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<()> {
+/// Whether these manifest files can be what is left of a store whose making was interrupted: one file, as short as the
+/// first one begins, of which nothing can be read, and which nobody else's data stand in.
+pub(crate) fn is_unfinished(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<bool> {
+    let [number] = files else { return Ok(false) };
+    let name = FileKind::Manifest.file_name(*number);
+    let file = backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
+    let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
+    if len > FIRST_BYTES_MAX {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; to_usize(len)];
+    file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
+    let begins_like_ours = MAGIC.iter().zip(&bytes).all(|(ours, there)| ours == there || *there == 0);
+    let readable = match read_file(&name, *number, &bytes) {
+        Ok(content) => !content.entries.is_empty(),
+        Err(error) => !error.is_corruption(),
+    };
+    Ok(begins_like_ours && !readable)
+}
+
+/// What one manifest file says.
+#[derive(Debug)]
+struct Content {
+    uuid: [u8; 16],
+    segment_bytes: u64,
+    entries: BTreeMap<u64, Body>,
+    torn: Option<String>,
+}
+
+fn is_torn(content: &Result<Content>) -> bool {
+    content.as_ref().is_ok_and(|content| content.torn.is_some())
+}
+
+fn read_file(name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<Content> {
     let header = SegmentHeader::decode(bytes, name)?;
     if header.kind != FileKind::Manifest || header.segment != number {
         return Err(Error::corrupt(name, 0, "file header", format!("manifest {number}"), header.segment));
     }
-    if loaded.uuid != [0; 16] && loaded.uuid != header.uuid {
-        return Err(Error::corrupt(name, 0, "file header", "this store's UUID", "another one"));
-    }
-    (loaded.uuid, loaded.segment_bytes) = (header.uuid, header.segment_bytes);
+    let (uuid, segment_bytes) = (header.uuid, header.segment_bytes);
+    let mut content = Content { uuid, segment_bytes, entries: BTreeMap::new(), torn: None };
     let seed = Seed::new(header.uuid, number);
     let (mut offset, mut check) = (to_u64(SEGMENT_HEADER_BYTES), 0);
     while let Some(rest) = bytes.get(to_usize(offset)..).filter(|rest| !rest.is_empty()) {
         match Entry::decode(rest, seed, offset, check) {
             Ok(decoded) => {
-                loaded.entries.insert(decoded.entry.number, decoded.entry.body);
+                content.entries.insert(decoded.entry.number, decoded.entry.body);
                 check = decoded.check;
                 offset += decoded.bytes;
             }
-            Err(malformed) if !entry_follows(rest) => {
-                loaded.torn.push(malformed.at(name, offset).to_string());
+            Err(malformed) if malformed.unsupported || entry_follows(rest, seed, offset) => {
+                return Err(malformed.at(name, offset));
+            }
+            Err(malformed) => {
+                content.torn = Some(malformed.at(name, offset).to_string());
                 break;
             }
-            Err(malformed) => return Err(malformed.at(name, offset)),
         }
     }
-    Ok(())
+    Ok(content)
 }
 
-/// Whether the tag of an entry stands anywhere behind the first granule.
-fn entry_follows(rest: &[u8]) -> bool {
-    let step = to_usize(GRANULE_BYTES);
+/// Whether an entry with a valid checksum stands anywhere behind the first granule. Bytes that would take long to search
+/// count as one.
+fn entry_follows(rest: &[u8], seed: Seed, offset: u64) -> bool {
     let tag = ENTRY_TAG.to_le_bytes();
-    rest.chunks(step).skip(1).any(|granule| granule.starts_with(&tag))
+    let mut searched = 0;
+    for step in (GRANULE_BYTES..to_u64(rest.len())).step_by(to_usize(GRANULE_BYTES)) {
+        let Some(bytes) = rest.get(to_usize(step)..).filter(|bytes| bytes.starts_with(&tag)) else { continue };
+        let Some(header) = bytes.get(..ENTRY_HEADER_BYTES) else { break };
+        searched += u64::from(LittleEndian::read_u32(&header[8..12])).min(to_u64(bytes.len()));
+        let before = LittleEndian::read_u32(&header[24..28]);
+        if searched > SEARCH_BYTES_MAX || Entry::decode(bytes, seed, offset + step, before).is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 #[derive(Debug)]
@@ -178,7 +251,8 @@ impl Manifest {
                 writer.kept.remove(&number);
             }
             result?;
-            let done = if fresh { writer.files.clone() } else { Vec::new() };
+            // Also what could not be deleted at an earlier time.
+            let done = if writer.files.len() > 1 { writer.files.clone() } else { Vec::new() };
             let Some(file) = writer.file.clone() else {
                 return Err(Error::Poisoned { reason: "no manifest file".to_owned() });
             };
@@ -189,7 +263,7 @@ impl Manifest {
             self.poison.set(&error);
             return Err(error);
         }
-        self.delete_older(&done)?;
+        self.delete_older(&done);
         Ok(number)
     }
 
@@ -224,15 +298,27 @@ impl Manifest {
         Ok(())
     }
 
-    /// Deletes the files before the newest of `files`, which holds all that is needed of them.
-    fn delete_older(&self, files: &[SegmentSeq]) -> Result<()> {
-        let Some((newest, older)) = files.split_last() else { return Ok(()) };
-        for number in older {
-            let name = FileKind::Manifest.file_name(*number);
-            self.backing.delete(&name).map_err(|source| Error::io("delete", &name, source))?;
+    /// Deletes the files before the newest of `files`, which holds all that is needed of them. What cannot be deleted
+    /// does no harm, and is tried again with the next entry.
+    fn delete_older(&self, files: &[SegmentSeq]) {
+        let Some((_, older)) = files.split_last() else { return };
+        let gone = |number: &SegmentSeq| match self.backing.delete(&FileKind::Manifest.file_name(*number)) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        let deleted: Vec<SegmentSeq> = older.iter().copied().filter(gone).collect();
+        self.writer.lock().files.retain(|number| !deleted.contains(number));
+    }
+
+    /// Waits until no entry is being appended. After the handle was poisoned none will be.
+    pub(crate) fn wait_idle(&self) {
+        let mut busy = self.busy.lock();
+        while *busy {
+            self.idle.wait(&mut busy);
         }
-        self.writer.lock().files.retain(|number| number >= newest);
-        Ok(())
+        drop(busy);
+        // Whoever waits for a turn finds the poison.
+        self.idle.notify_one();
     }
 
     /// The number that the next entry will have.
@@ -280,14 +366,15 @@ pub(crate) fn retained(entries: &BTreeMap<u64, Body>) -> Vec<u64> {
 fn forget_what_no_snapshot_needs(entries: &mut BTreeMap<u64, Body>) {
     let retained = retained(entries);
     let Some(oldest) = retained.first().copied() else { return };
-    let (head, reserved_from) = match entries.get(&oldest) {
-        Some(Body::Snapshot(snapshot)) => (snapshot.head_segment, snapshot.reserved_from),
-        _ => (SegmentSeq(0), 0),
+    let reserved_from = match entries.get(&oldest) {
+        Some(Body::Snapshot(snapshot)) => snapshot.reserved_from,
+        _ => 0,
     };
     entries.retain(|number, body| match body {
         Body::Snapshot(_) => retained.contains(number),
         Body::Reserve(_) => *number >= reserved_from,
-        Body::Cut(cut) => cut.first_segment > head,
+        // A snapshot that was saved after a cut stands on the log behind it.
+        Body::Cut(_) => *number > oldest,
         Body::Drop(target) => retained.contains(target),
     });
 }

@@ -1,16 +1,11 @@
 //! Options: how a store is opened.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backing::Backing;
-use crate::backing::Files;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::recovery::Settings;
-use crate::store::Store;
 use crate::txn::Durability;
 
 /// The smallest segment.
@@ -32,8 +27,8 @@ const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Options {
-    create: bool,
-    read_only: bool,
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
     check_pages: bool,
     check_every_read: bool,
     segment_bytes: u64,
@@ -149,52 +144,8 @@ impl Options {
         self
     }
 
-    /// Opens the store in a directory, making it where there is none.
-    ///
-    /// # Errors
-    /// `NotAStore`, `Locked`, `Unsupported`, `Corrupt`, or what the file system says.
-    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        let path = path.as_ref();
-        let shown = path.display().to_string();
-        self.check()?;
-        let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
-        let backing = match std::fs::metadata(path) {
-            Ok(found) if !found.is_dir() => return Err(refused("it is not a directory")),
-            Ok(_) if self.read_only => Files::read_only(path),
-            Ok(_) => {
-                let mut entries = std::fs::read_dir(path).map_err(|source| Error::io("list", &shown, source))?;
-                let ours = |entry: std::io::Result<std::fs::DirEntry>| {
-                    entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_store_file))
-                };
-                let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-                if !empty && !entries.any(ours) {
-                    return Err(refused("it holds other files and no manifest"));
-                }
-                if empty && !self.create {
-                    return Err(refused("it is empty"));
-                }
-                Files::open(path)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if self.read_only || !self.create {
-                    return Err(refused("there is nothing"));
-                }
-                Files::create(path)
-            }
-            Err(source) => return Err(Error::io("open", shown, source)),
-        };
-        let backing = backing.map_err(|source| Error::io("open", &shown, source))?;
-        self.open_backing(Arc::new(backing))
-    }
-
-    /// Opens the store in any backing store.
-    #[expect(clippy::needless_pass_by_value, reason = "the store keeps it")]
-    pub fn open_backing(&self, backing: Arc<dyn Backing>) -> Result<Store> {
-        self.check()?;
-        Store::start(&backing, self)
-    }
-
-    fn check(&self) -> Result<()> {
+    /// Whether every option has a value that can work.
+    pub(crate) fn check(&self) -> Result<()> {
         let bad = |option, got: u64, why| Err(Error::BadOption { option, got: got.to_string(), why });
         let segment = self.segment_bytes;
         if !segment.is_power_of_two() || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_END).contains(&segment) {
@@ -218,9 +169,4 @@ impl Options {
             snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
         }
     }
-}
-
-/// Whether a file name is one that a store uses.
-fn is_store_file(name: &str) -> bool {
-    name == "lock" || crate::format::segment::FileKind::parse_name(name).is_some()
 }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::backing::Backing;
 use crate::backing::BackingLock;
+use crate::backing::Files;
 use crate::backing::Memory;
 use crate::catalogue::check_name;
 use crate::engine::Engine;
@@ -53,8 +54,12 @@ use crate::txn::View;
 
 /// How often the background thread looks for idle work.
 const BACKGROUND_TICK: Duration = Duration::from_millis(50);
+/// The longest pause of the background thread after a failure.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often `Store::write` runs a closure side by side with others before it runs it alone.
 const RETRIES_SIDE_BY_SIDE: u32 = 8;
+/// How often opening for reading looks again while a writer changes the directory.
+const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
 /// How often it tries in all.
 const RETRIES_MAX: u32 = 64;
 
@@ -158,7 +163,8 @@ impl Store {
         if let Some(set) = self.find_set(name) {
             return Ok(set);
         }
-        let number = engine.heap.pin().catalogue.next_set();
+        let catalogue = Arc::clone(&engine.heap.pin().catalogue);
+        let number = catalogue.next_set();
         if number.0 == u32::MAX {
             return Err(Error::Exhausted { what: "record set", limit: u32::MAX.into() });
         }
@@ -168,20 +174,22 @@ impl Store {
         frame.control(Kind::CreateSet, &payload);
         engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::CreateSet(number, name.to_owned())])?;
         drop(guard);
-        Ok(RecordSet::new(number, Arc::from(name)))
+        Ok(RecordSet::new(catalogue.store(), number, Arc::from(name)))
     }
 
     /// The record set of this name, if there is one.
     pub fn find_set(&self, name: &str) -> Option<RecordSet> {
         let state = self.engine().heap.pin();
         let found = state.catalogue.find(name);
-        found.map(|(number, set)| RecordSet::new(number, Arc::clone(&set.name)))
+        found.map(|(number, set)| RecordSet::new(state.catalogue.store(), number, Arc::clone(&set.name)))
     }
 
     /// All record sets, oldest first.
     pub fn record_sets(&self) -> Vec<RecordSet> {
         let state = self.engine().heap.pin();
-        state.catalogue.user_sets().map(|(number, set)| RecordSet::new(number, Arc::clone(&set.name))).collect()
+        let store = state.catalogue.store();
+        let sets = state.catalogue.user_sets();
+        sets.map(|(number, set)| RecordSet::new(store, number, Arc::clone(&set.name))).collect()
     }
 
     /// Begins a write transaction.
@@ -377,14 +385,25 @@ impl Store {
 
 /// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
 fn open_beside_a_writer(backing: &Arc<dyn Backing>, settings: &recovery::Settings) -> Result<(Engine, RecoveryReport)> {
-    let mut result = recovery::open(Arc::clone(backing), settings);
-    for _ in 0..3 {
-        if !settings.read_only || result.is_ok() {
-            break;
+    let names = || {
+        let mut names = backing.list().unwrap_or_default();
+        names.sort_unstable();
+        names
+    };
+    let mut before = names();
+    for attempt in 1.. {
+        let result = recovery::open(Arc::clone(backing), settings);
+        if !settings.read_only || result.is_ok() || attempt == ATTEMPTS_BESIDE_A_WRITER {
+            return result;
         }
-        result = recovery::open(Arc::clone(backing), settings);
+        let now = names();
+        // Without a change in the directory a second look finds the same; but the change may just have been missed.
+        if now == before && attempt > 3 {
+            return result;
+        }
+        before = now;
     }
-    result
+    recovery::open(Arc::clone(backing), settings)
 }
 
 fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
@@ -401,7 +420,7 @@ fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
 
 /// Saves snapshots when they are due, syncs at intervals, makes segments ready, writes watermarks when idle.
 fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>) {
-    let mut synced = Instant::now();
+    let (mut synced, mut pause) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
         {
             let mut guard = engine.grown_lock.lock();
@@ -422,8 +441,15 @@ fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>
             results.push(engine.make_durable(engine.log.last_seq()));
         }
         results.push(engine.write_watermark_when_idle());
-        // A full disk is the next commit's to report; everything else has poisoned the handle.
-        if results.iter().any(Result::is_err) {
+        // A full disk is the next commit's to report; everything else has poisoned the handle. Trying again at once would
+        // only wear the disk.
+        pause = if results.iter().any(Result::is_err) {
+            (pause * 2).clamp(BACKGROUND_TICK, PAUSE_MAX)
+        } else {
+            Duration::ZERO
+        };
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !stop.load(Ordering::Acquire) {
             std::thread::sleep(BACKGROUND_TICK);
         }
     }
@@ -445,14 +471,73 @@ impl Inner {
         } else {
             snapshot::save(&self.engine, SnapshotKind::Close, "").map(drop)
         };
-        if let Err(error) = &result {
-            self.engine.poison.set(error);
-        } else {
-            self.engine.poison.set(&Error::Poisoned { reason: "it was closed".to_owned() });
-        }
-        *self.lock.lock() = None;
+        self.end(result.as_ref().err());
         result
     }
+
+    /// Lets go of the store once nothing that another handle or thread does can write any more.
+    fn end(&self, error: Option<&Error>) {
+        let engine = &self.engine;
+        let snapshots = engine.page_writer.lock();
+        let commits = engine.lock_commit();
+        engine.poison.set(error.unwrap_or(&Error::Poisoned { reason: "it was closed".to_owned() }));
+        drop(commits);
+        drop(snapshots);
+        engine.manifest.wait_idle();
+        *self.lock.lock() = None;
+    }
+}
+
+impl Options {
+    /// Opens the store in a directory, making it where there is none.
+    ///
+    /// # Errors
+    /// `NotAStore`, `Locked`, `Unsupported`, `Corrupt`, or what the file system says.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let shown = path.display().to_string();
+        self.check()?;
+        let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
+        let backing = match std::fs::metadata(path) {
+            Ok(found) if !found.is_dir() => return Err(refused("it is not a directory")),
+            Ok(_) if self.read_only => Files::read_only(path),
+            Ok(_) => {
+                let mut entries = std::fs::read_dir(path).map_err(|source| Error::io("list", &shown, source))?;
+                let ours = |entry: std::io::Result<std::fs::DirEntry>| {
+                    entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_store_file))
+                };
+                let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+                if !empty && !entries.any(ours) {
+                    return Err(refused("it holds other files and no manifest"));
+                }
+                if empty && !self.create {
+                    return Err(refused("it is empty"));
+                }
+                Files::open(path)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if self.read_only || !self.create {
+                    return Err(refused("there is nothing"));
+                }
+                Files::create(path)
+            }
+            Err(source) => return Err(Error::io("open", shown, source)),
+        };
+        let backing = backing.map_err(|source| Error::io("open", &shown, source))?;
+        self.open_backing(Arc::new(backing))
+    }
+
+    /// Opens the store in any backing store.
+    #[expect(clippy::needless_pass_by_value, reason = "the store keeps it")]
+    pub fn open_backing(&self, backing: Arc<dyn Backing>) -> Result<Store> {
+        self.check()?;
+        Store::start(&backing, self)
+    }
+}
+
+/// Whether a file name is one that a store uses.
+fn is_store_file(name: &str) -> bool {
+    name == "lock" || FileKind::parse_name(name).is_some()
 }
 
 impl Drop for Inner {

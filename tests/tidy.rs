@@ -24,9 +24,6 @@ const FLOORS: &[&[&str]] = &[
     &["stats", "options", "store", "verify", "inspect"],
 ];
 
-/// Imports against the order: who, from whom. `Options::open` gives a `Store`, and a `Store` keeps its options.
-const EXCEPTIONS: &[(&str, &str)] = &[("options", "store")];
-
 /// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.
 const TOP_LEVEL: &[&str] =
     &["Cargo.toml", "Cargo.lock", "README.md", "CHANGELOG.md", "src", "tests", "benches", "fuzz", "docs", "target"];
@@ -103,13 +100,7 @@ fn behind<'a>(line: &'a str, path: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-fn check_imports(
-    text: &str,
-    file: &str,
-    module: &str,
-    below_root: bool,
-    used: &mut BTreeSet<(String, String)>,
-) -> Vec<String> {
+fn check_imports(text: &str, file: &str, module: &str, below_root: bool) -> Vec<String> {
     let mut problems = Vec::new();
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, code(line))) {
         if line.contains("super::super") {
@@ -136,10 +127,6 @@ fn check_imports(
             if other < own {
                 continue;
             }
-            if EXCEPTIONS.contains(&(module, name.as_str())) {
-                used.insert((module.to_owned(), name));
-                continue;
-            }
             problems.push(format!(
                 "{file}:{number}: {module} (floor {}) may not use crate::{name} (floor {}): move what both need to a lower \
                  floor, or pass it in from above; the floors are listed in docs/ARCHITECTURE.md",
@@ -153,7 +140,7 @@ fn check_imports(
 #[test]
 fn imports_go_down() {
     let mut problems = Vec::new();
-    let (mut used, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    let mut seen = BTreeSet::new();
     let sources = files(&root().join("src"), "rs");
     assert!(sources.len() > 20, "too few sources were found: look at `files`");
     for file in &sources {
@@ -166,21 +153,18 @@ fn imports_go_down() {
                 .push(format!("{}: put `{module}` on a floor, in tests/tidy.rs and docs/ARCHITECTURE.md", shown(file)));
             continue;
         }
-        problems.extend(check_imports(&read(file), &shown(file), &module, below_root, &mut used));
+        problems.extend(check_imports(&read(file), &shown(file), &module, below_root));
         seen.insert(module);
     }
     for module in FLOORS.iter().flat_map(|floor| floor.iter()).filter(|module| !seen.contains(**module)) {
         problems.push(format!("floor list of tests/tidy.rs: `{module}` has no source: take it off the list"));
-    }
-    for (from, to) in EXCEPTIONS.iter().filter(|(from, to)| !used.contains(&((*from).to_owned(), (*to).to_owned()))) {
-        problems.push(format!("exceptions of tests/tidy.rs: {from} does not use {to} any more: take it off the list"));
     }
     report(&problems);
 }
 
 #[test]
 fn the_check_of_imports_sees_what_it_is_for() {
-    let problems = |text: &str, module: &str| check_imports(text, "file", module, true, &mut BTreeSet::new()).len();
+    let problems = |text: &str, module: &str| check_imports(text, "file", module, true).len();
     assert_eq!(problems("use crate::error::Error;\nuse crate::heap::Heap;", "engine"), 0);
     assert_eq!(problems("use crate::engine::Engine;", "heap"), 1, "upwards");
     assert_eq!(problems("    let x = crate::store::Store::open(path);", "heap"), 1, "upwards, inside code");

@@ -67,7 +67,8 @@ pub trait BackingFile: Send + Sync + Debug {
     /// Appends all bytes at the end. Callers take turns.
     ///
     /// # Errors
-    /// After an error any prefix of the bytes may have been appended.
+    /// After `StorageFull`, `QuotaExceeded` or `FileTooLarge` some of the bytes, but not all, may have been appended. After
+    /// any other error any prefix may have been, the whole included.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Puts everything on the medium that was appended before the call. May run beside appends and reads.

@@ -215,16 +215,20 @@ impl Heap {
     /// Looks a record up in the newest state, outside any view.
     #[inline]
     pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Guard<Arc<State>>, Answer)> {
-        let state = self.current.load();
-        match state.lookup(id) {
-            Ok(answer) => Ok((state, answer)),
-            // The entry may be younger than the table in hand: the table was published before it.
-            Err(error) if error.is_corruption() => {
-                let state = self.current.load();
-                let answer = state.lookup(id)?;
-                Ok((state, answer))
+        let mut state = self.current.load();
+        loop {
+            match state.lookup(id) {
+                Ok(answer) => return Ok((state, answer)),
+                Err(error) if error.is_corruption() => {
+                    // The entry may be younger than the table in hand. Then a younger table was published before it.
+                    let now = self.current.load();
+                    if Arc::ptr_eq(&state, &now) {
+                        return Err(error);
+                    }
+                    state = now;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -71,8 +71,12 @@ impl SegmentSource {
             segment_bytes: self.segment_bytes,
         };
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
-        file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source))?;
-        let map = file.map(capacity).map_err(|source| Error::io("map", &name, source))?;
+        let written = file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source));
+        let mapped = written.and_then(|()| file.map(capacity).map_err(|source| Error::io("map", &name, source)));
+        let map = mapped.inspect_err(|_| {
+            // A full disk shall not fill up with the beginnings of segments. Nothing refers to this one.
+            drop(self.backing.delete(&name));
+        })?;
         Ok(self.segment(name, header, file, map))
     }
 

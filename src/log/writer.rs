@@ -184,8 +184,12 @@ impl Log {
         let bytes = frame.seal(&stamp, active.segment.seed(), offset);
         if let Err(source) = active.segment.file().append(bytes) {
             let error = Error::io("append to", active.segment.name(), source);
-            self.give_up(tail);
-            if !matches!(error, Error::NoSpace { .. }) {
+            let end = offset + to_u64(bytes.len());
+            let is_partial = active.segment.len().is_ok_and(|len| len < end);
+            if matches!(error, Error::NoSpace { .. }) && is_partial {
+                self.give_up_full(tail);
+            } else {
+                self.give_up(tail);
                 self.poison.set(&error);
             }
             return Err(error);
@@ -245,6 +249,19 @@ impl Log {
     #[expect(clippy::unused_self, reason = "reads like the other verbs of the log")]
     fn give_up(&self, tail: &mut Tail) {
         if let Some(active) = tail.active.take() {
+            tail.unsynced.push(active.segment);
+        }
+    }
+
+    /// Appends no further to a segment that found no room. One that holds no frame is deleted, so that failing commits do
+    /// not fill the directory.
+    fn give_up_full(&self, tail: &mut Tail) {
+        let Some(active) = tail.active.take() else { return };
+        let header = active.segment.header();
+        let is_empty = active.len == to_u64(SEGMENT_HEADER_BYTES);
+        if is_empty && self.source.backing.delete(active.segment.name()).is_ok() {
+            tail.previous = header.previous;
+        } else {
             tail.unsynced.push(active.segment);
         }
     }

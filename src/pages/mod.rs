@@ -106,6 +106,20 @@ pub(crate) struct PageStore {
     rows: RwLock<BTreeMap<SegmentSeq, Row>>,
 }
 
+/// A page that takes the place of another in the next snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replaced {
+    old: PageRef,
+    new: PageRef,
+}
+
+impl Replaced {
+    /// By how much the live bytes of which segments change.
+    fn live_bytes(&self) -> [(SegmentSeq, i64); 2] {
+        [(self.old.segment, -i64::from(self.old.bytes)), (self.new.segment, i64::from(self.new.bytes))]
+    }
+}
+
 /// A page segment as a snapshot lists it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSegmentRow {
@@ -138,16 +152,23 @@ impl PageStore {
         Ok(Arc::clone(&row.segment))
     }
 
-    /// Segments that the newest snapshot refers to.
-    pub(crate) fn live_rows(&self) -> Vec<PageSegmentRow> {
+    /// Segments that the next snapshot will refer to, once these pages have replaced those.
+    pub(crate) fn live_rows_after(&self, replaced: &[Replaced]) -> Vec<PageSegmentRow> {
         let rows = self.rows.read();
-        let live = rows.iter().filter(|(_, row)| row.live_bytes > 0);
-        live.map(|(number, row)| PageSegmentRow {
-            segment: *number,
-            bytes: row.segment.segment.len().unwrap_or_default(),
-            live_bytes: row.live_bytes,
-        })
-        .collect()
+        let mut live: BTreeMap<SegmentSeq, u64> = rows.iter().map(|(number, row)| (*number, row.live_bytes)).collect();
+        for pair in replaced {
+            for (segment, bytes) in pair.live_bytes() {
+                live.entry(segment).and_modify(|live| *live = live.saturating_add_signed(bytes));
+            }
+        }
+        let bytes = |number: &SegmentSeq| rows.get(number).and_then(|row| row.segment.segment.len().ok());
+        live.into_iter()
+            .filter(|(_, live_bytes)| *live_bytes > 0)
+            .map(|(segment, live_bytes)| {
+                let bytes = bytes(&segment).unwrap_or_default();
+                PageSegmentRow { segment, bytes, live_bytes }
+            })
+            .collect()
     }
 
     /// All segments with their sizes in bytes, for statistics.
@@ -161,14 +182,13 @@ impl PageStore {
             .collect()
     }
 
-    /// A page has replaced another in what the newest snapshot refers to.
-    fn replaced(&self, old: &PageRef, new: &PageRef) {
+    /// A snapshot is durable in which these pages have replaced those.
+    pub(crate) fn settle(&self, replaced: &[Replaced]) {
         let mut rows = self.rows.write();
-        if let Some(row) = rows.get_mut(&old.segment) {
-            row.live_bytes = row.live_bytes.saturating_sub(u64::from(old.bytes));
-        }
-        if let Some(row) = rows.get_mut(&new.segment) {
-            row.live_bytes += u64::from(new.bytes);
+        for pair in replaced {
+            for (segment, bytes) in pair.live_bytes() {
+                rows.entry(segment).and_modify(|row| row.live_bytes = row.live_bytes.saturating_add_signed(bytes));
+            }
         }
     }
 
@@ -202,6 +222,7 @@ pub(crate) struct PageWriter {
     current: Option<(Arc<PageSegment>, u64, u64)>,
     unsynced: Vec<Arc<PageSegment>>,
     buffer: Vec<u8>,
+    replaced: Vec<Replaced>,
     pages: u64,
     bytes: u64,
     root: PageRef,
@@ -218,9 +239,24 @@ impl PageWriter {
         self.root
     }
 
+    /// What was written since the last snapshot that succeeded or was abandoned.
+    pub(crate) fn replaced(&self) -> &[Replaced] {
+        &self.replaced
+    }
+
     /// A snapshot with this root page was saved.
-    pub(crate) fn set_root(&mut self, root: PageRef) {
+    pub(crate) fn saved(&mut self, root: PageRef) {
         self.root = root;
+        self.replaced.clear();
+    }
+
+    /// The snapshot came to nothing. What was written of it lies dead in its segments, and nothing is appended behind
+    /// what may be half written.
+    pub(crate) fn abandon(&mut self) {
+        self.replaced.clear();
+        self.buffer.clear();
+        self.unsynced.clear();
+        self.current = None;
     }
 
     /// The segment that is appended to.
@@ -268,7 +304,7 @@ impl PageWriter {
         self.buffer.resize(end, 0);
         self.pages += 1;
         self.bytes += padded;
-        store.replaced(old, &page);
+        self.replaced.push(Replaced { old: *old, new: page });
         if self.buffer.len() >= WRITE_BYTES {
             self.flush()?;
         }
@@ -287,11 +323,11 @@ impl PageWriter {
     /// Puts everything on the medium.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.flush()?;
-        let segments = std::mem::take(&mut self.unsynced);
-        for segment in segments.iter().chain(self.current.as_ref().map(|(segment, ..)| segment)) {
+        for segment in self.unsynced.iter().chain(self.current.as_ref().map(|(segment, ..)| segment)) {
             let segment = &segment.segment;
             segment.file().sync().map_err(|source| Error::io("sync", segment.name(), source))?;
         }
+        self.unsynced.clear();
         Ok(())
     }
 }

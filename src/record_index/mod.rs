@@ -10,6 +10,7 @@
 mod slots;
 mod tree;
 
+pub(crate) use slots::Pending;
 pub(crate) use slots::Slots;
 pub(crate) use tree::LeafRef;
 pub(crate) use tree::Mid;

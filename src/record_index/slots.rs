@@ -83,6 +83,7 @@ struct Inner {
     reserve_next: u64,
     reserving: Vec<u64>,
     pending: Pending,
+    closed: bool,
 }
 
 /// The slots of a store.
@@ -120,6 +121,9 @@ impl Slots {
     ) -> Result<RecordId> {
         let mut inner = self.inner.lock();
         loop {
+            if inner.closed {
+                return Err(Error::Poisoned { reason: "it was closed".to_owned() });
+            }
             if let Some(id) = take_open(&mut inner, set) {
                 let index = to_usize(id.slot()) % ENTRIES_PER_PAGE;
                 inner.outstanding.entry(page_of(id.slot())).or_default().set(index, true);
@@ -207,13 +211,20 @@ impl Slots {
         (keep.into_iter().collect(), inner.page_end)
     }
 
-    /// At close: nothing is outstanding, and what was reserved and never used is free for the next time.
-    pub(crate) fn page_end_used(&self) -> u64 {
+    /// As `settle_reserved`, at close: from now on no ID is handed out. So where none is outstanding nothing is reserved,
+    /// and pages that were reserved and never used are free for the next time.
+    pub(crate) fn settle_for_close(&self) -> (Vec<u64>, u64) {
+        self.inner.lock().closed = true;
+        let (reserved, page_end) = self.settle_reserved();
         let inner = self.inner.lock();
-        match inner.fresh.first() {
+        if !inner.outstanding.is_empty() || !inner.pending.is_empty() {
+            return (reserved, page_end);
+        }
+        let page_end = match inner.fresh.first() {
             Some(first) if inner.fresh.len() == to_usize(inner.page_end - first) => *first,
             _ => inner.page_end,
-        }
+        };
+        (Vec::new(), page_end)
     }
 
     /// Pages that are reserved and were never given to a set.

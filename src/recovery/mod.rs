@@ -26,7 +26,6 @@ use crate::error::Result;
 use crate::format::descriptor::Descriptor;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
-use crate::format::item::Kind;
 use crate::format::manifest::Body;
 use crate::format::manifest::Cut;
 use crate::format::manifest::Snapshot;
@@ -36,7 +35,6 @@ use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
 use crate::heap::Heap;
 use crate::heap::effects_of;
-use crate::heap::put_frees;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -105,10 +103,15 @@ pub(crate) fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(En
             let why = "it holds no manifest".to_owned();
             return Err(Error::NotAStore { path: backing.location(), why });
         }
-        initialise(&backing, settings)?;
-        let (engine, mut report) = open(backing, settings)?;
-        report.snapshot = None;
-        return Ok((engine, report));
+        return begin(backing, settings, files.manifests);
+    }
+    let empty = files.logs.is_empty() && files.pages.is_empty();
+    if empty && manifest::is_unfinished(&*backing, &files.manifests)? {
+        if !settings.create || settings.read_only {
+            let why = "its making was interrupted before anything was in it".to_owned();
+            return Err(Error::NotAStore { path: backing.location(), why });
+        }
+        return begin(backing, settings, files.manifests);
     }
     let loaded = manifest::load(&*backing, &files.manifests)?;
     let mut report = RecoveryReport { fell_back: loaded.torn.clone(), ..RecoveryReport::default() };
@@ -142,10 +145,23 @@ pub(crate) fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(En
     }
 }
 
-/// Writes the first manifest entry of a new store: an empty snapshot.
-fn initialise(backing: &Arc<dyn Backing>, settings: &Settings) -> Result<()> {
+/// Makes a store and opens it.
+fn begin(
+    backing: Arc<dyn Backing>,
+    settings: &Settings,
+    unfinished: Vec<SegmentSeq>,
+) -> Result<(Engine, RecoveryReport)> {
+    initialise(&backing, settings, unfinished)?;
+    let (engine, mut report) = open(backing, settings)?;
+    report.snapshot = None;
+    Ok((engine, report))
+}
+
+/// Writes the first manifest entry of a new store: an empty snapshot. What an interrupted making left is deleted.
+fn initialise(backing: &Arc<dyn Backing>, settings: &Settings, unfinished: Vec<SegmentSeq>) -> Result<()> {
     let uuid = *uuid::Uuid::new_v4().as_bytes();
-    let loaded = Loaded { uuid, segment_bytes: settings.segment_bytes, ..Loaded::default() };
+    let (segment_bytes, files) = (settings.segment_bytes, unfinished);
+    let loaded = Loaded { uuid, segment_bytes, files, ..Loaded::default() };
     let manifest = Manifest::new(Arc::clone(backing), &loaded, Arc::default());
     let mut snapshot = Snapshot {
         number: 1,
@@ -220,7 +236,7 @@ impl Attempt<'_> {
                 cell.entries()?;
             }
         }
-        let heap = Heap::new(root, segments, Catalogue::from_snapshot(self.base), self.base.seq);
+        let heap = Heap::new(root, segments, Catalogue::from_snapshot(self.base, uuid), self.base.seq);
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
         let replayed = replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, report)?;
@@ -352,16 +368,6 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
 
 /// Frees the chunks of values whose head was never committed.
 fn free_orphaned_chunks(engine: &Engine) -> Result<()> {
-    let (streams, chunks) = replay::orphaned_chunks(&engine.heap);
-    if streams.is_empty() {
-        return Ok(());
-    }
-    let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
-    for stream in streams {
-        frame.control(Kind::StreamEnd, &stream.to_le_bytes());
-        effects.push(Effect::StreamEnd(stream));
-    }
-    put_frees(&mut frame, chunks.iter().copied());
-    effects.extend(chunks.into_iter().map(Effect::Free));
-    engine.commit_frame(&mut frame, &mut effects, || Ok(())).map(drop)
+    let streams: Vec<u64> = engine.heap.pin().catalogue.streams().collect();
+    engine.drop_streams(&streams)
 }

@@ -23,7 +23,6 @@ use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Heap;
 use crate::heap::effects_of;
-use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -92,7 +91,7 @@ pub(crate) fn replay(
     let cuts: Vec<(u64, Cut)> = manifest
         .iter()
         .filter_map(|(number, body)| if let Body::Cut(cut) = body { Some((*number, *cut)) } else { None })
-        .filter(|(_, cut)| cut.first_segment > base.head_segment)
+        .filter(|(number, _)| *number > base.number)
         .collect();
     let timeline = cuts.iter().map(|(_, cut)| cut.timeline).fold(base.timeline, u64::max);
     let mut replay = Replay {
@@ -340,11 +339,4 @@ pub(crate) fn frame_at<'a>(position: &Position, contents: &'a [u8]) -> Result<Fr
     let rest = contents.get(to_usize(position.offset)..).unwrap_or_default();
     Frame::parse(rest, segment.seed(), position.offset)
         .map_err(|malformed| malformed.at(segment.name(), position.offset))
-}
-
-/// IDs of all chunks whose head never came.
-pub(crate) fn orphaned_chunks(heap: &Heap) -> (Vec<u64>, Vec<RecordId>) {
-    let state = heap.pin();
-    let streams = state.catalogue.streams();
-    (streams.keys().copied().collect(), streams.values().flatten().copied().collect())
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
+use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::Descriptor;
 use crate::format::descriptor::PageRef;
@@ -60,15 +61,8 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     }
     let frozen = freeze(engine, kind);
     engine.make_durable(frozen.seq)?;
-    let result = write_pages(engine, &mut writer, &frozen.state.root);
-    let (saved_root, root_page) = match result {
-        Ok(written) => written,
-        Err(error) => {
-            // Live bytes of page segments no longer tell what the newest snapshot refers to.
-            engine.poison.set(&error);
-            return Err(error);
-        }
-    };
+    let (saved_root, root_page) = write_pages(engine, &mut writer, &frozen.state.root)
+        .inspect_err(|error| give_up(engine, &mut writer, error))?;
     let mut snapshot = Snapshot {
         number: 0,
         kind,
@@ -84,7 +78,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         next_set: 0,
         next_stream: 0,
         reserved_from: frozen.reserved_from,
-        segments: frozen.rows.into_iter().chain(page_rows(engine)).collect(),
+        segments: frozen.rows.into_iter().chain(page_rows(engine, &writer)).collect(),
         sets: Vec::new(),
         marks: Vec::new(),
         reserved: frozen.reserved,
@@ -92,16 +86,26 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         extensions: Vec::new(),
     };
     frozen.state.catalogue.fill(&mut snapshot);
-    engine.manifest.append(|number| {
+    let appended = engine.manifest.append(|number| {
         snapshot.number = number;
         Body::Snapshot(Box::new(snapshot.clone()))
-    })?;
-    writer.set_root(root_page);
+    });
+    appended.inspect_err(|error| give_up(engine, &mut writer, error))?;
+    engine.pages.settle(writer.replaced());
+    writer.saved(root_page);
     engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
     install(engine, &frozen.state.root, &saved_root);
-    drop_unneeded(engine, &writer)?;
+    drop_unneeded(engine, &writer);
     let (pages, bytes) = writer.take_counts();
     Ok(Saved { snapshot, pages, bytes })
+}
+
+/// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.
+fn give_up(engine: &Engine, writer: &mut PageWriter, error: &Error) {
+    writer.abandon();
+    if !matches!(error, Error::NoSpace { .. }) {
+        engine.poison.set(error);
+    }
 }
 
 /// Whether anything has happened that a snapshot at close would keep from being replayed.
@@ -128,10 +132,9 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
     let guard = engine.lock_commit();
     // Before the reservations are settled: one that comes between is counted twice, not never.
     let reserved_from = engine.manifest.next_number();
-    let (reserved, mut page_end) = engine.slots.settle_reserved();
-    if kind == SnapshotKind::Close {
-        page_end = engine.slots.page_end_used();
-    }
+    let closing = kind == SnapshotKind::Close;
+    // A transaction that outlives its store holds IDs that nothing else tells of.
+    let (reserved, page_end) = if closing { engine.slots.settle_for_close() } else { engine.slots.settle_reserved() };
     let state = engine.heap.pin();
     let frozen = Frozen {
         rows: record_rows(&state),
@@ -139,8 +142,7 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
         seq: engine.log.last_seq(),
         head: engine.log.head(),
         replay_bytes: engine.replay_bytes.load(Ordering::Relaxed),
-        // A transaction that outlives its store holds IDs that nothing else tells of.
-        reserved: if kind == SnapshotKind::Close && !engine.slots.has_outstanding() { Vec::new() } else { reserved },
+        reserved,
         page_end,
         reserved_from,
     };
@@ -199,8 +201,8 @@ fn record_rows(state: &State) -> Vec<SegmentRow> {
     state.table.iter().map(row).collect()
 }
 
-fn page_rows(engine: &Engine) -> impl Iterator<Item = SegmentRow> {
-    engine.pages.live_rows().into_iter().map(|row| SegmentRow {
+fn page_rows(engine: &Engine, writer: &PageWriter) -> impl Iterator<Item = SegmentRow> {
+    engine.pages.live_rows_after(writer.replaced()).into_iter().map(|row| SegmentRow {
         place: 0,
         segment: row.segment,
         generation: 0,
@@ -241,8 +243,9 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
     Arc::new(merged)
 }
 
-/// Deletes page segments that no retained snapshot needs.
-fn drop_unneeded(engine: &Engine, writer: &PageWriter) -> Result<()> {
+/// Deletes page segments that no retained snapshot needs. The snapshot stands whether that succeeds or not, and the next
+/// one tries again.
+fn drop_unneeded(engine: &Engine, writer: &PageWriter) {
     let entries = engine.manifest.entries();
     let mut keep = Vec::new();
     for number in retained(&entries) {
@@ -250,5 +253,5 @@ fn drop_unneeded(engine: &Engine, writer: &PageWriter) -> Result<()> {
             keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
         }
     }
-    engine.pages.delete_dead(&keep, writer.writing())
+    drop(engine.pages.delete_dead(&keep, writer.writing()));
 }

@@ -20,7 +20,6 @@ use crate::format::value::encode_ids;
 use crate::heap::Answer;
 use crate::heap::Effect;
 use crate::heap::State;
-use crate::heap::put_frees;
 use crate::id::RecordId;
 use crate::id::SetNumber;
 use crate::id::low_u32;
@@ -165,18 +164,4 @@ pub(crate) fn chunks_of(state: &State, head: &[u8]) -> Result<Vec<RecordId>> {
     }
     all.extend(level);
     Ok(all)
-}
-
-/// Frees the chunks of streams whose head will not come.
-pub(crate) fn drop_streams(engine: &Engine, streams: &[u64]) -> Result<()> {
-    let state = engine.heap.pin();
-    let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
-    for stream in streams {
-        let chunks = state.catalogue.streams().get(stream).cloned().unwrap_or_default();
-        frame.control(Kind::StreamEnd, &stream.to_le_bytes());
-        effects.push(Effect::StreamEnd(*stream));
-        put_frees(&mut frame, chunks.iter().copied());
-        effects.extend(chunks.into_iter().map(Effect::Free));
-    }
-    engine.commit_frame(&mut frame, &mut effects, || Ok(())).map(drop)
 }

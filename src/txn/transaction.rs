@@ -33,7 +33,6 @@ use crate::txn::RecordSet;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
-use crate::txn::large::drop_streams;
 use crate::txn::record::Hold;
 use crate::txn::view::is_hidden;
 
@@ -124,6 +123,7 @@ impl Transaction {
 
     fn insert_value(&mut self, set: &RecordSet, kind: Kind, bytes: &[u8]) -> Result<RecordId> {
         self.check_room(kind, bytes.len())?;
+        set.check_store(&self.engine.heap.current().catalogue)?;
         let id = self.engine.take_id(set.number())?;
         self.handed.push(id);
         self.put(id, set.number(), kind, bytes);
@@ -279,8 +279,20 @@ impl Transaction {
             return Err(Error::VersionMismatch { id, expected, got: found.seq });
         }
         if found.is_head {
-            let chunks = chunks_of(&self.engine.heap.pin(), state.payload(&found.place))?;
-            self.frees.extend(chunks);
+            if self.view.is_some() {
+                self.frees.extend(chunks_of(state, state.payload(&found.place))?);
+            } else {
+                // Chunks can be read only from a state that holds them.
+                let pinned = self.engine.heap.pin();
+                let same = match pinned.lookup(id)? {
+                    Answer::Live(now) => now.seq == found.seq,
+                    Answer::Deleted | Answer::NeverAllocated => false,
+                };
+                if !same {
+                    return Err(Error::Conflict { what: format!("record {id}"), with: pinned.seq });
+                }
+                self.frees.extend(chunks_of(&pinned, state.payload(&found.place))?);
+            }
         }
         self.seen.entry(id).or_insert(Some(found.seq));
         Ok(state.root.set_of_slot(id.slot()))
@@ -364,7 +376,7 @@ impl Drop for Transaction {
         self.engine.slots.abandon(self.handed.drain(..));
         if !self.streams.is_empty() {
             // What cannot be freed now is freed when the store is opened again.
-            drop(drop_streams(&self.engine, &self.streams));
+            drop(self.engine.drop_streams(&self.streams));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
@@ -25,13 +26,19 @@ use crate::txn::record::Hold;
 /// A named set of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSet {
+    store: [u8; 16],
     number: SetNumber,
     name: Arc<str>,
 }
 
 impl RecordSet {
-    pub(crate) fn new(number: SetNumber, name: Arc<str>) -> Self {
-        Self { number, name }
+    pub(crate) fn new(store: [u8; 16], number: SetNumber, name: Arc<str>) -> Self {
+        Self { store, number, name }
+    }
+
+    /// `OtherStore` if this is a set of another store.
+    pub(crate) fn check_store(&self, catalogue: &Catalogue) -> Result<()> {
+        if self.store == catalogue.store() { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
     }
 
     /// Its name.
@@ -107,6 +114,7 @@ impl View {
 
     /// The record, if it belongs to the set; `WrongSet` if it belongs to another.
     pub fn get_in(&self, set: &RecordSet, id: RecordId) -> Result<Record<'_>> {
+        set.check_store(&self.state.catalogue)?;
         let record = self.get(id)?;
         let number = self.state.root.set_of_slot(id.slot());
         if number == set.number() {
@@ -125,11 +133,14 @@ impl View {
     pub fn set_of(&self, id: RecordId) -> Option<RecordSet> {
         let number = self.state.root.set_of_slot(id.slot());
         let set = self.state.catalogue.set(number).filter(|_| number >= SetNumber::FIRST_USER)?;
-        Some(RecordSet::new(number, Arc::clone(&set.name)))
+        Some(RecordSet::new(self.state.catalogue.store(), number, Arc::clone(&set.name)))
     }
 
-    /// Records of a set.
+    /// Records of a set; none if it is a set of another store.
     pub fn len(&self, set: &RecordSet) -> u64 {
+        if set.check_store(&self.state.catalogue).is_err() {
+            return 0;
+        }
         self.state.catalogue.set(set.number()).map_or(0, |set| set.records)
     }
 
@@ -138,7 +149,7 @@ impl View {
         self.len(set) == 0
     }
 
-    /// The records of a set in the order of their IDs.
+    /// The records of a set in the order of their IDs; one error if it is a set of another store.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -150,7 +161,9 @@ impl View {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn scan(&self, set: &RecordSet) -> Scan<'_> {
-        Scan { state: &self.state, set: set.number(), page: 0, entries: Vec::new(), index: 0, from: 0, failed: false }
+        let refused = set.check_store(&self.state.catalogue).err();
+        let (state, set) = (&self.state, set.number());
+        Scan { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused, failed: false }
     }
 }
 
@@ -168,6 +181,7 @@ pub struct Scan<'v> {
     entries: Vec<Entry>,
     index: usize,
     from: u64,
+    refused: Option<Error>,
     failed: bool,
 }
 
@@ -181,6 +195,9 @@ impl<'v> Scan<'v> {
     }
 
     fn next_found(&mut self) -> Result<Option<Record<'v>>> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
         loop {
             while let Some(entry) = self.entries.get(self.index) {
                 let slot = (self.page - 1) * to_u64(ENTRIES_PER_PAGE) + to_u64(self.index);

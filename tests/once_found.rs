@@ -331,3 +331,28 @@ fn a_set_of_another_store_is_refused() {
     assert!(matches!(view.scan(&foreign).next(), Some(Err(Error::OtherStore { .. }))));
     assert_eq!(view.len(&foreign), 0);
 }
+
+#[test]
+fn copying_what_was_not_durable_does_not_take_back_the_burning_of_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let options = options().durability(Durability::Buffered);
+    let store = options.open(&a).unwrap();
+    let set = store.record_set("x").unwrap();
+    let ids = store.write(|tx| (0..2048).map(|_| tx.insert(&set, "1")).collect::<Result<Vec<_>, _>>()).unwrap();
+    store.write(|tx| ids.iter().take(1024).try_for_each(|id| tx.delete(*id))).unwrap();
+    let mut tx = store.begin().unwrap();
+    let held: HashSet<_> = (0..3000).map(|_| tx.insert(&set, "2").unwrap()).collect();
+    assert!(held.iter().any(|id| id.reuse_count() == 2), "a slot is used again");
+    copy(&a, &b);
+    let store = options.open(&b).unwrap();
+    assert!(store.recovery_report().bytes_copied > 0);
+    let set = store.record_set("x").unwrap();
+    store.write(|tx| (0..6000).try_for_each(|_| tx.insert(&set, "3").map(|id| assert!(!held.contains(&id))))).unwrap();
+    for id in ids.iter().skip(1024) {
+        assert_eq!(store.get(*id).unwrap().as_slice(), Some(&b"1"[..]));
+    }
+    let segments = store.stats().segments;
+    let live: u64 = segments.iter().filter(|row| row.file.starts_with("log")).map(|row| row.live_bytes).sum();
+    assert_eq!(live, 7024 * 32, "live bytes are exact");
+}

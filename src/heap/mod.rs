@@ -163,6 +163,14 @@ struct Writer {
     table_changed: bool,
 }
 
+/// A record that was copied: offsets within the segments that it was in and is in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move {
+    pub(crate) id: RecordId,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
 /// The heap.
 #[derive(Debug)]
 pub(crate) struct Heap {
@@ -251,6 +259,35 @@ impl Heap {
             self.current.store(Arc::new(writer.state()));
         }
         Ok(())
+    }
+
+    /// Points entries at copies of their records. An entry that points elsewhere by now stays as it is, so that no copy
+    /// brings back what was replaced or deleted. Gives the bytes that bytes.
+    pub(crate) fn relocate(&self, from: &Arc<Segment>, to: &Arc<Segment>, moves: &[Move]) -> Result<u64> {
+        let mut writer = self.writer.lock();
+        writer.pinned = None;
+        let place = writer.place_of(to)?;
+        if writer.table_changed {
+            writer.table_changed = false;
+            self.current.store(Arc::new(writer.state()));
+        }
+        let from = writer.by_number.get(&from.number()).copied();
+        let mut bytes = 0;
+        for each in moves {
+            let old = writer.tree.root().entry(each.id.slot())?;
+            let EntryState::Live(location) = old.state() else { continue };
+            let is_there = Some(location.place) == from && location.offset() == each.from;
+            let Some(entry) = Entry::live(place, each.to, location.bytes(), each.id.reuse_count()) else { continue };
+            if is_there {
+                writer.tree.set(each.id.slot(), entry)?;
+                to.add_live(signed(location.bytes()));
+                bytes += writer.forget(old);
+            }
+        }
+        if writer.tree.take_restructured() {
+            self.current.store(Arc::new(writer.state()));
+        }
+        Ok(bytes)
     }
 
     /// Changes the tree without changing what it says: after a snapshot was saved, pages are clean.

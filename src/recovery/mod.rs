@@ -34,6 +34,7 @@ use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
 use crate::heap::Heap;
+use crate::heap::Move;
 use crate::heap::effects_of;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
@@ -325,8 +326,14 @@ fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report:
             builder.copy(&item);
         }
         let appended = engine.log.append(&mut builder, FrameKind::Commit, Some(position.seq))?;
-        let moved: Vec<Effect> = effects.into_iter().map(|effect| rebase(effect, position.offset)).collect();
-        engine.heap.apply(&appended.segment, appended.offset, position.seq, &moved)?;
+        let moves = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Put { id, offset, .. } => {
+                let to = offset - position.offset + appended.offset;
+                Some(Move { id, from: offset, to })
+            }
+            _ => None,
+        });
+        engine.heap.relocate(&position.segment, &appended.segment, &moves.collect::<Vec<_>>())?;
         report.bytes_copied += builder.bytes();
         contents = Some((number, bytes));
     }
@@ -338,14 +345,6 @@ fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report:
         resumed: replayed.last,
     };
     engine.manifest.append(|_| Body::Cut(cut)).map(drop)
-}
-
-/// Offsets that count from the frame instead of the segment.
-fn rebase(effect: Effect, frame_offset: u64) -> Effect {
-    match effect {
-        Effect::Put { id, set, offset, bytes } => Effect::Put { id, set, offset: offset - frame_offset, bytes },
-        other => other,
-    }
 }
 
 /// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.

@@ -46,6 +46,7 @@ use crate::stats::SnapshotInfo;
 use crate::stats::Stats;
 use crate::stats::ViewStats;
 use crate::txn::Durability;
+use crate::txn::Hold;
 use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::RecordSet;
@@ -220,6 +221,16 @@ impl Store {
     /// One record, outside any view: the newest version.
     #[inline]
     pub fn get(&self, id: RecordId) -> Result<Record<'static>> {
+        let state = self.engine().heap.current();
+        if let Some(found) = state.lookup_plain(id) {
+            return Ok(Record::plain(Hold::Moment(state), found));
+        }
+        drop(state);
+        self.get_any(id)
+    }
+
+    #[cold]
+    fn get_any(&self, id: RecordId) -> Result<Record<'static>> {
         match self.lookup(id)? {
             Lookup::Live(record) => Ok(record),
             Lookup::Deleted => Err(Error::Deleted { id }),
@@ -228,7 +239,6 @@ impl Store {
     }
 
     /// One record, outside any view, or what became of it.
-    #[inline]
     pub fn lookup(&self, id: RecordId) -> Result<Lookup<'static>> {
         let (state, answer) = self.engine().heap.lookup_now(id)?;
         let found = match answer {

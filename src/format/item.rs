@@ -172,6 +172,20 @@ impl<'a> Item<'a> {
         Ok(Self { kind, flags: prefix[7], raw_id, seq, header, payload, check: LittleEndian::read_u32(&prefix[..4]) })
     }
 
+    /// Takes a record apart at the beginning of `bytes`; `None` for all that is none, and for heads and chunks.
+    #[inline]
+    pub fn parse_record(bytes: &'a [u8]) -> Option<Self> {
+        let header = bytes.get(..RECORD_HEADER_BYTES)?;
+        if header[6] != Kind::Record as u8 {
+            return None;
+        }
+        let len = usize::from(LittleEndian::read_u16(&header[4..6]));
+        let payload = bytes.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + len)?;
+        let (raw_id, seq) = (LittleEndian::read_u64(&header[8..16]), Seq(LittleEndian::read_u64(&header[16..24])));
+        let (kind, flags, check) = (header[6], header[7], LittleEndian::read_u32(&header[..4]));
+        Some(Self { kind, flags, raw_id, seq, header, payload, check })
+    }
+
     /// Checks header and payload against the check, for an item that lies where `seed` says.
     #[inline]
     pub fn verify(&self, seed: u32) -> Result<(), Malformed> {

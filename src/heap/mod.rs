@@ -92,8 +92,22 @@ pub(crate) enum Answer {
 }
 
 impl State {
-    /// Looks a record up and checks its bytes.
+    /// Looks a record up in the case that is nearly always met: it is live and small, lies in a mapped segment, and was
+    /// read before. `None` says nothing; `lookup` then tells what is the case.
     #[inline]
+    pub(crate) fn lookup_plain(&self, id: RecordId) -> Option<Found> {
+        let entry = self.root.entry(id.slot()).ok()?;
+        let EntryState::Live(location) = entry.state() else { return None };
+        let item = self.table.get(location.place)?.checked_record(location)?;
+        if item.raw_id != id.as_u64() {
+            return None;
+        }
+        let offset = location.offset() + RECORD_HEADER_BYTES as u64;
+        let place = Place::Mapped(location.place, offset, item.payload.len());
+        Some(Found { id, seq: item.seq, is_head: false, place })
+    }
+
+    /// Looks a record up and checks its bytes.
     pub(crate) fn lookup(&self, id: RecordId) -> Result<Answer> {
         let entry = self.root.entry(id.slot())?;
         let location = match entry.state() {
@@ -110,7 +124,6 @@ impl State {
         })
     }
 
-    #[inline]
     pub(crate) fn read(&self, slot: u64, location: Location) -> Result<Found> {
         let Some(segment) = self.table.get(location.place) else {
             let what = format!("entry of slot {slot}");
@@ -139,7 +152,6 @@ impl State {
     }
 }
 
-#[inline]
 fn found(segment: &Segment, slot: u64, location: Location, item: &Item<'_>, place: Place) -> Result<Found> {
     let damaged = |got: u64| {
         let expected = format!("a record in slot {slot}");
@@ -221,7 +233,6 @@ impl Heap {
     }
 
     /// Looks a record up in the newest state, outside any view.
-    #[inline]
     pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Guard<Arc<State>>, Answer)> {
         let mut state = self.current.load();
         loop {

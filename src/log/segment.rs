@@ -195,8 +195,16 @@ impl Segment {
         self.read(0, self.len()?)
     }
 
-    /// The item at a location, checked against its checksum and the entry's size.
+    /// The record at a location whose bytes were checked before; `None` where anything is unusual.
     #[inline]
+    pub(crate) fn checked_record(&self, location: Location) -> Option<Item<'_>> {
+        let offset = location.offset();
+        let bytes = self.mapped(offset, to_usize(location.bytes()))?;
+        let item = Item::parse_record(bytes)?;
+        (self.was_checked(offset) && item.bytes() == location.bytes()).then_some(item)
+    }
+
+    /// The item at a location, checked against its checksum and the entry's size.
     pub(crate) fn check_item<'a>(&self, location: Location, bytes: &'a [u8]) -> Result<Item<'a>> {
         let offset = location.offset();
         let item = Item::parse(bytes).map_err(|malformed| malformed.at(&self.name, offset))?;

@@ -37,23 +37,26 @@ pub(crate) struct Leaf {
     epoch: u64,
     live: AtomicU16,
     free: AtomicU16,
-    entries: Box<[AtomicU64]>,
+    // In the leaf itself: one cache miss less for each read.
+    entries: [AtomicU64; ENTRIES_PER_PAGE],
 }
 
 impl Leaf {
     fn new(epoch: u64) -> Self {
-        let entries = (0..ENTRIES_PER_PAGE).map(|_| AtomicU64::new(0)).collect();
+        let entries = [const { AtomicU64::new(0) }; ENTRIES_PER_PAGE];
         Self { epoch, live: AtomicU16::new(0), free: AtomicU16::new(FREE_SLOTS), entries }
     }
 
     fn copy(&self, epoch: u64) -> Self {
-        let entries = self.entries.iter().map(|entry| AtomicU64::new(entry.load(Ordering::Relaxed))).collect();
+        let entry = |index: usize| self.entries.get(index).map_or(0, |entry| entry.load(Ordering::Relaxed));
+        let entries = std::array::from_fn(|index| AtomicU64::new(entry(index)));
         let (live, free) = (self.live.load(Ordering::Relaxed), self.free.load(Ordering::Relaxed));
         Self { epoch, live: AtomicU16::new(live), free: AtomicU16::new(free), entries }
     }
 
     fn from_image(image: &[u8], epoch: u64, descriptor: &Descriptor) -> Self {
-        let entries = image.chunks_exact(8).map(|bytes| AtomicU64::new(LittleEndian::read_u64(bytes))).collect();
+        let entry = |index: usize| image.get(index * 8..index * 8 + 8).map_or(0, LittleEndian::read_u64);
+        let entries = std::array::from_fn(|index| AtomicU64::new(entry(index)));
         let (live, free) = (AtomicU16::new(descriptor.live), AtomicU16::new(descriptor.free));
         Self { epoch, live, free, entries }
     }

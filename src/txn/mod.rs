@@ -10,6 +10,7 @@ mod record;
 mod transaction;
 mod view;
 
+pub(crate) use record::Hold;
 pub use record::Lookup;
 pub use record::Record;
 pub use record::RecordReader;

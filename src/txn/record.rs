@@ -80,7 +80,6 @@ pub enum Lookup<'v> {
 }
 
 impl<'v> Record<'v> {
-    #[inline]
     pub(crate) fn new(hold: Hold<'v>, found: Found) -> Result<Self> {
         let head = if found.is_head {
             let decoded = Head::decode(hold.state().payload(&found.place));
@@ -91,8 +90,13 @@ impl<'v> Record<'v> {
         Ok(Self { hold, found, head })
     }
 
-    /// A record of the newest state, for a moment's use.
+    /// A record that is no head.
     #[inline]
+    pub(crate) fn plain(hold: Hold<'v>, found: Found) -> Self {
+        Self { hold, found, head: None }
+    }
+
+    /// A record of the newest state, for a moment's use.
     pub(crate) fn moment(state: Guard<Arc<State>>, found: Found) -> Result<Record<'static>> {
         Record::new(Hold::Moment(state), found)
     }

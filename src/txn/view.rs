@@ -94,6 +94,14 @@ impl View {
     /// The record. `Deleted` and `NeverAllocated` are errors here; one cache miss for the entry, one for the record.
     #[inline]
     pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
+        if let Some(found) = self.state.lookup_plain(id) {
+            return Ok(Record::plain(Hold::View(&self.state), found));
+        }
+        self.get_any(id)
+    }
+
+    #[cold]
+    fn get_any(&self, id: RecordId) -> Result<Record<'_>> {
         match self.lookup(id)? {
             Lookup::Live(record) => Ok(record),
             Lookup::Deleted => Err(Error::Deleted { id }),
@@ -102,7 +110,6 @@ impl View {
     }
 
     /// The record, or what became of it. Chunks of large values are not records of their own.
-    #[inline]
     pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
         Ok(match self.state.lookup(id)? {
             Answer::Live(_) if is_hidden(&self.state, id) => Lookup::NeverAllocated,

@@ -146,6 +146,16 @@ impl fmt::Display for SetNumber {
     }
 }
 
+/// The number of a key index within its store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexNumber(pub u32);
+
+impl fmt::Display for IndexNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The sequence number of a segment: never used twice in a store, and part of the file's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentSeq(pub u64);

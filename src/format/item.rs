@@ -55,7 +55,7 @@ pub enum Kind {
     Pages = 0x11,
     /// Slots that are free again, with a higher count: (id u64)*.
     Frees = 0x12,
-    /// Changes to key indexes.
+    /// Changes of one key index: index u32, then each change.
     IndexOps = 0x13,
     /// A new record set: number u32, name.
     CreateSet = 0x14,
@@ -69,6 +69,10 @@ pub enum Kind {
     StreamEnd = 0x18,
     /// A set is removed: number u32.
     DropSet = 0x19,
+    /// A new key index: its definition.
+    CreateIndex = 0x1a,
+    /// A key index is gone: number u32.
+    DropIndex = 0x1b,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
@@ -90,6 +94,8 @@ impl Kind {
             0x17 => Self::Stream,
             0x18 => Self::StreamEnd,
             0x19 => Self::DropSet,
+            0x1a => Self::CreateIndex,
+            0x1b => Self::DropIndex,
             0x90 => Self::Metadata,
             _ => return None,
         })

@@ -18,6 +18,7 @@ use crate::format::Seed;
 use crate::format::align;
 use crate::format::checksum;
 use crate::format::descriptor::Descriptor;
+use crate::format::index::IndexRow;
 use crate::format::put_text;
 use crate::format::put_u16;
 use crate::format::put_u32;
@@ -138,6 +139,10 @@ pub struct Snapshot {
     pub reserved: Vec<u64>,
     /// Chunks that wait for their head.
     pub streams: Vec<StreamRow>,
+    /// The number of the next key index.
+    pub next_index: u32,
+    /// Key indexes.
+    pub indexes: Vec<IndexRow>,
     /// What later versions add.
     pub extensions: Vec<Extension>,
 }
@@ -334,6 +339,11 @@ fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
         put_u64(out, row.stream);
         put_numbers(out, &row.chunks);
     }
+    put_u32(out, snapshot.next_index);
+    put_count(out, snapshot.indexes.len());
+    for row in &snapshot.indexes {
+        row.encode(out);
+    }
     put_count(out, snapshot.extensions.len());
     for extension in &snapshot.extensions {
         put_u16(out, extension.tag);
@@ -369,6 +379,8 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
         marks: Vec::new(),
         reserved: Vec::new(),
         streams: Vec::new(),
+        next_index: 0,
+        indexes: Vec::new(),
         extensions: Vec::new(),
     };
     for _ in 0..cursor.count(30)? {
@@ -396,6 +408,10 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     snapshot.reserved = numbers(cursor)?;
     for _ in 0..cursor.count(12)? {
         snapshot.streams.push(StreamRow { stream: cursor.u64()?, chunks: numbers(cursor)? });
+    }
+    snapshot.next_index = cursor.u32()?;
+    for _ in 0..cursor.count(48)? {
+        snapshot.indexes.push(IndexRow::read(cursor)?);
     }
     for _ in 0..cursor.count(6)? {
         let tag = cursor.u16()?;

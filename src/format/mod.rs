@@ -8,6 +8,7 @@
 pub mod descriptor;
 pub mod entry;
 pub mod frame;
+pub mod index;
 pub mod item;
 pub mod manifest;
 pub mod segment;

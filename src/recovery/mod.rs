@@ -184,6 +184,8 @@ fn initialise(backing: &Arc<dyn Backing>, settings: &Settings, unfinished: Vec<S
         marks: Vec::new(),
         reserved: Vec::new(),
         streams: Vec::new(),
+        next_index: 0,
+        indexes: Vec::new(),
         extensions: Vec::new(),
     };
     Catalogue::default().fill(&mut snapshot);

@@ -83,6 +83,8 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         marks: Vec::new(),
         reserved: frozen.reserved,
         streams: Vec::new(),
+        next_index: 0,
+        indexes: Vec::new(),
         extensions: Vec::new(),
     };
     frozen.state.catalogue.fill(&mut snapshot);

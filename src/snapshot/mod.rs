@@ -95,6 +95,9 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     writer.saved(root_page);
     engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
     install(engine, &frozen.state.root, &saved_root);
+    drop(frozen.state);
+    engine.heap.forget_pinned();
+    engine.heap.reclaim();
     drop_unneeded(engine, &writer);
     let (pages, bytes) = writer.take_counts();
     Ok(Saved { snapshot, pages, bytes })

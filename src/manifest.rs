@@ -56,9 +56,9 @@ pub(crate) struct Loaded {
 
 /// Reads every manifest file.
 ///
-/// A file is begun with all that is needed of those before it. So damage is passed over where a later file is whole, and
-/// in the last file while an older one is still there, because nothing has proven the last one whole. Everywhere else
-/// a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
+/// A file is begun with all that is needed of those before it, and those are deleted when it is synced. So a damaged file
+/// is passed over while another one is there: either a later one holds what it held, or nothing has proven it whole.
+/// In the only file a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
 pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded> {
     let mut loaded = Loaded { files: files.to_vec(), ..Loaded::default() };
     let mut contents = Vec::new();
@@ -71,9 +71,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
         contents.push(read_file(&name, *number, &bytes));
     }
     let whole = |content: &Result<Content>| content.as_ref().is_ok_and(|content| !content.entries.is_empty());
-    let any_before_last = contents.split_last().is_some_and(|(_, older)| older.iter().any(whole));
-    let last_whole = contents.iter().rposition(|content| whole(content) && !is_torn(content));
-    let last = contents.len().saturating_sub(1);
+    let any_is_whole = contents.iter().any(whole);
     for (index, content) in contents.into_iter().enumerate() {
         match content {
             Ok(content) => {
@@ -87,9 +85,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
                 loaded.torn.extend(content.torn);
             }
             Err(error) => {
-                let later_is_whole = last_whole.is_some_and(|whole| whole > index);
-                let unproven = index == last && any_before_last;
-                if !error.is_corruption() || !(later_is_whole || unproven) {
+                if !error.is_corruption() || !any_is_whole {
                     return Err(error);
                 }
                 loaded.torn.push(error.to_string());
@@ -126,10 +122,6 @@ struct Content {
     segment_bytes: u64,
     entries: BTreeMap<u64, Body>,
     torn: Option<String>,
-}
-
-fn is_torn(content: &Result<Content>) -> bool {
-    content.as_ref().is_ok_and(|content| content.torn.is_some())
 }
 
 fn read_file(name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<Content> {
@@ -290,8 +282,9 @@ impl Manifest {
             bytes.extend_from_slice(&encoded);
             check = next;
         }
-        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
+        // Also a file whose creation fails may be there.
         writer.files.push(number);
+        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
         writer.file = Some(file);

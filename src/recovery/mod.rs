@@ -266,7 +266,11 @@ impl Based {
         let new_timeline = !report.clean && !read_only;
         let files = attempt.files;
         let highest = files.logs.iter().chain(&files.pages).max().copied().unwrap_or_default();
-        let next_segment = SegmentSeq(attempt.base.next_segment.0.max(highest.0 + 1));
+        // Also above every cut: the segment that it was to begin with may be gone.
+        let cuts = attempt.loaded.entries.values();
+        let begun = cuts.filter_map(|body| if let Body::Cut(cut) = body { Some(cut.first_segment) } else { None });
+        let begun = begun.max().unwrap_or_default();
+        let next_segment = attempt.base.next_segment.max(SegmentSeq(highest.0 + 1)).max(begun);
         let start = LogStart {
             timeline: replayed.timeline + u64::from(new_timeline),
             last_seq: if read_only { replayed.last } else { replayed.durable.min(replayed.last) },

@@ -300,6 +300,9 @@ impl Replay<'_> {
                 }
             });
         }
+        while self.unproven.front().is_some_and(|position| position.seq <= self.watermark) {
+            self.unproven.pop_front();
+        }
         let reserved = self.manifest.range(self.base.reserved_from..).any(|(_, body)| matches!(body, Body::Reserve(_)));
         let found_more = self.found_more || reserved || !self.base.reserved.is_empty();
         if found_more {

@@ -201,7 +201,8 @@ fn record_rows(state: &State) -> Vec<SegmentRow> {
         bytes: segment.len().unwrap_or_default(),
         live_bytes: segment.live_bytes(),
     };
-    state.table.iter().map(row).collect()
+    // What has no live bytes is not needed, and may never have been synced if a recovery has copied all of it.
+    state.table.iter().filter(|(_, segment)| segment.live_bytes() > 0).map(row).collect()
 }
 
 fn page_rows(engine: &Engine, writer: &PageWriter) -> impl Iterator<Item = SegmentRow> {

@@ -341,6 +341,8 @@ fn copying_what_was_not_durable_does_not_take_back_the_burning_of_slots() {
     let set = store.record_set("x").unwrap();
     let ids = store.write(|tx| (0..2048).map(|_| tx.insert(&set, "1")).collect::<Result<Vec<_>, _>>()).unwrap();
     store.write(|tx| ids.iter().take(1024).try_for_each(|id| tx.delete(*id))).unwrap();
+    // Durable, so that the slots can be used again, and not yet proven so by a later frame.
+    store.sync().unwrap();
     let mut tx = store.begin().unwrap();
     let held: HashSet<_> = (0..3000).map(|_| tx.insert(&set, "2").unwrap()).collect();
     assert!(held.iter().any(|id| id.reuse_count() == 2), "a slot is used again");

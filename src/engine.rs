@@ -213,7 +213,10 @@ impl Engine {
     /// Waits until a commit is on the medium.
     pub(crate) fn make_durable(&self, seq: Seq) -> Result<()> {
         self.log.sync_to(seq).map_err(|error| match error {
-            Error::Io { .. } | Error::NoSpace { .. } => Error::Indeterminate { seq, reason: error.to_string() },
+            // Also where another thread's sync failed on which this one waited.
+            Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } => {
+                Error::Indeterminate { seq, reason: error.to_string() }
+            }
             other => other,
         })
     }

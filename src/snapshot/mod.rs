@@ -56,6 +56,8 @@ struct Frozen {
 pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Saved> {
     engine.check_writable()?;
     let mut writer = engine.page_writer.lock();
+    // Another handle may have closed the store while this one waited.
+    engine.check_writable()?;
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }

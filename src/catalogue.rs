@@ -153,12 +153,12 @@ impl Catalogue {
 
     pub(crate) fn stream(&mut self, stream: u64, chunk: RecordId) {
         Arc::make_mut(&mut self.streams).entry(stream).or_default().push(chunk);
-        self.next_stream = self.next_stream.max(stream + 1);
+        self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
 
     pub(crate) fn end_stream(&mut self, stream: u64) {
         Arc::make_mut(&mut self.streams).remove(&stream);
-        self.next_stream = self.next_stream.max(stream + 1);
+        self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
 
     /// Streams whose head has not come yet.

@@ -74,7 +74,7 @@ impl Engine {
     pub(crate) fn take_id(&self, set: SetNumber) -> Result<RecordId> {
         let root = || Arc::clone(&self.heap.current().root);
         let reserve = |pages: &[u64]| self.manifest.append(|_| Body::Reserve(pages.to_vec())).map(drop);
-        self.slots.take(set, &root, &reserve)
+        self.slots.take(set, &root, &reserve, &|| self.log.durable_seq())
     }
 
     /// Excludes commits.
@@ -121,6 +121,9 @@ impl Engine {
         let appended = self.log.append(frame, FrameKind::Commit, None)?;
         let seq = self.log.last_seq();
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        if effects.iter().any(|effect| freed(effect).is_some()) {
+            self.slots.freeing(effects.iter().filter_map(freed), seq);
+        }
         if let Err(error) = self.heap.apply(&appended.segment, appended.offset, seq, effects) {
             // The log has the commit and the memory has not: only recovery can bring them together.
             self.poison.set(&error);
@@ -180,7 +183,6 @@ impl Engine {
     fn settle_slots(&self, effects: &[Effect]) {
         let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
         self.slots.committed(effects.iter().filter_map(ids));
-        let freed = |effect: &Effect| if let Effect::Free(id) = effect { Some(*id) } else { None };
         if effects.iter().any(|effect| freed(effect).is_some()) {
             let root = Arc::clone(&self.heap.current().root);
             self.slots.freed(effects.iter().filter_map(freed), &root);
@@ -211,10 +213,17 @@ impl Engine {
     /// Waits until a commit is on the medium.
     pub(crate) fn make_durable(&self, seq: Seq) -> Result<()> {
         self.log.sync_to(seq).map_err(|error| match error {
-            Error::Io { .. } | Error::NoSpace { .. } => Error::Indeterminate { seq, reason: error.to_string() },
+            // Also where another thread's sync failed on which this one waited.
+            Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } => {
+                Error::Indeterminate { seq, reason: error.to_string() }
+            }
             other => other,
         })
     }
+}
+
+fn freed(effect: &Effect) -> Option<RecordId> {
+    if let Effect::Free(id) = effect { Some(*id) } else { None }
 }
 
 /// Puts what waits to be logged into a frame.

@@ -193,6 +193,13 @@ pub const fn low_u16(value: u64) -> u16 {
     value as u16
 }
 
+/// The low 8 bits.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the caller wants the low bits")]
+pub const fn low_byte(value: u64) -> u8 {
+    value as u8
+}
+
 /// Hashes numbers that the store itself gave out: IDs, pages, slots. Nobody outside chooses them, so a
 /// multiplication is enough.
 #[derive(Clone, Copy, Debug, Default)]

@@ -81,3 +81,7 @@ pub use txn::View;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/backing.md")]
+struct BackingDoctests;

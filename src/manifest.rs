@@ -36,6 +36,8 @@ use crate::log::Poison;
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// The first manifest file of a new store is shorter than this when it is begun.
 const FIRST_BYTES_MAX: u64 = 1 << 10;
+/// A manifest above this size is none: its snapshots would list billions of files.
+const READ_BYTES_MAX: u64 = 1 << 30;
 /// How much is hashed in the search for an entry behind damage.
 const SEARCH_BYTES_MAX: u64 = 64 << 20;
 
@@ -50,30 +52,31 @@ pub(crate) struct Loaded {
     pub(crate) segment_bytes: u64,
     /// Manifest files that are there.
     pub(crate) files: Vec<SegmentSeq>,
+    /// Those of them that may be deleted when a later one holds what they hold.
+    pub(crate) ours: Vec<SegmentSeq>,
     /// What was left out: a torn end of the last file.
     pub(crate) torn: Vec<String>,
 }
 
 /// Reads every manifest file.
 ///
-/// A file is begun with all that is needed of those before it. So damage is passed over where a later file is whole, and
-/// in the last file while an older one is still there, because nothing has proven the last one whole. Everywhere else
-/// a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
+/// A file is begun with all that is needed of those before it, and those are deleted when it is synced. So a damaged file
+/// is passed over while another one is there: either a later one holds what it held, or nothing has proven it whole.
+/// In the only file a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
 pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded> {
     let mut loaded = Loaded { files: files.to_vec(), ..Loaded::default() };
     let mut contents = Vec::new();
     for number in files {
-        let name = FileKind::Manifest.file_name(*number);
-        let file = backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
-        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
-        let mut bytes = vec![0; to_usize(len)];
-        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
-        contents.push(read_file(&name, *number, &bytes));
+        let (name, bytes) = read_bytes(backing, *number)?;
+        let content = read_file(&name, *number, &bytes);
+        // What is neither readable nor the beginning of one of ours is somebody else's, and is never deleted.
+        if content.is_ok() || begins_like_ours(&bytes) {
+            loaded.ours.push(*number);
+        }
+        contents.push(content);
     }
     let whole = |content: &Result<Content>| content.as_ref().is_ok_and(|content| !content.entries.is_empty());
-    let any_before_last = contents.split_last().is_some_and(|(_, older)| older.iter().any(whole));
-    let last_whole = contents.iter().rposition(|content| whole(content) && !is_torn(content));
-    let last = contents.len().saturating_sub(1);
+    let any_is_whole = contents.iter().any(whole);
     for (index, content) in contents.into_iter().enumerate() {
         match content {
             Ok(content) => {
@@ -87,9 +90,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
                 loaded.torn.extend(content.torn);
             }
             Err(error) => {
-                let later_is_whole = last_whole.is_some_and(|whole| whole > index);
-                let unproven = index == last && any_before_last;
-                if !error.is_corruption() || !(later_is_whole || unproven) {
+                if !error.is_corruption() || !any_is_whole {
                     return Err(error);
                 }
                 loaded.torn.push(error.to_string());
@@ -99,24 +100,37 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
     Ok(loaded)
 }
 
-/// Whether these manifest files can be what is left of a store whose making was interrupted: one file, as short as the
-/// first one begins, of which nothing can be read, and which nobody else's data stand in.
+/// Whether these manifest files can be what is left of a store whose making was interrupted, once or more often: each as
+/// short as the first one begins, with nothing that can be read, and with nobody else's data.
 pub(crate) fn is_unfinished(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<bool> {
-    let [number] = files else { return Ok(false) };
-    let name = FileKind::Manifest.file_name(*number);
+    for number in files {
+        let (name, bytes) = read_bytes(backing, *number)?;
+        let readable = match read_file(&name, *number, &bytes) {
+            Ok(content) => !content.entries.is_empty(),
+            Err(error) => !error.is_corruption(),
+        };
+        if readable || !begins_like_ours(&bytes) || to_u64(bytes.len()) > FIRST_BYTES_MAX {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether these can be the first bytes of a file of a store, some of which never reached the medium.
+fn begins_like_ours(bytes: &[u8]) -> bool {
+    MAGIC.iter().zip(bytes).all(|(ours, there)| ours == there || *there == 0)
+}
+
+fn read_bytes(backing: &dyn Backing, number: SegmentSeq) -> Result<(String, Vec<u8>)> {
+    let name = FileKind::Manifest.file_name(number);
     let file = backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
     let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
-    if len > FIRST_BYTES_MAX {
-        return Ok(false);
+    if len > READ_BYTES_MAX {
+        return Err(Error::corrupt(name, 0, "manifest", format!("at most {READ_BYTES_MAX} bytes"), len));
     }
     let mut bytes = vec![0; to_usize(len)];
     file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
-    let begins_like_ours = MAGIC.iter().zip(&bytes).all(|(ours, there)| ours == there || *there == 0);
-    let readable = match read_file(&name, *number, &bytes) {
-        Ok(content) => !content.entries.is_empty(),
-        Err(error) => !error.is_corruption(),
-    };
-    Ok(begins_like_ours && !readable)
+    Ok((name, bytes))
 }
 
 /// What one manifest file says.
@@ -126,10 +140,6 @@ struct Content {
     segment_bytes: u64,
     entries: BTreeMap<u64, Body>,
     torn: Option<String>,
-}
-
-fn is_torn(content: &Result<Content>) -> bool {
-    content.as_ref().is_ok_and(|content| content.torn.is_some())
 }
 
 fn read_file(name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<Content> {
@@ -185,6 +195,9 @@ struct Writer {
     offset: u64,
     check: u32,
     next_number: u64,
+    /// The number of the newest file, ours or not.
+    last_file: SegmentSeq,
+    /// Our files, the newest last.
     files: Vec<SegmentSeq>,
     kept: BTreeMap<u64, Body>,
 }
@@ -205,7 +218,7 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Goes on from what was loaded. The first append begins a new file.
     pub(crate) fn new(backing: Arc<dyn Backing>, loaded: &Loaded, poison: Arc<Poison>) -> Self {
-        let next_number = loaded.entries.last_key_value().map_or(1, |(number, _)| number + 1);
+        let next_number = loaded.entries.last_key_value().map_or(1, |(number, _)| number.saturating_add(1));
         let writer = Writer {
             file: None,
             name: String::new(),
@@ -213,7 +226,8 @@ impl Manifest {
             offset: 0,
             check: 0,
             next_number,
-            files: loaded.files.clone(),
+            last_file: loaded.files.last().copied().unwrap_or_default(),
+            files: loaded.ours.clone(),
             kept: loaded.entries.clone(),
         };
         let (uuid, segment_bytes) = (loaded.uuid, loaded.segment_bytes);
@@ -223,16 +237,9 @@ impl Manifest {
 
     /// Appends an entry; it is on the medium on return. Gives its number. The body is made from the number.
     pub(crate) fn append(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
-        {
-            let mut busy = self.busy.lock();
-            while *busy {
-                self.idle.wait(&mut busy);
-            }
-            *busy = true;
-        }
+        let turn = Turn::take(self);
         let result = self.append_alone(body);
-        *self.busy.lock() = false;
-        self.idle.notify_one();
+        drop(turn);
         result
     }
 
@@ -270,7 +277,7 @@ impl Manifest {
     /// Begins the next file with all entries that are still needed.
     fn begin_file(&self, writer: &mut Writer) -> Result<()> {
         forget_what_no_snapshot_needs(&mut writer.kept);
-        let number = SegmentSeq(writer.files.last().map_or(1, |last| last.0 + 1));
+        let number = SegmentSeq(writer.last_file.0 + 1);
         let name = FileKind::Manifest.file_name(number);
         let header = SegmentHeader {
             kind: FileKind::Manifest,
@@ -278,7 +285,7 @@ impl Manifest {
             uuid: self.uuid,
             segment: number,
             timeline: 0,
-            previous: writer.files.last().copied().unwrap_or_default(),
+            previous: writer.last_file,
             segment_bytes: self.segment_bytes,
         };
         let seed = Seed::new(self.uuid, number);
@@ -290,8 +297,10 @@ impl Manifest {
             bytes.extend_from_slice(&encoded);
             check = next;
         }
-        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
+        // Also a file whose creation fails may be there.
         writer.files.push(number);
+        writer.last_file = number;
+        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
         writer.file = Some(file);
@@ -329,6 +338,29 @@ impl Manifest {
     /// The entries that still count.
     pub(crate) fn entries(&self) -> BTreeMap<u64, Body> {
         self.writer.lock().kept.clone()
+    }
+}
+
+/// The right to append, given on when it is dropped, also by a panic in somebody's backing store.
+struct Turn<'m> {
+    manifest: &'m Manifest,
+}
+
+impl<'m> Turn<'m> {
+    fn take(manifest: &'m Manifest) -> Self {
+        let mut busy = manifest.busy.lock();
+        while *busy {
+            manifest.idle.wait(&mut busy);
+        }
+        *busy = true;
+        Self { manifest }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.manifest.busy.lock() = false;
+        self.manifest.idle.notify_one();
     }
 }
 

@@ -15,7 +15,6 @@ use crate::format::segment::FileKind;
 use crate::heap::State;
 use crate::id::to_u64;
 use crate::log::Segment;
-use crate::manifest;
 use crate::options::Options;
 use crate::recovery;
 use crate::recovery::list;
@@ -121,7 +120,7 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
         ..VerifyReport::default()
     };
     let settings = Options::new().read_only(true).check_every_read(true).settings();
-    let (engine, recovered) = match recovery::open(Arc::clone(backing), &settings) {
+    let (engine, recovered) = match recovery::open_beside_a_writer(backing, &settings) {
         Ok(opened) => opened,
         Err(error @ (Error::Unsupported { .. } | Error::NotAStore { .. })) => return Err(error),
         Err(error) => {
@@ -130,9 +129,7 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
         }
     };
     report.frames = recovered.frames_replayed;
-    // A torn end of the manifest is what any crash leaves behind: it is not damage.
-    let torn = manifest::load(&**backing, &files.manifests).map(|loaded| loaded.torn).unwrap_or_default();
-    for reason in recovered.fell_back.into_iter().filter(|reason| !torn.contains(reason)) {
+    for reason in recovered.fell_back {
         report.problems.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
     }
     check_state(&engine.heap.pin(), &mut report, progress);

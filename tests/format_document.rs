@@ -471,6 +471,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("REUSE_LOW_BITS", entry::REUSE_LOW_BITS.into()),
         ("PLACE_END", entry::PLACE_END.into()),
         ("SEGMENT_BYTES_END", entry::SEGMENT_BYTES_END),
+        ("SEGMENT_NUMBER_END", segment::SEGMENT_NUMBER_END),
         ("RECORD_BYTES_MAX", entry::RECORD_BYTES_MAX),
         ("CHUNK_BYTES", to_u64(value::CHUNK_BYTES)),
         ("IDS_PER_LIST", to_u64(value::IDS_PER_LIST)),

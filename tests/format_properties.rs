@@ -46,6 +46,7 @@ use tenure::format::manifest::Snapshot;
 use tenure::format::manifest::SnapshotKind;
 use tenure::format::manifest::StreamRow;
 use tenure::format::segment::FileKind;
+use tenure::format::segment::SEGMENT_NUMBER_END;
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::CHUNK_BYTES;
 use tenure::format::value::Head;
@@ -122,7 +123,7 @@ fn descriptors() -> impl Strategy<Value = Descriptor> {
 }
 
 fn segment_rows() -> impl Strategy<Value = SegmentRow> {
-    let row = (any::<u32>(), any::<u64>(), any::<u8>(), any::<bool>(), any::<u64>(), any::<u64>());
+    let row = (any::<u32>(), 0..SEGMENT_NUMBER_END, any::<u8>(), any::<bool>(), any::<u64>(), any::<u64>());
     row.prop_map(|(place, segment, generation, pages, bytes, live_bytes)| SegmentRow {
         place,
         segment: SegmentSeq(segment),
@@ -161,9 +162,9 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             time_micros: numbers[2],
             root,
             page_end: numbers[3],
-            head_segment: SegmentSeq(numbers[4]),
+            head_segment: SegmentSeq(numbers[4] % SEGMENT_NUMBER_END),
             head_offset: numbers[5],
-            next_segment: SegmentSeq(numbers[6]),
+            next_segment: SegmentSeq(numbers[6] % SEGMENT_NUMBER_END),
             next_set,
             next_stream: numbers[7],
             reserved_from: numbers[8],
@@ -179,7 +180,8 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
 
 fn manifest_entries() -> impl Strategy<Value = manifest::Entry> {
     let cuts = any::<[u64; 4]>().prop_map(|[timeline, seq, first, resumed]| {
-        Body::Cut(Cut { timeline, seq: Seq(seq), first_segment: SegmentSeq(first), resumed: Seq(resumed) })
+        let first_segment = SegmentSeq(first % SEGMENT_NUMBER_END);
+        Body::Cut(Cut { timeline, seq: Seq(seq), first_segment, resumed: Seq(resumed) })
     });
     let bodies = prop_oneof![
         4 => snapshots().prop_map(|snapshot| Body::Snapshot(Box::new(snapshot))),
@@ -392,7 +394,7 @@ proptest! {
     }
 
     #[test]
-    fn file_names_come_back(number in any::<u64>(), text in "[a-z]{1,8}-[0-9+]{1,14}\\.[a-z]{3}") {
+    fn file_names_come_back(number in 0..SEGMENT_NUMBER_END, text in "[a-z]{1,8}-[0-9+]{1,14}\\.[a-z]{3}") {
         for kind in [FileKind::Records, FileKind::Pages, FileKind::Manifest] {
             let name = kind.file_name(SegmentSeq(number));
             prop_assert_eq!(FileKind::parse_name(&name), Some((kind, SegmentSeq(number))));

@@ -52,6 +52,10 @@ fn a_slot_is_retired_after_its_last_use_and_no_id_returns() {
             let id = live.swap_remove(rng.below(live.len()));
             store.write(|tx| tx.delete(id)).expect("deletes");
         }
+        if rng.one_in(8) {
+            // A slot is used again when the deletion before is durable.
+            store.sync().expect("syncs");
+        }
         if rng.one_in(200) {
             store.close().expect("closes");
             store = options().open(&path).expect("opens");

@@ -341,6 +341,8 @@ fn copying_what_was_not_durable_does_not_take_back_the_burning_of_slots() {
     let set = store.record_set("x").unwrap();
     let ids = store.write(|tx| (0..2048).map(|_| tx.insert(&set, "1")).collect::<Result<Vec<_>, _>>()).unwrap();
     store.write(|tx| ids.iter().take(1024).try_for_each(|id| tx.delete(*id))).unwrap();
+    // Durable, so that the slots can be used again, and not yet proven so by a later frame.
+    store.sync().unwrap();
     let mut tx = store.begin().unwrap();
     let held: HashSet<_> = (0..3000).map(|_| tx.insert(&set, "2").unwrap()).collect();
     assert!(held.iter().any(|id| id.reuse_count() == 2), "a slot is used again");
@@ -355,4 +357,102 @@ fn copying_what_was_not_durable_does_not_take_back_the_burning_of_slots() {
     let segments = store.stats().segments;
     let live: u64 = segments.iter().filter(|row| row.file.starts_with("log")).map(|row| row.live_bytes).sum();
     assert_eq!(live, 7024 * 32, "live bytes are exact");
+}
+
+#[test]
+fn files_with_absurd_numbers_are_not_ours() {
+    for name in ["log-18446744073709551615.seg", "pages-18446744073709551614.seg", "manifest-18446744073709551615.man"]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let store = options().open(&path).unwrap();
+        let set = store.record_set("x").unwrap();
+        let id = store.write(|tx| tx.insert(&set, "1")).unwrap();
+        store.close().unwrap();
+        std::fs::write(path.join(name), "junk").unwrap();
+        let store = options().open(&path).unwrap();
+        store.write(|tx| tx.update(id, "2")).unwrap();
+        store.close().unwrap();
+        assert_eq!(std::fs::read(path.join(name)).unwrap(), b"junk");
+        let reader = Options::new().read_only(true).open(&path).unwrap();
+        assert_eq!(reader.get(id).unwrap().as_slice(), Some(&b"2"[..]));
+    }
+}
+
+#[test]
+fn a_strangers_file_under_the_name_of_a_manifest_is_never_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let store = options().open(&path).unwrap();
+    let set = store.record_set("x").unwrap();
+    let id = store.write(|tx| tx.insert(&set, "1")).unwrap();
+    store.close().unwrap();
+    let diary = path.join("manifest-000000000099.man");
+    std::fs::write(&diary, "my diary").unwrap();
+    for _ in 0..3 {
+        let store = options().open(&path).unwrap();
+        store.write(|tx| tx.update(id, "2")).unwrap();
+        store.close().unwrap();
+    }
+    assert_eq!(std::fs::read(&diary).unwrap(), b"my diary");
+    assert_eq!(options().open(&path).unwrap().get(id).unwrap().as_slice(), Some(&b"2"[..]));
+}
+
+#[test]
+fn a_lock_that_is_no_file_is_refused_and_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    options().open(&path).unwrap().close().unwrap();
+    std::fs::remove_file(path.join("lock")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("foreign"), path.join("lock")).unwrap();
+    assert!(options().open(&path).is_err());
+    assert!(!dir.path().join("foreign").exists());
+}
+
+#[test]
+fn segments_that_are_complete_keep_no_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = options().durability(Durability::Buffered).open(dir.path().join("a")).unwrap();
+    let set = store.record_set("x").unwrap();
+    let open = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let before = open();
+    for _ in 0..200 {
+        store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
+    }
+    store.sync().unwrap();
+    assert!(store.stats().segments.len() > 100);
+    assert!(open() < before + 20, "{} descriptors instead of {before}", open());
+    store.close().unwrap();
+    let store = options().open(dir.path().join("a")).unwrap();
+    assert!(open() < before + 20, "{} descriptors instead of {before}", open());
+    assert_eq!(store.view().scan(&set).flatten().count(), 200);
+}
+
+#[test]
+fn every_commit_that_was_appended_and_not_synced_is_indeterminate() {
+    use tenure::backing::FailFor;
+    use tenure::backing::FaultBacking;
+    for _ in 0..20 {
+        let backing = FaultBacking::new();
+        let store = options().open_backing(Arc::new(backing.clone())).unwrap();
+        let set = store.record_set("x").unwrap();
+        let transactions: Vec<_> = (0..3)
+            .map(|_| {
+                let mut tx = store.begin().unwrap();
+                tx.insert(&set, "1").unwrap();
+                tx
+            })
+            .collect();
+        backing.fail_at(backing.steps() + 3, io::ErrorKind::Other, FailFor::Always);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let commit = |tx: tenure::Transaction| scope.spawn(move || tx.commit(Durability::Sync));
+            let threads: Vec<_> = transactions.into_iter().map(commit).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        // A commit that says `Poisoned` or `Io` was not appended.
+        let reopened = options().open_backing(Arc::new(backing.kill_image())).unwrap();
+        let found = reopened.view().len(&set);
+        let may_be = results.iter().filter(|result| matches!(result, Err(Error::Indeterminate { .. }) | Ok(_))).count();
+        assert!(found <= u64::try_from(may_be).unwrap(), "{found} are there: {results:?}");
+    }
 }

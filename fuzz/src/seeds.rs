@@ -67,7 +67,8 @@ pub fn frames() -> Vec<Vec<u8>> {
 /// An entry of each kind.
 pub fn manifest_entries() -> Vec<Vec<u8>> {
     let cut = Cut { timeline: 2, seq: Seq(3), first_segment: SegmentSeq(4), resumed: Seq(5) };
-    let segment = SegmentRow { place: 0, segment: SegmentSeq(1), generation: 0, pages: false, bytes: 640, live_bytes: 64 };
+    let segment =
+        SegmentRow { place: 0, segment: SegmentSeq(1), generation: 0, pages: false, bytes: 640, live_bytes: 64 };
     let set = SetRow { number: SetNumber(16), name: "people".into(), records: 1, bytes: 64, changed: Seq(3) };
     let snapshot = Snapshot {
         number: 6,

@@ -144,8 +144,13 @@ impl BackingLock for FileLock {}
 impl Backing for Files {
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
         self.writable()?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name)?)?;
-        sync_directory(&self.directory)?;
+        let path = self.path(name)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        if let Err(error) = sync_directory(&self.directory) {
+            // It is ours and empty: nothing is lost with it.
+            drop(std::fs::remove_file(&path));
+            return Err(error);
+        }
         OpenFile::wrap(file, true)
     }
 
@@ -178,6 +183,10 @@ impl Backing for Files {
     fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
         self.writable()?;
         let path = self.directory.join(LOCK_NAME);
+        // Neither a link is followed nor a pipe waited on.
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "its lock is not a regular file"));
+        }
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(FileLock { _file: file })),

@@ -1,4 +1,4 @@
-//! Maps: bytes of a file read in place. The only room with `unsafe`.
+//! Maps: bytes of a file read in place. One of the two rooms with `unsafe`.
 //!
 //! Invariants: 1. A slice lies below the published length, and below the capacity. 2. Bytes below the published length
 //! never change and never go away while the map exists.

@@ -5,10 +5,15 @@
 //! Invariants of every implementation: 1. What was appended before a `sync` that succeeded is on the medium. 2. When
 //! `create` or `delete` has returned, its directory entry is on the medium. 3. Bytes that were appended never change.
 
+pub mod conformance;
+mod fault;
 mod files;
 mod map;
 mod memory;
 
+pub use fault::Event;
+pub use fault::FailFor;
+pub use fault::FaultBacking;
 pub use files::Files;
 pub use map::Map;
 pub use memory::Memory;
@@ -20,12 +25,13 @@ use std::sync::Arc;
 
 /// A set of named append-only files. `docs/backing.md` shows how to write one.
 ///
-/// Names are 1 to 128 bytes of `a-z`, `0-9`, `.`, `_` and `-`, and do not begin with a dot.
+/// Names are 1 to 128 bytes of `a-z`, `0-9`, `.`, `_` and `-`, and do not begin with a dot; [`check_name`] refuses others.
+/// [`conformance::check`] runs the rules of this trait on an implementation.
 pub trait Backing: Send + Sync + Debug {
     /// Creates an empty file. On return its directory entry is on the medium.
     ///
     /// # Errors
-    /// `AlreadyExists` if the name is taken.
+    /// `AlreadyExists` if the name is taken. After any other error the file may be there or not.
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>>;
 
     /// Opens an existing file for reading only.
@@ -38,6 +44,9 @@ pub trait Backing: Send + Sync + Debug {
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// Deletes a file. On return the removal is on the medium. Handles and maps that exist stay readable.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none. After any other error the file may be there or not.
     fn delete(&self, name: &str) -> io::Result<()>;
 
     /// Takes the writer's lock. It goes with its holder, also when that is killed.
@@ -96,7 +105,15 @@ pub trait BackingFile: Send + Sync + Debug {
 }
 
 /// Checks a name against the rule of [`Backing`].
-pub(crate) fn check_name(name: &str) -> io::Result<()> {
+///
+/// ```
+/// assert!(tenure::backing::check_name("log-000000000001.seg").is_ok());
+/// assert!(tenure::backing::check_name("../elsewhere").is_err());
+/// ```
+///
+/// # Errors
+/// `InvalidInput` if it is not allowed.
+pub fn check_name(name: &str) -> io::Result<()> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
     let fits = (1..=128).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed);
     if fits { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name for a backing file")) }

@@ -23,6 +23,7 @@ use crate::format::put_text;
 use crate::format::put_u16;
 use crate::format::put_u32;
 use crate::format::put_u64;
+use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -269,7 +270,7 @@ impl Entry {
             3 => Body::Cut(Cut {
                 timeline: cursor.u64()?,
                 seq: Seq(cursor.u64()?),
-                first_segment: SegmentSeq(cursor.u64()?),
+                first_segment: segment_number(&mut cursor)?,
                 resumed: Seq(cursor.u64()?),
             }),
             4 => Body::Drop(cursor.u64()?),
@@ -280,6 +281,15 @@ impl Entry {
         }
         Ok(Decoded { entry: Self { number, body }, check, bytes: total })
     }
+}
+
+/// A segment number from which counting up never overflows.
+fn segment_number(cursor: &mut Cursor<'_>) -> Result<SegmentSeq, Malformed> {
+    let number = cursor.u64()?;
+    if number >= SEGMENT_NUMBER_END {
+        return Err(Malformed::new("segment number", format!("below {SEGMENT_NUMBER_END}"), number));
+    }
+    Ok(SegmentSeq(number))
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
@@ -368,9 +378,9 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
         time_micros: cursor.u64()?,
         root: Descriptor::decode(cursor.take(crate::format::descriptor::DESCRIPTOR_BYTES)?)?,
         page_end: cursor.u64()?,
-        head_segment: SegmentSeq(cursor.u64()?),
+        head_segment: segment_number(cursor)?,
         head_offset: cursor.u64()?,
-        next_segment: SegmentSeq(cursor.u64()?),
+        next_segment: segment_number(cursor)?,
         next_set: cursor.u32()?,
         next_stream: cursor.u64()?,
         reserved_from: cursor.u64()?,
@@ -386,7 +396,7 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     for _ in 0..cursor.count(30)? {
         snapshot.segments.push(SegmentRow {
             place: cursor.u32()?,
-            segment: SegmentSeq(cursor.u64()?),
+            segment: segment_number(cursor)?,
             generation: cursor.u8()?,
             pages: cursor.u8()? != 0,
             bytes: cursor.u64()?,

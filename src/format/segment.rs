@@ -62,10 +62,13 @@ impl FileKind {
             ("manifest", "man") => Self::Manifest,
             _ => return None,
         };
-        let number = digits.parse().ok().map(SegmentSeq)?;
+        let number = digits.parse().ok().filter(|number| *number < SEGMENT_NUMBER_END).map(SegmentSeq)?;
         (kind.file_name(number) == name).then_some((kind, number))
     }
 }
+
+/// Numbers of files are below this: nobody makes so many, and counting up never overflows.
+pub const SEGMENT_NUMBER_END: u64 = 1 << 48;
 
 /// A file's header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,6 @@ pub(crate) use effects::put_frees;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use arc_swap::Guard;
 use parking_lot::Mutex;
 
 use crate::catalogue::Catalogue;
@@ -35,6 +33,8 @@ use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_usize;
 use crate::log::Segment;
+use crate::pins::Current;
+use crate::pins::Held;
 use crate::record_index::Root;
 use crate::record_index::Tree;
 
@@ -94,7 +94,8 @@ pub(crate) enum Answer {
 impl State {
     /// Looks a record up in the case that is nearly always met: it is live and small, lies in a mapped segment, and was
     /// read before. `None` says nothing; `lookup` then tells what is the case.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub(crate) fn lookup_plain(&self, id: RecordId) -> Option<Found> {
         let entry = self.root.entry(id.slot()).ok()?;
         let EntryState::Live(location) = entry.state() else { return None };
@@ -186,7 +187,7 @@ pub(crate) struct Move {
 /// The heap.
 #[derive(Debug)]
 pub(crate) struct Heap {
-    current: ArcSwap<State>,
+    current: Current<State>,
     writer: Mutex<Writer>,
 }
 
@@ -209,23 +210,21 @@ impl Heap {
         let root = Arc::clone(tree.root());
         let state = State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), seq };
         let writer = Writer { tree, table, by_number, catalogue, seq, pinned: None, table_changed: false };
-        Self { current: ArcSwap::from_pointee(state), writer: Mutex::new(writer) }
+        Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer) }
     }
 
     /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
     #[inline]
-    pub(crate) fn current(&self) -> Guard<Arc<State>> {
+    pub(crate) fn current(&self) -> Held<'_, State> {
         self.current.load()
     }
 
     /// A state that never changes: the newest. Excludes `apply` for its moment.
     pub(crate) fn pin(&self) -> Arc<State> {
-        let current = self.current.load();
         let mut writer = self.writer.lock();
         if let Some(pinned) = &writer.pinned {
             return Arc::clone(pinned);
         }
-        drop(current);
         writer.tree.pin();
         let state = Arc::new(writer.state());
         writer.pinned = Some(Arc::clone(&state));
@@ -233,7 +232,7 @@ impl Heap {
     }
 
     /// Looks a record up in the newest state, outside any view.
-    pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Guard<Arc<State>>, Answer)> {
+    pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Held<'_, State>, Answer)> {
         let mut state = self.current.load();
         loop {
             match state.lookup(id) {
@@ -241,7 +240,7 @@ impl Heap {
                 Err(error) if error.is_corruption() => {
                     // The entry may be younger than the table in hand. Then a younger table was published before it.
                     let now = self.current.load();
-                    if Arc::ptr_eq(&state, &now) {
+                    if std::ptr::eq(&raw const *state, &raw const *now) {
                         return Err(error);
                     }
                     state = now;
@@ -254,67 +253,105 @@ impl Heap {
     /// Applies the effects of one frame whose items' offsets count from `base` of `segment`. Everything becomes
     /// visible to later views at once.
     pub(crate) fn apply(&self, segment: &Arc<Segment>, base: u64, seq: Seq, effects: &[Effect]) -> Result<()> {
+        self.change(|writer, publish| {
+            let place = writer.place_of(segment)?;
+            publish.table_first(writer);
+            for effect in effects {
+                writer.apply(segment, place, base, seq, effect)?;
+            }
+            writer.seq = writer.seq.max(seq);
+            Ok(())
+        })
+    }
+
+    /// Changes something under the writer's lock and publishes what has a new shape. What was replaced is dropped
+    /// outside of the lock, because there may be much of it.
+    fn change<T>(&self, change: impl FnOnce(&mut Writer, &mut Publish<'_>) -> Result<T>) -> Result<T> {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
-        writer.pinned = None;
-        let place = writer.place_of(segment)?;
-        if writer.table_changed {
-            // Readers must find the segment before an entry leads them to it.
-            writer.table_changed = false;
-            self.current.store(Arc::new(writer.state()));
-        }
-        for effect in effects {
-            writer.apply(segment, place, base, seq, effect)?;
-        }
-        writer.seq = writer.seq.max(seq);
+        let pinned = writer.pinned.take();
+        let result = change(&mut writer, &mut publish);
         if writer.tree.take_restructured() {
-            self.current.store(Arc::new(writer.state()));
+            publish.state(&writer);
         }
-        Ok(())
+        drop(writer);
+        drop((pinned, publish));
+        result
     }
 
     /// Points entries at copies of their records. An entry that points elsewhere by now stays as it is, so that no copy
     /// brings back what was replaced or deleted. Gives the bytes that bytes.
     pub(crate) fn relocate(&self, from: &Arc<Segment>, to: &Arc<Segment>, moves: &[Move]) -> Result<u64> {
-        let mut writer = self.writer.lock();
-        writer.pinned = None;
-        let place = writer.place_of(to)?;
-        if writer.table_changed {
-            writer.table_changed = false;
-            self.current.store(Arc::new(writer.state()));
-        }
-        let from = writer.by_number.get(&from.number()).copied();
-        let mut bytes = 0;
-        for each in moves {
-            let old = writer.tree.root().entry(each.id.slot())?;
-            let EntryState::Live(location) = old.state() else { continue };
-            let is_there = Some(location.place) == from && location.offset() == each.from;
-            let Some(entry) = Entry::live(place, each.to, location.bytes(), each.id.reuse_count()) else { continue };
-            if is_there {
-                writer.tree.set(each.id.slot(), entry)?;
-                to.add_live(signed(location.bytes()));
-                bytes += writer.forget(old);
+        self.change(|writer, publish| {
+            let place = writer.place_of(to)?;
+            publish.table_first(writer);
+            let from = writer.by_number.get(&from.number()).copied();
+            let mut bytes = 0;
+            for each in moves {
+                let old = writer.tree.root().entry(each.id.slot())?;
+                let EntryState::Live(location) = old.state() else { continue };
+                let is_there = Some(location.place) == from && location.offset() == each.from;
+                let Some(entry) = Entry::live(place, each.to, location.bytes(), each.id.reuse_count()) else {
+                    continue;
+                };
+                if is_there {
+                    writer.tree.set(each.id.slot(), entry)?;
+                    to.add_live(signed(location.bytes()));
+                    bytes += writer.forget(old);
+                }
             }
-        }
-        if writer.tree.take_restructured() {
-            self.current.store(Arc::new(writer.state()));
-        }
-        Ok(bytes)
+            Ok(bytes)
+        })
     }
 
     /// Changes the tree without changing what it says: after a snapshot was saved, pages are clean.
     pub(crate) fn with_tree<T>(&self, change: impl FnOnce(&mut Tree) -> T) -> T {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
         let result = change(&mut writer.tree);
+        let mut pinned = None;
         if writer.tree.take_restructured() {
-            writer.pinned = None;
-            self.current.store(Arc::new(writer.state()));
+            pinned = writer.pinned.take();
+            publish.state(&writer);
         }
+        drop(writer);
+        drop((pinned, publish));
         result
+    }
+
+    /// Forgets the state that views share, so that its last view drops it, and not the next commit.
+    pub(crate) fn forget_pinned(&self) {
+        let pinned = self.writer.lock().pinned.take();
+        drop(pinned);
+    }
+
+    /// Lets go of older states that nobody reads.
+    pub(crate) fn reclaim(&self) {
+        self.current.reclaim();
     }
 
     /// The last commit that was applied.
     pub(crate) fn seq(&self) -> Seq {
         self.writer.lock().seq
+    }
+}
+
+/// Publishes states, and gathers those that they replaced.
+struct Publish<'h> {
+    current: &'h Current<State>,
+    freed: Vec<Arc<State>>,
+}
+
+impl Publish<'_> {
+    fn state(&mut self, writer: &Writer) {
+        self.freed.extend(self.current.store(Arc::new(writer.state())));
+    }
+
+    /// Readers must find a segment before an entry leads them to it.
+    fn table_first(&mut self, writer: &mut Writer) {
+        if std::mem::take(&mut writer.table_changed) {
+            self.state(writer);
+        }
     }
 }
 

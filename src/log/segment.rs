@@ -3,11 +3,14 @@
 //! Owns: reading bytes of a segment. Never: appends (the writer does) or decides about a segment's life.
 
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+
+use parking_lot::RwLock;
 
 use crate::backing::Backing;
 use crate::backing::BackingFile;
@@ -32,7 +35,10 @@ pub(crate) struct Segment {
     name: String,
     header: SegmentHeader,
     seed: Seed,
-    file: Arc<dyn BackingFile>,
+    /// Gone when nothing more is appended and everything is mapped: descriptors are scarce.
+    file: RwLock<Option<Arc<dyn BackingFile>>>,
+    /// The length, once `file` is gone.
+    final_bytes: AtomicU64,
     map: Option<Map>,
     live_bytes: AtomicI64,
     /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
@@ -97,18 +103,19 @@ impl SegmentSource {
             return Err(Malformed::new("file header", expected, got).at(&name, 0));
         }
         let map = file.map(len).map_err(|source| Error::io("map", &name, source))?;
-        Ok(self.segment(name, header, file, map))
+        let segment = self.segment(name, header, file, map);
+        segment.close_file();
+        Ok(segment)
     }
-}
 
-impl SegmentSource {
     fn segment(&self, name: String, header: SegmentHeader, file: Arc<dyn BackingFile>, map: Option<Map>) -> Segment {
         let seed = Seed::new(self.uuid, header.segment);
         let checked = OnceLock::new();
         if self.check_every_read || map.is_none() {
             checked.get_or_init(Box::default);
         }
-        Segment { name, header, seed, file, map, live_bytes: AtomicI64::new(0), checked }
+        let (file, final_bytes) = (RwLock::new(Some(file)), AtomicU64::new(0));
+        Segment { name, header, seed, file, final_bytes, map, live_bytes: AtomicI64::new(0), checked }
     }
 }
 
@@ -124,7 +131,7 @@ impl Segment {
     #[cold]
     fn note_checked(&self, offset: u64) {
         let words = self.checked.get_or_init(|| {
-            let bytes = self.header.segment_bytes.max(self.file.len().unwrap_or_default());
+            let bytes = self.header.segment_bytes.max(self.len().unwrap_or_default());
             let words = to_usize(bytes.div_ceil(GRANULE_BYTES * 64));
             (0..words).map(|_| AtomicU64::new(0)).collect()
         });
@@ -150,13 +157,35 @@ impl Segment {
         self.seed
     }
 
-    pub(crate) fn file(&self) -> &Arc<dyn BackingFile> {
-        &self.file
+    fn file(&self) -> Option<Arc<dyn BackingFile>> {
+        self.file.read().as_ref().map(Arc::clone)
+    }
+
+    /// Appends bytes; see `BackingFile::append`.
+    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file().ok_or(io::ErrorKind::PermissionDenied)?.append(bytes)
+    }
+
+    /// Puts everything on the medium that was appended.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file().map_or(Ok(()), |file| file.sync())
+    }
+
+    /// Gives the descriptor back, where the segment is mapped: nothing more is appended, and everything is synced.
+    pub(crate) fn close_file(&self) {
+        let Some(file) = self.file().filter(|_| self.map.is_some()) else { return };
+        if let Ok(len) = file.len() {
+            self.final_bytes.store(len, Ordering::Release);
+            *self.file.write() = None;
+        }
     }
 
     /// Bytes in the file now.
     pub(crate) fn len(&self) -> Result<u64> {
-        self.file.len().map_err(|source| Error::io("measure", &self.name, source))
+        match self.file() {
+            Some(file) => file.len().map_err(|source| Error::io("measure", &self.name, source)),
+            None => Ok(self.final_bytes.load(Ordering::Acquire)),
+        }
     }
 
     /// Bytes that are reachable from the record index.
@@ -185,8 +214,9 @@ impl Segment {
             let expected = format!("{len} bytes");
             return Err(Error::corrupt(&self.name, offset, "segment", expected, format!("a file of {end} bytes")));
         }
+        let file = self.file().ok_or_else(|| Error::io("read", &self.name, io::ErrorKind::UnexpectedEof.into()))?;
         let mut bytes = vec![0; to_usize(len)];
-        self.file.read_at(offset, &mut bytes).map_err(|source| Error::io("read", &self.name, source))?;
+        file.read_at(offset, &mut bytes).map_err(|source| Error::io("read", &self.name, source))?;
         Ok(Cow::Owned(bytes))
     }
 

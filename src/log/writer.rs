@@ -182,7 +182,7 @@ impl Log {
         };
         let offset = active.len;
         let bytes = frame.seal(&stamp, active.segment.seed(), offset);
-        if let Err(source) = active.segment.file().append(bytes) {
+        if let Err(source) = active.segment.append(bytes) {
             let error = Error::io("append to", active.segment.name(), source);
             let end = offset + to_u64(bytes.len());
             let is_partial = active.segment.len().is_ok_and(|len| len < end);
@@ -240,7 +240,7 @@ impl Log {
             };
             let mut frame = FrameBuilder::new();
             let bytes = frame.seal(&stamp, active.segment.seed(), active.len);
-            drop(active.segment.file().append(bytes));
+            drop(active.segment.append(bytes));
         }
         self.give_up(tail);
     }
@@ -322,11 +322,14 @@ impl Log {
             (std::mem::take(&mut tail.unsynced), active, tail.last_seq)
         };
         for segment in segments.iter().chain(active.as_ref()) {
-            if let Err(source) = segment.file().sync() {
+            if let Err(source) = segment.sync() {
                 let error = Error::io("sync", segment.name(), source);
                 self.poison.set(&error);
                 return Err(error);
             }
+        }
+        for segment in &segments {
+            segment.close_file();
         }
         Ok(reached)
     }

@@ -254,6 +254,7 @@ impl PageWriter {
     /// what may be half written.
     pub(crate) fn abandon(&mut self) {
         self.replaced.clear();
+        (self.pages, self.bytes) = (0, 0);
         self.buffer.clear();
         self.unsynced.clear();
         self.current = None;
@@ -314,7 +315,7 @@ impl PageWriter {
     fn flush(&mut self) -> Result<()> {
         if let Some((segment, ..)) = self.current.as_ref().filter(|_| !self.buffer.is_empty()) {
             let segment = &segment.segment;
-            segment.file().append(&self.buffer).map_err(|source| Error::io("append to", segment.name(), source))?;
+            segment.append(&self.buffer).map_err(|source| Error::io("append to", segment.name(), source))?;
         }
         self.buffer.clear();
         Ok(())
@@ -325,9 +326,11 @@ impl PageWriter {
         self.flush()?;
         for segment in self.unsynced.iter().chain(self.current.as_ref().map(|(segment, ..)| segment)) {
             let segment = &segment.segment;
-            segment.file().sync().map_err(|source| Error::io("sync", segment.name(), source))?;
+            segment.sync().map_err(|source| Error::io("sync", segment.name(), source))?;
         }
-        self.unsynced.clear();
+        for full in self.unsynced.drain(..) {
+            full.segment.close_file();
+        }
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ use crate::format::entry::State;
 use crate::id::NumberHash;
 use crate::id::RecordId;
 use crate::id::SLOT_END;
+use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
@@ -83,6 +84,8 @@ struct Inner {
     reserve_next: u64,
     reserving: Vec<u64>,
     pending: Pending,
+    /// The last commit that freed a slot of a page.
+    freed_by: HashMap<u64, Seq, NumberHash>,
     closed: bool,
 }
 
@@ -118,6 +121,7 @@ impl Slots {
         set: SetNumber,
         root: &dyn Fn() -> std::sync::Arc<Root>,
         reserve: &dyn Fn(&[u64]) -> Result<()>,
+        durable: &dyn Fn() -> Seq,
     ) -> Result<RecordId> {
         let mut inner = self.inner.lock();
         loop {
@@ -129,7 +133,7 @@ impl Slots {
                 inner.outstanding.entry(page_of(id.slot())).or_default().set(index, true);
                 return Ok(id);
             }
-            if let Some(page) = next_page(&mut inner, set) {
+            if let Some(page) = next_page(&mut inner, set, durable) {
                 let open = open_page(&inner, page, &root())?;
                 inner.open.insert(set, open);
                 continue;
@@ -138,7 +142,7 @@ impl Slots {
                 self.reserved.wait(&mut inner);
                 continue;
             }
-            let pages = pages_to_reserve(&mut inner, set)?;
+            let pages = pages_to_reserve(&mut inner, set, durable())?;
             inner.reserving.clone_from(&pages);
             drop(inner);
             let result = reserve(&pages);
@@ -168,7 +172,16 @@ impl Slots {
         }
     }
 
-    /// Slots were freed by a commit; `free` tells how many free slots a page has now.
+    /// A commit that was appended and not applied yet frees these slots. They are not given to others before it is
+    /// durable: if a power cut took the commit back, recovery would find them live and raise no count.
+    pub(crate) fn freeing(&self, ids: impl Iterator<Item = RecordId>, seq: Seq) {
+        let mut inner = self.inner.lock();
+        for id in ids {
+            inner.freed_by.insert(page_of(id.slot()), seq);
+        }
+    }
+
+    /// Slots were freed by a commit; the root tells how many free slots a page has now.
     pub(crate) fn freed(&self, ids: impl Iterator<Item = RecordId>, root: &Root) {
         let mut inner = self.inner.lock();
         for id in ids {
@@ -270,15 +283,18 @@ fn take_open(inner: &mut Inner, set: SetNumber) -> Option<RecordId> {
 }
 
 /// A reserved page with free slots for the set.
-fn next_page(inner: &mut Inner, set: SetNumber) -> Option<u64> {
-    if let Some(bits) = inner.with_free.get_mut(&set) {
-        let known = bits.iter_ones().map(to_u64).find(|page| inner.reserved.contains(page));
+fn next_page(inner: &mut Inner, set: SetNumber, durable: &dyn Fn() -> Seq) -> Option<u64> {
+    if let Some(bits) = inner.with_free.get_mut(&set).filter(|bits| bits.any()) {
+        let durable = durable();
+        let settled = |page: &u64| inner.freed_by.get(page).is_none_or(|seq| *seq <= durable);
+        let known = bits.iter_ones().map(to_u64).find(|page| inner.reserved.contains(page) && settled(page));
         if let Some(page) = known {
             bits.set(to_usize(page), false);
             inner.reserved.remove(&page);
+            inner.freed_by.remove(&page);
             return Some(page);
         }
-        if bits.any() {
+        if bits.iter_ones().map(to_u64).any(|page| settled(&page)) {
             return None;
         }
     }
@@ -288,12 +304,15 @@ fn next_page(inner: &mut Inner, set: SetNumber) -> Option<u64> {
 }
 
 /// Pages of the set with free slots, else pages that were never used.
-fn pages_to_reserve(inner: &mut Inner, set: SetNumber) -> Result<Vec<u64>> {
+fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq) -> Result<Vec<u64>> {
     let count = inner.reserve_next.max(1);
     let reused: Vec<u64> = inner
         .with_free
         .get(&set)
-        .map(|bits| bits.iter_ones().take(to_usize(count)).map(to_u64).collect())
+        .map(|bits| {
+            let settled = |page: &u64| inner.freed_by.get(page).is_none_or(|seq| *seq <= durable);
+            bits.iter_ones().map(to_u64).filter(settled).take(to_usize(count)).collect()
+        })
         .unwrap_or_default();
     if !reused.is_empty() {
         return Ok(reused);
@@ -348,7 +367,7 @@ mod tests {
                 reserved.borrow_mut().extend(pages.iter().copied());
                 Ok(())
             };
-            let id = slots.take(set, &|| Arc::clone(&root), &reserve).expect("a slot");
+            let id = slots.take(set, &|| Arc::clone(&root), &reserve, &Seq::default).expect("a slot");
             assert!(reserved.borrow().contains(&page_of(id.slot())), "page of {id} is not reserved");
             assert!(seen.insert(id), "{id} twice");
         }

@@ -3,6 +3,7 @@
 //! Owns: lookups, changes of entries, counts of live and free slots a page.
 //! Source of the shape: path copying as in Driscoll et al. 1989, with the copy put off until a view needs it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::AtomicU64;
@@ -20,6 +21,7 @@ use crate::format::descriptor::Descriptor;
 use crate::format::descriptor::PageRef;
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
+use crate::format::segment::FileKind;
 use crate::id::SLOT_END;
 use crate::id::SetNumber;
 use crate::id::low_u16;
@@ -230,9 +232,20 @@ impl Root {
             return Ok(Self::default());
         }
         let image = pages.segment(&root.page)?.with(&root.page, <[u8]>::to_vec)?;
-        let mut mids = Vec::new();
+        let (mut mids, mut seen) = (Vec::new(), HashSet::new());
+        let empty = Arc::new(Mid { dirty: false, ..Mid::default() });
         for bytes in image.chunks(DESCRIPTOR_BYTES) {
             let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
+            if !descriptor.page.is_written() {
+                mids.push(Arc::clone(&empty));
+                continue;
+            }
+            // So what is read is no more than what the files hold.
+            if !seen.insert((descriptor.page.segment, descriptor.page.offset_granules)) {
+                let (segment, offset) = (descriptor.page.segment, descriptor.page.offset());
+                let file = FileKind::Pages.file_name(segment);
+                return Err(Error::corrupt(file, offset, "root page", "each directory page once", "one twice"));
+            }
             mids.push(Arc::new(load_mid(&descriptor, pages)?));
         }
         Ok(Self { mids })
@@ -249,9 +262,6 @@ impl Root {
 
 fn load_mid(descriptor: &Descriptor, pages: &PageStore) -> Result<Mid> {
     let mut mid = Mid { page: descriptor.page, dirty: false, ..Mid::default() };
-    if !descriptor.page.is_written() {
-        return Ok(mid);
-    }
     let image = pages.segment(&descriptor.page)?.with(&descriptor.page, <[u8]>::to_vec)?;
     let mut last: Option<Arc<PageSegment>> = None;
     for (cell, bytes) in mid.cells.iter_mut().zip(image.chunks(DESCRIPTOR_BYTES)) {
@@ -320,8 +330,9 @@ impl Tree {
         self.restructured = true;
         let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
         let root = Arc::make_mut(&mut self.root);
-        while root.mids.len() <= mid {
-            root.mids.push(Arc::new(Mid::default()));
+        if root.mids.len() <= mid {
+            // Directory pages without a leaf are one and the same: a high page costs no memory for those before it.
+            root.mids.resize(mid + 1, Arc::new(Mid { dirty: false, ..Mid::default() }));
         }
         let found = root.mids.get_mut(mid).and_then(|mid| {
             let mid = Arc::make_mut(mid);
@@ -334,6 +345,10 @@ impl Tree {
     /// Sets a slot's entry and returns the one before.
     pub(crate) fn set(&mut self, slot: u64, entry: Entry) -> Result<Entry> {
         let (page, index) = (slot / to_u64(ENTRIES_PER_PAGE), to_usize(slot) % ENTRIES_PER_PAGE);
+        if page >= self.root.page_end() {
+            let expected = format!("a page below {}, or one given to a set before", self.root.page_end());
+            return Err(Error::corrupt("record index", 0, format!("entry of slot {slot}"), expected, page));
+        }
         if let Some(LeafRef::Dirty(leaf)) = self.root.cell(page).map(|cell| &cell.leaf)
             && leaf.epoch == self.epoch
         {

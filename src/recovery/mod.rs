@@ -54,6 +54,9 @@ use crate::record_index::Root;
 use crate::record_index::Slots;
 use crate::recovery::replay::Replayed;
 
+/// How often opening for reading looks again while a writer changes the directory.
+const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
+
 /// How to open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
@@ -91,8 +94,34 @@ pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
     Ok(files)
 }
 
+/// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
+pub(crate) fn open_beside_a_writer(
+    backing: &Arc<dyn Backing>,
+    settings: &Settings,
+) -> Result<(Engine, RecoveryReport)> {
+    let names = || {
+        let mut names = backing.list().unwrap_or_default();
+        names.sort_unstable();
+        names
+    };
+    let mut before = names();
+    for attempt in 1.. {
+        let result = open(Arc::clone(backing), settings);
+        if !settings.read_only || result.is_ok() || attempt == ATTEMPTS_BESIDE_A_WRITER {
+            return result;
+        }
+        let now = names();
+        // Without a change in the directory a second look finds the same; but the change may just have been missed.
+        if now == before && attempt > 3 {
+            return result;
+        }
+        before = now;
+    }
+    open(Arc::clone(backing), settings)
+}
+
 /// Opens a store, recovering it where that is needed.
-pub(crate) fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, RecoveryReport)> {
+fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, RecoveryReport)> {
     let started = Instant::now();
     let files = list(&*backing)?;
     if files.manifests.is_empty() {
@@ -115,7 +144,7 @@ pub(crate) fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(En
         return begin(backing, settings, files.manifests);
     }
     let loaded = manifest::load(&*backing, &files.manifests)?;
-    let mut report = RecoveryReport { fell_back: loaded.torn.clone(), ..RecoveryReport::default() };
+    let mut report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
     let retained = manifest::retained(&loaded.entries);
     let mut unusable: Vec<(u64, Error)> = Vec::new();
     for number in retained.iter().rev() {
@@ -131,7 +160,7 @@ pub(crate) fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(En
                 return Ok((engine, report));
             }
             Err(error) if error.is_corruption() => {
-                report = RecoveryReport { fell_back: loaded.torn.clone(), ..RecoveryReport::default() };
+                report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
                 unusable.push((*number, error));
             }
             Err(error) => return Err(error),
@@ -161,8 +190,8 @@ fn begin(
 /// Writes the first manifest entry of a new store: an empty snapshot. What an interrupted making left is deleted.
 fn initialise(backing: &Arc<dyn Backing>, settings: &Settings, unfinished: Vec<SegmentSeq>) -> Result<()> {
     let uuid = *uuid::Uuid::new_v4().as_bytes();
-    let (segment_bytes, files) = (settings.segment_bytes, unfinished);
-    let loaded = Loaded { uuid, segment_bytes, files, ..Loaded::default() };
+    let (segment_bytes, files, ours) = (settings.segment_bytes, unfinished.clone(), unfinished);
+    let loaded = Loaded { uuid, segment_bytes, files, ours, ..Loaded::default() };
     let manifest = Manifest::new(Arc::clone(backing), &loaded, Arc::default());
     let mut snapshot = Snapshot {
         number: 1,
@@ -268,9 +297,13 @@ impl Based {
         let new_timeline = !report.clean && !read_only;
         let files = attempt.files;
         let highest = files.logs.iter().chain(&files.pages).max().copied().unwrap_or_default();
-        let next_segment = SegmentSeq(attempt.base.next_segment.0.max(highest.0 + 1));
+        // Also above every cut: the segment that it was to begin with may be gone.
+        let cuts = attempt.loaded.entries.values();
+        let begun = cuts.filter_map(|body| if let Body::Cut(cut) = body { Some(cut.first_segment) } else { None });
+        let begun = begun.max().unwrap_or_default();
+        let next_segment = attempt.base.next_segment.max(SegmentSeq(highest.0 + 1)).max(begun);
         let start = LogStart {
-            timeline: replayed.timeline + u64::from(new_timeline),
+            timeline: replayed.timeline.saturating_add(u64::from(new_timeline)),
             last_seq: if read_only { replayed.last } else { replayed.durable.min(replayed.last) },
             durable: replayed.durable.min(replayed.last),
             previous: replayed.last_segment,

@@ -23,6 +23,7 @@ use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Heap;
 use crate::heap::effects_of;
+use crate::id::SLOT_END;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -34,6 +35,9 @@ use crate::log::SegmentSource;
 use crate::log::highest_watermark;
 use crate::recovery::CutReport;
 use crate::recovery::RecoveryReport;
+
+/// Pages that a store can have.
+const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
 
 /// A commit that may have to be copied.
 #[derive(Debug, Clone)]
@@ -195,7 +199,7 @@ impl Replay<'_> {
         pages.sort_unstable();
         for reservations in pages.chunk_by(|a, b| a == b) {
             let Some(page) = reservations.first().copied() else { continue };
-            self.page_end = self.page_end.max(page + 1);
+            self.page_end = self.page_end.max(page.saturating_add(1)).min(PAGES_END);
             self.report.burned_slots += burn_page(self.heap, page, reservations.len())?;
         }
         Ok(())
@@ -299,6 +303,9 @@ impl Replay<'_> {
                     Error::corrupt(file, 0, what, "durable commits", "the end of the log")
                 }
             });
+        }
+        while self.unproven.front().is_some_and(|position| position.seq <= self.watermark) {
+            self.unproven.pop_front();
         }
         let reserved = self.manifest.range(self.base.reserved_from..).any(|(_, body)| matches!(body, Body::Reserve(_)));
         let found_more = self.found_more || reserved || !self.base.reserved.is_empty();

@@ -41,7 +41,9 @@ pub struct RecoveryReport {
     pub bytes_copied: u64,
     /// The last commit that is there.
     pub last_seq: Seq,
-    /// Snapshots and manifest ends that could not be used, with the reason.
+    /// Ends of manifest files that a crash left unfinished.
+    pub torn: Vec<String>,
+    /// Snapshots that could not be used, with the reason.
     pub fell_back: Vec<String>,
     /// Where the log was cut, when something stood behind its end.
     pub cut: Option<CutReport>,
@@ -65,6 +67,9 @@ impl fmt::Display for RecoveryReport {
                 "replayed {} commits in {} frames, {} bytes; copied {} bytes; {} slots burned",
                 self.commits_replayed, self.frames_replayed, self.bytes_replayed, self.bytes_copied, self.burned_slots
             )?;
+        }
+        for reason in &self.torn {
+            writeln!(f, "unfinished: {reason}")?;
         }
         for reason in &self.fell_back {
             writeln!(f, "not used: {reason}")?;

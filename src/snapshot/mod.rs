@@ -56,6 +56,8 @@ struct Frozen {
 pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Saved> {
     engine.check_writable()?;
     let mut writer = engine.page_writer.lock();
+    // Another handle may have closed the store while this one waited.
+    engine.check_writable()?;
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
@@ -97,6 +99,9 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     writer.saved(root_page);
     engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
     install(engine, &frozen.state.root, &saved_root);
+    drop(frozen.state);
+    engine.heap.forget_pinned();
+    engine.heap.reclaim();
     drop_unneeded(engine, &writer);
     let (pages, bytes) = writer.take_counts();
     Ok(Saved { snapshot, pages, bytes })
@@ -200,7 +205,8 @@ fn record_rows(state: &State) -> Vec<SegmentRow> {
         bytes: segment.len().unwrap_or_default(),
         live_bytes: segment.live_bytes(),
     };
-    state.table.iter().map(row).collect()
+    // What has no live bytes is not needed, and may never have been synced if a recovery has copied all of it.
+    state.table.iter().filter(|(_, segment)| segment.live_bytes() > 0).map(row).collect()
 }
 
 fn page_rows(engine: &Engine, writer: &PageWriter) -> impl Iterator<Item = SegmentRow> {

@@ -34,8 +34,8 @@ const IDS_PER_HEAD: usize = IDS_PER_LIST;
 pub(crate) enum Staged {
     /// It was short enough for one record.
     Short(Vec<u8>),
-    /// Its chunks lie in the log; this is the head's payload.
-    Chunked(Vec<u8>),
+    /// Its chunks lie in the log, and wait for a head with this payload.
+    Chunked { head: Vec<u8>, stream: u64 },
 }
 
 /// Writes chunks of one value.
@@ -44,18 +44,18 @@ pub(crate) struct Stager<'e> {
     stream: u64,
     frame: FrameBuilder,
     effects: Vec<Effect>,
-    written: Vec<RecordId>,
     chunks_in_frame: usize,
+    is_begun: bool,
 }
 
 impl<'e> Stager<'e> {
     pub(crate) fn new(engine: &'e Engine, stream: u64) -> Self {
-        let (frame, effects, written) = (FrameBuilder::new(), Vec::new(), Vec::new());
-        Self { engine, stream, frame, effects, written, chunks_in_frame: 0 }
+        let (frame, effects) = (FrameBuilder::new(), Vec::new());
+        Self { engine, stream, frame, effects, chunks_in_frame: 0, is_begun: false }
     }
 
-    /// Reads the source to its end. On an error the chunks that were written are left to their stream.
-    pub(crate) fn stage(&mut self, source: &mut dyn Read) -> Result<Staged> {
+    /// Reads the source to its end. On an error, or if the source panics, the chunks that were written are freed.
+    pub(crate) fn stage(mut self, source: &mut dyn Read) -> Result<Staged> {
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut filled = fill(source, &mut buffer)?;
         if filled < CHUNK_BYTES {
@@ -86,7 +86,8 @@ impl<'e> Stager<'e> {
         }
         self.flush()?;
         let head = Head { total_bytes: total, chunk_bytes: low_u32(to_u64(CHUNK_BYTES)), depth, ids };
-        Ok(Staged::Chunked(head.encode()))
+        self.is_begun = false;
+        Ok(Staged::Chunked { head: head.encode(), stream: self.stream })
     }
 
     fn put(&mut self, payload: &[u8]) -> Result<RecordId> {
@@ -98,7 +99,6 @@ impl<'e> Stager<'e> {
         let (offset, bytes) = self.frame.record(Kind::Chunk, id, payload);
         self.effects.push(Effect::Put { id, set: SetNumber::CHUNKS, offset, bytes });
         self.effects.push(Effect::Stream(self.stream, id));
-        self.written.push(id);
         self.chunks_in_frame += 1;
         if self.chunks_in_frame == CHUNKS_PER_FRAME {
             self.flush()?;
@@ -108,26 +108,25 @@ impl<'e> Stager<'e> {
 
     fn flush(&mut self) -> Result<()> {
         if self.chunks_in_frame > 0 {
+            self.engine.commit_frame(&mut self.frame, &mut self.effects, || Ok(()))?;
             self.chunks_in_frame = 0;
-            let result = self.engine.commit_frame(&mut self.frame, &mut self.effects, || Ok(()));
-            if result.is_err() {
-                // These never reached the log: their IDs are burned by the next commit.
-                let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
-                self.engine.slots.abandon(self.effects.iter().filter_map(ids));
-            }
+            self.is_begun = true;
             self.frame.clear();
             self.effects.clear();
-            result?;
         }
         Ok(())
     }
+}
 
-    /// IDs in a frame that was never committed.
-    pub(crate) fn abandon(&mut self) {
+impl Drop for Stager<'_> {
+    fn drop(&mut self) {
+        // These never reached the log: their IDs are burned by the next commit.
         let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
         self.engine.slots.abandon(self.effects.iter().filter_map(ids));
-        self.effects.clear();
-        self.chunks_in_frame = 0;
+        if self.is_begun {
+            // What cannot be freed now is freed when the store is opened again.
+            drop(self.engine.drop_streams(&[self.stream]));
+        }
     }
 }
 

@@ -6,8 +6,6 @@ use std::io;
 use std::io::Read;
 use std::sync::Arc;
 
-use arc_swap::Guard;
-
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::value::Head;
@@ -20,12 +18,13 @@ use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::pins::Held;
 
 /// What keeps the bytes of a record readable.
 pub(crate) enum Hold<'v> {
     View(&'v State),
     Shared(Arc<State>),
-    Moment(Guard<Arc<State>>),
+    Moment(Held<'v, State>),
 }
 
 impl Hold<'_> {
@@ -97,7 +96,7 @@ impl<'v> Record<'v> {
     }
 
     /// A record of the newest state, for a moment's use.
-    pub(crate) fn moment(state: Guard<Arc<State>>, found: Found) -> Result<Record<'static>> {
+    pub(crate) fn moment(state: Held<'v, State>, found: Found) -> Result<Self> {
         Record::new(Hold::Moment(state), found)
     }
 
@@ -165,7 +164,7 @@ impl<'v> Record<'v> {
         let hold = match self.hold {
             Hold::View(state) => Hold::Shared(Arc::new(state.clone())),
             Hold::Shared(state) => Hold::Shared(state),
-            Hold::Moment(state) => Hold::Shared(Guard::into_inner(state)),
+            Hold::Moment(state) => Hold::Shared(state.keep().unwrap_or_else(|| Arc::new(State::clone(&state)))),
         };
         Record { hold, found: self.found, head: self.head }
     }

@@ -115,9 +115,26 @@ impl Transaction {
 
     /// Puts a new record into a set, its value read to the end of `source` without holding it in memory.
     pub fn insert_from(&mut self, set: &RecordSet, source: &mut dyn Read) -> Result<RecordId> {
-        match self.stage(source)? {
-            Staged::Short(bytes) => self.insert_value(set, Kind::Record, &bytes),
-            Staged::Chunked(head) => self.insert_value(set, Kind::Head, &head),
+        set.check_store(&self.engine.heap.current().catalogue)?;
+        let result = match self.stage(source)? {
+            Staged::Short(bytes) => return self.insert_value(set, Kind::Record, &bytes),
+            Staged::Chunked { head, stream } => (self.insert_value(set, Kind::Head, &head), stream),
+        };
+        self.settle(result)
+    }
+
+    /// The stream ends with this transaction if its head is in it, and now if it came to nothing.
+    fn settle<T>(&mut self, (result, stream): (Result<T>, u64)) -> Result<T> {
+        match result {
+            Ok(value) => {
+                self.streams.push(stream);
+                Ok(value)
+            }
+            Err(error) => {
+                // What cannot be freed now is freed when the store is opened again.
+                drop(self.engine.drop_streams(&[stream]));
+                Err(error)
+            }
         }
     }
 
@@ -136,22 +153,22 @@ impl Transaction {
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return self.update_from(id, &mut &*bytes);
         }
-        self.check_room(Kind::Record, bytes.len())?;
-        let set = self.replace(id, None)?;
-        self.put(id, set, Kind::Record, bytes);
-        Ok(())
+        self.update_value(id, Kind::Record, None, bytes)
     }
 
     /// Gives a record a new value, read to the end of `source` without holding it in memory.
     pub fn update_from(&mut self, id: RecordId, source: &mut dyn Read) -> Result<()> {
         self.check_exists(id)?;
-        let staged = self.stage(source)?;
-        let (kind, bytes) = match &staged {
-            Staged::Short(bytes) => (Kind::Record, bytes),
-            Staged::Chunked(head) => (Kind::Head, head),
+        let result = match self.stage(source)? {
+            Staged::Short(bytes) => return self.update_value(id, Kind::Record, None, &bytes),
+            Staged::Chunked { head, stream } => (self.update_value(id, Kind::Head, None, &head), stream),
         };
+        self.settle(result)
+    }
+
+    fn update_value(&mut self, id: RecordId, kind: Kind, expected: Option<Seq>, bytes: &[u8]) -> Result<()> {
         self.check_room(kind, bytes.len())?;
-        let set = self.replace(id, None)?;
+        let set = self.replace(id, expected)?;
         self.put(id, set, kind, bytes);
         Ok(())
     }
@@ -163,10 +180,7 @@ impl Transaction {
             self.check_version(id, expected)?;
             return self.update_from(id, &mut &*bytes);
         }
-        self.check_room(Kind::Record, bytes.len())?;
-        let set = self.replace(id, Some(expected))?;
-        self.put(id, set, Kind::Record, bytes);
-        Ok(())
+        self.update_value(id, Kind::Record, Some(expected), bytes)
     }
 
     /// Deletes a record. Its ID never comes to mean another.
@@ -270,7 +284,11 @@ impl Transaction {
                 &current
             }
         };
-        let found = match state.lookup(id)? {
+        // What a failed call tells its caller was read as well.
+        let answer = state.lookup(id)?;
+        let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
+        self.seen.entry(id).or_insert(seq);
+        let found = match answer {
             Answer::Live(found) if !is_hidden(state, id) => found,
             Answer::Deleted => return Err(Error::Deleted { id }),
             _ => return Err(Error::NeverAllocated { id }),
@@ -294,7 +312,6 @@ impl Transaction {
                 self.frees.extend(chunks_of(&pinned, state.payload(&found.place))?);
             }
         }
-        self.seen.entry(id).or_insert(Some(found.seq));
         Ok(state.root.set_of_slot(id.slot()))
     }
 
@@ -335,18 +352,8 @@ impl Transaction {
         if bytes > limit { Err(Error::TooLarge { what: "transaction", bytes, limit }) } else { Ok(()) }
     }
 
-    fn stage(&mut self, source: &mut dyn Read) -> Result<Staged> {
-        let engine = Arc::clone(&self.engine);
-        let stream = engine.take_stream();
-        let mut stager = Stager::new(&engine, stream);
-        let result = stager.stage(source);
-        if result.is_err() {
-            stager.abandon();
-        }
-        if !matches!(result, Ok(Staged::Short(_))) {
-            self.streams.push(stream);
-        }
-        result
+    fn stage(&self, source: &mut dyn Read) -> Result<Staged> {
+        Stager::new(&self.engine, self.engine.take_stream()).stage(source)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pins: which views exist, and since when.
+//! Views: which exist, and since when.
 //!
 //! Owns: the register that statistics read. Never: keeps a state alive; the view itself does.
 

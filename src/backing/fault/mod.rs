@@ -1,0 +1,504 @@
+//! A file system in memory that knows what was synced, and fails when it is told to.
+//!
+//! Owns: counting calls, failing them, the images that a power cut may leave, a log of what was done in which order.
+//! Never: is found in a store that keeps something: it is for tests of the store, and of programs that use it.
+//! Invariants: 1. An image holds what a backing promises, and of the rest what a seed chooses. 2. The same calls with the
+//! same seeds give the same bytes. 3. Nothing is read from behind a power cut.
+
+mod medium;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::backing::BackingLock;
+use crate::backing::check_name;
+use crate::backing::fault::medium::Content;
+use crate::backing::fault::medium::Directory;
+use crate::backing::fault::medium::Entry;
+use crate::backing::fault::medium::Node;
+use crate::backing::fault::medium::Random;
+use crate::backing::fault::medium::Survival;
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// How long a fault lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailFor {
+    /// One call fails.
+    Once,
+    /// This call fails, and every later one of its kind.
+    Always,
+}
+
+/// One call that changed something, and succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A file was created.
+    Create {
+        /// The file.
+        name: String,
+    },
+    /// Bytes were appended.
+    Append {
+        /// The file.
+        name: String,
+        /// How many.
+        bytes: usize,
+    },
+    /// A file was synced.
+    Sync {
+        /// The file.
+        name: String,
+    },
+    /// A file was deleted.
+    Delete {
+        /// The file.
+        name: String,
+    },
+}
+
+/// A file system in memory, for tests: it fails when it is told to, and shows what a power cut would leave.
+///
+/// Calls of `create`, `append`, `sync` and `delete` are *steps*, numbered from 0; calls of `open`, `list` and `read_at`
+/// are counted apart. Clones share everything. Changes of the directory are on the medium when their call succeeds, as
+/// [`Backing`] demands.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tenure::{Options, backing::FaultBacking};
+///
+/// let options = Options::new().background(false);
+/// let backing = FaultBacking::new();
+/// let store = options.open_backing(Arc::new(backing.clone()))?;
+/// let notes = store.record_set("notes")?;
+/// let kept = store.write(|tx| tx.insert(&notes, "acknowledged"))?;
+///
+/// // The power goes out with the next call, and takes along everything that was not synced.
+/// backing.crash_at(backing.steps());
+/// assert!(store.write(|tx| tx.insert(&notes, "too late")).is_err());
+/// let store = options.open_backing(Arc::new(backing.crash_image_lose_all()))?;
+/// assert_eq!(store.get(kept)?.as_slice(), Some(&b"acknowledged"[..]));
+/// assert_eq!(store.stats().records, 1);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct FaultBacking {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    disk: Mutex<Disk>,
+    is_locked: AtomicBool,
+}
+
+#[derive(Default)]
+struct Disk {
+    directory: Directory,
+    steps: u64,
+    reads: u64,
+    crash_at: Option<u64>,
+    is_dead: bool,
+    fail: Option<(u64, io::ErrorKind, FailFor)>,
+    fail_read: Option<(u64, io::ErrorKind, FailFor)>,
+    bytes_max: Option<u64>,
+    random: Random,
+    events: Vec<Event>,
+}
+
+/// What becomes of a step.
+enum Verdict {
+    Succeeds,
+    /// The power goes out while it runs.
+    PowerCut,
+    Fails(io::ErrorKind),
+}
+
+fn power_is_out() -> io::Error {
+    io::Error::other("power is out")
+}
+
+fn is_no_room(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+fn is_hit(fault: Option<(u64, io::ErrorKind, FailFor)>, number: u64) -> Option<io::ErrorKind> {
+    let hit = |(at, _, how): &(u64, io::ErrorKind, FailFor)| *at == number || (*how == FailFor::Always && *at < number);
+    fault.filter(hit).map(|(_, kind, _)| kind)
+}
+
+impl Disk {
+    fn step(&mut self) -> io::Result<Verdict> {
+        if self.is_dead {
+            return Err(power_is_out());
+        }
+        let number = self.steps;
+        self.steps += 1;
+        if self.crash_at.is_some_and(|at| at <= number) {
+            self.is_dead = true;
+            return Ok(Verdict::PowerCut);
+        }
+        Ok(is_hit(self.fail, number).map_or(Verdict::Succeeds, Verdict::Fails))
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        if self.is_dead {
+            return Err(power_is_out());
+        }
+        let number = self.reads;
+        self.reads += 1;
+        is_hit(self.fail_read, number).map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes_max.is_some_and(|max| to_u64(self.directory.bytes()) >= max)
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<Arc<Mutex<Content>>> {
+        let verdict = self.step()?;
+        if self.directory.find(name).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (entry, error) = match verdict {
+            Verdict::Succeeds if self.is_full() => return Err(io::ErrorKind::StorageFull.into()),
+            Verdict::Succeeds => (Entry::Durable, None),
+            Verdict::PowerCut => (Entry::Creating, Some(power_is_out())),
+            // The file was made and its directory could not be synced, or it was not made.
+            Verdict::Fails(kind) if !is_no_room(kind) && self.random.eighths(4) => (Entry::Creating, Some(kind.into())),
+            Verdict::Fails(kind) => return Err(kind.into()),
+        };
+        let node = Node::new(Content::default(), entry);
+        let content = Arc::clone(&node.content);
+        self.directory.nodes.insert(name.to_owned(), node);
+        if let Some(error) = error {
+            return Err(error);
+        }
+        self.events.push(Event::Create { name: name.to_owned() });
+        Ok(content)
+    }
+
+    fn delete(&mut self, name: &str) -> io::Result<()> {
+        let verdict = self.step()?;
+        let Some(node) = self.directory.nodes.get_mut(name).filter(|node| node.entry != Entry::Deleting) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        match verdict {
+            Verdict::Succeeds => {
+                self.directory.nodes.remove(name);
+                self.events.push(Event::Delete { name: name.to_owned() });
+                Ok(())
+            }
+            Verdict::PowerCut => {
+                node.entry = Entry::Deleting;
+                Err(power_is_out())
+            }
+            Verdict::Fails(kind) => {
+                if self.random.eighths(4) {
+                    node.entry = Entry::Deleting;
+                }
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn append(&mut self, name: &str, content: &Mutex<Content>, bytes: &[u8]) -> io::Result<()> {
+        let verdict = self.step()?;
+        let room = self.bytes_max.map_or(usize::MAX, |max| to_usize(max).saturating_sub(self.directory.bytes()));
+        let (fits, error) = match verdict {
+            Verdict::Succeeds if room < bytes.len() => (room, Some(io::ErrorKind::StorageFull.into())),
+            Verdict::Succeeds => (bytes.len(), None),
+            // How much of it the medium has is for the image to say.
+            Verdict::PowerCut => (bytes.len(), Some(power_is_out())),
+            Verdict::Fails(kind) => {
+                let most = if is_no_room(kind) { bytes.len().saturating_sub(1) } else { bytes.len() };
+                (self.random.up_to(most), Some(kind.into()))
+            }
+        };
+        content.lock().bytes.extend_from_slice(bytes.get(..fits).unwrap_or_default());
+        if let Some(error) = error {
+            return Err(error);
+        }
+        self.events.push(Event::Append { name: name.to_owned(), bytes: bytes.len() });
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str, content: &Mutex<Content>) -> io::Result<()> {
+        match self.step()? {
+            Verdict::Succeeds => {
+                content.lock().sync();
+                self.events.push(Event::Sync { name: name.to_owned() });
+                Ok(())
+            }
+            Verdict::PowerCut => Err(power_is_out()),
+            Verdict::Fails(kind) => {
+                content.lock().fail_to_sync();
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+impl FaultBacking {
+    /// An empty directory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty directory in which a seed chooses how much of a failing call takes effect.
+    pub fn with_seed(seed: u64) -> Self {
+        let backing = Self::default();
+        backing.shared.disk.lock().random = Random::new(seed);
+        backing
+    }
+
+    /// Calls so far that change something: `create`, `append`, `sync`, `delete`. The next one has this number.
+    pub fn steps(&self) -> u64 {
+        self.shared.disk.lock().steps
+    }
+
+    /// Calls so far of `open`, `list` and `read_at`. The next one has this number.
+    pub fn reads(&self) -> u64 {
+        self.shared.disk.lock().reads
+    }
+
+    /// The power goes out during this step. The step and all calls behind it fail. What it was about is on the medium or
+    /// not, as the image chooses.
+    pub fn crash_at(&self, step: u64) {
+        self.shared.disk.lock().crash_at = Some(step);
+    }
+
+    /// This step fails. Of an append a part may have been made, of which a seed chooses the length. After a failure that
+    /// is no want of room, a file to be created or deleted may be there or not. Bytes that a failed sync was to cover
+    /// stay unsynced for ever.
+    pub fn fail_at(&self, step: u64, kind: io::ErrorKind, how_long: FailFor) {
+        self.shared.disk.lock().fail = Some((step, kind, how_long));
+    }
+
+    /// This call of `open`, `list` or `read_at` fails.
+    pub fn fail_read_at(&self, read: u64, kind: io::ErrorKind, how_long: FailFor) {
+        self.shared.disk.lock().fail_read = Some((read, kind, how_long));
+    }
+
+    /// From now on nothing fails, but after a power cut.
+    pub fn heal(&self) {
+        let mut disk = self.shared.disk.lock();
+        (disk.fail, disk.fail_read, disk.bytes_max) = (None, None, None);
+        if !disk.is_dead {
+            disk.crash_at = None;
+        }
+    }
+
+    /// Bytes that all files may have together. An append beyond that writes what fits and fails with `StorageFull`. On
+    /// a disk that is full no file can be created.
+    pub fn disk_bytes_max(&self, bytes: Option<u64>) {
+        self.shared.disk.lock().bytes_max = bytes;
+    }
+
+    /// Bytes in all files.
+    pub fn disk_bytes(&self) -> u64 {
+        to_u64(self.shared.disk.lock().directory.bytes())
+    }
+
+    /// What the medium may hold after a power cut now, as a seed chooses: everything that was synced; of the rest any
+    /// sectors of 512 bytes, with zeroes for the others, up to any length. Nothing of the image is locked or unsynced.
+    #[must_use]
+    pub fn crash_image(&self, seed: u64) -> Self {
+        self.image(Survival::Some(Random::new(seed)), seed)
+    }
+
+    /// The image after a power cut that took nothing.
+    #[must_use]
+    pub fn crash_image_keep_all(&self) -> Self {
+        self.image(Survival::All, 0)
+    }
+
+    /// The image after a power cut that took everything it could.
+    #[must_use]
+    pub fn crash_image_lose_all(&self) -> Self {
+        self.image(Survival::Nothing, 0)
+    }
+
+    /// What is there after the process was killed: everything that was written, unsynced where it was. The lock is free,
+    /// faults are gone, and handles of this one do not reach the image.
+    #[must_use]
+    pub fn kill_image(&self) -> Self {
+        let image = Self::default();
+        {
+            let (mut to, from) = (image.shared.disk.lock(), self.shared.disk.lock());
+            to.directory = from.directory.copy();
+            (to.random, to.bytes_max) = (from.random.clone(), from.bytes_max);
+        }
+        image
+    }
+
+    fn image(&self, survival: Survival, seed: u64) -> Self {
+        let image = Self::with_seed(seed);
+        image.shared.disk.lock().directory = self.shared.disk.lock().directory.after_power_cut(survival);
+        image
+    }
+
+    /// What was done, oldest first.
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.disk.lock().events.clone()
+    }
+
+    /// Bytes of a file that a power cut may take; none for a file that is not there.
+    pub fn unsynced_bytes(&self, name: &str) -> u64 {
+        let disk = self.shared.disk.lock();
+        disk.directory.find(name).map_or(0, |content| to_u64(content.lock().unsynced_bytes()))
+    }
+
+    /// The names of all files.
+    pub fn names(&self) -> Vec<String> {
+        self.shared.disk.lock().directory.seen().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The bytes of a file, if it is there.
+    pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
+        self.change(name, |content| content.bytes.clone())
+    }
+
+    /// Makes a file with these bytes, all on the medium, in place of what was there.
+    pub fn put(&self, name: &str, bytes: impl Into<Vec<u8>>) {
+        let node = Node::new(Content::durable(bytes.into()), Entry::Durable);
+        self.shared.disk.lock().directory.nodes.insert(name.to_owned(), node);
+    }
+
+    /// Changes a byte as decaying media do, also for handles that are open. Gives whether there was such a byte.
+    pub fn corrupt(&self, name: &str, offset: u64, xor: u8) -> bool {
+        let flip = |content: &mut Content| content.bytes.get_mut(to_usize(offset)).map(|byte| *byte ^= xor);
+        self.change(name, flip).flatten().is_some()
+    }
+
+    /// Cuts a file. Gives whether it is there.
+    pub fn truncate(&self, name: &str, len: u64) -> bool {
+        self.change(name, |content| content.truncate(to_usize(len))).is_some()
+    }
+
+    /// Takes a file away. Gives whether it was there.
+    pub fn remove(&self, name: &str) -> bool {
+        self.shared.disk.lock().directory.nodes.remove(name).is_some()
+    }
+
+    fn change<T>(&self, name: &str, change: impl FnOnce(&mut Content) -> T) -> Option<T> {
+        let disk = self.shared.disk.lock();
+        let content = disk.directory.find(name)?;
+        Some(change(&mut content.lock()))
+    }
+
+    fn handle(&self, name: &str, content: Arc<Mutex<Content>>, writable: bool) -> Arc<dyn BackingFile> {
+        Arc::new(Handle { backing: self.clone(), name: name.to_owned(), content, writable })
+    }
+}
+
+impl fmt::Debug for FaultBacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultBacking")
+            .field("steps", &self.steps())
+            .field("names", &self.names())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Handle {
+    backing: FaultBacking,
+    name: String,
+    content: Arc<Mutex<Content>>,
+    writable: bool,
+}
+
+impl BackingFile for Handle {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.backing.shared.disk.lock().append(&self.name, &self.content, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.backing.shared.disk.lock().sync(&self.name, &self.content)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.backing.shared.disk.lock().read()?;
+        let content = self.content.lock();
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = content.bytes.get(begin..begin.saturating_add(buffer.len()));
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        if self.backing.shared.disk.lock().is_dead {
+            return Err(power_is_out());
+        }
+        Ok(to_u64(self.content.lock().bytes.len()))
+    }
+}
+
+struct FaultLock {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for FaultLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FaultLock")
+    }
+}
+
+impl BackingLock for FaultLock {}
+
+impl Drop for FaultLock {
+    fn drop(&mut self) {
+        self.shared.is_locked.store(false, Ordering::Release);
+    }
+}
+
+impl Backing for FaultBacking {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        check_name(name)?;
+        let content = self.shared.disk.lock().create(name)?;
+        Ok(self.handle(name, content, true))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        check_name(name)?;
+        let mut disk = self.shared.disk.lock();
+        disk.read()?;
+        let content = disk.directory.find(name).map(Arc::clone).ok_or(io::ErrorKind::NotFound)?;
+        drop(disk);
+        Ok(self.handle(name, content, false))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.shared.disk.lock().read()?;
+        Ok(self.names())
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        check_name(name)?;
+        self.shared.disk.lock().delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        if self.shared.disk.lock().is_dead {
+            return Err(power_is_out());
+        }
+        if self.shared.is_locked.swap(true, Ordering::AcqRel) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(Box::new(FaultLock { shared: Arc::clone(&self.shared) }))
+    }
+
+    fn location(&self) -> String {
+        "fault".to_owned()
+    }
+}

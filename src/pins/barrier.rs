@@ -1,0 +1,66 @@
+//! Barriers of two weights: readers pay nothing, the writer pays for both sides.
+//!
+//! On Linux the writer's side is `membarrier`, which has every running thread of the process pass a full barrier (the
+//! kernel's `membarrier(2)`; the pattern is the asymmetric fence of Folly). Elsewhere both sides are full fences.
+
+use std::sync::Once;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::sync::atomic::compiler_fence;
+use std::sync::atomic::fence;
+
+static PREPARED: Once = Once::new();
+static IS_ASYMMETRIC: AtomicBool = AtomicBool::new(false);
+
+/// Has to be called before the first barrier that has to be met.
+pub(super) fn prepare() {
+    PREPARED.call_once(|| IS_ASYMMETRIC.store(register(), Ordering::SeqCst));
+}
+
+/// The reader's side: what is written before is seen by whoever passed `heavy` after it, or what is read after is what
+/// was written before that.
+#[inline]
+pub(super) fn light() {
+    if IS_ASYMMETRIC.load(Ordering::Relaxed) {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The writer's side.
+pub(super) fn heavy() {
+    fence(Ordering::SeqCst);
+    if IS_ASYMMETRIC.load(Ordering::Relaxed) && !everybody() {
+        // It was registered and does not fail then; a stop is better than freeing what somebody reads.
+        std::process::abort();
+    }
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[expect(unsafe_code, reason = "a system call that the standard library does not have")]
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: `membarrier` takes three integers and touches no memory of the process.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    result == 0
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn register() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn everybody() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn register() -> bool {
+    false
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn everybody() -> bool {
+    false
+}

@@ -1,0 +1,13 @@
+//! Pins: who holds what.
+//!
+//! Owns: the register of views, and the cell of the newest state with the readers that look at it for a moment.
+//! Never: knows what a state is.
+
+mod barrier;
+mod current;
+mod views;
+
+pub(crate) use current::Current;
+pub(crate) use current::Held;
+pub(crate) use views::Pin;
+pub(crate) use views::Pins;

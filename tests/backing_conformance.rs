@@ -1,0 +1,266 @@
+//! Every backing that is here keeps the rules, and backings that break one are found.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+#[allow(dead_code, reason = "the example's own way to run")]
+#[path = "../docs/examples/custom_backing.rs"]
+mod custom_backing;
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use tenure::backing::Backing;
+use tenure::backing::BackingFile;
+use tenure::backing::BackingLock;
+use tenure::backing::FaultBacking;
+use tenure::backing::Files;
+use tenure::backing::Map;
+use tenure::backing::Memory;
+use tenure::backing::check_name;
+use tenure::backing::conformance::check;
+
+#[test]
+fn files_of_a_directory_conform() {
+    let directories = RefCell::new(Vec::new());
+    check(&|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::create(&dir.path().join("store")).expect("a new directory");
+        directories.borrow_mut().push(dir);
+        Arc::new(files)
+    })
+    .unwrap();
+}
+
+#[test]
+fn files_in_memory_conform() {
+    check(&|| Arc::new(Memory::new())).unwrap();
+}
+
+#[test]
+fn files_with_faults_conform_while_there_is_none() {
+    check(&|| Arc::new(FaultBacking::new())).unwrap();
+    check(&|| Arc::new(FaultBacking::new().crash_image(3))).unwrap();
+}
+
+#[test]
+fn the_example_conforms_and_runs() {
+    check(&|| Arc::new(custom_backing::Bucket::default())).unwrap();
+    custom_backing::main().unwrap();
+}
+
+/// What a broken backing does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    None,
+    LosesTheLastByte,
+    AppendsTwice,
+    CreatesOverAnother,
+    OpensWhatIsNotThere,
+    TakesAnyName,
+    RefusesLongNames,
+    ReadsShort,
+    LocksNobodyOut,
+    LocksForEver,
+    DeletesUnderHandles,
+    ListsNothing,
+    ListsTheDeleted,
+    AppendsThroughReaders,
+    HidesLaterAppends,
+    MapsOnlyWhatIsThere,
+    PreallocatesWithZeroes,
+    RefusesEmptyAppends,
+    FailsToSyncBesideAppends,
+    DeletesNothingSilently,
+}
+
+#[derive(Debug)]
+struct Broken {
+    inner: Memory,
+    flaw: Flaw,
+    deleted: Arc<Mutex<Vec<String>>>,
+    is_appending: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct BrokenFile {
+    inner: Arc<dyn BackingFile>,
+    name: String,
+    flaw: Flaw,
+    deleted: Arc<Mutex<Vec<String>>>,
+    len_at_open: Option<u64>,
+    is_appending: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct NoLock;
+
+impl BackingLock for NoLock {}
+
+impl Broken {
+    fn new(flaw: Flaw) -> Self {
+        Self { inner: Memory::new(), flaw, deleted: Arc::default(), is_appending: Arc::default() }
+    }
+
+    fn wrap(&self, name: &str, inner: Arc<dyn BackingFile>, is_reader: bool) -> Arc<dyn BackingFile> {
+        Arc::new(BrokenFile {
+            len_at_open: is_reader.then(|| inner.len().unwrap()),
+            inner,
+            name: name.to_owned(),
+            flaw: self.flaw,
+            deleted: Arc::clone(&self.deleted),
+            is_appending: Arc::clone(&self.is_appending),
+        })
+    }
+}
+
+impl BackingFile for BrokenFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.flaw {
+            Flaw::LosesTheLastByte => self.inner.append(&bytes[..bytes.len().saturating_sub(1)]),
+            Flaw::AppendsTwice => self.inner.append(bytes).and_then(|()| self.inner.append(bytes)),
+            Flaw::RefusesEmptyAppends if bytes.is_empty() => Err(io::ErrorKind::InvalidInput.into()),
+            Flaw::AppendsThroughReaders if self.len_at_open.is_some() => Ok(()),
+            Flaw::FailsToSyncBesideAppends => {
+                self.is_appending.store(true, Ordering::SeqCst);
+                std::thread::yield_now();
+                let result = self.inner.append(bytes);
+                std::thread::sleep(std::time::Duration::from_micros(20));
+                self.is_appending.store(false, Ordering::SeqCst);
+                result
+            }
+            _ => self.inner.append(bytes),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.is_appending.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        self.inner.sync()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let len = self.inner.len()?;
+        let end = offset.saturating_add(u64::try_from(buffer.len()).unwrap());
+        match self.flaw {
+            Flaw::ReadsShort if offset < len && end > len => Ok(()),
+            Flaw::HidesLaterAppends if self.len_at_open.is_some_and(|len| end > len) => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Flaw::DeletesUnderHandles if self.deleted.lock().unwrap().contains(&self.name) => {
+                Err(io::ErrorKind::NotFound.into())
+            }
+            _ => self.inner.read_at(offset, buffer),
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn map(&self, _capacity: u64) -> io::Result<Option<Map>> {
+        if self.flaw != Flaw::MapsOnlyWhatIsThere {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; usize::try_from(self.inner.len()?).unwrap()];
+        self.inner.read_at(0, &mut bytes)?;
+        Ok(Some(Map::from_bytes(bytes.into())))
+    }
+
+    fn preallocate(&self, bytes: u64) -> io::Result<()> {
+        if self.flaw == Flaw::PreallocatesWithZeroes {
+            let missing = bytes.saturating_sub(self.inner.len()?);
+            self.inner.append(&vec![0; usize::try_from(missing).unwrap()])?;
+        }
+        Ok(())
+    }
+}
+
+impl Backing for Broken {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        if self.flaw == Flaw::CreatesOverAnother && self.inner.open(name).is_ok() {
+            self.inner.delete(name)?;
+        }
+        if self.flaw == Flaw::TakesAnyName && name == "a b" {
+            return Ok(self.wrap(name, self.inner.create("a_b")?, false));
+        }
+        if self.flaw == Flaw::RefusesLongNames && name.len() > 64 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(self.wrap(name, self.inner.create(name)?, false))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        if self.flaw == Flaw::OpensWhatIsNotThere && self.inner.open(name).is_err() {
+            drop(self.inner.create(name)?);
+        }
+        Ok(self.wrap(name, self.inner.open(name)?, true))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        match self.flaw {
+            Flaw::ListsNothing => Ok(Vec::new()),
+            Flaw::ListsTheDeleted => Ok([self.inner.list()?, self.deleted.lock().unwrap().clone()].concat()),
+            _ => self.inner.list(),
+        }
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        if self.flaw == Flaw::DeletesNothingSilently && check_name(name).is_ok() && self.inner.open(name).is_err() {
+            return Ok(());
+        }
+        self.inner.delete(name)?;
+        self.deleted.lock().unwrap().push(name.to_owned());
+        Ok(())
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        match self.flaw {
+            Flaw::LocksNobodyOut => Ok(Box::new(NoLock)),
+            Flaw::LocksForEver => self.inner.lock().map(|lock| -> Box<dyn BackingLock> {
+                Box::leak(lock);
+                Box::new(NoLock)
+            }),
+            _ => self.inner.lock(),
+        }
+    }
+
+    fn location(&self) -> String {
+        "broken".to_owned()
+    }
+}
+
+#[test]
+fn backings_that_break_a_rule_are_found() {
+    use Flaw::*;
+    check(&|| Arc::new(Broken::new(None))).expect("without a flaw it conforms");
+    let flaws = [
+        (LosesTheLastByte, "take every name"),
+        (AppendsTwice, "take every name"),
+        (CreatesOverAnother, "create a file once"),
+        (OpensWhatIsNotThere, "say NotFound"),
+        (DeletesNothingSilently, "say NotFound"),
+        (TakesAnyName, "take every name"),
+        (RefusesLongNames, "take every name"),
+        (ReadsShort, "UnexpectedEof"),
+        (LocksNobodyOut, "lock for one holder"),
+        (LocksForEver, "lock for one holder"),
+        (DeletesUnderHandles, "keep deleted files readable"),
+        (ListsNothing, "list exactly"),
+        (ListsTheDeleted, "list exactly"),
+        (AppendsThroughReaders, "refuse appends"),
+        (HidesLaterAppends, "show later appends"),
+        (MapsOnlyWhatIsThere, "map what was appended"),
+        (PreallocatesWithZeroes, "preallocate"),
+        (RefusesEmptyAppends, "give back appended bytes"),
+        (FailsToSyncBesideAppends, "at the same time"),
+    ];
+    for (flaw, rule) in flaws {
+        let violation = check(&|| Arc::new(Broken::new(flaw))).expect_err(&format!("{flaw:?} was not found"));
+        assert!(violation.to_string().contains(rule), "{flaw:?} was found as: {violation}");
+    }
+}

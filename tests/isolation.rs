@@ -1,0 +1,186 @@
+//! Transactions beside each other: no lost update, no write skew, and nothing read beside a writer that is not there.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tenure::Durability;
+use tenure::Error;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::Result;
+use tenure::Store;
+use tenure::Transaction;
+
+fn number(tx: &mut Transaction, id: RecordId) -> Result<i64> {
+    let bytes = tx.get(id)?.to_vec()?;
+    Ok(std::str::from_utf8(&bytes).unwrap().parse().unwrap())
+}
+
+#[test]
+fn a_failed_update_if_is_a_read_that_is_validated() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let (a, b) = store.write(|tx| Ok((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let before = store.get(a).unwrap().seq();
+    store.write(|tx| tx.update(a, "1")).unwrap();
+    let mut one = store.begin().unwrap();
+    assert!(matches!(one.update_if(a, before, "x"), Err(Error::VersionMismatch { .. })));
+    one.update(b, "depends on a").unwrap();
+    let mut other = store.begin().unwrap();
+    other.get(b).unwrap();
+    other.update(a, "depends on b").unwrap();
+    let committed = [other.commit(Durability::Buffered), one.commit(Durability::Buffered)];
+    assert!(matches!(committed, [Ok(_), Err(Error::Conflict { .. })]), "{committed:?}");
+}
+
+#[test]
+fn what_was_not_there_is_a_read_that_is_validated() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let (a, b) = store.write(|tx| Ok((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let mut one = store.begin().unwrap();
+    one.get(a).unwrap();
+    one.delete(b).unwrap();
+    let mut other = store.begin().unwrap();
+    other.get(b).unwrap();
+    other.delete(a).unwrap();
+    assert!(one.commit(Durability::Buffered).is_ok());
+    assert!(matches!(other.commit(Durability::Buffered), Err(Error::Conflict { .. })));
+}
+
+#[test]
+fn counters_lose_nothing_and_sums_keep_their_bound() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let ids = store.write(|tx| (0..8).map(|_| tx.insert(&set, "1")).collect::<Result<Vec<_>>>()).unwrap();
+    let counter = store.write(|tx| tx.insert(&set, "0")).unwrap();
+    let rounds = 400;
+    std::thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            let (store, ids) = (&store, &ids);
+            scope.spawn(move || {
+                let mut random = thread * 7919 + 1;
+                for _ in 0..rounds {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let pair = usize::try_from(random >> 33).unwrap() % 4 * 2;
+                    let side = usize::try_from(random >> 50).unwrap() % 2;
+                    store
+                        .write(|tx| {
+                            let both = [number(tx, ids[pair])?, number(tx, ids[pair + 1])?];
+                            // Each takes one away only while the sum allows it.
+                            let sum = both[0] + both[1];
+                            let step = if sum >= 1 { -1 } else { 1 };
+                            tx.update(ids[pair + side], (both[side] + step).to_string())
+                        })
+                        .unwrap();
+                    let add = |tx: &mut Transaction| number(tx, counter).map(|now| (now + 1).to_string());
+                    store.write(|tx| add(tx).and_then(|next| tx.update(counter, next))).unwrap();
+                }
+            });
+        }
+    });
+    let mut tx = store.begin().unwrap();
+    assert_eq!(number(&mut tx, counter).unwrap(), 6 * rounds, "a lost update");
+    for pair in ids.chunks(2) {
+        let sum = number(&mut tx, pair[0]).unwrap() + number(&mut tx, pair[1]).unwrap();
+        assert!((0..=2).contains(&sum), "write skew: {sum}");
+    }
+}
+
+#[test]
+fn writes_inside_writes_end() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let id = store.write(|tx| tx.insert(&set, "a")).unwrap();
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let result = store.write(|tx| {
+            tx.update(id, "outer")?;
+            let mut tries = 0;
+            store.write(|tx| {
+                tries += 1;
+                tx.update(id, "inner")?;
+                if tries < 12 {
+                    let mut third = store.begin()?;
+                    third.update(id, "third")?;
+                    third.commit(Durability::Buffered)?;
+                }
+                Ok(())
+            })
+        });
+        // Nobody listens any more when the time is over.
+        send.send(result.is_err()).unwrap_or_default();
+    });
+    assert!(receive.recv_timeout(Duration::from_secs(20)).expect("it ends"), "each is the other's conflict");
+}
+
+/// Runs `look` again and again beside a writer of tiny segments and many snapshots; gives what was wrong.
+fn beside_a_writer(look: impl Fn(&Path) -> Option<String>) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let options = Options::new().segment_bytes(64 << 10).snapshot_log_bytes(64 << 10);
+    let store = options.open(&path).unwrap();
+    let set = store.record_set("a").unwrap();
+    let (stop, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut ids, mut round) = (Vec::new(), 0_usize);
+            while !stop.load(Ordering::Relaxed) {
+                round += 1;
+                let body = |tx: &mut Transaction| {
+                    for _ in 0..20 {
+                        ids.push(tx.insert(&set, vec![7; 700])?);
+                    }
+                    for _ in 0..if ids.len() > 600 { 20 } else { 0 } {
+                        let id = ids.swap_remove(round * 7919 % ids.len());
+                        tx.delete(id)?;
+                    }
+                    Ok(())
+                };
+                store.write(body).unwrap();
+                if round.is_multiple_of(7) {
+                    store.save_snapshot().unwrap();
+                }
+            }
+        });
+        let begun = Instant::now();
+        let mut problems = Vec::new();
+        while begun.elapsed() < Duration::from_secs(3) {
+            looks.fetch_add(1, Ordering::Relaxed);
+            problems.extend(look(&path));
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(looks.load(Ordering::Relaxed) > 3);
+        problems
+    })
+}
+
+#[test]
+fn verification_beside_a_writer_finds_nothing_wrong() {
+    let problems = beside_a_writer(|path| match tenure::verify::verify(path, &mut |_| {}) {
+        Ok(report) if report.is_ok() => None,
+        other => Some(format!("{other:?}")),
+    });
+    assert!(problems.is_empty(), "{} problems, the first: {}", problems.len(), problems[0]);
+}
+
+#[test]
+fn opening_for_reading_beside_a_writer_finds_a_whole_state() {
+    let problems = beside_a_writer(|path| {
+        let store = match Options::new().read_only(true).open(path) {
+            Ok(store) => store,
+            Err(error) => return Some(error.to_string()),
+        };
+        let set = store.find_set("a")?;
+        let view = store.view();
+        let read = view.scan(&set).try_fold(0, |count, record| record.map(|_| count + 1));
+        (read.as_ref().ok() != Some(&view.len(&set))).then(|| format!("{read:?} of {}", view.len(&set)))
+    });
+    assert!(problems.is_empty(), "{} problems, the first: {}", problems.len(), problems[0]);
+}

@@ -1,0 +1,21 @@
+//! Power cuts, failing calls and full disks at every step: what was acknowledged stays, and nothing else appears.
+//!
+//! `TENURE_POWER_CUT_ROUNDS` lengthens the seeded runs.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod common;
+#[path = "power_cut/failing.rs"]
+mod failing;
+#[path = "power_cut/found.rs"]
+mod found;
+#[path = "power_cut/order.rs"]
+mod order;
+#[path = "power_cut/planted.rs"]
+mod planted;
+#[path = "power_cut/runs.rs"]
+mod runs;
+#[path = "power_cut/sequences.rs"]
+mod sequences;
+#[path = "power_cut/world.rs"]
+mod world;

@@ -1,0 +1,174 @@
+//! What these tests have found, each as short as it can be.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use tenure::Durability;
+use tenure::RecordId;
+use tenure::RecordSet;
+use tenure::Store;
+use tenure::backing::FailFor;
+use tenure::backing::FaultBacking;
+
+use crate::world::options;
+
+fn open(backing: &FaultBacking) -> Store {
+    options(Durability::Sync).open_backing(Arc::new(backing.clone())).expect("opens")
+}
+
+fn new_store() -> (FaultBacking, Store, RecordSet) {
+    let backing = FaultBacking::new();
+    let store = open(&backing);
+    let set = store.record_set("x").expect("a set");
+    (backing, store, set)
+}
+
+fn insert(store: &Store, set: &RecordSet, durability: Durability) -> RecordId {
+    let mut tx = store.begin().expect("begins");
+    let id = tx.insert(set, "1").expect("inserts");
+    tx.commit(durability).expect("commits");
+    id
+}
+
+/// A log segment that was never synced, and whose commits were all copied, is no part of a later snapshot. Once two such
+/// snapshots are saved there is no older one to fall back to.
+#[test]
+fn a_kill_and_a_later_power_cut_do_not_need_the_segment_that_was_never_synced() {
+    let (backing, store, set) = new_store();
+    let id = insert(&store, &set, Durability::Buffered);
+    let killed = backing.kill_image();
+    let store = open(&killed);
+    assert!(store.recovery_report().bytes_copied > 0);
+    store.save_snapshot().expect("saves");
+    let store = open(&killed.crash_image_lose_all());
+    assert!(store.recovery_report().fell_back.is_empty(), "{}", store.recovery_report());
+    assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"1"[..]));
+}
+
+#[test]
+fn a_failed_sync_and_a_later_power_cut_do_not_need_the_segment_that_was_never_synced() {
+    let (backing, store, set) = new_store();
+    insert(&store, &set, Durability::Sync);
+    store.close().expect("closes");
+    let store = open(&backing);
+    let mut tx = store.begin().expect("begins");
+    let id = tx.insert(&set, "2").expect("inserts");
+    // A segment is created, gets its header and the frame, and is synced.
+    backing.fail_at(backing.steps() + 3, ErrorKind::Other, FailFor::Once);
+    assert!(matches!(tx.commit(Durability::Sync), Err(tenure::Error::Indeterminate { .. })));
+    drop(store);
+    let store = open(&backing);
+    assert_eq!(store.get(id).expect("the page cache has it").as_slice(), Some(&b"2"[..]));
+    store.save_snapshot().expect("saves");
+    let store = open(&backing.crash_image_lose_all());
+    assert!(store.recovery_report().fell_back.is_empty(), "{}", store.recovery_report());
+    assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"2"[..]));
+}
+
+/// A file whose creation failed may be there: the next attempt takes another number.
+#[test]
+fn a_manifest_whose_creation_failed_half_way_does_not_stand_in_the_way_of_the_next() {
+    for seed in 0..8 {
+        let (backing, store, set) = new_store();
+        store.close().expect("closes");
+        let backing = backing.crash_image(seed);
+        let store = open(&backing);
+        backing.fail_at(backing.steps(), ErrorKind::Other, FailFor::Once);
+        let mut tx = store.begin().expect("begins");
+        assert!(tx.insert(&set, "1").is_err(), "a reservation begins a manifest");
+        drop(tx);
+        let mut tx = store.begin().expect("nothing was lost: the handle goes on");
+        let id = tx.insert(&set, "1").unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        tx.commit(Durability::Sync).expect("commits");
+        let store = open(&backing.crash_image_lose_all());
+        assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"1"[..]));
+    }
+}
+
+/// Crashes of recoveries, one after the other, leave manifests that were begun and not finished.
+#[test]
+fn manifests_that_were_begun_by_recoveries_one_after_the_other_are_passed_over() {
+    let (backing, store, set) = new_store();
+    let id = insert(&store, &set, Durability::Sync);
+    store.close().expect("closes");
+    let (name, next) = (&backing.names()[1], "manifest-000000000098.man");
+    let whole = backing.contents(name).expect("a manifest");
+    for first in [&whole[..0], &whole[..50], &whole[..200], &[0; 300][..]] {
+        for second in [&whole[..0], &[0; 40][..], &[0; 300][..]] {
+            let image = backing.crash_image_keep_all();
+            image.put(next, first);
+            image.put("manifest-000000000099.man", second);
+            let store = open(&image);
+            assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"1"[..]));
+            insert(&store, &set, Durability::Sync);
+            assert_eq!(image.names().iter().filter(|name| name.starts_with("manifest-")).count(), 1);
+        }
+    }
+}
+
+/// A deletion that a power cut takes back leaves its slot live, where recovery raises no count. So the slot must not be
+/// given to another record before the deletion is durable, or its next ID is handed out twice.
+#[test]
+fn a_slot_is_not_used_again_before_its_deletion_is_durable() {
+    let (backing, store, set) = new_store();
+    let old = insert(&store, &set, Durability::Sync);
+    store.close().expect("closes");
+    let store = open(&backing);
+    let mut tx = store.begin().expect("begins");
+    tx.delete(old).expect("deletes");
+    tx.commit(Durability::Buffered).expect("commits");
+    let lost = insert(&store, &set, Durability::Buffered);
+    let image = backing.crash_image_lose_all();
+    let store = open(&image);
+    assert!(store.get(lost).is_err(), "the test needs a commit that is lost");
+    // The deletion may have been made durable for the sake of the slot.
+    drop(store.write(|tx| tx.delete(old)));
+    store.close().expect("closes");
+    let store = open(&image);
+    for _ in 0..4 {
+        assert_ne!(insert(&store, &set, Durability::Sync), lost, "this ID was seen before the power cut");
+    }
+}
+
+/// The watermark in the header of a torn frame is true. What it proves need not be copied; what is copied is synced.
+#[test]
+fn what_recovery_copies_is_synced_also_when_a_torn_frame_proves_it() {
+    let (backing, store, set) = new_store();
+    let id = insert(&store, &set, Durability::Sync);
+    let mut tx = store.begin().expect("begins");
+    tx.insert(&set, [7; 4_000]).expect("inserts");
+    tx.commit(Durability::Buffered).expect("commits");
+    let image = backing.crash_image_keep_all();
+    let log = image.names().into_iter().rfind(|name| name.starts_with("log-")).expect("a log");
+    let bytes = image.contents(&log).expect("the log").len();
+    assert!(image.truncate(&log, u64::try_from(bytes - 1_000).expect("64 bits")));
+    open(&image).close().expect("closes");
+    let store = open(&image.crash_image_lose_all());
+    assert!(store.recovery_report().fell_back.is_empty(), "{}", store.recovery_report());
+    assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"1"[..]));
+}
+
+/// Segments' numbers never go down, also when the highest file was a leftover that recovery has deleted: a cut that was
+/// declared with a higher number would void what is committed below it.
+#[test]
+fn commits_count_after_a_recovery_has_deleted_the_segment_with_the_highest_number() {
+    let (backing, store, set) = new_store();
+    insert(&store, &set, Durability::Sync);
+    // A first recovery, after which there is nothing to copy any more.
+    let backing = backing.crash_image_keep_all();
+    let store = open(&backing);
+    // A page segment is written and the power goes out before the snapshot is in the manifest.
+    let is_leftover = |backing: &FaultBacking| backing.names().iter().any(|name| name.starts_with("pages-"));
+    backing.crash_at(backing.steps() + 3);
+    store.save_snapshot().expect_err("the power is out");
+    let second = backing.crash_image_keep_all();
+    assert!(is_leftover(&second));
+    let store = open(&second);
+    let third = second.crash_image_keep_all();
+    assert!(!is_leftover(&third));
+    drop(store);
+    let store = open(&third);
+    let id = insert(&store, &set, Durability::Sync);
+    let store = open(&third.crash_image_lose_all());
+    assert_eq!(store.get(id).expect("was acknowledged").as_slice(), Some(&b"1"[..]));
+}

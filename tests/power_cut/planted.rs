@@ -1,0 +1,105 @@
+//! Backings that break their word: the tests of power cuts must notice.
+
+use std::io;
+use std::sync::Arc;
+
+use tenure::Durability;
+use tenure::backing::Backing;
+use tenure::backing::BackingFile;
+use tenure::backing::BackingLock;
+use tenure::backing::FaultBacking;
+
+use crate::runs;
+use crate::sequences;
+use crate::world;
+use crate::world::Op;
+use crate::world::Wrap;
+
+/// Says that files of one kind are synced, and does not sync them.
+#[derive(Debug)]
+struct Lazy {
+    inner: FaultBacking,
+    kind: &'static str,
+}
+
+#[derive(Debug)]
+struct LazyFile {
+    inner: Arc<dyn BackingFile>,
+}
+
+impl BackingFile for LazyFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        self.inner.append(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, buffer)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+}
+
+impl Backing for Lazy {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        let inner = self.inner.create(name)?;
+        Ok(if name.starts_with(self.kind) { Arc::new(LazyFile { inner }) } else { inner })
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.inner.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.inner.list()
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.inner.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        self.inner.lock()
+    }
+
+    fn location(&self) -> String {
+        "lazy".to_owned()
+    }
+}
+
+fn lazy_log(inner: FaultBacking) -> Arc<dyn Backing> {
+    Arc::new(Lazy { inner, kind: "log-" })
+}
+
+fn lazy_manifest(inner: FaultBacking) -> Arc<dyn Backing> {
+    Arc::new(Lazy { inner, kind: "manifest-" })
+}
+
+#[test]
+fn a_log_that_is_not_synced_is_found_by_the_shortest_sequences() {
+    let wrong = sequences::check_all(Durability::Sync, lazy_log, &[Op::Insert], 1).unwrap_err();
+    println!("{wrong}");
+    let wrong = sequences::check_all(Durability::Buffered, lazy_log, &[Op::Mark, Op::Sync], 2).unwrap_err();
+    println!("{wrong}");
+}
+
+#[test]
+fn a_manifest_that_is_not_synced_is_found_by_short_sequences() {
+    let ops = [Op::Insert, Op::SaveSnapshot, Op::Reopen];
+    let wrong = sequences::check_all(Durability::Sync, lazy_manifest, &ops, 2).unwrap_err();
+    println!("{wrong}");
+}
+
+#[test]
+fn both_are_found_by_the_seeded_runs() {
+    for wrap in [lazy_log as Wrap, lazy_manifest] {
+        let found = (0..20).find_map(|seed| runs::round(seed, wrap).err());
+        println!("{}", found.expect("the fault is found"));
+    }
+    assert!((0..3).all(|seed| runs::round(seed, world::as_it_is).is_ok()), "and nothing without it");
+}

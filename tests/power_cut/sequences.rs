@@ -1,0 +1,114 @@
+//! Every sequence of up to three operations, with a crash at every step of the last one.
+//!
+//! A crash at a step of an earlier operation is one at the last of a shorter sequence.
+
+use tenure::Durability;
+use tenure::backing::FaultBacking;
+
+use crate::world;
+use crate::world::OPS;
+use crate::world::Op;
+use crate::world::World;
+use crate::world::Wrap;
+use crate::world::Wrong;
+
+/// How often the recovery itself is crashed at every one of its steps: once in so many crashes.
+const RECOVERIES_ONE_IN: u64 = 50;
+
+#[derive(Debug, Default)]
+pub struct Count {
+    pub crashes: u64,
+    pub images: u64,
+    pub recoveries: u64,
+}
+
+fn start(base: &FaultBacking, durability: Durability, wrap: Wrap, ops: &[Op]) -> Result<World, Wrong> {
+    let mut world = World::open(base.crash_image_keep_all(), durability, wrap, 5)?;
+    for op in ops {
+        world.run(*op).map_err(|error| format!("{op:?} without a fault: {error}"))?;
+    }
+    Ok(world)
+}
+
+/// A crash at every step of the last operation, and right after it.
+fn check(base: &FaultBacking, durability: Durability, wrap: Wrap, ops: &[Op], count: &mut Count) -> Result<(), Wrong> {
+    let (last, earlier) = ops.split_last().expect("an operation");
+    for after in 0.. {
+        let mut world = start(base, durability, wrap, earlier)?;
+        let step = world.backing.steps() + after;
+        world.backing.crash_at(step);
+        let result = world.run(*last);
+        let is_over = world.backing.steps() <= step;
+        if is_over {
+            result.map_err(|error| format!("{last:?} without a fault: {error}"))?;
+        }
+        count.crashes += 1;
+        for (index, image) in world::images(&world.backing, count.crashes).into_iter().enumerate() {
+            let at = |wrong| format!("{durability:?} {ops:?}, crash at step {after}, image {index}: {wrong}");
+            count.images += 1;
+            let untouched = image.crash_image_keep_all();
+            world.check_image(&image).map_err(at)?;
+            if index == 2 && count.crashes.is_multiple_of(RECOVERIES_ONE_IN) {
+                count.recoveries += world.check_crashes_of_recovery(&untouched, count.images).map_err(at)?;
+            }
+        }
+        if is_over {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// All sequences of up to `len` operations.
+pub fn check_all(durability: Durability, wrap: Wrap, ops: &[Op], len: u32) -> Result<Count, Wrong> {
+    let base = world::base();
+    let mut count = Count::default();
+    for len in 1..=len {
+        for mut number in 0..ops.len().pow(len) {
+            let mut sequence = Vec::new();
+            for _ in 0..len {
+                sequence.push(ops[number % ops.len()]);
+                number /= ops.len();
+            }
+            check(&base, durability, wrap, &sequence, &mut count)?;
+        }
+    }
+    Ok(count)
+}
+
+fn check_all_and_count(durability: Durability) {
+    let count = check_all(durability, world::as_it_is, &OPS, 3).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(count.crashes > 2_000 && count.recoveries > 50, "{count:?}");
+}
+
+#[test]
+fn every_sequence_of_three_synced_operations_survives_a_crash_at_every_step() {
+    check_all_and_count(Durability::Sync);
+}
+
+#[test]
+fn every_sequence_of_three_buffered_operations_survives_a_crash_at_every_step() {
+    check_all_and_count(Durability::Buffered);
+}
+
+#[test]
+fn a_crash_at_every_step_of_making_a_store_lets_it_be_made() {
+    for step in 0.. {
+        let backing = FaultBacking::new();
+        backing.crash_at(step);
+        let opened = World::open(backing.clone(), Durability::Sync, world::as_it_is, 1);
+        let is_over = opened.is_ok();
+        assert_eq!(is_over, backing.steps() <= step);
+        for (index, image) in world::images(&backing, step).into_iter().enumerate() {
+            let mut world = World::open(image, Durability::Sync, world::as_it_is, 1)
+                .unwrap_or_else(|wrong| panic!("crash at step {step}, image {index}: {wrong}"));
+            world.run(Op::RecordSet).expect("works");
+            world.run(Op::Insert).expect("works");
+            world.check_image(&world.backing.crash_image_lose_all()).unwrap_or_else(|wrong| panic!("{wrong}"));
+        }
+        if is_over {
+            assert!(step > 2, "only {step} steps");
+            return;
+        }
+    }
+}

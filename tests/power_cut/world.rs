@@ -1,0 +1,450 @@
+//! A store on a medium that fails, beside a model of every state that it went through.
+//!
+//! Owns: the operations, the states, and the judgement of what is there after a failure. It returns what is wrong
+//! instead of panicking, so that a test can also prove that a planted fault is found.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tenure::Durability;
+use tenure::Error;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::Store;
+use tenure::backing::Backing;
+use tenure::backing::FaultBacking;
+
+use crate::common;
+use crate::common::Contents;
+use crate::common::Rng;
+
+/// What is wrong.
+pub type Wrong = String;
+
+pub const SETS: [&str; 2] = ["a", "b"];
+
+/// What a store says at one commit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    pub contents: Contents,
+    /// Names of marks; the commit is unknown where the call that made it failed.
+    pub marks: BTreeMap<String, Option<u64>>,
+}
+
+impl State {
+    pub fn of(store: &Store) -> Result<Self, Wrong> {
+        let contents = common::contents(store).map_err(|error| format!("reading: {error}"))?;
+        let marks = common::marks(store).into_iter().map(|(name, seq)| (name, Some(seq))).collect();
+        Ok(Self { contents, marks })
+    }
+
+    /// Whether what was found is this state, as far as it is known.
+    pub fn is(&self, found: &Self) -> bool {
+        let is_same = |(name, seq): (&String, &Option<u64>)| {
+            found.marks.get(name).is_some_and(|there| seq.is_none() || seq == there)
+        };
+        self.contents == found.contents && self.marks.len() == found.marks.len() && self.marks.iter().all(is_same)
+    }
+}
+
+/// One public operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Insert,
+    Update,
+    Delete,
+    InsertLarge,
+    RecordSet,
+    Mark,
+    SaveSnapshot,
+    Sync,
+    Reopen,
+    /// The process is killed: what it wrote is still in the page cache.
+    Kill,
+    /// Several changes in one transaction.
+    Several,
+    /// A transaction that is dropped.
+    Abort,
+}
+
+pub const OPS: [Op; 10] = [
+    Op::Insert,
+    Op::Update,
+    Op::Delete,
+    Op::InsertLarge,
+    Op::RecordSet,
+    Op::Mark,
+    Op::SaveSnapshot,
+    Op::Sync,
+    Op::Reopen,
+    Op::Kill,
+];
+
+/// How a backing is presented to the store: as it is, or with a planted fault.
+pub type Wrap = fn(FaultBacking) -> Arc<dyn Backing>;
+
+pub fn as_it_is(backing: FaultBacking) -> Arc<dyn Backing> {
+    Arc::new(backing)
+}
+
+pub fn options(durability: Durability) -> Options {
+    Options::new().background(false).segment_bytes(64 << 10).durability(durability)
+}
+
+/// A store and the states that it went through.
+#[derive(Debug)]
+pub struct World {
+    pub backing: FaultBacking,
+    pub options: Options,
+    pub durability: Durability,
+    pub store: Option<Store>,
+    pub wrap: Wrap,
+    pub rng: Rng,
+    /// States in the order of commits. The first ones may be forgotten.
+    pub states: Vec<State>,
+    /// The oldest state that a power cut may lead back to: an index into `states`.
+    pub floor: usize,
+    /// What an operation that failed would have led to.
+    pub attempted: Option<State>,
+    /// Every ID that was handed out.
+    pub ever: BTreeSet<RecordId>,
+    /// Bytes of an ordinary value, at most.
+    pub value_bytes_max: usize,
+    names: u32,
+    /// Images that were judged.
+    judged: Cell<u32>,
+}
+
+impl World {
+    /// Goes on from what a backing holds.
+    pub fn open(backing: FaultBacking, durability: Durability, wrap: Wrap, seed: u64) -> Result<Self, Wrong> {
+        let options = options(durability);
+        let store = options.open_backing(wrap(backing.clone())).map_err(|error| format!("opening: {error}"))?;
+        let state = State::of(&store)?;
+        let ever = state.contents.values().flat_map(BTreeMap::keys).copied().collect();
+        Ok(Self {
+            backing,
+            options,
+            durability,
+            store: Some(store),
+            wrap,
+            rng: Rng::new(seed),
+            states: vec![state],
+            floor: 0,
+            attempted: None,
+            ever,
+            value_bytes_max: 40,
+            names: 0,
+            judged: Cell::new(0),
+        })
+    }
+
+    pub fn now(&self) -> &State {
+        self.states.last().expect("a state")
+    }
+
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("an open store")
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        let len = self.rng.below(self.value_bytes_max);
+        self.rng.bytes(len)
+    }
+
+    fn some_id(&mut self) -> Option<(String, RecordId)> {
+        let all: Vec<_> = self
+            .now()
+            .contents
+            .iter()
+            .flat_map(|(set, records)| records.keys().map(move |id| (set.clone(), *id)))
+            .collect();
+        let index = self.rng.below(all.len());
+        all.get(index).cloned()
+    }
+
+    fn set_name(&mut self) -> String {
+        let names: Vec<String> = self.now().contents.keys().cloned().collect();
+        let index = self.rng.below(names.len());
+        names[index].clone()
+    }
+
+    fn insert(&mut self, next: &mut State, tx: &mut tenure::Transaction, bytes: Vec<u8>) -> Result<(), Error> {
+        let name = self.set_name();
+        let set = self.store().find_set(&name).expect("a set");
+        let id = tx.insert(&set, &bytes)?;
+        assert!(self.ever.insert(id), "{id} was handed out twice");
+        next.contents.get_mut(&name).expect("a set").insert(id, bytes);
+        Ok(())
+    }
+
+    /// Changes in a transaction; what it would lead to is in `next` as soon as it is known.
+    fn change(&mut self, op: Op, next: &mut State, tx: &mut tenure::Transaction) -> Result<(), Error> {
+        match op {
+            Op::InsertLarge => {
+                let bytes = self.rng.bytes(70_000);
+                self.insert(next, tx, bytes)
+            }
+            Op::Update | Op::Delete => {
+                let Some((set, id)) = self.some_id() else { return Ok(()) };
+                if !next.contents[&set].contains_key(&id) {
+                    return Ok(());
+                }
+                if op == Op::Delete {
+                    tx.delete(id)?;
+                    next.contents.get_mut(&set).expect("a set").remove(&id);
+                } else {
+                    let bytes = self.value();
+                    tx.update(id, &bytes)?;
+                    next.contents.get_mut(&set).expect("a set").insert(id, bytes);
+                }
+                Ok(())
+            }
+            Op::Several => {
+                for _ in 0..=self.rng.below(5) {
+                    let one = [Op::Insert, Op::Update, Op::Delete][self.rng.below(3)];
+                    self.change(one, next, tx)?;
+                }
+                Ok(())
+            }
+            _ => {
+                let bytes = self.value();
+                self.insert(next, tx, bytes)
+            }
+        }
+    }
+
+    /// Runs one operation and notes what it led to, or would have led to.
+    pub fn run(&mut self, op: Op) -> Result<(), Error> {
+        let mut next = self.now().clone();
+        let store = self.store().clone();
+        let before = self.states.len() - 1;
+        let result = match op {
+            Op::RecordSet => {
+                self.names += 1;
+                let name = format!("set {}", self.names);
+                next.contents.insert(name.clone(), BTreeMap::new());
+                store.record_set(&name).map(|_| false)
+            }
+            Op::Mark => {
+                let name = format!("mark {}", self.rng.below(3));
+                next.marks.insert(name.clone(), None);
+                store.mark(&name).map(|seq| {
+                    next.marks.insert(name, Some(seq.0));
+                    self.durability == Durability::Sync
+                })
+            }
+            Op::SaveSnapshot => store.save_snapshot().map(|_| true),
+            Op::Sync => store.sync().map(|()| true),
+            Op::Reopen => {
+                drop(store);
+                let store = self.store.take().expect("an open store");
+                let closed = store.close();
+                self.open_again().and(closed).map(|()| true)
+            }
+            Op::Kill => {
+                let killed = self.backing.kill_image();
+                drop(self.store.take());
+                drop(store);
+                self.backing = killed;
+                self.open_again().map(|()| true)
+            }
+            _ => store.begin().and_then(|mut tx| {
+                self.change(op, &mut next, &mut tx)?;
+                if op == Op::Abort {
+                    next = self.now().clone();
+                    return Ok(false);
+                }
+                tx.commit(self.durability).map(|_| self.durability == Durability::Sync)
+            }),
+        };
+        match result {
+            Ok(is_durable) => {
+                if next != *self.now() {
+                    self.states.push(next);
+                    self.attempted = None;
+                }
+                if is_durable {
+                    self.floor = self.states.len() - 1;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // The others promise that nothing remains.
+                let may_remain = matches!(error, Error::Io { .. } | Error::Indeterminate { .. });
+                if may_remain && next != self.states[before] {
+                    self.attempted = Some(next);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the store where nothing was lost. What the last operation left is decided now, and durable.
+    fn open_again(&mut self) -> Result<(), Error> {
+        let store = self.options.open_backing((self.wrap)(self.backing.clone()))?;
+        let found = match State::of(&store) {
+            Ok(found) => found,
+            // The power went out in a step that opening does not depend on.
+            Err(_) if self.backing.list().is_err() => {
+                self.store = Some(store);
+                return Ok(());
+            }
+            Err(wrong) => panic!("opened again: {wrong}"),
+        };
+        if !self.now().is(&found) {
+            let attempted = self.attempted.take().filter(|attempted| attempted.is(&found));
+            assert!(attempted.is_some(), "opened again: {:?} became {found:?}", self.now());
+            self.states.push(found);
+        }
+        self.attempted = None;
+        self.floor = self.states.len() - 1;
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// Goes on from an image.
+    pub fn resume(&mut self, image: FaultBacking) -> Result<(), Wrong> {
+        let (store, state) = self.open_image(&image, "resuming")?;
+        self.judge(&state)?;
+        (self.backing, self.store, self.states, self.floor, self.attempted) =
+            (image, Some(store), vec![state], 0, None);
+        Ok(())
+    }
+
+    /// Whether a state is one that a power cut may lead to, and which.
+    pub fn judge(&self, found: &State) -> Result<(), Wrong> {
+        let allowed = self.states[self.floor..].iter().chain(&self.attempted);
+        if allowed.clone().any(|state| state.is(found)) {
+            return Ok(());
+        }
+        let lost = self.states[..self.floor].iter().rposition(|state| state.is(found));
+        Err(match lost {
+            Some(index) => format!("the state is that of commit {index}, and {} was acknowledged", self.floor),
+            None => {
+                let shown = |state: &State| {
+                    let sizes = |records: &BTreeMap<RecordId, Vec<u8>>| {
+                        records.iter().map(|(id, bytes)| format!("{id}:{}", bytes.len())).collect::<Vec<_>>().join(" ")
+                    };
+                    let sets = state.contents.iter().map(|(name, records)| format!("{name} [{}]", sizes(records)));
+                    format!("{} {:?}", sets.collect::<Vec<_>>().join(" "), state.marks)
+                };
+                let allowed: Vec<String> = allowed.map(shown).collect();
+                format!("the state is none that was: {}\nallowed:\n{}", shown(found), allowed.join("\n"))
+            }
+        })
+    }
+
+    fn open_image(&self, image: &FaultBacking, what: &str) -> Result<(Store, State), Wrong> {
+        let store = self.options.open_backing((self.wrap)(image.clone()));
+        let store = store.map_err(|error| format!("{what}: {error}"))?;
+        let state = State::of(&store).map_err(|wrong| format!("{what}: {wrong}"))?;
+        Ok((store, state))
+    }
+
+    /// Judges an image of a power cut: it opens, is in an allowed state, stays in it, and works.
+    pub fn check_image(&self, image: &FaultBacking) -> Result<(), Wrong> {
+        let (store, state) = self.open_image(image, "opening the image")?;
+        self.judge(&state).map_err(|wrong| format!("{wrong}\n{}", store.recovery_report()))?;
+        // What the first recovery has shown must be on the medium.
+        let lost = image.crash_image_lose_all();
+        let (again, second) = self.open_image(&lost, "opening again after a crash")?;
+        if second != state {
+            return Err("a second recovery gives another state".to_owned());
+        }
+        // What changes the store further is done for every second image: those that lost all, and some of those between.
+        self.judged.set(self.judged.get() + 1);
+        let goes_on = self.judged.get().is_multiple_of(2);
+        if goes_on {
+            self.check_next_commit(&again, &lost)?;
+        }
+        drop(again);
+        self.check_new_ids(&store)?;
+        let state = State::of(&store)?;
+        store.close().map_err(|error| format!("closing after recovery: {error}"))?;
+        // After a close nothing hangs on what was not synced.
+        let image = &image.crash_image_lose_all();
+        let (store, third) = self.open_image(image, "opening after a close and a power cut")?;
+        if third != state {
+            return Err("closed and opened: another state".to_owned());
+        }
+        if !goes_on {
+            return Ok(());
+        }
+        // Slots that were live, too, must not give away an ID for the second time.
+        let delete =
+            |tx: &mut tenure::Transaction| third.contents.values().flatten().try_for_each(|(id, _)| tx.delete(*id));
+        store.write(delete).map_err(|error| format!("deleting after recovery: {error}"))?;
+        store.close().map_err(|error| format!("closing after deletions: {error}"))?;
+        self.check_new_ids(&self.open_image(image, "opening after deletions")?.0)
+    }
+
+    /// A commit that is acknowledged after recoveries survives the next power cut.
+    fn check_next_commit(&self, store: &Store, backing: &FaultBacking) -> Result<(), Wrong> {
+        let Some(set) = store.record_sets().into_iter().next() else { return Ok(()) };
+        let inserted = store.begin().and_then(|mut tx| {
+            let id = tx.insert(&set, "next")?;
+            tx.commit(Durability::Sync).map(|_| id)
+        });
+        let id = inserted.map_err(|error| format!("committing after two recoveries: {error}"))?;
+        let (store, _) = self.open_image(&backing.crash_image_lose_all(), "opening after the next commit")?;
+        store.get(id).map(drop).map_err(|error| format!("the next commit is lost: {error}"))
+    }
+
+    /// No ID that anybody may have seen is given to another record.
+    fn check_new_ids(&self, store: &Store) -> Result<(), Wrong> {
+        for set in store.record_sets() {
+            let mut tx = store.begin().map_err(|error| format!("beginning after recovery: {error}"))?;
+            for _ in 0..3 {
+                let id = tx.insert(&set, "new").map_err(|error| format!("inserting after recovery: {error}"))?;
+                if self.ever.contains(&id) {
+                    return Err(format!("{id} was handed out before the crash, and again after it"));
+                }
+            }
+            tx.commit(Durability::Buffered).map_err(|error| format!("committing after recovery: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Opens an image with a crash at every step of the recovery, and judges what is left.
+    pub fn check_crashes_of_recovery(&self, image: &FaultBacking, seed: u64) -> Result<u64, Wrong> {
+        for step in 0.. {
+            let copy = image.crash_image_keep_all();
+            copy.crash_at(step);
+            let opened = self.options.open_backing((self.wrap)(copy.clone()));
+            let is_over = opened.is_ok() && copy.steps() <= step;
+            drop(opened);
+            if is_over {
+                return Ok(step);
+            }
+            let images = [copy.crash_image_keep_all(), copy.crash_image_lose_all(), copy.crash_image(seed + step)];
+            for (number, image) in images.into_iter().enumerate() {
+                self.check_image(&image)
+                    .map_err(|wrong| format!("crash at step {step} of recovery, image {number}: {wrong}"))?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// All the images that are looked at after one crash.
+pub fn images(backing: &FaultBacking, seed: u64) -> Vec<FaultBacking> {
+    let seeded = (0..3).map(|index| backing.crash_image(seed * 8 + index));
+    [backing.crash_image_keep_all(), backing.crash_image_lose_all()].into_iter().chain(seeded).collect()
+}
+
+/// A closed store with a few records, all of it durable.
+pub fn base() -> FaultBacking {
+    let backing = FaultBacking::new();
+    let store = options(Durability::Sync).open_backing(Arc::new(backing.clone())).expect("a new store");
+    for name in SETS {
+        let set = store.record_set(name).expect("a set");
+        for number in 0..2_usize {
+            store.write(|tx| tx.insert(&set, vec![7; 5 + number])).expect("inserts");
+        }
+    }
+    store.close().expect("closes");
+    backing.crash_image_lose_all()
+}

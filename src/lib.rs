@@ -36,6 +36,7 @@ pub mod format;
 mod heap;
 mod id;
 pub mod inspect;
+pub mod key;
 mod log;
 mod manifest;
 mod options;

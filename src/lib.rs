@@ -31,6 +31,8 @@ pub mod backing;
 mod catalogue;
 mod engine;
 mod error;
+#[cfg(feature = "json")]
+pub mod extract;
 #[doc(hidden)]
 pub mod format;
 mod heap;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["backing", "pins"],
     &["log", "pages", "manifest"],
     &["record_index"],
-    &["catalogue", "heap"],
+    &["extract", "catalogue", "heap"],
     &["engine"],
     &["snapshot"],
     &["recovery"],

@@ -13,6 +13,7 @@ fn main() -> std::io::Result<()> {
         ("segment_header", seeds::segment_headers()),
         ("page", seeds::pages()),
         ("head", seeds::heads()),
+        ("key", seeds::keys()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);

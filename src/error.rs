@@ -172,6 +172,40 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A key would be longer than a key may be.
+    #[error("a key of {bytes} bytes is over the limit of {limit} bytes")]
+    KeyTooLong {
+        /// Its size in bytes.
+        bytes: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A key has more tuples in each other than a key may have.
+    #[error("a key with more than {limit} tuples in each other")]
+    KeyTooDeep {
+        /// The limit.
+        limit: u64,
+    },
+    /// Bytes are not the encoding of a key.
+    #[error("not a key: at byte {offset} expected {expected}, got {got}")]
+    BadKey {
+        /// Bytes from the beginning of the key.
+        offset: u64,
+        /// What had to be there.
+        expected: String,
+        /// What was there.
+        got: String,
+    },
+    /// Text does not describe a key, or a part of one.
+    #[error("{text:?} is not a {what}: {why}")]
+    BadKeyText {
+        /// The text, cut after 64 characters.
+        text: String,
+        /// What it was to be.
+        what: &'static str,
+        /// The rule that it breaks.
+        why: String,
+    },
     /// An option has a value that cannot work.
     #[error("option {option} cannot be {got}: {why}")]
     BadOption {
@@ -239,6 +273,11 @@ impl Error {
         }))
     }
 
+    /// Text that is no key.
+    pub(crate) fn bad_key_text(text: &str, what: &'static str, why: impl Into<String>) -> Self {
+        Self::BadKeyText { text: text.chars().take(64).collect(), what, why: why.into() }
+    }
+
     /// Whether bytes on the medium are damaged.
     pub fn is_corruption(&self) -> bool {
         matches!(self, Self::Corrupt(_))
@@ -276,6 +315,10 @@ impl Error {
             Self::VersionMismatch { .. } => "read the record again and decide anew",
             Self::Conflict { .. } => "run the transaction again; `Store::write` does so by itself",
             Self::TooLarge { .. } => "split it, or raise the limit in the options where there is one",
+            Self::KeyTooLong { .. } => "take a part of the value as the key, or a hash of it",
+            Self::KeyTooDeep { .. } => "put what the inner tuples hold beside each other",
+            Self::BadKey { .. } => "check where the bytes come from; docs/keys.md describes the encoding",
+            Self::BadKeyText { .. } => "see docs/keys.md for how keys are written",
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
             Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",

@@ -31,11 +31,14 @@ pub mod backing;
 mod catalogue;
 mod engine;
 mod error;
+#[cfg(feature = "json")]
+pub mod extract;
 #[doc(hidden)]
 pub mod format;
 mod heap;
 mod id;
 pub mod inspect;
+pub mod key;
 mod log;
 mod manifest;
 mod options;

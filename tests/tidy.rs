@@ -12,11 +12,11 @@ use std::path::PathBuf;
 /// Modules by floor, from the ground. A module imports from floors below its own, and from those that stand before it
 /// on its own floor. So imports never go around in a circle.
 const FLOORS: &[&[&str]] = &[
-    &["id", "error", "format"],
+    &["id", "error", "key", "format"],
     &["backing", "pins"],
     &["log", "pages", "manifest"],
     &["record_index"],
-    &["catalogue", "heap"],
+    &["extract", "catalogue", "heap"],
     &["engine"],
     &["snapshot"],
     &["recovery"],

@@ -18,6 +18,8 @@ use tenure::format::segment::FileKind;
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::Head;
 use tenure::format::value::decode_ids;
+use tenure::key::Key;
+use tenure::key::decode;
 
 use crate::AT;
 use crate::reseal;
@@ -197,6 +199,20 @@ pub fn head(data: &[u8]) {
     }
 }
 
+/// Keys: bytes and text, refused or the same after another round.
+pub fn key(data: &[u8]) {
+    if let Ok(values) = decode(data) {
+        let again = Key::new(&values).expect("what was decoded");
+        assert_eq!(again.as_bytes(), data, "{values:?}");
+        assert_eq!(again.to_string().parse::<Key>().expect("what was printed"), again);
+    }
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(key) = text.parse::<Key>()
+    {
+        assert_eq!(key.to_string().parse::<Key>().expect("what was printed"), key);
+    }
+}
+
 const _: () = assert!(RECORD_HEADER_BYTES == 24, "the resealing of frames knows this header");
 
 #[cfg(test)]
@@ -254,6 +270,11 @@ mod tests {
     #[test]
     fn mutated_heads_keep_the_rules() {
         mutate(seeds::heads(), 50_000, head);
+    }
+
+    #[test]
+    fn mutated_keys_keep_the_rules() {
+        mutate(seeds::keys(), 100_000, key);
     }
 
     #[test]

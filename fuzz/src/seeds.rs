@@ -24,6 +24,7 @@ use tenure::format::manifest::StreamRow;
 use tenure::format::segment::FileKind;
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::Head;
+use tenure::key::Key;
 
 use crate::AT;
 use crate::seed;
@@ -133,4 +134,15 @@ pub fn pages() -> Vec<Vec<u8>> {
 pub fn heads() -> Vec<Vec<u8>> {
     let head = |total_bytes, depth| Head { total_bytes, chunk_bytes: 100, depth, ids: vec![id(1), id(2)] }.encode();
     vec![head(150, 0), head(100 * 4096 + 1, 1), head(100 * 4096 * 4096 + 1, 2)]
+}
+
+/// Keys with components of all types, as bytes and as text.
+pub fn keys() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"null, true, -1, -300, 7, 40, 70000, 340282366920938463463374607431768211455"#,
+        r#"1.5, -0.0, nan, inf, @2026-01-31T12:00:00.000001Z, "a\u0000\u0001é", 0x000102ff"#,
+        r#"(1, ("a", desc 0x00), ()), desc (1, desc "b", false)"#,
+    ];
+    let bytes = texts.iter().map(|text| text.parse::<Key>().expect("a key").as_bytes().to_vec());
+    bytes.chain(texts.iter().map(|text| text.as_bytes().to_vec())).collect()
 }

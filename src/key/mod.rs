@@ -1,0 +1,57 @@
+//! Keys of secondary indexes: values as bytes that sort as the values do.
+//!
+//! Owns: the encoding that `docs/keys.md` publishes, its text form, and ranges of keys.
+//! Never: knows records, indexes or pages; compares anything but bytes at run time.
+//! Invariants: 1. The order of two keys as bytes is the order of their values. 2. Each list of values has exactly one
+//! encoding, and what decodes encodes to the same bytes again. 3. A component ends where it says, without a look at what
+//! follows, so the encoding of a list begins with the encodings of all its beginnings. 4. No byte string makes decoding
+//! panic or recurse deeper than [`DEPTH_MAX`].
+//!
+//! A key is a list of components. A single value is a list of one; a Rust tuple is a list of its parts, so that a key of the
+//! first parts alone is a prefix of it.
+//!
+//! ```
+//! use tenure::key::{Desc, Key, prefix_range};
+//!
+//! // By city, then from the oldest to the youngest.
+//! let ada = Key::new(&("London", Desc(36)))?;
+//! let alan = Key::new(&("London", Desc(41)))?;
+//! let emmy = Key::new(&("Erlangen", Desc(53)))?;
+//! assert!(emmy < alan && alan < ada);
+//! assert_eq!(ada.to_string(), r#""London", desc 36"#);
+//!
+//! // All of London, whatever the age.
+//! let mut index = std::collections::BTreeMap::from([(ada, 1), (alan, 2), (emmy, 3)]);
+//! let london = Key::new(&"London")?;
+//! let found: Vec<i32> = index.range(prefix_range(&london)).map(|(_, id)| *id).collect();
+//! assert_eq!(found, [2, 1]);
+//! # Ok::<(), tenure::Error>(())
+//! ```
+
+mod decode;
+mod float;
+mod integer;
+mod kind;
+mod owned;
+mod parse;
+mod range;
+mod tag;
+mod text;
+mod timestamp;
+mod to_key;
+mod value;
+mod writer;
+
+pub use decode::decode;
+pub use integer::Integer;
+pub use kind::KeyKind;
+pub use owned::Key;
+pub use range::prefix_end;
+pub use range::prefix_range;
+pub use tag::DEPTH_MAX;
+pub use tag::KEY_BYTES_MAX;
+pub use timestamp::Timestamp;
+pub use to_key::Desc;
+pub use to_key::ToKey;
+pub use value::KeyValue;
+pub use writer::KeyWriter;

@@ -1,0 +1,139 @@
+//! A key as a value of its own.
+//!
+//! Owns: the bytes, up to 32 without an allocation. Never: changes them.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::fmt::Write;
+
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::id::to_u64;
+use crate::key::decode::decode;
+use crate::key::tag::KEY_BYTES_MAX;
+use crate::key::text;
+use crate::key::to_key::ToKey;
+use crate::key::value::KeyValue;
+use crate::key::writer::KeyWriter;
+
+/// An encoded key. Keys sort as their bytes, and their bytes as their values.
+///
+/// ```
+/// use tenure::key::{Key, KeyValue};
+///
+/// let key = Key::new(&("Ada", 1815))?;
+/// assert!(key < Key::new(&("Ada", 1816))?);
+/// assert!(key.as_bytes().starts_with(Key::new(&"Ada")?.as_bytes()));
+/// assert_eq!(key.values()?, [KeyValue::from("Ada"), KeyValue::from(1815)]);
+/// assert_eq!(format!("{key:?}"), r#"Key("Ada", 1815)"#);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    bytes: SmallVec<[u8; 32]>,
+}
+
+impl Key {
+    /// The key of a value. A Rust tuple gives one component for each of its parts.
+    ///
+    /// Fails when the key would be longer than [`KEY_BYTES_MAX`], or nested deeper than
+    /// [`DEPTH_MAX`](crate::key::DEPTH_MAX).
+    pub fn new<T: ToKey + ?Sized>(value: &T) -> Result<Self> {
+        let mut writer = KeyWriter::new();
+        value.write_key(&mut writer);
+        writer.finish()
+    }
+
+    /// A key of bytes as they are: a key that was stored, or a bound between keys. They need not decode; only the length is
+    /// checked.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > KEY_BYTES_MAX {
+            return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX) });
+        }
+        Ok(Self { bytes: SmallVec::from_slice(bytes) })
+    }
+
+    pub(super) fn from_vec(bytes: SmallVec<[u8; 32]>) -> Self {
+        Self { bytes }
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The components. Fails when the bytes are no encoding, as those of a bound may not be.
+    pub fn values(&self) -> Result<Vec<KeyValue>> {
+        decode(&self.bytes)
+    }
+
+    /// Whether there is no component. The empty key sorts before all others and is a prefix of all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The values as text, which [`str::parse`] reads; `bytes 0x…` when they do not decode.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.values() {
+            Ok(values) => text::list(&values, f),
+            Err(_no_encoding) => {
+                f.write_str("bytes ")?;
+                text::hex(&self.bytes, f)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({self}")?;
+        f.write_char(')')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_by_its_bytes() {
+        let key = Key::new("name").unwrap();
+        let bytes = key.as_bytes().to_vec();
+        assert_eq!(BTreeMap::from([(key.clone(), 1)]).get(bytes.as_slice()), Some(&1));
+        assert_eq!(HashMap::from([(key, 1)]).get(bytes.as_slice()), Some(&1));
+    }
+
+    #[test]
+    fn the_longest_key_and_one_byte_more() {
+        // A tag and an end.
+        assert_eq!(Key::new(&"a".repeat(KEY_BYTES_MAX - 2)).unwrap().as_bytes().len(), KEY_BYTES_MAX);
+        let error = Key::new(&"a".repeat(KEY_BYTES_MAX - 1)).unwrap_err();
+        assert!(matches!(error, Error::KeyTooLong { bytes: 1025, limit: 1024 }), "{error}");
+        assert!(Key::from_bytes(&[7; KEY_BYTES_MAX]).is_ok());
+        assert!(matches!(Key::from_bytes(&[7; 2000]), Err(Error::KeyTooLong { bytes: 2000, .. })));
+    }
+
+    #[test]
+    fn bytes_that_do_not_decode_are_shown() {
+        assert_eq!(format!("{:?}", Key::from_bytes(&[0xff, 0x00]).unwrap()), "Key(bytes 0xff00)");
+    }
+}

@@ -1,0 +1,257 @@
+//! Writes keys component by component.
+//!
+//! Owns: the encoding, the complement of what descends, the limits. Never: allocates for a key of up to 32 bytes, or for any
+//! key once it was used for one of that length.
+//! Invariant: what goes wrong is remembered and told by `finish`, so that writing itself cannot fail.
+
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::id::to_u64;
+use crate::key::float;
+use crate::key::integer::Integer;
+use crate::key::owned::Key;
+use crate::key::tag;
+use crate::key::tag::DEPTH_MAX;
+use crate::key::tag::KEY_BYTES_MAX;
+use crate::key::timestamp::Timestamp;
+
+/// Builds a key. Errors wait until [`finish`](Self::finish) or [`as_bytes`](Self::as_bytes).
+///
+/// ```
+/// use tenure::key::{Desc, Key, KeyWriter};
+///
+/// let mut writer = KeyWriter::new();
+/// writer.string("London").descending(|out| {
+///     out.integer(36);
+/// });
+/// assert_eq!(writer.as_bytes()?, Key::new(&("London", Desc(36)))?.as_bytes());
+///
+/// // The same memory again.
+/// writer.clear();
+/// writer.null();
+/// assert_eq!(writer.finish()?.as_bytes(), [0x01]);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct KeyWriter {
+    bytes: SmallVec<[u8; 32]>,
+    /// Bytes that found no room.
+    over_bytes: usize,
+    /// All ones inside an odd number of descending components.
+    mask: u8,
+    depth: usize,
+    too_deep: bool,
+}
+
+impl KeyWriter {
+    /// An empty key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.over_bytes > 0 || self.bytes.len() + bytes.len() > KEY_BYTES_MAX {
+            self.over_bytes = self.over_bytes.saturating_add(bytes.len());
+        } else if self.mask == 0 {
+            self.bytes.extend_from_slice(bytes);
+        } else {
+            self.bytes.extend(bytes.iter().map(|byte| !byte));
+        }
+    }
+
+    /// Null: before everything else.
+    pub fn null(&mut self) -> &mut Self {
+        self.put(&[tag::NULL]);
+        self
+    }
+
+    /// A truth value: false before true.
+    pub fn bool(&mut self, value: bool) -> &mut Self {
+        self.put(&[if value { tag::TRUE } else { tag::FALSE }]);
+        self
+    }
+
+    /// An integer of any width.
+    pub fn integer(&mut self, value: impl Into<Integer>) -> &mut Self {
+        let value = value.into();
+        let bytes = value.bytes();
+        // Bytes of the sign alone say nothing. Below zero one byte stays in any case.
+        let sign = if value.is_negative() { 0xff } else { 0x00 };
+        let idle = bytes.iter().take_while(|byte| **byte == sign).count();
+        let idle = if value.is_negative() { idle.min(15) } else { idle };
+        let low = bytes.get(idle..).unwrap_or_default();
+        let len = u8::try_from(low.len()).unwrap_or(tag::INTEGER_BYTES_MAX);
+        match low {
+            _ if value.is_negative() => self.put(&[tag::NEGATIVE_END - len]),
+            [] => self.put(&[tag::SMALL]),
+            [small] if *small < tag::SMALL_END => {
+                self.put(&[tag::SMALL + small]);
+                return self;
+            }
+            _ => self.put(&[tag::POSITIVE + len]),
+        }
+        self.put(low);
+        self
+    }
+
+    /// A float, in the total order of IEEE 754. An `f32` has the encoding of the `f64` of the same value.
+    pub fn float(&mut self, value: f64) -> &mut Self {
+        self.put(&[tag::FLOAT]);
+        self.put(&float::to_ordered(value).to_be_bytes());
+        self
+    }
+
+    /// A moment.
+    pub fn timestamp(&mut self, value: impl Into<Timestamp>) -> &mut Self {
+        self.put(&[tag::TIMESTAMP]);
+        self.put(&(value.into().micros().cast_unsigned() ^ (1 << 63)).to_be_bytes());
+        self
+    }
+
+    /// A string, in the order of its Unicode scalar values.
+    pub fn string(&mut self, value: &str) -> &mut Self {
+        self.put(&[tag::STRING]);
+        self.escaped(value.as_bytes());
+        self.put(&[tag::END]);
+        self
+    }
+
+    /// A byte string.
+    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.put(&[tag::BYTES]);
+        self.escaped(value);
+        self.put(&[tag::END]);
+        self
+    }
+
+    fn escaped(&mut self, mut value: &[u8]) {
+        while let Some(at) = value.iter().position(|byte| *byte <= tag::ESCAPE) {
+            let (plain, rest) = value.split_at(at);
+            self.put(plain);
+            if let Some((byte, rest)) = rest.split_first() {
+                self.put(&[tag::ESCAPE, byte + 1]);
+                value = rest;
+            }
+        }
+        self.put(value);
+    }
+
+    /// A tuple as one component, of what the closure writes.
+    pub fn tuple(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        if self.depth >= DEPTH_MAX {
+            self.too_deep = true;
+            return self;
+        }
+        self.put(&[tag::TUPLE]);
+        self.depth += 1;
+        write(self);
+        self.depth -= 1;
+        self.put(&[tag::END]);
+        self
+    }
+
+    /// Turns the order of each component that the closure writes. Inside another `descending` it turns it back.
+    pub fn descending(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        self.mask = !self.mask;
+        write(self);
+        self.mask = !self.mask;
+        self
+    }
+
+    /// Forgets what was written and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        (self.over_bytes, self.mask, self.depth, self.too_deep) = (0, 0, 0, false);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.over_bytes > 0 {
+            let bytes = self.bytes.len().saturating_add(self.over_bytes);
+            return Err(Error::KeyTooLong { bytes: to_u64(bytes), limit: to_u64(KEY_BYTES_MAX) });
+        }
+        if self.too_deep {
+            return Err(Error::KeyTooDeep { limit: to_u64(DEPTH_MAX) });
+        }
+        Ok(())
+    }
+
+    /// What was written so far.
+    pub fn as_bytes(&self) -> Result<&[u8]> {
+        self.check()?;
+        Ok(&self.bytes)
+    }
+
+    /// The key.
+    pub fn finish(self) -> Result<Key> {
+        self.check()?;
+        Ok(Key::from_vec(self.bytes))
+    }
+
+    /// A prefix of all keys that go on with a string that begins so; for [`prefix_range`](crate::key::prefix_range).
+    ///
+    /// ```
+    /// use tenure::key::{Key, KeyWriter, prefix_range};
+    ///
+    /// let lon = KeyWriter::new().finish_with_start_of_string("Lon")?;
+    /// let range = prefix_range(&lon);
+    /// let holds = |city: &str| Ok::<_, tenure::Error>(std::ops::RangeBounds::contains(&range, &Key::new(city)?));
+    /// assert!(holds("London")? && holds("Lon")? && !holds("Lom")? && !holds("Loo")?);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn finish_with_start_of_string(mut self, start: &str) -> Result<Key> {
+        self.put(&[tag::STRING]);
+        self.escaped(start.as_bytes());
+        self.finish()
+    }
+
+    /// A prefix of all keys that go on with a byte string that begins so.
+    pub fn finish_with_start_of_bytes(mut self, start: &[u8]) -> Result<Key> {
+        self.put(&[tag::BYTES]);
+        self.escaped(start);
+        self.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> Result<Key> {
+        fn write(out: &mut KeyWriter, depth: usize) {
+            if depth > 0 {
+                out.tuple(|out| write(out, depth - 1));
+            }
+        }
+        let mut writer = KeyWriter::new();
+        write(&mut writer, depth);
+        writer.finish()
+    }
+
+    #[test]
+    fn the_deepest_tuple_and_one_more() {
+        assert!(nested(DEPTH_MAX).unwrap().values().is_ok());
+        assert!(matches!(nested(DEPTH_MAX + 1), Err(Error::KeyTooDeep { limit: 16 })));
+    }
+
+    #[test]
+    fn what_is_too_long_is_counted_and_can_be_cleared() {
+        let mut writer = KeyWriter::new();
+        writer.string(&"\0".repeat(1000)).integer(7);
+        assert!(matches!(writer.as_bytes(), Err(Error::KeyTooLong { bytes: 2003, .. })));
+        writer.clear();
+        assert_eq!(writer.integer(7).as_bytes().unwrap(), [0x27]);
+    }
+
+    #[test]
+    fn descending_twice_is_ascending() {
+        let mut writer = KeyWriter::new();
+        writer.descending(|out| {
+            out.descending(|out| {
+                out.string("a\0b");
+            });
+        });
+        assert_eq!(writer.finish().unwrap(), Key::new("a\0b").unwrap());
+    }
+}

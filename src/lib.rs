@@ -36,6 +36,8 @@ pub mod format;
 mod heap;
 mod id;
 pub mod inspect;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "record sets do not have key indexes yet"))]
+mod key_index;
 mod log;
 mod manifest;
 mod options;

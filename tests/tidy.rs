@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["id", "error", "format"],
     &["backing", "pins"],
     &["log", "pages", "manifest"],
-    &["record_index"],
+    &["record_index", "key_index"],
     &["catalogue", "heap"],
     &["engine"],
     &["snapshot"],

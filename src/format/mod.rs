@@ -10,6 +10,7 @@ pub mod entry;
 pub mod frame;
 pub mod item;
 pub mod manifest;
+pub mod node;
 pub mod segment;
 pub mod value;
 

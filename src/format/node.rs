@@ -27,6 +27,7 @@ use crate::format::descriptor::PageRef;
 use crate::id::SegmentSeq;
 use crate::id::low_u16;
 use crate::id::to_u64;
+use crate::id::to_usize;
 
 /// First byte of every node.
 pub const NODE_TAG: u8 = 0x4b;
@@ -147,6 +148,22 @@ pub(crate) fn head_of(suffix: &[u8]) -> u32 {
     BigEndian::read_u32(&head)
 }
 
+/// What stands behind a prefix, which is short as a rule: too short for a call to be worth it.
+#[inline]
+fn without_prefix<'k>(key: &'k [u8], prefix: &[u8]) -> Option<&'k [u8]> {
+    let (front, suffix) = key.split_at_checked(prefix.len())?;
+    let same = if prefix.len() < 8 { front.iter().zip(prefix).all(|(one, other)| one == other) } else { front == prefix };
+    same.then_some(suffix)
+}
+
+/// From so many slots on, a search begins where evenly spread heads would have it.
+const EVEN_SLOTS_MIN: usize = 16;
+
+#[inline]
+fn head_at(slot: &[u8; NODE_SLOT_BYTES]) -> u32 {
+    BigEndian::read_u32(&slot[4..])
+}
+
 /// A node's bytes, read in place: an image of the medium, or a node in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeView<'a> {
@@ -162,28 +179,39 @@ fn malformed(expected: &'static str, got: impl ToString) -> Malformed {
 
 impl<'a> NodeView<'a> {
     /// Looks at header, slots and prefix; cells are checked when they are read.
-    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let header = bytes.first_chunk::<NODE_HEADER_BYTES>();
-        let Some(header) = header.filter(|_| bytes.len() <= PAGE_BYTES) else {
-            return Err(malformed("16 to 4096 bytes", bytes.len()));
-        };
-        if header[0] != NODE_TAG {
-            return Err(malformed("the tag of a node", header[0]));
-        }
-        if header[1] != NODE_VERSION {
-            return Err(Malformed::unsupported("version of a node", NODE_VERSION, header[1]));
-        }
-        if header[2] > NODE_LEVEL_MAX {
-            return Err(malformed("a level up to 40", header[2]));
+        Self::open(bytes).ok_or_else(|| Self::why_not(bytes))
+    }
+
+    /// The same, without saying what is wrong.
+    #[inline]
+    pub(crate) fn open(bytes: &'a [u8]) -> Option<Self> {
+        let header = bytes.first_chunk::<NODE_HEADER_BYTES>()?;
+        let known = header[0] == NODE_TAG && header[1] == NODE_VERSION && header[2] <= NODE_LEVEL_MAX;
+        if !known || bytes.len() > PAGE_BYTES {
+            return None;
         }
         let count = usize::from(LittleEndian::read_u16(&header[4..6]));
-        let slots = bytes.get(NODE_HEADER_BYTES..NODE_HEADER_BYTES + count * NODE_SLOT_BYTES);
-        let Some(slots) = slots else { return Err(malformed("slots within the node", count)) };
+        let slots = bytes.get(NODE_HEADER_BYTES..NODE_HEADER_BYTES + count * NODE_SLOT_BYTES)?.as_chunks().0;
         let (begin, len) = (LittleEndian::read_u16(&header[8..10]), LittleEndian::read_u16(&header[6..8]));
         let (begin, len) = (usize::from(begin), usize::from(len));
-        let Some(prefix) = bytes.get(begin..begin + len) else { return Err(malformed("a prefix within the node", len)) };
-        Ok(Self { bytes, slots: slots.as_chunks().0, prefix })
+        Some(Self { bytes, slots, prefix: bytes.get(begin..begin + len)? })
+    }
+
+    /// What is wrong with bytes that do not open.
+    #[cold]
+    fn why_not(bytes: &[u8]) -> Malformed {
+        let Some(header) = bytes.first_chunk::<NODE_HEADER_BYTES>().filter(|_| bytes.len() <= PAGE_BYTES) else {
+            return malformed("16 to 4096 bytes", bytes.len());
+        };
+        match header {
+            [tag, ..] if *tag != NODE_TAG => malformed("the tag of a node", tag),
+            [_, version, ..] if *version != NODE_VERSION => {
+                Malformed::unsupported("version of a node", NODE_VERSION, version)
+            }
+            [_, _, level, ..] if *level > NODE_LEVEL_MAX => malformed("a level up to 40", level),
+            _ => malformed("slots and prefix within the node", bytes.len()),
+        }
     }
 
     /// 0 for leaves; a node's children have the level below its own.
@@ -241,8 +269,10 @@ impl<'a> NodeView<'a> {
         let slot = self.slot(index)?;
         let (rest, id) = self.rest_and_id(&slot)?;
         key.truncate(self.prefix.len());
-        let head = slot.head.to_be_bytes();
-        key.extend_from_slice(head.get(..slot.key_bytes).unwrap_or(&head));
+        key.extend_from_slice(&slot.head.to_be_bytes());
+        if rest.is_empty() {
+            key.truncate(self.prefix.len() + slot.key_bytes);
+        }
         key.extend_from_slice(rest);
         Some(id)
     }
@@ -264,15 +294,49 @@ impl<'a> NodeView<'a> {
         Some(by_key.then(own_id.cmp(&id)))
     }
 
+    /// How many heads are below this one. Heads are often spread evenly: where this one would then stand is looked at
+    /// first, so that fewer lines of the cache are touched than by halving alone.
+    #[inline]
+    fn below_head(&self, head: u32) -> usize {
+        let (mut low, mut high) = (0, self.slots.len());
+        if high >= EVEN_SLOTS_MIN
+            && let (Some(first), Some(last)) = (self.slots.first().map(head_at), self.slots.last().map(head_at))
+        {
+            if head <= first || head > last {
+                return if head <= first { 0 } else { high };
+            }
+            let (part, whole) = (u64::from(head - first), u64::from(last - first));
+            let mut at = to_usize(part * to_u64(high - 1) / whole);
+            let mut step = 8;
+            // Steps away from the guess until the place is enclosed.
+            if self.slots.get(at).is_some_and(|slot| head_at(slot) < head) {
+                while at < high && self.slots.get(at).is_some_and(|slot| head_at(slot) < head) {
+                    low = at + 1;
+                    at += step;
+                    step *= 2;
+                }
+                high = high.min(at);
+            } else {
+                while self.slots.get(at).is_some_and(|slot| head_at(slot) >= head) {
+                    high = at;
+                    at = at.saturating_sub(step);
+                    step *= 2;
+                }
+                low = at + 1;
+            }
+        }
+        let between = self.slots.get(low..high).unwrap_or_default();
+        low + between.partition_point(|slot| head_at(slot) < head)
+    }
+
     /// How many entries stand before this one; with `after`, also itself. `None` when a cell is not whole.
     #[inline]
     pub fn search(&self, wanted: &KeyEntry<'_>, after: bool) -> Option<usize> {
-        let Some(suffix) = wanted.key.strip_prefix(self.prefix) else {
+        let Some(suffix) = without_prefix(wanted.key, self.prefix) else {
             return Some(if wanted.key < self.prefix { 0 } else { self.count() });
         };
         let head = head_of(suffix);
-        let head_at = |slot: &[u8; NODE_SLOT_BYTES]| BigEndian::read_u32(&slot[4..]);
-        let mut low = self.slots.partition_point(|slot| head_at(slot) < head);
+        let mut low = self.below_head(head);
         let run = self.slots.get(low..)?;
         if run.first().is_none_or(|slot| head_at(slot) != head) {
             return Some(low);
@@ -293,11 +357,14 @@ impl<'a> NodeView<'a> {
     /// Whether an entry has exactly this key.
     #[inline]
     pub fn has_key(&self, index: usize, key: &[u8]) -> Option<bool> {
-        let Some(suffix) = key.strip_prefix(self.prefix) else { return Some(false) };
         let slot = self.slot(index)?;
+        let suffix = key.get(self.prefix.len()..).unwrap_or_default();
+        if key.len() != self.prefix.len() + slot.key_bytes || slot.head != head_of(suffix) {
+            return Some(false);
+        }
         let (rest, _) = self.rest_and_id(&slot)?;
         let other_rest = suffix.get(NODE_HEAD_BYTES..).unwrap_or_default();
-        Some(slot.key_bytes == suffix.len() && slot.head == head_of(suffix) && rest == other_rest)
+        Some(rest == other_rest && without_prefix(key, self.prefix).is_some())
     }
 
     /// Bytes of header and slots.

@@ -32,6 +32,15 @@ use crate::key_index::slotted::Slotted;
 use crate::pages::PageSegment;
 use crate::pages::PageSegments;
 
+/// A node in memory. What this module made can always be read.
+#[inline]
+pub(crate) fn view_of(bytes: &[u8]) -> Result<NodeView<'_>> {
+    match NodeView::open(bytes) {
+        Some(view) => Ok(view),
+        None => NodeView::parse(bytes).map_err(in_memory),
+    }
+}
+
 /// The error for a node in memory that is not what this module made of it.
 #[cold]
 pub(crate) fn in_memory(malformed: Malformed) -> Error {
@@ -76,13 +85,24 @@ impl Clean {
     /// Runs `read` on the leaf, where it lies.
     #[inline]
     pub(crate) fn with_leaf<T>(&self, entries: u64, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
-        self.segment.with(&self.page(), |bytes| {
-            let view = NodeView::parse(bytes).map_err(|malformed| self.at(malformed))?;
-            if view.level() != 0 || to_u64(view.count()) != entries {
-                return Err(self.wrong_node(format!("{entries} entries at level 0"), &view));
+        let done = self.segment.with(&self.page(), |bytes| {
+            let view = NodeView::open(bytes)?;
+            if view.level() == 0 && to_u64(view.count()) == entries { read(&view) } else { None }
+        })?;
+        done.ok_or_else(|| self.why_not(entries))
+    }
+
+    /// Why a leaf could not be read.
+    #[cold]
+    fn why_not(&self, entries: u64) -> Error {
+        let why = self.segment.with(&self.page(), |bytes| match NodeView::parse(bytes) {
+            Ok(view) if view.level() != 0 || to_u64(view.count()) != entries => {
+                self.wrong_node(format!("{entries} entries at level 0"), &view)
             }
-            read(&view).ok_or_else(|| self.at(view.broken()))
-        })?
+            Ok(view) => self.at(view.broken()),
+            Err(malformed) => self.at(malformed),
+        });
+        why.unwrap_or_else(|error| error)
     }
 
     /// Checks the whole leaf.
@@ -159,7 +179,7 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn view(&self) -> Result<NodeView<'_>> {
-        NodeView::parse(&self.bytes).map_err(in_memory)
+        view_of(&self.bytes)
     }
 }
 
@@ -177,15 +197,14 @@ pub(crate) struct Inner {
 impl Inner {
     #[inline]
     pub(crate) fn view(&self) -> Result<NodeView<'_>> {
-        NodeView::parse(&self.bytes).map_err(in_memory)
+        view_of(&self.bytes)
     }
 
     /// Which child an entry belongs to; with `after`, the one that the entries behind it begin in.
     #[inline]
     pub(crate) fn find(&self, wanted: &KeyEntry<'_>) -> Result<usize> {
-        let view = self.view()?;
-        let behind = view.search(wanted, true).ok_or_else(|| in_memory(view.broken()))?;
-        Ok(behind.saturating_sub(1))
+        let behind = NodeView::open(&self.bytes).and_then(|view| view.search(wanted, true));
+        behind.map(|behind| behind.saturating_sub(1)).ok_or_else(not_inner)
     }
 
     pub(crate) fn separator(&self, index: usize) -> Result<Separator> {
@@ -282,10 +301,7 @@ impl Child {
     #[inline]
     pub(crate) fn with_leaf<T>(&self, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
         match &self.node {
-            Node::Leaf(leaf) => {
-                let view = leaf.view()?;
-                read(&view).ok_or_else(|| in_memory(view.broken()))
-            }
+            Node::Leaf(leaf) => NodeView::open(&leaf.bytes).and_then(|view| read(&view)).ok_or_else(not_a_leaf),
             Node::CleanLeaf(clean) => clean.with_leaf(self.entries, read),
             Node::Inner(_) | Node::CleanInner(_) => Err(not_a_leaf()),
         }
@@ -314,12 +330,12 @@ impl Child {
 
 #[cold]
 fn not_a_leaf() -> Error {
-    Error::corrupt("memory", 0, "node of a key index", "a leaf", "an inner node")
+    Error::corrupt("memory", 0, "node of a key index", "a leaf that can be read", "another node")
 }
 
 #[cold]
 fn not_inner() -> Error {
-    Error::corrupt("memory", 0, "node of a key index", "an inner node", "a leaf")
+    Error::corrupt("memory", 0, "node of a key index", "an inner node that can be read", "another node")
 }
 
 /// The lowest entry that a child may have: the shortest key that separates it from the child before.

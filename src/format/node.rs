@@ -105,7 +105,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     #[inline]
-    pub(crate) fn read(bytes: &[u8; NODE_SLOT_BYTES]) -> Self {
+    pub(crate) fn read(bytes: [u8; NODE_SLOT_BYTES]) -> Self {
         let length = LittleEndian::read_u16(&bytes[2..4]);
         Self {
             offset: LittleEndian::read_u16(&bytes[..2]).into(),
@@ -152,7 +152,8 @@ pub(crate) fn head_of(suffix: &[u8]) -> u32 {
 #[inline]
 fn without_prefix<'k>(key: &'k [u8], prefix: &[u8]) -> Option<&'k [u8]> {
     let (front, suffix) = key.split_at_checked(prefix.len())?;
-    let same = if prefix.len() < 8 { front.iter().zip(prefix).all(|(one, other)| one == other) } else { front == prefix };
+    let same =
+        if prefix.len() < 8 { front.iter().zip(prefix).all(|(one, other)| one == other) } else { front == prefix };
     same.then_some(suffix)
 }
 
@@ -160,7 +161,7 @@ fn without_prefix<'k>(key: &'k [u8], prefix: &[u8]) -> Option<&'k [u8]> {
 const EVEN_SLOTS_MIN: usize = 16;
 
 #[inline]
-fn head_at(slot: &[u8; NODE_SLOT_BYTES]) -> u32 {
+fn head_at(slot: [u8; NODE_SLOT_BYTES]) -> u32 {
     BigEndian::read_u32(&slot[4..])
 }
 
@@ -173,6 +174,7 @@ pub struct NodeView<'a> {
 }
 
 #[cold]
+#[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
 fn malformed(expected: &'static str, got: impl ToString) -> Malformed {
     Malformed::new("node of a key index", expected, got.to_string())
 }
@@ -242,7 +244,7 @@ impl<'a> NodeView<'a> {
 
     #[inline]
     pub(crate) fn slot(&self, index: usize) -> Option<Slot> {
-        self.slots.get(index).map(Slot::read)
+        self.slots.get(index).copied().map(Slot::read)
     }
 
     #[inline]
@@ -300,7 +302,8 @@ impl<'a> NodeView<'a> {
     fn below_head(&self, head: u32) -> usize {
         let (mut low, mut high) = (0, self.slots.len());
         if high >= EVEN_SLOTS_MIN
-            && let (Some(first), Some(last)) = (self.slots.first().map(head_at), self.slots.last().map(head_at))
+            && let (Some(first), Some(last)) =
+                (self.slots.first().copied().map(head_at), self.slots.last().copied().map(head_at))
         {
             if head <= first || head > last {
                 return if head <= first { 0 } else { high };
@@ -309,15 +312,15 @@ impl<'a> NodeView<'a> {
             let mut at = to_usize(part * to_u64(high - 1) / whole);
             let mut step = 8;
             // Steps away from the guess until the place is enclosed.
-            if self.slots.get(at).is_some_and(|slot| head_at(slot) < head) {
-                while at < high && self.slots.get(at).is_some_and(|slot| head_at(slot) < head) {
+            if self.slots.get(at).is_some_and(|slot| head_at(*slot) < head) {
+                while at < high && self.slots.get(at).is_some_and(|slot| head_at(*slot) < head) {
                     low = at + 1;
                     at += step;
                     step *= 2;
                 }
                 high = high.min(at);
             } else {
-                while self.slots.get(at).is_some_and(|slot| head_at(slot) >= head) {
+                while self.slots.get(at).is_some_and(|slot| head_at(*slot) >= head) {
                     high = at;
                     at = at.saturating_sub(step);
                     step *= 2;
@@ -326,7 +329,7 @@ impl<'a> NodeView<'a> {
             }
         }
         let between = self.slots.get(low..high).unwrap_or_default();
-        low + between.partition_point(|slot| head_at(slot) < head)
+        low + between.partition_point(|slot| head_at(*slot) < head)
     }
 
     /// How many entries stand before this one; with `after`, also itself. `None` when a cell is not whole.
@@ -338,11 +341,11 @@ impl<'a> NodeView<'a> {
         let head = head_of(suffix);
         let mut low = self.below_head(head);
         let run = self.slots.get(low..)?;
-        if run.first().is_none_or(|slot| head_at(slot) != head) {
+        if run.first().is_none_or(|slot| head_at(*slot) != head) {
             return Some(low);
         }
-        let single = run.get(1).is_none_or(|slot| head_at(slot) != head);
-        let mut high = low + if single { 1 } else { run.partition_point(|slot| head_at(slot) <= head) };
+        let single = run.get(1).is_none_or(|slot| head_at(*slot) != head);
+        let mut high = low + if single { 1 } else { run.partition_point(|slot| head_at(*slot) <= head) };
         while low < high {
             let middle = low.midpoint(high);
             match self.compare(middle, head, suffix, wanted.id)? {

@@ -14,6 +14,9 @@ use crate::key_index::node::Inner;
 use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::Position;
 
+/// Room for keys from the beginning, so that usual ones need no second allocation.
+const KEY_BYTES: usize = 64;
+
 /// A position in a tree.
 #[derive(Debug)]
 pub(crate) struct Cursor {
@@ -47,7 +50,7 @@ impl Cursor {
             at: 0,
             count: 0,
             has_prefix: false,
-            key: Vec::new(),
+            key: Vec::with_capacity(KEY_BYTES),
             id: 0,
             stands: false,
         }
@@ -159,9 +162,8 @@ impl Cursor {
                 Aim::To(position) => inner.find(&position.entry)?,
             };
             let below = inner.children.get(index);
-            child = below
-                .ok_or_else(|| Error::corrupt("memory", 0, "node of a key index", "children", "none"))?
-                .clone();
+            child =
+                below.ok_or_else(|| Error::corrupt("memory", 0, "node of a key index", "children", "none"))?.clone();
             self.path.push((inner, index));
         }
         (self.at, self.count) = child.with_leaf(|view| {

@@ -85,7 +85,13 @@ impl Clean {
     /// Runs `read` on the leaf, where it lies.
     #[inline]
     pub(crate) fn with_leaf<T>(&self, entries: u64, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
-        let done = self.segment.with(&self.page(), |bytes| {
+        let page = PageRef {
+            segment: self.segment.number(),
+            offset_granules: self.offset_granules,
+            bytes: self.bytes.into(),
+            check: self.check,
+        };
+        let done = self.segment.with(&page, |bytes| {
             let view = NodeView::open(bytes)?;
             if view.level() == 0 && to_u64(view.count()) == entries { read(&view) } else { None }
         })?;
@@ -418,11 +424,7 @@ impl Ledger {
     }
 
     /// The inner node, so that it can be changed.
-    pub(crate) fn inner_mut<'a>(
-        &mut self,
-        child: &'a mut Child,
-        segments: &PageSegments,
-    ) -> Result<&'a mut Inner> {
+    pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
         match &mut child.node {
             Node::Inner(inner) => match Arc::get_mut(inner) {
                 Some(own) => {

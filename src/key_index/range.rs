@@ -48,7 +48,6 @@ impl Range {
     }
 
     /// The next entry from the front. After an error the range is at its end.
-    #[expect(clippy::should_implement_trait, reason = "what it hands out is borrowed from the range")]
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], u64)>> {
         if self.left == 0 {
             return Ok(None);

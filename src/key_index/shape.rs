@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
 use crate::format::node::NODE_CHILD_BYTES;
-use crate::format::node::NODE_HEADER_BYTES;
 use crate::format::node::NODE_HEAD_BYTES;
+use crate::format::node::NODE_HEADER_BYTES;
 use crate::format::node::NODE_LEVEL_MAX;
 use crate::format::node::NODE_SLOT_BYTES;
 use crate::format::node::NodeView;
@@ -154,13 +154,7 @@ fn merge_leaves(left: &mut Child, right: &mut Child, work: &mut Work<'_>) -> Res
     Ok(fits)
 }
 
-fn merge_inner(
-    left: &mut Child,
-    separator: &Separator,
-    right: &Child,
-    level: u8,
-    work: &mut Work<'_>,
-) -> Result<bool> {
+fn merge_inner(left: &mut Child, separator: &Separator, right: &Child, level: u8, work: &mut Work<'_>) -> Result<bool> {
     let Some(other) = right.as_inner(work.segments)? else { return Ok(false) };
     let mut items = Grown::new();
     for (index, child) in other.children.iter().enumerate() {

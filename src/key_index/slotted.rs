@@ -270,7 +270,9 @@ pub(crate) fn image(bytes: &[u8], children: &[ChildRef], out: &mut Vec<u8>) -> R
     packed.put(HEAP_BEGIN, 0);
     out.clear();
     out.extend_from_slice(packed.bytes.get(..front).unwrap_or_default());
-    children.iter().for_each(|child| child.encode(out));
+    for child in children {
+        child.encode(out);
+    }
     let end = out.len();
     out.extend_from_slice(packed.bytes.get(begin..).unwrap_or_default());
     let moved = |offset: usize| Some((offset + end).wrapping_sub(begin));
@@ -285,9 +287,12 @@ pub(crate) fn load(image: &NodeView<'_>, children: usize, used: usize, into: &mu
     let heap = image.bytes().get(heap_from..).ok_or_else(|| image.broken())?;
     let begin = into.len().checked_sub(heap.len()).filter(|begin| *begin >= front).ok_or_else(|| image.broken())?;
     let dead = heap.len().checked_sub(used).ok_or_else(|| image.broken())?;
-    let parts = into.get_mut(..front).zip(image.bytes().get(..front));
-    parts.into_iter().for_each(|(to, from)| to.copy_from_slice(from));
-    into.get_mut(begin..).into_iter().for_each(|to| to.copy_from_slice(heap));
+    if let Some((to, from)) = into.get_mut(..front).zip(image.bytes().get(..front)) {
+        to.copy_from_slice(from);
+    }
+    if let Some(to) = into.get_mut(begin..) {
+        to.copy_from_slice(heap);
+    }
     let end = into.len();
     let moved = |offset: usize| offset.checked_sub(heap_from).map(|offset| offset + begin).filter(|at| *at <= end);
     move_offsets(into, moved).ok_or_else(|| image.broken())?;

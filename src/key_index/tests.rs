@@ -57,7 +57,9 @@ impl Pages {
 
     /// What a snapshot does with pages that were written and released.
     fn settle(&mut self, released: &[PageRef]) {
-        released.iter().for_each(|page| self.writer.release(page));
+        for page in released {
+            self.writer.release(page);
+        }
         self.writer.sync().unwrap();
         self.store.settle(self.writer.replaced());
         self.writer.saved(PageRef::default());

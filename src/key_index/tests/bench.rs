@@ -38,6 +38,7 @@ fn batch(tree: &mut KeyTree, mut keys: Vec<[u8; 16]>, id: u64, insert: bool) {
 
 #[test]
 #[ignore = "prints figures"]
+#[expect(clippy::too_many_lines, reason = "a list of figures")]
 fn figures() {
     const COUNT: usize = 1_000_000;
     const MORE: usize = 500_000;
@@ -45,15 +46,21 @@ fn figures() {
     let mut keys: Vec<[u8; 16]> = (0..COUNT).map(|_| numbers.key16()).collect();
     let mut tree = KeyTree::new().unwrap();
     timed("insert, random, one by one, 0 to 1 M", COUNT, || {
-        keys.iter().for_each(|key| assert!(tree.insert(key, 1).unwrap()));
+        for key in &keys {
+            assert!(tree.insert(key, 1).unwrap());
+        }
     });
     println!("{:?} nodes and bytes on the heap", tree.dirty());
     let more: Vec<_> = (0..MORE).map(|_| numbers.key16()).collect();
     timed("insert, random, one by one, into 1 M", MORE, || {
-        more.iter().for_each(|key| assert!(tree.insert(key, 1).unwrap()));
+        for key in &more {
+            assert!(tree.insert(key, 1).unwrap());
+        }
     });
     timed("remove, random, one by one", MORE, || {
-        more.iter().for_each(|key| assert!(tree.remove(key, 1).unwrap()));
+        for key in &more {
+            assert!(tree.remove(key, 1).unwrap());
+        }
     });
     timed("insert, random, sorted batches of 1,000", MORE, || {
         more.chunks(1_000).for_each(|keys| batch(&mut tree, keys.to_vec(), 1, true));
@@ -118,12 +125,16 @@ fn figures() {
     keys.sort_unstable();
     timed("build in bulk", COUNT, || {
         let mut builder = Builder::new(None);
-        keys.iter().for_each(|key| builder.push(key, 1).unwrap());
+        for key in &keys {
+            builder.push(key, 1).unwrap();
+        }
         black_box(builder.finish(Arc::default()).unwrap());
     });
     timed("insert, ascending, one by one", COUNT, || {
         let mut tree = KeyTree::new().unwrap();
-        keys.iter().for_each(|key| assert!(tree.insert(key, 1).unwrap()));
+        for key in &keys {
+            assert!(tree.insert(key, 1).unwrap());
+        }
     });
 }
 
@@ -136,7 +147,9 @@ fn ten_million() {
     timed("insert, random, batches of 10,000, 0 to 10 M", 10_000_000, || {
         for _ in 0..1_000 {
             batch(&mut tree, keys.clone(), 1, true);
-            keys.iter_mut().for_each(|key| *key = numbers.key16());
+            for key in &mut keys {
+                *key = numbers.key16();
+            }
         }
     });
     println!("{:?} nodes and bytes on the heap", tree.dirty());

@@ -35,7 +35,7 @@ fn small_tree() -> KeyTree {
 fn look_at(view: &NodeView<'_>) {
     let sound = view.check().is_ok();
     let mut key = Vec::new();
-    for index in 0..view.count() + 1 {
+    for index in 0..=view.count() {
         let read = view.read(index, &mut key);
         assert_eq!(read.is_some(), view.id(index).is_some());
         if let Some(id) = read {

@@ -144,8 +144,7 @@ fn run(steps: Vec<Step>) {
 
 fn config() -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");
-    let cases = ProptestConfig::default().cases.min(96);
-    ProptestConfig { cases, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
+    ProptestConfig { failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
 }
 
 proptest! {

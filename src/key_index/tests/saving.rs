@@ -31,9 +31,8 @@ fn encoded_bytes(tree: &KeyTree) -> u64 {
     walk(&tree.now().root, tree.now(), &mut |child| {
         if child.as_inner(&tree.now().segments).unwrap().is_none() {
             let cells = |index, view: &crate::format::node::NodeView<'_>| view.slot(index).unwrap().cell_bytes() + 8;
-            let bytes: usize = child
-                .with_leaf(|view| Some((0..view.count()).map(|index| cells(index, view)).sum()))
-                .unwrap();
+            let bytes: usize =
+                child.with_leaf(|view| Some((0..view.count()).map(|index| cells(index, view)).sum())).unwrap();
             sum += u64::try_from(bytes).unwrap();
         }
     });

@@ -193,7 +193,8 @@ fn apply_to_inner(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>
         if let Some(child) = inner.children.get_mut(index) {
             let before = child.entries;
             let grown = apply(child, mine, work);
-            let smaller = grown.is_empty() && child.entries < before;
+            let smaller = child.entries < before && (grown.is_empty() || child.entries == 0);
+            shrunk |= grown.iter().any(|(_, child)| child.entries == 0);
             pending.extend(grown.into_iter().map(|(separator, child)| (index, separator, child)));
             shrunk |= smaller && shape::should_merge(inner, index);
         }

@@ -30,15 +30,18 @@ const SMALL_BYTES: usize = PAGE_BYTES / 4;
 /// Two neighbours are merged when they have at most this many bytes together.
 const MERGED_BYTES_MAX: usize = PAGE_BYTES / 4 * 3;
 
-/// Where a full node is cut so that both parts have about as many bytes.
+/// Where a full node is cut so that both parts have about as many bytes: neither has more than half of them and half of
+/// the largest entry, so that an entry that did not fit before fits in both.
 pub(crate) fn middle(view: &NodeView<'_>) -> usize {
     let count = view.count();
     let bytes = |index: usize| view.slot(index).map_or(0, |slot| NODE_SLOT_BYTES + slot.cell_bytes());
-    let half = (0..count).map(bytes).sum::<usize>() / 2;
-    let mut sum = 0;
+    let total: usize = (0..count).map(bytes).sum();
+    let mut left = 0;
     let middle = (0..count).take_while(|index| {
-        sum += bytes(*index);
-        sum <= half
+        let entry = bytes(*index);
+        left += entry;
+        // The cut lies behind an entry if the larger part of it lies before the middle.
+        2 * left <= total + entry
     });
     middle.count().clamp(1, count.saturating_sub(1).max(1))
 }

@@ -211,6 +211,17 @@ impl KeyTree {
         let mut work = Work { ledger: &mut self.ledger, segments, applied: 0, net: 0, failed: None };
         let mut grown = apply::apply(root, changes, &mut work);
         let (applied, failed) = (work.applied, work.failed.take());
+        // What one change split off, others may have emptied.
+        grown.retain(|(_, child)| {
+            if child.entries == 0 {
+                self.ledger.retire(child);
+            }
+            child.entries > 0
+        });
+        if !grown.is_empty() && root.entries == 0 {
+            self.ledger.retire(root);
+            (_, *root) = grown.remove(0);
+        }
         if !grown.is_empty() {
             let level = level(root)?;
             let full = changes.len() == 1 || grown.len() == 1;

@@ -204,6 +204,44 @@ fn one_key_of_many_records() {
 }
 
 #[test]
+fn the_longest_keys_fit_after_every_split() {
+    // Small entries before large ones once left a half too full for one more.
+    for small in 0..40 {
+        for at in 0..6_u8 {
+            let mut tree = KeyTree::new().unwrap();
+            for number in 0..small {
+                tree.insert(&[0, number], 1).unwrap();
+            }
+            for number in [1, 2, 3, 4, 5] {
+                tree.insert(&[vec![number * 16], vec![number; KEY_BYTES_MAX - 1]].concat(), 1).unwrap();
+            }
+            assert!(tree.insert(&[vec![at * 16 + 1], vec![at; KEY_BYTES_MAX - 1]].concat(), 1).unwrap());
+            check(&tree);
+        }
+    }
+}
+
+#[test]
+fn one_batch_splits_a_leaf_and_empties_what_it_split_off() {
+    for below in [0, 40] {
+        let (mut tree, mut model) = (KeyTree::new().unwrap(), Model::new());
+        let key = |first: u8, number: u8| vec![first, number, first, number, 0, 0, 0, 0];
+        for number in 0..below * 5 {
+            apply(&mut tree, &mut model, vec![(key(1, number), 1, true), (key(1, number), 2, true)]);
+        }
+        apply(&mut tree, &mut model, (0..150).map(|number| (key(9, number), 1, true)).collect());
+        let mut changes: Vec<_> = (0..250).map(|number| (key(8, number), 1, true)).collect();
+        changes.extend((0..150).map(|number| (key(9, number), 1, false)));
+        apply(&mut tree, &mut model, changes);
+        check(&tree);
+        let all = model.iter().map(|(key, id)| (key.clone(), *id, false)).collect();
+        apply(&mut tree, &mut model, all);
+        check(&tree);
+        assert_eq!(tree.len(), 0);
+    }
+}
+
+#[test]
 fn a_key_over_the_limit_is_refused() {
     let mut tree = KeyTree::new().unwrap();
     assert!(tree.insert(&[1; KEY_BYTES_MAX], 1).unwrap());

@@ -8,11 +8,15 @@ use proptest::test_runner::FileFailurePersistence;
 use super::Numbers;
 use super::Pages;
 use crate::error::Result;
+use crate::format::PAGE_BYTES;
+use crate::format::node::ChildRef;
 use crate::format::node::KeyEntry;
 use crate::format::node::NodeView;
 use crate::key_index::Cursor;
 use crate::key_index::KeyTree;
 use crate::key_index::Range;
+use crate::key_index::slotted::Slotted;
+use crate::key_index::slotted::image;
 use crate::key_index::tree::Position;
 
 fn config() -> ProptestConfig {
@@ -133,22 +137,19 @@ proptest! {
 }
 
 #[test]
-fn a_page_that_is_its_own_child_is_an_error() {
+fn a_child_of_another_level_is_an_error() {
     let mut pages = Pages::in_memory();
-    let mut tree = small_tree();
-    let frozen = tree.freeze();
-    let mut first = None;
-    // Every image is the root's, so that each child is an inner node of too high a level.
-    let saved = frozen.save(&mut |image| match &first {
-        Some(page) => Ok(Clone::clone(page)),
-        None => {
-            let written = pages.write(image)?;
-            first = Some(written.clone());
-            Ok(written)
-        }
-    });
-    let saved = saved.unwrap();
-    pages.settle(&[]);
-    let loaded = KeyTree::load(&saved.root, saved.entries, pages.store.segments());
-    assert!(loaded.is_err_and(|error| error.is_corruption()));
+    let saved = pages.save(&mut small_tree(), |_| ());
+    let mut load_below = |level| {
+        let mut bytes = [0; PAGE_BYTES];
+        assert!(Slotted::begin(&mut bytes, level, &[]).push(level, &[], 0));
+        let mut packed = Vec::new();
+        let child = ChildRef { page: saved.root, entries: saved.entries };
+        image(&bytes, &[child], &mut packed).unwrap();
+        let (root, _) = pages.write(&packed).unwrap();
+        pages.settle(&[]);
+        KeyTree::load(&root, saved.entries, pages.store.segments())
+    };
+    let root_level = (1..9).filter(|level| load_below(*level).is_ok()).collect::<Vec<_>>();
+    assert_eq!(root_level.len(), 1, "one level is right: {root_level:?}");
 }

@@ -204,21 +204,19 @@ fn one_key_of_many_records() {
 }
 
 #[test]
-fn the_longest_keys_fit_after_every_split() {
-    // Small entries before large ones once left a half too full for one more.
-    for small in 0..40 {
-        for at in 0..6_u8 {
-            let mut tree = KeyTree::new().unwrap();
-            for number in 0..small {
-                tree.insert(&[0, number], 1).unwrap();
-            }
-            for number in [1, 2, 3, 4, 5] {
-                tree.insert(&[vec![number * 16], vec![number; KEY_BYTES_MAX - 1]].concat(), 1).unwrap();
-            }
-            assert!(tree.insert(&[vec![at * 16 + 1], vec![at; KEY_BYTES_MAX - 1]].concat(), 1).unwrap());
-            check(&tree);
-        }
+fn both_halves_of_a_split_have_room_for_the_longest_key() {
+    // Many small entries, three large ones, and one more that belongs between these.
+    let mut tree = KeyTree::new().unwrap();
+    let large = |first: u8, len: usize| [vec![first], vec![first; len - 1]].concat();
+    for (first, len) in [(64, 1000), (32, 1000), (16, KEY_BYTES_MAX)] {
+        assert!(tree.insert(&large(first, len), 1).unwrap());
     }
+    for number in 0..62 {
+        assert!(tree.insert(&[0, number], 1).unwrap());
+    }
+    assert_eq!(tree.dirty().0, 1, "all of it fills one leaf");
+    assert!(tree.insert(&large(48, KEY_BYTES_MAX), 1).unwrap());
+    check(&tree);
 }
 
 #[test]
@@ -229,9 +227,9 @@ fn one_batch_splits_a_leaf_and_empties_what_it_split_off() {
         for number in 0..below * 5 {
             apply(&mut tree, &mut model, vec![(key(1, number), 1, true), (key(1, number), 2, true)]);
         }
-        apply(&mut tree, &mut model, (0..150).map(|number| (key(9, number), 1, true)).collect());
-        let mut changes: Vec<_> = (0..250).map(|number| (key(8, number), 1, true)).collect();
-        changes.extend((0..150).map(|number| (key(9, number), 1, false)));
+        apply(&mut tree, &mut model, (100..250).map(|number| (key(9, number), 1, true)).collect());
+        let mut changes: Vec<_> = (0..250).map(|number| (vec![9, number % 100, number], 1, true)).collect();
+        changes.extend((100..250).map(|number| (key(9, number), 1, false)));
         apply(&mut tree, &mut model, changes);
         check(&tree);
         let all = model.iter().map(|(key, id)| (key.clone(), *id, false)).collect();

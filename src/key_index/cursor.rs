@@ -9,11 +9,17 @@ use smallvec::SmallVec;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::node::NodeView;
 use crate::key_index::node::Child;
 use crate::key_index::node::Inner;
+use crate::key_index::node::Node;
+use crate::key_index::node::in_memory;
 use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::Position;
 
+/// A leaf in a page is copied when this many of its entries were read: one long copy costs less than finding the page
+/// again for each entry.
+const STEPS_BEFORE_COPY: usize = 6;
 /// Room for keys from the beginning, so that usual ones need no second allocation.
 const KEY_BYTES: usize = 64;
 
@@ -30,6 +36,10 @@ pub(crate) struct Cursor {
     key: Vec<u8>,
     id: u64,
     stands: bool,
+    /// Entries read in this leaf.
+    steps: usize,
+    /// The leaf's bytes, when it lies in a page and more than a few entries of it are read.
+    copy: Vec<u8>,
 }
 
 /// Where to go in a child.
@@ -53,6 +63,8 @@ impl Cursor {
             key: Vec::with_capacity(KEY_BYTES),
             id: 0,
             stands: false,
+            steps: 0,
+            copy: Vec::new(),
         }
     }
 
@@ -175,6 +187,8 @@ impl Cursor {
             Some((at, view.count()))
         })?;
         self.has_prefix = false;
+        self.steps = 0;
+        self.copy.clear();
         self.leaf = Some(child);
         Ok(())
     }
@@ -215,13 +229,25 @@ impl Cursor {
     }
 
     fn read(&mut self) -> Result<bool> {
-        let Self { leaf, at, key, has_prefix, .. } = self;
-        let Some(leaf) = leaf else { return Ok(false) };
+        let Self { leaf, at, key, has_prefix, steps, copy, .. } = self;
         self.stands = false;
-        self.id = leaf.with_leaf(|view| match has_prefix {
+        let read = |view: &NodeView<'_>, key: &mut Vec<u8>| match has_prefix {
             true => view.read_behind_prefix(*at, key),
             false => view.read(*at, key),
-        })?;
+        };
+        self.id = if let Some(view) = NodeView::open(copy) {
+            read(&view, key).ok_or_else(|| in_memory(view.broken()))?
+        } else {
+            let Some(leaf) = leaf else { return Ok(false) };
+            *steps += 1;
+            let copies = *steps == STEPS_BEFORE_COPY && matches!(leaf.node, Node::CleanLeaf(_));
+            leaf.with_leaf(|view| {
+                if copies {
+                    copy.extend_from_slice(view.bytes());
+                }
+                read(view, key)
+            })?
+        };
         self.has_prefix = true;
         self.stands = true;
         Ok(true)

@@ -18,7 +18,7 @@ use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::Position;
 
 /// A leaf in a page is copied when this many of its entries were read: one long copy costs less than finding the page
-/// again for each entry.
+/// again for each entry. For a leaf on the heap it does not: it is at hand.
 const STEPS_BEFORE_COPY: usize = 6;
 /// Room for keys from the beginning, so that usual ones need no second allocation.
 const KEY_BYTES: usize = 64;

@@ -37,3 +37,4 @@ pub(crate) use range::prefix_end;
 pub(crate) use save::Saved;
 pub(crate) use tree::KeyRoot;
 pub(crate) use tree::KeyTree;
+pub(crate) use tree::Position;

@@ -13,8 +13,8 @@ use crate::key_index::Builder;
 use crate::key_index::Change;
 use crate::key_index::Cursor;
 use crate::key_index::KeyTree;
+use crate::key_index::Position;
 use crate::key_index::Range;
-use crate::key_index::tree::Position;
 
 /// Nanoseconds that this thread has had a processor for; zero where the system does not tell.
 fn cpu_nanos() -> f64 {

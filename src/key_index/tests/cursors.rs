@@ -9,9 +9,9 @@ use crate::format::node::KeyEntry;
 use crate::key_index::Cursor;
 use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
+use crate::key_index::Position;
 use crate::key_index::Range;
 use crate::key_index::prefix_end;
-use crate::key_index::tree::Position;
 
 /// A tree with short and long keys and several records a key, once on the heap and once in pages, half and half.
 fn trees() -> (Vec<(&'static str, KeyTree)>, Model) {

@@ -14,10 +14,10 @@ use crate::format::node::KeyEntry;
 use crate::format::node::NodeView;
 use crate::key_index::Cursor;
 use crate::key_index::KeyTree;
+use crate::key_index::Position;
 use crate::key_index::Range;
 use crate::key_index::slotted::Slotted;
 use crate::key_index::slotted::image;
-use crate::key_index::tree::Position;
 
 fn config() -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");

@@ -39,6 +39,7 @@ mod heap;
 mod id;
 pub mod inspect;
 pub mod key;
+mod key_index;
 mod log;
 mod manifest;
 mod options;

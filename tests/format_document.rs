@@ -12,6 +12,8 @@ mod example;
 #[path = "format_document/kinds.rs"]
 mod kinds;
 mod markdown;
+#[path = "format_document/nodes.rs"]
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -39,6 +41,7 @@ use tenure::format::item;
 use tenure::format::item::Kind;
 use tenure::format::manifest;
 use tenure::format::manifest::Body;
+use tenure::format::node;
 use tenure::format::segment;
 use tenure::format::segment::FileKind;
 use tenure::format::segment::SegmentHeader;
@@ -477,6 +480,16 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("IDS_PER_LIST", to_u64(value::IDS_PER_LIST)),
         ("HEAD_BYTES", to_u64(value::HEAD_BYTES)),
         ("DEPTH_MAX", value::DEPTH_MAX.into()),
+        ("NODE_TAG", node::NODE_TAG.into()),
+        ("NODE_VERSION", node::NODE_VERSION.into()),
+        ("NODE_HEADER_BYTES", to_u64(node::NODE_HEADER_BYTES)),
+        ("NODE_SLOT_BYTES", to_u64(node::NODE_SLOT_BYTES)),
+        ("NODE_HEAD_BYTES", to_u64(node::NODE_HEAD_BYTES)),
+        ("NODE_CHILD_BYTES", to_u64(node::NODE_CHILD_BYTES)),
+        ("NODE_HAS_ID", node::NODE_HAS_ID.into()),
+        ("NODE_LEVEL_MAX", node::NODE_LEVEL_MAX.into()),
+        ("NODE_ENTRIES_END", node::NODE_ENTRIES_END),
+        ("KEY_BYTES_MAX", to_u64(node::KEY_BYTES_MAX)),
         ("REUSE_BITS", reuse_bits.into()),
         ("SLOT_BITS", slot_end.ilog2().into()),
         ("SLOT_END", slot_end),

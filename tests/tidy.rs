@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["id", "error", "key", "format"],
     &["backing", "pins"],
     &["log", "pages", "manifest"],
-    &["record_index"],
+    &["record_index", "key_index"],
     &["extract", "catalogue", "heap"],
     &["engine"],
     &["snapshot"],

@@ -93,6 +93,9 @@ impl PageSegment {
     }
 }
 
+/// Page segments by number: what references to pages are resolved with for as long as it is held.
+pub(crate) type PageSegments = BTreeMap<SegmentSeq, Arc<PageSegment>>;
+
 #[derive(Debug)]
 struct Row {
     segment: Arc<PageSegment>,
@@ -150,6 +153,13 @@ impl PageStore {
             Error::corrupt(file, page.offset(), "index page", "a page segment of this snapshot", "none")
         })?;
         Ok(Arc::clone(&row.segment))
+    }
+
+    /// All segments of now.
+    #[cfg_attr(not(test), expect(dead_code, reason = "record sets do not have key indexes yet"))]
+    pub(crate) fn segments(&self) -> Arc<PageSegments> {
+        let rows = self.rows.read();
+        Arc::new(rows.iter().map(|(number, row)| (*number, Arc::clone(&row.segment))).collect())
     }
 
     /// Segments that the next snapshot will refer to, once these pages have replaced those.
@@ -310,6 +320,12 @@ impl PageWriter {
             self.flush()?;
         }
         Ok(page)
+    }
+
+    /// The next snapshot does not refer to a page any more, and nothing takes its place.
+    #[cfg_attr(not(test), expect(dead_code, reason = "record sets do not have key indexes yet"))]
+    pub(crate) fn release(&mut self, old: &PageRef) {
+        self.replaced.push(Replaced { old: *old, new: PageRef::default() });
     }
 
     fn flush(&mut self) -> Result<()> {

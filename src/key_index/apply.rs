@@ -1,0 +1,273 @@
+//! Applying sorted changes: one walk down and back for all that belong to the same node.
+//!
+//! Owns: inserting into and removing from leaves, splitting leaves, handing changes to the children they belong to.
+//! Invariants: 1. A failure leaves a whole tree, with the changes before it applied. 2. The counts of entries are true
+//! at every level when a walk has ended.
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::PAGE_BYTES;
+use crate::format::node::KeyEntry;
+use crate::format::node::NODE_CHILD_BYTES;
+use crate::key_index::node::Child;
+use crate::key_index::node::Inner;
+use crate::key_index::node::Leaf;
+use crate::key_index::node::Ledger;
+use crate::key_index::node::Node;
+use crate::key_index::node::Separator;
+use crate::key_index::node::in_memory;
+use crate::key_index::shape;
+use crate::key_index::slotted::Slotted;
+use crate::pages::PageSegments;
+
+/// One entry to be inserted or removed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub(crate) entry: KeyEntry<'a>,
+    pub(crate) insert: bool,
+}
+
+/// New right neighbours of a node, each with the lowest entry that it may have.
+pub(crate) type Grown = Vec<(Separator, Child)>;
+
+/// What one walk needs, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) segments: &'a PageSegments,
+    /// Changes that made a difference.
+    pub(crate) applied: u64,
+    /// Entries inserted, less entries removed.
+    pub(crate) net: i64,
+    pub(crate) failed: Option<Error>,
+}
+
+impl Work<'_> {
+    /// Keeps the first failure.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+}
+
+/// Applies changes to a node and everything below it. Returns its new right neighbours.
+pub(crate) fn apply(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>) -> Grown {
+    match child.node {
+        Node::Leaf(_) | Node::CleanLeaf(_) => apply_to_leaf(child, changes, work),
+        Node::Inner(_) | Node::CleanInner(_) => apply_to_inner(child, changes, work),
+    }
+}
+
+enum Done {
+    Nothing,
+    Inserted,
+    Removed,
+    /// Inserted, and this is what was split off.
+    Split(Separator, Child),
+}
+
+fn apply_to_leaf(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>) -> Grown {
+    let mut grown = Grown::new();
+    let mut current = 0;
+    for change in changes {
+        while grown.get(current).is_some_and(|(separator, _)| separator.entry() <= change.entry) {
+            current += 1;
+        }
+        let target = match current.checked_sub(1).and_then(|before| grown.get_mut(before)) {
+            Some((_, child)) => child,
+            None => &mut *child,
+        };
+        let done = work.ledger.leaf_mut(target).and_then(|leaf| change_leaf(leaf, change));
+        match done {
+            Ok(Done::Nothing) => continue,
+            Ok(Done::Inserted) => target.entries += 1,
+            Ok(Done::Removed) => target.entries = target.entries.saturating_sub(1),
+            Ok(Done::Split(separator, right)) => {
+                target.entries = (target.entries + 1).saturating_sub(right.entries);
+                work.ledger.dirty += 1;
+                grown.insert(current, (separator, right));
+            }
+            Err(error) => {
+                work.fail(error);
+                break;
+            }
+        }
+        work.applied += 1;
+        work.net += if change.insert { 1 } else { -1 };
+    }
+    grown
+}
+
+fn change_leaf(leaf: &mut Leaf, change: &Change<'_>) -> Result<Done> {
+    let view = leaf.view()?;
+    let entry = &change.entry;
+    let broken = || in_memory(view.broken());
+    let at = view.search(entry, false).ok_or_else(broken)?;
+    let there = at < view.count()
+        && view.has_key(at, entry.key).ok_or_else(broken)?
+        && view.id(at).ok_or_else(broken)? == entry.id;
+    if there == change.insert {
+        return Ok(Done::Nothing);
+    }
+    let mut node = Slotted::new(&mut leaf.bytes);
+    if !change.insert {
+        node.remove(at).map_err(in_memory)?;
+        return Ok(Done::Removed);
+    }
+    if node.insert(at, *entry, PAGE_BYTES).map_err(in_memory)? {
+        return Ok(Done::Inserted);
+    }
+    let (separator, right) = split_leaf(leaf, at, entry)?;
+    Ok(Done::Split(separator, Child::leaf(right)?))
+}
+
+/// Splits a full leaf and puts the entry into one of its parts. Entries that come in order leave full leaves behind.
+fn split_leaf(leaf: &mut Leaf, at: usize, entry: &KeyEntry<'_>) -> Result<(Separator, Leaf)> {
+    let node = Slotted::new(&mut leaf.bytes);
+    let sequential = node.is_sequential(at);
+    let view = node.view().map_err(in_memory)?;
+    let count = view.count();
+    let fits_prefix = entry.key.starts_with(view.prefix());
+    let mut right = Leaf::empty();
+    if at == count && (sequential || !fits_prefix) {
+        put(&mut right, 0, entry)?;
+    } else if at == 0 && !fits_prefix {
+        std::mem::swap(&mut right.bytes, &mut leaf.bytes);
+        *leaf = Leaf { origin: std::mem::take(&mut leaf.origin), ..Leaf::empty() };
+        put(leaf, 0, entry)?;
+    } else {
+        let middle = if sequential { at } else { shape::middle(&view) };
+        let mut left = Leaf::empty();
+        Slotted::new(&mut left.bytes).copy_range(&view, 0..middle, None).map_err(in_memory)?;
+        Slotted::new(&mut right.bytes).copy_range(&view, middle..count, None).map_err(in_memory)?;
+        let to_left = at < middle || (at == middle && put(&mut left, at, entry).is_ok());
+        if at < middle {
+            put(&mut left, at, entry)?;
+        } else if !to_left {
+            put(&mut right, at - middle, entry)?;
+        }
+        leaf.bytes = left.bytes;
+    }
+    let (left_view, right_view) = (leaf.view()?, right.view()?);
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    let ids = left_view.count().checked_sub(1).and_then(|last| {
+        let id = left_view.read(last, &mut before)?;
+        Some((id, right_view.read(0, &mut behind)?))
+    });
+    let (before_id, behind_id) = ids.ok_or_else(|| in_memory(left_view.broken()))?;
+    let before = KeyEntry { key: &before, id: before_id };
+    let separator = Separator::between(&before, &KeyEntry { key: &behind, id: behind_id });
+    Ok((separator, right))
+}
+
+fn put(leaf: &mut Leaf, at: usize, entry: &KeyEntry<'_>) -> Result<()> {
+    let mut node = Slotted::new(&mut leaf.bytes);
+    if node.insert(at, *entry, PAGE_BYTES).map_err(in_memory)? {
+        return Ok(());
+    }
+    let got = format!("a key of {} bytes", entry.key.len());
+    Err(Error::corrupt("memory", 0, "node of a key index", "room after a split", got))
+}
+
+fn apply_to_inner(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>) -> Grown {
+    let net_before = work.net;
+    let level = level_of(child);
+    let inner = match work.ledger.inner_mut(child, work.segments) {
+        Ok(inner) => inner,
+        Err(error) => {
+            work.fail(error);
+            return Grown::new();
+        }
+    };
+    let mut pending: Vec<(usize, Separator, Child)> = Vec::new();
+    let mut shrunk = false;
+    let mut rest = changes;
+    while let Some(first) = rest.first().filter(|_| work.failed.is_none()) {
+        let (index, end) = match belonging(inner, rest, &first.entry) {
+            Ok(found) => found,
+            Err(error) => {
+                work.fail(error);
+                break;
+            }
+        };
+        let (mine, others) = rest.split_at(end);
+        if let Some(child) = inner.children.get_mut(index) {
+            let before = child.entries;
+            let grown = apply(child, mine, work);
+            let smaller = child.entries < before && (grown.is_empty() || child.entries == 0);
+            shrunk |= grown.iter().any(|(_, child)| child.entries == 0);
+            pending.extend(grown.into_iter().map(|(separator, child)| (index, separator, child)));
+            shrunk |= smaller && shape::should_merge(inner, index);
+        }
+        rest = others;
+    }
+    if pending.is_empty() && !shrunk {
+        child.entries = child.entries.saturating_add_signed(work.net - net_before);
+        return Grown::new();
+    }
+    let grown = if insert_pending(inner, &mut pending) && !shrunk {
+        Grown::new()
+    } else {
+        match shape::reshape(inner, level, pending, shrunk, work) {
+            Ok(grown) => grown,
+            Err(error) => {
+                work.fail(error);
+                Grown::new()
+            }
+        }
+    };
+    child.entries = inner.entries();
+    grown
+}
+
+fn level_of(child: &Child) -> u8 {
+    match &child.node {
+        Node::Inner(inner) => inner.view().map_or(0, |view| view.level()),
+        Node::CleanInner(lazy) => lazy.level(),
+        Node::Leaf(_) | Node::CleanLeaf(_) => 0,
+    }
+}
+
+/// Which child the first change belongs to, and how many of the changes do.
+fn belonging(inner: &Inner, changes: &[Change<'_>], first: &KeyEntry<'_>) -> Result<(usize, usize)> {
+    let index = inner.find(first)?;
+    if changes.len() == 1 || index + 1 >= inner.children.len() {
+        return Ok((index, changes.len()));
+    }
+    let next = inner.separator(index + 1)?;
+    let below = |change: &Change<'_>| change.entry < next.entry();
+    // Most runs are short; the first change belongs here in any case.
+    let near = 1 + changes.iter().skip(1).take(7).take_while(|change| below(change)).count();
+    Ok((index, if near < 8 { near } else { changes.partition_point(below).max(near) }))
+}
+
+/// Puts new children where they belong, as long as there is room. Tells whether all of them found it.
+fn insert_pending(inner: &mut Inner, pending: &mut Vec<(usize, Separator, Child)>) -> bool {
+    if inner.bytes.len() < PAGE_BYTES && !pending.is_empty() && grow(inner).is_err() {
+        return false;
+    }
+    // From the back, so that positions stay true.
+    while let Some((index, separator, child)) = pending.pop() {
+        let in_order = index > 0 || inner.separator(0).is_ok_and(|first| first.entry() < separator.entry());
+        if !in_order {
+            pending.push((index, separator, child));
+            return false;
+        }
+        let limit = PAGE_BYTES.saturating_sub(NODE_CHILD_BYTES * (inner.children.len() + 1));
+        let inserted = Slotted::new(&mut inner.bytes).insert(index + 1, separator.entry(), limit);
+        if !matches!(inserted, Ok(true)) {
+            pending.push((index, separator, child));
+            return false;
+        }
+        inner.children.insert(index + 1, child);
+    }
+    true
+}
+
+/// Gives an inner node that was loaded as small as it is the room of a page.
+fn grow(inner: &mut Inner) -> Result<()> {
+    let mut bytes = vec![0; PAGE_BYTES].into_boxed_slice();
+    let view = inner.view()?;
+    Slotted::new(&mut bytes).copy_range(&view, 0..view.count(), Some(view.prefix().len())).map_err(in_memory)?;
+    inner.bytes = bytes;
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! Cursors: a position in a tree that stands still, moved in both directions.
+//!
+//! Owns: the path from the root, the leaf it ends in, and a copy of the entry that it stands on.
+//! Never: allocates for an entry; the key's buffer is used again.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::node::NodeView;
+use crate::key_index::node::Child;
+use crate::key_index::node::Inner;
+use crate::key_index::node::Node;
+use crate::key_index::node::in_memory;
+use crate::key_index::tree::KeyRoot;
+use crate::key_index::tree::Position;
+
+/// A leaf in a page is copied when this many of its entries were read: one long copy costs less than finding the page
+/// again for each entry. For a leaf on the heap it does not: it is at hand.
+const STEPS_BEFORE_COPY: usize = 6;
+/// Room for keys from the beginning, so that usual ones need no second allocation.
+const KEY_BYTES: usize = 64;
+
+/// A position in a tree.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    root: KeyRoot,
+    path: SmallVec<[(Arc<Inner>, usize); 5]>,
+    leaf: Option<Child>,
+    at: usize,
+    count: usize,
+    /// Whether `key` begins with the leaf's prefix.
+    has_prefix: bool,
+    key: Vec<u8>,
+    id: u64,
+    stands: bool,
+    /// Entries read in this leaf.
+    steps: usize,
+    /// The leaf's bytes, when it lies in a page and more than a few entries of it are read.
+    copy: Vec<u8>,
+}
+
+/// Where to go in a child.
+#[derive(Clone, Copy)]
+enum Aim<'a> {
+    First,
+    Last,
+    To(&'a Position<'a>),
+}
+
+impl Cursor {
+    /// A cursor that stands nowhere yet.
+    pub(crate) fn new(root: KeyRoot) -> Self {
+        Self {
+            root,
+            path: SmallVec::new(),
+            leaf: None,
+            at: 0,
+            count: 0,
+            has_prefix: false,
+            key: Vec::with_capacity(KEY_BYTES),
+            id: 0,
+            stands: false,
+            steps: 0,
+            copy: Vec::new(),
+        }
+    }
+
+    /// Whether it stands on an entry.
+    pub(crate) fn stands(&self) -> bool {
+        self.stands
+    }
+
+    /// The key of the entry that it stands on.
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The ID of the entry that it stands on.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Goes to the first entry behind a position. `false` when there is none.
+    pub(crate) fn seek(&mut self, position: &Position<'_>) -> Result<bool> {
+        self.descend_from_root(Aim::To(position))?;
+        self.settle_forward()
+    }
+
+    /// Goes to the last entry before a position. `false` when there is none.
+    pub(crate) fn seek_before(&mut self, position: &Position<'_>) -> Result<bool> {
+        self.descend_from_root(Aim::To(position))?;
+        self.settle_backward()
+    }
+
+    /// Goes to the first entry.
+    pub(crate) fn first(&mut self) -> Result<bool> {
+        self.descend_from_root(Aim::First)?;
+        self.settle_forward()
+    }
+
+    /// Goes to the last entry.
+    pub(crate) fn last(&mut self) -> Result<bool> {
+        self.descend_from_root(Aim::Last)?;
+        self.settle_backward()
+    }
+
+    /// Goes to the next entry. `false` when there is none; the cursor then stands nowhere.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Result<bool> {
+        if !self.stands {
+            return Ok(false);
+        }
+        self.at += 1;
+        self.settle_forward()
+    }
+
+    /// Goes to the entry before. `false` when there is none; the cursor then stands nowhere.
+    #[inline]
+    pub(crate) fn prev(&mut self) -> Result<bool> {
+        if !self.stands {
+            return Ok(false);
+        }
+        self.settle_backward()
+    }
+
+    /// Goes to the first entry of the next key.
+    pub(crate) fn next_key(&mut self) -> Result<bool> {
+        self.skip(|cursor, key| cursor.seek_near(&Position::behind(key)))
+    }
+
+    /// Goes to the last entry of the key before.
+    pub(crate) fn prev_key(&mut self) -> Result<bool> {
+        self.skip(|cursor, key| cursor.seek_before(&Position::before(key)))
+    }
+
+    fn skip(&mut self, go: impl FnOnce(&mut Self, &[u8]) -> Result<bool>) -> Result<bool> {
+        if !self.stands {
+            return Ok(false);
+        }
+        let key = std::mem::take(&mut self.key);
+        self.has_prefix = false;
+        go(self, &key)
+    }
+
+    /// Seeks a position behind this one: in this leaf, if it is here.
+    fn seek_near(&mut self, position: &Position<'_>) -> Result<bool> {
+        if let Some(leaf) = &self.leaf {
+            self.at = leaf.with_leaf(|view| view.search(&position.entry, position.behind))?;
+            if self.at < self.count {
+                return self.settle_forward();
+            }
+        }
+        self.seek(position)
+    }
+
+    fn descend_from_root(&mut self, aim: Aim<'_>) -> Result<()> {
+        self.path.clear();
+        self.stands = false;
+        let root = self.root.root.clone();
+        self.descend(root, aim)
+    }
+
+    fn descend(&mut self, mut child: Child, aim: Aim<'_>) -> Result<()> {
+        while let Some(inner) = child.as_inner(&self.root.segments)? {
+            let inner = Arc::clone(inner);
+            let index = match aim {
+                Aim::First => 0,
+                Aim::Last => inner.children.len().saturating_sub(1),
+                Aim::To(position) => inner.find(&position.entry)?,
+            };
+            let below = inner.children.get(index);
+            child =
+                below.ok_or_else(|| Error::corrupt("memory", 0, "node of a key index", "children", "none"))?.clone();
+            self.path.push((inner, index));
+        }
+        (self.at, self.count) = child.with_leaf(|view| {
+            let at = match aim {
+                Aim::First => 0,
+                Aim::Last => view.count(),
+                Aim::To(position) => view.search(&position.entry, position.behind)?,
+            };
+            Some((at, view.count()))
+        })?;
+        self.has_prefix = false;
+        self.steps = 0;
+        self.copy.clear();
+        self.leaf = Some(child);
+        Ok(())
+    }
+
+    /// Goes to the entry at `at`, or the first one behind this leaf.
+    fn settle_forward(&mut self) -> Result<bool> {
+        while self.at >= self.count {
+            if !self.turn(|index, count| index.checked_add(1).filter(|index| *index < count), Aim::First)? {
+                return Ok(false);
+            }
+        }
+        self.read()
+    }
+
+    /// Goes to the entry before `at`, or the last one before this leaf.
+    fn settle_backward(&mut self) -> Result<bool> {
+        while self.at == 0 {
+            if !self.turn(|index, _| index.checked_sub(1), Aim::Last)? {
+                return Ok(false);
+            }
+        }
+        self.at -= 1;
+        self.read()
+    }
+
+    /// Goes to a neighbouring leaf: up until a node has such a neighbour, and down again.
+    fn turn(&mut self, neighbour: impl Fn(usize, usize) -> Option<usize>, aim: Aim<'_>) -> Result<bool> {
+        while let Some((inner, index)) = self.path.pop() {
+            let next = neighbour(index, inner.children.len());
+            if let Some((next, child)) = next.and_then(|next| Some((next, inner.children.get(next)?.clone()))) {
+                self.path.push((inner, next));
+                self.descend(child, aim)?;
+                return Ok(true);
+            }
+        }
+        self.stands = false;
+        Ok(false)
+    }
+
+    fn read(&mut self) -> Result<bool> {
+        let Self { leaf, at, key, has_prefix, steps, copy, .. } = self;
+        self.stands = false;
+        let read = |view: &NodeView<'_>, key: &mut Vec<u8>| match has_prefix {
+            true => view.read_behind_prefix(*at, key),
+            false => view.read(*at, key),
+        };
+        self.id = if let Some(view) = NodeView::open(copy) {
+            read(&view, key).ok_or_else(|| in_memory(view.broken()))?
+        } else {
+            let Some(leaf) = leaf else { return Ok(false) };
+            *steps += 1;
+            let copies = *steps == STEPS_BEFORE_COPY && matches!(leaf.node, Node::CleanLeaf(_));
+            leaf.with_leaf(|view| {
+                if copies {
+                    copy.extend_from_slice(view.bytes());
+                }
+                read(view, key)
+            })?
+        };
+        self.has_prefix = true;
+        self.stands = true;
+        Ok(true)
+    }
+}

@@ -1,0 +1,40 @@
+//! Key indexes: ordered sets of (key, record ID), as B-trees over page segments.
+//!
+//! Owns: the tree, its nodes on the heap, cursors, building in bulk, and what of a tree is written to page segments.
+//! Never: decides what a key means, whether it must be unique, or when a snapshot is saved. Never writes by itself: images
+//! are handed to the caller, who says where they lie.
+//! Invariants: 1. A root that was handed out never changes. 2. Entries are sorted by key, then by ID; both kinds of index
+//! hold them in the same way, and a unique one has one ID a key because its owner sees to that.
+//!
+//! ```text
+//! slotted   bytes of one node: insert, remove, split off, trim
+//! node      nodes on the heap and in page segments; making one the writer's own
+//! apply     sorted changes, from the root down and back
+//! shape     splitting inner nodes, merging small ones
+//! tree      the tree of the writer, the root of the readers
+//! cursor    positions in a root; range: entries between two of them
+//! build     a tree from sorted entries
+//! save      images of what changed; putting saved pages in place of heap
+//! ```
+
+mod apply;
+mod build;
+mod cursor;
+mod node;
+mod range;
+mod save;
+mod shape;
+mod slotted;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub(crate) use apply::Change;
+pub(crate) use build::Builder;
+pub(crate) use cursor::Cursor;
+pub(crate) use range::Range;
+pub(crate) use range::prefix_end;
+pub(crate) use save::Saved;
+pub(crate) use tree::KeyRoot;
+pub(crate) use tree::KeyTree;
+pub(crate) use tree::Position;

@@ -1,0 +1,453 @@
+//! Nodes as the tree holds them: on the heap while they change, in a page segment when they do not.
+//!
+//! Owns: loading nodes, making a node the writer's own, the accounting of pages that fall out of use.
+//! Source of the shape: path copying (Driscoll et al. 1989), put off until somebody else holds the node: a count of
+//! references tells.
+//! Invariants: 1. A node that anybody but the writer may hold is never changed. 2. A page that the newest tree does not
+//! refer to any more is in `released`, once.
+//! Leaves are read where they lie. Inner nodes are brought to the heap when they are first touched, about one byte for
+//! seventy of the leaves below them.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::Malformed;
+use crate::format::PAGE_BYTES;
+use crate::format::descriptor::PageRef;
+use crate::format::node::ChildRef;
+use crate::format::node::KeyEntry;
+use crate::format::node::NODE_CHILD_BYTES;
+use crate::format::node::NodeView;
+use crate::format::segment::FileKind;
+use crate::id::low_u16;
+use crate::id::to_u64;
+use crate::key_index::slotted;
+use crate::key_index::slotted::Slotted;
+use crate::pages::PageSegment;
+use crate::pages::PageSegments;
+
+/// A node in memory. What this module made can always be read.
+#[inline]
+pub(crate) fn view_of(bytes: &[u8]) -> Result<NodeView<'_>> {
+    match NodeView::open(bytes) {
+        Some(view) => Ok(view),
+        None => NodeView::parse(bytes).map_err(in_memory),
+    }
+}
+
+/// The error for a node in memory that is not what this module made of it.
+#[cold]
+pub(crate) fn in_memory(malformed: Malformed) -> Error {
+    malformed.at("memory", 0)
+}
+
+/// A node's image in a page segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Clean {
+    segment: Arc<PageSegment>,
+    offset_granules: u32,
+    check: u32,
+    bytes: u16,
+}
+
+impl Clean {
+    pub(crate) fn new(page: &PageRef, segment: Arc<PageSegment>) -> Self {
+        let bytes = low_u16(page.bytes.into());
+        Self { segment, offset_granules: page.offset_granules, check: page.check, bytes }
+    }
+
+    #[inline]
+    pub(crate) fn page(&self) -> PageRef {
+        PageRef {
+            segment: self.segment.number(),
+            offset_granules: self.offset_granules,
+            bytes: self.bytes.into(),
+            check: self.check,
+        }
+    }
+
+    fn at(&self, malformed: Malformed) -> Error {
+        malformed.at(&FileKind::Pages.file_name(self.segment.number()), self.page().offset())
+    }
+
+    #[cold]
+    fn wrong_node(&self, expected: impl ToString, view: &NodeView<'_>) -> Error {
+        let got = format!("{} at level {}", view.count(), view.level());
+        self.at(Malformed::new("node of a key index", expected, got))
+    }
+
+    /// Runs `read` on the leaf, where it lies.
+    #[inline]
+    pub(crate) fn with_leaf<T>(&self, entries: u64, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
+        let page = PageRef {
+            segment: self.segment.number(),
+            offset_granules: self.offset_granules,
+            bytes: self.bytes.into(),
+            check: self.check,
+        };
+        let done = self.segment.with(&page, |bytes| {
+            let view = NodeView::open(bytes)?;
+            if view.level() == 0 && to_u64(view.count()) == entries { read(&view) } else { None }
+        })?;
+        done.ok_or_else(|| self.why_not(entries))
+    }
+
+    /// Why a leaf could not be read.
+    #[cold]
+    fn why_not(&self, entries: u64) -> Error {
+        let why = self.segment.with(&self.page(), |bytes| match NodeView::parse(bytes) {
+            Ok(view) if view.level() != 0 || to_u64(view.count()) != entries => {
+                self.wrong_node(format!("{entries} entries at level 0"), &view)
+            }
+            Ok(view) => self.at(view.broken()),
+            Err(malformed) => self.at(malformed),
+        });
+        why.unwrap_or_else(|error| error)
+    }
+
+    /// Checks the whole leaf.
+    pub(crate) fn check_leaf(&self, entries: u64) -> Result<()> {
+        self.with_leaf(entries, |view| Some(view.check().map(drop)))?.map_err(|malformed| self.at(malformed))
+    }
+
+    fn load_leaf(&self, entries: u64) -> Result<Leaf> {
+        let load = |view: &NodeView<'_>| {
+            let mut leaf = Leaf::empty();
+            Some(view.check().and_then(|used| slotted::load(view, 0, used, &mut leaf.bytes)).map(|()| leaf))
+        };
+        self.with_leaf(entries, load)?.map_err(|malformed| self.at(malformed))
+    }
+
+    /// Level of the node.
+    pub(crate) fn level(&self) -> Result<u8> {
+        let level = self.segment.with(&self.page(), |bytes| NodeView::parse(bytes).map(|view| view.level()))?;
+        level.map_err(|malformed| self.at(malformed))
+    }
+
+    fn load_inner(&self, level: u8, entries: u64, segments: &PageSegments) -> Result<Inner> {
+        self.segment.with(&self.page(), |bytes| {
+            let view = NodeView::parse(bytes).map_err(|malformed| self.at(malformed))?;
+            let used = view.check().map_err(|malformed| self.at(malformed))?;
+            let references = view.children().ok_or_else(|| self.at(view.broken()))?;
+            let mut children = Vec::with_capacity(view.count());
+            for reference in references {
+                children.push(Child::on_medium(&reference, level.saturating_sub(1), segments)?);
+            }
+            let sum: u64 = children.iter().map(|child| child.entries).fold(0, u64::saturating_add);
+            // No child is empty, so that a walk over nodes is no longer than one over entries.
+            let hollow = children.iter().any(|child| child.entries == 0);
+            if view.level() != level || level == 0 || sum != entries || children.is_empty() || hollow {
+                return Err(self.wrong_node(format!("{entries} entries at level {level}"), &view));
+            }
+            let skipped = children.len() * NODE_CHILD_BYTES;
+            let mut bytes = vec![0; bytes.len() - skipped].into_boxed_slice();
+            slotted::load(&view, children.len(), used, &mut bytes).map_err(|malformed| self.at(malformed))?;
+            Ok(Inner { origin: Origin::default(), bytes, children })
+        })?
+    }
+}
+
+/// What became of a node on the heap.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// Where its image lies, once a snapshot that holds it was saved.
+    pub(crate) page: OnceLock<Clean>,
+    /// The newest tree does not hold it any more.
+    pub(crate) superseded: AtomicBool,
+}
+
+impl Clone for Origin {
+    /// A copy of a node is a node of its own.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// A leaf on the heap.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaf {
+    pub(crate) origin: Origin,
+    pub(crate) bytes: [u8; PAGE_BYTES],
+}
+
+impl Leaf {
+    pub(crate) fn empty() -> Self {
+        let mut leaf = Self { origin: Origin::default(), bytes: [0; PAGE_BYTES] };
+        Slotted::begin(&mut leaf.bytes, 0, &[]);
+        leaf
+    }
+
+    #[inline]
+    pub(crate) fn view(&self) -> Result<NodeView<'_>> {
+        view_of(&self.bytes)
+    }
+}
+
+/// An inner node on the heap: separators in slots, and as many children.
+///
+/// Child `i` has the entries from separator `i` on, up to the next one. The first separator is never compared: what is
+/// lower belongs to the first child too.
+#[derive(Debug, Clone)]
+pub(crate) struct Inner {
+    pub(crate) origin: Origin,
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) children: Vec<Child>,
+}
+
+impl Inner {
+    #[inline]
+    pub(crate) fn view(&self) -> Result<NodeView<'_>> {
+        view_of(&self.bytes)
+    }
+
+    /// Which child an entry belongs to; with `after`, the one that the entries behind it begin in.
+    #[inline]
+    pub(crate) fn find(&self, wanted: &KeyEntry<'_>) -> Result<usize> {
+        let behind = NodeView::open(&self.bytes).and_then(|view| view.search(wanted, true));
+        behind.map(|behind| behind.saturating_sub(1)).ok_or_else(not_inner)
+    }
+
+    pub(crate) fn separator(&self, index: usize) -> Result<Separator> {
+        let view = self.view()?;
+        let mut key = Vec::new();
+        let id = view.read(index, &mut key).ok_or_else(|| in_memory(view.broken()))?;
+        Ok(Separator { key: SmallVec::from_vec(key), id })
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.children.iter().map(|child| child.entries).sum()
+    }
+}
+
+/// An inner node that is brought to the heap when it is first touched.
+#[derive(Debug)]
+pub(crate) struct Lazy {
+    clean: Clean,
+    level: u8,
+    entries: u64,
+    loaded: OnceLock<Arc<Inner>>,
+}
+
+impl Lazy {
+    pub(crate) fn level(&self) -> u8 {
+        self.level
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, segments: &PageSegments) -> Result<&Arc<Inner>> {
+        if let Some(inner) = self.loaded.get() {
+            return Ok(inner);
+        }
+        let inner = self.clean.load_inner(self.level, self.entries, segments)?;
+        Ok(self.loaded.get_or_init(|| Arc::new(inner)))
+    }
+}
+
+/// A node, wherever it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    Leaf(Arc<Leaf>),
+    Inner(Arc<Inner>),
+    CleanLeaf(Clean),
+    CleanInner(Arc<Lazy>),
+}
+
+/// A node and how many entries are below it.
+#[derive(Debug, Clone)]
+pub(crate) struct Child {
+    pub(crate) entries: u64,
+    pub(crate) node: Node,
+}
+
+impl Child {
+    pub(crate) fn leaf(leaf: Leaf) -> Result<Self> {
+        let entries = to_u64(leaf.view()?.count());
+        Ok(Self { entries, node: Node::Leaf(Arc::new(leaf)) })
+    }
+
+    pub(crate) fn inner(inner: Inner) -> Self {
+        Self { entries: inner.entries(), node: Node::Inner(Arc::new(inner)) }
+    }
+
+    /// A node whose image lies in a page segment.
+    pub(crate) fn clean(clean: Clean, level: u8, entries: u64) -> Self {
+        let node = match level {
+            0 => Node::CleanLeaf(clean),
+            _ => Node::CleanInner(Arc::new(Lazy { clean, level, entries, loaded: OnceLock::new() })),
+        };
+        Self { entries, node }
+    }
+
+    fn on_medium(reference: &ChildRef, level: u8, segments: &PageSegments) -> Result<Self> {
+        let page = &reference.page;
+        let segment = segments.get(&page.segment).ok_or_else(|| {
+            let file = FileKind::Pages.file_name(page.segment);
+            Error::corrupt(file, page.offset(), "node of a key index", "a page segment of this snapshot", "none")
+        })?;
+        Ok(Self::clean(Clean::new(page, Arc::clone(segment)), level, reference.entries))
+    }
+
+    /// The inner node, brought to the heap if need be; `None` for leaves.
+    #[inline]
+    pub(crate) fn as_inner(&self, segments: &PageSegments) -> Result<Option<&Arc<Inner>>> {
+        match &self.node {
+            Node::Inner(inner) => Ok(Some(inner)),
+            Node::CleanInner(lazy) => lazy.get(segments).map(Some),
+            Node::Leaf(_) | Node::CleanLeaf(_) => Ok(None),
+        }
+    }
+
+    /// Runs `read` on the leaf.
+    #[inline]
+    pub(crate) fn with_leaf<T>(&self, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
+        match &self.node {
+            Node::Leaf(leaf) => NodeView::open(&leaf.bytes).and_then(|view| read(&view)).ok_or_else(not_a_leaf),
+            Node::CleanLeaf(clean) => clean.with_leaf(self.entries, read),
+            Node::Inner(_) | Node::CleanInner(_) => Err(not_a_leaf()),
+        }
+    }
+
+    /// Bytes of its image, about.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.node {
+            Node::Leaf(leaf) => slotted::used(&leaf.bytes),
+            Node::Inner(inner) => slotted::used(&inner.bytes) + inner.children.len() * NODE_CHILD_BYTES,
+            Node::CleanLeaf(clean) => clean.bytes.into(),
+            Node::CleanInner(lazy) => lazy.clean.bytes.into(),
+        }
+    }
+
+    /// Where its image lies, if it has one.
+    pub(crate) fn saved(&self) -> Option<&Clean> {
+        match &self.node {
+            Node::Leaf(leaf) => leaf.origin.page.get(),
+            Node::Inner(inner) => inner.origin.page.get(),
+            Node::CleanLeaf(clean) => Some(clean),
+            Node::CleanInner(lazy) => Some(&lazy.clean),
+        }
+    }
+}
+
+#[cold]
+fn not_a_leaf() -> Error {
+    Error::corrupt("memory", 0, "node of a key index", "a leaf that can be read", "another node")
+}
+
+#[cold]
+fn not_inner() -> Error {
+    Error::corrupt("memory", 0, "node of a key index", "an inner node that can be read", "another node")
+}
+
+/// The lowest entry that a child may have: the shortest key that separates it from the child before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Separator {
+    pub(crate) key: SmallVec<[u8; 24]>,
+    pub(crate) id: u64,
+}
+
+impl Separator {
+    /// Between two neighbours.
+    pub(crate) fn between(before: &KeyEntry<'_>, behind: &KeyEntry<'_>) -> Self {
+        if before.key == behind.key {
+            return Self { key: SmallVec::from_slice(behind.key), id: behind.id };
+        }
+        let shortest = slotted::common(before.key, behind.key) + 1;
+        Self { key: SmallVec::from_slice(behind.key.get(..shortest).unwrap_or(behind.key)), id: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn entry(&self) -> KeyEntry<'_> {
+        KeyEntry { key: &self.key, id: self.id }
+    }
+}
+
+/// Pages that fell out of use, and how many nodes are on the heap because they changed.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) released: Vec<PageRef>,
+    pub(crate) dirty: u64,
+}
+
+impl Ledger {
+    fn leave(&mut self, origin: &Origin) {
+        origin.superseded.store(true, Ordering::Relaxed);
+        if let Some(clean) = origin.page.get() {
+            self.released.push(clean.page());
+        }
+    }
+
+    /// A node goes out of the newest tree.
+    pub(crate) fn retire(&mut self, child: &Child) {
+        match &child.node {
+            Node::Leaf(leaf) => self.leave(&leaf.origin),
+            Node::Inner(inner) => self.leave(&inner.origin),
+            Node::CleanLeaf(clean) => self.released.push(clean.page()),
+            Node::CleanInner(lazy) => self.released.push(lazy.clean.page()),
+        }
+        if matches!(child.node, Node::Leaf(_) | Node::Inner(_)) {
+            self.dirty = self.dirty.saturating_sub(1);
+        }
+    }
+
+    /// The leaf, so that it can be changed: copied if somebody else may hold it.
+    pub(crate) fn leaf_mut<'a>(&mut self, child: &'a mut Child) -> Result<&'a mut Leaf> {
+        match &mut child.node {
+            Node::Leaf(leaf) => match Arc::get_mut(leaf) {
+                Some(own) => {
+                    if let Some(clean) = own.origin.page.take() {
+                        self.released.push(clean.page());
+                    }
+                }
+                None => {
+                    self.leave(&leaf.origin);
+                    *leaf = Arc::new(Leaf::clone(leaf));
+                }
+            },
+            Node::CleanLeaf(clean) => {
+                let leaf = clean.load_leaf(child.entries)?;
+                self.released.push(clean.page());
+                self.dirty += 1;
+                child.node = Node::Leaf(Arc::new(leaf));
+            }
+            Node::Inner(_) | Node::CleanInner(_) => return Err(not_a_leaf()),
+        }
+        match &mut child.node {
+            Node::Leaf(leaf) => Arc::get_mut(leaf).ok_or_else(not_a_leaf),
+            _ => Err(not_a_leaf()),
+        }
+    }
+
+    /// The inner node, so that it can be changed.
+    pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
+        match &mut child.node {
+            Node::Inner(inner) => match Arc::get_mut(inner) {
+                Some(own) => {
+                    if let Some(clean) = own.origin.page.take() {
+                        self.released.push(clean.page());
+                    }
+                }
+                None => {
+                    self.leave(&inner.origin);
+                    *inner = Arc::new(Inner::clone(inner));
+                }
+            },
+            Node::CleanInner(lazy) => {
+                let inner = Inner::clone(lazy.get(segments)?);
+                self.released.push(lazy.clean.page());
+                self.dirty += 1;
+                child.node = Node::Inner(Arc::new(inner));
+            }
+            Node::Leaf(_) | Node::CleanLeaf(_) => return Err(not_inner()),
+        }
+        match &mut child.node {
+            Node::Inner(inner) => Arc::get_mut(inner).ok_or_else(not_inner),
+            _ => Err(not_inner()),
+        }
+    }
+}

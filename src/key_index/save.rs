@@ -1,0 +1,179 @@
+//! Saving a tree: images of what changed, children first; afterwards saved pages take the place of heap.
+//!
+//! Owns: which nodes are written, and which pages fall out of use. Never: appends or syncs; `write` does that.
+//! Invariants: 1. Nothing of the tree is touched until `install`: a save that came to nothing leaves no trace. 2. `install`
+//! is called when the images are durable. 3. A page that was written for a node which has been replaced meanwhile is
+//! released by `install`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::Result;
+use crate::format::descriptor::PageRef;
+use crate::format::node::ChildRef;
+use crate::key_index::node::Child;
+use crate::key_index::node::Clean;
+use crate::key_index::node::Inner;
+use crate::key_index::node::Ledger;
+use crate::key_index::node::Node;
+use crate::key_index::node::in_memory;
+use crate::key_index::slotted;
+use crate::key_index::tree::KeyRoot;
+use crate::key_index::tree::KeyTree;
+use crate::key_index::tree::level;
+use crate::pages::PageSegment;
+use crate::pages::PageSegments;
+
+/// Takes an image and tells where it will lie.
+pub(crate) type Write<'a> = dyn FnMut(&[u8]) -> Result<(PageRef, Arc<PageSegment>)> + 'a;
+
+/// A tree at the moment of a freeze.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    root: KeyRoot,
+    released: Vec<PageRef>,
+}
+
+/// What a save has written.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    /// The root page; not written when the tree is empty.
+    pub(crate) root: PageRef,
+    /// Entries of the tree.
+    pub(crate) entries: u64,
+    /// Pages that the snapshot before refers to, and this one does not.
+    pub(crate) released: Vec<PageRef>,
+    written: Vec<(Node, Clean)>,
+    installed: usize,
+}
+
+impl Saved {
+    /// Number of nodes that were written.
+    pub(crate) fn nodes(&self) -> usize {
+        self.written.len()
+    }
+}
+
+impl Frozen {
+    /// Hands images of all nodes that have none to `write`, children first.
+    pub(crate) fn save(&self, write: &mut Write<'_>) -> Result<Saved> {
+        let mut pass = Pass { write, written: Vec::new(), image: Vec::new() };
+        let entries = self.root.len();
+        let root = if entries == 0 { PageRef::default() } else { pass.save(&self.root.root)?.page() };
+        Ok(Saved { root, entries, released: self.released.clone(), written: pass.written, installed: 0 })
+    }
+}
+
+struct Pass<'p, 'w> {
+    write: &'p mut Write<'w>,
+    written: Vec<(Node, Clean)>,
+    image: Vec<u8>,
+}
+
+impl Pass<'_, '_> {
+    fn save(&mut self, child: &Child) -> Result<Clean> {
+        if let Some(clean) = child.saved() {
+            return Ok(clean.clone());
+        }
+        match &child.node {
+            Node::Leaf(leaf) => slotted::image(&leaf.bytes, &[], &mut self.image).map_err(in_memory)?,
+            Node::Inner(inner) => {
+                let references = self.save_children(inner)?;
+                slotted::image(&inner.bytes, &references, &mut self.image).map_err(in_memory)?;
+            }
+            Node::CleanLeaf(_) | Node::CleanInner(_) => {}
+        }
+        let (page, segment) = (self.write)(&self.image)?;
+        let clean = Clean::new(&page, segment);
+        self.written.push((child.node.clone(), clean.clone()));
+        Ok(clean)
+    }
+
+    fn save_children(&mut self, inner: &Inner) -> Result<Vec<ChildRef>> {
+        let mut references = Vec::with_capacity(inner.children.len());
+        for child in &inner.children {
+            references.push(ChildRef { page: self.save(child)?.page(), entries: child.entries });
+        }
+        Ok(references)
+    }
+}
+
+impl KeyTree {
+    /// The tree of this moment, to be saved. One save at a time: `install` or `abandon` ends it.
+    pub(crate) fn freeze(&mut self) -> Frozen {
+        Frozen { root: self.now.clone(), released: std::mem::take(&mut self.ledger.released) }
+    }
+
+    /// The save came to nothing.
+    pub(crate) fn abandon(&mut self, frozen: Frozen) {
+        self.ledger.released.extend(frozen.released);
+    }
+
+    /// Puts saved pages in place of nodes that have not changed since: at most so many nodes in one call. `true` when all is
+    /// done. `segments` must hold those that were written to.
+    pub(crate) fn install(&mut self, saved: &mut Saved, nodes: usize, segments: &Arc<PageSegments>) -> Result<bool> {
+        let end = saved.installed.saturating_add(nodes).min(saved.written.len());
+        for (node, clean) in saved.written.get(saved.installed..end).unwrap_or_default() {
+            let origin = match node {
+                Node::Leaf(leaf) => &leaf.origin,
+                Node::Inner(inner) => &inner.origin,
+                Node::CleanLeaf(_) | Node::CleanInner(_) => continue,
+            };
+            if origin.superseded.load(Ordering::Relaxed) {
+                self.ledger.released.push(clean.page());
+            } else {
+                origin.page.get_or_init(|| clean.clone());
+            }
+        }
+        saved.installed = end;
+        if end < saved.written.len() {
+            return Ok(false);
+        }
+        self.now.segments = Arc::clone(segments);
+        evict(&mut self.now.root, &mut self.ledger)?;
+        Ok(true)
+    }
+}
+
+/// Nodes of a subtree that are on the heap because they changed.
+fn heap_nodes(child: &Child) -> u64 {
+    match &child.node {
+        Node::Leaf(_) => 1,
+        Node::Inner(inner) => 1 + inner.children.iter().map(heap_nodes).sum::<u64>(),
+        Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
+    }
+}
+
+/// Whether this node, or one of its children, can be read from its page.
+fn can_go(child: &Child) -> bool {
+    matches!(child.node, Node::Leaf(_) | Node::Inner(_)) && child.saved().is_some()
+}
+
+/// Puts clean nodes in place of heap nodes that have an image.
+fn evict(child: &mut Child, ledger: &mut Ledger) -> Result<()> {
+    if can_go(child) {
+        let gone = heap_nodes(child);
+        let clean = child.saved().cloned();
+        if let Some(clean) = clean {
+            *child = Child::clean(clean, level(child)?, child.entries);
+            ledger.dirty = ledger.dirty.saturating_sub(gone);
+        }
+        return Ok(());
+    }
+    let Node::Inner(inner) = &mut child.node else { return Ok(()) };
+    if let Some(own) = Arc::get_mut(inner) {
+        return own.children.iter_mut().try_for_each(|child| evict(child, ledger));
+    }
+    // A view holds it. The copy has the same entries, and fewer of them on the heap.
+    let mut copy = Inner::clone(inner);
+    copy.children.iter_mut().try_for_each(|child| evict(child, ledger))?;
+    inner.origin.superseded.store(true, Ordering::Relaxed);
+    *inner = Arc::new(copy);
+    Ok(())
+}
+
+/// Counts the nodes on the heap one by one.
+#[cfg(test)]
+pub(crate) fn count_heap_nodes(tree: &KeyTree) -> u64 {
+    heap_nodes(&tree.now.root)
+}

@@ -1,0 +1,260 @@
+//! The tree as its one writer holds it, and the root that readers hold.
+//!
+//! Owns: lookups, counts, the root's growth and shrinking. Never: waits for anybody; a reader's root stands still.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::descriptor::PageRef;
+use crate::format::node::KEY_BYTES_MAX;
+use crate::format::node::KeyEntry;
+use crate::id::to_u64;
+use crate::key_index::apply;
+use crate::key_index::apply::Change;
+use crate::key_index::apply::Work;
+use crate::key_index::cursor::Cursor;
+use crate::key_index::node::Child;
+use crate::key_index::node::Clean;
+use crate::key_index::node::Leaf;
+use crate::key_index::node::Ledger;
+use crate::key_index::node::Node;
+use crate::key_index::node::Separator;
+use crate::key_index::shape;
+use crate::pages::PageSegments;
+
+/// Bytes of heap that a changed node takes, with its counts and the allocator's share.
+const HEAP_BYTES: u64 = 4096 + 96;
+
+/// A place between two entries: before an entry, or behind it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position<'a> {
+    pub(crate) entry: KeyEntry<'a>,
+    pub(crate) behind: bool,
+}
+
+impl<'a> Position<'a> {
+    /// In front of all entries of a key.
+    pub(crate) fn before(key: &'a [u8]) -> Self {
+        Self { entry: KeyEntry { key, id: 0 }, behind: false }
+    }
+
+    /// Behind all entries of a key.
+    pub(crate) fn behind(key: &'a [u8]) -> Self {
+        Self { entry: KeyEntry { key, id: u64::MAX }, behind: true }
+    }
+}
+
+/// A tree that does not change.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyRoot {
+    pub(crate) root: Child,
+    /// What lazily loaded nodes find their children with; keeps the maps of those segments.
+    pub(crate) segments: Arc<PageSegments>,
+}
+
+impl KeyRoot {
+    /// Number of entries.
+    pub(crate) fn len(&self) -> u64 {
+        self.root.entries
+    }
+
+    /// The leaf that an entry belongs to.
+    #[inline]
+    fn leaf(&self, wanted: &KeyEntry<'_>) -> Result<&Child> {
+        let mut child = &self.root;
+        while let Some(inner) = child.as_inner(&self.segments)? {
+            let index = inner.find(wanted)?;
+            child = inner.children.get(index).ok_or_else(childless)?;
+        }
+        Ok(child)
+    }
+
+    /// The lowest ID that a key has.
+    #[inline]
+    pub(crate) fn first(&self, key: &[u8]) -> Result<Option<u64>> {
+        let wanted = KeyEntry { key, id: 0 };
+        let found = self.leaf(&wanted)?.with_leaf(|view| {
+            let at = view.search(&wanted, false)?;
+            if at == view.count() {
+                return Some(Err(()));
+            }
+            let here = view.has_key(at, key)?;
+            Some(Ok(if here { Some(view.id(at)?) } else { None }))
+        })?;
+        if let Ok(answer) = found {
+            return Ok(answer);
+        }
+        let mut cursor = Cursor::new(self.clone());
+        Ok(if cursor.seek(&Position::before(key))? && cursor.key() == key { Some(cursor.id()) } else { None })
+    }
+
+    /// Whether an entry is there.
+    pub(crate) fn contains(&self, key: &[u8], id: u64) -> Result<bool> {
+        let wanted = KeyEntry { key, id };
+        self.leaf(&wanted)?.with_leaf(|view| {
+            let at = view.search(&wanted, false)?;
+            Some(at < view.count() && view.has_key(at, key)? && view.id(at)? == id)
+        })
+    }
+
+    /// Number of entries in front of a position.
+    pub(crate) fn rank(&self, position: &Position<'_>) -> Result<u64> {
+        let mut child = &self.root;
+        let mut before = 0;
+        while let Some(inner) = child.as_inner(&self.segments)? {
+            let index = inner.find(&position.entry)?;
+            before += inner.children.iter().take(index).map(|child| child.entries).sum::<u64>();
+            child = inner.children.get(index).ok_or_else(childless)?;
+        }
+        let within = child.with_leaf(|view| view.search(&position.entry, position.behind))?;
+        Ok(before + to_u64(within))
+    }
+
+    /// Number of entries between two positions; `None` stands for an end of the tree.
+    pub(crate) fn count(&self, from: Option<&Position<'_>>, to: Option<&Position<'_>>) -> Result<u64> {
+        let to = to.map_or(Ok(self.len()), |to| self.rank(to))?;
+        Ok(to.saturating_sub(from.map_or(Ok(0), |from| self.rank(from))?))
+    }
+
+    /// Reads and checks the nodes that changes of these entries will touch, so that applying them later reads nothing.
+    pub(crate) fn prepare<'a>(&self, entries: impl IntoIterator<Item = KeyEntry<'a>>) -> Result<()> {
+        for entry in entries {
+            let leaf = self.leaf(&entry)?;
+            if let Node::CleanLeaf(clean) = &leaf.node {
+                clean.check_leaf(leaf.entries)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cold]
+fn childless() -> Error {
+    Error::corrupt("memory", 0, "node of a key index", "children", "none")
+}
+
+/// The tree of the writer.
+#[derive(Debug)]
+pub(crate) struct KeyTree {
+    pub(crate) now: KeyRoot,
+    pub(crate) ledger: Ledger,
+}
+
+impl KeyTree {
+    /// An empty tree.
+    pub(crate) fn new() -> Result<Self> {
+        let ledger = Ledger { dirty: 1, ..Ledger::default() };
+        Ok(Self { now: KeyRoot { root: Child::leaf(Leaf::empty())?, segments: Arc::default() }, ledger })
+    }
+
+    /// The tree of a snapshot: its root page, which is read here, and how many entries it has.
+    pub(crate) fn load(root: &PageRef, entries: u64, segments: Arc<PageSegments>) -> Result<Self> {
+        if !root.is_written() && entries == 0 {
+            return Self::new();
+        }
+        let segment = segments.get(&root.segment).ok_or_else(|| {
+            let got = format!("segment {}", root.segment);
+            Error::corrupt("manifest", 0, "root of a key index", "a page segment of this snapshot", got)
+        })?;
+        let clean = Clean::new(root, Arc::clone(segment));
+        let level = clean.level()?;
+        let root = Child::clean(clean, level, entries);
+        let now = KeyRoot { root, segments };
+        // The count is compared with the root page's.
+        now.leaf(&KeyEntry { key: &[], id: 0 })?.with_leaf(|_| Some(()))?;
+        Ok(Self { now, ledger: Ledger::default() })
+    }
+
+    /// The tree as it is now, for a view.
+    pub(crate) fn root(&self) -> KeyRoot {
+        self.now.clone()
+    }
+
+    /// The tree as it is now, for the writer itself.
+    pub(crate) fn now(&self) -> &KeyRoot {
+        &self.now
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> u64 {
+        self.now.len()
+    }
+
+    /// Nodes on the heap because they changed, and the bytes that they take.
+    pub(crate) fn dirty(&self) -> (u64, u64) {
+        (self.ledger.dirty, self.ledger.dirty * HEAP_BYTES)
+    }
+
+    /// Inserts an entry. `false` when it is there.
+    pub(crate) fn insert(&mut self, key: &[u8], id: u64) -> Result<bool> {
+        Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: true }])? == 1)
+    }
+
+    /// Removes an entry. `false` when it is not there.
+    pub(crate) fn remove(&mut self, key: &[u8], id: u64) -> Result<bool> {
+        Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: false }])? == 1)
+    }
+
+    /// Applies changes that ascend by entry; those of the same entry one after the other. Tells how many made a
+    /// difference. After an error the changes before the one that failed are applied.
+    pub(crate) fn apply_sorted(&mut self, changes: &[Change<'_>]) -> Result<u64> {
+        if let Some(change) = changes.iter().find(|change| change.entry.key.len() > KEY_BYTES_MAX) {
+            let bytes = to_u64(change.entry.key.len());
+            return Err(Error::TooLarge { what: "key", bytes, limit: to_u64(KEY_BYTES_MAX) });
+        }
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        debug_assert!(changes.is_sorted_by_key(|change| change.entry), "changes ascend");
+        let KeyRoot { root, segments } = &mut self.now;
+        let mut work = Work { ledger: &mut self.ledger, segments, applied: 0, net: 0, failed: None };
+        let mut grown = apply::apply(root, changes, &mut work);
+        let (applied, failed) = (work.applied, work.failed.take());
+        // What one change split off, others may have emptied.
+        grown.retain(|(_, child)| {
+            if child.entries == 0 {
+                self.ledger.retire(child);
+            }
+            child.entries > 0
+        });
+        if !grown.is_empty() && root.entries == 0 {
+            self.ledger.retire(root);
+            (_, *root) = grown.remove(0);
+        }
+        if !grown.is_empty() {
+            let level = level(root)?;
+            let full = changes.len() == 1 || grown.len() == 1;
+            let old = std::mem::replace(root, Child::leaf(Leaf::empty())?);
+            grown.insert(0, (Separator::default(), old));
+            (_, *root) = shape::raise(level, grown, full, &mut self.ledger.dirty)?;
+        }
+        self.shrink()?;
+        failed.map_or(Ok(applied), Err)
+    }
+
+    fn shrink(&mut self) -> Result<()> {
+        while let Node::Inner(inner) = &self.now.root.node {
+            let below = match inner.children.as_slice() {
+                [] => {
+                    self.ledger.dirty += 1;
+                    Child::leaf(Leaf::empty())?
+                }
+                [only] => only.clone(),
+                _ => return Ok(()),
+            };
+            self.ledger.retire(&self.now.root);
+            self.now.root = below;
+        }
+        Ok(())
+    }
+}
+
+/// The level of a node on the heap.
+pub(crate) fn level(child: &Child) -> Result<u8> {
+    match &child.node {
+        Node::Leaf(_) | Node::CleanLeaf(_) => Ok(0),
+        Node::Inner(inner) => inner.view().map(|view| view.level()),
+        Node::CleanInner(lazy) => Ok(lazy.level()),
+    }
+}

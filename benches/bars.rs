@@ -9,6 +9,8 @@ use std::hint::black_box;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -179,45 +181,70 @@ fn percentile(mut times: Vec<Duration>, share: f64) -> Duration {
     times.get(index.min(times.len() - 1)).copied().unwrap_or_default()
 }
 
-/// Commits of one update each, while snapshots are saved one after the other or not.
+/// What goes on beside the commits that are timed.
+#[derive(Clone, Copy, PartialEq)]
+enum Beside {
+    Nothing,
+    /// Snapshots of a store of which a part of nearly every index page has changed.
+    LargeSnapshots,
+    /// Snapshots one after the other, each of the little that has changed since the one before.
+    SnapshotsWithoutEnd,
+}
+
+/// Times of commits of one update each. Only commits beside the work in question count.
 fn commit_times(
     store: &Store,
     ids: &[RecordId],
-    commits: usize,
+    count: usize,
     durability: Durability,
-    saving: bool,
+    beside: Beside,
 ) -> Vec<Duration> {
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let saver = saving.then(|| {
-            scope.spawn(|| {
-                let mut saved = 0_u32;
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    store.save_snapshot().expect("saved");
-                    saved += 1;
-                }
-                saved
-            })
+    let mut numbers = Numbers(7);
+    let mut times = Vec::with_capacity(count);
+    while times.len() < count {
+        if beside == Beside::LargeSnapshots {
+            change_every_page(store, ids);
+        }
+        let saved = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let thread = (beside != Beside::Nothing).then(|| {
+                scope.spawn(|| {
+                    let begun = Instant::now();
+                    loop {
+                        store.save_snapshot().expect("saved");
+                        saved.fetch_add(1, Ordering::Relaxed);
+                        if beside == Beside::LargeSnapshots || begun.elapsed() > Duration::from_secs(2) {
+                            break;
+                        }
+                    }
+                })
+            });
+            while times.len() < count && !thread.as_ref().is_some_and(std::thread::ScopedJoinHandle::is_finished) {
+                times.push(commit_time(store, ids, numbers.next(), durability));
+            }
         });
-        let mut numbers = Numbers(7);
-        let mut bytes = [0; VALUE_BYTES];
-        let mut times = Vec::with_capacity(commits);
-        for _ in 0..commits {
-            let number = numbers.next();
-            value(number, &mut bytes);
-            let start = Instant::now();
-            let mut tx = store.begin().expect("begin");
-            tx.update(ids[to_index(number) % ids.len()], bytes).expect("update");
-            tx.commit(durability).expect("commit");
-            times.push(start.elapsed());
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        if let Some(saver) = saver {
-            let count = saver.join().expect("saver");
-            assert!(count > 0, "no snapshot was saved meanwhile");
-        }
-        times
-    })
+        assert!(beside == Beside::Nothing || saved.into_inner() > 0, "no snapshot was saved meanwhile");
+    }
+    times
+}
+
+fn commit_time(store: &Store, ids: &[RecordId], number: u64, durability: Durability) -> Duration {
+    let mut bytes = [0; VALUE_BYTES];
+    value(number, &mut bytes);
+    let start = Instant::now();
+    let mut tx = store.begin().expect("begin");
+    tx.update(ids[to_index(number) % ids.len()], bytes).expect("update");
+    tx.commit(durability).expect("commit");
+    start.elapsed()
+}
+
+/// Updates one record in a hundred: every index page has some.
+fn change_every_page(store: &Store, ids: &[RecordId]) {
+    let mut tx = store.begin().expect("begin");
+    for id in ids.iter().step_by(100) {
+        tx.update(*id, [1; VALUE_BYTES]).expect("update");
+    }
+    tx.commit(Durability::Buffered).expect("commit");
 }
 
 fn heap_kib() -> u64 {
@@ -331,9 +358,13 @@ fn main() {
         if round + 1 == rounds {
             for durability in [Durability::Buffered, Durability::Sync] {
                 let commits = if durability == Durability::Sync { 4000 } else { 100_000 };
-                let alone = commit_times(&store, &ids, commits, durability, false);
-                let saving = commit_times(&store, &ids, commits, durability, true);
-                for (what, times) in [("alone", alone), ("while a snapshot is saved", saving)] {
+                let kinds = [
+                    ("alone", Beside::Nothing),
+                    ("while a large snapshot is saved", Beside::LargeSnapshots),
+                    ("beside small snapshots without end", Beside::SnapshotsWithoutEnd),
+                ];
+                for (what, beside) in kinds {
+                    let times = commit_times(&store, &ids, commits, durability, beside);
                     let (half, high) = (percentile(times.clone(), 0.5), percentile(times, 0.99));
                     println!("commit {durability:?} {what}: p50 {half:?}, p99 {high:?}");
                 }

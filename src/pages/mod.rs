@@ -32,7 +32,7 @@ use crate::log::SegmentSource;
 /// Images begin at multiples of this.
 const ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 128 << 10;
 
 /// A page segment that can be read.
 #[derive(Debug)]
@@ -317,7 +317,10 @@ impl PageWriter {
         self.bytes += padded;
         self.replaced.push(Replaced { old: *old, new: page });
         if self.buffer.len() >= WRITE_BYTES {
+            // Synced piece by piece: a commit's sync may have to wait for all that the file system has gathered by then.
+            let segment = Arc::clone(segment);
             self.flush()?;
+            segment.segment.sync().map_err(|source| Error::io("sync", segment.segment.name(), source))?;
         }
         Ok(page)
     }

@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::descriptor::PageRef;
+use crate::format::index::IndexDefinition;
+use crate::format::index::IndexRow;
 use crate::format::manifest::MarkRow;
 use crate::format::manifest::SetRow;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::StreamRow;
+use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -26,6 +30,14 @@ pub(crate) struct Set {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) changed: Seq,
+}
+
+/// A key index.
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    pub(crate) definition: Arc<IndexDefinition>,
+    /// Whether its entries are all there.
+    pub(crate) is_ready: bool,
 }
 
 /// Chunks in a part that is shared between states.
@@ -59,6 +71,8 @@ pub(crate) struct Catalogue {
     sets: BTreeMap<SetNumber, Set>,
     marks: BTreeMap<String, Seq>,
     streams: Arc<BTreeMap<u64, Chunks>>,
+    indexes: BTreeMap<IndexNumber, Index>,
+    next_index: IndexNumber,
     next_set: SetNumber,
     next_stream: u64,
 }
@@ -70,6 +84,8 @@ impl Default for Catalogue {
             sets: BTreeMap::new(),
             marks: BTreeMap::new(),
             streams: Arc::default(),
+            indexes: BTreeMap::new(),
+            next_index: IndexNumber(1),
             next_set: SetNumber::FIRST_USER,
             next_stream: 1,
         };
@@ -108,6 +124,10 @@ impl Catalogue {
                 catalogue.stream(row.stream, chunk);
             }
         }
+        for row in &snapshot.indexes {
+            catalogue.create_index(&Arc::new(row.definition.clone()), row.ready);
+        }
+        catalogue.next_index = catalogue.next_index.max(IndexNumber(snapshot.next_index));
         catalogue.next_set = SetNumber(snapshot.next_set.max(SetNumber::FIRST_USER.0));
         catalogue.next_stream = snapshot.next_stream.max(1);
         catalogue
@@ -129,6 +149,14 @@ impl Catalogue {
             chunks: chunks.iter().map(RecordId::as_u64).collect(),
         };
         snapshot.streams = self.streams.iter().map(stream).collect();
+        let index = |index: &Index| IndexRow {
+            definition: IndexDefinition::clone(&index.definition),
+            ready: index.is_ready,
+            root: PageRef::default(),
+            entries: 0,
+        };
+        snapshot.indexes = self.indexes.values().map(index).collect();
+        snapshot.next_index = self.next_index.0;
         snapshot.next_set = self.next_set.0;
         snapshot.next_stream = self.next_stream;
     }
@@ -137,6 +165,33 @@ impl Catalogue {
         let set = Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO };
         self.sets.entry(number).or_insert(set);
         self.next_set = self.next_set.max(SetNumber(number.0.saturating_add(1)));
+    }
+
+    pub(crate) fn create_index(&mut self, definition: &Arc<IndexDefinition>, is_ready: bool) {
+        let number = definition.number;
+        self.indexes.insert(number, Index { definition: Arc::clone(definition), is_ready });
+        self.next_index = self.next_index.max(IndexNumber(number.0.saturating_add(1)));
+    }
+
+    pub(crate) fn drop_index(&mut self, number: IndexNumber) {
+        self.indexes.remove(&number);
+    }
+
+    pub(crate) fn next_index(&self) -> IndexNumber {
+        self.next_index
+    }
+
+    pub(crate) fn index(&self, number: IndexNumber) -> Option<&Index> {
+        self.indexes.get(&number)
+    }
+
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = &Index> {
+        self.indexes.values()
+    }
+
+    /// The indexes of a set.
+    pub(crate) fn indexes_of(&self, set: SetNumber) -> impl Iterator<Item = &Index> {
+        self.indexes.values().filter(move |index| index.definition.set == set)
     }
 
     pub(crate) fn count(&mut self, number: SetNumber, records: i64, bytes: i64, seq: Seq) {

@@ -190,6 +190,8 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::Moves) => format!("moves, {bytes} bytes"),
         Some(Kind::Stream) => format!("stream {}", number(8.min(bytes))),
         Some(Kind::StreamEnd) => format!("end of stream {}", number(8.min(bytes))),
+        Some(Kind::CreateIndex) => format!("create key index, {bytes} bytes"),
+        Some(Kind::DropIndex) => format!("drop key index {}", number(4)),
         Some(Kind::DropSet) => format!("drop set {}", number(4)),
         Some(Kind::Metadata) => format!("metadata, {bytes} bytes"),
         None => format!("unknown kind {:#04x}, {bytes} bytes", item.kind),

@@ -69,7 +69,7 @@ pub enum Kind {
     StreamEnd = 0x18,
     /// A set is removed: number u32.
     DropSet = 0x19,
-    /// A new key index: its definition.
+    /// A new key index: whether it is complete u8, its definition.
     CreateIndex = 0x1a,
     /// A key index is gone: number u32.
     DropIndex = 0x1b,

@@ -2,6 +2,8 @@
 //!
 //! Owns: the one translation between items and effects, used when a transaction writes and when recovery replays.
 
+use std::sync::Arc;
+
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
@@ -9,10 +11,13 @@ use crate::error::Result;
 use crate::format::Frame;
 use crate::format::Malformed;
 use crate::format::frame::FrameBuilder;
+use crate::format::index;
+use crate::format::index::IndexDefinition;
 use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::item::MAY_SKIP;
 use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SetNumber;
 
@@ -33,6 +38,12 @@ pub(crate) enum Effect {
     Stream(u64, RecordId),
     /// The chunks of a stream wait no longer.
     StreamEnd(u64),
+    /// A key index exists; whether it is complete, because its set has no records yet.
+    CreateIndex(Arc<IndexDefinition>, bool),
+    /// A key index is gone.
+    DropIndex(IndexNumber),
+    /// Changes of one key index, as they stand in the frame.
+    Index(IndexNumber, Vec<u8>),
 }
 
 /// Puts the freeing of slots into a frame, eight bytes each.
@@ -140,7 +151,26 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                 }
             }
             Kind::Metadata => {}
-            Kind::IndexOps | Kind::Moves | Kind::DropSet => {
+            Kind::IndexOps => {
+                let (number, changes) = index::changes(item.payload).map_err(at)?;
+                for change in changes {
+                    change.map_err(at)?;
+                }
+                effects.push(Effect::Index(number, item.payload.to_vec()));
+            }
+            Kind::CreateIndex => {
+                let (complete, definition) = item
+                    .payload
+                    .split_first()
+                    .ok_or_else(|| at(Malformed::new("key index", "a definition", item.payload.len())))?;
+                let definition = IndexDefinition::decode(definition).map_err(at)?;
+                effects.push(Effect::CreateIndex(Arc::new(definition), *complete != 0));
+            }
+            Kind::DropIndex => {
+                let number = whole_items(&item, 4).map_err(at)?.next().map(LittleEndian::read_u32);
+                effects.extend(number.map(|number| Effect::DropIndex(IndexNumber(number))));
+            }
+            Kind::Moves | Kind::DropSet => {
                 return Err(crate::error::Error::Unsupported {
                     file: file.to_owned(),
                     what: "item kind",

@@ -7,11 +7,14 @@
 //! changes. 3. A segment's live bytes are the bytes of the entries that point into it.
 
 mod effects;
+mod indexes;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;
 pub(crate) use effects::put_assigned;
 pub(crate) use effects::put_frees;
+pub(crate) use indexes::FrozenIndex;
+pub(crate) use indexes::Indexes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,10 +31,13 @@ use crate::format::entry::State as EntryState;
 use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::item::RECORD_HEADER_BYTES;
+use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_usize;
+use crate::key_index::KeyRoot;
+use crate::key_index::KeyTree;
 use crate::log::Segment;
 use crate::pins::Current;
 use crate::pins::Held;
@@ -62,6 +68,8 @@ pub(crate) struct State {
     pub(crate) root: Arc<Root>,
     pub(crate) table: Arc<SegmentTable>,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// Key indexes, in states that never change; empty in the newest state for one read.
+    pub(crate) indexes: BTreeMap<IndexNumber, KeyRoot>,
     pub(crate) seq: Seq,
 }
 
@@ -171,6 +179,7 @@ struct Writer {
     table: Arc<SegmentTable>,
     by_number: BTreeMap<SegmentSeq, u32>,
     catalogue: Arc<Catalogue>,
+    indexes: Indexes,
     seq: Seq,
     pinned: Option<Arc<State>>,
     table_changed: bool,
@@ -193,7 +202,13 @@ pub(crate) struct Heap {
 
 impl Heap {
     /// A heap over a loaded root, the segments of a snapshot, and its catalogue.
-    pub(crate) fn new(root: Root, segments: Vec<(u32, Arc<Segment>)>, catalogue: Catalogue, seq: Seq) -> Self {
+    pub(crate) fn new(
+        root: Root,
+        segments: Vec<(u32, Arc<Segment>)>,
+        catalogue: Catalogue,
+        indexes: Indexes,
+        seq: Seq,
+    ) -> Self {
         let mut table = SegmentTable::default();
         let mut by_number = BTreeMap::new();
         for (place, segment) in segments {
@@ -208,8 +223,8 @@ impl Heap {
         }
         let (tree, table, catalogue) = (Tree::new(root), Arc::new(table), Arc::new(catalogue));
         let root = Arc::clone(tree.root());
-        let state = State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), seq };
-        let writer = Writer { tree, table, by_number, catalogue, seq, pinned: None, table_changed: false };
+        let state = State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
+        let writer = Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false };
         Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer) }
     }
 
@@ -226,7 +241,7 @@ impl Heap {
             return Arc::clone(pinned);
         }
         writer.tree.pin();
-        let state = Arc::new(writer.state());
+        let state = Arc::new(State { indexes: writer.indexes.roots(), ..writer.state() });
         writer.pinned = Some(Arc::clone(&state));
         state
     }
@@ -319,6 +334,23 @@ impl Heap {
         result
     }
 
+    /// Works on the key indexes under the writer's lock. What it says of records stays as it is.
+    pub(crate) fn with_indexes<T>(&self, work: impl FnOnce(&mut Indexes) -> T) -> T {
+        work(&mut self.writer.lock().indexes)
+    }
+
+    /// A key index that was being built is complete.
+    pub(crate) fn publish_index(&self, number: IndexNumber, tree: KeyTree) -> Result<bool> {
+        self.change(|writer, _| {
+            let Some(definition) = writer.catalogue.index(number).map(|index| Arc::clone(&index.definition)) else {
+                return Ok(false);
+            };
+            writer.indexes.publish(number, tree)?;
+            Arc::make_mut(&mut writer.catalogue).create_index(&definition, true);
+            Ok(true)
+        })
+    }
+
     /// Forgets the state that views share, so that its last view drops it, and not the next commit.
     pub(crate) fn forget_pinned(&self) {
         let pinned = self.writer.lock().pinned.take();
@@ -358,7 +390,7 @@ impl Publish<'_> {
 impl Writer {
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
-        State { root, table, catalogue: Arc::clone(&self.catalogue), seq: self.seq }
+        State { root, table, catalogue: Arc::clone(&self.catalogue), indexes: BTreeMap::new(), seq: self.seq }
     }
 
     fn place_of(&mut self, segment: &Arc<Segment>) -> Result<u32> {
@@ -407,6 +439,17 @@ impl Writer {
             }
             Effect::Assign(page, set) => self.tree.assign(*page, *set)?,
             Effect::CreateSet(number, name) => Arc::make_mut(&mut self.catalogue).create(*number, name),
+            Effect::CreateIndex(definition, is_complete) => {
+                Arc::make_mut(&mut self.catalogue).create_index(definition, *is_complete);
+                if *is_complete {
+                    self.indexes.create(definition.number)?;
+                }
+            }
+            Effect::DropIndex(number) => {
+                Arc::make_mut(&mut self.catalogue).drop_index(*number);
+                self.indexes.drop_index(*number);
+            }
+            Effect::Index(number, changes) => self.indexes.apply(*number, changes, segment.name())?,
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
             Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),
             Effect::StreamEnd(stream) => Arc::make_mut(&mut self.catalogue).end_stream(*stream),

@@ -34,6 +34,7 @@ pub(crate) use build::Builder;
 pub(crate) use cursor::Cursor;
 pub(crate) use range::Range;
 pub(crate) use range::prefix_end;
+pub(crate) use save::Frozen;
 pub(crate) use save::Saved;
 pub(crate) use tree::KeyRoot;
 pub(crate) use tree::KeyTree;

@@ -250,6 +250,28 @@ impl KeyTree {
     }
 }
 
+impl KeyTree {
+    /// Ends the tree: every page that a snapshot refers to for it is released.
+    pub(crate) fn end(self) -> Result<Vec<PageRef>> {
+        let Self { now, mut ledger } = self;
+        retire_all(&now.root, &now.segments, &mut ledger)?;
+        Ok(ledger.released)
+    }
+}
+
+fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) -> Result<()> {
+    let inner = match &child.node {
+        Node::Inner(inner) => Some(&**inner),
+        Node::CleanInner(lazy) => Some(&**lazy.get(segments)?),
+        Node::Leaf(_) | Node::CleanLeaf(_) => None,
+    };
+    for below in inner.into_iter().flat_map(|inner| &inner.children) {
+        retire_all(below, segments, ledger)?;
+    }
+    ledger.retire(child);
+    Ok(())
+}
+
 /// The level of a node on the heap.
 pub(crate) fn level(child: &Child) -> Result<u8> {
     match &child.node {

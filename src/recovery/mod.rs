@@ -34,11 +34,13 @@ use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
 use crate::heap::Heap;
+use crate::heap::Indexes;
 use crate::heap::Move;
 use crate::heap::effects_of;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
+use crate::key_index::KeyTree;
 use crate::log::Log;
 use crate::log::LogStart;
 use crate::log::Poison;
@@ -268,7 +270,13 @@ impl Attempt<'_> {
                 cell.entries()?;
             }
         }
-        let heap = Heap::new(root, segments, Catalogue::from_snapshot(self.base, uuid), self.base.seq);
+        let mut indexes = Indexes::default();
+        for row in self.base.indexes.iter().filter(|row| row.ready) {
+            let number = row.definition.number;
+            indexes.insert(number, KeyTree::load(&row.root, row.entries, pages.segments())?);
+        }
+        let catalogue = Catalogue::from_snapshot(self.base, uuid);
+        let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
         let replayed = replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, report)?;

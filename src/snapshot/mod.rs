@@ -19,9 +19,12 @@ use crate::format::manifest::SegmentRow;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::heap::Effect;
+use crate::heap::FrozenIndex;
 use crate::heap::State;
+use crate::id::IndexNumber;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
+use crate::key_index::Saved as SavedIndex;
 use crate::log::Segment;
 use crate::log::now_micros;
 use crate::manifest::retained;
@@ -48,6 +51,9 @@ struct Frozen {
     reserved: Vec<u64>,
     page_end: u64,
     reserved_from: u64,
+    indexes: Vec<FrozenIndex>,
+    /// Pages of key indexes that are gone.
+    released: Vec<PageRef>,
     /// Record segments with the live bytes of this moment: later commits change them.
     rows: Vec<SegmentRow>,
 }
@@ -61,10 +67,20 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
-    let frozen = freeze(engine, kind);
-    engine.make_durable(frozen.seq)?;
-    let (saved_root, root_page) = write_pages(engine, &mut writer, &frozen.state.root)
-        .inspect_err(|error| give_up(engine, &mut writer, error))?;
+    let mut frozen = freeze(engine, kind);
+    let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
+    let result = engine.make_durable(frozen.seq).and_then(|()| {
+        released.iter().for_each(|page| writer.release(page));
+        let indexes = write_indexes(engine, &mut writer, &indexes)?;
+        Ok((write_pages(engine, &mut writer, &frozen.state.root)?, indexes))
+    });
+    let ((saved_root, root_page), mut saved_indexes) = match result {
+        Ok(written) => written,
+        Err(error) => {
+            give_up(engine, &mut writer, indexes, released, &error);
+            return Err(error);
+        }
+    };
     let mut snapshot = Snapshot {
         number: 0,
         kind,
@@ -90,15 +106,29 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         extensions: Vec::new(),
     };
     frozen.state.catalogue.fill(&mut snapshot);
+    for row in &mut snapshot.indexes {
+        if let Some((_, saved)) = saved_indexes.iter().find(|(number, _)| *number == row.definition.number) {
+            (row.root, row.entries) = (saved.root, saved.entries);
+        }
+    }
     let appended = engine.manifest.append(|number| {
         snapshot.number = number;
         Body::Snapshot(Box::new(snapshot.clone()))
     });
-    appended.inspect_err(|error| give_up(engine, &mut writer, error))?;
+    if let Err(error) = appended {
+        give_up(engine, &mut writer, indexes, released, &error);
+        return Err(error);
+    }
     engine.pages.settle(writer.replaced());
     writer.saved(root_page);
     engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
     install(engine, &frozen.state.root, &saved_root);
+    drop(indexes);
+    let segments = engine.pages.segments();
+    for (number, saved) in &mut saved_indexes {
+        while !engine.heap.with_indexes(|indexes| indexes.install(*number, saved, &segments))? {}
+    }
+    drop(saved_indexes);
     drop(frozen.state);
     engine.heap.forget_pinned();
     engine.heap.reclaim();
@@ -108,8 +138,15 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
 }
 
 /// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.
-fn give_up(engine: &Engine, writer: &mut PageWriter, error: &Error) {
+fn give_up(
+    engine: &Engine,
+    writer: &mut PageWriter,
+    indexes: Vec<FrozenIndex>,
+    released: Vec<PageRef>,
+    error: &Error,
+) {
     writer.abandon();
+    engine.heap.with_indexes(|trees| trees.abandon(indexes, released));
     if !matches!(error, Error::NoSpace { .. }) {
         engine.poison.set(error);
     }
@@ -142,8 +179,11 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
     let closing = kind == SnapshotKind::Close;
     // A transaction that outlives its store holds IDs that nothing else tells of.
     let (reserved, page_end) = if closing { engine.slots.settle_for_close() } else { engine.slots.settle_reserved() };
+    let (indexes, released) = engine.heap.with_indexes(crate::heap::Indexes::freeze);
     let state = engine.heap.pin();
     let frozen = Frozen {
+        indexes,
+        released,
         rows: record_rows(&state),
         state,
         seq: engine.log.last_seq(),
@@ -194,6 +234,30 @@ fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<
     };
     writer.sync()?;
     Ok((saved, page))
+}
+
+/// Writes the nodes of key indexes that have no image yet.
+fn write_indexes(
+    engine: &Engine,
+    writer: &mut PageWriter,
+    indexes: &[FrozenIndex],
+) -> Result<Vec<(IndexNumber, SavedIndex)>> {
+    let timeline = engine.log.timeline();
+    let number = || engine.log.take_segment_number();
+    let mut all = Vec::new();
+    for index in indexes {
+        let mut write = |image: &[u8]| {
+            let page = writer.write(&engine.pages, timeline, &number, image, &PageRef::default())?;
+            Ok((page, engine.pages.segment(&page)?))
+        };
+        let saved = index.tree.save(&mut write)?;
+        saved.released.iter().for_each(|page| writer.release(page));
+        all.push((index.number, saved));
+    }
+    if !all.is_empty() {
+        writer.sync()?;
+    }
+    Ok(all)
 }
 
 fn record_rows(state: &State) -> Vec<SegmentRow> {

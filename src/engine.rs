@@ -4,16 +4,19 @@
 //! Never: syncs under the commit lock, or runs user code under it.
 //! Lock order: commit, then allocator, then log tail, then the heap's writer; see `docs/locking.md`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
+use parking_lot::RwLock;
 
 use crate::backing::Backing;
 use crate::error::Error;
 use crate::error::Result;
+use crate::extract::Extractor;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
 use crate::format::item::Kind;
@@ -23,6 +26,8 @@ use crate::heap::Effect;
 use crate::heap::Heap;
 use crate::heap::put_assigned;
 use crate::heap::put_frees;
+use crate::history::History;
+use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -36,6 +41,31 @@ use crate::record_index::Slots;
 
 /// IDs that are freed with one frame at most, when they are many: half a megabyte.
 const FREES_PER_FRAME: usize = 1 << 16;
+
+/// An index of a set, as a writer has to know it.
+#[derive(Debug)]
+pub(crate) struct SetIndex {
+    pub(crate) number: IndexNumber,
+    pub(crate) name: Arc<str>,
+    pub(crate) is_unique: bool,
+    pub(crate) extractor: Extractor,
+}
+
+/// The indexes of a set, and when that was so.
+#[derive(Debug)]
+pub(crate) struct SetIndexes {
+    pub(crate) all: Vec<SetIndex>,
+    pub(crate) epoch: u64,
+}
+
+/// Extractors of indexes, and what was found out about sets.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    extractors: BTreeMap<IndexNumber, Extractor>,
+    sets: BTreeMap<SetNumber, Arc<SetIndexes>>,
+    /// Rises when an index comes or goes.
+    epoch: u64,
+}
 
 /// The parts of a store that is open.
 #[derive(Debug)]
@@ -54,6 +84,8 @@ pub(crate) struct Engine {
     pub(crate) replay_bytes: AtomicU64,
     pub(crate) commit: Mutex<()>,
     pub(crate) next_stream: AtomicU64,
+    pub(crate) registry: RwLock<Registry>,
+    pub(crate) history: History,
     /// Runs when the log since the last snapshot has grown by a commit.
     pub(crate) grown: parking_lot::Condvar,
     pub(crate) grown_lock: Mutex<()>,
@@ -130,6 +162,7 @@ impl Engine {
             return Err(Error::Indeterminate { seq, reason: error.to_string() });
         }
         self.settle_slots(effects);
+        self.history.note(seq, effects);
         Ok(seq)
     }
 
@@ -208,6 +241,46 @@ impl Engine {
     /// Whether the log since the last snapshot is long enough for the next one.
     pub(crate) fn snapshot_is_due(&self) -> bool {
         self.replay_bytes.load(Ordering::Relaxed) > self.snapshot_log_bytes
+    }
+
+    /// The indexes that a write to the set has to keep.
+    pub(crate) fn indexes_of(&self, set: SetNumber) -> Result<Arc<SetIndexes>> {
+        if let Some(known) = self.registry.read().sets.get(&set) {
+            return Ok(Arc::clone(known));
+        }
+        let epoch = self.registry.read().epoch;
+        let catalogue = self.heap.catalogue();
+        let mut all = Vec::new();
+        for index in catalogue.indexes_of(set) {
+            let definition = &index.definition;
+            let known = self.registry.read().extractors.get(&definition.number).cloned();
+            let extractor = known.or_else(|| Extractor::from_spec(&definition.spec)).ok_or_else(|| {
+                let set = catalogue.set(set).map(|set| set.name.to_string()).unwrap_or_default();
+                let (index, extractor) = (definition.name.clone(), definition.extractor.clone());
+                Error::NoExtractor { set, index, extractor, version: definition.version }
+            })?;
+            let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
+            all.push(SetIndex { number, name, is_unique, extractor });
+        }
+        let found = Arc::new(SetIndexes { all, epoch });
+        let mut registry = self.registry.write();
+        if registry.epoch == epoch {
+            registry.sets.insert(set, Arc::clone(&found));
+        }
+        Ok(found)
+    }
+
+    /// Indexes, or their extractors, have changed. For an index that comes or goes the caller excludes commits.
+    pub(crate) fn change_registry(&self, change: impl FnOnce(&mut BTreeMap<IndexNumber, Extractor>)) {
+        let mut registry = self.registry.write();
+        registry.epoch += 1;
+        registry.sets.clear();
+        change(&mut registry.extractors);
+    }
+
+    /// Whether what was found out about indexes then still holds.
+    pub(crate) fn is_index_epoch(&self, epoch: u64) -> bool {
+        self.registry.read().epoch == epoch
     }
 
     /// Waits until a commit is on the medium.

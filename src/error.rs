@@ -162,6 +162,36 @@ pub enum Error {
         /// The commit that came first.
         with: Seq,
     },
+    /// A unique index has the key already; the transaction is gone.
+    #[error("unique index {index:?} has key {key} already: record {id}")]
+    UniqueViolation {
+        /// The index.
+        index: String,
+        /// The key.
+        key: String,
+        /// The record that has it.
+        id: RecordId,
+    },
+    /// A record of a set was to be written without the extractor of one of the set's indexes.
+    #[error("set {set:?} has index {index:?}, whose extractor {extractor:?} version {version} is not there")]
+    NoExtractor {
+        /// The set.
+        set: String,
+        /// The index.
+        index: String,
+        /// The extractor's name.
+        extractor: String,
+        /// Its version.
+        version: u32,
+    },
+    /// There is no such index, or it is not complete yet.
+    #[error("index {index:?} {why}")]
+    NoSuchIndex {
+        /// The index.
+        index: String,
+        /// What is the matter with it.
+        why: &'static str,
+    },
     /// Something is larger than its limit; nothing was written.
     #[error("{what} of {bytes} bytes is over the limit of {limit} bytes")]
     TooLarge {
@@ -308,6 +338,9 @@ impl Error {
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
                 "check the ID; IDs of deleted records never come back"
             }
+            Self::UniqueViolation { .. } => "use another key, or change the record that has it",
+            Self::NoExtractor { .. } => "open the index with its extractor before writing to the set, or drop the index",
+            Self::NoSuchIndex { .. } => "make the index, or wait until it is built",
             Self::OtherStore { .. } => "get the set from the store that is written to or read",
             Self::WrongSet { .. } => "name the set that holds the record",
             Self::NoSuchSet { .. } => "list the sets with `tenure sets`, or create it",

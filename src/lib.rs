@@ -31,11 +31,11 @@ pub mod backing;
 mod catalogue;
 mod engine;
 mod error;
-#[cfg(feature = "json")]
 pub mod extract;
 #[doc(hidden)]
 pub mod format;
 mod heap;
+mod history;
 mod id;
 pub mod inspect;
 pub mod key;

@@ -1,10 +1,152 @@
-//! Extractors that are told in a line of text, so that an index can be kept by programs that do not know the records.
+//! Extractors: what takes the keys of an index out of a record.
 //!
-//! Owns: reading keys out of JSON, and the line that says which. Never: knows indexes or stores; never fails on a record that
-//! does not have the shape that the line expects.
-//! Invariants: 1. What an extractor finds depends on the record and its line alone. 2. A record gives each key once.
+//! Owns: extractors that are code, and those that are told in a line of text so that programs that do not know the records
+//! can keep their indexes. Never: knows indexes or stores; never fails on a record that does not have the expected shape.
+//! Invariants: 1. What an extractor finds depends on the record and its line alone. 2. A JSON record gives each key once.
 
+#[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "json")]
 mod walk;
 
+#[cfg(feature = "json")]
 pub use json::JsonExtractor;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::key::KeyWriter;
+use crate::key::ToKey;
+
+type Code = dyn Fn(&[u8], &mut Keys) + Send + Sync;
+
+#[derive(Clone)]
+enum Kind {
+    Code(Arc<Code>),
+    #[cfg(feature = "json")]
+    Json(Arc<JsonExtractor>),
+}
+
+/// What takes the keys of one index out of a record: none, one, or many.
+///
+/// It runs in the thread that writes the record, under no lock. What it finds may depend on nothing but the record: the old
+/// keys of a record are found again by running it on the old value. When that changes, raise the version, and
+/// the index is made anew.
+///
+/// ```
+/// use tenure::extract::Extractor;
+/// let by_length = Extractor::new("length", 1, |record, keys| keys.push(&record.len()));
+/// assert_eq!((by_length.name(), by_length.version()), ("length", 1));
+/// ```
+#[derive(Clone)]
+pub struct Extractor {
+    name: Arc<str>,
+    version: u32,
+    kind: Kind,
+}
+
+impl fmt::Debug for Extractor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Extractor").field("name", &self.name).field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl Extractor {
+    /// An extractor that is code. Its name and version are stored with the index.
+    pub fn new(name: &str, version: u32, code: impl Fn(&[u8], &mut Keys) + Send + Sync + 'static) -> Self {
+        Self { name: Arc::from(name), version, kind: Kind::Code(Arc::new(code)) }
+    }
+
+    /// An extractor that reads JSON. All of it is stored with the index, so any program can keep that.
+    #[cfg(feature = "json")]
+    pub fn json(extractor: JsonExtractor) -> Self {
+        Self { name: Arc::from("json"), version: 1, kind: Kind::Json(Arc::new(extractor)) }
+    }
+
+    /// The extractor that is written down in an index, if this build can run it.
+    #[cfg(feature = "json")]
+    pub(crate) fn from_spec(spec: &str) -> Option<Self> {
+        spec.parse().ok().map(Self::json)
+    }
+
+    /// The extractor that is written down in an index, if this build can run it.
+    #[cfg(not(feature = "json"))]
+    pub(crate) fn from_spec(_spec: &str) -> Option<Self> {
+        None
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its version.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The line that tells all of it; empty where it is code.
+    pub fn spec(&self) -> String {
+        match &self.kind {
+            Kind::Code(_) => String::new(),
+            #[cfg(feature = "json")]
+            Kind::Json(json) => json.to_string(),
+        }
+    }
+
+    /// Puts the keys of a record behind those that are there.
+    pub(crate) fn run(&self, record: &[u8], keys: &mut Keys) -> Result<()> {
+        match &self.kind {
+            Kind::Code(code) => code(record, keys),
+            #[cfg(feature = "json")]
+            Kind::Json(json) => json.keys(record, &mut |key| keys.push_bytes(key.as_bytes()))?,
+        }
+        keys.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Takes the keys that an extractor finds.
+#[derive(Debug, Default)]
+pub struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    writer: KeyWriter,
+    failed: Option<Error>,
+}
+
+impl Keys {
+    /// Adds a key. One that is too long makes the write of the record fail.
+    pub fn push<T: ToKey + ?Sized>(&mut self, key: &T) {
+        self.writer.clear();
+        key.write_key(&mut self.writer);
+        match self.writer.as_bytes() {
+            Ok(bytes) => {
+                self.bytes.extend_from_slice(bytes);
+                self.ends.push(self.bytes.len());
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    #[cfg(feature = "json")]
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.failed = None;
+    }
+
+    /// The keys, in the order in which they were found.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).filter_map(|(begin, end)| self.bytes.get(begin..*end))
+    }
+}

@@ -351,6 +351,11 @@ impl Heap {
         })
     }
 
+    /// The catalogue of now.
+    pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.writer.lock().catalogue)
+    }
+
     /// Forgets the state that views share, so that its last view drops it, and not the next commit.
     pub(crate) fn forget_pinned(&self) {
         let pinned = self.writer.lock().pinned.take();

@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 use crate::backing::Backing;
 use crate::catalogue::Catalogue;
@@ -37,6 +38,7 @@ use crate::heap::Heap;
 use crate::heap::Indexes;
 use crate::heap::Move;
 use crate::heap::effects_of;
+use crate::history::History;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -334,6 +336,8 @@ impl Based {
             replay_bytes: AtomicU64::new(report.bytes_replayed),
             commit: Mutex::new(()),
             next_stream: AtomicU64::new(next_stream),
+            registry: RwLock::default(),
+            history: History::default(),
             grown: parking_lot::Condvar::new(),
             grown_lock: Mutex::new(()),
             snapshot_log_bytes: attempt.settings.snapshot_log_bytes,

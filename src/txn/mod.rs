@@ -5,6 +5,7 @@
 //! Invariants: 1. A transaction that is not committed leaves nothing but raised reuse counts. 2. A commit is validated
 //! against every commit since its first read or write.
 
+mod changes;
 mod large;
 mod record;
 mod transaction;

@@ -1,0 +1,196 @@
+//! The changes that a transaction makes to key indexes.
+//!
+//! Owns: gathering them, their net effect in order, what unique indexes say to it. Never: reads records, or applies.
+//! Invariant: the last change of an entry counts.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::engine::Engine;
+use crate::engine::SetIndex;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Keys;
+use crate::format::frame::FrameBuilder;
+use crate::format::index::CHANGE_HEADER_BYTES;
+use crate::format::index::Change;
+use crate::format::item::Kind;
+use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::heap::Effect;
+use crate::heap::Indexes;
+use crate::id::IndexNumber;
+use crate::id::RecordId;
+use crate::id::to_u64;
+use crate::key::Key;
+
+#[derive(Debug, Clone, Copy)]
+struct Op {
+    begin: usize,
+    len: usize,
+    id: RecordId,
+    put: bool,
+}
+
+/// The changes of one index, in the order in which they were made.
+#[derive(Debug)]
+struct IndexChanges {
+    number: IndexNumber,
+    name: Arc<str>,
+    is_unique: bool,
+    bytes: Vec<u8>,
+    ops: Vec<Op>,
+}
+
+impl IndexChanges {
+    fn key(&self, op: &Op) -> &[u8] {
+        self.bytes.get(op.begin..op.begin + op.len).unwrap_or_default()
+    }
+
+    fn push(&mut self, key: &[u8], id: RecordId, put: bool) {
+        self.ops.push(Op { begin: self.bytes.len(), len: key.len(), id, put });
+        self.bytes.extend_from_slice(key);
+    }
+
+    /// The last change of each entry, ascending.
+    fn net(&self) -> Vec<Change<'_>> {
+        let mut all: Vec<Change<'_>> =
+            self.ops.iter().map(|op| Change { put: op.put, key: self.key(op), id: op.id }).collect();
+        // Stable, so the last of equal entries is the last that was made.
+        all.sort_by(|a, b| (a.key, a.id.as_u64()).cmp(&(b.key, b.id.as_u64())));
+        let mut net: Vec<Change<'_>> = Vec::with_capacity(all.len());
+        for change in all {
+            match net.last_mut() {
+                Some(last) if last.key == change.key && last.id == change.id => *last = change,
+                _ => net.push(change),
+            }
+        }
+        net
+    }
+}
+
+/// How far the changes had come, to go back to.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    lens: SmallVec<[(usize, usize); 4]>,
+    bytes: u64,
+}
+
+/// The changes of a transaction.
+#[derive(Debug, Default)]
+pub(crate) struct KeyChanges {
+    indexes: SmallVec<[IndexChanges; 4]>,
+    bytes: u64,
+}
+
+impl KeyChanges {
+    /// Bytes that they will take in the log, at most.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.indexes.iter().all(|index| index.ops.is_empty())
+    }
+
+    /// A record's keys have changed. Where they are the same, nothing is noted.
+    pub(crate) fn replace(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
+        let (mut before, mut after): (SmallVec<[&[u8]; 8]>, SmallVec<[&[u8]; 8]>) =
+            (old.iter().collect(), new.iter().collect());
+        if before == after {
+            return;
+        }
+        for keys in [&mut before, &mut after] {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        let gone = before.iter().filter(|key| after.binary_search(key).is_err());
+        let come = after.iter().filter(|key| before.binary_search(key).is_err());
+        let changed: SmallVec<[(&[u8], bool); 16]> =
+            gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))).collect();
+        if changed.is_empty() {
+            return;
+        }
+        self.bytes += changed.iter().map(|(key, _)| to_u64(CHANGE_HEADER_BYTES + key.len())).sum::<u64>();
+        let place = self.indexes.iter().position(|known| known.number == index.number);
+        let place = place.unwrap_or_else(|| {
+            let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
+            self.indexes.push(IndexChanges { number, name, is_unique, bytes: Vec::new(), ops: Vec::new() });
+            self.indexes.len() - 1
+        });
+        if let Some(changes) = self.indexes.get_mut(place) {
+            changed.iter().for_each(|(key, put)| changes.push(key, id, *put));
+        }
+    }
+
+    /// What the transaction itself has done to an index, ascending.
+    pub(crate) fn of(&self, number: IndexNumber) -> Vec<(Key, RecordId, bool)> {
+        let found = self.indexes.iter().find(|index| index.number == number);
+        let net = found.map(IndexChanges::net).unwrap_or_default();
+        net.iter().filter_map(|change| Some((Key::from_bytes(change.key).ok()?, change.id, change.put))).collect()
+    }
+
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { lens: self.indexes.iter().map(|index| (index.ops.len(), index.bytes.len())).collect(), bytes: self.bytes }
+    }
+
+    pub(crate) fn go_back(&mut self, mark: &Mark) {
+        self.indexes.truncate(mark.lens.len());
+        for (index, (ops, bytes)) in self.indexes.iter_mut().zip(&mark.lens) {
+            index.ops.truncate(*ops);
+            index.bytes.truncate(*bytes);
+        }
+        self.bytes = mark.bytes;
+    }
+
+    /// Puts the net changes into the frame and among the effects.
+    pub(crate) fn put(&self, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
+        for index in &self.indexes {
+            let begin = index.number.0.to_le_bytes();
+            let mut payload = begin.to_vec();
+            let mut flush = |payload: &mut Vec<u8>| {
+                frame.control(Kind::IndexOps, payload);
+                effects.push(Effect::Index(index.number, std::mem::replace(payload, begin.to_vec())));
+            };
+            for change in index.net() {
+                if payload.len() + change.bytes() > PAYLOAD_BYTES_MAX {
+                    flush(&mut payload);
+                }
+                change.encode(&mut payload);
+            }
+            if payload.len() > begin.len() {
+                flush(&mut payload);
+            }
+        }
+    }
+
+    /// Refuses a key that a unique index would have twice. The caller excludes commits.
+    pub(crate) fn check_unique(&self, engine: &Engine) -> Result<()> {
+        for index in self.indexes.iter().filter(|index| index.is_unique) {
+            let net = index.net();
+            engine.heap.with_indexes(|trees| check_unique(index, &net, trees))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_unique(index: &IndexChanges, net: &[Change<'_>], trees: &Indexes) -> Result<()> {
+    let violation = |key: &[u8], id| {
+        let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
+        Error::UniqueViolation { index: index.name.to_string(), key, id }
+    };
+    for same in net.chunk_by(|a, b| a.key == b.key) {
+        let mut put = same.iter().filter(|change| change.put);
+        let Some(first) = put.next() else { continue };
+        if put.next().is_some() {
+            return Err(violation(first.key, first.id));
+        }
+        let Some(tree) = trees.now(index.number) else { continue };
+        let Some(holder) = tree.first(first.key)?.and_then(RecordId::from_u64) else { continue };
+        let goes = same.iter().any(|change| !change.put && change.id == holder);
+        if holder != first.id && !goes {
+            return Err(violation(first.key, holder));
+        }
+    }
+    Ok(())
+}

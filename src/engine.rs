@@ -270,6 +270,11 @@ impl Engine {
         Ok(found)
     }
 
+    /// Whether the store has key indexes.
+    pub(crate) fn has_indexes(&self) -> bool {
+        self.heap.catalogue().indexes().next().is_some()
+    }
+
     /// Indexes, or their extractors, have changed. For an index that comes or goes the caller excludes commits.
     pub(crate) fn change_registry(&self, change: impl FnOnce(&mut BTreeMap<IndexNumber, Extractor>)) {
         let mut registry = self.registry.write();

@@ -192,6 +192,9 @@ pub enum Error {
         /// What is the matter with it.
         why: &'static str,
     },
+    /// The savepoint was rolled back over, or belongs to another transaction.
+    #[error("the savepoint is gone")]
+    NoSuchSavepoint,
     /// Something is larger than its limit; nothing was written.
     #[error("{what} of {bytes} bytes is over the limit of {limit} bytes")]
     TooLarge {
@@ -338,6 +341,7 @@ impl Error {
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
                 "check the ID; IDs of deleted records never come back"
             }
+            Self::NoSuchSavepoint => "roll back to a savepoint of this transaction that still stands",
             Self::UniqueViolation { .. } => "use another key, or change the record that has it",
             Self::NoExtractor { .. } => "open the index with its extractor before writing to the set, or drop the index",
             Self::NoSuchIndex { .. } => "make the index, or wait until it is built",

@@ -42,6 +42,9 @@ pub const REUSE_MAX: u32 = 15;
 pub struct RecordId(NonZeroU64);
 
 impl RecordId {
+    /// The first ID of all, for a value whose record has none yet.
+    pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
+
     /// An ID from its parts; `None` when a part is out of range.
     pub fn from_parts(slot: u64, reuse_count: u32) -> Option<Self> {
         if slot >= SLOT_END || reuse_count == 0 || reuse_count > REUSE_MAX {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+use crate::id::IndexNumber;
 use crate::id::Seq;
 
 pub use crate::format::manifest::SnapshotKind;
@@ -105,4 +106,25 @@ pub struct Mark {
     pub name: String,
     /// The commit it names.
     pub seq: Seq,
+}
+
+/// A key index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexInfo {
+    /// Its name within the set.
+    pub name: String,
+    /// Its number.
+    pub number: IndexNumber,
+    /// Whether a key has one record at most.
+    pub unique: bool,
+    /// The name of its extractor.
+    pub extractor: String,
+    /// The extractor's version.
+    pub version: u32,
+    /// The extractor itself, where it can be written down.
+    pub spec: String,
+    /// Whether it is complete.
+    pub ready: bool,
+    /// Its entries.
+    pub entries: u64,
 }

@@ -23,6 +23,7 @@ use crate::catalogue::check_name;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
+use crate::extract::Extractor;
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::manifest::Body;
@@ -34,12 +35,16 @@ use crate::heap::Effect;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
+use crate::indexing;
+use crate::indexing::Wanted;
+use crate::key_index::KeyRoot;
 use crate::manifest::retained;
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::recovery;
 use crate::recovery::RecoveryReport;
 use crate::snapshot;
+use crate::stats::IndexInfo;
 use crate::stats::Mark;
 use crate::stats::SegmentStats;
 use crate::stats::SetStats;
@@ -48,6 +53,7 @@ use crate::stats::Stats;
 use crate::stats::ViewStats;
 use crate::txn::Durability;
 use crate::txn::Hold;
+use crate::txn::Index;
 use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::RecordSet;
@@ -71,6 +77,8 @@ struct Inner {
     stop: Arc<AtomicBool>,
     background: Mutex<Option<JoinHandle<()>>>,
     turnstile: ReentrantMutex<()>,
+    /// One index is made or dropped at a time.
+    indexing: Mutex<()>,
     lock: Mutex<Option<Box<dyn BackingLock>>>,
     closed: AtomicBool,
 }
@@ -141,6 +149,7 @@ impl Store {
             stop,
             background,
             turnstile: ReentrantMutex::new(()),
+            indexing: Mutex::new(()),
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),
         };
@@ -190,6 +199,78 @@ impl Store {
         let store = state.catalogue.store();
         let sets = state.catalogue.user_sets();
         sets.map(|(number, set)| RecordSet::new(store, number, Arc::clone(&set.name))).collect()
+    }
+
+    /// A key index of a set in which a key can have many records. Made if it is not there, while readers and writers go on;
+    /// made anew if its extractor has another name or version. Returns when it is complete.
+    ///
+    /// # Errors
+    /// `NoSuchIndex` if there is a unique index of this name, `KeyTooLong` if a record has such a key.
+    pub fn index(&self, set: &RecordSet, name: &str, extractor: Extractor) -> Result<Index> {
+        self.open_index(set, name, false, extractor)
+    }
+
+    /// A key index of a set in which a key has one record at most.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index), and `UniqueViolation` if two records have the same key: then no index is made.
+    ///
+    /// ```
+    /// use tenure::extract::Extractor;
+    /// let store = tenure::Store::in_memory()?;
+    /// let words = store.record_set("words")?;
+    /// store.unique_index(&words, "word", Extractor::new("whole", 1, |record, keys| keys.push(record)))?;
+    /// store.write(|tx| tx.insert(&words, "once"))?;
+    /// let twice = store.write(|tx| tx.insert(&words, "once"));
+    /// assert!(matches!(twice, Err(tenure::Error::UniqueViolation { .. })));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn unique_index(&self, set: &RecordSet, name: &str, extractor: Extractor) -> Result<Index> {
+        self.open_index(set, name, true, extractor)
+    }
+
+    fn open_index(&self, set: &RecordSet, name: &str, is_unique: bool, extractor: Extractor) -> Result<Index> {
+        check_name("index", name)?;
+        let store = self.engine().heap.catalogue().store();
+        set.check_store(&self.engine().heap.catalogue())?;
+        let _turn = self.inner.indexing.lock();
+        let wanted = Wanted { set: set.number(), name, is_unique, extractor };
+        indexing::open(self.engine(), &wanted).map(|definition| Index::new(store, definition))
+    }
+
+    /// The index of this name, if there is one. It can be read whether its extractor is there or not.
+    pub fn find_index(&self, set: &RecordSet, name: &str) -> Option<Index> {
+        let catalogue = self.engine().heap.catalogue();
+        let found = catalogue.indexes_of(set.number()).find(|index| index.definition.name == name)?;
+        Some(Index::new(catalogue.store(), Arc::clone(&found.definition)))
+    }
+
+    /// The indexes of a set.
+    pub fn indexes(&self, set: &RecordSet) -> Vec<IndexInfo> {
+        let state = self.engine().heap.pin();
+        let info = |index: &crate::catalogue::Index| IndexInfo {
+            name: index.definition.name.clone(),
+            number: index.definition.number,
+            unique: index.definition.unique,
+            extractor: index.definition.extractor.clone(),
+            version: index.definition.version,
+            spec: index.definition.spec.clone(),
+            ready: index.is_ready,
+            entries: state.indexes.get(&index.definition.number).map_or(0, KeyRoot::len),
+        };
+        state.catalogue.indexes_of(set.number()).map(info).collect()
+    }
+
+    /// Drops an index. Views that see it go on.
+    pub fn drop_index(&self, index: &Index) -> Result<()> {
+        let _turn = self.inner.indexing.lock();
+        indexing::drop_index(self.engine(), index.number())
+    }
+
+    /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
+    /// memory.
+    pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
+        indexing::verify(self.engine(), index.number(), 100)
     }
 
     /// Begins a write transaction.
@@ -362,7 +443,9 @@ impl Store {
             bytes,
             live_bytes,
         }));
+        let (nodes, node_bytes) = engine.heap.with_indexes(|indexes| indexes.dirty());
         let (dirty_pages, dirty_bytes) = state.root.dirty();
+        let (dirty_pages, dirty_bytes) = (dirty_pages + nodes, dirty_bytes + node_bytes);
         let directory_bytes = state.root.directory_bytes();
         Stats {
             records: sets.iter().map(|set| set.records).sum(),

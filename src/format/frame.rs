@@ -158,6 +158,17 @@ impl FrameBuilder {
         self.items == 0
     }
 
+    /// How far the frame has come, to go back to.
+    pub fn mark(&self) -> (usize, u32) {
+        (self.bytes.len(), self.items)
+    }
+
+    /// Takes out everything that was put in since the mark.
+    pub fn go_back(&mut self, (bytes, items): (usize, u32)) {
+        self.bytes.truncate(bytes.max(FRAME_HEADER_BYTES));
+        self.items = items;
+    }
+
     /// Bytes so far, header included.
     pub fn bytes(&self) -> u64 {
         to_u64(self.bytes.len())

@@ -15,6 +15,7 @@ pub(crate) use effects::put_assigned;
 pub(crate) use effects::put_frees;
 pub(crate) use indexes::FrozenIndex;
 pub(crate) use indexes::Indexes;
+pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

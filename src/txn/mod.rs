@@ -6,16 +6,23 @@
 //! against every commit since its first read or write.
 
 mod changes;
+mod index;
 mod large;
 mod record;
 mod transaction;
 mod view;
 
+pub use index::Index;
+pub use index::IndexEntry;
+pub use index::IndexRange;
+pub use index::TransactionRange;
 pub(crate) use record::Hold;
 pub use record::Lookup;
 pub use record::Record;
 pub use record::RecordReader;
 pub use transaction::Durability;
+pub use transaction::Isolation;
+pub use transaction::Savepoint;
 pub use transaction::Transaction;
 pub use view::RecordSet;
 pub use view::Scan;

@@ -3,15 +3,21 @@
 //! Owns: the write set, what was read, validation. The validation follows Kung and Robinson 1981 (backward, by
 //! version): a commit stands only if every version that it read or replaced is still the newest.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read;
+use std::ops::Bound;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
+use crate::engine::SetIndex;
+use crate::engine::SetIndexes;
 use crate::error::Error;
 use crate::error::Result;
+use crate::extract::Keys;
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::item::PAYLOAD_BYTES_MAX;
@@ -22,14 +28,23 @@ use crate::heap::Found;
 use crate::heap::Place;
 use crate::heap::State;
 use crate::heap::put_frees;
+use crate::history::Found as FoundChange;
+use crate::id::IndexNumber;
 use crate::id::NumberHash;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_u64;
+use crate::key::Key;
+use crate::key::ToKey;
 use crate::txn::Lookup;
 use crate::txn::Record;
+use crate::txn::Index;
 use crate::txn::RecordSet;
+use crate::txn::TransactionRange;
+use crate::txn::changes::KeyChanges;
+use crate::txn::changes::Mark;
+use crate::txn::index::key_bounds;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
@@ -80,7 +95,53 @@ pub struct Transaction {
     handed: Vec<RecordId>,
     streams: SmallVec<[u64; 2]>,
     run: Option<SetNumber>,
+    keys: KeyChanges,
+    index_epoch: Option<u64>,
+    ranges: Vec<RangeRead>,
+    in_history: bool,
+    isolation: Isolation,
+    savepoints: Vec<Point>,
+    undo: Vec<(RecordId, Option<Own>)>,
+    savepoints_made: u64,
     done: bool,
+}
+
+/// Against what a transaction is validated when it commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Everything that it read or replaced, ranges of indexes included: as if transactions ran one after the other.
+    #[default]
+    Serializable,
+    /// What it replaced or deleted only: the first to commit wins. Cheaper where much is read; allows write skew.
+    Snapshot,
+}
+
+/// A range of an index that was read.
+#[derive(Debug)]
+struct RangeRead {
+    index: IndexNumber,
+    name: Arc<str>,
+    bounds: (Bound<Key>, Bound<Key>),
+}
+
+/// What a savepoint goes back to.
+#[derive(Debug)]
+struct Point {
+    number: u64,
+    frame: (usize, u32),
+    effects: usize,
+    frees: usize,
+    handed: usize,
+    streams: usize,
+    keys: Mark,
+    undo: usize,
+    run: Option<SetNumber>,
+}
+
+/// A state of a transaction to which it can go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Savepoint {
+    number: u64,
 }
 
 impl Transaction {
@@ -98,8 +159,156 @@ impl Transaction {
             handed: Vec::new(),
             streams: SmallVec::new(),
             run: None,
+            keys: KeyChanges::default(),
+            index_epoch: None,
+            ranges: Vec::new(),
+            in_history: false,
+            isolation: Isolation::default(),
+            savepoints: Vec::new(),
+            undo: Vec::new(),
+            savepoints_made: 0,
             done: false,
         })
+    }
+
+    /// Chooses against what the transaction is validated. Default: everything.
+    pub fn set_isolation(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
+    }
+
+    /// A state to which [`roll_back_to`](Self::roll_back_to) can go back. Savepoints nest.
+    ///
+    /// ```
+    /// use tenure::Durability;
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let mut tx = store.begin()?;
+    /// tx.insert(&notes, "kept")?;
+    /// let savepoint = tx.savepoint();
+    /// tx.insert(&notes, "taken back")?;
+    /// tx.roll_back_to(savepoint)?;
+    /// tx.commit(Durability::Sync)?;
+    /// assert_eq!(store.view().len(&notes), 1);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.savepoints_made += 1;
+        let number = self.savepoints_made;
+        self.savepoints.push(Point {
+            number,
+            frame: self.frame.mark(),
+            effects: self.effects.len(),
+            frees: self.frees.len(),
+            handed: self.handed.len(),
+            streams: self.streams.len(),
+            keys: self.keys.mark(),
+            undo: self.undo.len(),
+            run: self.run,
+        });
+        Savepoint { number }
+    }
+
+    /// Takes back every write since the savepoint, which stands afterwards; later ones are gone. What was read stays read.
+    pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        let place = self.savepoints.iter().position(|point| point.number == savepoint.number);
+        let place = place.ok_or(Error::NoSuchSavepoint)?;
+        self.savepoints.truncate(place + 1);
+        let Some(point) = self.savepoints.last() else { return Err(Error::NoSuchSavepoint) };
+        self.frame.go_back(point.frame);
+        self.effects.truncate(point.effects);
+        self.frees.truncate(point.frees);
+        self.keys.go_back(&point.keys);
+        self.run = point.run;
+        for (id, before) in self.undo.drain(point.undo..).rev() {
+            match before {
+                Some(own) => self.own.insert(id, own),
+                None => self.own.remove(&id),
+            };
+        }
+        self.engine.slots.abandon(self.handed.drain(point.handed..));
+        let streams: SmallVec<[u64; 2]> = self.streams.drain(point.streams..).collect();
+        if !streams.is_empty() {
+            // What cannot be freed now is freed when the store is opened again.
+            drop(self.engine.drop_streams(&streams));
+        }
+        Ok(())
+    }
+
+    fn set_own(&mut self, id: RecordId, own: Own) {
+        let before = self.own.insert(id, own);
+        if !self.savepoints.is_empty() {
+            self.undo.push((id, before));
+        }
+    }
+
+    /// The state that this transaction reads from.
+    fn view(&mut self) -> &Arc<State> {
+        if self.view.is_none() {
+            // Before the state is taken, so that no commit falls between.
+            if self.engine.has_indexes() {
+                self.engine.history.enter();
+                self.in_history = true;
+            }
+            let view = self.engine.heap.pin();
+            self.first_seq.get_or_insert(view.seq);
+            self.view = Some(view);
+        }
+        self.view.get_or_insert_with(|| self.engine.heap.pin())
+    }
+
+    /// The indexes that a write to the set has to keep.
+    fn indexes_of(&mut self, set: SetNumber) -> Result<Arc<SetIndexes>> {
+        let indexes = self.engine.indexes_of(set)?;
+        self.index_epoch.get_or_insert(indexes.epoch);
+        Ok(indexes)
+    }
+
+    /// The keys of a value, for each index.
+    fn keys_of(&self, indexes: &SetIndexes, kind: Kind, bytes: &[u8]) -> Result<SmallVec<[Keys; 4]>> {
+        let whole = if kind == Kind::Head && !indexes.all.is_empty() {
+            let place = Place::Copied(Arc::from(bytes));
+            let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
+            Cow::Owned(Record::new(Hold::Shared(self.engine.heap.pin()), found)?.to_vec()?)
+        } else {
+            Cow::Borrowed(bytes)
+        };
+        let of = |index: &SetIndex| {
+            let mut keys = Keys::default();
+            index.extractor.run(&whole, &mut keys).map(|()| keys)
+        };
+        indexes.all.iter().map(of).collect()
+    }
+
+    fn change_keys(&mut self, indexes: &SetIndexes, id: RecordId, old: &[Keys], new: &[Keys]) {
+        let none = Keys::default();
+        for (place, index) in indexes.all.iter().enumerate() {
+            let (old, new) = (old.get(place).unwrap_or(&none), new.get(place).unwrap_or(&none));
+            self.keys.replace(index, id, old, new);
+        }
+    }
+
+    /// The first record that has this key, own writes included.
+    pub fn find<K: ToKey + ?Sized>(&mut self, index: &Index, key: &K) -> Result<Option<RecordId>> {
+        let key = Key::new(key)?;
+        let bounds = (Bound::Included(key.clone()), Bound::Included(key));
+        self.entries(index, bounds)?.next().map(|entry| entry.map(|entry| entry.id)).transpose()
+    }
+
+    /// The entries of an index between two keys, ascending, own writes included.
+    ///
+    /// A serializable transaction conflicts with others that change an entry of the range.
+    pub fn range<K: ToKey>(&mut self, index: &Index, range: impl RangeBounds<K>) -> Result<TransactionRange> {
+        self.entries(index, key_bounds(&range)?)
+    }
+
+    fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
+        let view = Arc::clone(self.view());
+        let root = index.root(&view)?;
+        let (name, number) = (Arc::from(index.name()), index.number());
+        let own = self.keys.of(number);
+        let range = TransactionRange::new(root, &bounds, own)?;
+        self.ranges.push(RangeRead { index: number, name, bounds });
+        Ok(range)
     }
 
     /// Puts a new record into a set and gives its ID, which is its own from now on, even if the transaction is aborted.
@@ -141,9 +350,12 @@ impl Transaction {
     fn insert_value(&mut self, set: &RecordSet, kind: Kind, bytes: &[u8]) -> Result<RecordId> {
         self.check_room(kind, bytes.len())?;
         set.check_store(&self.engine.heap.current().catalogue)?;
+        let indexes = self.indexes_of(set.number())?;
+        let keys = self.keys_of(&indexes, kind, bytes)?;
         let id = self.engine.take_id(set.number())?;
         self.handed.push(id);
         self.put(id, set.number(), kind, bytes);
+        self.change_keys(&indexes, id, &[], &keys);
         Ok(id)
     }
 
@@ -168,8 +380,15 @@ impl Transaction {
 
     fn update_value(&mut self, id: RecordId, kind: Kind, expected: Option<Seq>, bytes: &[u8]) -> Result<()> {
         self.check_room(kind, bytes.len())?;
-        let set = self.replace(id, expected)?;
+        let frees = self.frees.len();
+        let (set, old) = self.replace(id, expected)?;
+        let changed = self.indexes_of(set).and_then(|indexes| {
+            let new = self.keys_of(&indexes, kind, bytes)?;
+            Ok((indexes, new))
+        });
+        let (indexes, new) = changed.inspect_err(|_| self.frees.truncate(frees))?;
         self.put(id, set, kind, bytes);
+        self.change_keys(&indexes, id, &old, &new);
         Ok(())
     }
 
@@ -186,9 +405,11 @@ impl Transaction {
     /// Deletes a record. Its ID never comes to mean another.
     pub fn delete(&mut self, id: RecordId) -> Result<()> {
         self.check_bytes(8)?;
-        self.replace(id, None)?;
+        let (set, old) = self.replace(id, None)?;
+        let indexes = self.indexes_of(set)?;
         self.frees.push(id);
-        self.own.insert(id, Own::Deleted);
+        self.set_own(id, Own::Deleted);
+        self.change_keys(&indexes, id, &old, &[]);
         Ok(())
     }
 
@@ -213,11 +434,10 @@ impl Transaction {
             }
             None => {}
         }
-        let view = self.view.get_or_insert_with(|| self.engine.heap.pin());
-        self.first_seq.get_or_insert(view.seq);
-        let answer = view.lookup(id)?;
+        let answer = self.view().lookup(id)?;
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
         self.seen.entry(id).or_insert(seq);
+        let view = self.view();
         Ok(match answer {
             Answer::Live(_) if is_hidden(view, id) => Lookup::NeverAllocated,
             Answer::Live(found) => Lookup::Live(Record::new(Hold::View(view), found)?),
@@ -239,7 +459,7 @@ impl Transaction {
     }
 
     fn commit_only(&mut self) -> Result<Seq> {
-        if self.effects.is_empty() && self.frees.is_empty() && self.streams.is_empty() {
+        if self.effects.is_empty() && self.frees.is_empty() && self.streams.is_empty() && self.keys.is_empty() {
             self.done = self.handed.is_empty();
             return Ok(self.engine.log.last_seq());
         }
@@ -250,16 +470,41 @@ impl Transaction {
         put_frees(&mut self.frame, self.frees.iter().copied());
         self.effects.extend(self.frees.iter().map(|id| Effect::Free(*id)));
         self.check_bytes(0)?;
+        self.keys.put(&mut self.frame, &mut self.effects);
         let engine = Arc::clone(&self.engine);
-        let (first_seq, seen) = (self.first_seq, &self.seen);
-        let validate = || validate(&engine, first_seq, seen);
-        let seq = engine.commit_frame(&mut self.frame, &mut self.effects, validate)?;
+        let (mut frame, mut effects) = (std::mem::take(&mut self.frame), std::mem::take(&mut self.effects));
+        let result = engine.commit_frame(&mut frame, &mut effects, || self.validate());
+        (self.frame, self.effects) = (frame, effects);
+        let seq = result?;
         self.done = true;
         Ok(seq)
     }
 
+    /// Whether the transaction can stand behind everything that was committed. The caller excludes commits.
+    fn validate(&self) -> Result<()> {
+        let engine = &self.engine;
+        if let Some(epoch) = self.index_epoch.filter(|epoch| !engine.is_index_epoch(*epoch)) {
+            let what = format!("the indexes, which have changed since epoch {epoch}");
+            return Err(Error::Conflict { what, with: engine.heap.seq() });
+        }
+        let serializable = self.isolation == Isolation::Serializable;
+        validate(engine, self.first_seq, &self.seen, |id| serializable || self.own.contains_key(id))?;
+        if let (true, Some(view)) = (serializable, &self.view) {
+            for read in &self.ranges {
+                let concerns = |key: &[u8]| (as_bytes(&read.bounds.0), as_bytes(&read.bounds.1)).contains(key);
+                let with = match engine.history.find(view.seq, read.index, &concerns) {
+                    FoundChange::Nothing => continue,
+                    FoundChange::Change(seq) => seq,
+                    FoundChange::TooOld => engine.heap.seq(),
+                };
+                return Err(Error::Conflict { what: format!("a range of index {}", read.name), with });
+            }
+        }
+        self.keys.check_unique(engine)
+    }
+
     /// Reads the current record before it is replaced: its version is validated at commit, its chunks are freed.
-    fn replace(&mut self, id: RecordId, expected: Option<Seq>) -> Result<SetNumber> {
+    fn replace(&mut self, id: RecordId, expected: Option<Seq>) -> Result<(SetNumber, SmallVec<[Keys; 4]>)> {
         match self.own.get(&id).copied() {
             Some(Own::Deleted) => return Err(Error::Deleted { id }),
             Some(Own::Put { offset, set }) => {
@@ -267,11 +512,14 @@ impl Transaction {
                 if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
                     return Err(Error::VersionMismatch { id, expected, got: found.seq });
                 }
+                let indexes = self.indexes_of(set)?;
+                let kind = if found.is_head { Kind::Head } else { Kind::Record };
+                let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
+                let old = self.keys_of(&indexes, kind, &payload)?;
                 if found.is_head {
-                    let state = self.engine.heap.pin();
-                    self.frees.extend(chunks_of(&state, state.payload(&found.place))?);
+                    self.frees.extend(chunks_of(&self.engine.heap.pin(), &payload)?);
                 }
-                return Ok(set);
+                return Ok((set, old));
             }
             None => {}
         }
@@ -296,6 +544,13 @@ impl Transaction {
         if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
             return Err(Error::VersionMismatch { id, expected, got: found.seq });
         }
+        let set = state.root.set_of_slot(id.slot());
+        let indexes = self.engine.indexes_of(set)?;
+        let mut old = SmallVec::new();
+        if !indexes.all.is_empty() {
+            let kind = if found.is_head { Kind::Head } else { Kind::Record };
+            old = self.keys_of(&indexes, kind, state.payload(&found.place))?;
+        }
         if found.is_head {
             if self.view.is_some() {
                 self.frees.extend(chunks_of(state, state.payload(&found.place))?);
@@ -312,7 +567,7 @@ impl Transaction {
                 self.frees.extend(chunks_of(&pinned, state.payload(&found.place))?);
             }
         }
-        Ok(state.root.set_of_slot(id.slot()))
+        Ok((set, old))
     }
 
     fn check_exists(&mut self, id: RecordId) -> Result<()> {
@@ -339,7 +594,7 @@ impl Transaction {
         }
         let (offset, bytes) = self.frame.record(kind, id, bytes);
         self.effects.push(Effect::Put { id, set, offset, bytes });
-        self.own.insert(id, Own::Put { offset, set });
+        self.set_own(id, Own::Put { offset, set });
     }
 
     fn check_room(&self, kind: Kind, bytes: usize) -> Result<()> {
@@ -348,7 +603,7 @@ impl Transaction {
 
     fn check_bytes(&self, more: u64) -> Result<()> {
         let limit = self.engine.transaction_bytes_max;
-        let bytes = self.frame.bytes() + to_u64(self.frees.len()) * 8 + more;
+        let bytes = self.frame.bytes() + to_u64(self.frees.len()) * 8 + self.keys.bytes() + more;
         if bytes > limit { Err(Error::TooLarge { what: "transaction", bytes, limit }) } else { Ok(()) }
     }
 
@@ -358,12 +613,17 @@ impl Transaction {
 }
 
 /// Whether every version that was seen is still the newest.
-fn validate(engine: &Engine, first_seq: Option<Seq>, seen: &HashMap<RecordId, Option<Seq>, NumberHash>) -> Result<()> {
+fn validate(
+    engine: &Engine,
+    first_seq: Option<Seq>,
+    seen: &HashMap<RecordId, Option<Seq>, NumberHash>,
+    counts: impl Fn(&RecordId) -> bool,
+) -> Result<()> {
     if seen.is_empty() || first_seq == Some(engine.heap.seq()) {
         return Ok(());
     }
     let state = engine.heap.pin();
-    for (id, seq) in seen {
+    for (id, seq) in seen.iter().filter(|(id, _)| counts(id)) {
         let now = match state.lookup(*id)? {
             Answer::Live(found) => Some(found.seq),
             Answer::Deleted | Answer::NeverAllocated => None,
@@ -375,8 +635,16 @@ fn validate(engine: &Engine, first_seq: Option<Seq>, seen: &HashMap<RecordId, Op
     Ok(())
 }
 
+/// The bound of encoded bytes.
+fn as_bytes(bound: &Bound<Key>) -> Bound<&[u8]> {
+    bound.as_ref().map(Key::as_bytes)
+}
+
 impl Drop for Transaction {
     fn drop(&mut self) {
+        if self.in_history {
+            self.engine.history.leave();
+        }
         if self.done {
             return;
         }

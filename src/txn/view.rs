@@ -86,6 +86,10 @@ impl View {
         Self { state, _pin: pin }
     }
 
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The last commit that this view sees.
     pub fn seq(&self) -> Seq {
         self.state.seq

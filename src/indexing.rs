@@ -1,0 +1,251 @@
+//! Making, dropping and checking key indexes while readers and writers go on.
+//!
+//! Owns: the order definition → scan → sort → build → catch up → publish → snapshot. Never: keeps an index; commits do.
+//! Invariants: 1. From the commit that defines an index on, every commit carries its changes. 2. An index is seen by readers
+//! only when it holds everything. 3. One that was not in a snapshot when the process ended is built again.
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::extract::Keys;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::State as EntryState;
+use crate::format::frame::FrameBuilder;
+use crate::format::index;
+use crate::format::index::IndexDefinition;
+use crate::format::item::Kind;
+use crate::format::manifest::SnapshotKind;
+use crate::heap::Effect;
+use crate::heap::State;
+use crate::heap::apply_changes;
+use crate::id::IndexNumber;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::key::Key;
+use crate::key_index::Builder;
+use crate::key_index::KeyTree;
+use crate::key_index::Position;
+use crate::key_index::Range;
+use crate::snapshot;
+use crate::txn::Hold;
+use crate::txn::Record;
+
+/// What an index is to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) set: SetNumber,
+    pub(crate) name: &'a str,
+    pub(crate) is_unique: bool,
+    pub(crate) extractor: Extractor,
+}
+
+/// The index as it is wanted: as it is there, or made, or made anew because its extractor is another one.
+pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
+    let catalogue = engine.heap.catalogue();
+    let there = catalogue.indexes_of(wanted.set).find(|index| index.definition.name == wanted.name).cloned();
+    drop(catalogue);
+    let Some(there) = there else { return make(engine, wanted) };
+    let definition = there.definition;
+    if definition.unique != wanted.is_unique {
+        let why = if definition.unique { "is unique" } else { "is not unique" };
+        return Err(Error::NoSuchIndex { index: wanted.name.to_owned(), why });
+    }
+    let extractor = &wanted.extractor;
+    let is_same = definition.extractor == extractor.name()
+        && definition.version == extractor.version()
+        && definition.spec == extractor.spec();
+    if !is_same {
+        drop_index(engine, definition.number)?;
+        return make(engine, wanted);
+    }
+    let number = definition.number;
+    engine.change_registry(|all| drop(all.insert(number, extractor.clone())));
+    if !there.is_ready && !engine.read_only {
+        let guard = engine.lock_commit();
+        engine.heap.with_indexes(|indexes| indexes.begin_building(number));
+        let state = engine.heap.pin();
+        drop(guard);
+        build(engine, &definition, extractor, &state)?;
+    }
+    Ok(definition)
+}
+
+fn make(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
+    engine.check_writable()?;
+    let guard = engine.lock_commit();
+    let catalogue = engine.heap.catalogue();
+    let number = catalogue.next_index();
+    if number.0 == u32::MAX {
+        return Err(Error::Exhausted { what: "key index", limit: u32::MAX.into() });
+    }
+    let is_complete = catalogue.set(wanted.set).is_some_and(|set| set.records == 0);
+    drop(catalogue);
+    let definition = Arc::new(IndexDefinition {
+        number,
+        set: wanted.set,
+        unique: wanted.is_unique,
+        name: wanted.name.to_owned(),
+        extractor: wanted.extractor.name().to_owned(),
+        version: wanted.extractor.version(),
+        spec: wanted.extractor.spec(),
+    });
+    let mut payload = vec![u8::from(is_complete)];
+    definition.encode(&mut payload);
+    let mut frame = FrameBuilder::new();
+    frame.control(Kind::CreateIndex, &payload);
+    let mut effects = vec![Effect::CreateIndex(Arc::clone(&definition), is_complete)];
+    engine.append_and_apply(&guard, &mut frame, &mut effects)?;
+    let extractor = wanted.extractor.clone();
+    engine.change_registry(|all| drop(all.insert(number, extractor)));
+    if is_complete {
+        return Ok(definition);
+    }
+    engine.heap.with_indexes(|indexes| indexes.begin_building(number));
+    let state = engine.heap.pin();
+    drop(guard);
+    build(engine, &definition, &wanted.extractor, &state)?;
+    Ok(definition)
+}
+
+/// Drops an index. Views that see it go on.
+pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
+    engine.check_writable()?;
+    let guard = engine.lock_commit();
+    let mut frame = FrameBuilder::new();
+    frame.control(Kind::DropIndex, &number.0.to_le_bytes());
+    engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)])?;
+    engine.change_registry(|all| drop(all.remove(&number)));
+    drop(guard);
+    Ok(())
+}
+
+fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
+    let number = definition.number;
+    let result = build_tree(definition, extractor, state).and_then(|tree| publish(engine, definition, tree));
+    if let Err(error) = result {
+        // Nothing of it stays. The first error is what its user has to know.
+        drop(drop_index(engine, number));
+        return Err(error);
+    }
+    // Only now does it stand after a crash without being built again.
+    snapshot::save(engine, SnapshotKind::Automatic, "").map(drop)
+}
+
+fn build_tree(definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<KeyTree> {
+    let mut entries = entries_of(definition.set, extractor, state)?;
+    entries.sort_unstable();
+    entries.dedup();
+    let mut builder = Builder::new(None);
+    let mut before: Option<&(Box<[u8]>, u64)> = None;
+    for entry in &entries {
+        if let Some(before) = before.filter(|before| definition.unique && before.0 == entry.0) {
+            return Err(violation(definition, &entry.0, before.1));
+        }
+        builder.push(&entry.0, entry.1)?;
+        before = Some(entry);
+    }
+    builder.finish(Arc::default())
+}
+
+fn violation(definition: &IndexDefinition, key: &[u8], holder: u64) -> Error {
+    let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
+    let id = RecordId::from_u64(holder).unwrap_or(RecordId::FIRST);
+    Error::UniqueViolation { index: definition.name.clone(), key, id }
+}
+
+/// The keys of all records of a set.
+fn entries_of(set: SetNumber, extractor: &Extractor, state: &Arc<State>) -> Result<Vec<(Box<[u8]>, u64)>> {
+    let (mut entries, mut keys) = (Vec::new(), Keys::default());
+    for page in 0..state.root.page_end() {
+        let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { continue };
+        for (index, entry) in cell.entries()?.into_iter().enumerate() {
+            let EntryState::Live(location) = entry.state() else { continue };
+            let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
+            let id = found.id.as_u64();
+            let record = Record::new(Hold::View(state), found)?;
+            keys.clear();
+            extractor.run(&record.bytes()?, &mut keys)?;
+            entries.extend(keys.iter().map(|key| (Box::from(key), id)));
+        }
+    }
+    Ok(entries)
+}
+
+/// Lets a tree catch up with what was committed meanwhile, and puts it in place.
+fn publish(engine: &Engine, definition: &IndexDefinition, mut tree: KeyTree) -> Result<()> {
+    let number = definition.number;
+    let mut touched = Vec::new();
+    let mut catch_up = |tree: &mut KeyTree| -> Result<usize> {
+        let missed = engine.heap.with_indexes(|indexes| indexes.take_missed(number));
+        for payload in &missed {
+            apply_changes(tree, payload, "log")?;
+        }
+        let count = missed.len();
+        touched.extend(missed);
+        Ok(count)
+    };
+    // Most of it while commits go on.
+    for _ in 0..8 {
+        if catch_up(&mut tree)? < 16 {
+            break;
+        }
+    }
+    let guard = engine.lock_commit();
+    catch_up(&mut tree)?;
+    if definition.unique {
+        for payload in &touched {
+            check_unique(definition, &tree, payload)?;
+        }
+    }
+    engine.heap.publish_index(number, tree)?;
+    engine.change_registry(|_| {});
+    drop(guard);
+    Ok(())
+}
+
+fn check_unique(definition: &IndexDefinition, tree: &KeyTree, payload: &[u8]) -> Result<()> {
+    let (_, changes) = index::changes(payload).map_err(|malformed| malformed.at("log", 0))?;
+    for change in changes.flatten().filter(|change| change.put) {
+        let (from, to) = (Position::before(change.key), Position::behind(change.key));
+        if tree.now().count(Some(&from), Some(&to))? > 1 {
+            return Err(violation(definition, change.key, change.id.as_u64()));
+        }
+    }
+    Ok(())
+}
+
+/// Compares an index with the records of its set. Gives what differs, at most so many lines.
+pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> Result<Vec<String>> {
+    let state = engine.heap.pin();
+    let missing = |why| Error::NoSuchIndex { index: number.to_string(), why };
+    let index = state.catalogue.index(number).ok_or_else(|| missing("is not there"))?;
+    let root = state.indexes.get(&number).ok_or_else(|| missing("is not complete yet"))?;
+    let definition = Arc::clone(&index.definition);
+    let indexes = engine.indexes_of(definition.set)?;
+    let known = indexes.all.iter().find(|index| index.number == number);
+    let extractor = known.map(|index| index.extractor.clone()).ok_or_else(|| missing("has changed meanwhile"))?;
+    let mut expected = entries_of(definition.set, &extractor, &state)?;
+    expected.sort_unstable();
+    expected.dedup();
+    let mut expected = expected.into_iter().peekable();
+    let mut range = Range::new(root, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)?;
+    let mut problems = Vec::new();
+    let shown = |key: &[u8]| Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
+    while problems.len() < lines_max {
+        let found = range.next()?.map(|(key, id)| (Box::<[u8]>::from(key), id));
+        let Some(found) = found else { break };
+        while let Some((key, id)) = expected.next_if(|entry| *entry < found) {
+            problems.push(format!("record {id} has key {} and no entry", shown(&key)));
+        }
+        if expected.next_if(|entry| *entry == found).is_none() {
+            problems.push(format!("entry {} of record {} has no such record", shown(&found.0), found.1));
+        }
+    }
+    problems.extend(expected.map(|(key, id)| format!("record {id} has key {} and no entry", shown(&key))));
+    problems.truncate(lines_max);
+    Ok(problems)
+}

@@ -1,6 +1,8 @@
 //! Looking into a store's log: frames and markers with their offsets.
 //!
-//! Owns: a readable line for each frame. Never: writes, or needs the store to be whole.
+//! Owns: a readable line for each frame; telling what is not finished yet from damage.
+//! Never: writes, or needs the store to be whole.
+//! Invariants: 1. Beside a writer, a listing calls nothing damage that the writer is just writing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,22 +11,31 @@ use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
 use crate::backing::Backing;
-use crate::backing::Files;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::Frame;
+use crate::format::Seed;
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::frame::FrameHeader;
 use crate::format::frame::FrameKind;
 use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
+use crate::id::to_usize;
 use crate::log::Scan;
 use crate::log::ScanEnd;
 use crate::log::SegmentSource;
 use crate::manifest;
+use crate::manifest::Loaded;
+use crate::recovery::Files;
 use crate::recovery::list;
+
+/// How often the manifest is looked for again while a writer goes over to the next file of it.
+const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
 
 /// One frame of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +46,8 @@ pub struct LogLine {
     pub offset: u64,
     /// Bytes of the frame.
     pub bytes: u64,
-    /// `commit`, `survivors`, `watermark` or `seal`; `damage` for what is no frame.
+    /// `commit`, `survivors`, `watermark` or `seal`. `unfinished` for the end of the newest segment where a frame or the
+    /// segment's header is cut off: a writer is at it, or was when it ended. `damage` for what else is no frame.
     pub kind: String,
     /// The commit, or the last one before it.
     pub seq: Seq,
@@ -71,7 +83,7 @@ pub struct LogLine {
 /// ```
 pub fn log(path: impl AsRef<Path>, show: impl FnMut(LogLine) -> bool) -> Result<()> {
     let shown = path.as_ref().display().to_string();
-    let files = Files::read_only(path.as_ref()).map_err(|source| match source.kind() {
+    let files = crate::backing::Files::read_only(path.as_ref()).map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "there is nothing".to_owned() },
         std::io::ErrorKind::NotADirectory => {
             Error::NotAStore { path: shown.clone(), why: "it is not a directory".to_owned() }
@@ -83,23 +95,31 @@ pub fn log(path: impl AsRef<Path>, show: impl FnMut(LogLine) -> bool) -> Result<
 
 /// The same for any backing store.
 pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool) -> Result<()> {
-    let files = list(&**backing)?;
-    if files.manifests.is_empty() {
-        let why = "it holds no manifest".to_owned();
-        return Err(Error::NotAStore { path: backing.location(), why });
-    }
-    let loaded = manifest::load(&**backing, &files.manifests)?;
+    let (files, loaded) = load_beside_a_writer(backing)?;
     let source = SegmentSource {
         backing: Arc::clone(backing),
         uuid: loaded.uuid,
         segment_bytes: loaded.segment_bytes,
         check_every_read: true,
     };
+    let newest = newest_with_frames(&source, &files.logs)?;
     for number in files.logs {
+        // Behind the newest frames lie only segments that were begun.
+        let is_newest = newest.is_none_or(|newest| number >= newest);
+        let name = FileKind::Records.file_name(number);
+        // Looked at before the header is read: what is missing now may be there in a moment.
+        let was_begun = is_newest && has_no_header_yet(backing, &name)?;
         let segment = match source.open(FileKind::Records, number) {
             Ok(segment) => segment,
+            // A writer deletes what nothing refers to any more.
+            Err(error) if is_gone(&error) => continue,
             Err(error) if error.is_corruption() => {
-                if !show(damage(&FileKind::Records.file_name(number), 0, 0, error.to_string())) {
+                let line = if was_begun {
+                    no_frame("unfinished", &name, 0, 0, "its header is not written yet".to_owned())
+                } else {
+                    no_frame("damage", &name, 0, 0, error.to_string())
+                };
+                if !show(line) {
                     return Ok(());
                 }
                 continue;
@@ -114,8 +134,13 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
             }
         }
         if let ScanEnd::Broken { offset, why } = scan.end() {
-            let note = format!("{}: expected {}, got {}", why.what, why.expected, why.got);
-            if !show(damage(segment.name(), offset, to_u64(contents.len()) - offset, note)) {
+            let rest = contents.get(to_usize(offset)..).unwrap_or_default();
+            let (kind, note) = if is_newest && is_cut_off(rest, segment.seed(), offset) {
+                ("unfinished", "a frame that is not written to its end".to_owned())
+            } else {
+                ("damage", format!("{}: expected {}, got {}", why.what, why.expected, why.got))
+            };
+            if !show(no_frame(kind, segment.name(), offset, to_u64(rest.len()), note)) {
                 return Ok(());
             }
         }
@@ -123,12 +148,85 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
     Ok(())
 }
 
-fn damage(file: &str, offset: u64, bytes: u64, note: String) -> LogLine {
+/// The files and the manifest. A writer may have deleted a manifest file between the listing and the reading.
+fn load_beside_a_writer(backing: &Arc<dyn Backing>) -> Result<(Files, Loaded)> {
+    let not_a_store = |why: &str| Error::NotAStore { path: backing.location(), why: why.to_owned() };
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let files = list(&**backing)?;
+        if files.manifests.is_empty() {
+            return Err(not_a_store("it holds no manifest"));
+        }
+        let loaded = if files.logs.is_empty() && files.pages.is_empty() {
+            manifest::is_unfinished(&**backing, &files.manifests).and_then(|unfinished| {
+                if unfinished {
+                    return Err(not_a_store("its making has not ended"));
+                }
+                manifest::load(&**backing, &files.manifests)
+            })
+        } else {
+            manifest::load(&**backing, &files.manifests)
+        };
+        match loaded {
+            Err(error) if is_gone(&error) && attempts < ATTEMPTS_BESIDE_A_WRITER => {}
+            other => return other.map(|loaded| (files, loaded)),
+        }
+    }
+}
+
+/// The newest segment in which a frame stands. Looked for from the newest one down: what is behind it has been ended when
+/// it is read, even if the writer went on meanwhile.
+fn newest_with_frames(source: &SegmentSource, logs: &[SegmentSeq]) -> Result<Option<SegmentSeq>> {
+    for number in logs.iter().rev() {
+        let segment = match source.open(FileKind::Records, *number) {
+            Ok(segment) => segment,
+            Err(error) if error.is_corruption() || is_gone(&error) => continue,
+            Err(error) => return Err(error),
+        };
+        let contents = segment.contents()?;
+        if Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES)).next_frame().is_some() {
+            return Ok(Some(*number));
+        }
+    }
+    Ok(None)
+}
+
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// Whether a file is shorter than a header, or begins with zeros in the place of one.
+fn has_no_header_yet(backing: &Arc<dyn Backing>, name: &str) -> Result<bool> {
+    let file = match backing.open(name) {
+        Ok(file) => file,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(Error::io("open", name, source)),
+    };
+    let len = file.len().map_err(|source| Error::io("measure", name, source))?;
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    if len < to_u64(header.len()) {
+        return Ok(true);
+    }
+    file.read_at(0, &mut header).map_err(|source| Error::io("read", name, source))?;
+    Ok(header.iter().all(|byte| *byte == 0))
+}
+
+/// Whether these last bytes of a segment are a frame that goes on behind the end of the file, or nothing but zeros.
+fn is_cut_off(rest: &[u8], seed: Seed, offset: u64) -> bool {
+    let goes_on = match FrameHeader::parse(rest, seed, offset) {
+        Ok(header) => u64::from(header.bytes) > to_u64(rest.len()),
+        Err(_malformed) => rest.len() < FRAME_HEADER_BYTES,
+    };
+    goes_on || rest.iter().all(|byte| *byte == 0)
+}
+
+fn no_frame(kind: &str, file: &str, offset: u64, bytes: u64, note: String) -> LogLine {
     LogLine {
         file: file.to_owned(),
         offset,
         bytes,
-        kind: "damage".to_owned(),
+        kind: kind.to_owned(),
         seq: Seq::ZERO,
         durable: Seq::ZERO,
         timeline: 0,
@@ -195,5 +293,112 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::DropSet) => format!("drop set {}", number(4)),
         Some(Kind::Metadata) => format!("metadata, {bytes} bytes"),
         None => format!("unknown kind {:#04x}, {bytes} bytes", item.kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    fn kinds(path: &Path) -> Vec<(String, String)> {
+        let mut kinds = Vec::new();
+        log(path, |line| {
+            if line.kind == "damage" || line.kind == "unfinished" {
+                eprintln!("{line:?}");
+            }
+            kinds.push((line.file, line.kind));
+            true
+        })
+        .unwrap();
+        kinds
+    }
+
+    fn with_kind(path: &Path, kind: &str) -> Vec<String> {
+        kinds(path).into_iter().filter(|(_, found)| found == kind).map(|(file, _)| file).collect()
+    }
+
+    /// A store with a segment that has several frames; gives its path and the segment's.
+    fn store(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+        let path = dir.join("store");
+        let store = Options::new().background(false).open(&path).unwrap();
+        let set = store.record_set("a").unwrap();
+        for number in 0..5 {
+            store.write(|tx| tx.insert(&set, [number; 100])).unwrap();
+        }
+        store.close().unwrap();
+        let file = kinds(&path).last().unwrap().0.clone();
+        let segment = path.join(file);
+        (path, segment)
+    }
+
+    #[test]
+    fn the_end_of_the_newest_segment_may_be_unfinished() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, segment) = store(dir.path());
+        let (whole, frames) = (std::fs::read(&segment).unwrap(), kinds(&path).len());
+        // A frame that is cut off anywhere, in its header or behind it.
+        for cut in [1, 40, 100] {
+            std::fs::write(&segment, &whole[..whole.len() - cut]).unwrap();
+            assert_eq!(with_kind(&path, "unfinished").len(), 1, "{cut} bytes are missing");
+            assert_eq!((with_kind(&path, "damage").len(), kinds(&path).len()), (0, frames));
+        }
+        std::fs::write(&segment, [&whole[..], &[0; 64]].concat()).unwrap();
+        assert_eq!((with_kind(&path, "unfinished").len(), with_kind(&path, "damage").len()), (1, 0));
+        // A later segment that was begun changes nothing of that, and is unfinished itself.
+        std::fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
+        for header in [0, 60, 128] {
+            let name = FileKind::Records.file_name(SegmentSeq(99));
+            std::fs::write(path.join(&name), vec![0; header]).unwrap();
+            assert_eq!(with_kind(&path, "unfinished").len(), 2, "{header} bytes of the next one");
+            assert_eq!(with_kind(&path, "damage").len(), 0);
+        }
+    }
+
+    #[test]
+    fn damage_is_still_called_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, segment) = store(dir.path());
+        let whole = std::fs::read(&segment).unwrap();
+        // The last byte, one in the middle, and one of the header of the file.
+        for at in [whole.len() - 20, whole.len() / 2, 20] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&segment, bytes).unwrap();
+            assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (1, 0), "at {at}");
+        }
+        // A segment that is cut short although the log goes on behind it.
+        std::fs::write(&segment, &whole).unwrap();
+        let store = Options::new().background(false).open(&path).unwrap();
+        store.mark("later").unwrap();
+        store.close().unwrap();
+        assert_ne!(kinds(&path).last().unwrap().0, segment.file_name().unwrap().to_str().unwrap());
+        std::fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (1, 0));
+    }
+
+    #[test]
+    fn beside_a_writer_nothing_is_called_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = Options::new().segment_bytes(64 << 10).open(&path).unwrap();
+        let set = store.record_set("a").unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..400 {
+                    let mut tx = store.begin().unwrap();
+                    tx.insert(&set, vec![7; 20_000]).unwrap();
+                    tx.commit(crate::txn::Durability::Buffered).unwrap();
+                }
+            });
+            let mut listings = 0;
+            while !writer.is_finished() {
+                assert_eq!(with_kind(&path, "damage"), Vec::<String>::new());
+                listings += 1;
+            }
+            writer.join().unwrap();
+            assert!(listings > 0, "the writer was done before the first listing");
+        });
+        assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (0, 0));
     }
 }

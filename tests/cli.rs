@@ -1,6 +1,6 @@
 //! The command line, run as a user runs it: a process, its arguments, what it prints, and its exit code.
 //!
-//! `errors` has a test for each row of `docs/errors.md`; a row's message, advice and exit code are what is asserted.
+//! `errors`, `places` and `endings` have a test for each row of `docs/errors.md`; a row's message, advice and exit code are what is asserted.
 #![cfg(feature = "cli")]
 
 #[cfg(test)]
@@ -9,6 +9,9 @@ mod commands;
 #[cfg(test)]
 #[path = "cli/demo.rs"]
 mod demo;
+#[cfg(test)]
+#[path = "cli/endings.rs"]
+mod endings;
 #[cfg(test)]
 #[path = "cli/errors.rs"]
 mod errors;

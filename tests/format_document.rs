@@ -119,9 +119,9 @@ fn file_header() -> SegmentHeader {
         kind: FileKind::Pages,
         generation: 0x21,
         uuid: UUID,
-        segment: SegmentSeq(0x0102_0304_0506_0708),
+        segment: SegmentSeq(0x0304_0506_0708),
         timeline: 0x1112_1314_1516_1718,
-        previous: SegmentSeq(0x2122_2324_2526_2728),
+        previous: SegmentSeq(0x2324_2526_2728),
         segment_bytes: 0x3132_3334_3536_3738,
     }
 }
@@ -256,7 +256,7 @@ fn ids_and_entries_have_the_bits_that_are_described() {
 
 fn page_descriptor() -> Descriptor {
     let page = PageRef {
-        segment: SegmentSeq(0x0102_0304_0506_0708),
+        segment: SegmentSeq(0x0304_0506_0708),
         offset_granules: 0x1112_1314,
         bytes: 4096,
         check: 0x2122_2324,

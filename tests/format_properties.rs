@@ -204,9 +204,9 @@ fn segment_headers() -> impl Strategy<Value = SegmentHeader> {
         kind,
         generation,
         uuid,
-        segment: SegmentSeq(segment),
+        segment: SegmentSeq(segment % SEGMENT_NUMBER_END),
         timeline,
-        previous: SegmentSeq(previous),
+        previous: SegmentSeq(previous % SEGMENT_NUMBER_END),
         segment_bytes,
     })
 }

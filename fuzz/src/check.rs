@@ -135,7 +135,9 @@ pub fn segment_header(data: &[u8]) {
     }
     match SegmentHeader::decode(&reseal::segment_header(data, true), "file") {
         Ok(header) => header_comes_back(&header),
-        Err(error) => assert!(matches!(error, Error::Unsupported { .. }), "a sealed header is refused: {error}"),
+        Err(Error::Unsupported { .. }) => {}
+        // Nothing but an absurd number is left to be wrong.
+        Err(error) => assert!(error.to_string().contains("numbers below"), "a sealed header is refused: {error}"),
     }
     if let Ok(name) = std::str::from_utf8(data)
         && let Some((kind, number)) = FileKind::parse_name(name)

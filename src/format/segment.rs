@@ -150,15 +150,20 @@ impl SegmentHeader {
             3 => FileKind::Manifest,
             other => return Err(unsupported("file kind", other.into(), "1 to 3")),
         };
+        let (segment, previous) = (LittleEndian::read_u64(&header[56..64]), LittleEndian::read_u64(&header[72..80]));
+        if segment >= SEGMENT_NUMBER_END || previous >= SEGMENT_NUMBER_END {
+            let expected = format!("numbers below {SEGMENT_NUMBER_END}");
+            return Err(Malformed::new("file header", expected, segment.max(previous)).at(file, 56));
+        }
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&header[40..56]);
         Ok(Self {
             kind,
             generation: header[11],
             uuid,
-            segment: SegmentSeq(LittleEndian::read_u64(&header[56..64])),
+            segment: SegmentSeq(segment),
             timeline: LittleEndian::read_u64(&header[64..72]),
-            previous: SegmentSeq(LittleEndian::read_u64(&header[72..80])),
+            previous: SegmentSeq(previous),
             segment_bytes: LittleEndian::read_u64(&header[80..88]),
         })
     }

@@ -157,6 +157,41 @@ fn sets_and_figures() {
 }
 
 #[test]
+fn chunks_of_large_values_are_counted_apart_and_said_to_be() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    assert!(!tenure(&["sets", &store]).ok().contains("chunk"));
+    let file = fixture.write("large", &vec![b'x'; 1_000_000]);
+    tenure(&["put", &store, "--set", "large", "--file", &file]).ok();
+    let sets = tenure(&["sets", &store, "--json"]).json_lines();
+    let large = sets.iter().find(|set| set["name"] == "large").expect("the set");
+    assert!(large["bytes"].as_u64().is_some_and(|bytes| bytes < 1000), "{large}");
+    let table = tenure(&["sets", &store]).ok();
+    let last = table.lines().last().expect("a line");
+    assert!(last.starts_with("large values: 16 chunks, ") && last.ends_with(", in no set"), "{table}");
+    let stat = tenure(&["stat", &store, "--json"]).json();
+    assert_eq!(stat["chunks"]["records"], json!(16));
+    let in_sets: u64 = sets.iter().filter_map(|set| set["bytes"].as_u64()).sum();
+    assert_eq!(stat["record_bytes"].as_u64(), stat["chunks"]["bytes"].as_u64().map(|chunks| chunks + in_sets));
+    assert!(stat["chunks"]["bytes"].as_u64() >= Some(1_000_000), "{stat}");
+    let help = tenure(&["sets", "--help"]).ok();
+    assert!(help.contains("belong to no set"), "{help}");
+}
+
+#[test]
+fn a_segment_that_is_begun_is_listed_as_unfinished() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let begun = std::path::Path::new(&store).join("log-000000000999.seg");
+    fs::write(begun, [0; 60]).expect("written");
+    let frames = tenure(&["log", &store, "--json"]).json_lines();
+    let last = frames.last().expect("a line");
+    assert_eq!((&last["kind"], &last["file"]), (&json!("unfinished"), &json!("log-000000000999.seg")));
+    assert!(frames.iter().all(|frame| frame["kind"] != "damage"), "{frames:?}");
+    assert!(tenure(&["log", &store]).ok().contains("unfinished"));
+}
+
+#[test]
 fn snapshots_and_marks() {
     let fixture = Fixture::new();
     let store = fixture.store();

@@ -91,6 +91,20 @@ fn csv_with_a_name_twice() {
 }
 
 #[test]
+fn byte_order_mark_inside() {
+    let fixture = Fixture::new();
+    let mark = "\u{feff}";
+    for (name, bytes, place) in [
+        ("a.csv", format!("{mark}a,b\n1,2\n{mark}a,b\n3,4\n"), "a.csv, line 3, field 1"),
+        ("a.csv", format!("a,b\n1,2\n{mark}\"a\",b\n3,4\n"), "a.csv, line 3, field 1"),
+        ("a.jsonl", format!("{mark}1\n2\n{mark}3\n4\n"), "a.jsonl, line 3, column 1"),
+    ] {
+        assert_told("byte_order_mark_inside", &import(&fixture, name, bytes.as_bytes(), &[]), place);
+    }
+    fixture.assert_unchanged();
+}
+
+#[test]
 fn line_too_long() {
     let fixture = Fixture::new();
     let long = format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":3}}\n", "x".repeat(5000));
@@ -138,6 +152,14 @@ fn limit_out_of_range() {
 fn set_without_a_name() {
     let fixture = Fixture::new();
     assert_told("set_without_a_name", &tenure(&["put", &fixture.store(), "--set", "", "x"]), "record set");
+    // No store is made for a name that none can have.
+    let (new, people, long) = (fixture.path("new"), fixture.path("people.jsonl"), "x".repeat(256));
+    for name in ["", "a\tb", &long] {
+        for run in [tenure(&["put", &new, "--set", name, "x"]), tenure(&["import", &new, &people, "--set", name])] {
+            assert_told("set_without_a_name", &run, "record set");
+            assert!(!std::path::Path::new(&new).exists(), "a store was made for the set {name:?}");
+        }
+    }
     fixture.assert_unchanged();
 }
 

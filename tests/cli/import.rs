@@ -61,6 +61,20 @@ fn csv_rows_become_objects_of_strings() {
     }
 }
 
+#[test]
+fn a_second_member_with_a_mark_and_names_of_its_own_gives_no_row_of_names() {
+    let fixture = Fixture::new();
+    let file = |numbers: &str| packed(&format!("\u{feff}n,m\n{numbers}\n"));
+    let two = fixture.write("two.csv.gz", &[file("1,2"), file("3,4")].concat());
+    let stopped = tenure(&["import", &fixture.store(), &two, "--set", "new"]);
+    assert_eq!(stopped.code, 5);
+    assert!(stopped.err.contains("two.csv.gz, line 3, field 1: a byte order mark inside the input"), "{}", stopped.err);
+    assert_eq!(exported(&fixture), "{\"n\":\"1\",\"m\":\"2\"}\n");
+    let run = tenure(&["import", &fixture.store(), &two, "--set", "new", "--from-line", "3", "--on-error", "skip"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert_eq!(exported(&fixture), "{\"n\":\"1\",\"m\":\"2\"}\n{\"n\":\"3\",\"m\":\"4\"}\n");
+}
+
 /// Bytes of the records of a set, all of which are JSON on one line.
 fn exported_bytes(fixture: &Fixture, set: &str) -> usize {
     tenure(&["export", &fixture.store(), "--set", set]).ok().lines().map(str::len).sum()

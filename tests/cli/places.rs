@@ -9,7 +9,9 @@ use crate::support::Fixture;
 use crate::support::PROGRAM;
 use crate::support::Run;
 use crate::support::files_of;
+use crate::support::skip;
 use crate::support::tenure;
+use crate::support::tenure_under;
 use crate::table::assert_told;
 
 /// Commands that need a store which is there, with the arguments behind it.
@@ -244,11 +246,10 @@ fn full_disk() {
     let line = |number: u32| format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
     let lines = (0..4000).map(line).collect::<Vec<_>>().concat();
     let many = fixture.write("many.jsonl", lines.as_bytes());
-    // No file may grow beyond 256 KiB; what a full device answers is the same for the store.
-    let limited = r#"trap '' XFSZ; ulimit -f 512; exec "$0" "$@""#;
+    // No file may grow beyond 256 KiB; what a full device answers is the same for the store. The signal that comes with
+    // the limit would end a program that does not handle it.
     let args = ["import", &store, &many, "--set", "many", "--batch", "10"];
-    let run = Command::new("sh").args(["-c", limited, PROGRAM]).args(args).stdin(Stdio::null()).output();
-    let run = Run::of(run.expect("the shell starts"));
+    let run = tenure_under(r#"ulimit -f 512; exec "$@""#, &args);
     assert_told("full_disk", &run, "log-");
     fixture.assert_unchanged();
     let stored = tenure(&["scan", &store, "--set", "many", "--ids-only"]).ok().lines().count();
@@ -261,13 +262,67 @@ fn full_disk() {
     fixture.assert_unchanged();
 }
 
+/// What follows runs with a device of 8 MiB mounted on the directory `$1`, of which 7 MiB are in use until there is to be
+/// room again, and in a mount namespace of its own, so that nothing of it is left. `$2` is the program, `$3` the rows, `$4` a directory for what is to be looked at.
+#[cfg(unix)]
+const ON_A_SMALL_DEVICE: &str = r#"
+    mount -t tmpfs -o size=8m tmpfs "$1" || exit 99
+    dd if=/dev/zero of="$1/other" bs=1048576 count=7 2>"$4/dd" || exit 99
+    "$2" put "$1/store" --set many '"first"' >"$4/put" || exit 98
+    "$2" import "$1/store" "$3" --set many --batch 10 >"$4/out" 2>"$4/err"
+    echo $? >"$4/code"
+    "$2" verify "$1/store" >"$4/verify" || exit 97
+    "$2" export "$1/store" --set many >"$4/stored" || exit 96
+    rm "$1/other" || exit 95
+    from=$(sed -n 's/.*--from-line //p' "$4/err")
+    "$2" import "$1/store" "$3" --set many --from-line "$from" >"$4/resumed" || exit 94
+    "$2" export "$1/store" --set many >"$4/all" || exit 93
+"#;
+
+#[cfg(unix)]
+#[test]
+fn full_device() {
+    let fixture = Fixture::new();
+    let text = "x".repeat(200);
+    let line = |number: u32| format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
+    let lines = (0..8000).map(line).collect::<Vec<_>>().concat();
+    let many = fixture.write("many.jsonl", lines.as_bytes());
+    let (device, told) = (fixture.path("device"), fixture.path("told"));
+    fs::create_dir(&device).expect("made");
+    fs::create_dir(&told).expect("made");
+    // As root a namespace is enough; others need one of users as well.
+    let ways: [&[&str]; 2] = [&["-m"], &["-r", "-m"]];
+    let may_mount = |way: &&&[&str]| {
+        let probe = r#"mount -t tmpfs -o size=1m tmpfs "$1""#;
+        let run = Command::new("unshare").args(**way).args(["sh", "-c", probe, "sh", &device]).output();
+        run.is_ok_and(|output| output.status.success())
+    };
+    let Some(way) = ways.iter().find(may_mount) else {
+        return skip("full_device: a small device cannot be mounted here (`unshare -m` and `mount` do not work)");
+    };
+    let mut command = Command::new("unshare");
+    let command = command.args(*way).args(["sh", "-c", ON_A_SMALL_DEVICE, "sh", &device, PROGRAM, &many, &told]);
+    let run = Run::of(command.stdin(Stdio::null()).output().expect("unshare starts"));
+    assert_eq!((run.code, run.err.as_str()), (0, ""));
+    let read = |name: &str| fs::read_to_string(Path::new(&told).join(name)).expect("written");
+    let code = read("code").trim().parse().expect("a code");
+    let run = Run { code, out: read("out").into_bytes(), err: read("err") };
+    assert_told("full_device", &run, "No space left on device");
+    let first = "\"first\"\n".to_owned();
+    let stored = read("stored").lines().count() - 1;
+    assert!((100..8000).contains(&stored), "{stored} records are stored");
+    let rows = lines.split_inclusive('\n').take(stored).collect::<String>();
+    assert!(read("stored") == first.clone() + &rows, "other rows than the first {stored} are stored");
+    assert!(run.err.ends_with(&format!("--from-line {}\n", stored + 1)), "{}", run.err);
+    assert!(read("all") == first + &lines, "the import did not go on where it ended");
+}
+
 #[cfg(unix)]
 #[test]
 fn full_disk_for_the_output() {
     let fixture = Fixture::new();
     if !Path::new("/dev/full").exists() {
-        eprintln!("skipped: there is no /dev/full here");
-        return;
+        return skip("there is no /dev/full here");
     }
     let run = tenure(&["export", &fixture.store(), "--set", "people", "-o", "/dev/full"]);
     assert_told("full_disk_for_the_output", &run, "/dev/full");

@@ -68,6 +68,19 @@ pub fn tenure_with(args: &[&str], input: &[u8]) -> Run {
     Run::of(output)
 }
 
+/// Runs the program under a shell with a few words in front, such as a limit or a redirection; `"$@"` is the program with
+/// its arguments.
+pub fn tenure_under(script: &str, args: &[&str]) -> Run {
+    let shell = Command::new("sh").args(["-c", script, "sh", PROGRAM]).args(args).stdin(Stdio::null()).output();
+    Run::of(shell.expect("the shell starts"))
+}
+
+/// Says that a test did nothing, and why. Not by a macro of the standard library: what those print is hidden when a test
+/// passes.
+pub fn skip(reason: &str) {
+    std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes()).expect("stderr is open");
+}
+
 /// A directory with a store in it: the set `people` with three JSON records, `notes` with text and bytes.
 pub struct Fixture {
     dir: TempDir,

@@ -33,6 +33,8 @@ Exit codes:
   6  another process has the store open for writing
   7  no space is left
   8  not a store, or a store of another format
+  9  stored, but the store could not be closed or the result not be printed
+ 10  not certain whether it is stored: the message says how to look
 
 Examples:
   tenure import things.tenure people.jsonl --set people

@@ -4,6 +4,7 @@
 //! Never: creates a store for a command that only reads or changes what is there.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use tenure::Durability;
@@ -11,6 +12,7 @@ use tenure::Error;
 use tenure::Options;
 use tenure::RecordSet;
 use tenure::Store;
+use tenure::backing::Memory;
 
 use crate::failure::Outcome;
 
@@ -56,6 +58,14 @@ impl Context {
             None => options,
         }
     }
+}
+
+/// Refuses a name that no set can have, before a store is made for it. The rule is the library's: a store in memory is
+/// asked.
+pub fn check_set_name(name: &str) -> Outcome {
+    let store = Options::new().background(false).open_backing(Arc::new(Memory::new()))?;
+    store.record_set(name)?;
+    Ok(())
 }
 
 /// A set that must be there.

@@ -25,6 +25,8 @@ pub enum Exit {
     Locked = 6,
     NoSpace = 7,
     NotAStore = 8,
+    Stored = 9,
+    InDoubt = 10,
 }
 
 impl Exit {
@@ -44,6 +46,7 @@ impl Exit {
             }
             Error::BadName { .. } | Error::BadOption { .. } => Self::Usage,
             Error::TooLarge { .. } | Error::Source { .. } => Self::BadInput,
+            Error::Indeterminate { .. } | Error::Poisoned { .. } => Self::InDoubt,
             _ => Self::Failed,
         }
     }
@@ -77,7 +80,7 @@ impl Failure {
 
     /// An input that cannot be opened or read.
     pub fn input(action: &str, name: &str, error: &io::Error) -> Self {
-        Self::new(Exit::BadInput, format!("cannot {action} {name}: {error}"), "check the path and its permissions")
+        Self::new(Exit::BadInput, format!("cannot {action} {name}: {error}"), Self::cure(name, error))
     }
 
     /// An output that cannot be written.
@@ -87,8 +90,15 @@ impl Failure {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Self::new(Exit::NoSpace, format!("no room to write {name}: {error}"), "free space and run it again")
             }
-            _ => Self::new(Exit::Failed, format!("cannot write {name}: {error}"), "check the path and its permissions"),
+            _ => Self::new(Exit::Failed, format!("cannot write {name}: {error}"), Self::cure(name, error)),
         }
+    }
+
+    fn cure(name: &str, error: &io::Error) -> String {
+        if error.raw_os_error() == Some(libc::EBADF) {
+            return format!("{name} is closed, or open the other way only: give the command a file or a pipe there");
+        }
+        "check the path and its permissions".to_owned()
     }
 
     /// Adds to what can be done.
@@ -97,6 +107,24 @@ impl Failure {
         match self {
             Self::ReaderGone => Self::ReaderGone,
             Self::Told { exit, message, help } => Self::Told { exit, message, help: format!("{help}; {more}") },
+        }
+    }
+
+    /// Says something else of what can be done.
+    #[must_use]
+    pub fn instead(self, help: String) -> Self {
+        match self {
+            Self::ReaderGone => Self::ReaderGone,
+            Self::Told { exit, message, .. } => Self::Told { exit, message, help },
+        }
+    }
+
+    /// Adds that it is not certain what is stored, and how to look.
+    #[must_use]
+    pub fn in_doubt(self, look: impl fmt::Display) -> Self {
+        match self.and_help(look) {
+            Self::ReaderGone => Self::ReaderGone,
+            Self::Told { message, help, .. } => Self::Told { exit: Exit::InDoubt, message, help },
         }
     }
 

@@ -8,32 +8,47 @@
 mod args;
 mod commands;
 mod context;
+mod ending;
 mod failure;
+#[cfg(test)]
+mod faulty;
 mod input;
 mod output;
+mod process;
 mod progress;
 mod table;
 mod units;
 mod value;
 
+use std::io;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::args::Cli;
 use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(shown) => {
-            let code = if shown.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // Nothing is left to do when the text cannot be shown.
-            return shown.print().map_or(Exit::Ok.code(), |()| code.code());
+    let ended = match Cli::try_parse() {
+        Ok(cli) => process::survive_file_size_limit().and_then(|()| commands::run(&cli)),
+        Err(shown) if shown.use_stderr() => {
+            // Stderr may be closed; the exit code still tells.
+            return shown.print().map_or(Exit::Usage.code(), |()| Exit::Usage.code());
         }
+        Err(help) => show(&help),
     };
-    match commands::run(&cli) {
+    match ended {
         Ok(()) => Exit::Ok.code(),
         Err(failure) => failure.report(),
     }
+}
+
+/// Prints a help text or the version, as the terminal can show it.
+fn show(help: &clap::Error) -> Outcome {
+    process::stdout()?;
+    let shown = help.print().and_then(|()| io::stdout().flush());
+    shown.map_err(|error| Failure::output("stdout", &error))
 }

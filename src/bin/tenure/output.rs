@@ -11,9 +11,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::failure::one_line;
+use crate::process;
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -22,36 +24,49 @@ const BUFFER_BYTES: usize = 128 << 10;
 pub struct Output {
     name: String,
     sink: BufWriter<Box<dyn Write>>,
+    /// Whether a reader that leaves ends the command quietly.
+    reader_may_leave: bool,
 }
 
 impl Output {
-    pub fn stdout() -> Self {
-        Self::new("stdout".to_owned(), Box::new(io::stdout()))
+    /// Stdout. A command that changes a store asks for it first, so that it does nothing when stdout is closed.
+    pub fn stdout() -> Outcome<Self> {
+        Ok(Self::new("stdout".to_owned(), Box::new(process::stdout()?)))
     }
 
     /// `path`, emptied first, or stdout where there is none.
     pub fn file_or_stdout(path: Option<&Path>) -> Outcome<Self> {
-        let Some(path) = path else { return Ok(Self::stdout()) };
+        let Some(path) = path else { return Self::stdout() };
         let name = path.display().to_string();
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
         let file = file.map_err(|error| Failure::output(&name, &error))?;
         Ok(Self::new(name, Box::new(file)))
     }
 
-    /// `path`, to which is added.
+    /// `path`, to which is added beside other work: that a pipe breaks is an error.
     pub fn append(path: &Path) -> Outcome<Self> {
         let name = path.display().to_string();
         let file = OpenOptions::new().append(true).create(true).open(path);
         let file = file.map_err(|error| Failure::output(&name, &error))?;
-        Ok(Self::new(name, Box::new(file)))
+        Ok(Self { reader_may_leave: false, ..Self::new(name, Box::new(file)) })
     }
 
     fn new(name: String, sink: Box<dyn Write>) -> Self {
-        Self { name, sink: BufWriter::with_capacity(BUFFER_BYTES, sink) }
+        Self { name, sink: BufWriter::with_capacity(BUFFER_BYTES, sink), reader_may_leave: true }
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        match Failure::output(&self.name, error) {
+            Failure::ReaderGone if !self.reader_may_leave => {
+                let message = format!("cannot write {}: {error}", self.name);
+                Failure::new(Exit::Failed, message, "let its reader read to the end")
+            }
+            other => other,
+        }
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) -> Outcome {
-        self.sink.write_all(bytes).map_err(|error| Failure::output(&self.name, &error))
+        self.sink.write_all(bytes).map_err(|error| self.failed(&error))
     }
 
     pub fn text(&mut self, text: &str) -> Outcome {
@@ -70,12 +85,12 @@ impl Output {
 
     /// Hands everything on. What is not finished is not written.
     pub fn finish(mut self) -> Outcome {
-        self.sink.flush().map_err(|error| Failure::output(&self.name, &error))
+        self.sink.flush().map_err(|error| self.failed(&error))
     }
 
     /// Hands on what is there so far.
     pub fn flush(&mut self) -> Outcome {
-        self.sink.flush().map_err(|error| Failure::output(&self.name, &error))
+        self.sink.flush().map_err(|error| self.failed(&error))
     }
 }
 

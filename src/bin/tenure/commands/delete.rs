@@ -9,6 +9,7 @@ use tenure::Durability;
 use tenure::RecordId;
 
 use crate::context::Context;
+use crate::ending;
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::units;
@@ -33,18 +34,22 @@ pub struct Args {
 
 /// Deletes.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout()?;
     let store = context.open_to_write(&args.store)?;
     let mut transaction = store.begin()?;
     args.ids.iter().try_for_each(|&id| transaction.delete(id))?;
-    let seq = transaction.commit(Durability::Sync)?;
-    store.close()?;
-    let mut out = Output::stdout();
-    if context.json {
-        let ids: Vec<String> = args.ids.iter().map(ToString::to_string).collect();
-        out.json(&json!({ "deleted": ids, "seq": seq.0 }))?;
-    } else {
-        let records = u64::try_from(args.ids.len()).unwrap_or(u64::MAX);
-        out.line(&format!("deleted {}", units::counted(records, "record")))?;
-    }
-    out.finish()
+    let seq = ending::committed(transaction.commit(Durability::Sync), || {
+        let one = args.ids.first().map(ToString::to_string).unwrap_or_default();
+        format!("run `tenure get {} {one}`: it fails if the deletion is stored", args.store.display())
+    })?;
+    let deleted = units::counted(u64::try_from(args.ids.len()).unwrap_or(u64::MAX), "record");
+    ending::finish(store, &format!("the deletion of {deleted} is stored"), || {
+        if context.json {
+            let ids: Vec<String> = args.ids.iter().map(ToString::to_string).collect();
+            out.json(&json!({ "deleted": ids, "seq": seq.0 }))?;
+        } else {
+            out.line(&format!("deleted {deleted}"))?;
+        }
+        out.finish()
+    })
 }

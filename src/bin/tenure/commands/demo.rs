@@ -66,9 +66,9 @@ pub struct Args {
 
 /// Runs the demo.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut tale = Story::new(context.json)?;
     let data = find_data(args.data.as_deref())?;
     let (path, remove) = place(args)?;
-    let mut tale = Story::new(context.json);
     let ended = tell(context, &mut tale, &path, &data);
     if remove {
         let name = path.display().to_string();

@@ -69,7 +69,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         note(&format!("exported {} to {}", units::counted(records, "record"), file.display()));
         return Ok(());
     }
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     out.json(&json!({ "records": records, "file": file.display().to_string() }))?;
     out.finish()
 }

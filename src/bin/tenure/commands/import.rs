@@ -3,7 +3,8 @@
 //! Owns: batches, what happens to bad rows, the summary.
 //! Never: loses count. Whatever ends an import, the message says from which line to go on.
 //! Invariants: 1. A batch is one commit: of its rows all are stored, or none. 2. When an error ends the import, every
-//! row before the line that it names is stored, and none from there on.
+//! row before the line that it names is stored and on the medium, and none from there on. Where that is not certain, the
+//! exit code is `InDoubt`, and the message says which number of records means what.
 
 use std::fmt::Write;
 use std::io::Cursor;
@@ -13,11 +14,14 @@ use std::time::Instant;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use serde_json::json;
+use tenure::Error;
 use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
 
 use crate::context::Context;
+use crate::context::check_set_name;
+use crate::ending;
 use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
@@ -105,6 +109,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         None => return Err(unknown_format(&args.file)),
     };
     let begun = Instant::now();
+    let out = Output::stdout()?;
+    check_set_name(&args.set)?;
     let Input { name, reader, bar } = input::open(&args.file)?;
     let mut rows: Box<dyn Rows> = match format {
         Format::Jsonl => {
@@ -123,11 +129,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut import = Import::new(&store, &set, args, ids, context.transaction_bytes());
     let ended = import.all(rows.as_mut(), &name, &bar);
     bar.finish_and_clear();
+    import.settle(ended)?;
     let Import { summary, .. } = import;
-    ended?;
-    store.sync()?;
-    store.close()?;
-    summary.print(context, &name, begun)
+    let what = format!("every row is stored ({})", units::counted(summary.records, "record"));
+    ending::finish(store, &what, || summary.print(context, out, &name, begun))
 }
 
 fn unknown_format(file: &str) -> Failure {
@@ -146,6 +151,10 @@ struct Import<'a> {
     batch: Vec<Row>,
     bytes_in_batch: usize,
     summary: Summary,
+    /// Records of the set before the import.
+    before: u64,
+    /// Whether it is not certain that the last batch is stored, and that was told.
+    in_doubt: bool,
 }
 
 impl<'a> Import<'a> {
@@ -153,7 +162,8 @@ impl<'a> Import<'a> {
         // Half of a transaction leaves room for what is written beside the rows.
         let batch_bytes = usize::try_from(transaction_bytes / 2).unwrap_or(usize::MAX).min(BATCH_BYTES_MAX);
         let (batch, summary) = (Vec::new(), Summary::default());
-        Self { store, set, args, ids, batch_bytes, batch, bytes_in_batch: 0, summary }
+        let before = store.view().len(set);
+        Self { store, set, args, ids, batch_bytes, batch, bytes_in_batch: 0, summary, before, in_doubt: false }
     }
 
     fn all(&mut self, rows: &mut dyn Rows, name: &str, bar: &ProgressBar) -> Outcome {
@@ -185,29 +195,82 @@ impl<'a> Import<'a> {
     fn commit(&mut self) -> Outcome {
         let rows = std::mem::take(&mut self.batch);
         self.bytes_in_batch = 0;
-        let Some(first) = rows.first() else { return Ok(()) };
+        if rows.is_empty() {
+            return Ok(());
+        }
         let stored = self.store.write(|transaction| {
             rows.iter().map(|row| transaction.insert(self.set, &row.bytes)).collect::<Result<Vec<RecordId>, _>>()
         });
-        let ids = stored.map_err(|error| resume(error.into(), first.line))?;
-        rows.iter().zip(ids).try_for_each(|(row, id)| self.stored(row, id))?;
-        self.ids.as_mut().map_or(Ok(()), Output::flush)
+        let ids = stored.map_err(|error| self.refused(error, &rows))?;
+        self.stored(&rows, &ids)
     }
 
     /// Stores a row that has no room in a batch.
     fn store_large(&mut self, row: &Row) -> Outcome {
         let stored = self.store.write(|transaction| transaction.insert_from(self.set, &mut Cursor::new(&row.bytes)));
-        let id = stored.map_err(|error| resume(error.into(), row.line))?;
-        self.stored(row, id)?;
-        self.ids.as_mut().map_or(Ok(()), Output::flush)
+        let rows = std::slice::from_ref(row);
+        let id = stored.map_err(|error| self.refused(error, rows))?;
+        self.stored(rows, &[id])
     }
 
-    fn stored(&mut self, row: &Row, id: RecordId) -> Outcome {
-        self.summary.add(id, row.bytes.len());
-        match &mut self.ids {
-            Some(out) => out.line(&format!("{}\t{id}", row.line)),
-            None => Ok(()),
+    /// Counts rows that were committed, and writes their IDs down.
+    fn stored(&mut self, rows: &[Row], ids: &[RecordId]) -> Outcome {
+        rows.iter().zip(ids).for_each(|(row, id)| self.summary.add(*id, row.bytes.len()));
+        let Some(out) = &mut self.ids else { return Ok(()) };
+        let mut lines = rows.iter().zip(ids).map(|(row, id)| format!("{}\t{id}", row.line));
+        let written = lines.try_for_each(|line| out.line(&line)).and_then(|()| out.flush());
+        let (first, next) = lines_of(rows);
+        written.map_err(|failure| {
+            failure.instead(format!(
+                "every row above line {next} is stored, and of those from line {first} on the IDs may not be written down; \
+                 mend that, then resume with --from-line {next}"
+            ))
+        })
+    }
+
+    /// Says how to go on when the store refused rows, or may have stored them.
+    fn refused(&mut self, error: Error, rows: &[Row]) -> Failure {
+        let (first, next) = lines_of(rows);
+        if !ending::is_in_doubt(&error) {
+            return Failure::from(error).and_help(format!("then resume with --from-line {first}"));
         }
+        self.in_doubt = true;
+        let without = self.before + self.summary.records;
+        let with = without + u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let fewer = match self.args.durability {
+            Durability::Sync => String::new(),
+            Durability::Buffered => format!("; each record fewer is one row above line {first} that is not stored"),
+        };
+        let help = format!(
+            "count the records of set {:?} with `tenure sets {}`: if there are {with}, resume with --from-line {next}, if \
+             there are {without}, with --from-line {first}{fewer}",
+            self.args.set,
+            self.args.store.display(),
+        );
+        Failure::new(Exit::InDoubt, error.to_string(), help)
+    }
+
+    /// Brings what was committed to the medium, however the import ended.
+    fn settle(&self, ended: Outcome) -> Outcome {
+        if self.in_doubt {
+            return ended;
+        }
+        let Err(error) = ending::sync(self.store) else { return ended };
+        let imported = units::counted(self.summary.records, "record");
+        let look = format!(
+            "count the records of set {:?} with `tenure sets {}`: if there are {}, {imported} imported here are all \
+             stored; each record fewer is one row, counted from the last one up, that is not",
+            self.args.set,
+            self.args.store.display(),
+            self.before + self.summary.records,
+        );
+        Err(match ended {
+            Ok(()) => {
+                let message = format!("it is not certain that all of {imported} are on the medium: {error}");
+                Failure::new(Exit::InDoubt, message, look)
+            }
+            Err(failure) => failure.in_doubt(format!("but the last sync failed too ({error}): {look}")),
+        })
     }
 
     fn skip(&mut self, bad: &BadRow, name: &str, bar: &ProgressBar) {
@@ -230,9 +293,11 @@ impl<'a> Import<'a> {
     }
 }
 
-/// Says from which line to go on when the store refused a batch.
-fn resume(failure: Failure, line: u64) -> Failure {
-    failure.and_help(format!("then resume with --from-line {line}"))
+/// The line of the first of these rows, and one that lies behind the beginning of the last one: no other row begins
+/// between the two.
+fn lines_of(rows: &[Row]) -> (u64, u64) {
+    let line = |row: Option<&Row>| row.map_or(0, |row| row.line);
+    (line(rows.first()), line(rows.last()).saturating_add(1))
 }
 
 /// What was imported.
@@ -253,8 +318,7 @@ impl Summary {
         self.last = Some(id);
     }
 
-    fn print(&self, context: &Context, name: &str, begun: Instant) -> Outcome {
-        let mut out = Output::stdout();
+    fn print(&self, context: &Context, mut out: Output, name: &str, begun: Instant) -> Outcome {
         if context.json {
             let (first, last) = (self.first.map(|id| id.to_string()), self.last.map(|id| id.to_string()));
             out.json(&json!({
@@ -279,5 +343,94 @@ impl Summary {
             note(&format!("note: {name} holds no rows"));
         }
         out.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+
+    use clap::Parser;
+    use tenure::Options;
+
+    use super::*;
+    use crate::args::Cli;
+    use crate::args::Command;
+    use crate::faulty::Faulty;
+    use crate::input::Broken;
+
+    /// Gives the lines 11, 13, 15 and so on, and lets syncs fail when it gives the row of this place.
+    struct Breaking {
+        given: u64,
+        breaks_at: u64,
+        rows: u64,
+        sync_fails: Arc<AtomicBool>,
+        end: Option<&'static str>,
+    }
+
+    impl Rows for Breaking {
+        fn step(&mut self) -> Result<Step, Broken> {
+            self.sync_fails.store(self.given >= self.breaks_at, Ordering::Relaxed);
+            let line = 11 + 2 * self.given;
+            if self.given == self.rows {
+                return self.end.map_or(Ok(Step::End), |what| Err(Broken { line, what: what.to_owned() }));
+            }
+            self.given += 1;
+            Ok(Step::Row(Row { line, bytes: b"1".to_vec() }))
+        }
+    }
+
+    /// Imports seven rows in batches of two into a set that has one record. Gives the exit code, message and advice.
+    fn import(durability: &str, breaks_at: u64, end: Option<&'static str>) -> (Exit, String, String) {
+        let line = ["tenure", "import", "s", "-", "--set", "a", "--batch", "2", "--durability", durability];
+        let Command::Import(args) = Cli::try_parse_from(line).unwrap().command else { panic!("another command") };
+        let faulty = Faulty::default();
+        let sync_fails = Arc::clone(&faulty.sync_fails);
+        let wanted = if durability == "sync" { tenure::Durability::Sync } else { tenure::Durability::Buffered };
+        let options = Options::new().background(false).durability(wanted);
+        let store = options.open_backing(Arc::new(faulty)).unwrap();
+        let set = store.record_set("a").unwrap();
+        store.write(|transaction| transaction.insert(&set, "x")).unwrap();
+        store.sync().unwrap();
+        let mut import = Import::new(&store, &set, &args, None, 1 << 20);
+        let mut rows = Breaking { given: 0, breaks_at, rows: 7, sync_fails, end };
+        let ended = import.all(&mut rows, "rows", &ProgressBar::hidden());
+        match import.settle(ended) {
+            Err(Failure::Told { exit, message, help }) => (exit, message, help),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_last_sync_that_fails_is_told_with_the_number_that_tells() {
+        let (exit, message, help) = import("buffered", 7, None);
+        assert_eq!(exit, Exit::InDoubt);
+        assert!(message.starts_with("it is not certain that all of 7 records are on the medium: "), "{message}");
+        let look = "count the records of set \"a\" with `tenure sets s`: if there are 8, 7 records imported here";
+        assert!(help.starts_with(look), "{help}");
+    }
+
+    #[test]
+    fn a_batch_in_doubt_is_told_with_both_numbers() {
+        // The rows of lines 15 and 17 are the second batch.
+        let (exit, message, help) = import("sync", 3, None);
+        assert_eq!(exit, Exit::InDoubt);
+        assert!(message.contains("may or may not be durable"), "{message}");
+        let two = "if there are 5, resume with --from-line 18, if there are 3, with --from-line 15";
+        assert!(help.ends_with(two), "{help}");
+    }
+
+    #[test]
+    fn an_import_that_ends_early_is_in_doubt_too_when_it_cannot_be_synced() {
+        let (exit, message, help) = import("buffered", 7, Some("broken"));
+        assert_eq!((exit, message.as_str()), (Exit::InDoubt, "rows, line 25, broken"));
+        assert!(help.contains("resume with --from-line 25; but the last sync failed too ("), "{help}");
+        assert!(help.contains("if there are 8, 7 records imported here are all stored"), "{help}");
+        // Where each batch was synced, there is no doubt.
+        let (exit, _message, help) = import("sync", u64::MAX, Some("broken"));
+        assert_eq!(exit, Exit::BadInput);
+        assert!(help.ends_with("resume with --from-line 25"), "{help}");
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Begin<'a> {
 
 /// Lists frames.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     let mut begin = Begin::at(args.from_offset.as_ref());
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut printed = Ok(());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::context::Context;
+use crate::ending;
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::table::Table;
@@ -32,18 +33,20 @@ pub struct Args {
 
 /// Marks or lists.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     if let Some(name) = &args.name {
         let store = context.open_to_write(&args.store)?;
-        let seq = store.mark(name)?;
-        store.sync()?;
-        store.close()?;
-        if context.json {
-            out.json(&json!({ "name": name, "seq": seq.0 }))?;
-        } else {
-            out.line(&format!("marked commit {seq} as {name:?}"))?;
-        }
-        return out.finish();
+        let seq = ending::committed(store.mark(name), || {
+            format!("run `tenure mark {} --list`: it lists the mark if it is stored", args.store.display())
+        })?;
+        return ending::finish(store, &format!("the mark of commit {seq} as {name:?} is stored"), || {
+            if context.json {
+                out.json(&json!({ "name": name, "seq": seq.0 }))?;
+            } else {
+                out.line(&format!("marked commit {seq} as {name:?}"))?;
+            }
+            out.finish()
+        });
     }
     let store = context.open_to_read(&args.store)?;
     let mut table = Table::new(&["COMMIT>", "NAME"]);

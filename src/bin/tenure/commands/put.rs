@@ -12,9 +12,12 @@ use serde_json::json;
 use tenure::Durability;
 
 use crate::context::Context;
+use crate::context::check_set_name;
+use crate::ending;
 use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::output::Output;
+use crate::process;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,7 +70,7 @@ impl ValueArgs {
                 }
                 Ok(Given::Stream(Box::new(file)))
             }
-            (None, Some("-")) => Ok(Given::Stream(Box::new(io::stdin()))),
+            (None, Some("-")) => Ok(Given::Stream(Box::new(process::stdin()?))),
             (None, value) => Ok(Given::Bytes(value.unwrap_or_default().as_bytes().to_vec())),
         }
     }
@@ -75,6 +78,8 @@ impl ValueArgs {
 
 /// Puts.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout()?;
+    check_set_name(&args.set)?;
     let value = args.value.open()?;
     let store = context.open_or_create(&args.store, Durability::Sync)?;
     let set = store.record_set(&args.set)?;
@@ -83,13 +88,15 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         Given::Bytes(bytes) => transaction.insert(&set, bytes)?,
         Given::Stream(mut reader) => transaction.insert_from(&set, &mut reader)?,
     };
-    let seq = transaction.commit(Durability::Sync)?;
-    store.close()?;
-    let mut out = Output::stdout();
-    if context.json {
-        out.json(&json!({ "id": id.to_string(), "seq": seq.0 }))?;
-    } else {
-        out.line(&id.to_string())?;
-    }
-    out.finish()
+    let seq = ending::committed(transaction.commit(Durability::Sync), || {
+        format!("run `tenure get {} {id}`: it prints the record if it is stored", args.store.display())
+    })?;
+    ending::finish(store, &format!("record {id} is stored"), || {
+        if context.json {
+            out.json(&json!({ "id": id.to_string(), "seq": seq.0 }))?;
+        } else {
+            out.line(&id.to_string())?;
+        }
+        out.finish()
+    })
 }

@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if let Some(from) = args.from {
         scan = scan.from(from);
     }
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     let mut together = Vec::new();
     for record in scan.take(args.limit.unwrap_or(usize::MAX)) {
         let record = record?;

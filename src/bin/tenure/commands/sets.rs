@@ -16,6 +16,10 @@ Examples:
   tenure sets things.tenure --json | jq -r .name";
 
 /// List the record sets
+///
+/// SIZE is what the records take in the log, with their headers. Values above 65,504 bytes are cut into chunks, which
+/// belong to no set: of such a value SIZE counts only the record that lists the chunks. Their number and size stand in a
+/// line below the table, and in `tenure stat`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -27,7 +31,7 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let store = context.open_to_read(&args.store)?;
     let stats = store.stats();
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     let mut table = Table::new(&["NAME", "RECORDS>", "SIZE>"]);
     for set in &stats.sets {
         if context.json {
@@ -37,6 +41,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     if !context.json {
         table.print(&mut out)?;
+        if stats.chunks.records > 0 {
+            let (chunks, bytes) = (units::counted(stats.chunks.records, "chunk"), units::bytes(stats.chunks.bytes));
+            out.line(&format!("large values: {chunks}, {bytes}, in no set"))?;
+        }
     }
     out.finish()
 }

@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use serde_json::json;
+use tenure::Error;
 use tenure::SnapshotInfo;
 
 use crate::context::Context;
+use crate::ending;
+use crate::failure::Exit;
+use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::table::Table;
@@ -32,7 +36,7 @@ pub struct Args {
 
 /// Saves or lists.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     if args.list {
         let store = context.open_to_read(&args.store)?;
         let snapshots = store.snapshots()?;
@@ -44,15 +48,29 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         return out.finish();
     }
     let store = context.open_to_write(&args.store)?;
-    let info = store.save_snapshot()?;
-    store.close()?;
-    if context.json {
-        out.json(&document(&info))?;
-    } else {
-        let (pages, bytes) = (units::counted(info.pages_written, "page"), units::bytes(info.bytes_written));
-        out.line(&format!("snapshot {} of commit {}: {pages}, {bytes} written", info.number, info.seq))?;
+    let info = store.save_snapshot().map_err(refused)?;
+    ending::finish(store, &format!("snapshot {} is saved", info.number), || {
+        if context.json {
+            out.json(&document(&info))?;
+        } else {
+            let (pages, bytes) = (units::counted(info.pages_written, "page"), units::bytes(info.bytes_written));
+            out.line(&format!("snapshot {} of commit {}: {pages}, {bytes} written", info.number, info.seq))?;
+        }
+        out.finish()
+    })
+}
+
+/// A snapshot that came to nothing takes no record with it.
+fn refused(error: Error) -> Failure {
+    let exit = Exit::of(&error);
+    match error {
+        Error::NoSpace { .. } => Failure::new(
+            exit,
+            error.to_string(),
+            "free space on the device; the snapshots before it and all records are there",
+        ),
+        other => other.into(),
     }
-    out.finish()
 }
 
 fn list(out: &mut Output, snapshots: &[SnapshotInfo]) -> Outcome {

@@ -30,7 +30,7 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let store = context.open_to_read(&args.store)?;
     let stats = store.stats();
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     if context.json {
         out.json(&document(&stats))?;
         return out.finish();
@@ -50,6 +50,8 @@ pub fn print(out: &mut Output, stats: &Stats) -> Outcome {
     let mut figure = |name: &str, value: String| figures.row(&[name.to_owned(), value]);
     figure("records", units::count(stats.records));
     figure("bytes of records", units::bytes(stats.record_bytes));
+    figure("of these in chunks of large values", units::bytes(stats.chunks.bytes));
+    figure("chunks of large values", units::count(stats.chunks.records));
     figure("bytes of segments", units::bytes(file_bytes));
     figure("last commit", stats.last_seq.to_string());
     figure("last durable commit", stats.durable_seq.to_string());
@@ -95,6 +97,7 @@ pub fn document(stats: &Stats) -> Value {
     json!({
         "records": stats.records,
         "record_bytes": stats.record_bytes,
+        "chunks": { "records": stats.chunks.records, "bytes": stats.chunks.bytes },
         "last_seq": stats.last_seq.0,
         "durable_seq": stats.durable_seq.0,
         "timeline": stats.timeline,

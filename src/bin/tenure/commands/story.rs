@@ -16,8 +16,8 @@ pub struct Story {
 }
 
 impl Story {
-    pub fn new(json: bool) -> Self {
-        Self { out: Output::stdout(), steps: json.then(Vec::new), number: 0 }
+    pub fn new(json: bool) -> Outcome<Self> {
+        Ok(Self { out: Output::stdout()?, steps: json.then(Vec::new), number: 0 })
     }
 
     /// Begins a step.

@@ -13,6 +13,7 @@ use tenure::Seq;
 use crate::commands::put::Given;
 use crate::commands::put::ValueArgs;
 use crate::context::Context;
+use crate::ending;
 use crate::failure::Outcome;
 use crate::output::Output;
 
@@ -41,6 +42,7 @@ pub struct Args {
 
 /// Updates.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout()?;
     let value = args.value.open()?;
     let store = context.open_to_write(&args.store)?;
     let (id, expected) = (args.id, args.if_seq.map(Seq));
@@ -57,13 +59,15 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             transaction.update_from(id, &mut reader)?;
         }
     }
-    let seq = transaction.commit(Durability::Sync)?;
-    store.close()?;
-    let mut out = Output::stdout();
-    if context.json {
-        out.json(&json!({ "id": id.to_string(), "seq": seq.0 }))?;
-    } else {
-        out.line(&format!("updated {id}, version {seq}"))?;
-    }
-    out.finish()
+    let seq = ending::committed(transaction.commit(Durability::Sync), || {
+        format!("run `tenure get {} {id}`: it prints the new value if it is stored", args.store.display())
+    })?;
+    ending::finish(store, &format!("version {seq} of record {id} is stored"), || {
+        if context.json {
+            out.json(&json!({ "id": id.to_string(), "seq": seq.0 }))?;
+        } else {
+            out.line(&format!("updated {id}, version {seq}"))?;
+        }
+        out.finish()
+    })
 }

@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         bar.set_position(progress.records);
     })?;
     bar.finish_and_clear();
-    let mut out = Output::stdout();
+    let mut out = Output::stdout()?;
     if context.json {
         print_json(&mut out, &report)?;
     } else {

@@ -16,8 +16,10 @@ use csv::Reader;
 use csv::ReaderBuilder;
 use serde_json::Value;
 
+use crate::input::BYTE_ORDER_MARK;
 use crate::input::BadRow;
 use crate::input::Broken;
+use crate::input::MARK_INSIDE;
 use crate::input::Row;
 use crate::input::Rows;
 use crate::input::Step;
@@ -94,6 +96,9 @@ impl<R: BufRead> CsvRows<R> {
 
     /// The row as a JSON object.
     fn object(&self, names: &[String]) -> Result<Vec<u8>, String> {
+        if self.row.as_slice().starts_with(&BYTE_ORDER_MARK) {
+            return Err(format!("field 1: {MARK_INSIDE}"));
+        }
         if self.row.len() != names.len() {
             let at = self.row.len().min(names.len()) + 1;
             let (expected, got) = (names.len(), self.row.len());
@@ -275,6 +280,13 @@ mod tests {
             row(4, r#"{"a":"1","b":"2"}"#),
         ];
         assert_eq!(steps(text, 1).unwrap(), all);
+    }
+
+    #[test]
+    fn a_mark_inside_the_input_is_told() {
+        let what = format!("field 1: {MARK_INSIDE}");
+        let all = [row(2, r#"{"a":"1"}"#), Step::Bad(BadRow { line: 3, what }), row(4, r#"{"a":"2"}"#)];
+        assert_eq!(steps("a\n1\n\u{feff}a\n2\n", 1).unwrap(), all);
     }
 
     #[test]

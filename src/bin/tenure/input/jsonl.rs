@@ -7,8 +7,10 @@ use std::io::BufRead;
 
 use serde::de::IgnoredAny;
 
+use crate::input::BYTE_ORDER_MARK;
 use crate::input::BadRow;
 use crate::input::Broken;
+use crate::input::MARK_INSIDE;
 use crate::input::Row;
 use crate::input::Rows;
 use crate::input::Step;
@@ -97,6 +99,9 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, bytes_max: usize) ->
 
 /// Whether the line is one JSON value; if not, where and why.
 fn check(line: &[u8]) -> Result<(), String> {
+    if line.starts_with(&BYTE_ORDER_MARK) {
+        return Err(format!("column 1: {MARK_INSIDE}"));
+    }
     let text = std::str::from_utf8(line).map_err(|error| {
         let at = error.valid_up_to();
         let byte = line.get(at).copied().unwrap_or_default();
@@ -152,6 +157,7 @@ mod tests {
         };
         assert_eq!(told(b"{\"a\":}\n1"), "column 6: not JSON: expected value");
         assert_eq!(told(b"[1,\n1"), "column 3: not JSON: EOF while parsing a value");
+        assert_eq!(told(b"\xef\xbb\xbf1\n1"), format!("column 1: {MARK_INSIDE}"));
         assert_eq!(told(b"1 2\n1"), "column 3: not JSON: trailing characters");
         assert_eq!(told(b"\"a\xffb\"\n1"), "column 3: byte 0xff is not UTF-8");
         assert_eq!(

@@ -19,6 +19,7 @@ use indicatif::ProgressBar;
 
 use crate::failure::Failure;
 use crate::failure::Outcome;
+use crate::process;
 use crate::progress;
 
 /// Bytes that are read from the input at once.
@@ -27,6 +28,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// A mark that some programs write in front of UTF-8.
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+/// What is said of such a mark anywhere but at the beginning of the input. It is not passed over: where it stands a file
+/// was put behind another one, and a file of CSV brings its names along, which are no row.
+const MARK_INSIDE: &str = "a byte order mark inside the input: is it several files, one behind the other?";
 
 /// How rows are written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,7 +113,7 @@ pub struct Input {
 /// Opens a file, or stdin when its name is `-`.
 pub fn open(name: &str) -> Outcome<Input> {
     let (shown, length, source): (_, _, Box<dyn Read>) = if name == "-" {
-        ("stdin".to_owned(), None, Box::new(io::stdin()))
+        ("stdin".to_owned(), None, Box::new(process::stdin()?))
     } else {
         let cannot = |error| Failure::input("open", name, &error);
         let file = OpenOptions::new().read(true).open(name).map_err(cannot)?;

@@ -9,6 +9,8 @@
 mod checks;
 #[path = "format_document/example.rs"]
 mod example;
+#[path = "format_document/indexes.rs"]
+mod indexes;
 #[path = "format_document/kinds.rs"]
 mod kinds;
 mod markdown;
@@ -37,6 +39,7 @@ use tenure::format::frame;
 use tenure::format::frame::FrameBuilder;
 use tenure::format::frame::FrameKind;
 use tenure::format::frame::Stamp;
+use tenure::format::index;
 use tenure::format::item;
 use tenure::format::item::Kind;
 use tenure::format::manifest;
@@ -391,6 +394,8 @@ fn snapshot() -> manifest::Snapshot {
         marks: vec![manifest::MarkRow { name: "mark".into(), seq: Seq(121) }],
         reserved: vec![131, 132],
         streams: vec![manifest::StreamRow { stream: 141, chunks: vec![142, 143] }],
+        next_index: 11,
+        indexes: vec![indexes::row()],
         extensions: vec![manifest::Extension { tag: 151, bytes: vec![152, 153] }],
     }
 }
@@ -415,7 +420,9 @@ fn the_snapshot_body_is_as_described() {
     expected.extend([text("marks[0].name", "mark"), field("marks[0].seq", 121, 8)]);
     expected.extend([field("reserved[0].number", 131, 8), field("reserved[1].number", 132, 8)]);
     expected.extend([field("streams[0].stream", 141, 8), field("streams[0].chunks[0].number", 142, 8)]);
-    expected.extend([field("streams[0].chunks[1].number", 143, 8), field("extensions[0].tag", 151, 2)]);
+    expected.extend([field("streams[0].chunks[1].number", 143, 8), field("next_index", 11, 4)]);
+    expected.extend(indexes::row_fields());
+    expected.push(field("extensions[0].tag", 151, 2));
     expected.extend([field("extensions[0].bytes[0].byte", 152, 1), field("extensions[0].bytes[1].byte", 153, 1)]);
     check_body("Snapshot body", Body::Snapshot(Box::new(snapshot())), &expected);
 }
@@ -489,7 +496,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("NODE_HAS_ID", node::NODE_HAS_ID.into()),
         ("NODE_LEVEL_MAX", node::NODE_LEVEL_MAX.into()),
         ("NODE_ENTRIES_END", node::NODE_ENTRIES_END),
-        ("KEY_BYTES_MAX", to_u64(node::KEY_BYTES_MAX)),
+        ("CHANGE_HEADER_BYTES", to_u64(index::CHANGE_HEADER_BYTES)),
+        ("KEY_BYTES_MAX", to_u64(tenure::key::KEY_BYTES_MAX)),
         ("REUSE_BITS", reuse_bits.into()),
         ("SLOT_BITS", slot_end.ilog2().into()),
         ("SLOT_END", slot_end),
@@ -515,7 +523,7 @@ fn constants_are_as_described() {
 #[test]
 fn no_constant_of_the_code_is_left_out() {
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = vec![source.join("id.rs")];
+    let mut files = vec![source.join("id.rs"), source.join("key/tag.rs")];
     files.extend(std::fs::read_dir(source.join("format")).unwrap().map(|entry| entry.unwrap().path()));
     let mut declared = BTreeSet::new();
     for file in files {
@@ -540,7 +548,7 @@ fn every_name_of_the_grammar_is_defined_and_used() {
     }
     let terminals = ["u8", "u16", "u32", "u64", "byte", "zero"];
     let (mut defined, mut used) = (BTreeSet::new(), BTreeSet::from(["store".to_owned(), "id_list".to_owned()]));
-    used.insert("head".to_owned());
+    used.extend(["head", "index_ops", "create_index"].map(str::to_owned));
     for rule in text.split(';').map(str::trim).filter(|rule| !rule.is_empty()) {
         let (name, body) = rule.split_once('=').unwrap_or_else(|| panic!("no rule: {rule}"));
         assert!(defined.insert(name.trim().to_owned()), "{name} is defined twice");

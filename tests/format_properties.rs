@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::FileFailurePersistence;
 
+use tenure::IndexNumber;
 use tenure::RecordId;
 use tenure::SegmentSeq;
 use tenure::Seq;
@@ -32,6 +33,9 @@ use tenure::format::frame::FrameBuilder;
 use tenure::format::frame::FrameHeader;
 use tenure::format::frame::FrameKind;
 use tenure::format::frame::Stamp;
+use tenure::format::index;
+use tenure::format::index::IndexDefinition;
+use tenure::format::index::IndexRow;
 use tenure::format::item::Item;
 use tenure::format::item::Kind;
 use tenure::format::manifest;
@@ -52,6 +56,7 @@ use tenure::format::value::CHUNK_BYTES;
 use tenure::format::value::Head;
 use tenure::format::value::IDS_PER_LIST;
 use tenure::format::value::decode_ids;
+use tenure::key::KEY_BYTES_MAX;
 
 fn config() -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");
@@ -144,15 +149,40 @@ fn set_rows() -> impl Strategy<Value = SetRow> {
     })
 }
 
+fn definitions() -> impl Strategy<Value = IndexDefinition> {
+    let numbers = (any::<[u32; 3]>(), any::<bool>());
+    (numbers, texts(), texts(), texts()).prop_map(|(([number, set, version], unique), name, extractor, spec)| {
+        let (number, set) = (IndexNumber(number), SetNumber(set));
+        IndexDefinition { number, set, unique, name, extractor, version, spec }
+    })
+}
+
+fn index_rows() -> impl Strategy<Value = IndexRow> {
+    let root = (any::<u64>(), any::<[u32; 3]>()).prop_map(|(segment, [offset_granules, bytes, check])| PageRef {
+        segment: SegmentSeq(segment),
+        offset_granules,
+        bytes,
+        check,
+    });
+    (definitions(), any::<bool>(), root, any::<u64>()).prop_map(|(definition, ready, root, entries)| IndexRow {
+        definition,
+        ready,
+        root,
+        entries,
+    })
+}
+
 fn snapshots() -> impl Strategy<Value = Snapshot> {
     let kind = prop::sample::select(vec![SnapshotKind::Automatic, SnapshotKind::Close, SnapshotKind::Named]);
     let marks = vec((texts(), any::<u64>()), 0..4);
     let streams = vec((any::<u64>(), vec(any::<u64>(), 0..4)), 0..4);
     let extensions = vec((0..MUST_UNDERSTAND, vec(any::<u8>(), 0..8)), 0..4);
     let fixed = (kind, texts(), any::<[u64; 10]>(), any::<u32>(), descriptors());
-    let rows = (vec(segment_rows(), 0..4), vec(set_rows(), 0..4), marks, vec(any::<u64>(), 0..4), streams, extensions);
+    let indexes = (any::<u32>(), vec(index_rows(), 0..4));
+    let rows = (vec(segment_rows(), 0..4), vec(set_rows(), 0..4), marks, vec(any::<u64>(), 0..4), streams);
+    let rows = (rows, indexes, extensions);
     (any::<u64>(), fixed, rows).prop_map(|(number, (kind, name, numbers, next_set, root), rows)| {
-        let (segments, sets, marks, reserved, streams, extensions) = rows;
+        let ((segments, sets, marks, reserved, streams), (next_index, indexes), extensions) = rows;
         Snapshot {
             number,
             kind,
@@ -173,6 +203,8 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             marks: marks.into_iter().map(|(name, seq)| MarkRow { name, seq: Seq(seq) }).collect(),
             reserved,
             streams: streams.into_iter().map(|(stream, chunks)| StreamRow { stream, chunks }).collect(),
+            next_index,
+            indexes,
             extensions: extensions.into_iter().map(|(tag, bytes)| Extension { tag, bytes }).collect(),
         }
     })
@@ -440,6 +472,27 @@ proptest! {
             State::Free { next_count } => prop_assert!(entry.is_free() && (1..1 << 24).contains(&next_count)),
             State::Retired => prop_assert!(!entry.is_free() && !entry.is_live()),
         }
+    }
+
+    #[test]
+    fn changes_of_indexes_come_back(
+        number in any::<u32>(),
+        puts in vec((any::<bool>(), vec(any::<u8>(), 0..KEY_BYTES_MAX + 1), record_ids()), 0..8),
+        end in any::<Index>(),
+    ) {
+        let all: Vec<_> = puts.iter().map(|(put, key, id)| index::Change { put: *put, key, id: *id }).collect();
+        let mut bytes = number.to_le_bytes().to_vec();
+        all.iter().for_each(|change| change.encode(&mut bytes));
+        let (found, changes) = index::changes(&bytes).unwrap();
+        prop_assert_eq!(found, IndexNumber(number));
+        prop_assert_eq!(changes.collect::<Result<Vec<_>, _>>().unwrap(), all.clone());
+        // What is cut off ends at a whole change, or with an error.
+        let cut = &bytes[..4 + end.index(bytes.len() - 3)];
+        let read: Vec<_> = index::changes(cut).unwrap().1.collect();
+        let whole: Vec<_> = read.iter().map_while(|change| change.as_ref().ok().copied()).collect();
+        prop_assert!(all.starts_with(&whole));
+        let taken = 4 + whole.iter().map(index::Change::bytes).sum::<usize>();
+        prop_assert_eq!(read.last().is_some_and(Result::is_err), taken < cut.len());
     }
 
     #[test]

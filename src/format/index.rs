@@ -21,9 +21,8 @@ use crate::id::SegmentSeq;
 use crate::id::SetNumber;
 use crate::id::low_u16;
 use crate::id::to_u64;
+use crate::key::KEY_BYTES_MAX;
 
-/// The longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 1024;
 /// Bytes of a change beside its key.
 pub const CHANGE_HEADER_BYTES: usize = 10;
 

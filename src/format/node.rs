@@ -28,6 +28,7 @@ use crate::id::SegmentSeq;
 use crate::id::low_u16;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::key::KEY_BYTES_MAX;
 
 /// First byte of every node.
 pub const NODE_TAG: u8 = 0x4b;
@@ -45,8 +46,6 @@ pub const NODE_CHILD_BYTES: usize = 24;
 pub const NODE_HAS_ID: u16 = 0x8000;
 /// The highest level that a node can have.
 pub const NODE_LEVEL_MAX: u8 = 40;
-/// Bytes of the longest key.
-pub const KEY_BYTES_MAX: usize = 1024;
 /// One more than the highest number of entries below a child.
 pub const NODE_ENTRIES_END: u64 = 1 << 48;
 

@@ -10,6 +10,8 @@ use tenure::format::frame::FrameBuilder;
 use tenure::format::frame::FrameHeader;
 use tenure::format::frame::FrameKind;
 use tenure::format::frame::Stamp;
+use tenure::format::index;
+use tenure::format::index::IndexDefinition;
 use tenure::format::item::Item;
 use tenure::format::item::Kind;
 use tenure::format::item::RECORD_HEADER_BYTES;
@@ -58,11 +60,32 @@ fn payload(item: &Item<'_>) {
     match Kind::from_u8(item.kind) {
         Some(Kind::Head) => head(item.payload),
         Some(Kind::Chunk) => drop(decode_ids(item.payload)),
+        Some(Kind::IndexOps) => index_changes(item.payload),
+        Some(Kind::CreateIndex) => definition(item.payload.get(1..).unwrap_or_default()),
         _ => {}
     }
     if let Ok(id) = item.id() {
         assert_eq!(id.as_u64(), item.raw_id);
         canary(item);
+    }
+}
+
+/// Changes of a key index: refused from some place on, or the same after another round.
+fn index_changes(payload: &[u8]) {
+    let Ok((number, changes)) = index::changes(payload) else { return };
+    let mut again = number.0.to_le_bytes().to_vec();
+    for change in changes {
+        let Ok(change) = change else { return assert!(payload.starts_with(&again)) };
+        change.encode(&mut again);
+    }
+    assert_eq!(again, payload);
+}
+
+fn definition(bytes: &[u8]) {
+    if let Ok(definition) = IndexDefinition::decode(bytes) {
+        let mut again = Vec::new();
+        definition.encode(&mut again);
+        assert_eq!(again, bytes);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Valid blocks to begin with, made by the encoders.
 
+use tenure::IndexNumber;
 use tenure::RecordId;
 use tenure::SegmentSeq;
 use tenure::Seq;
@@ -10,6 +11,9 @@ use tenure::format::entry::Entry as IndexEntry;
 use tenure::format::frame::FrameBuilder;
 use tenure::format::frame::FrameKind;
 use tenure::format::frame::Stamp;
+use tenure::format::index::Change;
+use tenure::format::index::IndexDefinition;
+use tenure::format::index::IndexRow;
 use tenure::format::item::Kind;
 use tenure::format::manifest::Body;
 use tenure::format::manifest::Cut;
@@ -31,6 +35,27 @@ use crate::seed;
 
 fn id(slot: u64) -> RecordId {
     RecordId::from_parts(slot, 1).expect("an ID")
+}
+
+fn definition() -> IndexDefinition {
+    IndexDefinition {
+        number: IndexNumber(3),
+        set: SetNumber(16),
+        unique: true,
+        name: "by name".into(),
+        extractor: "json".into(),
+        version: 1,
+        spec: "json:/name:string".into(),
+    }
+}
+
+/// Changes of a key index.
+fn index_changes() -> Vec<u8> {
+    let mut bytes = vec![3, 0, 0, 0];
+    for (put, key) in [(true, &b"key"[..]), (false, b""), (true, b"another key")] {
+        Change { put, key, id: id(3) }.encode(&mut bytes);
+    }
+    bytes
 }
 
 /// One frame of each kind, and commits with items of each kind.
@@ -57,7 +82,11 @@ pub fn frames() -> Vec<Vec<u8>> {
     all.record(Kind::Chunk, id(6), &id(7).as_u64().to_le_bytes());
     all.record(Kind::Head, id(8), &heads()[0]);
     all.control(Kind::StreamEnd, &[1; 8]);
-    all.control(Kind::IndexOps, b"");
+    all.control(Kind::IndexOps, &index_changes());
+    let mut created = vec![1];
+    definition().encode(&mut created);
+    all.control(Kind::CreateIndex, &created);
+    all.control(Kind::DropIndex, &[4; 4]);
     all.control(Kind::Moves, &[2; 16]);
     all.control(Kind::DropSet, &[3; 4]);
     all.control(Kind::Metadata, b"metadata");
@@ -91,9 +120,18 @@ pub fn manifest_entries() -> Vec<Vec<u8>> {
         marks: vec![MarkRow { name: "mark".into(), seq: Seq(2) }],
         reserved: vec![0, 1],
         streams: vec![StreamRow { stream: 1, chunks: vec![id(7).as_u64()] }],
+        next_index: 4,
+        indexes: vec![IndexRow { definition: definition(), ready: true, root: descriptor().page, entries: 1 }],
         extensions: vec![Extension { tag: 1, bytes: b"later".to_vec() }],
     };
-    let empty = Snapshot { segments: vec![], sets: vec![], marks: vec![], reserved: vec![], ..snapshot.clone() };
+    let empty = Snapshot {
+        segments: vec![],
+        sets: vec![],
+        marks: vec![],
+        reserved: vec![],
+        indexes: vec![],
+        ..snapshot.clone()
+    };
     let snapshots = [snapshot, empty].map(|snapshot| Body::Snapshot(Box::new(snapshot)));
     let bodies = snapshots.into_iter().chain([Body::Reserve(vec![0, 1, 2]), Body::Cut(cut), Body::Drop(4)]);
     bodies.map(|body| Entry { number: 6, body }.encode(seed(), AT, 0).0).collect()

@@ -523,6 +523,10 @@ impl Transaction {
             }
             None => {}
         }
+        // What the caller learns and the commit may not validate has to be of the state that all other reads are of.
+        if expected.is_some() || !self.savepoints.is_empty() {
+            self.view();
+        }
         let current;
         let state: &State = match &self.view {
             Some(view) => view,

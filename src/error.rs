@@ -239,6 +239,14 @@ pub enum Error {
         /// The rule that it breaks.
         why: String,
     },
+    /// A value of the program cannot become a record, or a record is no such value.
+    #[error("not a {what}: {why}")]
+    BadValue {
+        /// The type of the value.
+        what: &'static str,
+        /// What its encoding says.
+        why: String,
+    },
     /// An option has a value that cannot work.
     #[error("option {option} cannot be {got}: {why}")]
     BadOption {
@@ -306,6 +314,12 @@ impl Error {
         }))
     }
 
+    /// A value of type `T` that cannot become a record, or a record that is no `T`: for those who implement
+    /// [`Value`](crate::typed::Value).
+    pub fn bad_value<T>(why: impl fmt::Display) -> Self {
+        Self::BadValue { what: std::any::type_name::<T>(), why: why.to_string() }
+    }
+
     /// Text that is no key.
     pub(crate) fn bad_key_text(text: &str, what: &'static str, why: impl Into<String>) -> Self {
         Self::BadKeyText { text: text.chars().take(64).collect(), what, why: why.into() }
@@ -356,6 +370,7 @@ impl Error {
             Self::KeyTooDeep { .. } => "put what the inner tuples hold beside each other",
             Self::BadKey { .. } => "check where the bytes come from; docs/keys.md describes the encoding",
             Self::BadKeyText { .. } => "see docs/keys.md for how keys are written",
+            Self::BadValue { .. } => "check that the record was written as this type, by a version that writes the same form",
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
             Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",

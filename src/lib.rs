@@ -52,6 +52,7 @@ mod snapshot;
 mod stats;
 mod store;
 mod txn;
+pub mod typed;
 pub mod verify;
 
 pub use error::Corruption;
@@ -98,3 +99,7 @@ struct ReadmeDoctests;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/backing.md")]
 struct BackingDoctests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/indexes.md")]
+struct IndexesDoctests;

@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["snapshot"],
     &["recovery"],
     &["txn"],
-    &["stats", "options", "indexing", "store", "verify", "inspect"],
+    &["stats", "options", "indexing", "store", "typed", "verify", "inspect"],
 ];
 
 /// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.

@@ -1,0 +1,211 @@
+//! IDs that know the type of their record, and fetching along them.
+//!
+//! Owns: the type, and one call on views, transactions and stores. Never: checks that a record was written as this type;
+//! decoding does. The type costs nothing: an `Id` is a `RecordId`.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::Hash;
+use std::hash::Hasher;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use crate::error::Result;
+use crate::id::ParseIdError;
+use crate::id::RecordId;
+use crate::key::KeyWriter;
+use crate::key::ToKey;
+use crate::store::Store;
+use crate::txn::Record;
+use crate::txn::Transaction;
+use crate::txn::View;
+use crate::typed::value::Value;
+
+/// The ID of a record whose value is a `T`. As a field of another value it is a reference.
+///
+/// It is given once and means this record for ever. Fetching along one whose record was deleted answers
+/// [`Error::Deleted`](crate::Error::Deleted), never another record.
+///
+/// It prints and parses as [`RecordId`] does. With the feature `serde` it is written as this text where people read the format,
+/// and as a number elsewhere.
+///
+/// ```
+/// use tenure::RecordId;
+/// use tenure::typed::Id;
+///
+/// let id: Id<String> = "12.1".parse().unwrap();
+/// assert_eq!(id.to_string(), "12.1");
+/// assert_eq!(Id::from(RecordId::from(id)), id);
+/// ```
+pub struct Id<T> {
+    id: RecordId,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Id<T> {
+    /// The ID without its type.
+    pub fn record_id(self) -> RecordId {
+        self.id
+    }
+}
+
+impl<T> From<RecordId> for Id<T> {
+    fn from(id: RecordId) -> Self {
+        Self { id, of: PhantomData }
+    }
+}
+
+impl<T> From<Id<T>> for RecordId {
+    fn from(id: Id<T>) -> Self {
+        id.id
+    }
+}
+
+// Written out, because a derive would ask the same of `T`.
+
+impl<T> Clone for Id<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Id<T> {}
+
+impl<T> PartialEq for Id<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<T> Eq for Id<T> {}
+
+impl<T> PartialOrd for Id<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Id<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.id.cmp(&other.id)
+    }
+}
+
+impl<T> Hash for Id<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+    }
+}
+
+impl<T> fmt::Display for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
+impl<T> fmt::Debug for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.id)
+    }
+}
+
+impl<T> FromStr for Id<T> {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        text.parse::<RecordId>().map(Self::from)
+    }
+}
+
+impl<T> ToKey for Id<T> {
+    fn write_key(&self, out: &mut KeyWriter) {
+        self.id.write_key(out);
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<T> serde::Serialize for Id<T> {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> std::result::Result<S::Ok, S::Error> {
+        if out.is_human_readable() { out.collect_str(&self.id) } else { out.serialize_u64(self.id.as_u64()) }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de, T> serde::Deserialize<'de> for Id<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        if from.is_human_readable() {
+            from.deserialize_str(Reader(PhantomData))
+        } else {
+            from.deserialize_u64(Reader(PhantomData))
+        }
+    }
+}
+
+/// Reads an ID in either form.
+#[cfg(feature = "serde")]
+struct Reader<T>(PhantomData<fn() -> T>);
+
+#[cfg(feature = "serde")]
+impl<T> serde::de::Visitor<'_> for Reader<T> {
+    type Value = Id<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record ID such as \"12.1\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Id<T>, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, raw: u64) -> std::result::Result<Id<T>, E> {
+        RecordId::from_u64(raw).map(Id::from).ok_or_else(|| E::custom("a number that is no record ID"))
+    }
+}
+
+pub(crate) fn decoded<T: Value>(record: &Record<'_>) -> Result<T> {
+    T::decode(&record.bytes()?)
+}
+
+impl View {
+    /// The value of a record. `Deleted` if it was deleted.
+    ///
+    /// ```
+    /// use tenure::typed::{Id, SetDefinition};
+    /// const NOTES: SetDefinition<String> = SetDefinition::new("notes");
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.typed_set(NOTES)?;
+    /// let id: Id<String> = store.write(|tx| notes.insert(tx, &"remember".to_owned()))?;
+    /// assert_eq!(store.view().fetch(id)?, "remember");
+    /// store.write(|tx| notes.delete(tx, id))?;
+    /// assert!(matches!(store.view().fetch(id), Err(tenure::Error::Deleted { .. })));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn fetch<T: Value>(&self, id: Id<T>) -> Result<T> {
+        decoded(&self.get(id.id)?)
+    }
+
+    /// The values of many records, in the order of the IDs. Each is answered by itself, as [`fetch`](Self::fetch) does.
+    pub fn fetch_many<T: Value>(&self, ids: &[Id<T>]) -> Vec<Result<T>> {
+        ids.iter().map(|id| self.fetch(*id)).collect()
+    }
+}
+
+impl Transaction {
+    /// The value of a record as this transaction sees it, its own writes included. `Deleted` if it was deleted.
+    pub fn fetch<T: Value>(&mut self, id: Id<T>) -> Result<T> {
+        decoded(&self.get(id.id)?)
+    }
+
+    /// The values of many records, in the order of the IDs, each answered by itself.
+    pub fn fetch_many<T: Value>(&mut self, ids: &[Id<T>]) -> Vec<Result<T>> {
+        ids.iter().map(|id| self.fetch(*id)).collect()
+    }
+}
+
+impl Store {
+    /// The newest value of a record, outside any view. `Deleted` if it was deleted.
+    pub fn fetch<T: Value>(&self, id: Id<T>) -> Result<T> {
+        decoded(&self.get(id.id)?)
+    }
+}

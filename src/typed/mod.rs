@@ -1,0 +1,59 @@
+//! Records, IDs, sets and indexes with the types of a program.
+//!
+//! Owns: which type a record is turned into. Never: adds a byte to a record; stores what the untyped interface does not.
+//! The types are the program's alone: a set is a set, and whoever reads it as something else gets what that type makes of
+//! the bytes. Invariant: an [`Id`] of a deleted record is answered with *deleted*, never with another record.
+//!
+//! Definitions are constants. [`Value`] says how a type becomes bytes; with the feature `json`, `Json` does it for every type
+//! that serde knows.
+//!
+//! ```
+//! use tenure::Store;
+//! use tenure::typed::{Id, IndexDefinition, SetDefinition, Value};
+//!
+//! struct Company {
+//!     name: String,
+//! }
+//!
+//! impl Value for Company {
+//!     fn encode(&self, out: &mut Vec<u8>) -> tenure::Result<()> {
+//!         out.extend_from_slice(self.name.as_bytes());
+//!         Ok(())
+//!     }
+//!     fn decode(bytes: &[u8]) -> tenure::Result<Self> {
+//!         let name = std::str::from_utf8(bytes).map_err(tenure::Error::bad_value::<Self>)?;
+//!         Ok(Self { name: name.to_owned() })
+//!     }
+//! }
+//!
+//! const COMPANIES: SetDefinition<Company> = SetDefinition::new("companies");
+//! const BY_NAME: IndexDefinition<Company, &str> = IndexDefinition::unique("name", 1, |company, put| put(&company.name));
+//!
+//! let store = Store::in_memory()?;
+//! let companies = store.typed_set(COMPANIES)?;
+//! let by_name = store.typed_index(&companies, BY_NAME)?;
+//! let id: Id<Company> = store.write(|tx| companies.insert(tx, &Company { name: "Analytical Engines".into() }))?;
+//!
+//! let view = store.view();
+//! assert_eq!(view.fetch(id)?.name, "Analytical Engines");
+//! assert_eq!(by_name.get(&view, "Analytical Engines")?, Some(id));
+//! # Ok::<(), tenure::Error>(())
+//! ```
+
+mod id;
+mod index;
+mod set;
+mod value;
+
+pub use id::Id;
+pub use index::IndexDefinition;
+pub use index::IndexKey;
+pub use index::KeysOf;
+pub use index::TypedIndex;
+pub use index::TypedRange;
+pub use set::SetDefinition;
+pub use set::TypedScan;
+pub use set::TypedSet;
+#[cfg(feature = "json")]
+pub use value::Json;
+pub use value::Value;

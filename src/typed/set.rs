@@ -1,0 +1,149 @@
+//! Record sets whose records are values of one type.
+//!
+//! Owns: definitions of sets, and writing and walking in terms of the type. Never: more than the record set below it.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::error::Result;
+use crate::id::RecordId;
+use crate::store::Store;
+use crate::txn::RecordSet;
+use crate::txn::Scan;
+use crate::txn::Transaction;
+use crate::txn::View;
+use crate::typed::id::Id;
+use crate::typed::id::decoded;
+use crate::typed::value::Value;
+
+/// The name of a record set, and the type of its records. Made to be a constant.
+///
+/// ```
+/// use tenure::typed::SetDefinition;
+/// const NOTES: SetDefinition<String> = SetDefinition::new("notes");
+/// assert_eq!(NOTES.name(), "notes");
+/// ```
+pub struct SetDefinition<T> {
+    name: &'static str,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> SetDefinition<T> {
+    /// A set of this name.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, of: PhantomData }
+    }
+
+    /// The name.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl<T> Clone for SetDefinition<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SetDefinition<T> {}
+
+impl<T> fmt::Debug for SetDefinition<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SetDefinition").field(&self.name).finish()
+    }
+}
+
+/// A record set whose records are values of one type.
+pub struct TypedSet<T> {
+    set: RecordSet,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for TypedSet<T> {
+    fn clone(&self) -> Self {
+        Self { set: self.set.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for TypedSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedSet").field(&self.set).finish()
+    }
+}
+
+impl Store {
+    /// The record set of a definition, made on first use.
+    pub fn typed_set<T: Value>(&self, definition: SetDefinition<T>) -> Result<TypedSet<T>> {
+        self.record_set(definition.name).map(|set| TypedSet { set, of: PhantomData })
+    }
+}
+
+impl<T: Value> TypedSet<T> {
+    /// The set without its type.
+    pub fn record_set(&self) -> &RecordSet {
+        &self.set
+    }
+
+    /// Puts a value into the set and gives its ID, which is its own from now on.
+    pub fn insert(&self, tx: &mut Transaction, value: &T) -> Result<Id<T>> {
+        tx.insert(&self.set, encoded(value)?).map(Id::from)
+    }
+
+    /// Gives a record a new value. Its ID stays.
+    pub fn update(&self, tx: &mut Transaction, id: Id<T>, value: &T) -> Result<()> {
+        tx.update(id.record_id(), encoded(value)?)
+    }
+
+    /// Deletes a record. From then on whoever refers to it is told so.
+    pub fn delete(&self, tx: &mut Transaction, id: Id<T>) -> Result<()> {
+        tx.delete(id.record_id())
+    }
+
+    /// The ID with the type of this set, if the record is in it; `WrongSet` if it is in another.
+    pub fn id(&self, view: &View, id: RecordId) -> Result<Id<T>> {
+        view.get_in(&self.set, id).map(|_| Id::from(id))
+    }
+
+    /// Records of the set.
+    pub fn len(&self, view: &View) -> u64 {
+        view.len(&self.set)
+    }
+
+    /// Whether the set has no records.
+    pub fn is_empty(&self, view: &View) -> bool {
+        view.is_empty(&self.set)
+    }
+
+    /// The records of the set in the order of their IDs.
+    pub fn scan<'v>(&self, view: &'v View) -> TypedScan<'v, T> {
+        TypedScan { scan: view.scan(&self.set), of: PhantomData }
+    }
+}
+
+fn encoded<T: Value>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    value.encode(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Walks over the records of a set. A record that is no `T` is an error by itself; the walk goes on behind it.
+pub struct TypedScan<'v, T> {
+    scan: Scan<'v>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for TypedScan<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedScan").field(&self.scan).finish()
+    }
+}
+
+impl<T: Value> Iterator for TypedScan<'_, T> {
+    type Item = Result<(Id<T>, T)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.scan.next()?;
+        Some(record.and_then(|record| Ok((Id::from(record.id()), decoded(&record)?))))
+    }
+}

@@ -1,0 +1,126 @@
+//! How a type becomes the bytes of a record, and back.
+//!
+//! Owns: the trait, and the adapter for serde. Never: knows a set.
+
+use crate::error::Result;
+
+/// A type whose values are records.
+///
+/// What `encode` writes, `decode` must read, also in later versions of the program: records live long. Bytes that are no such
+/// value are answered with [`Error::bad_value`](crate::Error::bad_value).
+///
+/// ```
+/// use tenure::typed::Value;
+///
+/// struct Celsius(i32);
+///
+/// impl Value for Celsius {
+///     fn encode(&self, out: &mut Vec<u8>) -> tenure::Result<()> {
+///         out.extend_from_slice(&self.0.to_le_bytes());
+///         Ok(())
+///     }
+///     fn decode(bytes: &[u8]) -> tenure::Result<Self> {
+///         let bytes = bytes.try_into().map_err(tenure::Error::bad_value::<Self>)?;
+///         Ok(Self(i32::from_le_bytes(bytes)))
+///     }
+/// }
+///
+/// let mut bytes = Vec::new();
+/// Celsius(-3).encode(&mut bytes)?;
+/// assert_eq!(Celsius::decode(&bytes)?.0, -3);
+/// assert!(Celsius::decode(b"warm and sunny").is_err());
+/// # Ok::<(), tenure::Error>(())
+/// ```
+pub trait Value: Sized {
+    /// Puts the bytes of the value behind those that are there.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
+
+    /// The value of a record.
+    fn decode(bytes: &[u8]) -> Result<Self>;
+}
+
+/// A record that is a string of bytes.
+impl Value for Vec<u8> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(self);
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        Ok(bytes.to_vec())
+    }
+}
+
+/// A record that is text.
+impl Value for String {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(self.as_bytes());
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(crate::error::Error::bad_value::<Self>)
+    }
+}
+
+/// A value that is stored as JSON, for types that serde knows. Such records are the ones that the command line reads and
+/// writes.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tenure::typed::{Json, SetDefinition};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Person {
+///     name: String,
+///     born: u16,
+/// }
+///
+/// const PEOPLE: SetDefinition<Json<Person>> = SetDefinition::new("people");
+///
+/// let store = tenure::Store::in_memory()?;
+/// let people = store.typed_set(PEOPLE)?;
+/// let ada = store.write(|tx| people.insert(tx, &Json(Person { name: "Ada".into(), born: 1815 })))?;
+/// let view = store.view();
+/// assert_eq!(view.fetch(ada)?.born, 1815);
+/// assert_eq!(view.get(ada.into())?.as_slice(), Some(&br#"{"name":"Ada","born":1815}"#[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[cfg(feature = "json")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Json<T>(pub T);
+
+#[cfg(feature = "json")]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Value for Json<T> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        serde_json::to_writer(out, &self.0).map_err(crate::error::Error::bad_value::<T>)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).map(Self).map_err(crate::error::Error::bad_value::<T>)
+    }
+}
+
+#[cfg(feature = "json")]
+impl<T> Json<T> {
+    /// The value itself.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+#[cfg(feature = "json")]
+impl<T> std::ops::Deref for Json<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+#[cfg(feature = "json")]
+impl<T> std::ops::DerefMut for Json<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}

@@ -357,7 +357,9 @@ impl Error {
             }
             Self::NoSuchSavepoint => "roll back to a savepoint of this transaction that still stands",
             Self::UniqueViolation { .. } => "use another key, or change the record that has it",
-            Self::NoExtractor { .. } => "open the index with its extractor before writing to the set, or drop the index",
+            Self::NoExtractor { .. } => {
+                "open the index with its extractor before writing to the set, or drop the index"
+            }
             Self::NoSuchIndex { .. } => "make the index, or wait until it is built",
             Self::OtherStore { .. } => "get the set from the store that is written to or read",
             Self::WrongSet { .. } => "name the set that holds the record",
@@ -370,7 +372,9 @@ impl Error {
             Self::KeyTooDeep { .. } => "put what the inner tuples hold beside each other",
             Self::BadKey { .. } => "check where the bytes come from; docs/keys.md describes the encoding",
             Self::BadKeyText { .. } => "see docs/keys.md for how keys are written",
-            Self::BadValue { .. } => "check that the record was written as this type, by a version that writes the same form",
+            Self::BadValue { .. } => {
+                "check that the record was written as this type, by a version that writes the same form"
+            }
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
             Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",

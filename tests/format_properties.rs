@@ -482,7 +482,9 @@ proptest! {
     ) {
         let all: Vec<_> = puts.iter().map(|(put, key, id)| index::Change { put: *put, key, id: *id }).collect();
         let mut bytes = number.to_le_bytes().to_vec();
-        all.iter().for_each(|change| change.encode(&mut bytes));
+        for change in &all {
+            change.encode(&mut bytes);
+        }
         let (found, changes) = index::changes(&bytes).unwrap();
         prop_assert_eq!(found, IndexNumber(number));
         prop_assert_eq!(changes.collect::<Result<Vec<_>, _>>().unwrap(), all.clone());

@@ -8,8 +8,11 @@ use clap::Subcommand;
 use crate::commands::delete;
 use crate::commands::demo;
 use crate::commands::export;
+use crate::commands::find;
+use crate::commands::follow;
 use crate::commands::get;
 use crate::commands::import;
+use crate::commands::index;
 use crate::commands::log;
 use crate::commands::mark;
 use crate::commands::put;
@@ -27,7 +30,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  no such record or set
+  3  no such record, set or index
   4  the store is damaged
   5  the input cannot be used
   6  another process has the store open for writing
@@ -61,6 +64,9 @@ pub enum Command {
     Update(update::Args),
     Delete(delete::Args),
     Scan(scan::Args),
+    Find(find::Args),
+    Follow(follow::Args),
+    Index(index::Args),
     Sets(sets::Args),
     Stat(stat::Args),
     Snapshot(snapshot::Args),

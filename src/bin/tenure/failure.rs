@@ -44,8 +44,12 @@ impl Exit {
             Error::Deleted { .. } | Error::NeverAllocated { .. } | Error::NoSuchSet { .. } | Error::WrongSet { .. } => {
                 Self::NotFound
             }
-            Error::BadName { .. } | Error::BadOption { .. } => Self::Usage,
-            Error::TooLarge { .. } | Error::Source { .. } => Self::BadInput,
+            Error::NoSuchIndex { .. } => Self::NotFound,
+            Error::BadName { .. } | Error::BadOption { .. } | Error::BadKeyText { .. } => Self::Usage,
+            Error::TooLarge { .. }
+            | Error::Source { .. }
+            | Error::KeyTooLong { .. }
+            | Error::UniqueViolation { .. } => Self::BadInput,
             Error::Indeterminate { .. } | Error::Poisoned { .. } => Self::InDoubt,
             _ => Self::Failed,
         }

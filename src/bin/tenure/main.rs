@@ -13,6 +13,7 @@ mod failure;
 #[cfg(test)]
 mod faulty;
 mod input;
+mod keys;
 mod output;
 mod process;
 mod progress;

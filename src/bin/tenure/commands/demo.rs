@@ -18,6 +18,7 @@ use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
 
+use crate::commands::demo_indexes;
 use crate::commands::story::Story;
 use crate::context::Context;
 use crate::context::existing_set;
@@ -39,7 +40,7 @@ const RECORDS_MIN: usize = 5;
 /// The longest line of the data.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// The set that takes the records.
-const SET: &str = "packages";
+pub const SET: &str = "packages";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +57,8 @@ pub struct Args {
     /// Makes the store here, and keeps it
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// JSON Lines to import; each line an object with name, version and section
+    /// JSON Lines to import; each line an object with name, version, section and depends; no
+    /// name may stand there twice
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Keeps the store that was made in the temporary directory
@@ -117,6 +119,8 @@ fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path) -> Outcom
     let store = context.open_or_create(path, Durability::Sync)?;
     let set = store.record_set(SET)?;
     let ids = import(tale, &store, &set, data)?;
+    demo_indexes::make(tale, &store, &set)?;
+    demo_indexes::ask(tale, &store, &set)?;
     let last = ids.len() - 1;
     let three: Vec<RecordId> = [0, last / 2, last].iter().filter_map(|&at| ids.get(at).copied()).collect();
     let gone: Vec<RecordId> = [1, last - 1].iter().filter_map(|&at| ids.get(at).copied()).collect();
@@ -130,6 +134,7 @@ fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path) -> Outcom
     let store = reopen(context, tale, path)?;
     let records = u64::try_from(ids.len() - gone.len() + 1).unwrap_or(u64::MAX);
     scan(tale, &store, records)?;
+    demo_indexes::check(tale, &store)?;
     figures(tale, &store)?;
     store.close()?;
     Ok(())
@@ -338,6 +343,6 @@ fn member(package: &Value, key: &str) -> String {
     package.get(key).and_then(Value::as_str).unwrap_or("?").to_owned()
 }
 
-fn unexpected(message: String) -> Failure {
+pub fn unexpected(message: String) -> Failure {
     Failure::new(Exit::Failed, message, "this is a fault of the program: please report it")
 }

@@ -2,10 +2,12 @@
 //!
 //! Owns: batches, what happens to bad rows, the summary.
 //! Never: loses count. Whatever ends an import, the message says from which line to go on.
-//! Invariants: 1. A batch is one commit: of its rows all are stored, or none. 2. When an error ends the import, every
-//! row before the line that it names is stored and on the medium, and none from there on. Where that is not certain, the
-//! exit code is `InDoubt`, and the message says which number of records means what.
+//! Invariants: 1. A batch is one commit: of its rows all are stored, or none; those that an index refuses are bad rows, and
+//! the batch goes on without them. 2. When an error ends the import, every row before the line that it names is stored and on
+//! the medium, and none from there on. Where that is not certain, the exit code is `InDoubt`, and the message says which number
+//! of records means what.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -19,6 +21,10 @@ use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
 
+use crate::commands::faults;
+use crate::commands::faults::Fault;
+use crate::commands::faults::Holder;
+use crate::commands::faults::Why;
 use crate::context::Context;
 use crate::context::check_set_name;
 use crate::ending;
@@ -34,6 +40,8 @@ use crate::input::Rows;
 use crate::input::Step;
 use crate::input::csv::CsvRows;
 use crate::input::jsonl::JsonLines;
+use crate::keys;
+use crate::keys::Field;
 use crate::output::Output;
 use crate::output::note;
 use crate::units;
@@ -48,12 +56,17 @@ Examples:
   tenure import things.tenure people.jsonl --set people
   tenure import things.tenure places.csv.gz --set places --on-error skip
   zcat big.jsonl.gz | tenure import things.tenure - --set big --format jsonl --batch 10000
-  tenure import things.tenure people.jsonl --set people --from-line 70001";
+  tenure import things.tenure people.jsonl --set people --from-line 70001
+  tenure import things.tenure packages.jsonl --set packages --unique name --index section --index depends[]";
 
 /// Store the rows of a file as records
 ///
 /// JSON Lines: each line is a JSON value, checked, and stored as it stands. CSV: each row below the row of names becomes
 /// a JSON object of strings. Input that gzip packed is unpacked. The store and the set are made if they are not there.
+///
+/// --unique and --index make indexes over fields of the records before the first row is stored. A field is the name of a member;
+/// [] behind it takes every element of an array; /address/city and /depends/* are JSON pointers. The type of the keys can
+/// stand behind it: size:integer. The index has the name of the field.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -85,6 +98,28 @@ pub struct Args {
     /// Adds a line with line number, TAB and record ID to this file for each record
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
+    /// Makes an index over this field, which has each key once
+    #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
+    unique: Vec<Field>,
+    /// Makes an index over this field
+    #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
+    index: Vec<Field>,
+}
+
+impl Args {
+    /// The indexes to make, and whether they are unique.
+    fn fields(&self) -> impl Iterator<Item = (&Field, bool)> {
+        self.unique.iter().map(|field| (field, true)).chain(self.index.iter().map(|field| (field, false)))
+    }
+
+    /// Refuses what cannot be made, before a store is made for it.
+    fn check_fields(&self) -> Outcome {
+        let mut names = BTreeSet::new();
+        match self.fields().find(|(field, _)| !names.insert(&field.name)) {
+            Some((field, _)) => Err(Failure::usage(format!("two indexes are to have the name {:?}", field.name))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// When a batch counts as stored.
@@ -111,6 +146,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let begun = Instant::now();
     let out = Output::stdout()?;
     check_set_name(&args.set)?;
+    args.check_fields()?;
     let Input { name, reader, bar } = input::open(&args.file)?;
     let mut rows: Box<dyn Rows> = match format {
         Format::Jsonl => {
@@ -126,6 +162,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     };
     let store = context.open_or_create(&args.store, durability)?;
     let set = store.record_set(&args.set)?;
+    for (field, is_unique) in args.fields() {
+        keys::ensure(&store, &set, field, is_unique)?;
+    }
     let mut import = Import::new(&store, &set, args, ids, context.transaction_bytes());
     let ended = import.all(rows.as_mut(), &name, &bar);
     bar.finish_and_clear();
@@ -155,6 +194,9 @@ struct Import<'a> {
     before: u64,
     /// Whether it is not certain that the last batch is stored, and that was told.
     in_doubt: bool,
+    /// The input, for messages.
+    name: String,
+    bar: ProgressBar,
 }
 
 impl<'a> Import<'a> {
@@ -163,17 +205,32 @@ impl<'a> Import<'a> {
         let batch_bytes = usize::try_from(transaction_bytes / 2).unwrap_or(usize::MAX).min(BATCH_BYTES_MAX);
         let (batch, summary) = (Vec::new(), Summary::default());
         let before = store.view().len(set);
-        Self { store, set, args, ids, batch_bytes, batch, bytes_in_batch: 0, summary, before, in_doubt: false }
+        let (name, bar) = (String::new(), ProgressBar::hidden());
+        Self {
+            store,
+            set,
+            args,
+            ids,
+            batch_bytes,
+            batch,
+            bytes_in_batch: 0,
+            summary,
+            before,
+            in_doubt: false,
+            name,
+            bar,
+        }
     }
 
     fn all(&mut self, rows: &mut dyn Rows, name: &str, bar: &ProgressBar) -> Outcome {
+        (self.name, self.bar) = (name.to_owned(), bar.clone());
         loop {
             match rows.step() {
                 Ok(Step::Row(row)) => self.take(row)?,
-                Ok(Step::Bad(bad)) if self.args.on_error == OnError::Skip => self.skip(&bad, name, bar),
-                Ok(Step::Bad(bad)) => return Err(self.stop(bad.line, name, &bad.what)),
+                Ok(Step::Bad(bad)) if self.args.on_error == OnError::Skip => self.skip(&bad),
+                Ok(Step::Bad(bad)) => return Err(self.stop(bad.line, &bad.what)),
                 Ok(Step::End) => return self.commit(),
-                Err(broken) => return Err(self.stop(broken.line, name, &broken.what)),
+                Err(broken) => return Err(self.stop(broken.line, &broken.what)),
             }
         }
     }
@@ -182,7 +239,7 @@ impl<'a> Import<'a> {
     fn take(&mut self, row: Row) -> Outcome {
         if row.bytes.len() > self.batch_bytes {
             self.commit()?;
-            return self.store_large(&row);
+            return self.store_large(row);
         }
         if self.bytes_in_batch + row.bytes.len() > self.batch_bytes {
             self.commit()?;
@@ -198,19 +255,63 @@ impl<'a> Import<'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        let stored = self.store.write(|transaction| {
-            rows.iter().map(|row| transaction.insert(self.set, &row.bytes)).collect::<Result<Vec<RecordId>, _>>()
-        });
-        let ids = stored.map_err(|error| self.refused(error, &rows))?;
-        self.stored(&rows, &ids)
+        match self.insert(&rows) {
+            Ok(ids) => self.stored(&rows, &ids),
+            Err(error) if faults::may_be_of_a_row(&error) => self.sort_out(rows, error),
+            Err(error) => Err(self.refused(error, &rows)),
+        }
+    }
+
+    fn insert(&self, rows: &[Row]) -> Result<Vec<RecordId>, Error> {
+        self.store.write(|transaction| rows.iter().map(|row| transaction.insert(self.set, &row.bytes)).collect())
     }
 
     /// Stores a row that has no room in a batch.
-    fn store_large(&mut self, row: &Row) -> Outcome {
+    fn store_large(&mut self, row: Row) -> Outcome {
         let stored = self.store.write(|transaction| transaction.insert_from(self.set, &mut Cursor::new(&row.bytes)));
-        let rows = std::slice::from_ref(row);
-        let id = stored.map_err(|error| self.refused(error, rows))?;
-        self.stored(rows, &[id])
+        let rows = vec![row];
+        match stored {
+            Ok(id) => self.stored(&rows, &[id]),
+            Err(error) if faults::may_be_of_a_row(&error) => self.sort_out(rows, error),
+            Err(error) => Err(self.refused(error, &rows)),
+        }
+    }
+
+    /// An index refused rows: stores those that can be, all of them or those above the first bad one, and tells the others.
+    fn sort_out(&mut self, mut rows: Vec<Row>, error: Error) -> Outcome {
+        let mut found = faults::find(self.store, self.set, &rows)?;
+        let Some(first) = found.first().map(|fault| fault.at) else { return Err(self.refused(error, &rows)) };
+        let lines: Vec<u64> = rows.iter().map(|row| row.line).collect();
+        if self.args.on_error == OnError::Stop {
+            rows.truncate(first);
+            found.truncate(1);
+        }
+        let bad: BTreeSet<usize> = found.iter().map(|fault| fault.at).collect();
+        let (places, rows): (Vec<usize>, Vec<Row>) =
+            rows.into_iter().enumerate().filter(|(at, _)| !bad.contains(at)).unzip();
+        let mut ids = Vec::new();
+        if !rows.is_empty() {
+            ids = self.insert(&rows).map_err(|error| self.refused(error, &rows))?;
+            self.stored(&rows, &ids)?;
+        }
+        for fault in &found {
+            let line = lines.get(fault.at).copied().unwrap_or_default();
+            let holder = |place: usize| {
+                let at = places.iter().position(|at| *at == place)?;
+                Some(format!("record {}, from line {}", ids.get(at)?, lines.get(place)?))
+            };
+            let what = told(fault, holder);
+            if self.args.on_error == OnError::Skip {
+                self.skip(&BadRow { line, what });
+                continue;
+            }
+            let stored = units::counted(self.summary.records, "record");
+            let help = format!(
+                "{stored} from above that line stored; mend the line, or add --on-error skip, then resume with --from-line {line}"
+            );
+            return Err(Failure::new(Exit::BadInput, format!("{}, line {line}, {what}", self.name), help));
+        }
+        Ok(())
     }
 
     /// Counts rows that were committed, and writes their IDs down.
@@ -273,8 +374,9 @@ impl<'a> Import<'a> {
         })
     }
 
-    fn skip(&mut self, bad: &BadRow, name: &str, bar: &ProgressBar) {
+    fn skip(&mut self, bad: &BadRow) {
         self.summary.skipped += 1;
+        let (name, bar) = (&self.name, &self.bar);
         match self.summary.skipped {
             0..=TOLD_MAX => bar.suspend(|| note(&format!("skipped: {name}, line {}, {}", bad.line, bad.what))),
             told if told == TOLD_MAX + 1 => bar.suspend(|| note("skipped: further rows are only counted")),
@@ -283,13 +385,28 @@ impl<'a> Import<'a> {
     }
 
     /// Commits the rows before the bad one, and says how to go on.
-    fn stop(&mut self, line: u64, name: &str, what: &str) -> Failure {
+    fn stop(&mut self, line: u64, what: &str) -> Failure {
         if let Err(failure) = self.commit() {
             return failure;
         }
+        let name = &self.name;
         let stored = units::counted(self.summary.records, "record");
         let help = format!("{stored} from above that line stored; mend the line, then resume with --from-line {line}");
         Failure::new(Exit::BadInput, format!("{name}, line {line}, {what}"), help)
+    }
+}
+
+/// Why an index refused a row; `holder` tells the record that the row of a place became.
+fn told(fault: &Fault, holder: impl Fn(usize) -> Option<String>) -> String {
+    match &fault.why {
+        Why::NoKey { index, error } => format!("index {index:?}: {error}"),
+        Why::Taken { index, key, holder: Holder::Record(id) } => {
+            format!("unique index {index:?} has key {key} already: record {id}")
+        }
+        Why::Taken { index, key, holder: Holder::Row(place) } => {
+            let holder = holder(*place).unwrap_or_else(|| "a row above".to_owned());
+            format!("unique index {index:?} has key {key} already: {holder}")
+        }
     }
 }
 

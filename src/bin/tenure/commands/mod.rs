@@ -4,9 +4,14 @@
 
 pub mod delete;
 pub mod demo;
+pub mod demo_indexes;
 pub mod export;
+pub mod faults;
+pub mod find;
+pub mod follow;
 pub mod get;
 pub mod import;
+pub mod index;
 pub mod log;
 pub mod mark;
 pub mod put;
@@ -33,6 +38,9 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Update(args) => update::run(context, args),
         Command::Delete(args) => delete::run(context, args),
         Command::Scan(args) => scan::run(context, args),
+        Command::Find(args) => find::run(context, args),
+        Command::Follow(args) => follow::run(context, args),
+        Command::Index(args) => index::run(context, args),
         Command::Sets(args) => sets::run(context, args),
         Command::Stat(args) => stat::run(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),

@@ -1,0 +1,132 @@
+//! `tenure find`: records by the keys of an index.
+//!
+//! Owns: which entries are walked over, and in which direction. Never: reads records that are only counted or named.
+
+use std::ops::Bound;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::IndexEntry;
+use tenure::key::Key;
+
+use crate::context::Context;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::keys;
+use crate::keys::Named;
+use crate::output::Output;
+use crate::value;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure find things.tenure people.name Ada
+  tenure find things.tenure packages.depends libc6 --count
+  tenure find things.tenure packages.name --prefix python3- --limit 10 --json
+  tenure find things.tenure people.age --from 30 --to 40
+  tenure find things.tenure people.age --reverse --limit 3 --ids-only";
+
+/// Print the records that an index has under a key, or in a range of keys
+///
+/// The key is written as the type of the index wants it: strings without quotes, numbers, true or false, moments
+/// as 2031-05-06T07:08:09Z. Keys of an index that a program keeps with its own code are written as docs/keys.md says. A
+/// record that has several keys in a range comes once for each.
+///
+/// Each value is printed as it is, with a line break behind it. With --json each entry is a line with id, seq, key, bytes
+/// and value. When a key has no record, the exit code is 3; a range may be empty.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The set and its index
+    #[arg(value_name = "SET.INDEX")]
+    index: String,
+    /// The key; without it, and without a range, all entries
+    #[arg(allow_negative_numbers = true, conflicts_with_all = ["from", "to", "prefix"])]
+    key: Option<String>,
+    /// Begins with this key, itself included
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
+    from: Option<String>,
+    /// Ends before this key
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
+    to: Option<String>,
+    /// Takes the strings that begin so
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["from", "to"])]
+    prefix: Option<String>,
+    /// Begins at the other end
+    #[arg(long)]
+    reverse: bool,
+    /// The most entries that are printed
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Prints how many entries there are, and no record
+    #[arg(long, conflicts_with = "ids_only")]
+    count: bool,
+    /// Prints IDs alone
+    #[arg(long)]
+    ids_only: bool,
+}
+
+/// Finds.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let store = context.open_to_read(&args.store)?;
+    let named = keys::resolve(&store, &args.store, &args.index)?;
+    named.check_ready(&args.store)?;
+    let view = store.view();
+    let range = named.index.between(&view, &bounds(args, &named)?)?;
+    let left = range.left();
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let mut out = Output::stdout()?;
+    if args.count {
+        let count = left.min(limit);
+        if context.json {
+            out.json(&json!({ "count": count }))?;
+        } else {
+            out.line(&count.to_string())?;
+        }
+        return out.finish();
+    }
+    if let (Some(key), 0) = (&args.key, left) {
+        let message = format!("index {:?} has no record with key {:?}", named.name(), key);
+        return Err(Failure::new(Exit::NotFound, message, "check the key, or look around it with --from or --prefix"));
+    }
+    let entries: Box<dyn Iterator<Item = tenure::Result<IndexEntry>>> =
+        if args.reverse { Box::new(range.rev()) } else { Box::new(range) };
+    for entry in entries.take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+        let IndexEntry { key, id } = entry?;
+        match (args.ids_only, context.json) {
+            (true, true) => out.json(&json!({ "id": id.to_string() }))?,
+            (true, false) => out.line(&id.to_string())?,
+            (false, true) => {
+                let record = view.get(id)?;
+                value::print_record(&mut out, &record, &[("key", keys::json(&key)), ("bytes", json!(record.len()))])?;
+            }
+            (false, false) => {
+                value::print_raw(&mut out, &view.get(id)?)?;
+                out.text("\n")?;
+            }
+        }
+    }
+    out.finish()
+}
+
+fn bounds(args: &Args, named: &Named) -> Outcome<(Bound<Key>, Bound<Key>)> {
+    let reader = named.reader();
+    if let Some(key) = &args.key {
+        let key = reader.key(key)?;
+        return Ok((Bound::Included(key.clone()), Bound::Included(key)));
+    }
+    if let Some(prefix) = &args.prefix {
+        return reader.prefix(prefix);
+    }
+    let read = |text: &Option<String>| text.as_deref().map(|text| reader.key(text)).transpose();
+    let (from, to) = (read(&args.from)?, read(&args.to)?);
+    if let (Some(from), Some(to)) = (&from, &to)
+        && from > to
+    {
+        let help = "name the lower one with --from; --reverse begins at the other end";
+        return Err(Failure::new(Exit::Usage, format!("--from {from} lies behind --to {to}"), help));
+    }
+    Ok((from.map_or(Bound::Unbounded, Bound::Included), to.map_or(Bound::Unbounded, Bound::Excluded)))
+}

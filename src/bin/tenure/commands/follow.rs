@@ -1,0 +1,315 @@
+//! `tenure follow`: the tree of records that one record refers to.
+//!
+//! Owns: the walk, and what stands at its branches.
+//! Invariants: 1. No branch goes through a record twice: there it ends as a cycle. 2. What was printed once as far down as it
+//! would be again is not printed again, so the output grows with the references and not with the ways along them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use serde_json::json;
+use tenure::Lookup;
+use tenure::RecordId;
+use tenure::View;
+use tenure::extract::JsonExtractor;
+use tenure::key::Key;
+use tenure::key::KeyKind;
+
+use crate::context::Context;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::failure::one_line;
+use crate::keys;
+use crate::keys::Field;
+use crate::keys::KeyReader;
+use crate::keys::Named;
+use crate::output::Output;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure follow things.tenure bash --field depends[] --index packages.name
+  tenure follow things.tenure 12.1 --field /parts/* --depth 5
+  tenure follow things.tenure bash --field depends[] --index packages.name --depth 9 --json";
+
+/// Print what a record refers to, and what that refers to, as a tree
+///
+/// The field holds record IDs like 12.1, or keys of the index that is named. Arrays are followed through all their elements,
+/// whether [] is written or not. Each line names a record by its key and its ID. Behind it can stand: (cycle), when the record
+/// stands above on the same branch; (above), when it is printed with all its branches elsewhere above; (more), when it refers
+/// to others below --depth; (no such record), (deleted).
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The record to begin with: its ID, or its key in the index
+    #[arg(value_name = "ID|KEY", allow_negative_numbers = true)]
+    start: String,
+    /// The field that refers to others: a name like depends[], or a JSON pointer
+    #[arg(long)]
+    field: String,
+    /// The index that leads from keys to records
+    #[arg(long, value_name = "SET.INDEX")]
+    index: Option<String>,
+    /// How many references are followed, one behind the other
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    depth: u32,
+}
+
+/// Follows.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let store = context.open_to_read(&args.store)?;
+    let named = args.index.as_deref().map(|name| keys::resolve(&store, &args.store, name)).transpose()?;
+    named.iter().try_for_each(|named| named.check_ready(&args.store))?;
+    let view = store.view();
+    let guide = Guide::new(&view, named, &args.field)?;
+    let start = guide.start(&args.start)?;
+    let mut out = Output::stdout()?;
+    walk(&guide, start, args.depth, &mut |line| {
+        if context.json { out.json(&line.json()) } else { out.line(&line.text()) }
+    })?;
+    out.finish()
+}
+
+/// What a reference leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Live(RecordId),
+    Deleted(RecordId),
+    Nothing,
+}
+
+/// A reference: how it is written, and where it leads.
+#[derive(Clone, Debug)]
+struct Reference {
+    key: Option<Key>,
+    target: Target,
+}
+
+/// What stands at a branch beside the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Live,
+    Cycle,
+    Above,
+    More,
+    Deleted,
+    Nothing,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Cycle => "cycle",
+            Self::Above => "above",
+            Self::More => "more",
+            Self::Deleted => "deleted",
+            Self::Nothing => "no such record",
+        }
+    }
+}
+
+/// A line of the tree.
+struct Line<'a> {
+    /// Whether the branch at each depth goes on below.
+    branches: &'a [bool],
+    parent: Option<RecordId>,
+    reference: &'a Reference,
+    state: State,
+}
+
+impl Line<'_> {
+    fn id(&self) -> Option<RecordId> {
+        match self.reference.target {
+            Target::Live(id) | Target::Deleted(id) => Some(id),
+            Target::Nothing => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some((goes_on, before)) = self.branches.split_last() {
+            for goes_on in before {
+                text.push_str(if *goes_on { "│   " } else { "    " });
+            }
+            text.push_str(if *goes_on { "├── " } else { "└── " });
+        }
+        let key = self.reference.key.as_ref().map(|key| one_line(&keys::plain(key)));
+        let names: Vec<String> = key.into_iter().chain(self.id().map(|id| id.to_string())).collect();
+        text.push_str(&names.join(" "));
+        if self.state != State::Live {
+            text.push_str(" (");
+            text.push_str(self.state.word());
+            text.push(')');
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "depth": self.branches.len(),
+            "key": self.reference.key.as_ref().map(keys::json),
+            "id": self.id().map(|id| id.to_string()),
+            "parent": self.parent.map(|id| id.to_string()),
+            "state": self.state.word(),
+        })
+    }
+}
+
+/// Leads from a record to the others.
+struct Guide<'v> {
+    view: &'v View,
+    named: Option<(Named, KeyReader)>,
+    /// With every element of an array, and as the field stands.
+    fields: Vec<JsonExtractor>,
+}
+
+impl<'v> Guide<'v> {
+    fn new(view: &'v View, named: Option<Named>, field: &str) -> Outcome<Self> {
+        let named = named.map(|named| {
+            let reader = named.reader();
+            (named, reader)
+        });
+        let json = named.as_ref().and_then(|(_named, reader)| reader.json());
+        let (kind, lowercase) = json.map_or((KeyKind::String, false), |json| (json.kind(), json.is_lowercase()));
+        let one = Field::new(field, kind, lowercase)?.extractor;
+        let mut fields = vec![one];
+        if !fields.iter().any(|field| field.pointer().ends_with("/*")) {
+            let each = format!("{}/*", fields.first().map_or("", JsonExtractor::pointer));
+            fields.push(Field::new(&each, kind, lowercase)?.extractor);
+        }
+        Ok(Self { view, named, fields })
+    }
+
+    fn start(&self, text: &str) -> Outcome<Reference> {
+        let by_key = match &self.named {
+            Some((_named, reader)) => reader.key(text).map(|key| self.by_key(key)),
+            None => Ok(Ok(None)),
+        };
+        let by_id = text.parse::<RecordId>();
+        let found = match (by_key, &by_id) {
+            (Ok(found), _) => found?,
+            // The text of an ID need not be one of a key.
+            (Err(_no_key), Ok(_)) => None,
+            (Err(error), Err(_)) => return Err(error.into()),
+        };
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        match (by_id, &self.named) {
+            (Ok(id), _) => {
+                let record = self.view.get(id)?;
+                Ok(Reference { key: self.key_of(&record.bytes()?), target: Target::Live(id) })
+            }
+            (Err(_), Some((named, _))) => {
+                let message = format!("index {:?} has no record with key {text:?}", named.name());
+                Err(Failure::new(Exit::NotFound, message, "look for the key with `tenure find`, or begin at an ID"))
+            }
+            (Err(error), None) => Err(Failure::new(
+                Exit::Usage,
+                error.to_string(),
+                "name the index that leads from keys to records with --index",
+            )),
+        }
+    }
+
+    fn by_key(&self, key: Key) -> Outcome<Option<Reference>> {
+        let Some((named, _reader)) = &self.named else { return Ok(None) };
+        let bounds = (std::ops::Bound::Included(key.clone()), std::ops::Bound::Included(key.clone()));
+        let first = named.index.between(self.view, &bounds)?.next().transpose()?;
+        Ok(first.map(|entry| Reference { key: Some(key), target: Target::Live(entry.id) }))
+    }
+
+    /// The first key of a record in the index.
+    fn key_of(&self, bytes: &[u8]) -> Option<Key> {
+        let json = self.named.as_ref().and_then(|(_named, reader)| reader.json())?;
+        keys_of(json, bytes).ok()?.into_iter().next()
+    }
+
+    /// Where a record leads to, in the order of keys.
+    fn references(&self, id: RecordId) -> Outcome<Vec<Reference>> {
+        let record = self.view.get(id)?;
+        let bytes = record.bytes()?;
+        let mut found = Vec::new();
+        for field in &self.fields {
+            for key in keys_of(field, &bytes)? {
+                found.push(self.reference(key)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn reference(&self, key: Key) -> Outcome<Reference> {
+        if let Some(found) = self.by_key(key.clone())? {
+            return Ok(found);
+        }
+        let Ok(id) = keys::plain(&key).parse::<RecordId>() else {
+            return Ok(Reference { key: Some(key), target: Target::Nothing });
+        };
+        Ok(match self.view.lookup(id)? {
+            Lookup::Live(record) => Reference { key: self.key_of(&record.bytes()?), target: Target::Live(id) },
+            Lookup::Deleted => Reference { key: None, target: Target::Deleted(id) },
+            Lookup::NeverAllocated => Reference { key: Some(key), target: Target::Nothing },
+        })
+    }
+}
+
+fn keys_of(field: &JsonExtractor, bytes: &[u8]) -> Result<Vec<Key>, tenure::Error> {
+    let mut found = Vec::new();
+    field.keys(bytes, &mut |key| found.push(key))?;
+    Ok(found)
+}
+
+/// A record whose references are being walked over.
+struct Open {
+    id: RecordId,
+    rest: std::vec::IntoIter<Reference>,
+}
+
+fn walk(guide: &Guide<'_>, start: Reference, depth: u32, print: &mut dyn FnMut(&Line<'_>) -> Outcome) -> Outcome {
+    // How many references were followed from each record that was printed with its branches.
+    let mut followed: HashMap<RecordId, u32> = HashMap::new();
+    let mut way: Vec<Open> = Vec::new();
+    let mut branches: Vec<bool> = Vec::new();
+    let mut next = Some(start);
+    loop {
+        let Some(reference) = next.take() else {
+            let Some(open) = way.last_mut() else { return Ok(()) };
+            if let Some(reference) = open.rest.next() {
+                branches.push(open.rest.len() > 0);
+                next = Some(reference);
+            } else {
+                way.pop();
+                branches.pop();
+            }
+            continue;
+        };
+        let left = depth.saturating_sub(u32::try_from(way.len()).unwrap_or(u32::MAX));
+        let mut below = Vec::new();
+        let state = match reference.target {
+            Target::Nothing => State::Nothing,
+            Target::Deleted(_) => State::Deleted,
+            Target::Live(id) if way.iter().any(|open| open.id == id) => State::Cycle,
+            Target::Live(id) => {
+                below = guide.references(id)?;
+                match (below.is_empty(), left, followed.get(&id)) {
+                    (false, 0, _) => State::More,
+                    (false, left, Some(before)) if *before >= left => State::Above,
+                    _ => State::Live,
+                }
+            }
+        };
+        let parent = way.last().map(|open| open.id);
+        print(&Line { branches: &branches, parent, reference: &reference, state })?;
+        match reference.target {
+            Target::Live(id) if state == State::Live && !below.is_empty() => {
+                followed.insert(id, left);
+                way.push(Open { id, rest: below.into_iter() });
+            }
+            _ => drop(branches.pop()),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Key indexes as the command line names them: `SET.INDEX`, fields of JSON, keys as plain text.
+//!
+//! Owns: reading these, and making an index unless there is another one of its name.
+//! Never: guesses the type of a key. It stands in the line of the index; an index that a program keeps with code of its own
+//! has none, and its keys are written in the text form of `docs/keys.md`.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use serde_json::Value;
+use tenure::Error;
+use tenure::Index;
+use tenure::IndexInfo;
+use tenure::RecordId;
+use tenure::RecordSet;
+use tenure::Store;
+use tenure::extract::JsonExtractor;
+use tenure::key::Key;
+use tenure::key::KeyKind;
+use tenure::key::KeyValue;
+use tenure::key::prefix_range;
+
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+
+/// A field of JSON records: where it is, of what type, and how an index over it is called.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub name: String,
+    pub extractor: JsonExtractor,
+}
+
+impl Field {
+    /// Reads `name`, `depends[]`, `/address/city` and `/depends/*`, with `:TYPE` and `:lower` behind it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (rest, lowercase) = text.strip_suffix(":lower").map_or((text, false), |rest| (rest, true));
+        let typed = rest.rsplit_once(':').and_then(|(path, kind)| Some((path, kind.parse::<KeyKind>().ok()?)));
+        let (path, kind) = typed.unwrap_or((rest, KeyKind::String));
+        Self::new(path, kind, lowercase).map_err(|error| error.to_string())
+    }
+
+    /// A field of this type.
+    pub fn new(path: &str, kind: KeyKind, lowercase: bool) -> Result<Self, Error> {
+        let pointer = pointer(path);
+        let extractor = JsonExtractor::new(&pointer, kind)?;
+        let extractor = if lowercase { extractor.lowercase()? } else { extractor };
+        let steps = pointer.split('/').filter(|step| !step.is_empty() && *step != "*");
+        let name = steps.map(|step| step.replace("~1", "/").replace("~0", "~")).collect::<Vec<_>>().join(".");
+        Ok(Self { name: if name.is_empty() { "value".to_owned() } else { name }, extractor })
+    }
+}
+
+/// The JSON pointer of a field; a name is the one of a member.
+fn pointer(path: &str) -> String {
+    if path.is_empty() || path.starts_with('/') {
+        return path.to_owned();
+    }
+    let (member, all) = path.strip_suffix("[]").map_or((path, ""), |member| (member, "/*"));
+    format!("/{}{all}", member.replace('~', "~0").replace('/', "~1"))
+}
+
+/// An index that was found by its name.
+pub struct Named {
+    pub set: RecordSet,
+    pub index: Index,
+    pub info: IndexInfo,
+}
+
+impl Named {
+    /// As it is named on the command line.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.set.name(), self.info.name)
+    }
+
+    /// How the keys of the index are written.
+    pub fn reader(&self) -> KeyReader {
+        KeyReader { json: self.info.spec.parse().ok() }
+    }
+
+    /// Refuses an index whose building has not ended.
+    pub fn check_ready(&self, store: &Path) -> Outcome {
+        if self.info.ready {
+            return Ok(());
+        }
+        let help = format!(
+            "wait for the process that builds it; where there is none, run `tenure index rebuild {} {}`",
+            store.display(),
+            self.name()
+        );
+        Err(Failure::new(Exit::Failed, format!("index {:?} is not complete yet", self.name()), help))
+    }
+}
+
+/// The index that `SET.INDEX` names. Both names may hold dots.
+pub fn resolve(store: &Store, path: &Path, text: &str) -> Outcome<Named> {
+    let mut found = Vec::new();
+    for (at, _dot) in text.match_indices('.') {
+        let (Some(set), Some(name)) = (text.get(..at), text.get(at + 1..)) else { continue };
+        let Some(set) = store.find_set(set) else { continue };
+        let info = store.indexes(&set).into_iter().find(|info| info.name == name);
+        if let (Some(info), Some(index)) = (info, store.find_index(&set, name)) {
+            found.push(Named { set, index, info });
+        }
+    }
+    match found.len() {
+        1 => found.pop().ok_or_else(|| missing(path, text)),
+        0 if !text.contains('.') => {
+            let message = format!("{text:?} names no index");
+            Err(Failure::new(Exit::Usage, message, "write it as SET.INDEX, for example packages.name"))
+        }
+        0 => Err(missing(path, text)),
+        _ => {
+            let message = format!("{text:?} names several indexes, as dots stand in the names of sets and indexes");
+            Err(Failure::new(Exit::Usage, message, "use the library, which takes both names apart"))
+        }
+    }
+}
+
+fn missing(path: &Path, text: &str) -> Failure {
+    let list = format!("`tenure index list {}`", path.display());
+    let help = format!("list the indexes with {list}, or make it first");
+    Failure::new(Exit::NotFound, format!("there is no index {text:?}"), help)
+}
+
+/// Reads the keys of an index from plain text.
+pub struct KeyReader {
+    json: Option<JsonExtractor>,
+}
+
+impl KeyReader {
+    /// What takes the keys out of records, where it stands in the store.
+    pub fn json(&self) -> Option<&JsonExtractor> {
+        self.json.as_ref()
+    }
+
+    /// A key.
+    pub fn key(&self, text: &str) -> Result<Key, Error> {
+        match &self.json {
+            Some(json) if json.is_lowercase() => json.kind().key(&text.to_lowercase()),
+            Some(json) => json.kind().key(text),
+            None => text.parse(),
+        }
+    }
+
+    /// The keys that begin so: strings with these first characters, or, where the type is not told, lists with these first
+    /// components.
+    pub fn prefix(&self, text: &str) -> Outcome<(Bound<Key>, Bound<Key>)> {
+        let key = self.key(text)?;
+        match &self.json {
+            None => Ok(prefix_range(&key)),
+            Some(json) if json.kind() == KeyKind::String => {
+                // The last byte ends the string.
+                let open = key.as_bytes().split_last().map_or(&[][..], |(_end, open)| open);
+                Ok(prefix_range(&Key::from_bytes(open)?))
+            }
+            Some(json) => {
+                let message =
+                    format!("--prefix needs an index of strings, and this one has keys of type {}", json.kind());
+                Err(Failure::new(Exit::Usage, message, "name a range with --from and --to"))
+            }
+        }
+    }
+}
+
+/// A key as people write it: a single string without quotes, anything else in the text form.
+pub fn plain(key: &Key) -> String {
+    match key.values().as_deref() {
+        Ok([KeyValue::String(text)]) => text.clone(),
+        _ => key.to_string(),
+    }
+}
+
+/// A key in JSON: what JSON has a type for, and text otherwise.
+pub fn json(key: &Key) -> Value {
+    match key.values().as_deref() {
+        Ok([KeyValue::String(text)]) => Value::from(text.as_str()),
+        Ok([KeyValue::Bool(value)]) => Value::from(*value),
+        Ok([KeyValue::Null]) => Value::Null,
+        Ok([KeyValue::Float(value)]) if value.is_finite() => Value::from(*value),
+        Ok([KeyValue::Integer(number)]) => {
+            let text = number.to_string();
+            let number = text.parse::<i64>().map(Value::from);
+            number.or_else(|_wide| text.parse::<u64>().map(Value::from)).unwrap_or(Value::from(text))
+        }
+        _ => Value::from(key.to_string()),
+    }
+}
+
+/// The index over a field: made, or the one that is there if it is the same.
+pub fn ensure(store: &Store, set: &RecordSet, field: &Field, is_unique: bool) -> Outcome<Index> {
+    let (name, line) = (&field.name, field.extractor.to_string());
+    let there = store.indexes(set).into_iter().find(|info| info.name == *name);
+    if let Some(there) = there.filter(|there| there.unique != is_unique || there.spec != line) {
+        let spec = if there.spec.is_empty() { there.extractor } else { there.spec };
+        let unique = if there.unique { "unique" } else { "not unique" };
+        let message = format!("set {:?} has another index {name:?} already: {spec}, {unique}", set.name());
+        return Err(Failure::new(
+            Exit::Failed,
+            message,
+            "drop it first with `tenure index drop`, or choose another name",
+        ));
+    }
+    let extractor = tenure::extract::Extractor::json(field.extractor.clone());
+    let made = if is_unique { store.unique_index(set, name, extractor) } else { store.index(set, name, extractor) };
+    made.map_err(|error| match error {
+        Error::UniqueViolation { index, key, .. } => twice(store, set, field, &index, &key),
+        other => other.into(),
+    })
+}
+
+/// Two records have the key: names both.
+fn twice(store: &Store, set: &RecordSet, field: &Field, index: &str, key: &str) -> Failure {
+    let view = store.view();
+    let has_key = |id: RecordId| {
+        let mut has = false;
+        let bytes = view.get(id).and_then(|record| record.to_vec()).unwrap_or_default();
+        // A record whose keys cannot be told is not one of the two.
+        let told = field.extractor.keys(&bytes, &mut |found| has |= found.to_string() == key);
+        told.is_ok() && has
+    };
+    let ids = view.scan(set).filter_map(|record| record.ok().map(|record| record.id()));
+    let ids: Vec<String> = ids.filter(|id| has_key(*id)).take(2).map(|id| id.to_string()).collect();
+    let message = format!(
+        "unique index {index:?} of set {:?} cannot be made: records {} have key {key}",
+        set.name(),
+        ids.join(" and ")
+    );
+    Failure::new(Exit::BadInput, message, "change or delete one of them, or make an index that is not unique")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_names_or_pointers() {
+        for (text, name, line) in [
+            ("name", "name", "json:/name:string"),
+            ("depends[]", "depends", "json:/depends/*:string"),
+            ("/depends/*", "depends", "json:/depends/*:string"),
+            ("/address/city:string:lower", "address.city", "json:/address/city:string:lower"),
+            ("name:lower", "name", "json:/name:string:lower"),
+            ("size:integer", "size", "json:/size:integer"),
+            ("a:b", "a:b", "json:/a:b:string"),
+            ("a/b~c", "a/b~c", "json:/a~1b~0c:string"),
+            ("", "value", "json::string"),
+        ] {
+            let field = Field::parse(text).unwrap();
+            assert_eq!((field.name.as_str(), field.extractor.to_string().as_str()), (name, line), "{text:?}");
+        }
+        for text in ["size:integer:lower", "name:bytes", "/a/~2"] {
+            assert!(Field::parse(text).is_err(), "{text:?} was read");
+        }
+    }
+
+    #[test]
+    fn keys_are_shown_as_json_has_them() {
+        let shown = |kind: KeyKind, text: &str| json(&kind.key(text).unwrap()).to_string();
+        assert_eq!(shown(KeyKind::String, "a\"b"), "\"a\\\"b\"");
+        assert_eq!(shown(KeyKind::Integer, "-7"), "-7");
+        assert_eq!(shown(KeyKind::Integer, "18446744073709551616"), "\"18446744073709551616\"");
+        assert_eq!(shown(KeyKind::Float, "inf"), "\"inf\"");
+        assert_eq!(shown(KeyKind::Timestamp, "0"), "\"@1970-01-01T00:00:00Z\"");
+        assert_eq!(plain(&KeyKind::String.key("a b").unwrap()), "a b");
+    }
+}

@@ -152,7 +152,8 @@ fn transaction(store: &Store, indexed: &Indexed, model: &Model, rng: &mut Rng) -
                 .map(|entry| entry.map(|entry| (entry.key, entry.id)).unwrap())
                 .map(|(key, id)| ((2..9).find(|tag| Key::new(tag).unwrap() == key).unwrap(), id))
                 .collect();
-            let expected: BTreeSet<_> = self::tags(&after).into_iter().filter(|(tag, _)| (2..9).contains(tag)).collect();
+            let expected: BTreeSet<_> =
+                self::tags(&after).into_iter().filter(|(tag, _)| (2..9).contains(tag)).collect();
             assert_eq!(found, expected, "own writes");
         }
     }
@@ -277,9 +278,8 @@ fn an_update_of_the_payload_touches_no_index() {
 fn an_index_over_records_that_are_there_is_built_beside_writers() {
     let store = options().open_backing(Arc::new(Memory::new())).unwrap();
     let set = store.record_set("a").unwrap();
-    let ids: Vec<RecordId> = store
-        .write(|tx| (1..3000_u64).map(|name| tx.insert(&set, record(name, &[name % 7], 5))).collect())
-        .unwrap();
+    let ids: Vec<RecordId> =
+        store.write(|tx| (1..3000_u64).map(|name| tx.insert(&set, record(name, &[name % 7], 5))).collect()).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (store, set, stop, ids) = (&store, &set, &stop, &ids);

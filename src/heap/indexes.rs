@@ -110,7 +110,8 @@ impl Indexes {
 
     /// The trees of this moment, and pages of indexes that are gone.
     pub(crate) fn freeze(&mut self) -> (Vec<FrozenIndex>, Vec<PageRef>) {
-        let frozen = |(number, tree): (&IndexNumber, &mut KeyTree)| FrozenIndex { number: *number, tree: tree.freeze() };
+        let frozen =
+            |(number, tree): (&IndexNumber, &mut KeyTree)| FrozenIndex { number: *number, tree: tree.freeze() };
         (self.trees.iter_mut().map(frozen).collect(), std::mem::take(&mut self.released))
     }
 

@@ -224,7 +224,8 @@ impl Heap {
         }
         let (tree, table, catalogue) = (Tree::new(root), Arc::new(table), Arc::new(catalogue));
         let root = Arc::clone(tree.root());
-        let state = State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
+        let state =
+            State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
         let writer = Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false };
         Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer) }
     }

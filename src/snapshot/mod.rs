@@ -138,13 +138,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
 }
 
 /// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.
-fn give_up(
-    engine: &Engine,
-    writer: &mut PageWriter,
-    indexes: Vec<FrozenIndex>,
-    released: Vec<PageRef>,
-    error: &Error,
-) {
+fn give_up(engine: &Engine, writer: &mut PageWriter, indexes: Vec<FrozenIndex>, released: Vec<PageRef>, error: &Error) {
     writer.abandon();
     engine.heap.with_indexes(|trees| trees.abandon(indexes, released));
     if !matches!(error, Error::NoSpace { .. }) {

@@ -131,7 +131,10 @@ impl KeyChanges {
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        Mark { lens: self.indexes.iter().map(|index| (index.ops.len(), index.bytes.len())).collect(), bytes: self.bytes }
+        Mark {
+            lens: self.indexes.iter().map(|index| (index.ops.len(), index.bytes.len())).collect(),
+            bytes: self.bytes,
+        }
     }
 
     pub(crate) fn go_back(&mut self, mark: &Mark) {

@@ -228,9 +228,7 @@ impl TransactionRange {
                 (None, None) => return Ok(None),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(there), Some((key, id, _))) => {
-                    (&there.key, there.id.as_u64()).cmp(&(key, id.as_u64()))
-                }
+                (Some(there), Some((key, id, _))) => (&there.key, there.id.as_u64()).cmp(&(key, id.as_u64())),
             };
             if order.is_lt() {
                 return Ok(self.ahead.take());

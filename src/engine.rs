@@ -21,6 +21,8 @@ use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
 use crate::format::item::Kind;
 use crate::format::manifest::Body;
+use crate::format::moves::Move;
+use crate::format::moves::put_moves;
 use crate::heap::Answer;
 use crate::heap::Effect;
 use crate::heap::Heap;
@@ -29,6 +31,7 @@ use crate::heap::put_frees;
 use crate::history::History;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
+use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::log::Log;
@@ -131,6 +134,14 @@ impl Engine {
             self.grown.notify_all();
         }
         Ok(seq)
+    }
+
+    /// Commits that records were copied from one segment to another; both are known to the heap, and the copies are on the
+    /// medium.
+    pub(crate) fn commit_moves(&self, from: SegmentSeq, to: SegmentSeq, moves: Vec<Move>) -> Result<Seq> {
+        let mut frame = FrameBuilder::new();
+        put_moves(&mut frame, from, to, &moves);
+        self.commit_frame(&mut frame, &mut vec![Effect::Moves(from, to, moves)], || Ok(()))
     }
 
     /// The part of a commit behind its validation.

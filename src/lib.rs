@@ -34,6 +34,7 @@ mod error;
 pub mod extract;
 #[doc(hidden)]
 pub mod format;
+mod gc;
 mod heap;
 mod history;
 mod id;
@@ -58,6 +59,7 @@ pub mod verify;
 pub use error::Corruption;
 pub use error::Error;
 pub use error::Result;
+pub use gc::Collected;
 pub use id::IndexNumber;
 pub use id::ParseIdError;
 pub use id::RecordId;

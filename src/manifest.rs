@@ -6,6 +6,7 @@
 //! when everything that is still needed of it stands, synced, in a later one.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use byteorder::ByteOrder;
@@ -23,11 +24,13 @@ use crate::format::manifest::Body;
 use crate::format::manifest::ENTRY_HEADER_BYTES;
 use crate::format::manifest::ENTRY_TAG;
 use crate::format::manifest::Entry;
+use crate::format::manifest::Snapshot;
 use crate::format::segment::FileKind;
 use crate::format::segment::MAGIC;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::segment::SegmentHeader;
 use crate::id::SegmentSeq;
+use crate::id::Seq;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::log::Poison;
@@ -335,6 +338,16 @@ impl Manifest {
         self.writer.lock().next_number
     }
 
+    /// Looks at the entries that still count.
+    pub(crate) fn with_entries<T>(&self, look: impl FnOnce(&BTreeMap<u64, Body>) -> T) -> T {
+        look(&self.writer.lock().kept)
+    }
+
+    /// The first segment of the log that replay may need.
+    pub(crate) fn replay_from(&self) -> SegmentSeq {
+        self.with_entries(replay_from)
+    }
+
     /// The entries that still count.
     pub(crate) fn entries(&self) -> BTreeMap<u64, Body> {
         self.writer.lock().kept.clone()
@@ -392,6 +405,33 @@ pub(crate) fn retained(entries: &BTreeMap<u64, Body>) -> Vec<u64> {
     }
     kept.reverse();
     kept
+}
+
+/// Snapshots without a name that are kept: those from which recovery replays.
+fn automatic(entries: &BTreeMap<u64, Body>) -> impl Iterator<Item = &Snapshot> {
+    retained(entries).into_iter().filter_map(|number| match entries.get(&number) {
+        Some(Body::Snapshot(snapshot)) if snapshot.name.is_empty() => Some(&**snapshot),
+        _ => None,
+    })
+}
+
+/// The first segment of the log that replay may need, from the older of the two automatic snapshots.
+pub(crate) fn replay_from(entries: &BTreeMap<u64, Body>) -> SegmentSeq {
+    automatic(entries).map(|snapshot| snapshot.head_segment).min().unwrap_or_default()
+}
+
+/// The commit of the older of the two automatic snapshots: one can go back to this one or a later one.
+pub(crate) fn oldest_automatic(entries: &BTreeMap<u64, Body>) -> Option<Seq> {
+    automatic(entries).map(|snapshot| snapshot.seq).min()
+}
+
+/// Segments that named snapshots list.
+pub(crate) fn kept_by_name(entries: &BTreeMap<u64, Body>) -> BTreeSet<SegmentSeq> {
+    let named = retained(entries).into_iter().filter_map(|number| match entries.get(&number) {
+        Some(Body::Snapshot(snapshot)) if !snapshot.name.is_empty() => Some(&snapshot.segments),
+        _ => None,
+    });
+    named.flatten().map(|row| row.segment).collect()
 }
 
 /// Leaves out snapshots that are not retained, and reservations and cuts that only they needed.

@@ -30,6 +30,8 @@ use crate::format::manifest::Body;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
+use crate::gc::Collected;
+use crate::gc::Collector;
 use crate::heap::Answer;
 use crate::heap::Effect;
 use crate::id::RecordId;
@@ -62,6 +64,8 @@ use crate::txn::View;
 
 /// How often the background thread looks for idle work.
 const BACKGROUND_TICK: Duration = Duration::from_millis(50);
+/// How often the collector looks whether there is something to do.
+const COLLECTOR_TICK: Duration = Duration::from_millis(5);
 /// The longest pause of the background thread after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often `Store::write` runs a closure side by side with others before it runs it alone.
@@ -75,7 +79,8 @@ struct Inner {
     options: Options,
     report: RecoveryReport,
     stop: Arc<AtomicBool>,
-    background: Mutex<Option<JoinHandle<()>>>,
+    background: Mutex<Vec<JoinHandle<()>>>,
+    collector: Arc<Collector>,
     turnstile: ReentrantMutex<()>,
     /// One index is made or dropped at a time.
     indexing: Mutex<()>,
@@ -133,14 +138,18 @@ impl Store {
         let (engine, report) = recovery::open_beside_a_writer(backing, &settings)?;
         let engine = Arc::new(engine);
         let stop = Arc::new(AtomicBool::new(false));
-        let background = (options.background && !settings.read_only).then(|| {
+        let collector = Arc::new(Collector::new(options.gc()));
+        collector.pause(!options.collector);
+        let mut threads = Vec::new();
+        if options.background && !settings.read_only {
             let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);
-            std::thread::Builder::new()
-                .name("tenure".to_owned())
-                .spawn(move || run_background(&engine, &stop, interval))
-                .map_err(|source| Error::io("start", "the background thread", source))
-        });
-        let background = Mutex::new(background.transpose()?);
+            threads.push(spawn("tenure", move || run_background(&engine, &stop, interval))?);
+        }
+        if options.background && !settings.read_only {
+            let (engine, stop, collector) = (Arc::clone(&engine), Arc::clone(&stop), Arc::clone(&collector));
+            threads.push(spawn("tenure-collector", move || run_collector(&engine, &collector, &stop))?);
+        }
+        let background = Mutex::new(threads);
         let inner = Inner {
             engine,
             pins: Arc::default(),
@@ -148,6 +157,7 @@ impl Store {
             report,
             stop,
             background,
+            collector,
             turnstile: ReentrantMutex::new(()),
             indexing: Mutex::new(()),
             lock: Mutex::new(lock),
@@ -275,6 +285,7 @@ impl Store {
 
     /// Begins a write transaction.
     pub fn begin(&self) -> Result<Transaction> {
+        self.inner.collector.pay(&self.inner.engine)?;
         Transaction::new(&self.inner.engine)
     }
 
@@ -466,6 +477,41 @@ impl Store {
         }
     }
 
+    /// Gives dead space back to the file system: records that live in segments with dead ones are copied together, and what is
+    /// emptied is deleted, until nothing is left to gain or the time is over. Saves up to three snapshots. Readers and
+    /// writers go on. What a view, a named snapshot or a mark keeps stays until they are gone.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let ids = store.write(|tx| (0..9_000).map(|_| tx.insert(&notes, [7; 900])).collect::<tenure::Result<Vec<_>>>())?;
+    /// store.write(|tx| ids.iter().skip(9).try_for_each(|id| tx.delete(*id)))?;
+    /// let collected = store.collect(None)?;
+    /// assert!(collected.bytes_deleted > 8_000_000);
+    /// assert_eq!(store.get(ids[0])?.len(), 900);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ReadOnly`, `NoSpace` if not even one segment more can be made, or what the backing store says.
+    pub fn collect(&self, budget: Option<Duration>) -> Result<Collected> {
+        self.collect_with(budget, &mut |_| {})
+    }
+
+    /// As [`collect`](Self::collect); tells what has been done so far, again and again.
+    ///
+    /// # Errors
+    /// As [`collect`](Self::collect).
+    pub fn collect_with(&self, budget: Option<Duration>, progress: &mut dyn FnMut(Collected)) -> Result<Collected> {
+        self.engine().check_writable()?;
+        self.inner.collector.collect(self.engine(), budget, progress)
+    }
+
+    /// Whether space is collected in the background and in transactions, until this is said again or the store is closed.
+    pub fn set_collecting(&self, collecting: bool) {
+        self.inner.collector.pause(!collecting);
+    }
+
     /// Closes the store: everything is synced and a snapshot is saved, so that the next opening replays nothing.
     /// Dropping the last clone does the same and ignores errors; views that exist go on.
     ///
@@ -485,6 +531,26 @@ fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
         time: UNIX_EPOCH + Duration::from_micros(snapshot.time_micros),
         pages_written: 0,
         bytes_written: 0,
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map_err(|source| Error::io("start", "a background thread", source))
+}
+
+/// Collects when segments come near the cap, and deletes what views have let go of.
+fn run_collector(engine: &Engine, collector: &Collector, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) && engine.poison.check().is_ok() {
+        match collector.work(engine) {
+            Ok(true) => {}
+            Ok(false) => {
+                // What cannot be deleted now can be later.
+                drop(collector.sweep(engine));
+                std::thread::sleep(COLLECTOR_TICK);
+            }
+            Err(_) => std::thread::sleep(BACKGROUND_TICK),
+        }
     }
 }
 
@@ -533,7 +599,7 @@ impl Inner {
         }
         self.stop.store(true, Ordering::Release);
         self.engine.grown.notify_all();
-        if let Some(thread) = self.background.lock().take() {
+        for thread in self.background.lock().drain(..) {
             // The thread's own failures have poisoned the handle, and the snapshot says so.
             drop(thread.join());
         }

@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["extract", "catalogue", "heap", "history"],
     &["engine"],
     &["snapshot"],
-    &["recovery"],
+    &["recovery", "gc"],
     &["txn"],
     &["stats", "options", "indexing", "store", "typed", "verify", "inspect"],
 ];

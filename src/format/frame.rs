@@ -262,11 +262,8 @@ impl<'a> Frame<'a> {
     /// Reads the frame at the beginning of `bytes`, which lies at `offset` of its segment. Everything is checked:
     /// header, headers of items, payloads.
     pub fn parse(bytes: &'a [u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
-        let header = FrameHeader::parse(bytes, seed, offset)?;
-        let whole = bytes
-            .get(..header.bytes as usize)
-            .ok_or_else(|| Malformed::new("frame", format!("{} bytes", header.bytes), bytes.len()))?;
-        let frame = Self { header, bytes: whole, seed, offset };
+        let frame = Self::parse_header(bytes, seed, offset)?;
+        let header = frame.header;
         let mut body = Hasher::new();
         let mut count = 0_u32;
         for item in frame.items() {
@@ -281,6 +278,15 @@ impl<'a> Frame<'a> {
             return Err(Malformed::new("frame body", expected, format!("{count} items with {check:08x}")));
         }
         Ok(frame)
+    }
+
+    /// The frame at the beginning of `bytes` with nothing checked but its header: who takes items from it checks each.
+    pub fn parse_header(bytes: &'a [u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
+        let header = FrameHeader::parse(bytes, seed, offset)?;
+        let whole = bytes
+            .get(..header.bytes as usize)
+            .ok_or_else(|| Malformed::new("frame", format!("{} bytes", header.bytes), bytes.len()))?;
+        Ok(Self { header, bytes: whole, seed, offset })
     }
 
     /// The items with their offsets within the segment.

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod index;
 pub mod item;
 pub mod manifest;
+pub mod moves;
 pub mod node;
 pub mod segment;
 pub mod value;

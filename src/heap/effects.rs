@@ -17,8 +17,11 @@ use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::item::MAY_SKIP;
 use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::format::moves::Move;
+use crate::format::moves::moves;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
+use crate::id::SegmentSeq;
 use crate::id::SetNumber;
 
 /// What a frame does to the state.
@@ -44,6 +47,8 @@ pub(crate) enum Effect {
     DropIndex(IndexNumber),
     /// Changes of one key index, as they stand in the frame.
     Index(IndexNumber, Vec<u8>),
+    /// Records were copied from one segment to another.
+    Moves(SegmentSeq, SegmentSeq, Vec<Move>),
 }
 
 /// Puts the freeing of slots into a frame, eight bytes each.
@@ -170,7 +175,11 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                 let number = whole_items(&item, 4).map_err(at)?.next().map(LittleEndian::read_u32);
                 effects.extend(number.map(|number| Effect::DropIndex(IndexNumber(number))));
             }
-            Kind::Moves | Kind::DropSet => {
+            Kind::Moves => {
+                let (from, to, all) = moves(item.payload).map_err(at)?;
+                effects.push(Effect::Moves(from, to, all));
+            }
+            Kind::DropSet => {
                 return Err(crate::error::Error::Unsupported {
                     file: file.to_owned(),
                     what: "item kind",

@@ -32,6 +32,8 @@ use crate::format::entry::State as EntryState;
 use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::item::RECORD_HEADER_BYTES;
+use crate::format::moves::Move;
+use crate::format::segment::FileKind;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
@@ -184,14 +186,8 @@ struct Writer {
     seq: Seq,
     pinned: Option<Arc<State>>,
     table_changed: bool,
-}
-
-/// A record that was copied: offsets within the segments that it was in and is in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Move {
-    pub(crate) id: RecordId,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
+    /// Places whose segments are gone.
+    free_places: Vec<u32>,
 }
 
 /// The heap.
@@ -226,7 +222,10 @@ impl Heap {
         let root = Arc::clone(tree.root());
         let state =
             State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
-        let writer = Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false };
+        let free_places =
+            (0_u32..).zip(&table.places).filter(|(_, cell)| cell.is_none()).map(|(place, _)| place).collect();
+        let writer =
+            Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false, free_places };
         Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer) }
     }
 
@@ -300,25 +299,62 @@ impl Heap {
     /// brings back what was replaced or deleted. Gives the bytes that bytes.
     pub(crate) fn relocate(&self, from: &Arc<Segment>, to: &Arc<Segment>, moves: &[Move]) -> Result<u64> {
         self.change(|writer, publish| {
-            let place = writer.place_of(to)?;
+            writer.place_of(to)?;
             publish.table_first(writer);
-            let from = writer.by_number.get(&from.number()).copied();
-            let mut bytes = 0;
-            for each in moves {
-                let old = writer.tree.root().entry(each.id.slot())?;
-                let EntryState::Live(location) = old.state() else { continue };
-                let is_there = Some(location.place) == from && location.offset() == each.from;
-                let Some(entry) = Entry::live(place, each.to, location.bytes(), each.id.reuse_count()) else {
-                    continue;
-                };
-                if is_there {
-                    writer.tree.set(each.id.slot(), entry)?;
-                    to.add_live(signed(location.bytes()));
-                    bytes += writer.forget(old);
-                }
-            }
-            Ok(bytes)
+            writer.relocate(from.number(), to.number(), moves)
         })
+    }
+
+    /// Makes a segment known before entries point into it.
+    pub(crate) fn adopt(&self, segment: &Arc<Segment>) -> Result<()> {
+        self.change(|writer, publish| {
+            writer.place_of(segment)?;
+            publish.table_first(writer);
+            Ok(())
+        })
+    }
+
+    /// A segment that is in the table, by number.
+    pub(crate) fn segment(&self, number: SegmentSeq) -> Option<Arc<Segment>> {
+        let writer = self.writer.lock();
+        writer.by_number.get(&number).and_then(|place| writer.table.get(*place)).map(Arc::clone)
+    }
+
+    /// The segments of now.
+    pub(crate) fn segments(&self) -> Arc<SegmentTable> {
+        Arc::clone(&self.writer.lock().table)
+    }
+
+    /// Takes segments without live bytes out of the table. Later states do not have them; those that exist do. Gives
+    /// their places, which are used again only after `release_places`.
+    pub(crate) fn retire(&self, numbers: &[SegmentSeq]) -> Vec<(u32, Arc<Segment>)> {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
+        let mut writer = self.writer.lock();
+        let mut retired = Vec::new();
+        for number in numbers {
+            let Some(place) = writer.by_number.get(number).copied() else { continue };
+            if writer.table.get(place).is_none_or(|segment| segment.live_bytes() > 0) {
+                continue;
+            }
+            let cell = Arc::make_mut(&mut writer.table).places.get_mut(place as usize).and_then(Option::take);
+            if let Some(segment) = cell {
+                writer.by_number.remove(number);
+                retired.push((place, segment));
+            }
+        }
+        let mut pinned = None;
+        if !retired.is_empty() {
+            pinned = writer.pinned.take();
+            publish.state(&writer);
+        }
+        drop(writer);
+        drop((pinned, publish));
+        retired
+    }
+
+    /// Nobody holds a state any more in which these places meant retired segments.
+    pub(crate) fn release_places(&self, places: impl Iterator<Item = u32>) {
+        self.writer.lock().free_places.extend(places);
     }
 
     /// Changes the tree without changing what it says: after a snapshot was saved, pages are clean.
@@ -405,11 +441,15 @@ impl Writer {
             return Ok(*place);
         }
         let table = Arc::make_mut(&mut self.table);
-        let place = u32::try_from(table.places.len()).unwrap_or(PLACE_END);
+        let free = self.free_places.pop();
+        let place = free.unwrap_or_else(|| u32::try_from(table.places.len()).unwrap_or(PLACE_END));
         if place >= PLACE_END {
             return Err(Error::Exhausted { what: "place for a segment", limit: PLACE_END.into() });
         }
-        table.places.push(Some(Arc::clone(segment)));
+        match table.places.get_mut(place as usize) {
+            Some(cell) => *cell = Some(Arc::clone(segment)),
+            None => table.places.push(Some(Arc::clone(segment))),
+        }
         self.by_number.insert(segment.number(), place);
         self.table_changed = true;
         Ok(place)
@@ -457,11 +497,40 @@ impl Writer {
                 self.indexes.drop_index(*number);
             }
             Effect::Index(number, changes) => self.indexes.apply(*number, changes, segment.name())?,
+            Effect::Moves(from, to, moves) => drop(self.relocate(*from, *to, moves)?),
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
             Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),
             Effect::StreamEnd(stream) => Arc::make_mut(&mut self.catalogue).end_stream(*stream),
         }
         Ok(())
+    }
+
+    /// Points entries at copies, where they still point at what was copied. Gives the bytes.
+    fn relocate(&mut self, from: SegmentSeq, to: SegmentSeq, moves: &[Move]) -> Result<u64> {
+        let Some(place) = self.by_number.get(&to).copied() else {
+            let file = FileKind::Records.file_name(to);
+            return Err(Error::corrupt(file, 0, "target of moves", "a segment of the store", "none"));
+        };
+        // Nothing points into a segment that is not in the table.
+        let Some(from) = self.by_number.get(&from).copied() else { return Ok(0) };
+        let to = self.table.get(place).map(Arc::clone);
+        let mut bytes = 0;
+        for each in moves {
+            let old = self.tree.root().entry(each.id.slot())?;
+            let EntryState::Live(location) = old.state() else { continue };
+            let is_there = location.place == from && location.offset() == each.from;
+            let Some(entry) = Entry::live(place, each.to, location.bytes(), each.id.reuse_count()) else {
+                continue;
+            };
+            if is_there {
+                self.tree.set(each.id.slot(), entry)?;
+                if let Some(to) = &to {
+                    to.add_live(signed(location.bytes()));
+                }
+                bytes += self.forget(old);
+            }
+        }
+        Ok(bytes)
     }
 
     /// The bytes that an entry pointed at are no longer live.

@@ -44,6 +44,7 @@ pub(crate) struct Segment {
     /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
     /// empty when every read is to be checked.
     checked: OnceLock<Box<[AtomicU64]>>,
+    is_absent: bool,
 }
 
 /// Makes and opens segments of one store.
@@ -57,7 +58,8 @@ pub(crate) struct SegmentSource {
 }
 
 impl SegmentSource {
-    /// Creates a segment and writes its header. On return its directory entry is durable, its bytes are not.
+    /// Creates a segment of the log or of pages and writes its header. On return its directory entry is durable, its bytes
+    /// are not.
     pub(crate) fn create(
         &self,
         kind: FileKind,
@@ -66,16 +68,52 @@ impl SegmentSource {
         previous: SegmentSeq,
         capacity: u64,
     ) -> Result<Segment> {
-        let name = kind.file_name(segment);
-        let header = SegmentHeader {
-            kind,
-            generation: 0,
-            uuid: self.uuid,
-            segment,
-            timeline,
-            previous,
-            segment_bytes: self.segment_bytes,
-        };
+        self.create_with(self.header(kind, 0, segment, timeline, previous), capacity)
+    }
+
+    /// Creates a segment for survivors.
+    pub(crate) fn create_older(
+        &self,
+        generation: u8,
+        segment: SegmentSeq,
+        timeline: u64,
+        capacity: u64,
+    ) -> Result<Segment> {
+        self.create_with(self.header(FileKind::Records, generation, segment, timeline, SegmentSeq(0)), capacity)
+    }
+
+    fn header(
+        &self,
+        kind: FileKind,
+        generation: u8,
+        segment: SegmentSeq,
+        timeline: u64,
+        previous: SegmentSeq,
+    ) -> SegmentHeader {
+        let (uuid, segment_bytes) = (self.uuid, self.segment_bytes);
+        SegmentHeader { kind, generation, uuid, segment, timeline, previous, segment_bytes }
+    }
+
+    /// A segment whose file is gone, for replay: entries may point into it until a later commit or move leads elsewhere.
+    pub(crate) fn absent(&self, segment: SegmentSeq) -> Segment {
+        let header = self.header(FileKind::Records, 0, segment, 0, SegmentSeq(0));
+        let checked = OnceLock::new();
+        checked.get_or_init(Box::default);
+        Segment {
+            name: FileKind::Records.file_name(segment),
+            header,
+            seed: Seed::new(self.uuid, segment),
+            file: RwLock::new(None),
+            final_bytes: AtomicU64::new(0),
+            map: None,
+            live_bytes: AtomicI64::new(0),
+            checked,
+            is_absent: true,
+        }
+    }
+
+    fn create_with(&self, header: SegmentHeader, capacity: u64) -> Result<Segment> {
+        let name = header.kind.file_name(header.segment);
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         let written = file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source));
         let mapped = written.and_then(|()| file.map(capacity).map_err(|source| Error::io("map", &name, source)));
@@ -115,7 +153,7 @@ impl SegmentSource {
             checked.get_or_init(Box::default);
         }
         let (file, final_bytes) = (RwLock::new(Some(file)), AtomicU64::new(0));
-        Segment { name, header, seed, file, final_bytes, map, live_bytes: AtomicI64::new(0), checked }
+        Segment { name, header, seed, file, final_bytes, map, live_bytes: AtomicI64::new(0), checked, is_absent: false }
     }
 }
 
@@ -147,6 +185,11 @@ impl Segment {
 
     pub(crate) fn number(&self) -> SegmentSeq {
         self.header.segment
+    }
+
+    /// Whether there is no file of it any more.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.is_absent
     }
 
     pub(crate) fn header(&self) -> &SegmentHeader {

@@ -31,12 +31,12 @@ use crate::format::manifest::Body;
 use crate::format::manifest::Cut;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
+use crate::format::moves::Move;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
 use crate::heap::Heap;
 use crate::heap::Indexes;
-use crate::heap::Move;
 use crate::heap::effects_of;
 use crate::history::History;
 use crate::id::SegmentSeq;
@@ -257,7 +257,7 @@ impl Attempt<'_> {
             let result = if row.pages {
                 pages.open_segment(row.segment, row.live_bytes)
             } else {
-                source.open(FileKind::Records, row.segment).map(|segment| {
+                open_or_absent(&source, row.segment).map(|segment| {
                     let segment = Arc::new(segment);
                     segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
                     known.insert(row.segment, Arc::clone(&segment));
@@ -282,10 +282,34 @@ impl Attempt<'_> {
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
         let replayed = replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, report)?;
+        check_absent(&heap, self.base.number)?;
         report.last_seq = replayed.last;
         report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;
         Ok(Based { source, pages, heap, replayed })
     }
+}
+
+/// A segment of the log, or its absence: a later commit or move may have emptied it before it was deleted.
+fn open_or_absent(source: &SegmentSource, number: SegmentSeq) -> Result<Segment> {
+    match source.open(FileKind::Records, number) {
+        Err(Error::Io { source: why, .. }) if why.kind() == std::io::ErrorKind::NotFound => Ok(source.absent(number)),
+        other => other,
+    }
+}
+
+/// When replay has ended, nothing may point into a segment that has no file. Such segments are let go.
+fn check_absent(heap: &Heap, snapshot: u64) -> Result<()> {
+    let table = heap.segments();
+    let absent: Vec<&Arc<Segment>> = table.iter().map(|(_, segment)| segment).filter(|s| s.is_absent()).collect();
+    if let Some(missing) = absent.iter().find(|segment| segment.live_bytes() > 0) {
+        let what = format!("segment of snapshot {snapshot}");
+        let expected = format!("the file, with {} live bytes", missing.live_bytes());
+        return Err(Error::corrupt(missing.name(), 0, what, expected, "no file of this name"));
+    }
+    let numbers: Vec<SegmentSeq> = absent.iter().map(|segment| segment.number()).collect();
+    // Opening has not ended: nobody holds a state of before.
+    heap.release_places(heap.retire(&numbers).iter().map(|(place, _)| *place));
+    Ok(())
 }
 
 /// A file that a snapshot lists and that is not there is damage.
@@ -403,11 +427,23 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
             keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
         }
     }
-    let pages = attempt.files.pages.iter().filter(|number| !keep.contains(number)).map(|n| (FileKind::Pages, *n));
-    let logs = replayed.undeclared.iter().map(|number| (FileKind::Records, *number));
-    for (kind, number) in pages.chain(logs) {
-        if source.open(kind, number).is_ok() {
-            drop(engine.backing.delete(&kind.file_name(number)));
+    let pages = attempt.files.pages.iter().filter(|number| !keep.contains(number));
+    for number in pages {
+        if source.open(FileKind::Pages, *number).is_ok() {
+            drop(engine.backing.delete(&FileKind::Pages.file_name(*number)));
+        }
+    }
+    let (kept, replay_from) =
+        engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
+    for number in &attempt.files.logs {
+        if kept.contains(number) || engine.heap.segment(*number).is_some() {
+            continue;
+        }
+        // Emptied by the collector, or copied to and not moved to yet, or begun by a recovery that never declared it.
+        let Ok(segment) = source.open(FileKind::Records, *number) else { continue };
+        let is_log = segment.header().generation == 0 && *number >= replay_from;
+        if !is_log || replayed.undeclared.contains(number) {
+            drop(engine.backing.delete(segment.name()));
         }
     }
 }

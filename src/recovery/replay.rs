@@ -21,6 +21,7 @@ use crate::format::manifest::Cut;
 use crate::format::manifest::Snapshot;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::heap::Effect;
 use crate::heap::Heap;
 use crate::heap::effects_of;
 use crate::id::SLOT_END;
@@ -69,6 +70,7 @@ pub(crate) struct Replayed {
 }
 
 struct Replay<'a> {
+    source: &'a SegmentSource,
     heap: &'a Heap,
     manifest: &'a BTreeMap<u64, Body>,
     base: &'a Snapshot,
@@ -99,6 +101,7 @@ pub(crate) fn replay(
         .collect();
     let timeline = cuts.iter().map(|(_, cut)| cut.timeline).fold(base.timeline, u64::max);
     let mut replay = Replay {
+        source,
         heap,
         manifest,
         base,
@@ -120,7 +123,6 @@ pub(crate) fn replay(
             next_cut += 1;
         }
         let limit = cuts.iter().filter(|(_, cut)| cut.first_segment > number).map(|(_, cut)| cut.seq).min();
-        last_segment = last_segment.max(number);
         let segment = match known.get(&number) {
             Some(segment) => Arc::clone(segment),
             None => match source.open(FileKind::Records, number) {
@@ -132,6 +134,11 @@ pub(crate) fn replay(
                 Err(error) => return Err(error),
             },
         };
+        if segment.header().generation > 0 {
+            // What lies here was moved, and the moves stand in the log.
+            continue;
+        }
+        last_segment = last_segment.max(number);
         if segment.header().timeline > timeline {
             check_undeclared(&segment)?;
             undeclared.push(number);
@@ -258,12 +265,8 @@ impl Replay<'_> {
     fn frame(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>, limit: Option<Seq>) -> Result<bool> {
         let header = &frame.header;
         if header.kind == FrameKind::Survivors {
-            return Err(Error::Unsupported {
-                file: segment.name().to_owned(),
-                what: "frame kind",
-                got: "survivors".to_owned(),
-                supported: "commits, watermarks and seals".to_owned(),
-            });
+            let (expected, got) = ("commits, watermarks and seals", "survivors");
+            return Err(Error::corrupt(segment.name(), frame.offset(), "frame of the log", expected, got));
         }
         if header.kind == FrameKind::Commit {
             if limit.is_some_and(|limit| header.seq > limit) {
@@ -278,6 +281,7 @@ impl Replay<'_> {
                 return Ok(true);
             }
             let effects = effects_of(frame, segment.name())?;
+            self.adopt_targets(&effects)?;
             self.heap.apply(segment, 0, header.seq, &effects)?;
             self.report.commits_replayed += 1;
             self.unproven.push_back(Position { segment: Arc::clone(segment), offset: frame.offset(), seq: header.seq });
@@ -291,6 +295,26 @@ impl Replay<'_> {
             self.unproven.pop_front();
         }
         Ok(true)
+    }
+
+    /// Makes the segments known into which records were moved. One that is gone has been emptied by later moves or
+    /// commits, or else is found missing when replay has ended.
+    fn adopt_targets(&self, effects: &[Effect]) -> Result<()> {
+        for effect in effects {
+            let Effect::Moves(_, to, _) = effect else { continue };
+            if self.heap.segment(*to).is_some() {
+                continue;
+            }
+            let segment = match self.source.open(FileKind::Records, *to) {
+                Ok(segment) => segment,
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    self.source.absent(*to)
+                }
+                Err(error) => return Err(error),
+            };
+            self.heap.adopt(&Arc::new(segment))?;
+        }
+        Ok(())
     }
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {

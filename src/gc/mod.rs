@@ -1,0 +1,296 @@
+//! The collector: copies what is live out of segments that hold little else, and deletes those.
+//!
+//! Owns: which segment is emptied when, survivors on their way, retired segments until their files are gone.
+//! Never: decides what a record index entry says (the heap compares and sets), or holds the commit lock but for one
+//! frame of moves. `docs/collector.md` tells the rules.
+//! Invariants: 1. A copy is on the medium before an entry points at it. 2. A file is deleted only when every commit that
+//! emptied it is on the medium, replay does not need it, and nothing in this process can read it any more. 3. A segment
+//! that is being appended to is no victim.
+
+mod evacuate;
+mod policy;
+mod retire;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::manifest::SnapshotKind;
+use crate::gc::evacuate::Targets;
+use crate::gc::evacuate::Work;
+use crate::gc::policy::Space;
+use crate::gc::retire::Retired;
+use crate::id::SegmentSeq;
+use crate::snapshot;
+
+/// Survivors that are copied before they are synced and moved.
+const SLICE_BYTES: u64 = 1 << 20;
+/// How full a segment may be to be worth copying in the background.
+const WORTH_COPYING: f64 = 0.95;
+/// The same when everything is to be gained that can be.
+const WORTH_COMPACTING: f64 = 0.99;
+
+/// How the collector works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GcSettings {
+    /// Bytes of record segments for each live byte.
+    pub(crate) space_ratio: f64,
+    /// Generations, the log included.
+    pub(crate) generations: u8,
+}
+
+/// What the collector has done since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Segments that were emptied.
+    pub victims: u64,
+    /// Records that were moved.
+    pub records: u64,
+    /// Bytes that were copied, with the headers of frames.
+    pub bytes_copied: u64,
+    /// Files of record segments that were deleted.
+    pub files_deleted: u64,
+    /// Bytes that went back with them.
+    pub bytes_deleted: u64,
+    /// Snapshots that were saved so that files could go.
+    pub snapshots: u64,
+}
+
+impl Collected {
+    /// What came since.
+    fn since(self, before: Self) -> Self {
+        Self {
+            victims: self.victims - before.victims,
+            records: self.records - before.records,
+            bytes_copied: self.bytes_copied - before.bytes_copied,
+            files_deleted: self.files_deleted - before.files_deleted,
+            bytes_deleted: self.bytes_deleted - before.bytes_deleted,
+            snapshots: self.snapshots - before.snapshots,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    targets: Targets,
+    work: Option<Work>,
+    retired: Vec<Retired>,
+    /// Segments that could not be emptied.
+    damaged: BTreeSet<SegmentSeq>,
+    collected: Collected,
+}
+
+/// The collector of one open store.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    settings: GcSettings,
+    inner: Mutex<Inner>,
+    paused: AtomicBool,
+    /// Bytes appended to the log when space was last looked at by a writer.
+    looked_at: AtomicU64,
+}
+
+/// What one slice came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slice {
+    /// Bytes were copied, or segments retired.
+    Progress(u64),
+    /// Nothing can be gained before replay needs less of the log.
+    Blocked,
+    /// Nothing can be gained.
+    Idle,
+}
+
+impl Collector {
+    pub(crate) fn new(settings: GcSettings) -> Self {
+        Self { settings, inner: Mutex::default(), paused: AtomicBool::new(false), looked_at: AtomicU64::new(0) }
+    }
+
+    /// Stops collecting in the background and in commits; `collect` still works.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// What was done since opening.
+    pub(crate) fn collected(&self) -> Collected {
+        self.inner.lock().collected
+    }
+
+    /// Retired segments whose files are still there: name, bytes.
+    pub(crate) fn retired(&self) -> Vec<(String, u64)> {
+        let inner = self.inner.lock();
+        inner.retired.iter().map(|retired| (retired.name().to_owned(), retired.bytes())).collect()
+    }
+
+    /// Whether segments have come near the cap.
+    pub(crate) fn is_due(&self, engine: &Engine) -> bool {
+        !self.paused.load(Ordering::Acquire) && Space::of(engine).is_over(&self.settings, 0)
+    }
+
+    /// One piece of work in the background. Whether there was any.
+    pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
+        if !self.is_due(engine) {
+            return Ok(false);
+        }
+        let goal = Space::of(engine).slack(&self.settings) / 32;
+        match self.batch(engine, goal.max(engine.log.source().segment_bytes))? {
+            Slice::Progress(_) => Ok(true),
+            Slice::Blocked => self.save_snapshot(engine),
+            Slice::Idle => Ok(false),
+        }
+    }
+
+    /// A writer's part: pays for what was appended, if the collector in the background does not keep up.
+    pub(crate) fn pay(&self, engine: &Engine) -> Result<()> {
+        let segment = engine.log.source().segment_bytes;
+        let (appended, looked_at) = (engine.log.appended_bytes(), self.looked_at.load(Ordering::Relaxed));
+        let more = appended.saturating_sub(looked_at);
+        if more < segment / 8 || self.paused.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.looked_at.store(appended, Ordering::Relaxed);
+        let mut paid = 0;
+        while Space::of(engine).is_over(&self.settings, segment) {
+            match self.batch(engine, segment)? {
+                Slice::Progress(bytes) => paid += bytes.max(1),
+                Slice::Blocked => {
+                    if !self.save_snapshot(engine)? {
+                        break;
+                    }
+                }
+                Slice::Idle => break,
+            }
+            // What one byte owes depends on how full the victims are; ten times what was appended is more than any.
+            if paid > more.saturating_mul(10) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects until nothing is left to gain, or the time is over. Saves the snapshots that it needs.
+    pub(crate) fn collect(
+        &self,
+        engine: &Engine,
+        budget: Option<Duration>,
+        progress: &mut dyn FnMut(Collected),
+    ) -> Result<Collected> {
+        let before = self.collected();
+        let end = budget.map(|budget| Instant::now() + budget);
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        // Twice, so that the older of the two automatic snapshots needs nothing of the log so far.
+        for _ in 0..2 {
+            if !is_over() {
+                self.save(engine)?;
+            }
+        }
+        let mut idle = false;
+        while !idle && !is_over() {
+            let mut inner = self.inner.lock();
+            match self.slice(engine, &mut inner, WORTH_COMPACTING)? {
+                Slice::Progress(_) => {}
+                Slice::Blocked | Slice::Idle => idle = true,
+            }
+            drop(inner);
+            progress(self.collected().since(before));
+        }
+        self.inner.lock().targets.close();
+        self.save(engine)?;
+        self.sweep(engine)?;
+        Ok(self.collected().since(before))
+    }
+
+    /// Slices until so many bytes have been gained.
+    fn batch(&self, engine: &Engine, goal: u64) -> Result<Slice> {
+        let mut inner = self.inner.lock();
+        let (mut copied, mut found) = (0, Slice::Idle);
+        let retired_before: u64 = inner.retired.iter().map(Retired::bytes).sum();
+        loop {
+            match self.slice(engine, &mut inner, WORTH_COPYING)? {
+                Slice::Progress(bytes) => copied += bytes,
+                other => {
+                    found = other;
+                    break;
+                }
+            }
+            let retired: u64 = inner.retired.iter().map(Retired::bytes).sum();
+            if retired.saturating_sub(retired_before) >= goal + copied || copied >= 8 * SLICE_BYTES {
+                break;
+            }
+        }
+        let gained = inner.retired.iter().map(Retired::bytes).sum::<u64>() > retired_before;
+        self.delete_retired(engine, &mut inner)?;
+        Ok(if gained || copied > 0 { Slice::Progress(copied) } else { found })
+    }
+
+    /// Goes on with the victim in hand, or takes the next.
+    fn slice(&self, engine: &Engine, inner: &mut Inner, worth: f64) -> Result<Slice> {
+        engine.check_writable()?;
+        if inner.work.is_none() {
+            let choice = policy::choose(engine, inner.targets.open(), &inner.damaged, &self.settings, worth);
+            if !choice.dead.is_empty() {
+                retire::retire(engine, &choice.dead, &mut inner.retired);
+                return Ok(Slice::Progress(0));
+            }
+            let Some(victim) = choice.victim else {
+                return Ok(if choice.blocked { Slice::Blocked } else { Slice::Idle });
+            };
+            inner.work = Some(victim);
+        }
+        let Some(mut work) = inner.work.take() else { return Ok(Slice::Idle) };
+        let oldest = self.settings.generations.saturating_sub(1);
+        let slice = evacuate::slice(engine, &mut work, &mut inner.targets, oldest, SLICE_BYTES)?;
+        inner.collected.bytes_copied += slice.bytes;
+        inner.collected.records += slice.records;
+        if slice.is_last {
+            inner.collected.victims += 1;
+            let number = work.segment().number();
+            if work.segment().live_bytes() > 0 {
+                inner.damaged.insert(number);
+            } else {
+                drop(work);
+                retire::retire(engine, &[number], &mut inner.retired);
+            }
+        } else {
+            inner.work = Some(work);
+        }
+        Ok(Slice::Progress(slice.bytes))
+    }
+
+    fn delete_retired(&self, engine: &Engine, inner: &mut Inner) -> Result<()> {
+        let (files, bytes) = retire::delete(engine, &mut inner.retired)?;
+        inner.collected.files_deleted += files;
+        inner.collected.bytes_deleted += bytes;
+        Ok(())
+    }
+
+    /// Deletes what can be deleted by now.
+    pub(crate) fn sweep(&self, engine: &Engine) -> Result<()> {
+        let mut inner = self.inner.lock();
+        self.delete_retired(engine, &mut inner)
+    }
+
+    /// Saves a snapshot if that lets replay need less of the log. Whether it did.
+    fn save_snapshot(&self, engine: &Engine) -> Result<bool> {
+        let before = engine.manifest.replay_from();
+        if engine.log.head().0 <= before {
+            return Ok(false);
+        }
+        self.save(engine)?;
+        Ok(engine.manifest.replay_from() > before)
+    }
+
+    fn save(&self, engine: &Engine) -> Result<()> {
+        snapshot::save(engine, SnapshotKind::Automatic, "")?;
+        self.inner.lock().collected.snapshots += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Which segment is worth emptying, and how much space there may be.
+//!
+//! Source: the cost-benefit choice of Rosenblum and Ousterhout, "The design and implementation of a log-structured file
+//! system", 1992.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::gc::GcSettings;
+use crate::gc::evacuate::Work;
+use crate::id::SegmentSeq;
+use crate::log::Segment;
+
+/// Bytes of record segments.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Space {
+    total: u64,
+    live: u64,
+    segment: u64,
+}
+
+impl Space {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let mut space = Self { segment: engine.log.source().segment_bytes, ..Self::default() };
+        for (_, segment) in engine.heap.segments().iter() {
+            space.total += segment.len().unwrap_or_default();
+            space.live += segment.live_bytes();
+        }
+        space
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cap is no exact number, and bytes of a store stay far below 2^52"
+    )]
+    fn cap(&self, settings: &GcSettings) -> u64 {
+        (self.live as f64 * settings.space_ratio) as u64
+    }
+
+    /// Whether the segments take more than the cap and `more` bytes. A store of a few segments never does.
+    pub(crate) fn is_over(&self, settings: &GcSettings, more: u64) -> bool {
+        self.total > self.cap(settings).max(2 * self.segment) + more
+    }
+
+    /// Bytes that may be dead.
+    pub(crate) fn slack(&self, settings: &GcSettings) -> u64 {
+        self.cap(settings).saturating_sub(self.live)
+    }
+}
+
+/// What to do next.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    /// Segments without live bytes.
+    pub(crate) dead: Vec<SegmentSeq>,
+    /// The segment to empty.
+    pub(crate) victim: Option<Work>,
+    /// Whether there is something to gain that replay may still need.
+    pub(crate) blocked: bool,
+}
+
+/// Looks for what is worth emptying. `open` are segments that survivors are appended to.
+pub(crate) fn choose(
+    engine: &Engine,
+    open: &[SegmentSeq],
+    damaged: &BTreeSet<SegmentSeq>,
+    settings: &GcSettings,
+    worth: f64,
+) -> Choice {
+    let table = engine.heap.segments();
+    let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);
+    let newest = engine.log.next_segment();
+    let in_an_emergency = Space::of(engine).is_over(settings, engine.log.source().segment_bytes);
+    let mut choice = Choice::default();
+    let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
+    for (place, segment) in table.iter() {
+        let (number, generation) = (segment.number(), segment.header().generation);
+        if open.contains(&number) || (generation == 0 && number >= head) {
+            continue;
+        }
+        let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
+        let used = part(live, bytes);
+        let gain = used < worth && !damaged.contains(&number);
+        if generation == 0 && number >= replay_from {
+            choice.blocked |= gain;
+            continue;
+        }
+        if live == 0 {
+            choice.dead.push(number);
+        } else if gain {
+            let age = part(newest.0.saturating_sub(number.0), 1);
+            let score = if in_an_emergency { 1.0 - used } else { (1.0 - used) * age / used };
+            if best.is_none_or(|(highest, ..)| score > highest) {
+                best = Some((score, place, segment));
+            }
+        }
+    }
+    choice.victim = best.map(|(_, place, segment)| Work::new(place, Arc::clone(segment)));
+    choice
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a score is no exact number")]
+fn part(bytes: u64, of: u64) -> f64 {
+    bytes as f64 / of.max(1) as f64
+}

@@ -1,0 +1,85 @@
+//! Retired segments: out of the table, and deleted when nothing can need them any more.
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::log::Segment;
+use crate::manifest;
+
+/// A segment that has left the table.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    place: u32,
+    segment: Arc<Segment>,
+    /// The last commit when it had no live bytes any more, or a later one.
+    emptied_at: Seq,
+    bytes: u64,
+}
+
+impl Retired {
+    pub(crate) fn name(&self) -> &str {
+        self.segment.name()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Takes segments without live bytes out of the table.
+pub(crate) fn retire(engine: &Engine, numbers: &[SegmentSeq], into: &mut Vec<Retired>) {
+    let retired = engine.heap.retire(numbers);
+    // Read afterwards: every commit that took the last bytes counts.
+    let emptied_at = engine.log.last_seq();
+    into.extend(retired.into_iter().map(|(place, segment)| {
+        let bytes = segment.len().unwrap_or_default();
+        Retired { place, segment, emptied_at, bytes }
+    }));
+}
+
+/// Deletes the files that nothing needs. Gives their number and bytes.
+pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64, u64)> {
+    if retired.is_empty() {
+        return Ok((0, 0));
+    }
+    engine.heap.forget_pinned();
+    engine.heap.reclaim();
+    let kept = engine.manifest.with_entries(manifest::kept_by_name);
+    let marks = oldest_mark(engine);
+    let may_go = |retired: &Retired| {
+        Arc::strong_count(&retired.segment) == 1
+            && !kept.contains(&retired.segment.number())
+            && marks.is_none_or(|mark| mark >= retired.emptied_at)
+    };
+    let Some(emptied_at) = retired.iter().filter(|each| may_go(each)).map(|each| each.emptied_at).max() else {
+        return Ok((0, 0));
+    };
+    engine.make_durable(emptied_at)?;
+    let (mut files, mut bytes, mut places, mut stay) = (0, 0, Vec::new(), Vec::new());
+    for each in retired.drain(..) {
+        // What cannot be deleted now is tried again.
+        let is_gone = may_go(&each)
+            && match engine.backing.delete(each.segment.name()) {
+                Ok(()) => true,
+                Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            };
+        if is_gone {
+            (files, bytes) = (files + 1, bytes + each.bytes);
+            places.push(each.place);
+        } else {
+            stay.push(each);
+        }
+    }
+    *retired = stay;
+    engine.heap.release_places(places.into_iter());
+    Ok((files, bytes))
+}
+
+/// The oldest mark that one can still go back to.
+fn oldest_mark(engine: &Engine) -> Option<Seq> {
+    let base = engine.manifest.with_entries(manifest::oldest_automatic)?;
+    engine.heap.catalogue().marks().map(|(_, seq)| seq).filter(|seq| *seq >= base).min()
+}

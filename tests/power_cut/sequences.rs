@@ -92,6 +92,13 @@ fn every_sequence_of_three_buffered_operations_survives_a_crash_at_every_step() 
 }
 
 #[test]
+fn collections_survive_a_crash_at_every_step() {
+    let ops = world::OPS_BESIDE_COLLECT;
+    let count = check_all(Durability::Buffered, world::as_it_is, &ops, 3).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(count.crashes > 2_000 && count.recoveries > 50, "{count:?}");
+}
+
+#[test]
 fn a_crash_at_every_step_of_making_a_store_lets_it_be_made() {
     for step in 0.. {
         let backing = FaultBacking::new();

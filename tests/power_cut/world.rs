@@ -67,7 +67,13 @@ pub enum Op {
     Several,
     /// A transaction that is dropped.
     Abort,
+    /// Everything that can be gained is collected.
+    Collect,
 }
+
+/// What matters to the collector.
+pub const OPS_BESIDE_COLLECT: [Op; 7] =
+    [Op::Insert, Op::Update, Op::Delete, Op::InsertLarge, Op::SaveSnapshot, Op::Collect, Op::Kill];
 
 pub const OPS: [Op; 10] = [
     Op::Insert,
@@ -238,6 +244,7 @@ impl World {
             }
             Op::SaveSnapshot => store.save_snapshot().map(|_| true),
             Op::Sync => store.sync().map(|()| true),
+            Op::Collect => store.collect(None).map(|_| true),
             Op::Reopen => {
                 drop(store);
                 let store = self.store.take().expect("an open store");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
+use crate::gc::Collected;
 use crate::id::IndexNumber;
 use crate::id::Seq;
 
@@ -56,6 +57,10 @@ pub struct Stats {
     pub sets: Vec<SetStats>,
     /// Chunks of large values, and their bytes.
     pub chunks: SetStats,
+    /// What the collector has done since the store was opened.
+    pub collected: Collected,
+    /// Files of segments that are emptied, and that a view, a named snapshot or a mark still keeps: name, bytes.
+    pub retired: Vec<(String, u64)>,
     /// By segment.
     pub segments: Vec<SegmentStats>,
     /// The last commit.

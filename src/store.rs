@@ -464,6 +464,8 @@ impl Store {
             sets,
             chunks,
             segments,
+            collected: self.inner.collector.collected(),
+            retired: self.inner.collector.retired(),
             last_seq: engine.log.last_seq(),
             durable_seq: engine.log.durable_seq(),
             timeline: engine.log.timeline(),

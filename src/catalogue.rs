@@ -12,6 +12,7 @@ use crate::format::descriptor::PageRef;
 use crate::format::index::IndexDefinition;
 use crate::format::index::IndexRow;
 use crate::format::manifest::MarkRow;
+use crate::format::manifest::RaisedRow;
 use crate::format::manifest::SetRow;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::StreamRow;
@@ -75,6 +76,8 @@ pub(crate) struct Catalogue {
     next_index: IndexNumber,
     next_set: SetNumber,
     next_stream: u64,
+    /// Next counts of slots whose records were live in a state that was gone back to, and were deleted after it.
+    raised: Arc<BTreeMap<u64, u32>>,
 }
 
 impl Default for Catalogue {
@@ -88,6 +91,7 @@ impl Default for Catalogue {
             next_index: IndexNumber(1),
             next_set: SetNumber::FIRST_USER,
             next_stream: 1,
+            raised: Arc::default(),
         };
         catalogue.create(SetNumber::CHUNKS, "");
         catalogue
@@ -130,6 +134,7 @@ impl Catalogue {
         catalogue.next_index = catalogue.next_index.max(IndexNumber(snapshot.next_index));
         catalogue.next_set = SetNumber(snapshot.next_set.max(SetNumber::FIRST_USER.0));
         catalogue.next_stream = snapshot.next_stream.max(1);
+        catalogue.raised = Arc::new(snapshot.raised.iter().map(|row| (row.slot, row.next_count)).collect());
         catalogue
     }
 
@@ -159,6 +164,29 @@ impl Catalogue {
         snapshot.next_index = self.next_index.0;
         snapshot.next_set = self.next_set.0;
         snapshot.next_stream = self.next_stream;
+        let raised = |(slot, next_count): (&u64, &u32)| RaisedRow { slot: *slot, next_count: *next_count };
+        snapshot.raised = self.raised.iter().map(raised).collect();
+    }
+
+    /// When the record in a slot is deleted, its next count is at least this one.
+    pub(crate) fn raise(&mut self, slot: u64, next_count: u32) {
+        Arc::make_mut(&mut self.raised).insert(slot, next_count);
+    }
+
+    /// The least next count of a slot whose record is deleted now.
+    pub(crate) fn take_raised(&mut self, slot: u64) -> Option<u32> {
+        if self.raised.contains_key(&slot) { Arc::make_mut(&mut self.raised).remove(&slot) } else { None }
+    }
+
+    /// Numbers that another state of the same store has given are not given again.
+    pub(crate) fn begin_behind(&mut self, other: &Self) {
+        self.next_set = self.next_set.max(other.next_set);
+        self.next_index = self.next_index.max(other.next_index);
+        self.next_stream = self.next_stream.max(other.next_stream);
+        for (slot, next_count) in &*other.raised {
+            let count = self.raised.get(slot).map_or(*next_count, |count| *count.max(next_count));
+            self.raise(*slot, count);
+        }
     }
 
     pub(crate) fn create(&mut self, number: SetNumber, name: &str) {

@@ -247,6 +247,14 @@ pub enum Error {
         /// What its encoding says.
         why: String,
     },
+    /// There is no way back to a state: what it needs was given back, or never was.
+    #[error("cannot go back to {point}: {why}")]
+    PointGone {
+        /// The state that was asked for.
+        point: String,
+        /// What is missing.
+        why: String,
+    },
     /// An option has a value that cannot work.
     #[error("option {option} cannot be {got}: {why}")]
     BadOption {
@@ -375,6 +383,7 @@ impl Error {
             Self::BadValue { .. } => {
                 "check that the record was written as this type, by a version that writes the same form"
             }
+            Self::PointGone { .. } => "list the saved snapshots and marks, and choose one that is still kept",
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
             Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",

@@ -44,6 +44,7 @@ use crate::manifest::retained;
 use crate::options::Options;
 use crate::pins::Pins;
 use crate::recovery;
+use crate::recovery::Point;
 use crate::recovery::RecoveryReport;
 use crate::snapshot;
 use crate::stats::IndexInfo;
@@ -126,26 +127,28 @@ impl Store {
 
     pub(crate) fn start(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
         let settings = options.settings();
-        let lock = if settings.read_only {
-            None
-        } else {
-            let location = backing.location();
-            Some(backing.lock().map_err(|source| match source.kind() {
-                std::io::ErrorKind::WouldBlock => Error::Locked { path: location },
-                _ => Error::io("lock", location, source),
-            })?)
-        };
-        let (engine, report) = recovery::open_beside_a_writer(backing, &settings)?;
+        let lock = if settings.read_only { None } else { Some(take_lock(&**backing)?) };
+        let opened = recovery::open_beside_a_writer(backing, &settings)?;
+        Self::run(options, lock, opened)
+    }
+
+    /// A store over what was opened.
+    fn run(
+        options: &Options,
+        lock: Option<Box<dyn BackingLock>>,
+        (engine, report): (Engine, RecoveryReport),
+    ) -> Result<Self> {
+        let read_only = engine.read_only;
         let engine = Arc::new(engine);
         let stop = Arc::new(AtomicBool::new(false));
         let collector = Arc::new(Collector::new(options.gc()));
         collector.pause(!options.collector);
         let mut threads = Vec::new();
-        if options.background && !settings.read_only {
+        if options.background && !read_only {
             let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);
             threads.push(spawn("tenure", move || run_background(&engine, &stop, interval))?);
         }
-        if options.background && !settings.read_only {
+        if options.background && !read_only {
             let (engine, stop, collector) = (Arc::clone(&engine), Arc::clone(&stop), Arc::clone(&collector));
             threads.push(spawn("tenure-collector", move || run_collector(&engine, &collector, &stop))?);
         }
@@ -389,6 +392,79 @@ impl Store {
         Ok(info)
     }
 
+    /// Saves a snapshot that is kept until it is dropped. The space of what it sees is kept with it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("things.tenure");
+    /// use tenure::{Options, Point, Store};
+    /// let store = Store::open(&path)?;
+    /// let notes = store.record_set("notes")?;
+    /// let id = store.write(|tx| tx.insert(&notes, "old"))?;
+    /// store.save_named_snapshot("before the change")?;
+    /// store.write(|tx| tx.update(id, "new"))?;
+    ///
+    /// // Beside the store, for reading.
+    /// let before = Options::new().open_at(&path, &Point::Name("before the change".to_owned()))?;
+    /// assert_eq!(before.get(id)?.as_slice(), Some(&b"old"[..]));
+    ///
+    /// // Back to it. What came after is gone; its IDs and commit numbers do not come back.
+    /// let store = store.roll_back_to(&Point::Name("before the change".to_owned()))?;
+    /// assert_eq!(store.get(id)?.as_slice(), Some(&b"old"[..]));
+    /// store.drop_snapshot("before the change")?;
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BadName` if there is one of this name, and what [`save_snapshot`](Self::save_snapshot) says.
+    pub fn save_named_snapshot(&self, name: &str) -> Result<SnapshotInfo> {
+        check_name("snapshot", name)?;
+        if self.snapshots()?.iter().any(|snapshot| snapshot.name.as_deref() == Some(name)) {
+            let why = "there is one of this name";
+            return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why });
+        }
+        let saved = snapshot::save(self.engine(), SnapshotKind::Named, name)?;
+        let mut info = snapshot_info(&saved.snapshot);
+        (info.pages_written, info.bytes_written) = (saved.pages, saved.bytes);
+        Ok(info)
+    }
+
+    /// Drops a named snapshot. The space that only it kept goes back now or with the next collection.
+    ///
+    /// # Errors
+    /// `PointGone` if there is none of this name.
+    pub fn drop_snapshot(&self, name: &str) -> Result<()> {
+        let engine = self.engine();
+        engine.check_writable()?;
+        let named = self.snapshots()?.into_iter().find(|snapshot| snapshot.name.as_deref() == Some(name));
+        let Some(named) = named else {
+            let why = "no such snapshot is kept".to_owned();
+            return Err(Error::PointGone { point: format!("snapshot {name:?}"), why });
+        };
+        engine.manifest.append(|_| Body::Drop(named.number))?;
+        snapshot::drop_unneeded_pages(engine);
+        self.inner.collector.sweep(engine)
+    }
+
+    /// Takes the store back to a state of the past: a saved snapshot, or a mark or commit as long as the log from a saved
+    /// snapshot to it is kept. What was committed since is gone. No commit number and no ID that was given since comes
+    /// back with another meaning: the state becomes that of a new commit, and slots go on with higher counts.
+    ///
+    /// This handle and its clones are closed; views that exist go on. After a crash in between the store is in the one state
+    /// or in the other.
+    ///
+    /// # Errors
+    /// `PointGone` if there is no way back to that state; then nothing has changed, and the store is closed.
+    pub fn roll_back_to(self, point: &Point) -> Result<Self> {
+        let (backing, options) = (Arc::clone(&self.engine().backing), self.inner.options.clone());
+        self.engine().check_writable()?;
+        self.inner.close()?;
+        let lock = take_lock(&*backing)?;
+        recovery::roll_back(&backing, &options.settings(), point)?;
+        drop(lock);
+        Self::start(&backing, &options)
+    }
+
     /// The saved snapshots that are kept, oldest first.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
         let entries = self.engine().manifest.entries();
@@ -536,6 +612,14 @@ fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
     }
 }
 
+fn take_lock(backing: &dyn Backing) -> Result<Box<dyn BackingLock>> {
+    let location = backing.location();
+    backing.lock().map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { path: location },
+        _ => Error::io("lock", location, source),
+    })
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(run).map_err(|source| Error::io("start", "a background thread", source))
@@ -664,6 +748,29 @@ impl Options {
         };
         let backing = backing.map_err(|source| Error::io("open", &shown, source))?;
         self.open_backing(Arc::new(backing))
+    }
+
+    /// Opens the store in a directory for reading, as it was at a point of its past. A writer may go on beside it.
+    ///
+    /// # Errors
+    /// `PointGone` if there is no way to that state, and what [`open`](Self::open) says.
+    pub fn open_at(&self, path: impl AsRef<Path>, point: &Point) -> Result<Store> {
+        let (path, shown) = (path.as_ref(), path.as_ref().display().to_string());
+        let backing = Files::read_only(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NotAStore { path: shown, why: "there is nothing".to_owned() },
+            _ => Error::io("open", shown, source),
+        })?;
+        self.open_backing_at(Arc::new(backing), point)
+    }
+
+    /// The same in any backing store.
+    ///
+    /// # Errors
+    /// As [`open_at`](Self::open_at).
+    #[expect(clippy::needless_pass_by_value, reason = "the store keeps it")]
+    pub fn open_backing_at(&self, backing: Arc<dyn Backing>, point: &Point) -> Result<Store> {
+        self.check()?;
+        Store::run(self, None, recovery::open_at(&backing, &self.settings(), point)?)
     }
 
     /// Opens the store in any backing store.

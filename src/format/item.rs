@@ -61,7 +61,7 @@ pub enum Kind {
     CreateSet = 0x14,
     /// A light snapshot with a name.
     Mark = 0x15,
-    /// Records that were copied: from segment u64, to segment u64, then (id u64, from u32, to u32)*, places in granules.
+    /// Records that were copied: from segment u64, to segment u64, then each: slot, from, to, as differences.
     Moves = 0x16,
     /// The chunks of this frame wait for their head: stream u64.
     Stream = 0x17,

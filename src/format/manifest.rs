@@ -90,6 +90,15 @@ pub struct MarkRow {
     pub seq: Seq,
 }
 
+/// A slot that was used further before the store was rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaisedRow {
+    /// The slot.
+    pub slot: u64,
+    /// The reuse count that it gets next.
+    pub next_count: u32,
+}
+
 /// Chunks that wait for their head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamRow {
@@ -144,6 +153,9 @@ pub struct Snapshot {
     pub next_index: u32,
     /// Key indexes.
     pub indexes: Vec<IndexRow>,
+    /// Slots of live records whose next count is higher than theirs and one: the IDs between were given before the store was
+    /// rolled back.
+    pub raised: Vec<RaisedRow>,
     /// What later versions add.
     pub extensions: Vec<Extension>,
 }
@@ -354,6 +366,11 @@ fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
     for row in &snapshot.indexes {
         row.encode(out);
     }
+    put_count(out, snapshot.raised.len());
+    for row in &snapshot.raised {
+        put_u64(out, row.slot);
+        put_u32(out, row.next_count);
+    }
     put_count(out, snapshot.extensions.len());
     for extension in &snapshot.extensions {
         put_u16(out, extension.tag);
@@ -391,6 +408,7 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
         streams: Vec::new(),
         next_index: 0,
         indexes: Vec::new(),
+        raised: Vec::new(),
         extensions: Vec::new(),
     };
     for _ in 0..cursor.count(30)? {
@@ -422,6 +440,9 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     snapshot.next_index = cursor.u32()?;
     for _ in 0..cursor.count(48)? {
         snapshot.indexes.push(IndexRow::read(cursor)?);
+    }
+    for _ in 0..cursor.count(12)? {
+        snapshot.raised.push(RaisedRow { slot: cursor.u64()?, next_count: cursor.u32()? });
     }
     for _ in 0..cursor.count(6)? {
         let tag = cursor.u16()?;

@@ -207,7 +207,7 @@ fn copy(
                     batch.set = Some(set);
                 }
                 let (to, _) = batch.frame.copy(&item);
-                batch.moves.push(Move { id, from: offset, to });
+                batch.moves.push(Move { slot: id.slot(), from: offset, to });
                 if batch.frame.bytes() >= FRAME_BYTES {
                     done.bytes += batch.append(engine, targets, generation, &mut copied)?;
                 }

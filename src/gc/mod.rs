@@ -135,12 +135,29 @@ impl Collector {
         !self.paused.load(Ordering::Acquire) && Space::of(engine).is_over(&self.settings, 0)
     }
 
+    /// Dead bytes that cannot be gained before the next snapshots.
+    fn blocked_bytes(&self, engine: &Engine) -> u64 {
+        let inner = self.inner.lock();
+        policy::choose(engine, inner.targets.open(), &inner.damaged, &self.settings, WORTH_COPYING).blocked_bytes
+    }
+
+    /// Whether a snapshot would free more of the log than it writes pages.
+    fn is_worth_a_snapshot(&self, engine: &Engine) -> bool {
+        let (_, dirty) = engine.heap.current().root.dirty();
+        engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().segment_bytes
+    }
+
     /// One piece of work in the background. Whether there was any.
     pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
         if !self.is_due(engine) {
             return Ok(false);
         }
-        let goal = Space::of(engine).slack(&self.settings) / 32;
+        let slack = Space::of(engine).slack(&self.settings);
+        let frac: u64 = std::env::var("FRAC").ok().and_then(|s| s.parse().ok()).unwrap_or(40);
+        if self.blocked_bytes(engine) > slack * frac / 100 && self.is_worth_a_snapshot(engine) {
+            self.save_snapshot(engine)?;
+        }
+        let goal = slack / 32;
         match self.batch(engine, goal.max(engine.log.source().segment_bytes))? {
             Slice::Progress(_) => Ok(true),
             Slice::Blocked => self.save_snapshot(engine),

@@ -60,6 +60,8 @@ pub(crate) struct Choice {
     pub(crate) victim: Option<Work>,
     /// Whether there is something to gain that replay may still need.
     pub(crate) blocked: bool,
+    /// Dead bytes of segments that replay may still need.
+    pub(crate) blocked_bytes: u64,
 }
 
 /// Looks for what is worth emptying. `open` are segments that survivors are appended to.
@@ -86,13 +88,28 @@ pub(crate) fn choose(
         let gain = used < worth && !damaged.contains(&number);
         if generation == 0 && number >= replay_from {
             choice.blocked |= gain;
+            choice.blocked_bytes += bytes.saturating_sub(live);
             continue;
         }
         if live == 0 {
             choice.dead.push(number);
         } else if gain {
             let age = part(newest.0.saturating_sub(number.0), 1);
-            let score = if in_an_emergency { 1.0 - used } else { (1.0 - used) * age / used };
+            let score = match std::env::var("POL").as_deref() {
+                Ok("greedy") => 1.0 - used,
+                Ok("gen") => (1.0 - used) / (1.0 + generation as f64),
+                Ok("cbu") => (1.0 - used) * age / used,
+                _ => {
+                    if in_an_emergency {
+                        1.0 - used
+                    } else {
+                        (1.0 - used) * age / used
+                    }
+                }
+            };
+            if std::env::var("DBG").is_ok() && number.0 % 50 == 0 {
+                eprintln!("g{generation} u{used:.2} age{age}");
+            }
             if best.is_none_or(|(highest, ..)| score > highest) {
                 best = Some((score, place, segment));
             }

@@ -389,6 +389,15 @@ impl Heap {
         })
     }
 
+    /// Changes the catalogue without a commit, before the store is used.
+    pub(crate) fn with_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
+        let mut writer = self.writer.lock();
+        change(Arc::make_mut(&mut writer.catalogue));
+        let pinned = writer.pinned.take();
+        drop(writer);
+        drop(pinned);
+    }
+
     /// The catalogue of now.
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
         Arc::clone(&self.writer.lock().catalogue)
@@ -477,7 +486,9 @@ impl Writer {
                     EntryState::Live(_) => false,
                 };
                 if !stale {
-                    self.tree.set(id.slot(), Entry::freed_after(id.reuse_count()))?;
+                    let raised = Arc::make_mut(&mut self.catalogue).take_raised(id.slot());
+                    let count = raised.map_or(id.reuse_count(), |next| id.reuse_count().max(next.saturating_sub(1)));
+                    self.tree.set(id.slot(), Entry::freed_after(count))?;
                     let old_bytes = self.forget(old);
                     let set = self.tree.root().set_of_slot(id.slot());
                     let catalogue = Arc::make_mut(&mut self.catalogue);
@@ -516,14 +527,14 @@ impl Writer {
         let to = self.table.get(place).map(Arc::clone);
         let mut bytes = 0;
         for each in moves {
-            let old = self.tree.root().entry(each.id.slot())?;
+            let old = self.tree.root().entry(each.slot)?;
             let EntryState::Live(location) = old.state() else { continue };
             let is_there = location.place == from && location.offset() == each.from;
-            let Some(entry) = Entry::live(place, each.to, location.bytes(), each.id.reuse_count()) else {
+            let Some(entry) = Entry::live(place, each.to, location.bytes(), location.reuse_low) else {
                 continue;
             };
             if is_there {
-                self.tree.set(each.id.slot(), entry)?;
+                self.tree.set(each.slot, entry)?;
                 if let Some(to) = &to {
                     to.add_live(signed(location.bytes()));
                 }

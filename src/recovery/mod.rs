@@ -5,9 +5,13 @@
 //! Invariants: 1. Nothing is acknowledged before every commit that is kept is on the medium. 2. Recovering twice gives
 //! the same state.
 
+mod point;
 mod replay;
 mod report;
 
+pub use point::Point;
+pub(crate) use point::open_at;
+pub(crate) use point::roll_back;
 pub use report::CutReport;
 pub use report::RecoveryReport;
 
@@ -153,7 +157,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
     let mut unusable: Vec<(u64, Error)> = Vec::new();
     for number in retained.iter().rev() {
         let Some(Body::Snapshot(base)) = loaded.entries.get(number) else { continue };
-        let attempt = Attempt { backing: &backing, settings, loaded: &loaded, files: &files, base };
+        let attempt = Attempt { backing: &backing, settings, loaded: &loaded, files: &files, base, until: None };
         match attempt.run(&mut report) {
             Ok(base) => {
                 report.fell_back.extend(unusable.iter().map(|(number, error)| format!("snapshot {number}: {error}")));
@@ -219,6 +223,7 @@ fn initialise(backing: &Arc<dyn Backing>, settings: &Settings, unfinished: Vec<S
         streams: Vec::new(),
         next_index: 0,
         indexes: Vec::new(),
+        raised: Vec::new(),
         extensions: Vec::new(),
     };
     Catalogue::default().fill(&mut snapshot);
@@ -231,6 +236,8 @@ struct Attempt<'a> {
     loaded: &'a Loaded,
     files: &'a Files,
     base: &'a Snapshot,
+    /// The last commit to apply, where not all are wanted.
+    until: Option<Seq>,
 }
 
 /// A snapshot with the log replayed over it, nothing written yet.
@@ -281,7 +288,8 @@ impl Attempt<'_> {
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
-        let replayed = replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, report)?;
+        let replayed =
+            replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, self.until, report)?;
         check_absent(&heap, self.base.number)?;
         report.last_seq = replayed.last;
         report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;
@@ -343,29 +351,8 @@ impl Based {
             previous: replayed.last_segment,
             next_segment,
         };
-        let poison = Arc::new(Poison::default());
-        let next_stream = heap.pin().catalogue.next_stream();
-        let slots = Slots::load(&heap.pin().root, replayed.page_end);
-        let engine = Engine {
-            backing: Arc::clone(attempt.backing),
-            log: Log::new(source, start, Arc::clone(&poison)),
-            heap,
-            slots,
-            manifest: Manifest::new(Arc::clone(attempt.backing), attempt.loaded, Arc::clone(&poison)),
-            pages,
-            page_writer: Mutex::new(PageWriter::new(attempt.base.root.page)),
-            poison,
-            read_only,
-            transaction_bytes_max: attempt.settings.transaction_bytes_max,
-            replay_bytes: AtomicU64::new(report.bytes_replayed),
-            commit: Mutex::new(()),
-            next_stream: AtomicU64::new(next_stream),
-            registry: RwLock::default(),
-            history: History::default(),
-            grown: parking_lot::Condvar::new(),
-            grown_lock: Mutex::new(()),
-            snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
-        };
+        let engine =
+            Self { source, pages, heap, replayed: replayed.clone() }.engine(attempt, start, report.bytes_replayed);
         if new_timeline {
             begin_timeline(&engine, &replayed, start, report)?;
         }
@@ -377,6 +364,34 @@ impl Based {
             free_orphaned_chunks(&engine)?;
         }
         Ok(engine)
+    }
+
+    /// The parts of a store in this state.
+    fn engine(self, attempt: &Attempt<'_>, start: LogStart, replay_bytes: u64) -> Engine {
+        let Self { source, pages, heap, replayed } = self;
+        let poison = Arc::new(Poison::default());
+        let next_stream = heap.pin().catalogue.next_stream();
+        let slots = Slots::load(&heap.pin().root, replayed.page_end);
+        Engine {
+            backing: Arc::clone(attempt.backing),
+            log: Log::new(source, start, Arc::clone(&poison)),
+            heap,
+            slots,
+            manifest: Manifest::new(Arc::clone(attempt.backing), attempt.loaded, Arc::clone(&poison)),
+            pages,
+            page_writer: Mutex::new(PageWriter::new(attempt.base.root.page)),
+            poison,
+            read_only: attempt.settings.read_only,
+            transaction_bytes_max: attempt.settings.transaction_bytes_max,
+            replay_bytes: AtomicU64::new(replay_bytes),
+            commit: Mutex::new(()),
+            next_stream: AtomicU64::new(next_stream),
+            registry: RwLock::default(),
+            history: History::default(),
+            grown: parking_lot::Condvar::new(),
+            grown_lock: Mutex::new(()),
+            snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
+        }
     }
 }
 
@@ -400,7 +415,7 @@ fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report:
         let moves = effects.into_iter().filter_map(|effect| match effect {
             Effect::Put { id, offset, .. } => {
                 let to = offset - position.offset + appended.offset;
-                Some(Move { id, from: offset, to })
+                Some(Move { slot: id.slot(), from: offset, to })
             }
             _ => None,
         });

@@ -49,7 +49,7 @@ pub(crate) struct Position {
 }
 
 /// What replay found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Replayed {
     /// The last commit that was applied.
     pub(crate) last: Seq,
@@ -82,9 +82,11 @@ struct Replay<'a> {
     ended: bool,
     found_more: bool,
     page_end: u64,
+    /// The last commit to apply, where not all are wanted.
+    until: Option<Seq>,
 }
 
-/// Replays everything behind the snapshot's head.
+/// Replays everything behind the snapshot's head, or what of it comes up to `until`.
 pub(crate) fn replay(
     source: &SegmentSource,
     heap: &Heap,
@@ -92,6 +94,7 @@ pub(crate) fn replay(
     base: &Snapshot,
     known: &BTreeMap<SegmentSeq, Arc<Segment>>,
     files: &[SegmentSeq],
+    until: Option<Seq>,
     report: &mut RecoveryReport,
 ) -> Result<Replayed> {
     let cuts: Vec<(u64, Cut)> = manifest
@@ -113,11 +116,15 @@ pub(crate) fn replay(
         ended: false,
         found_more: false,
         page_end: base.page_end,
+        until,
     };
     let mut undeclared = Vec::new();
     let mut last_segment = base.head_segment;
     let mut next_cut = 0;
     for number in files.iter().copied().filter(|number| *number >= base.head_segment) {
+        if replay.has_reached_its_end() {
+            break;
+        }
         while let Some((entry, cut)) = cuts.get(next_cut).filter(|(_, cut)| cut.first_segment <= number) {
             replay.begin_timeline(*entry, cut)?;
             next_cut += 1;
@@ -146,7 +153,7 @@ pub(crate) fn replay(
         }
         replay.segment(&segment, limit)?;
     }
-    while let Some((entry, cut)) = cuts.get(next_cut) {
+    while let Some((entry, cut)) = cuts.get(next_cut).filter(|_| !replay.has_reached_its_end()) {
         replay.begin_timeline(*entry, cut)?;
         next_cut += 1;
     }
@@ -177,6 +184,11 @@ fn check_undeclared(segment: &Segment) -> Result<()> {
 }
 
 impl Replay<'_> {
+    /// Whether all that is wanted was applied.
+    fn has_reached_its_end(&self) -> bool {
+        self.until.is_some_and(|until| self.expected > until)
+    }
+
     /// What was unfinished when an earlier crash was recovered from ends here.
     fn begin_timeline(&mut self, entry: u64, cut: &Cut) -> Result<()> {
         if self.expected <= cut.seq {
@@ -230,7 +242,7 @@ impl Replay<'_> {
             let what = "log below the head of a snapshot";
             return Err(Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len));
         }
-        while !self.ended {
+        while !self.ended && !self.has_reached_its_end() {
             let offset = scan.offset();
             let Some(frame) = scan.next_frame() else { break };
             self.found_more = true;
@@ -318,7 +330,7 @@ impl Replay<'_> {
     }
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {
-        if self.watermark >= self.expected {
+        if self.until.is_none() && self.watermark >= self.expected {
             let what = format!("commits {} to {}", self.expected, self.watermark);
             return Err(match self.broken.take() {
                 Some(broken) => Error::corrupt(broken.file, broken.offset, what, "durable commits", broken.why),
@@ -333,7 +345,7 @@ impl Replay<'_> {
         }
         let reserved = self.manifest.range(self.base.reserved_from..).any(|(_, body)| matches!(body, Body::Reserve(_)));
         let found_more = self.found_more || reserved || !self.base.reserved.is_empty();
-        if found_more {
+        if found_more && self.until.is_none() {
             self.burn(u64::MAX)?;
         }
         self.report.cut = self.broken;

@@ -103,6 +103,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         streams: Vec::new(),
         next_index: 0,
         indexes: Vec::new(),
+        raised: Vec::new(),
         extensions: Vec::new(),
     };
     frozen.state.catalogue.fill(&mut snapshot);
@@ -307,6 +308,11 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
         }
     }
     Arc::new(merged)
+}
+
+/// After a named snapshot was dropped: deletes page segments that only it needed.
+pub(crate) fn drop_unneeded_pages(engine: &Engine) {
+    drop_unneeded(engine, &engine.page_writer.lock());
 }
 
 /// Deletes page segments that no retained snapshot needs. The snapshot stands whether that succeeds or not, and the next

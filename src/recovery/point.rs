@@ -1,0 +1,249 @@
+//! Going back: to a saved snapshot, a mark, or a commit.
+//!
+//! Owns: which snapshot leads to a state, and what may not come back when a store goes back to it.
+//! Never: cuts the log: a store that goes back gets a new snapshot, and what lies behind the old ones is not read again.
+//! Invariants: 1. No commit number is given twice: the new state has one behind all that were. 2. No ID is given twice:
+//! the next count of each slot is at least what it was before. 3. The store goes back with one manifest entry, whole or
+//! not at all.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::Entry;
+use crate::format::entry::State as EntryState;
+use crate::format::manifest::Body;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
+use crate::heap::State;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::log::LogStart;
+use crate::manifest;
+use crate::manifest::Loaded;
+use crate::recovery::Attempt;
+use crate::recovery::Based;
+use crate::recovery::Files;
+use crate::recovery::RecoveryReport;
+use crate::recovery::Settings;
+use crate::recovery::list;
+use crate::snapshot;
+
+/// A state of the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Point {
+    /// A saved snapshot by its number.
+    Snapshot(u64),
+    /// A saved snapshot by its name.
+    Name(String),
+    /// A light snapshot by its name.
+    Mark(String),
+    /// The state after a commit.
+    Seq(Seq),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot(number) => write!(f, "snapshot {number}"),
+            Self::Name(name) => write!(f, "snapshot {name:?}"),
+            Self::Mark(name) => write!(f, "mark {name:?}"),
+            Self::Seq(seq) => write!(f, "commit {seq}"),
+        }
+    }
+}
+
+impl Point {
+    fn gone(&self, why: impl Into<String>) -> Error {
+        Error::PointGone { point: self.to_string(), why: why.into() }
+    }
+}
+
+/// What is needed to look for a point.
+struct Past<'a> {
+    backing: &'a Arc<dyn Backing>,
+    settings: &'a Settings,
+    loaded: Loaded,
+    files: Files,
+}
+
+impl<'a> Past<'a> {
+    fn load(backing: &'a Arc<dyn Backing>, settings: &'a Settings) -> Result<Self> {
+        let files = list(&**backing)?;
+        if files.manifests.is_empty() {
+            return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
+        }
+        let loaded = manifest::load(&**backing, &files.manifests)?;
+        Ok(Self { backing, settings, loaded, files })
+    }
+
+    /// Saved snapshots that are kept, oldest first.
+    fn snapshots(&self) -> Vec<&Snapshot> {
+        let entries = &self.loaded.entries;
+        let kept = manifest::retained(entries);
+        let snapshot = |number: &u64| match entries.get(number) {
+            Some(Body::Snapshot(snapshot)) => Some(&**snapshot),
+            _ => None,
+        };
+        kept.iter().filter_map(snapshot).collect()
+    }
+
+    fn attempt<'s>(&'s self, base: &'s Snapshot, until: Option<Seq>) -> Attempt<'s> {
+        Attempt {
+            backing: self.backing,
+            settings: self.settings,
+            loaded: &self.loaded,
+            files: &self.files,
+            base,
+            until,
+        }
+    }
+
+    /// The newest state.
+    fn newest(&self) -> Result<Based> {
+        let snapshots = self.snapshots();
+        let Some(base) = snapshots.last() else {
+            let why = "its manifest holds no snapshot".to_owned();
+            return Err(Error::NotAStore { path: self.backing.location(), why });
+        };
+        self.attempt(base, None).run(&mut RecoveryReport::default())
+    }
+
+    /// The snapshot from which a point is reached, and the last commit to apply.
+    fn find(&self, point: &Point) -> Result<(&Snapshot, Seq)> {
+        let snapshots = self.snapshots();
+        let by = |is: &dyn Fn(&Snapshot) -> bool| {
+            let found = snapshots.iter().rev().find(|snapshot| is(snapshot)).copied();
+            found.map(|snapshot| (snapshot, snapshot.seq)).ok_or_else(|| point.gone("no such snapshot is kept"))
+        };
+        let seq = match point {
+            Point::Snapshot(number) => return by(&|snapshot| snapshot.number == *number),
+            Point::Name(name) => return by(&|snapshot| snapshot.name == *name),
+            Point::Mark(name) => {
+                let newest = self.newest()?;
+                let catalogue = newest.heap.catalogue();
+                let found = catalogue.marks().find(|(mark, _)| mark == name);
+                found.map(|(_, seq)| seq).ok_or_else(|| point.gone("there is no such mark"))?
+            }
+            Point::Seq(seq) => *seq,
+        };
+        let before = snapshots.iter().filter(|snapshot| snapshot.seq <= seq).max_by_key(|snapshot| snapshot.seq);
+        before.map(|snapshot| (*snapshot, seq)).ok_or_else(|| point.gone("every snapshot that is kept is younger"))
+    }
+
+    fn go_to(&self, point: &Point) -> Result<(Based, &Snapshot, RecoveryReport)> {
+        let (base, seq) = self.find(point)?;
+        let mut report = RecoveryReport::default();
+        let based = match self.attempt(base, Some(seq)).run(&mut report) {
+            Ok(based) => based,
+            Err(error) if error.is_corruption() => return Err(point.gone(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        if based.replayed.last != seq {
+            let last = based.replayed.last;
+            return Err(point.gone(format!("the log that is kept leads from commit {} to {last}", base.seq)));
+        }
+        report.clean = true;
+        Ok((based, base, report))
+    }
+}
+
+/// Opens a store for reading, in the state of a point.
+pub(crate) fn open_at(
+    backing: &Arc<dyn Backing>,
+    settings: &Settings,
+    point: &Point,
+) -> Result<(Engine, RecoveryReport)> {
+    let settings = Settings { read_only: true, ..*settings };
+    let past = Past::load(backing, &settings)?;
+    let (based, base, mut report) = past.go_to(point)?;
+    let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
+    Ok((engine, report))
+}
+
+/// Takes a store that was closed back to a point.
+pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: &Point) -> Result<()> {
+    let past = Past::load(backing, settings)?;
+    let (based, base, _) = past.go_to(point)?;
+    let newest = past.newest()?;
+    let highest = past.files.logs.iter().chain(&past.files.pages).max().copied().unwrap_or_default();
+    let snapshots = past.snapshots();
+    let timelines = snapshots.iter().map(|snapshot| snapshot.timeline).chain([newest.replayed.timeline]);
+    let page_end = based.replayed.page_end.max(newest.replayed.page_end).max(newest.heap.pin().root.page_end());
+    let next_segment = past.loaded.entries.values().map(|body| match body {
+        Body::Snapshot(snapshot) => snapshot.next_segment,
+        Body::Cut(cut) => cut.first_segment,
+        Body::Reserve(_) | Body::Drop(_) => SegmentSeq(0),
+    });
+    let next_segment = next_segment.max().unwrap_or_default();
+    // The state of the past is that of a commit that was not there before.
+    let seq = newest.replayed.last.next();
+    let start = LogStart {
+        timeline: timelines.max().unwrap_or_default().saturating_add(1),
+        last_seq: seq,
+        durable: seq,
+        previous: newest.replayed.last_segment,
+        next_segment: next_segment.max(SegmentSeq(highest.0 + 1)),
+    };
+    let mut based = based;
+    based.replayed.page_end = page_end;
+    burn(&based, &newest)?;
+    let engine = based.engine(&past.attempt(base, None), start, 0);
+    snapshot::save(&engine, SnapshotKind::Close, "")?;
+    // Nothing replays from them into what was left behind.
+    for snapshot in past.snapshots().iter().filter(|snapshot| snapshot.name.is_empty()) {
+        engine.manifest.append(|_| Body::Drop(snapshot.number))?;
+    }
+    Ok(())
+}
+
+/// Raises next counts in the state of the past to what they are in the newest.
+fn burn(past: &Based, newest: &Based) -> Result<()> {
+    let (before, now) = (past.heap.pin(), newest.heap.pin());
+    past.heap.with_catalogue(|catalogue| catalogue.begin_behind(&now.catalogue));
+    for page in 0..now.root.page_end() {
+        let (Some(old), Some(new)) = (before.root.cell(page), now.root.cell(page)) else { continue };
+        // A page that had no set then is not given to one again.
+        if old.descriptor.set == 0 {
+            continue;
+        }
+        let entries = old.entries()?.into_iter().zip(new.entries()?);
+        for (slot, (old, new)) in (page * to_u64(ENTRIES_PER_PAGE)..).zip(entries) {
+            if old != new {
+                burn_slot(past, (&before, old), (&now, new), slot)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn burn_slot(past: &Based, old: (&State, Entry), new: (&State, Entry), slot: u64) -> Result<()> {
+    let next = next_count(new.0, slot, new.1)?;
+    let before = next_count(old.0, slot, old.1)?;
+    if next.is_none_or(|next| before.is_some_and(|before| before >= next)) && next.is_some() {
+        return Ok(());
+    }
+    let last = next.map_or(crate::id::REUSE_MAX, |next| next - 1);
+    match old.1.state() {
+        EntryState::Free { .. } => past.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(last)).map(drop)),
+        EntryState::Live(_) => {
+            past.heap.with_catalogue(|catalogue| catalogue.raise(slot, last.saturating_add(1)));
+            Ok(())
+        }
+        EntryState::Retired => Ok(()),
+    }
+}
+
+/// The reuse count that the next record in a slot gets; `None` when there will be none.
+fn next_count(state: &State, slot: u64, entry: Entry) -> Result<Option<u32>> {
+    Ok(match entry.state() {
+        EntryState::Free { next_count } => Some(next_count),
+        EntryState::Live(location) => Some(state.read(slot, location)?.id.reuse_count().saturating_add(1)),
+        EntryState::Retired => None,
+    })
+}

@@ -248,7 +248,23 @@ impl Engine {
         if let Some(known) = self.registry.read().sets.get(&set) {
             return Ok(Arc::clone(known));
         }
-        let epoch = self.registry.read().epoch;
+        loop {
+            let epoch = self.registry.read().epoch;
+            let found = match self.find_indexes(set, epoch) {
+                Ok(found) => Arc::new(found),
+                // The index came or went between a look at the catalogue and one at the extractors.
+                Err(Error::NoExtractor { .. }) if !self.is_index_epoch(epoch) => continue,
+                Err(error) => return Err(error),
+            };
+            let mut registry = self.registry.write();
+            if registry.epoch == epoch {
+                registry.sets.insert(set, Arc::clone(&found));
+            }
+            return Ok(found);
+        }
+    }
+
+    fn find_indexes(&self, set: SetNumber, epoch: u64) -> Result<SetIndexes> {
         let catalogue = self.heap.catalogue();
         let mut all = Vec::new();
         for index in catalogue.indexes_of(set) {
@@ -262,12 +278,7 @@ impl Engine {
             let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
             all.push(SetIndex { number, name, is_unique, extractor });
         }
-        let found = Arc::new(SetIndexes { all, epoch });
-        let mut registry = self.registry.write();
-        if registry.epoch == epoch {
-            registry.sets.insert(set, Arc::clone(&found));
-        }
-        Ok(found)
+        Ok(SetIndexes { all, epoch })
     }
 
     /// Whether the store has key indexes.

@@ -98,9 +98,16 @@ fn make(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
     let mut frame = FrameBuilder::new();
     frame.control(Kind::CreateIndex, &payload);
     let mut effects = vec![Effect::CreateIndex(Arc::clone(&definition), is_complete)];
-    engine.append_and_apply(&guard, &mut frame, &mut effects)?;
+    // The extractor is there before the index is seen, and the epoch changes once more when it is.
     let extractor = wanted.extractor.clone();
     engine.change_registry(|all| drop(all.insert(number, extractor)));
+    let appended = engine.append_and_apply(&guard, &mut frame, &mut effects);
+    engine.change_registry(|all| {
+        if appended.is_err() {
+            all.remove(&number);
+        }
+    });
+    appended?;
     if is_complete {
         return Ok(definition);
     }

@@ -91,6 +91,23 @@ pub(crate) struct Engine {
     pub(crate) grown_lock: Mutex<()>,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
+    /// Bytes of heap that changed index pages may take.
+    pub(crate) dirty_bytes_max: u64,
+    /// Bytes of pages that commits may change that are on their way.
+    pub(crate) dirty_bytes_awaited: AtomicU64,
+}
+
+/// Room on the heap for what a commit changes, until it is dropped. From then on what was really changed counts.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    engine: &'a Engine,
+    bytes: u64,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.engine.dirty_bytes_awaited.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl Engine {
@@ -238,9 +255,25 @@ impl Engine {
         self.next_stream.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether the log since the last snapshot is long enough for the next one.
+    /// Whether the next snapshot is wanted: the log since the last one is long, or much has changed that is on the heap.
     pub(crate) fn snapshot_is_due(&self) -> bool {
-        self.replay_bytes.load(Ordering::Relaxed) > self.snapshot_log_bytes
+        let replay_bytes = self.replay_bytes.load(Ordering::Relaxed);
+        replay_bytes > self.snapshot_log_bytes
+            || (replay_bytes > 0 && self.heap.dirty_bytes() > self.dirty_bytes_max / 2)
+    }
+
+    /// Room on the heap for pages of so many bytes, if it is there.
+    pub(crate) fn take_room(&self, bytes: u64) -> Option<Room<'_>> {
+        let limit = self.dirty_bytes_max.saturating_sub(self.heap.dirty_bytes());
+        let more = |awaited: u64| awaited.checked_add(bytes).filter(|awaited| *awaited <= limit);
+        let taken = self.dirty_bytes_awaited.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.ok().map(|_| Room { engine: self, bytes })
+    }
+
+    /// Room on the heap, whether it is there or not.
+    pub(crate) fn take_room_anyway(&self, bytes: u64) -> Room<'_> {
+        self.dirty_bytes_awaited.fetch_add(bytes, Ordering::AcqRel);
+        Room { engine: self, bytes }
     }
 
     /// The indexes that a write to the set has to keep.

@@ -66,7 +66,7 @@ pub struct Stats {
     pub timeline: u64,
     /// Index pages that no snapshot holds yet.
     pub dirty_pages: u64,
-    /// Their bytes on the heap.
+    /// Their bytes on the heap, with those of pages that a snapshot is being saved of; see `Options::dirty_bytes_max`.
     pub dirty_bytes: u64,
     /// Bytes of the directory of index pages on the heap.
     pub directory_bytes: u64,

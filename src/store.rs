@@ -443,9 +443,7 @@ impl Store {
             bytes,
             live_bytes,
         }));
-        let (nodes, node_bytes) = engine.heap.with_indexes(|indexes| indexes.dirty());
-        let (dirty_pages, dirty_bytes) = state.root.dirty();
-        let (dirty_pages, dirty_bytes) = (dirty_pages + nodes, dirty_bytes + node_bytes);
+        let (dirty_pages, dirty_bytes) = (engine.heap.dirty_pages(), engine.heap.dirty_bytes());
         let directory_bytes = state.root.directory_bytes();
         Stats {
             records: sets.iter().map(|set| set.records).sum(),
@@ -504,7 +502,7 @@ fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>
         }
         let mut results = vec![engine.log.prepare_spare()];
         if engine.snapshot_is_due() {
-            results.push(snapshot::save(engine, SnapshotKind::Automatic, "").map(drop));
+            results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));
         }
         if interval.is_some_and(|interval| synced.elapsed() >= interval) {
             synced = Instant::now();

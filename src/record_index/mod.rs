@@ -12,6 +12,7 @@ mod tree;
 
 pub(crate) use slots::Pending;
 pub(crate) use slots::Slots;
+pub(crate) use tree::LEAF_HEAP_BYTES;
 pub(crate) use tree::LeafRef;
 pub(crate) use tree::Mid;
 pub(crate) use tree::Root;

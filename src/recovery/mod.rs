@@ -71,6 +71,7 @@ pub(crate) struct Settings {
     pub(crate) segment_bytes: u64,
     pub(crate) transaction_bytes_max: u64,
     pub(crate) snapshot_log_bytes: u64,
+    pub(crate) dirty_bytes_max: u64,
 }
 
 /// Files of a store, by kind.
@@ -341,6 +342,8 @@ impl Based {
             grown: parking_lot::Condvar::new(),
             grown_lock: Mutex::new(()),
             snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
+            dirty_bytes_max: attempt.settings.dirty_bytes_max,
+            dirty_bytes_awaited: AtomicU64::new(0),
         };
         if new_timeline {
             begin_timeline(&engine, &replayed, start, report)?;

@@ -9,9 +9,11 @@ mod changes;
 mod index;
 mod large;
 mod record;
+mod room;
 mod transaction;
 mod view;
 
+pub use index::DistinctKeys;
 pub use index::Index;
 pub use index::IndexEntry;
 pub use index::IndexRange;

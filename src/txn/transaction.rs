@@ -49,6 +49,8 @@ use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
 use crate::txn::record::Hold;
+use crate::txn::room::make_room;
+use crate::txn::room::pages_of;
 use crate::txn::view::is_hidden;
 
 /// When a commit is acknowledged.
@@ -459,11 +461,15 @@ impl Transaction {
         put_frees(&mut self.frame, self.frees.iter().copied());
         self.effects.extend(self.frees.iter().map(|id| Effect::Free(*id)));
         self.check_bytes(0)?;
+        self.keys.seal();
         self.keys.put(&mut self.frame, &mut self.effects);
         let engine = Arc::clone(&self.engine);
+        let room = make_room(&engine, pages_of(&self.effects), self.keys.len())?;
+        let offers = self.keys.prepare(&engine)?;
         let (mut frame, mut effects) = (std::mem::take(&mut self.frame), std::mem::take(&mut self.effects));
         let result = engine.commit_frame(&mut frame, &mut effects, || self.validate());
         (self.frame, self.effects) = (frame, effects);
+        drop((offers, room));
         let seq = result?;
         self.done = true;
         Ok(seq)

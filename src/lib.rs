@@ -77,6 +77,7 @@ pub use stats::SnapshotKind;
 pub use stats::Stats;
 pub use stats::ViewStats;
 pub use store::Store;
+pub use txn::DistinctKeys;
 pub use txn::Durability;
 pub use txn::Index;
 pub use txn::IndexEntry;

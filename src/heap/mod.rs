@@ -8,6 +8,7 @@
 
 mod effects;
 mod indexes;
+mod kept;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;

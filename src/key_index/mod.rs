@@ -16,11 +16,14 @@
 //! cursor    positions in a root; range: entries between two of them
 //! build     a tree from sorted entries
 //! save      images of what changed; putting saved pages in place of heap
+//! check     whether all nodes of a tree are whole and fit together; difference: what one state has and another has not
 //! ```
 
 mod apply;
 mod build;
+mod check;
 mod cursor;
+mod difference;
 mod ledger;
 mod node;
 mod range;

@@ -1,6 +1,7 @@
 //! Tests of key indexes: what they share, and one file for each concern.
 
 mod bench;
+mod checking;
 mod cursors;
 mod hostile;
 mod images;

@@ -91,6 +91,7 @@ impl KeyRoot {
     }
 
     /// Whether an entry is there.
+    #[cfg(test)]
     pub(crate) fn contains(&self, key: &[u8], id: u64) -> Result<bool> {
         let wanted = KeyEntry { key, id };
         self.leaf(&wanted)?.with_leaf(|view| {

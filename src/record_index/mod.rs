@@ -7,6 +7,7 @@
 //! made. 2. A leaf on the heap is dirty; a clean one is an image in a page segment. 3. A slot is handed out only from
 //! a page whose reservation is durable, and never twice.
 
+mod difference;
 mod slots;
 mod tree;
 

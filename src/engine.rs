@@ -17,8 +17,10 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
+use crate::format::align;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
+use crate::format::item::CONTROL_HEADER_BYTES;
 use crate::format::item::Kind;
 use crate::format::manifest::Body;
 use crate::heap::Answer;
@@ -31,6 +33,7 @@ use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
+use crate::id::to_u64;
 use crate::log::Log;
 use crate::log::Poison;
 use crate::manifest::Manifest;
@@ -82,6 +85,8 @@ pub(crate) struct Engine {
     pub(crate) transaction_bytes_max: u64,
     /// Log bytes that recovery would have to replay.
     pub(crate) replay_bytes: AtomicU64,
+    /// Log bytes of changes of key indexes since the store was opened.
+    pub(crate) index_log_bytes: AtomicU64,
     pub(crate) commit: Mutex<()>,
     pub(crate) next_stream: AtomicU64,
     pub(crate) registry: RwLock<Registry>,
@@ -170,6 +175,10 @@ impl Engine {
         let appended = self.log.append(frame, FrameKind::Commit, None)?;
         let seq = self.log.last_seq();
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();
+        if index_bytes > 0 {
+            self.index_log_bytes.fetch_add(index_bytes, Ordering::Relaxed);
+        }
         if effects.iter().any(|effect| freed(effect).is_some()) {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
         }
@@ -342,6 +351,11 @@ impl Engine {
             other => other,
         })
     }
+}
+
+/// Bytes of the log that an effect takes if it is about key indexes: its item with header and padding.
+fn index_log_bytes(effect: &Effect) -> u64 {
+    if let Effect::Index(_, changes) = effect { align(to_u64(CONTROL_HEADER_BYTES + changes.len())) } else { 0 }
 }
 
 fn freed(effect: &Effect) -> Option<RecordId> {

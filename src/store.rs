@@ -2,6 +2,7 @@
 //!
 //! Owns: the handle, the background thread, closing. Never: does by itself what a floor below does.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
 use crate::heap::Answer;
 use crate::heap::Effect;
+use crate::heap::State;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -71,7 +73,7 @@ const RETRIES_MAX: u32 = 64;
 
 struct Inner {
     engine: Arc<Engine>,
-    pins: Arc<Pins>,
+    pins: Arc<Pins<State>>,
     options: Options,
     report: RecoveryReport,
     stop: Arc<AtomicBool>,
@@ -412,7 +414,8 @@ impl Store {
         &self.inner.report
     }
 
-    /// What the store holds and costs now. Takes time in proportion to the number of index pages.
+    /// What the store holds and costs now. Takes time in proportion to the number of index pages, and for each state that
+    /// views see to the number of pages that have changed since.
     pub fn stats(&self) -> Stats {
         let engine = self.engine();
         let state = engine.heap.pin();
@@ -455,12 +458,14 @@ impl Store {
             durable_seq: engine.log.durable_seq(),
             timeline: engine.log.timeline(),
             dirty_pages,
+            dirty_nodes: engine.heap.with_indexes(|indexes| indexes.dirty()),
             dirty_bytes,
             directory_bytes,
             heap_bytes: dirty_bytes + directory_bytes,
-            views: self.inner.pins.list().into_iter().map(|(seq, age)| ViewStats { seq, age }).collect(),
+            views: view_stats(&self.inner.pins, &state),
             log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
             log_bytes_appended: engine.log.appended_bytes(),
+            index_log_bytes_appended: engine.index_log_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -472,6 +477,16 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
+}
+
+/// What each view keeps. Views of one state are compared once.
+fn view_stats(pins: &Pins<State>, now: &State) -> Vec<ViewStats> {
+    let mut known = BTreeMap::new();
+    let views = pins.list().into_iter().map(|(state, age)| {
+        let kept = *known.entry(Arc::as_ptr(&state)).or_insert_with(|| state.kept_from(now));
+        ViewStats { seq: state.seq, age, heap_bytes: kept.heap, log_bytes: kept.log, page_bytes: kept.pages }
+    });
+    views.collect()
 }
 
 fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {

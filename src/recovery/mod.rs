@@ -335,6 +335,7 @@ impl Based {
             read_only,
             transaction_bytes_max: attempt.settings.transaction_bytes_max,
             replay_bytes: AtomicU64::new(report.bytes_replayed),
+            index_log_bytes: AtomicU64::new(0),
             commit: Mutex::new(()),
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),

@@ -51,6 +51,7 @@ mod recovery;
 mod snapshot;
 mod stats;
 mod store;
+mod sync;
 mod txn;
 pub mod typed;
 pub mod verify;

@@ -21,9 +21,9 @@ use crate::key::ToKey;
 use crate::key::prefix_range;
 use crate::key_index::KeyRoot;
 use crate::key_index::Range;
-use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::View;
+use crate::txn::fetch::Fetch;
 
 /// A key index of a record set.
 ///
@@ -209,7 +209,7 @@ fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
 ///
 /// let view = store.view();
 /// let mut range = by_letter.all(&view)?;
-/// assert_eq!(range.left(), 9, "a a c c d d e e e");
+/// assert_eq!(range.left(), 10, "a a c c d d e e e h");
 /// let first = range.next().transpose()?;
 /// range.seek(&b'd')?;
 /// let next = range.next().transpose()?;
@@ -255,10 +255,7 @@ impl IndexRange {
 
     /// The records instead of the entries.
     pub fn records(self, view: &View) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> {
-        self.map(move |entry| match view.lookup(entry?.id)? {
-            Lookup::Live(record) => Ok(record),
-            _ => Err(Error::corrupt("key index", 0, "entry of a key index", "a live record", "none")),
-        })
+        Fetch::new(self.range, view)
     }
 }
 

@@ -92,9 +92,8 @@ fn ranges(store: &Store, unique: &Index, count: usize, rounds: usize) -> Duratio
     let start = Instant::now();
     let (mut sum, mut entries) = (0_u64, 0);
     for key in &asked {
-        for record in unique.range(&view, &key[..]..).expect("a range").take(RANGE) {
-            let id = record.expect("an entry").id;
-            let record = view.get(id).expect("there");
+        for record in unique.range(&view, &key[..]..).expect("a range").records(&view).take(RANGE) {
+            let record = record.expect("there");
             sum = sum.wrapping_add(words(record.as_slice().expect("small")));
             entries += 1;
         }

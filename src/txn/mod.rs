@@ -6,6 +6,7 @@
 //! against every commit since its first read or write.
 
 mod changes;
+mod fetch;
 mod index;
 mod large;
 mod record;

@@ -56,13 +56,16 @@ fn a_data_race_is_found_by_the_sanitizer() {
     // SAFETY: it is not. That is what the sanitizer has to say.
     unsafe impl Sync for Cell {}
     let cell = Cell(std::cell::UnsafeCell::new(0));
+    // Both go on from here, and nothing orders what they do then, however the machine has them take turns.
+    let start = std::sync::Barrier::new(2);
     std::thread::scope(|scope| {
         for number in 0..2 {
-            let cell = &cell;
+            let (cell, start) = (&cell, &start);
             scope.spawn(move || {
+                start.wait();
                 for _ in 0..1000 {
                     // SAFETY: none; see above. An aligned word is written whole on every machine that the test runs on.
-                    unsafe { *cell.0.get() += number };
+                    unsafe { cell.0.get().write_volatile(number) };
                 }
             });
         }

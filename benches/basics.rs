@@ -1,6 +1,6 @@
 //! Statistics of the basic operations: `cargo bench --bench basics`.
 //!
-//! One iteration is one batch of 1,000 inserts, one `get`, or one scan, as the names say. All in a temporary directory,
+//! One iteration is one batch of 1,000 inserts, one `get`, one scan, or taking a view and dropping it, as the names say. All in a temporary directory,
 //! with commits that are buffered.
 
 #![expect(clippy::expect_used, reason = "a program that measures")]
@@ -57,6 +57,11 @@ fn basics(criterion: &mut Criterion) {
         bencher.iter(|| view.scan(&set).map(|record| record.expect("reads").len()).sum::<u64>());
     });
     drop(view);
+    // Nothing is committed in between, and one view is held, as is usual where views are taken often.
+    group.throughput(records(1));
+    let held = store.view();
+    group.bench_function("view", |bencher| bencher.iter(|| store.view()));
+    drop(held);
     group.throughput(records(BATCH));
     let (other, things) = open(&dir.path().join("b"));
     group.bench_function("insert 1,000", |bencher| bencher.iter(|| insert(&other, &things, BATCH)));

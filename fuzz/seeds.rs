@@ -13,6 +13,7 @@ fn main() -> std::io::Result<()> {
         ("segment_header", seeds::segment_headers()),
         ("page", seeds::pages()),
         ("head", seeds::heads()),
+        ("node", seeds::nodes()),
         ("key", seeds::keys()),
     ];
     for (target, seeds) in targets {

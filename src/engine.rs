@@ -17,8 +17,10 @@ use crate::backing::Backing;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
+use crate::format::align;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
+use crate::format::item::CONTROL_HEADER_BYTES;
 use crate::format::item::Kind;
 use crate::format::manifest::Body;
 use crate::format::moves::Move;
@@ -34,6 +36,7 @@ use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::SetNumber;
+use crate::id::to_u64;
 use crate::log::Log;
 use crate::log::Poison;
 use crate::manifest::Manifest;
@@ -85,6 +88,8 @@ pub(crate) struct Engine {
     pub(crate) transaction_bytes_max: u64,
     /// Log bytes that recovery would have to replay.
     pub(crate) replay_bytes: AtomicU64,
+    /// Log bytes of changes of key indexes since the store was opened.
+    pub(crate) index_log_bytes: AtomicU64,
     pub(crate) commit: Mutex<()>,
     pub(crate) next_stream: AtomicU64,
     pub(crate) registry: RwLock<Registry>,
@@ -94,6 +99,23 @@ pub(crate) struct Engine {
     pub(crate) grown_lock: Mutex<()>,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
+    /// Bytes of heap that changed index pages may take.
+    pub(crate) dirty_bytes_max: u64,
+    /// Bytes of pages that commits may change that are on their way.
+    pub(crate) dirty_bytes_awaited: AtomicU64,
+}
+
+/// Room on the heap for what a commit changes, until it is dropped. From then on what was really changed counts.
+#[derive(Debug)]
+pub(crate) struct Room<'a> {
+    engine: &'a Engine,
+    bytes: u64,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.engine.dirty_bytes_awaited.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl Engine {
@@ -164,6 +186,10 @@ impl Engine {
         let appended = self.log.append(frame, FrameKind::Commit, None)?;
         let seq = self.log.last_seq();
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();
+        if index_bytes > 0 {
+            self.index_log_bytes.fetch_add(index_bytes, Ordering::Relaxed);
+        }
         if effects.iter().any(|effect| freed(effect).is_some()) {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
         }
@@ -249,9 +275,25 @@ impl Engine {
         self.next_stream.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Whether the log since the last snapshot is long enough for the next one.
+    /// Whether the next snapshot is wanted: the log since the last one is long, or much has changed that is on the heap.
     pub(crate) fn snapshot_is_due(&self) -> bool {
-        self.replay_bytes.load(Ordering::Relaxed) > self.snapshot_log_bytes
+        let replay_bytes = self.replay_bytes.load(Ordering::Relaxed);
+        replay_bytes > self.snapshot_log_bytes
+            || (replay_bytes > 0 && self.heap.dirty_bytes() > self.dirty_bytes_max / 2)
+    }
+
+    /// Room on the heap for pages of so many bytes, if it is there.
+    pub(crate) fn take_room(&self, bytes: u64) -> Option<Room<'_>> {
+        let limit = self.dirty_bytes_max.saturating_sub(self.heap.dirty_bytes());
+        let more = |awaited: u64| awaited.checked_add(bytes).filter(|awaited| *awaited <= limit);
+        let taken = self.dirty_bytes_awaited.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.ok().map(|_| Room { engine: self, bytes })
+    }
+
+    /// Room on the heap, whether it is there or not.
+    pub(crate) fn take_room_anyway(&self, bytes: u64) -> Room<'_> {
+        self.dirty_bytes_awaited.fetch_add(bytes, Ordering::AcqRel);
+        Room { engine: self, bytes }
     }
 
     /// The indexes that a write to the set has to keep.
@@ -259,7 +301,23 @@ impl Engine {
         if let Some(known) = self.registry.read().sets.get(&set) {
             return Ok(Arc::clone(known));
         }
-        let epoch = self.registry.read().epoch;
+        loop {
+            let epoch = self.registry.read().epoch;
+            let found = match self.find_indexes(set, epoch) {
+                Ok(found) => Arc::new(found),
+                // The index came or went between a look at the catalogue and one at the extractors.
+                Err(Error::NoExtractor { .. }) if !self.is_index_epoch(epoch) => continue,
+                Err(error) => return Err(error),
+            };
+            let mut registry = self.registry.write();
+            if registry.epoch == epoch {
+                registry.sets.insert(set, Arc::clone(&found));
+            }
+            return Ok(found);
+        }
+    }
+
+    fn find_indexes(&self, set: SetNumber, epoch: u64) -> Result<SetIndexes> {
         let catalogue = self.heap.catalogue();
         let mut all = Vec::new();
         for index in catalogue.indexes_of(set) {
@@ -273,12 +331,7 @@ impl Engine {
             let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
             all.push(SetIndex { number, name, is_unique, extractor });
         }
-        let found = Arc::new(SetIndexes { all, epoch });
-        let mut registry = self.registry.write();
-        if registry.epoch == epoch {
-            registry.sets.insert(set, Arc::clone(&found));
-        }
-        Ok(found)
+        Ok(SetIndexes { all, epoch })
     }
 
     /// Whether the store has key indexes.
@@ -309,6 +362,11 @@ impl Engine {
             other => other,
         })
     }
+}
+
+/// Bytes of the log that an effect takes if it is about key indexes: its item with header and padding.
+fn index_log_bytes(effect: &Effect) -> u64 {
+    if let Effect::Index(_, changes) = effect { align(to_u64(CONTROL_HEADER_BYTES + changes.len())) } else { 0 }
 }
 
 fn freed(effect: &Effect) -> Option<RecordId> {

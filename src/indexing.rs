@@ -27,6 +27,7 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::key::Key;
 use crate::key_index::Builder;
+use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
 use crate::key_index::Position;
 use crate::key_index::Range;
@@ -98,9 +99,16 @@ fn make(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
     let mut frame = FrameBuilder::new();
     frame.control(Kind::CreateIndex, &payload);
     let mut effects = vec![Effect::CreateIndex(Arc::clone(&definition), is_complete)];
-    engine.append_and_apply(&guard, &mut frame, &mut effects)?;
+    // The extractor is there before the index is seen, and the epoch changes once more when it is.
     let extractor = wanted.extractor.clone();
     engine.change_registry(|all| drop(all.insert(number, extractor)));
+    let appended = engine.append_and_apply(&guard, &mut frame, &mut effects);
+    engine.change_registry(|all| {
+        if appended.is_err() {
+            all.remove(&number);
+        }
+    });
+    appended?;
     if is_complete {
         return Ok(definition);
     }
@@ -218,7 +226,8 @@ fn check_unique(definition: &IndexDefinition, tree: &KeyTree, payload: &[u8]) ->
     Ok(())
 }
 
-/// Compares an index with the records of its set. Gives what differs, at most so many lines.
+/// Checks the tree of an index, and compares its entries with the records of its set. Gives what is wrong, at most so
+/// many lines.
 pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> Result<Vec<String>> {
     let state = engine.heap.pin();
     let missing = |why| Error::NoSuchIndex { index: number.to_string(), why };
@@ -228,24 +237,76 @@ pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> 
     let indexes = engine.indexes_of(definition.set)?;
     let known = indexes.all.iter().find(|index| index.number == number);
     let extractor = known.map(|index| index.extractor.clone()).ok_or_else(|| missing("has changed meanwhile"))?;
-    let mut expected = entries_of(definition.set, &extractor, &state)?;
+    let mut problems = Vec::new();
+    root.check(&mut |error| problems.push(error.to_string()));
+    if problems.is_empty() {
+        problems = compare(&definition, Some(&extractor), &state, root, lines_max)?;
+    }
+    problems.truncate(lines_max);
+    Ok(problems)
+}
+
+/// Compares the entries of an index with the records of its set: each entry leads to a live record of the set, a unique
+/// key to one only, and with an extractor each record has exactly the entries of its keys. Gives what is wrong, at most so
+/// many lines.
+pub(crate) fn compare(
+    definition: &IndexDefinition,
+    extractor: Option<&Extractor>,
+    state: &Arc<State>,
+    root: &KeyRoot,
+    lines_max: usize,
+) -> Result<Vec<String>> {
+    let mut expected = match extractor {
+        Some(extractor) => entries_of(definition.set, extractor, state)?,
+        None => Vec::new(),
+    };
     expected.sort_unstable();
     expected.dedup();
     let mut expected = expected.into_iter().peekable();
     let mut range = Range::new(root, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)?;
-    let mut problems = Vec::new();
-    let shown = |key: &[u8]| Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
+    let (mut problems, mut before) = (Vec::new(), None::<Box<[u8]>>);
     while problems.len() < lines_max {
         let found = range.next()?.map(|(key, id)| (Box::<[u8]>::from(key), id));
         let Some(found) = found else { break };
         while let Some((key, id)) = expected.next_if(|entry| *entry < found) {
-            problems.push(format!("record {id} has key {} and no entry", shown(&key)));
+            problems.push(format!("record {} has key {} and no entry", shown_id(id), shown(&key)));
         }
-        if expected.next_if(|entry| *entry == found).is_none() {
-            problems.push(format!("entry {} of record {} has no such record", shown(&found.0), found.1));
+        let has_key = expected.next_if(|entry| *entry == found).is_some();
+        if !is_live(found.1, definition.set, state)? {
+            problems.push(format!("entry {} leads to {}, which is no record", shown(&found.0), shown_id(found.1)));
+        } else if extractor.is_some() && !has_key {
+            problems.push(format!(
+                "entry {} leads to record {}, which has no such key",
+                shown(&found.0),
+                shown_id(found.1)
+            ));
         }
+        if definition.unique && before.as_ref() == Some(&found.0) {
+            problems.push(format!("unique key {} has several entries", shown(&found.0)));
+        }
+        before = Some(found.0);
     }
-    problems.extend(expected.map(|(key, id)| format!("record {id} has key {} and no entry", shown(&key))));
+    let rest = expected.map(|(key, id)| format!("record {} has key {} and no entry", shown_id(id), shown(&key)));
+    let more = lines_max.saturating_sub(problems.len());
+    problems.extend(rest.take(more));
     problems.truncate(lines_max);
     Ok(problems)
+}
+
+/// Whether an ID is that of a live record of the set. The record itself is not read.
+fn is_live(id: u64, set: SetNumber, state: &State) -> Result<bool> {
+    let Some(id) = RecordId::from_u64(id) else { return Ok(false) };
+    let is_live = match state.root.entry(id.slot())?.state() {
+        EntryState::Live(location) => location.reuse_low == id.reuse_count() & 0xf,
+        EntryState::Free { .. } | EntryState::Retired => false,
+    };
+    Ok(is_live && state.root.set_of_slot(id.slot()) == set)
+}
+
+fn shown(key: &[u8]) -> String {
+    Key::from_bytes(key).map_or_else(|_| format!("{key:02x?}"), |key| key.to_string())
+}
+
+fn shown_id(id: u64) -> String {
+    RecordId::from_u64(id).map_or_else(|| format!("{id:#x}"), |id| id.to_string())
 }

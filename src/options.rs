@@ -13,6 +13,8 @@ use crate::txn::Durability;
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// A frame may have a segment to itself, but must leave room for the header.
 const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
+/// The smallest limit on changed pages.
+const DIRTY_BYTES_MIN: u64 = 1 << 20;
 
 /// How a store is opened. The defaults are safe: commits are durable when they are acknowledged.
 ///
@@ -37,6 +39,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) sync_interval: Option<Duration>,
     snapshot_log_bytes: u64,
+    dirty_bytes_max: u64,
     max_replay_bytes: Option<u64>,
     pub(crate) background: bool,
     space_ratio: f64,
@@ -56,6 +59,7 @@ impl Default for Options {
             durability: Durability::Sync,
             sync_interval: None,
             snapshot_log_bytes: 64 << 20,
+            dirty_bytes_max: 256 << 20,
             max_replay_bytes: None,
             background: true,
             space_ratio: 1.5,
@@ -137,6 +141,15 @@ impl Options {
         self
     }
 
+    /// Bytes of heap that changed index pages take, at most, before a snapshot has saved them: 1 MiB or more. From half of
+    /// it on a snapshot is saved in the background; a commit for which there is no room waits for it, or saves one
+    /// itself. Default: 256 MiB. See `docs/limits.md` for what does not count.
+    #[must_use]
+    pub fn dirty_bytes_max(mut self, bytes: u64) -> Self {
+        self.dirty_bytes_max = bytes;
+        self
+    }
+
     /// Bytes of log that recovery may have to replay: snapshots are saved early enough for it. Default: no budget.
     #[must_use]
     pub fn max_replay_bytes(mut self, bytes: Option<u64>) -> Self {
@@ -195,6 +208,9 @@ impl Options {
         if !(2..=8).contains(&self.generations) {
             return bad("generations", self.generations.into(), "it must be from 2 to 8");
         }
+        if self.dirty_bytes_max < DIRTY_BYTES_MIN {
+            return bad("dirty_bytes_max", self.dirty_bytes_max, "it must be 1 MiB or more");
+        }
         Ok(())
     }
 
@@ -208,6 +224,7 @@ impl Options {
             segment_bytes: self.segment_bytes,
             transaction_bytes_max: self.transaction_bytes_max,
             snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
+            dirty_bytes_max: self.dirty_bytes_max,
         }
     }
 }

@@ -36,13 +36,25 @@ pub struct SegmentStats {
     pub live_bytes: u64,
 }
 
-/// One view.
+/// One view, and what it keeps: what its state has and the newest state has not.
+///
+/// The figures compare the view's state with the newest one. A view of the newest commit keeps nothing. Views of one commit
+/// share a state, and older states share what they have in common: each of them then shows it, and all have to go before the
+/// space is free. What a saved snapshot refers to stays in the files when the view goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewStats {
     /// The last commit that it sees.
     pub seq: Seq,
     /// How long it has existed.
     pub age: Duration,
+    /// Bytes on the heap: changed pages of the record index and nodes of key indexes that the newest state has replaced,
+    /// with what the allocator adds. The directory of index pages is not counted, nor are inner nodes that were
+    /// read from pages.
+    pub heap_bytes: u64,
+    /// Bytes of records in the log, with headers and chunks, that the newest state has replaced, deleted or moved.
+    pub log_bytes: u64,
+    /// Bytes of index pages and nodes in page segments that the newest state does not read any more.
+    pub page_bytes: u64,
 }
 
 /// What a store holds and costs, at one moment.
@@ -71,7 +83,9 @@ pub struct Stats {
     pub timeline: u64,
     /// Index pages that no snapshot holds yet.
     pub dirty_pages: u64,
-    /// Their bytes on the heap.
+    /// Of these, nodes of key indexes.
+    pub dirty_nodes: u64,
+    /// Their bytes on the heap, with those of pages that a snapshot is being saved of; see `Options::dirty_bytes_max`.
     pub dirty_bytes: u64,
     /// Bytes of the directory of index pages on the heap.
     pub directory_bytes: u64,
@@ -83,6 +97,8 @@ pub struct Stats {
     pub log_bytes_since_snapshot: u64,
     /// Log bytes appended since the store was opened.
     pub log_bytes_appended: u64,
+    /// Of these, bytes of changes of key indexes.
+    pub index_log_bytes_appended: u64,
 }
 
 /// A saved snapshot.

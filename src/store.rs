@@ -2,6 +2,7 @@
 //!
 //! Owns: the handle, the background thread, closing. Never: does by itself what a floor below does.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::gc::Collected;
 use crate::gc::Collector;
 use crate::heap::Answer;
 use crate::heap::Effect;
+use crate::heap::State;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -76,7 +78,7 @@ const RETRIES_MAX: u32 = 64;
 
 struct Inner {
     engine: Arc<Engine>,
-    pins: Arc<Pins>,
+    pins: Arc<Pins<State>>,
     options: Options,
     report: RecoveryReport,
     stop: Arc<AtomicBool>,
@@ -499,7 +501,8 @@ impl Store {
         &self.inner.report
     }
 
-    /// What the store holds and costs now. Takes time in proportion to the number of index pages.
+    /// What the store holds and costs now. Takes time in proportion to the number of index pages, and for each state that
+    /// views see to the number of pages that have changed since.
     pub fn stats(&self) -> Stats {
         let engine = self.engine();
         let state = engine.heap.pin();
@@ -530,9 +533,7 @@ impl Store {
             bytes,
             live_bytes,
         }));
-        let (nodes, node_bytes) = engine.heap.with_indexes(|indexes| indexes.dirty());
-        let (dirty_pages, dirty_bytes) = state.root.dirty();
-        let (dirty_pages, dirty_bytes) = (dirty_pages + nodes, dirty_bytes + node_bytes);
+        let (dirty_pages, dirty_bytes) = (engine.heap.dirty_pages(), engine.heap.dirty_bytes());
         let directory_bytes = state.root.directory_bytes();
         Stats {
             records: sets.iter().map(|set| set.records).sum(),
@@ -546,12 +547,14 @@ impl Store {
             durable_seq: engine.log.durable_seq(),
             timeline: engine.log.timeline(),
             dirty_pages,
+            dirty_nodes: engine.heap.with_indexes(|indexes| indexes.dirty()),
             dirty_bytes,
             directory_bytes,
             heap_bytes: dirty_bytes + directory_bytes,
-            views: self.inner.pins.list().into_iter().map(|(seq, age)| ViewStats { seq, age }).collect(),
+            views: view_stats(&self.inner.pins, &state),
             log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
             log_bytes_appended: engine.log.appended_bytes(),
+            index_log_bytes_appended: engine.index_log_bytes.load(Ordering::Relaxed),
         }
     }
 
@@ -598,6 +601,16 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
+}
+
+/// What each view keeps. Views of one state are compared once.
+fn view_stats(pins: &Pins<State>, now: &State) -> Vec<ViewStats> {
+    let mut known = BTreeMap::new();
+    let views = pins.list().into_iter().map(|(state, age)| {
+        let kept = *known.entry(Arc::as_ptr(&state)).or_insert_with(|| state.kept_from(now));
+        ViewStats { seq: state.seq, age, heap_bytes: kept.heap, log_bytes: kept.log, page_bytes: kept.pages }
+    });
+    views.collect()
 }
 
 fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
@@ -656,7 +669,7 @@ fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>
         }
         let mut results = vec![engine.log.prepare_spare()];
         if engine.snapshot_is_due() {
-            results.push(snapshot::save(engine, SnapshotKind::Automatic, "").map(drop));
+            results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));
         }
         if interval.is_some_and(|interval| synced.elapsed() >= interval) {
             synced = Instant::now();

@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use common::Rng;
@@ -17,6 +18,7 @@ use tenure::Options;
 use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
+use tenure::Transaction;
 use tenure::View;
 use tenure::backing::FaultBacking;
 use tenure::backing::Memory;
@@ -99,7 +101,32 @@ fn check(view: &View, indexed: &Indexed, model: &Model, why: &str) {
     for low in [0_u64, 3, 9] {
         let range = indexed.tag.range(view, low..low + 4).unwrap();
         let expected = tags(model).into_iter().filter(|(tag, _)| (low..low + 4).contains(tag)).count();
-        assert_eq!((range.left(), range.count()), (expected as u64, expected), "{why}: range");
+        assert_eq!((range.left(), range.flatten().count()), (expected as u64, expected), "{why}: range");
+    }
+}
+
+/// A range in a transaction, taken from both ends and sometimes sought in.
+fn check_both_ends(tx: &mut Transaction, indexed: &Indexed, model: &Model, rng: &mut Rng) {
+    let mut expected: VecDeque<(Key, RecordId)> = tags(model)
+        .into_iter()
+        .filter(|(tag, _)| (2..9).contains(tag))
+        .map(|(tag, id)| (Key::new(&tag).unwrap(), id))
+        .collect();
+    let mut range = tx.range(&indexed.tag, 2_u64..9).unwrap();
+    loop {
+        if rng.one_in(9) {
+            let tag = rng.below(10) as u64;
+            range.seek(&tag).unwrap();
+            expected.retain(|(key, _)| *key >= Key::new(&tag).unwrap());
+        }
+        let back = rng.one_in(2);
+        let found = if back { range.next_back() } else { range.next() };
+        let wanted = if back { expected.pop_back() } else { expected.pop_front() };
+        let found = found.map(|entry| entry.map(|entry| (entry.key, entry.id)).unwrap());
+        assert_eq!(found, wanted, "own writes, both ends");
+        if found.is_none() {
+            break;
+        }
     }
 }
 
@@ -155,6 +182,7 @@ fn transaction(store: &Store, indexed: &Indexed, model: &Model, rng: &mut Rng) -
             let expected: BTreeSet<_> =
                 self::tags(&after).into_iter().filter(|(tag, _)| (2..9).contains(tag)).collect();
             assert_eq!(found, expected, "own writes");
+            check_both_ends(&mut tx, indexed, &after, rng);
         }
     }
     if rng.one_in(10) {
@@ -259,11 +287,14 @@ fn an_update_of_the_payload_touches_no_index() {
     let value = |rest| record(5, &[1, 2, 3], rest);
     let id = store.write(|tx| tx.insert(&indexed.set, value(10))).unwrap();
     store.save_snapshot().unwrap();
-    let dirty = store.stats().dirty_bytes;
-    assert_eq!(dirty, 0);
-    let before = store.stats().log_bytes_appended;
+    let before = store.stats();
+    assert_eq!((before.dirty_bytes, before.dirty_nodes), (0, 0));
+    assert!(before.index_log_bytes_appended > 0, "the insert has changed indexes");
     store.write(|tx| tx.update(id, value(11))).unwrap();
-    let plain = store.stats().log_bytes_appended - before;
+    let after = store.stats();
+    assert_eq!(after.index_log_bytes_appended, before.index_log_bytes_appended, "no byte of the log for the indexes");
+    assert_eq!((after.dirty_nodes, after.dirty_pages), (0, 1), "the page of the record, and no node");
+    let plain = after.log_bytes_appended - before.log_bytes_appended;
     // A set without indexes takes exactly as much.
     let other = store.record_set("b").unwrap();
     let twin = store.write(|tx| tx.insert(&other, value(10))).unwrap();
@@ -272,6 +303,39 @@ fn an_update_of_the_payload_touches_no_index() {
     assert_eq!(store.stats().log_bytes_appended - before, plain, "no byte for the indexes");
     let view = store.view();
     assert_eq!(indexed.name.get(&view, &5_u64).unwrap(), Some(id));
+    // One that changes a key of one index touches that one.
+    let before = store.stats();
+    store.write(|tx| tx.update(id, record(6, &[1, 2, 3], 11))).unwrap();
+    let after = store.stats();
+    assert_eq!(after.dirty_nodes, 1, "the leaf of the names");
+    assert!(after.index_log_bytes_appended > before.index_log_bytes_appended);
+}
+
+#[test]
+fn the_log_of_a_batch_has_at_most_sixteen_bytes_beside_each_key() {
+    let store = options().open_backing(Arc::new(Memory::new())).unwrap();
+    let set = store.record_set("a").unwrap();
+    let whole = Extractor::new("first 16 bytes", 1, |record, keys| keys.push(&record[..16]));
+    let half = Extractor::new("next 2 bytes", 1, |record, keys| keys.push(&record[16..18]));
+    store.unique_index(&set, "unique", whole).unwrap();
+    store.index(&set, "multi", half).unwrap();
+    let mut rng = Rng::new(77);
+    let key_bytes = |bytes: &[u8]| Key::new(bytes).unwrap().as_bytes().len() as u64;
+    let mut ids = Vec::new();
+    let mut allowed = 0;
+    for _ in 0..5 {
+        let records: Vec<Vec<u8>> = (0..1_000).map(|_| rng.bytes(40)).collect();
+        allowed += records.iter().map(|bytes| key_bytes(&bytes[..16]) + key_bytes(&bytes[16..18]) + 32).sum::<u64>();
+        let new: Vec<RecordId> =
+            store.write(|tx| records.iter().map(|record| tx.insert(&set, record)).collect()).unwrap();
+        ids.extend(new.into_iter().zip(records));
+    }
+    let inserted = store.stats().index_log_bytes_appended;
+    assert!(inserted > 0 && inserted <= allowed, "{inserted} bytes, {allowed} allowed");
+    // Deletes name the same keys again.
+    store.write(|tx| ids.iter().try_for_each(|(id, _)| tx.delete(*id))).unwrap();
+    let deleted = store.stats().index_log_bytes_appended - inserted;
+    assert!(deleted > 0 && deleted <= allowed, "{deleted} bytes, {allowed} allowed");
 }
 
 #[test]

@@ -182,6 +182,12 @@ fn a_stale_reference_is_answered_with_deleted_and_never_with_another_record() {
     assert!(is_deleted(tx.fetch(ada.works_for)));
 }
 
+/// The friends of each person.
+fn friends(world: &World, people: &[Id<Person>]) -> Vec<Vec<Id<Person>>> {
+    let view = world.store.view();
+    people.iter().map(|id| view.fetch(*id).unwrap().friends).collect()
+}
+
 #[test]
 fn indexes_are_asked_with_typed_keys() {
     let world = open(&Memory::new());
@@ -192,19 +198,36 @@ fn indexes_are_asked_with_typed_keys() {
     assert_eq!(world.by_name.get(&view, "Bob").unwrap(), None);
     let (id, joseph) = world.by_name.fetch(&view, "Joseph").unwrap().unwrap();
     assert_eq!((id, joseph.born), (people[2], 1752));
-    let names = |range: tenure::typed::TypedRange<Person>| -> Vec<String> {
-        range.values(&view).map(|found| found.unwrap().1.name).collect()
+    let names = |records: &mut dyn Iterator<Item = Result<Id<Person>>>| -> Vec<String> {
+        records.map(|id| view.fetch(id.unwrap()).unwrap().name).collect()
     };
-    assert_eq!(names(world.by_name.range(&view, "B".."M").unwrap()), ["Charles", "Joseph"]);
-    assert_eq!(names(world.by_age.range(&view, (1780, "")..).unwrap()), ["Mary", "Charles", "Ada"]);
-    assert_eq!(names(world.by_age.prefix(&view, &1791_u16).unwrap()), ["Charles"]);
+    assert_eq!(names(&mut world.by_name.range(&view, "B".."M").unwrap()), ["Charles", "Joseph"]);
+    assert_eq!(names(&mut world.by_age.range(&view, (1780, "")..).unwrap()), ["Mary", "Charles", "Ada"]);
+    assert_eq!(names(&mut world.by_age.prefix(&view, &1791_u16).unwrap()), ["Charles"]);
     let back: Vec<Id<Person>> = world.by_age.range(&view, ..).unwrap().rev().map(Result::unwrap).collect();
     assert_eq!(back, [people[0], people[1], people[3], people[2]]);
     // Backwards along references: who works there, whose friend is that.
-    assert_eq!(names(world.by_company.find(&view, companies[2]).unwrap()), ["Joseph", "Mary"]);
+    assert_eq!(names(&mut world.by_company.find(&view, companies[2]).unwrap()), ["Joseph", "Mary"]);
     assert_eq!(world.by_company.find(&view, companies[0]).unwrap().left(), 0);
-    assert_eq!(names(world.by_friend.find(&view, people[0]).unwrap()), ["Charles", "Joseph", "Mary"]);
+    assert_eq!(names(&mut world.by_friend.find(&view, people[0]).unwrap()), ["Charles", "Joseph", "Mary"]);
     assert_eq!(world.by_friend.index().len(&view).unwrap(), 6);
+    // Ends, counts, each key once, and going on at another key.
+    assert_eq!(world.by_age.first(&view).unwrap(), Some(people[2]), "Joseph is the oldest");
+    assert_eq!(world.by_age.last(&view).unwrap(), Some(people[0]));
+    assert_eq!(world.by_age.count(&view, (1780, "")..(1800, "")).unwrap(), 2);
+    let befriended = world.by_friend.all(&view).unwrap();
+    assert_eq!(befriended.left(), 6);
+    let values: Vec<Id<Person>> =
+        world.by_name.all(&view).unwrap().values(&view).map(|found| found.unwrap().0).collect();
+    assert_eq!(values, [people[0], people[1], people[2], people[3]]);
+    let one_each = befriended.distinct_keys().map(Result::unwrap).count();
+    assert_eq!(one_each, friends(&world, &people).into_iter().flatten().collect::<HashSet<_>>().len());
+    let mut by_age = world.by_age.all(&view).unwrap();
+    assert_eq!(by_age.next().unwrap().unwrap(), people[2]);
+    by_age.seek((1791, "B")).unwrap();
+    by_age.seek_back((1800, "")).unwrap();
+    assert_eq!(by_age.left(), 1);
+    assert_eq!(names(&mut by_age), ["Charles"]);
 }
 
 #[test]
@@ -219,6 +242,9 @@ fn a_transaction_sees_its_own_values_also_through_indexes() {
     assert_eq!(world.by_name.get_in(&mut tx, "Mary").unwrap(), None);
     let there = world.by_company.range_in(&mut tx, companies[2]..=companies[2]).unwrap();
     assert_eq!(there.map(Result::unwrap).collect::<Vec<_>>(), [people[0], people[2]]);
+    let mut all = world.by_age.range_in(&mut tx, ..).unwrap();
+    assert_eq!(all.next_back().unwrap().unwrap(), people[0], "from the back");
+    assert_eq!(all.map(Result::unwrap).collect::<Vec<_>>(), [people[2], people[1]]);
     let found = tx.fetch_many(&people);
     assert!(found[0].as_ref().is_ok_and(|found| *found == ada) && matches!(found[3], Err(Error::Deleted { .. })));
     let twin = Person { name: "Ada".to_owned(), ..ada.clone() };

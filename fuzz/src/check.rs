@@ -16,6 +16,11 @@ use tenure::format::item::Item;
 use tenure::format::item::Kind;
 use tenure::format::item::RECORD_HEADER_BYTES;
 use tenure::format::manifest::Entry;
+use tenure::format::node::KeyEntry;
+use tenure::format::node::NODE_CHILD_BYTES;
+use tenure::format::node::NODE_HEADER_BYTES;
+use tenure::format::node::NODE_SLOT_BYTES;
+use tenure::format::node::NodeView;
 use tenure::format::segment::FileKind;
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::Head;
@@ -224,6 +229,62 @@ pub fn head(data: &[u8]) {
     }
 }
 
+/// Nodes of key indexes: read without a panic, and searched to the right place if they are sound.
+pub fn node(data: &[u8]) {
+    for bytes in [data.to_vec(), reseal::node(data)] {
+        if let Ok(view) = NodeView::parse(&bytes) {
+            node_is_read(&view, &bytes);
+        }
+    }
+    assert!(NodeView::parse(&reseal::node(data)).is_ok(), "a mended node is refused");
+}
+
+fn node_is_read(view: &NodeView<'_>, bytes: &[u8]) {
+    let is_sound = view.check().is_ok();
+    let mut entries: Vec<(Vec<u8>, u64)> = Vec::new();
+    for index in 0..view.count() {
+        let mut key = Vec::new();
+        let id = view.read(index, &mut key);
+        assert_eq!(id, view.id(index), "two ways to the same cell");
+        assert!(id.is_some() || !is_sound, "a sound node has whole cells");
+        entries.extend(id.map(|id| (key, id)));
+    }
+    assert!(view.id(view.count()).is_none(), "an entry behind the last one");
+    assert!(!is_sound || entries.is_sorted_by(|one, other| one < other), "entries of a sound node ascend");
+    // Its own entries, and some that it may not have.
+    let parts = bytes.chunks(24).take(8).map(|part| (part.to_vec(), 7));
+    let near = entries.iter().take(8).map(|(key, id)| ([key, &[0][..]].concat(), id.wrapping_add(1)));
+    let probes: Vec<_> = entries.iter().cloned().chain(near).chain(parts).collect();
+    for (key, id) in &probes {
+        let wanted = KeyEntry { key, id: *id };
+        let found = [false, true].map(|after| view.search(&wanted, after));
+        assert!(found.iter().flatten().all(|at| *at <= view.count()), "a place outside of the node");
+        if is_sound {
+            let place = entries.partition_point(|entry| (&entry.0, entry.1) < (key, *id));
+            let is_there = entries.get(place).is_some_and(|entry| (&entry.0, entry.1) == (key, *id));
+            assert_eq!(found, [Some(place), Some(place + usize::from(is_there))], "a search for {key:02x?}");
+            let same_key = entries.get(place).map(|entry| entry.0 == *key);
+            assert_eq!(view.has_key(place, key), same_key);
+        }
+    }
+    if let Some(children) = view.children() {
+        let mut again = Vec::new();
+        children.for_each(|child| child.encode(&mut again));
+        let begin = NODE_HEADER_BYTES + view.count() * NODE_SLOT_BYTES;
+        assert_eq!(again, bytes[begin..begin + view.count() * NODE_CHILD_BYTES], "references that were read");
+    }
+    node_canary(view, is_sound);
+}
+
+#[cfg(feature = "canary")]
+fn node_canary(view: &NodeView<'_>, is_sound: bool) {
+    let found = is_sound && view.level() & 4 != 0 && view.id(0) >= Some(1 << 32);
+    assert!(!found, "the canary was found, as it should be");
+}
+
+#[cfg(not(feature = "canary"))]
+fn node_canary(_view: &NodeView<'_>, _is_sound: bool) {}
+
 /// Keys: bytes and text, refused or the same after another round.
 pub fn key(data: &[u8]) {
     if let Ok(values) = decode(data) {
@@ -298,6 +359,12 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(feature = "canary", should_panic(expected = "the canary was found"))]
+    fn mutated_nodes_keep_the_rules() {
+        mutate(seeds::nodes(), 200_000, node);
+    }
+
+    #[test]
     fn mutated_keys_keep_the_rules() {
         mutate(seeds::keys(), 100_000, key);
     }
@@ -312,6 +379,10 @@ mod tests {
         }
         for seed in seeds::segment_headers() {
             assert_eq!(reseal::segment_header(&seed, true), seed);
+        }
+        for seed in seeds::nodes() {
+            assert_eq!(reseal::node(&seed), seed);
+            assert!(NodeView::parse(&seed).expect("a node").check().is_ok(), "seeds are sound");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Makes plausible blocks of any bytes: what stands in front of a decoder's real work is mended, the rest stays.
 
+use tenure::format::PAGE_BYTES;
 use tenure::format::align;
 use tenure::format::checksum;
 use tenure::format::frame::FRAME_HEADER_BYTES;
@@ -7,6 +8,11 @@ use tenure::format::frame::FRAME_TAG;
 use tenure::format::item::Item;
 use tenure::format::manifest::ENTRY_HEADER_BYTES;
 use tenure::format::manifest::ENTRY_TAG;
+use tenure::format::node::NODE_HEADER_BYTES;
+use tenure::format::node::NODE_LEVEL_MAX;
+use tenure::format::node::NODE_SLOT_BYTES;
+use tenure::format::node::NODE_TAG;
+use tenure::format::node::NODE_VERSION;
 use tenure::format::segment::MAGIC;
 use tenure::format::segment::SEGMENT_HEADER_BYTES;
 
@@ -83,5 +89,21 @@ pub fn segment_header(data: &[u8], known: bool) -> Vec<u8> {
     }
     let check = checksum(0, &bytes[..124]);
     put(&mut bytes, 124, check);
+    bytes
+}
+
+/// A node whose header holds: its slots and its prefix lie within it. Cells are as they come.
+pub fn node(data: &[u8]) -> Vec<u8> {
+    let mut bytes = data.to_vec();
+    bytes.resize(bytes.len().clamp(NODE_HEADER_BYTES, PAGE_BYTES), 0);
+    (bytes[0], bytes[1]) = (NODE_TAG, NODE_VERSION);
+    bytes[2] %= NODE_LEVEL_MAX + 1;
+    let field = |bytes: &[u8], at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let slots = u16::try_from((bytes.len() - NODE_HEADER_BYTES) / NODE_SLOT_BYTES).expect("nodes are small");
+    let count = field(&bytes, 4).min(slots);
+    bytes[4..6].copy_from_slice(&count.to_le_bytes());
+    if usize::from(field(&bytes, 6)) + usize::from(field(&bytes, 8)) > bytes.len() {
+        bytes[6..10].fill(0);
+    }
     bytes
 }

@@ -25,6 +25,14 @@ use tenure::format::manifest::SetRow;
 use tenure::format::manifest::Snapshot;
 use tenure::format::manifest::SnapshotKind;
 use tenure::format::manifest::StreamRow;
+use tenure::format::node::ChildRef;
+use tenure::format::node::NODE_CHILD_BYTES;
+use tenure::format::node::NODE_HAS_ID;
+use tenure::format::node::NODE_HEAD_BYTES;
+use tenure::format::node::NODE_HEADER_BYTES;
+use tenure::format::node::NODE_SLOT_BYTES;
+use tenure::format::node::NODE_TAG;
+use tenure::format::node::NODE_VERSION;
 use tenure::format::segment::FileKind;
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::Head;
@@ -166,6 +174,54 @@ pub fn pages() -> Vec<Vec<u8>> {
     descriptor().encode(&mut directory);
     Descriptor::default().encode(&mut directory);
     vec![leaf, directory]
+}
+
+/// A node's image: header, slots, references to children, prefix, and cells.
+fn node(level: u8, prefix: &[u8], entries: &[(&[u8], u64)], children: &[ChildRef]) -> Vec<u8> {
+    let count = entries.len();
+    let prefix_at = NODE_HEADER_BYTES + count * NODE_SLOT_BYTES + children.len() * NODE_CHILD_BYTES;
+    let mut cells = prefix.to_vec();
+    let mut slots = Vec::new();
+    let field = |number: usize| u16::try_from(number).expect("a small node").to_le_bytes();
+    for (suffix, id) in entries {
+        let has_id = level == 0 || *id != 0;
+        slots.extend_from_slice(&field(prefix_at + cells.len()));
+        let flag = if has_id { usize::from(NODE_HAS_ID) } else { 0 };
+        slots.extend_from_slice(&field(suffix.len() | flag));
+        let head: Vec<u8> = suffix.iter().copied().chain([0; NODE_HEAD_BYTES]).take(NODE_HEAD_BYTES).collect();
+        slots.extend_from_slice(&head);
+        cells.extend_from_slice(suffix.get(NODE_HEAD_BYTES..).unwrap_or_default());
+        if has_id {
+            cells.extend_from_slice(&id.to_le_bytes());
+        }
+    }
+    let mut image = vec![NODE_TAG, NODE_VERSION, level, 0];
+    image.extend([field(count), field(prefix.len()), field(if prefix.is_empty() { 0 } else { prefix_at })].concat());
+    image.resize(NODE_HEADER_BYTES, 0);
+    image.extend(slots);
+    children.iter().for_each(|child| child.encode(&mut image));
+    image.extend(cells);
+    image
+}
+
+/// Leaves with and without a prefix, with keys twice, and with many entries; an inner node; a leaf without entries.
+pub fn nodes() -> Vec<Vec<u8>> {
+    let ids: Vec<u64> = (1..=40).map(|slot| id(slot).as_u64()).collect();
+    let words: [&[u8]; 5] = [b"", b"a", b"abcd", b"abcde", b"abcdefgh"];
+    let words: Vec<(&[u8], u64)> = words.into_iter().zip(ids.iter().copied()).collect();
+    let twice: Vec<(&[u8], u64)> = ids.iter().take(6).map(|id| (&b"the same key"[..], *id)).collect();
+    let numbers: Vec<[u8; 8]> = (0..40_u64).map(|number| (number * number * 1_000_003).to_be_bytes()).collect();
+    let many: Vec<(&[u8], u64)> = numbers.iter().map(<[u8; 8]>::as_slice).zip(ids.iter().copied()).collect();
+    let child = ChildRef { page: descriptor().page, entries: 3 };
+    let separators: [(&[u8], u64); 3] = [(b"", 0), (b"m", 0), (b"mm", ids[3])];
+    vec![
+        node(0, b"", &words, &[]),
+        node(0, b"in common/", &words, &[]),
+        node(0, b"", &twice, &[]),
+        node(0, b"", &many, &[]),
+        node(1, b"k", &separators, &[child; 3]),
+        node(0, b"", &[], &[]),
+    ]
 }
 
 /// Heads of each depth.

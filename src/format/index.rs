@@ -205,7 +205,9 @@ mod tests {
         let id = RecordId::from_parts(5, 2).expect("an ID");
         let all = [Change { put: true, key: b"a", id }, Change { put: false, key: &[7; KEY_BYTES_MAX], id }];
         let mut bytes = vec![9, 0, 0, 0];
-        all.iter().for_each(|change| change.encode(&mut bytes));
+        for change in &all {
+            change.encode(&mut bytes);
+        }
         assert_eq!(bytes.len(), 4 + all.iter().map(Change::bytes).sum::<usize>());
         let (number, read) = changes(&bytes).expect("a number");
         assert_eq!(number, IndexNumber(9));

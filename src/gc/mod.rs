@@ -138,12 +138,12 @@ impl Collector {
     /// Dead bytes that cannot be gained before the next snapshots.
     fn blocked_bytes(&self, engine: &Engine) -> u64 {
         let inner = self.inner.lock();
-        policy::choose(engine, inner.targets.open(), &inner.damaged, &self.settings, WORTH_COPYING).blocked_bytes
+        policy::choose(engine, inner.targets.open(), &inner.damaged, WORTH_COPYING).blocked_bytes
     }
 
     /// Whether a snapshot would free more of the log than it writes pages.
     fn is_worth_a_snapshot(&self, engine: &Engine) -> bool {
-        let (_, dirty) = engine.heap.current().root.dirty();
+        let dirty = engine.heap.dirty_bytes();
         engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().segment_bytes
     }
 
@@ -153,8 +153,7 @@ impl Collector {
             return Ok(false);
         }
         let slack = Space::of(engine).slack(&self.settings);
-        let frac: u64 = std::env::var("FRAC").ok().and_then(|s| s.parse().ok()).unwrap_or(40);
-        if self.blocked_bytes(engine) > slack * frac / 100 && self.is_worth_a_snapshot(engine) {
+        if self.blocked_bytes(engine) > slack / 2 && self.is_worth_a_snapshot(engine) {
             self.save_snapshot(engine)?;
         }
         let goal = slack / 32;
@@ -252,7 +251,7 @@ impl Collector {
     fn slice(&self, engine: &Engine, inner: &mut Inner, worth: f64) -> Result<Slice> {
         engine.check_writable()?;
         if inner.work.is_none() {
-            let choice = policy::choose(engine, inner.targets.open(), &inner.damaged, &self.settings, worth);
+            let choice = policy::choose(engine, inner.targets.open(), &inner.damaged, worth);
             if !choice.dead.is_empty() {
                 retire::retire(engine, &choice.dead, &mut inner.retired);
                 return Ok(Slice::Progress(0));

@@ -65,17 +65,10 @@ pub(crate) struct Choice {
 }
 
 /// Looks for what is worth emptying. `open` are segments that survivors are appended to.
-pub(crate) fn choose(
-    engine: &Engine,
-    open: &[SegmentSeq],
-    damaged: &BTreeSet<SegmentSeq>,
-    settings: &GcSettings,
-    worth: f64,
-) -> Choice {
+pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<SegmentSeq>, worth: f64) -> Choice {
     let table = engine.heap.segments();
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);
     let newest = engine.log.next_segment();
-    let in_an_emergency = Space::of(engine).is_over(settings, engine.log.source().segment_bytes);
     let mut choice = Choice::default();
     let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
     for (place, segment) in table.iter() {
@@ -95,21 +88,7 @@ pub(crate) fn choose(
             choice.dead.push(number);
         } else if gain {
             let age = part(newest.0.saturating_sub(number.0), 1);
-            let score = match std::env::var("POL").as_deref() {
-                Ok("greedy") => 1.0 - used,
-                Ok("gen") => (1.0 - used) / (1.0 + generation as f64),
-                Ok("cbu") => (1.0 - used) * age / used,
-                _ => {
-                    if in_an_emergency {
-                        1.0 - used
-                    } else {
-                        (1.0 - used) * age / used
-                    }
-                }
-            };
-            if std::env::var("DBG").is_ok() && number.0 % 50 == 0 {
-                eprintln!("g{generation} u{used:.2} age{age}");
-            }
+            let score = (1.0 - used) * age / used;
             if best.is_none_or(|(highest, ..)| score > highest) {
                 best = Some((score, place, segment));
             }

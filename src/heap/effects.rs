@@ -94,6 +94,28 @@ fn name_of(bytes: &[u8]) -> Result<String, Malformed> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| Malformed::new("name", "UTF-8", error))
 }
 
+/// The effect of an item that is about key indexes.
+fn index_effect(kind: Kind, item: &Item<'_>) -> Result<Option<Effect>, Malformed> {
+    Ok(match kind {
+        Kind::IndexOps => {
+            let (number, mut changes) = index::changes(item.payload)?;
+            changes.try_for_each(|change| change.map(drop))?;
+            Some(Effect::Index(number, item.payload.to_vec()))
+        }
+        Kind::CreateIndex => {
+            let parts = item.payload.split_first();
+            let (complete, definition) =
+                parts.ok_or_else(|| Malformed::new("key index", "a definition", item.payload.len()))?;
+            Some(Effect::CreateIndex(Arc::new(IndexDefinition::decode(definition)?), *complete != 0))
+        }
+        Kind::DropIndex => {
+            let number = whole_items(item, 4)?.next().map(LittleEndian::read_u32);
+            number.map(|number| Effect::DropIndex(IndexNumber(number)))
+        }
+        _ => None,
+    })
+}
+
 /// The effects of a valid frame, with offsets in its segment; `file` is named in errors.
 pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
     let at = |malformed: Malformed| malformed.at(file, frame.offset());
@@ -156,24 +178,8 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                 }
             }
             Kind::Metadata => {}
-            Kind::IndexOps => {
-                let (number, changes) = index::changes(item.payload).map_err(at)?;
-                for change in changes {
-                    change.map_err(at)?;
-                }
-                effects.push(Effect::Index(number, item.payload.to_vec()));
-            }
-            Kind::CreateIndex => {
-                let (complete, definition) = item
-                    .payload
-                    .split_first()
-                    .ok_or_else(|| at(Malformed::new("key index", "a definition", item.payload.len())))?;
-                let definition = IndexDefinition::decode(definition).map_err(at)?;
-                effects.push(Effect::CreateIndex(Arc::new(definition), *complete != 0));
-            }
-            Kind::DropIndex => {
-                let number = whole_items(&item, 4).map_err(at)?.next().map(LittleEndian::read_u32);
-                effects.extend(number.map(|number| Effect::DropIndex(IndexNumber(number))));
+            Kind::IndexOps | Kind::CreateIndex | Kind::DropIndex => {
+                effects.extend(index_effect(kind, &item).map_err(at)?);
             }
             Kind::Moves => {
                 let (from, to, all) = moves(item.payload).map_err(at)?;

@@ -17,6 +17,8 @@ use crate::key_index::Change;
 use crate::key_index::Frozen;
 use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
+use crate::key_index::NODE_HEAP_BYTES;
+use crate::key_index::Prepared;
 use crate::key_index::Saved;
 use crate::pages::PageSegments;
 
@@ -34,6 +36,11 @@ pub(crate) struct FrozenIndex {
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
     trees: BTreeMap<IndexNumber, KeyTree>,
+    /// Nodes that the trees, and a save of them, keep on the heap because they changed.
+    nodes: u64,
+    /// As many of trees that are gone and that a save still has.
+    leaving: u64,
+    is_saving: bool,
     missed: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
     /// Pages of indexes that are gone, until a snapshot has let go of them.
     released: Vec<PageRef>,
@@ -42,12 +49,30 @@ pub(crate) struct Indexes {
 impl Indexes {
     /// A tree that a snapshot has.
     pub(crate) fn insert(&mut self, number: IndexNumber, tree: KeyTree) {
+        self.put(number, tree);
+    }
+
+    fn put(&mut self, number: IndexNumber, tree: KeyTree) {
+        self.nodes += tree.heap_nodes();
         self.trees.insert(number, tree);
+    }
+
+    /// Works on a tree and keeps the count of nodes.
+    fn with_tree<T>(&mut self, number: IndexNumber, work: impl FnOnce(&mut KeyTree) -> T) -> Option<T> {
+        let tree = self.trees.get_mut(&number)?;
+        let before = tree.heap_nodes();
+        let result = work(tree);
+        self.nodes = (self.nodes + tree.heap_nodes()).saturating_sub(before);
+        Some(result)
+    }
+
+    fn count_again(&mut self) {
+        self.nodes = self.trees.values().map(KeyTree::heap_nodes).sum();
     }
 
     /// An index without entries.
     pub(crate) fn create(&mut self, number: IndexNumber) -> Result<()> {
-        self.trees.insert(number, KeyTree::new()?);
+        self.put(number, KeyTree::new()?);
         Ok(())
     }
 
@@ -66,7 +91,7 @@ impl Indexes {
         for changes in self.missed.remove(&number).unwrap_or_default() {
             apply(&mut tree, &changes, "log")?;
         }
-        self.trees.insert(number, tree);
+        self.put(number, tree);
         Ok(())
     }
 
@@ -74,6 +99,8 @@ impl Indexes {
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
         if let Some(tree) = self.trees.remove(&number) {
+            self.nodes = self.nodes.saturating_sub(tree.heap_nodes());
+            self.leaving += if self.is_saving { tree.heap_nodes() } else { 0 };
             // Pages that cannot be read are not released: their segment stays, and does no harm.
             self.released.extend(tree.end().unwrap_or_default());
         }
@@ -81,15 +108,14 @@ impl Indexes {
 
     /// Applies the logged changes of one index.
     pub(crate) fn apply(&mut self, number: IndexNumber, changes: &[u8], file: &str) -> Result<()> {
-        if let Some(tree) = self.trees.get_mut(&number) {
-            apply(tree, changes, file)
-        } else {
-            // Of an index that is being built, or that has to be.
-            if let Some(missed) = self.missed.get_mut(&number) {
-                missed.push(changes.to_vec());
-            }
-            Ok(())
+        if let Some(result) = self.with_tree(number, |tree| apply(tree, changes, file)) {
+            return result;
         }
+        // Of an index that is being built, or that has to be.
+        if let Some(missed) = self.missed.get_mut(&number) {
+            missed.push(changes.to_vec());
+        }
+        Ok(())
     }
 
     /// The tree as it is now.
@@ -102,17 +128,46 @@ impl Indexes {
         self.trees.iter().map(|(number, tree)| (*number, tree.root())).collect()
     }
 
-    /// Nodes on the heap because they changed, and the bytes that they take.
-    pub(crate) fn dirty(&self) -> (u64, u64) {
-        let dirty = self.trees.values().map(KeyTree::dirty);
-        dirty.fold((0, 0), |(nodes, bytes), (more_nodes, more_bytes)| (nodes + more_nodes, bytes + more_bytes))
+    /// The tree of now, if some of its leaves are not on the heap.
+    pub(crate) fn to_prepare(&self, number: IndexNumber) -> Option<KeyRoot> {
+        self.trees.get(&number).filter(|tree| tree.has_clean()).map(KeyTree::root)
+    }
+
+    /// Leaves that the next changes of a tree may need. Who offers them withdraws them.
+    pub(crate) fn offer(&mut self, number: IndexNumber, prepared: Prepared) {
+        if let Some(tree) = self.trees.get_mut(&number) {
+            tree.offer(prepared);
+        }
+    }
+
+    /// Takes back what was offered and not used.
+    pub(crate) fn withdraw(&mut self, number: IndexNumber, numbers: &[u64]) -> Prepared {
+        self.trees.get_mut(&number).map(|tree| tree.withdraw(numbers)).unwrap_or_default()
+    }
+
+    /// Nodes of the trees that no snapshot holds.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.trees.values().map(KeyTree::dirty).sum()
+    }
+
+    /// Bytes of heap that changed nodes take, those that a save has included.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        (self.nodes + self.leaving) * NODE_HEAP_BYTES
     }
 
     /// The trees of this moment, and pages of indexes that are gone.
     pub(crate) fn freeze(&mut self) -> (Vec<FrozenIndex>, Vec<PageRef>) {
+        self.is_saving = true;
         let frozen =
             |(number, tree): (&IndexNumber, &mut KeyTree)| FrozenIndex { number: *number, tree: tree.freeze() };
         (self.trees.iter_mut().map(frozen).collect(), std::mem::take(&mut self.released))
+    }
+
+    /// The save has let go of its nodes.
+    pub(crate) fn end_saving(&mut self) {
+        (self.is_saving, self.leaving) = (false, 0);
+        self.trees.values_mut().for_each(KeyTree::end_saving);
+        self.count_again();
     }
 
     /// The save came to nothing.
@@ -132,10 +187,7 @@ impl Indexes {
         saved: &mut Saved,
         segments: &Arc<PageSegments>,
     ) -> Result<bool> {
-        match self.trees.get_mut(&number) {
-            Some(tree) => tree.install(saved, INSTALL_NODES, segments),
-            None => Ok(true),
-        }
+        self.with_tree(number, |tree| tree.install(saved, INSTALL_NODES, segments)).unwrap_or(Ok(true))
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod effects;
 mod indexes;
+mod kept;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;
@@ -19,12 +20,15 @@ pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
 use crate::catalogue::Catalogue;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::descriptor::PageRef;
 use crate::format::entry::Entry;
 use crate::format::entry::Location;
 use crate::format::entry::PLACE_END;
@@ -195,6 +199,8 @@ struct Writer {
 pub(crate) struct Heap {
     current: Current<State>,
     writer: Mutex<Writer>,
+    /// Bytes of pages that are on the heap because they changed, those that a save has included.
+    dirty_bytes: AtomicU64,
 }
 
 impl Heap {
@@ -226,7 +232,8 @@ impl Heap {
             (0_u32..).zip(&table.places).filter(|(_, cell)| cell.is_none()).map(|(place, _)| place).collect();
         let writer =
             Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false, free_places };
-        Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer) }
+        let dirty_bytes = AtomicU64::new(writer.dirty_bytes());
+        Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer), dirty_bytes }
     }
 
     /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
@@ -290,9 +297,45 @@ impl Heap {
         if writer.tree.take_restructured() {
             publish.state(&writer);
         }
+        self.note_dirty(&writer);
         drop(writer);
         drop((pinned, publish));
         result
+    }
+
+    fn note_dirty(&self, writer: &Writer) {
+        self.dirty_bytes.store(writer.dirty_bytes(), Ordering::Relaxed);
+    }
+
+    /// Bytes of pages of all indexes that are on the heap because they changed, those that a save has included. What
+    /// only views hold does not count.
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        self.dirty_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Pages of all indexes that no snapshot holds.
+    pub(crate) fn dirty_pages(&self) -> u64 {
+        let writer = self.writer.lock();
+        writer.tree.dirty() + writer.indexes.dirty()
+    }
+
+    /// The state of this moment for a save: the trees, pages of key indexes that are gone, and everything else. The caller
+    /// excludes commits. `end_saving` ends it.
+    pub(crate) fn freeze(&self) -> (Vec<FrozenIndex>, Vec<PageRef>, Arc<State>) {
+        let state = self.pin();
+        let mut writer = self.writer.lock();
+        writer.tree.begin_saving();
+        let (indexes, released) = writer.indexes.freeze();
+        self.note_dirty(&writer);
+        (indexes, released, state)
+    }
+
+    /// The save has come to an end and has let go of what it had.
+    pub(crate) fn end_saving(&self) {
+        let mut writer = self.writer.lock();
+        writer.tree.end_saving();
+        writer.indexes.end_saving();
+        self.note_dirty(&writer);
     }
 
     /// Points entries at copies of their records. An entry that points elsewhere by now stays as it is, so that no copy
@@ -367,6 +410,7 @@ impl Heap {
             pinned = writer.pinned.take();
             publish.state(&writer);
         }
+        self.note_dirty(&writer);
         drop(writer);
         drop((pinned, publish));
         result
@@ -374,7 +418,10 @@ impl Heap {
 
     /// Works on the key indexes under the writer's lock. What it says of records stays as it is.
     pub(crate) fn with_indexes<T>(&self, work: impl FnOnce(&mut Indexes) -> T) -> T {
-        work(&mut self.writer.lock().indexes)
+        let mut writer = self.writer.lock();
+        let result = work(&mut writer.indexes);
+        self.note_dirty(&writer);
+        result
     }
 
     /// A key index that was being built is complete.
@@ -443,6 +490,10 @@ impl Writer {
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
         State { root, table, catalogue: Arc::clone(&self.catalogue), indexes: BTreeMap::new(), seq: self.seq }
+    }
+
+    fn dirty_bytes(&self) -> u64 {
+        self.tree.heap_bytes() + self.indexes.heap_bytes()
     }
 
     fn place_of(&mut self, segment: &Arc<Segment>) -> Result<u32> {

@@ -9,10 +9,10 @@ use crate::error::Result;
 use crate::format::PAGE_BYTES;
 use crate::format::node::KeyEntry;
 use crate::format::node::NODE_CHILD_BYTES;
+use crate::key_index::ledger::Ledger;
 use crate::key_index::node::Child;
 use crate::key_index::node::Inner;
 use crate::key_index::node::Leaf;
-use crate::key_index::node::Ledger;
 use crate::key_index::node::Node;
 use crate::key_index::node::Separator;
 use crate::key_index::node::in_memory;
@@ -83,7 +83,7 @@ fn apply_to_leaf(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>)
             Ok(Done::Removed) => target.entries = target.entries.saturating_sub(1),
             Ok(Done::Split(separator, right)) => {
                 target.entries = (target.entries + 1).saturating_sub(right.entries);
-                work.ledger.dirty += 1;
+                work.ledger.came(1);
                 grown.insert(current, (separator, right));
             }
             Err(error) => {

@@ -11,10 +11,10 @@ use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
 use crate::key_index::apply::Grown;
+use crate::key_index::ledger::Ledger;
 use crate::key_index::node::Child;
 use crate::key_index::node::Clean;
 use crate::key_index::node::Leaf;
-use crate::key_index::node::Ledger;
 use crate::key_index::node::Separator;
 use crate::key_index::node::in_memory;
 use crate::key_index::save::Write;
@@ -113,10 +113,10 @@ impl<'a> Builder<'a> {
             return Ok(tree);
         }
         self.close()?;
-        let mut ledger = Ledger { dirty: self.dirty, ..Ledger::default() };
+        let mut ledger = Ledger::new(self.dirty);
         let root = match self.leaves.len() {
             1 => self.leaves.pop().map(|(_, leaf)| leaf).map_or_else(|| Child::leaf(Leaf::empty()), Ok)?,
-            _ => shape::raise(0, self.leaves, true, &mut ledger.dirty)?.1,
+            _ => shape::raise(0, self.leaves, true, &mut ledger)?.1,
         };
         Ok(KeyTree { now: KeyRoot { root, segments }, ledger })
     }

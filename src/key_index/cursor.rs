@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::node::NodeView;
+use crate::id::to_u64;
 use crate::key_index::node::Child;
 use crate::key_index::node::Inner;
 use crate::key_index::node::Node;
@@ -128,34 +129,32 @@ impl Cursor {
         self.settle_backward()
     }
 
-    /// Goes to the first entry of the next key.
-    pub(crate) fn next_key(&mut self) -> Result<bool> {
-        self.skip(|cursor, key| cursor.seek_near(&Position::behind(key)))
-    }
-
-    /// Goes to the last entry of the key before.
-    pub(crate) fn prev_key(&mut self) -> Result<bool> {
-        self.skip(|cursor, key| cursor.seek_before(&Position::before(key)))
-    }
-
-    fn skip(&mut self, go: impl FnOnce(&mut Self, &[u8]) -> Result<bool>) -> Result<bool> {
-        if !self.stands {
-            return Ok(false);
+    /// Goes to the first entry behind a position, if that is behind this one and in the same leaf. Tells by how many entries
+    /// it went; `None` when the entry has to be sought from the root.
+    pub(crate) fn step_to(&mut self, position: &Position<'_>) -> Result<Option<u64>> {
+        let Some(leaf) = self.leaf.as_ref().filter(|_| self.stands) else { return Ok(None) };
+        let at = leaf.with_leaf(|view| view.search(&position.entry, position.behind))?;
+        if at >= self.count {
+            return Ok(None);
         }
-        let key = std::mem::take(&mut self.key);
-        self.has_prefix = false;
-        go(self, &key)
+        self.step(at, at.saturating_sub(self.at)).map(Some)
     }
 
-    /// Seeks a position behind this one: in this leaf, if it is here.
-    fn seek_near(&mut self, position: &Position<'_>) -> Result<bool> {
-        if let Some(leaf) = &self.leaf {
-            self.at = leaf.with_leaf(|view| view.search(&position.entry, position.behind))?;
-            if self.at < self.count {
-                return self.settle_forward();
-            }
+    /// Goes to the last entry before a position, if that is before this one and in the same leaf. As
+    /// [`step_to`](Self::step_to).
+    pub(crate) fn step_back_to(&mut self, position: &Position<'_>) -> Result<Option<u64>> {
+        let Some(leaf) = self.leaf.as_ref().filter(|_| self.stands) else { return Ok(None) };
+        let behind = leaf.with_leaf(|view| view.search(&position.entry, position.behind))?;
+        let Some(at) = behind.checked_sub(1) else { return Ok(None) };
+        self.step(at, self.at.saturating_sub(at)).map(Some)
+    }
+
+    fn step(&mut self, at: usize, steps: usize) -> Result<u64> {
+        if steps > 0 {
+            self.at = at;
+            self.read()?;
         }
-        self.seek(position)
+        Ok(to_u64(steps))
     }
 
     fn descend_from_root(&mut self, aim: Aim<'_>) -> Result<()> {

@@ -8,18 +8,23 @@
 //!
 //! ```text
 //! slotted   bytes of one node: insert, remove, split off, trim
-//! node      nodes on the heap and in page segments; making one the writer's own
+//! node      nodes on the heap and in page segments
+//! ledger    making a node the writer's own; what is on the heap because it changed; pages out of use
 //! apply     sorted changes, from the root down and back
 //! shape     splitting inner nodes, merging small ones
 //! tree      the tree of the writer, the root of the readers
 //! cursor    positions in a root; range: entries between two of them
 //! build     a tree from sorted entries
 //! save      images of what changed; putting saved pages in place of heap
+//! check     whether all nodes of a tree are whole and fit together; difference: what one state has and another has not
 //! ```
 
 mod apply;
 mod build;
+mod check;
 mod cursor;
+mod difference;
+mod ledger;
 mod node;
 mod range;
 mod save;
@@ -31,11 +36,11 @@ mod tree;
 
 pub(crate) use apply::Change;
 pub(crate) use build::Builder;
-pub(crate) use cursor::Cursor;
+pub(crate) use ledger::Prepared;
 pub(crate) use range::Range;
-pub(crate) use range::prefix_end;
 pub(crate) use save::Frozen;
 pub(crate) use save::Saved;
 pub(crate) use tree::KeyRoot;
 pub(crate) use tree::KeyTree;
+pub(crate) use tree::NODE_HEAP_BYTES;
 pub(crate) use tree::Position;

@@ -1,17 +1,12 @@
 //! Nodes as the tree holds them: on the heap while they change, in a page segment when they do not.
 //!
-//! Owns: loading nodes, making a node the writer's own, the accounting of pages that fall out of use.
-//! Source of the shape: path copying (Driscoll et al. 1989), put off until somebody else holds the node: a count of
-//! references tells.
-//! Invariants: 1. A node that anybody but the writer may hold is never changed. 2. A page that the newest tree does not
-//! refer to any more is in `released`, once.
+//! Owns: loading nodes, telling where a node is and what its image says. Never: changes a node; `ledger` lends it out.
 //! Leaves are read where they lie. Inner nodes are brought to the heap when they are first touched, about one byte for
 //! seventy of the leaves below them.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
@@ -72,6 +67,12 @@ impl Clean {
         }
     }
 
+    /// A number that no other image has.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.segment.number().0 << 32 | u64::from(self.offset_granules)
+    }
+
     fn at(&self, malformed: Malformed) -> Error {
         malformed.at(&FileKind::Pages.file_name(self.segment.number()), self.page().offset())
     }
@@ -111,12 +112,7 @@ impl Clean {
         why.unwrap_or_else(|error| error)
     }
 
-    /// Checks the whole leaf.
-    pub(crate) fn check_leaf(&self, entries: u64) -> Result<()> {
-        self.with_leaf(entries, |view| Some(view.check().map(drop)))?.map_err(|malformed| self.at(malformed))
-    }
-
-    fn load_leaf(&self, entries: u64) -> Result<Leaf> {
+    pub(crate) fn load_leaf(&self, entries: u64) -> Result<Leaf> {
         let load = |view: &NodeView<'_>| {
             let mut leaf = Leaf::empty();
             Some(view.check().and_then(|used| slotted::load(view, 0, used, &mut leaf.bytes)).map(|()| leaf))
@@ -160,6 +156,8 @@ pub(crate) struct Origin {
     pub(crate) page: OnceLock<Clean>,
     /// The newest tree does not hold it any more.
     pub(crate) superseded: AtomicBool,
+    /// The round of saving in which it came to the heap, where that is known; see the ledger.
+    pub(crate) born: u32,
 }
 
 impl Clone for Origin {
@@ -228,7 +226,7 @@ impl Inner {
 /// An inner node that is brought to the heap when it is first touched.
 #[derive(Debug)]
 pub(crate) struct Lazy {
-    clean: Clean,
+    pub(crate) clean: Clean,
     level: u8,
     entries: u64,
     loaded: OnceLock<Arc<Inner>>,
@@ -335,12 +333,12 @@ impl Child {
 }
 
 #[cold]
-fn not_a_leaf() -> Error {
+pub(crate) fn not_a_leaf() -> Error {
     Error::corrupt("memory", 0, "node of a key index", "a leaf that can be read", "another node")
 }
 
 #[cold]
-fn not_inner() -> Error {
+pub(crate) fn not_inner() -> Error {
     Error::corrupt("memory", 0, "node of a key index", "an inner node that can be read", "another node")
 }
 
@@ -364,90 +362,5 @@ impl Separator {
     #[inline]
     pub(crate) fn entry(&self) -> KeyEntry<'_> {
         KeyEntry { key: &self.key, id: self.id }
-    }
-}
-
-/// Pages that fell out of use, and how many nodes are on the heap because they changed.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    pub(crate) released: Vec<PageRef>,
-    pub(crate) dirty: u64,
-}
-
-impl Ledger {
-    fn leave(&mut self, origin: &Origin) {
-        origin.superseded.store(true, Ordering::Relaxed);
-        if let Some(clean) = origin.page.get() {
-            self.released.push(clean.page());
-        }
-    }
-
-    /// A node goes out of the newest tree.
-    pub(crate) fn retire(&mut self, child: &Child) {
-        match &child.node {
-            Node::Leaf(leaf) => self.leave(&leaf.origin),
-            Node::Inner(inner) => self.leave(&inner.origin),
-            Node::CleanLeaf(clean) => self.released.push(clean.page()),
-            Node::CleanInner(lazy) => self.released.push(lazy.clean.page()),
-        }
-        if matches!(child.node, Node::Leaf(_) | Node::Inner(_)) {
-            self.dirty = self.dirty.saturating_sub(1);
-        }
-    }
-
-    /// The leaf, so that it can be changed: copied if somebody else may hold it.
-    pub(crate) fn leaf_mut<'a>(&mut self, child: &'a mut Child) -> Result<&'a mut Leaf> {
-        match &mut child.node {
-            Node::Leaf(leaf) => match Arc::get_mut(leaf) {
-                Some(own) => {
-                    if let Some(clean) = own.origin.page.take() {
-                        self.released.push(clean.page());
-                    }
-                }
-                None => {
-                    self.leave(&leaf.origin);
-                    *leaf = Arc::new(Leaf::clone(leaf));
-                }
-            },
-            Node::CleanLeaf(clean) => {
-                let leaf = clean.load_leaf(child.entries)?;
-                self.released.push(clean.page());
-                self.dirty += 1;
-                child.node = Node::Leaf(Arc::new(leaf));
-            }
-            Node::Inner(_) | Node::CleanInner(_) => return Err(not_a_leaf()),
-        }
-        match &mut child.node {
-            Node::Leaf(leaf) => Arc::get_mut(leaf).ok_or_else(not_a_leaf),
-            _ => Err(not_a_leaf()),
-        }
-    }
-
-    /// The inner node, so that it can be changed.
-    pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
-        match &mut child.node {
-            Node::Inner(inner) => match Arc::get_mut(inner) {
-                Some(own) => {
-                    if let Some(clean) = own.origin.page.take() {
-                        self.released.push(clean.page());
-                    }
-                }
-                None => {
-                    self.leave(&inner.origin);
-                    *inner = Arc::new(Inner::clone(inner));
-                }
-            },
-            Node::CleanInner(lazy) => {
-                let inner = Inner::clone(lazy.get(segments)?);
-                self.released.push(lazy.clean.page());
-                self.dirty += 1;
-                child.node = Node::Inner(Arc::new(inner));
-            }
-            Node::Leaf(_) | Node::CleanLeaf(_) => return Err(not_inner()),
-        }
-        match &mut child.node {
-            Node::Inner(inner) => Arc::get_mut(inner).ok_or_else(not_inner),
-            _ => Err(not_inner()),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Ranges: the entries between two keys, from both ends.
 //!
-//! The counts in the inner nodes say how many entries a range has, so that no key is compared on the way.
+//! The counts in the inner nodes say how many entries a range has, so that no key is compared on the way. For the same
+//! reason both ends know their rank in the tree, also after they have gone on to another key.
 
 use std::ops::Bound;
 
@@ -9,19 +10,30 @@ use crate::key_index::cursor::Cursor;
 use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::Position;
 
+/// A key, and whether the position lies behind its entries.
+type Edge = (Vec<u8>, bool);
+
+/// One end of a range.
+#[derive(Debug, Default)]
+struct End {
+    /// Where the range ends on this side before the cursor is there; `None` at the end of the tree.
+    edge: Option<Edge>,
+    cursor: Option<Cursor>,
+    /// Whether the cursor stands on the entry that comes next, and not on the one that was handed out.
+    is_ahead: bool,
+}
+
 /// The entries between two keys that were not handed out yet.
 #[derive(Debug)]
 pub(crate) struct Range {
     root: KeyRoot,
-    front: Option<Cursor>,
-    back: Option<Cursor>,
-    lower: Option<(Vec<u8>, bool)>,
-    upper: Option<(Vec<u8>, bool)>,
-    left: u64,
+    front: End,
+    back: End,
+    /// Ranks of the entries that are left.
+    left: std::ops::Range<u64>,
 }
 
-/// The key, and whether the position lies behind its entries.
-fn edge(bound: Bound<&[u8]>, behind_included: bool) -> Option<(Vec<u8>, bool)> {
+fn edge(bound: Bound<&[u8]>, behind_included: bool) -> Option<Edge> {
     match bound {
         Bound::Included(key) => Some((key.to_vec(), behind_included)),
         Bound::Excluded(key) => Some((key.to_vec(), !behind_included)),
@@ -29,8 +41,7 @@ fn edge(bound: Bound<&[u8]>, behind_included: bool) -> Option<(Vec<u8>, bool)> {
     }
 }
 
-fn position(edge: &(Vec<u8>, bool)) -> Position<'_> {
-    let (key, behind) = edge;
+fn position((key, behind): &Edge) -> Position<'_> {
     if *behind { Position::behind(key) } else { Position::before(key) }
 }
 
@@ -38,70 +49,116 @@ impl Range {
     /// The entries of all keys between two bounds.
     pub(crate) fn new(root: &KeyRoot, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<Self> {
         let (lower, upper) = (edge(lower, false), edge(upper, true));
-        let left = root.count(lower.as_ref().map(position).as_ref(), upper.as_ref().map(position).as_ref())?;
-        Ok(Self { root: root.clone(), front: None, back: None, lower, upper, left })
+        let start = lower.as_ref().map_or(Ok(0), |edge| root.rank(&position(edge)))?;
+        let end = upper.as_ref().map_or(Ok(root.len()), |edge| root.rank(&position(edge)))?;
+        let [front, back] = [lower, upper].map(|edge| End { edge, ..End::default() });
+        Ok(Self { root: root.clone(), front, back, left: start..end.max(start) })
     }
 
     /// How many entries are left.
     pub(crate) fn left(&self) -> u64 {
-        self.left
+        self.left.end - self.left.start
     }
 
     /// The next entry from the front. After an error the range is at its end.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], u64)>> {
-        if self.left == 0 {
+        if self.left.is_empty() {
             return Ok(None);
         }
         let left = std::mem::take(&mut self.left);
-        let cursor = match &mut self.front {
+        let cursor = match &mut self.front.cursor {
             Some(cursor) => {
-                cursor.next()?;
+                if !std::mem::take(&mut self.front.is_ahead) {
+                    cursor.next()?;
+                }
                 cursor
             }
             front => {
                 let mut cursor = Cursor::new(self.root.clone());
-                match &self.lower {
+                match &self.front.edge {
                     Some(edge) => cursor.seek(&position(edge))?,
                     None => cursor.first()?,
                 };
                 front.insert(cursor)
             }
         };
-        self.left = left - 1;
+        self.left = left.start + 1..left.end;
         Ok(cursor.stands().then(|| (cursor.key(), cursor.id())))
     }
 
     /// The next entry from the back. After an error the range is at its end.
     pub(crate) fn next_back(&mut self) -> Result<Option<(&[u8], u64)>> {
-        if self.left == 0 {
+        if self.left.is_empty() {
             return Ok(None);
         }
         let left = std::mem::take(&mut self.left);
-        let cursor = match &mut self.back {
+        let cursor = match &mut self.back.cursor {
             Some(cursor) => {
-                cursor.prev()?;
+                if !std::mem::take(&mut self.back.is_ahead) {
+                    cursor.prev()?;
+                }
                 cursor
             }
             back => {
                 let mut cursor = Cursor::new(self.root.clone());
-                match &self.upper {
+                match &self.back.edge {
                     Some(edge) => cursor.seek_before(&position(edge))?,
                     None => cursor.last()?,
                 };
                 back.insert(cursor)
             }
         };
-        self.left = left - 1;
+        self.left = left.start..left.end - 1;
         Ok(cursor.stands().then(|| (cursor.key(), cursor.id())))
     }
-}
 
-/// The lowest key behind all keys that begin with `prefix`; `None` when there is none.
-pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    if let Some(byte) = end.last_mut() {
-        *byte += 1;
+    /// Leaves out what is left of the entries in front of a key; with `behind`, those of the key too. An entry in the
+    /// same leaf is found there, any other by two walks down the tree. After an error the range is at its end.
+    pub(crate) fn seek(&mut self, key: &[u8], behind: bool) -> Result<()> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let left = std::mem::take(&mut self.left);
+        let to = if behind { Position::behind(key) } else { Position::before(key) };
+        let End { edge, cursor, is_ahead } = &mut self.front;
+        let near = cursor.as_mut().map(|cursor| cursor.step_to(&to)).transpose()?.flatten();
+        let start = if let Some(steps) = near {
+            if steps == 0 { left.start } else { (left.start + steps) - u64::from(!std::mem::replace(is_ahead, true)) }
+        } else {
+            let rank = self.root.rank(&to)?;
+            match cursor {
+                _ if !left.contains(&rank) || rank == left.start => {}
+                Some(cursor) => *is_ahead = cursor.seek(&to)?,
+                None => *edge = Some((key.to_vec(), behind)),
+            }
+            rank.max(left.start)
+        };
+        self.left = start.min(left.end)..left.end;
+        Ok(())
     }
-    Some(end)
+
+    /// Leaves out what is left of the entries behind a key; with `before`, those of the key too. As [`seek`](Self::seek),
+    /// from the back.
+    pub(crate) fn seek_back(&mut self, key: &[u8], before: bool) -> Result<()> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let left = std::mem::take(&mut self.left);
+        let to = if before { Position::before(key) } else { Position::behind(key) };
+        let End { edge, cursor, is_ahead } = &mut self.back;
+        let near = cursor.as_mut().map(|cursor| cursor.step_back_to(&to)).transpose()?.flatten();
+        let end = if let Some(steps) = near {
+            if steps == 0 { left.end } else { left.end + u64::from(!std::mem::replace(is_ahead, true)) - steps }
+        } else {
+            let rank = self.root.rank(&to)?;
+            match cursor {
+                _ if !left.contains(&rank) || rank == left.start => {}
+                Some(cursor) => *is_ahead = cursor.seek_before(&to)?,
+                None => *edge = Some((key.to_vec(), !before)),
+            }
+            rank.min(left.end)
+        };
+        self.left = left.start..end.max(left.start);
+        Ok(())
+    }
 }

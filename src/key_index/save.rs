@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::node::ChildRef;
+use crate::key_index::ledger::Ledger;
 use crate::key_index::node::Child;
 use crate::key_index::node::Clean;
 use crate::key_index::node::Inner;
-use crate::key_index::node::Ledger;
 use crate::key_index::node::Node;
 use crate::key_index::node::in_memory;
 use crate::key_index::slotted;
@@ -47,6 +47,7 @@ pub(crate) struct Saved {
     installed: usize,
 }
 
+#[cfg(test)]
 impl Saved {
     /// Number of nodes that were written.
     pub(crate) fn nodes(&self) -> usize {
@@ -99,14 +100,21 @@ impl Pass<'_, '_> {
 }
 
 impl KeyTree {
-    /// The tree of this moment, to be saved. One save at a time: `install` or `abandon` ends it.
+    /// The tree of this moment, to be saved. One save at a time: `install` or `abandon` ends it, and `end_saving` when what
+    /// it held is gone.
     pub(crate) fn freeze(&mut self) -> Frozen {
+        self.ledger.begin_saving();
         Frozen { root: self.now.clone(), released: std::mem::take(&mut self.ledger.released) }
     }
 
     /// The save came to nothing.
     pub(crate) fn abandon(&mut self, frozen: Frozen) {
         self.ledger.released.extend(frozen.released);
+    }
+
+    /// The save has let go of its nodes.
+    pub(crate) fn end_saving(&mut self) {
+        self.ledger.end_saving();
     }
 
     /// Puts saved pages in place of nodes that have not changed since: at most so many nodes in one call. `true` when all is
@@ -156,7 +164,7 @@ fn evict(child: &mut Child, ledger: &mut Ledger) -> Result<()> {
         let clean = child.saved().cloned();
         if let Some(clean) = clean {
             *child = Child::clean(clean, level(child)?, child.entries);
-            ledger.dirty = ledger.dirty.saturating_sub(gone);
+            ledger.cleaned(gone);
         }
         return Ok(());
     }

@@ -12,9 +12,9 @@ use crate::format::node::NODE_HEADER_BYTES;
 use crate::format::node::NODE_LEVEL_MAX;
 use crate::format::node::NODE_SLOT_BYTES;
 use crate::format::node::NodeView;
-use crate::id::to_u64;
 use crate::key_index::apply::Grown;
 use crate::key_index::apply::Work;
+use crate::key_index::ledger::Ledger;
 use crate::key_index::node::Child;
 use crate::key_index::node::Inner;
 use crate::key_index::node::Leaf;
@@ -94,7 +94,7 @@ pub(crate) fn reshape(
         inner.children = first.children;
     }
     let grown: Grown = pieces.map(|(separator, inner)| (separator, Child::inner(inner))).collect();
-    work.ledger.dirty += to_u64(grown.len());
+    work.ledger.came(grown.len());
     Ok(grown)
 }
 
@@ -226,11 +226,11 @@ fn piece(level: u8, items: Grown) -> Result<(Separator, Inner)> {
 }
 
 /// A tree's root from all nodes of the level below it.
-pub(crate) fn raise(mut level: u8, mut items: Grown, full: bool, new_nodes: &mut u64) -> Result<(u8, Child)> {
+pub(crate) fn raise(mut level: u8, mut items: Grown, full: bool, ledger: &mut Ledger) -> Result<(u8, Child)> {
     loop {
         level += 1;
         let pieces = pack(level, items, full)?;
-        *new_nodes += to_u64(pieces.len());
+        ledger.came(pieces.len());
         items = pieces.into_iter().map(|(separator, inner)| (separator, Child::inner(inner))).collect();
         if items.len() <= 1 {
             let root = items.pop().map(|(_, root)| root);

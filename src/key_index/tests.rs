@@ -1,6 +1,7 @@
 //! Tests of key indexes: what they share, and one file for each concern.
 
 mod bench;
+mod checking;
 mod cursors;
 mod hostile;
 mod images;
@@ -126,7 +127,7 @@ fn page_bytes(root: &KeyRoot) -> u64 {
 fn check(tree: &KeyTree) {
     let root = tree.now();
     check_node(&root.root, root, None, None, true);
-    assert_eq!(tree.dirty().0, count_heap_nodes(tree), "count of changed nodes");
+    assert_eq!(tree.dirty(), count_heap_nodes(tree), "count of changed nodes");
 }
 
 fn check_node(child: &Child, root: &KeyRoot, low: Option<KeyEntry<'_>>, high: Option<KeyEntry<'_>>, is_root: bool) {

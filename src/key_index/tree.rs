@@ -14,17 +14,18 @@ use crate::key_index::apply;
 use crate::key_index::apply::Change;
 use crate::key_index::apply::Work;
 use crate::key_index::cursor::Cursor;
+use crate::key_index::ledger::Ledger;
+use crate::key_index::ledger::Prepared;
 use crate::key_index::node::Child;
 use crate::key_index::node::Clean;
 use crate::key_index::node::Leaf;
-use crate::key_index::node::Ledger;
 use crate::key_index::node::Node;
 use crate::key_index::node::Separator;
 use crate::key_index::shape;
 use crate::pages::PageSegments;
 
 /// Bytes of heap that a changed node takes, with its counts and the allocator's share.
-const HEAP_BYTES: u64 = 4096 + 96;
+pub(crate) const NODE_HEAP_BYTES: u64 = 4096 + 128;
 
 /// A place between two entries: before an entry, or behind it.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +91,7 @@ impl KeyRoot {
     }
 
     /// Whether an entry is there.
+    #[cfg(test)]
     pub(crate) fn contains(&self, key: &[u8], id: u64) -> Result<bool> {
         let wanted = KeyEntry { key, id };
         self.leaf(&wanted)?.with_leaf(|view| {
@@ -117,15 +119,28 @@ impl KeyRoot {
         Ok(to.saturating_sub(from.map_or(Ok(0), |from| self.rank(from))?))
     }
 
-    /// Reads and checks the nodes that changes of these entries will touch, so that applying them later reads nothing.
-    pub(crate) fn prepare<'a>(&self, entries: impl IntoIterator<Item = KeyEntry<'a>>) -> Result<()> {
+    /// Reads, checks and copies the leaves that changes of these ascending entries will need, so that applying them reads
+    /// nothing. With `unique`, the leaves behind them are read too where a key may go on there.
+    pub(crate) fn prepare<'a>(
+        &self,
+        entries: impl IntoIterator<Item = KeyEntry<'a>>,
+        unique: bool,
+    ) -> Result<Prepared> {
+        let mut prepared = Prepared::new();
         for entry in entries {
             let leaf = self.leaf(&entry)?;
             if let Node::CleanLeaf(clean) = &leaf.node {
-                clean.check_leaf(leaf.entries)?;
+                let number = clean.number();
+                if prepared.last().is_none_or(|(last, _)| *last != number) {
+                    prepared.push((number, Arc::new(clean.load_leaf(leaf.entries)?)));
+                }
+            }
+            let wanted = KeyEntry { id: 0, ..entry };
+            if unique && leaf.with_leaf(|view| Some(view.search(&wanted, false)? == view.count()))? {
+                self.first(entry.key)?;
             }
         }
-        Ok(())
+        Ok(prepared)
     }
 }
 
@@ -144,8 +159,8 @@ pub(crate) struct KeyTree {
 impl KeyTree {
     /// An empty tree.
     pub(crate) fn new() -> Result<Self> {
-        let ledger = Ledger { dirty: 1, ..Ledger::default() };
-        Ok(Self { now: KeyRoot { root: Child::leaf(Leaf::empty())?, segments: Arc::default() }, ledger })
+        let now = KeyRoot { root: Child::leaf(Leaf::empty())?, segments: Arc::default() };
+        Ok(Self { now, ledger: Ledger::empty() })
     }
 
     /// The tree of a snapshot: its root page, which is read here, and how many entries it has.
@@ -163,7 +178,7 @@ impl KeyTree {
         let now = KeyRoot { root, segments };
         // The count is compared with the root page's.
         now.leaf(&KeyEntry { key: &[], id: 0 })?.with_leaf(|_| Some(()))?;
-        Ok(Self { now, ledger: Ledger::default() })
+        Ok(Self { now, ledger: Ledger::new(0) })
     }
 
     /// The tree as it is now, for a view.
@@ -176,24 +191,29 @@ impl KeyTree {
         &self.now
     }
 
-    /// Number of entries.
-    pub(crate) fn len(&self) -> u64 {
-        self.now.len()
+    /// Nodes on the heap because they changed.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.ledger.dirty()
     }
 
-    /// Nodes on the heap because they changed, and the bytes that they take.
-    pub(crate) fn dirty(&self) -> (u64, u64) {
-        (self.ledger.dirty, self.ledger.dirty * HEAP_BYTES)
+    /// The same with those that a save has and the tree has replaced. What an empty tree has is not worth saving.
+    pub(crate) fn heap_nodes(&self) -> u64 {
+        if self.now.root.entries == 0 && self.ledger.heap_nodes() == 1 { 0 } else { self.ledger.heap_nodes() }
     }
 
-    /// Inserts an entry. `false` when it is there.
-    pub(crate) fn insert(&mut self, key: &[u8], id: u64) -> Result<bool> {
-        Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: true }])? == 1)
+    /// Whether any of its nodes may have to be read from a page.
+    pub(crate) fn has_clean(&self) -> bool {
+        self.ledger.has_clean()
     }
 
-    /// Removes an entry. `false` when it is not there.
-    pub(crate) fn remove(&mut self, key: &[u8], id: u64) -> Result<bool> {
-        Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: false }])? == 1)
+    /// Leaves that the next changes may need. Who offers them withdraws them.
+    pub(crate) fn offer(&mut self, prepared: Prepared) {
+        self.ledger.offer(prepared);
+    }
+
+    /// Takes back what was offered and not used.
+    pub(crate) fn withdraw(&mut self, numbers: &[u64]) -> Prepared {
+        self.ledger.withdraw(numbers)
     }
 
     /// Applies changes that ascend by entry; those of the same entry one after the other. Tells how many made a
@@ -227,7 +247,7 @@ impl KeyTree {
             let full = changes.len() == 1 || grown.len() == 1;
             let old = std::mem::replace(root, Child::leaf(Leaf::empty())?);
             grown.insert(0, (Separator::default(), old));
-            (_, *root) = shape::raise(level, grown, full, &mut self.ledger.dirty)?;
+            (_, *root) = shape::raise(level, grown, full, &mut self.ledger)?;
         }
         self.shrink()?;
         failed.map_or(Ok(applied), Err)
@@ -237,7 +257,7 @@ impl KeyTree {
         while let Node::Inner(inner) = &self.now.root.node {
             let below = match inner.children.as_slice() {
                 [] => {
-                    self.ledger.dirty += 1;
+                    self.ledger.came(1);
                     Child::leaf(Leaf::empty())?
                 }
                 [only] => only.clone(),
@@ -247,6 +267,25 @@ impl KeyTree {
             self.now.root = below;
         }
         Ok(())
+    }
+}
+
+/// Single changes, for tests.
+#[cfg(test)]
+impl KeyTree {
+    /// Number of entries.
+    pub(crate) fn len(&self) -> u64 {
+        self.now.len()
+    }
+
+    /// Inserts an entry. `false` when it is there.
+    pub(crate) fn insert(&mut self, key: &[u8], id: u64) -> Result<bool> {
+        Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: true }])? == 1)
+    }
+
+    /// Removes an entry. `false` when it is not there.
+    pub(crate) fn remove(&mut self, key: &[u8], id: u64) -> Result<bool> {
+        Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: false }])? == 1)
     }
 }
 

@@ -5,6 +5,7 @@
 //! Invariants: 1. No offset is written twice: after a failed append the segment is given up. 2. The durable
 //! watermark rises only after a sync that covered every segment below it. 3. Commit numbers are dense.
 
+mod group;
 mod poison;
 mod scan;
 mod segment;

@@ -1,13 +1,12 @@
-//! Appending: the active segment, sealing, and group commit.
+//! Appending: the active segment, sealing, and what a sync covers.
 //!
-//! Owns: the tail of the log, and what is known to be durable. Locks: `tail`, then nothing; `durable`, then nothing.
-//! Neither is held over a sync.
+//! Owns: the tail of the log. Who syncs, and what is durable then, is `group`'s. Locks: `tail`, then nothing; that of
+//! `group`, then nothing. Neither is held over a sync.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use parking_lot::Condvar;
 use parking_lot::Mutex;
 
 use crate::error::Error;
@@ -26,6 +25,7 @@ use crate::id::to_u64;
 use crate::log::Poison;
 use crate::log::Segment;
 use crate::log::SegmentSource;
+use crate::log::group::GroupSync;
 
 const _: () = assert!(FORMAT_VERSION == 1, "the writer writes format version 1");
 
@@ -70,20 +70,13 @@ struct Tail {
     appended_bytes: u64,
 }
 
-#[derive(Debug)]
-struct Durable {
-    seq: Seq,
-    syncing: bool,
-}
-
 /// The log of generation 0, open for appending.
 #[derive(Debug)]
 pub(crate) struct Log {
     source: SegmentSource,
     timeline: u64,
     tail: Mutex<Tail>,
-    durable: Mutex<Durable>,
-    synced: Condvar,
+    durable: GroupSync,
     poison: Arc<Poison>,
 }
 
@@ -103,8 +96,7 @@ impl Log {
             source,
             timeline: start.timeline,
             tail: Mutex::new(tail),
-            durable: Mutex::new(Durable { seq: start.durable, syncing: false }),
-            synced: Condvar::new(),
+            durable: GroupSync::new(start.durable),
             poison,
         }
     }
@@ -123,7 +115,7 @@ impl Log {
 
     /// Every commit up to this one is on the medium.
     pub(crate) fn durable_seq(&self) -> Seq {
-        self.durable.lock().seq
+        self.durable.seq()
     }
 
     /// Bytes appended through this handle.
@@ -291,27 +283,7 @@ impl Log {
 
     /// Waits until `seq` is on the medium. Concurrent callers share one sync.
     pub(crate) fn sync_to(&self, seq: Seq) -> Result<()> {
-        let mut durable = self.durable.lock();
-        loop {
-            if durable.seq >= seq {
-                return Ok(());
-            }
-            self.poison.check()?;
-            if !durable.syncing {
-                break;
-            }
-            self.synced.wait(&mut durable);
-        }
-        durable.syncing = true;
-        drop(durable);
-        let result = self.sync_all();
-        let mut durable = self.durable.lock();
-        durable.syncing = false;
-        if let Ok(reached) = &result {
-            durable.seq = durable.seq.max(*reached);
-        }
-        self.synced.notify_all();
-        result.map(drop)
+        self.durable.sync_to(seq, || self.poison.check(), || self.sync_all())
     }
 
     /// Syncs everything that was appended; returns the last commit that this covers.

@@ -156,7 +156,6 @@ impl PageStore {
     }
 
     /// All segments of now.
-    #[cfg_attr(not(test), expect(dead_code, reason = "record sets do not have key indexes yet"))]
     pub(crate) fn segments(&self) -> Arc<PageSegments> {
         let rows = self.rows.read();
         Arc::new(rows.iter().map(|(number, row)| (*number, Arc::clone(&row.segment))).collect())
@@ -326,7 +325,6 @@ impl PageWriter {
     }
 
     /// The next snapshot does not refer to a page any more, and nothing takes its place.
-    #[cfg_attr(not(test), expect(dead_code, reason = "record sets do not have key indexes yet"))]
     pub(crate) fn release(&mut self, old: &PageRef) {
         self.replaced.push(Replaced { old: *old, new: PageRef::default() });
     }

@@ -1,13 +1,18 @@
 //! Barriers of two weights: readers pay nothing, the writer pays for both sides.
 //!
 //! On Linux the writer's side is `membarrier`, which has every running thread of the process pass a full barrier (the
-//! kernel's `membarrier(2)`; the pattern is the asymmetric fence of Folly). Elsewhere both sides are full fences.
+//! kernel's `membarrier(2)`; the pattern is the asymmetric fence of Folly). Elsewhere both sides are full fences, and so they are
+//! in the models, whose checker knows fences only. A thread sanitizer needs neither: what is freed was wiped from its slot with a
+//! releasing store, which the writer has read.
 
 use std::sync::Once;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::compiler_fence;
-use std::sync::atomic::fence;
+
+use crate::sync::fence;
+#[cfg(all(test, loom))]
+use crate::sync::planted;
 
 static PREPARED: Once = Once::new();
 static IS_ASYMMETRIC: AtomicBool = AtomicBool::new(false);
@@ -21,6 +26,10 @@ pub(super) fn prepare() {
 /// was written before that.
 #[inline]
 pub(super) fn light() {
+    #[cfg(all(test, loom))]
+    if planted::is(planted::Fault::NoLightBarrier) {
+        return;
+    }
     if IS_ASYMMETRIC.load(Ordering::Relaxed) {
         compiler_fence(Ordering::SeqCst);
     } else {
@@ -30,6 +39,10 @@ pub(super) fn light() {
 
 /// The writer's side.
 pub(super) fn heavy() {
+    #[cfg(all(test, loom))]
+    if planted::is(planted::Fault::NoHeavyBarrier) {
+        return;
+    }
     fence(Ordering::SeqCst);
     if IS_ASYMMETRIC.load(Ordering::Relaxed) && !everybody() {
         // It was registered and does not fail then; a stop is better than freeing what somebody reads.
@@ -37,7 +50,7 @@ pub(super) fn heavy() {
     }
 }
 
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(loom)))]
 #[expect(unsafe_code, reason = "a system call that the standard library does not have")]
 fn membarrier(command: libc::c_int) -> bool {
     // SAFETY: `membarrier` takes three integers and touches no memory of the process.
@@ -45,22 +58,22 @@ fn membarrier(command: libc::c_int) -> bool {
     result == 0
 }
 
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(loom)))]
 fn register() -> bool {
     membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
 }
 
-#[cfg(all(target_os = "linux", not(miri)))]
+#[cfg(all(target_os = "linux", not(miri), not(loom)))]
 fn everybody() -> bool {
     membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
 }
 
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), not(loom))))]
 fn register() -> bool {
     false
 }
 
-#[cfg(not(all(target_os = "linux", not(miri))))]
+#[cfg(not(all(target_os = "linux", not(miri), not(loom))))]
 fn everybody() -> bool {
     false
 }

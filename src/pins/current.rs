@@ -13,18 +13,21 @@ use std::fmt;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-
 use crate::pins::barrier;
+use crate::sync::AtomicBool;
+use crate::sync::AtomicPtr;
+use crate::sync::Mutex;
+#[cfg(all(test, loom))]
+use crate::sync::planted;
+#[cfg(all(test, loom))]
+use crate::sync::planted::Fault;
 
-/// Values that one thread can hold without a reference count.
-const SLOTS: usize = 8;
+/// Values that one thread can hold without a reference count. Models have few steps to spare.
+const SLOTS: usize = if cfg!(all(test, loom)) { 1 } else { 8 };
 /// Older values are looked through when so many have gathered: seldom, because the barrier interrupts every processor.
-const RETIRED_MAX: usize = 256;
+const RETIRED_MAX: usize = if cfg!(all(test, loom)) { 1 } else { 256 };
 
 /// What one thread has written down. Given from thread to thread, never freed.
 #[repr(align(128))]
@@ -34,8 +37,14 @@ struct Slots {
     is_taken: AtomicBool,
 }
 
+#[cfg(not(all(test, loom)))]
 /// The slots of all threads that ever read.
 static ALL: Mutex<Vec<&'static Slots>> = Mutex::new(Vec::new());
+
+#[cfg(all(test, loom))]
+loom::lazy_static! {
+    static ref ALL: Mutex<Vec<&'static Slots>> = Mutex::new(Vec::new());
+}
 
 fn take_slots() -> &'static Slots {
     let mut all = ALL.lock();
@@ -55,14 +64,24 @@ struct Mine {
 
 impl Drop for Mine {
     fn drop(&mut self) {
+        #[cfg(all(test, loom))]
+        if std::thread::panicking() {
+            return;
+        }
         if let Some(slots) = self.slots.take() {
             slots.is_taken.store(false, Ordering::Release);
         }
     }
 }
 
+#[cfg(not(all(test, loom)))]
 thread_local! {
     static MINE: Mine = const { Mine { slots: Cell::new(None) } };
+}
+
+#[cfg(all(test, loom))]
+loom::thread_local! {
+    static MINE: Mine = Mine { slots: Cell::new(None) };
 }
 
 /// A free slot of this thread; `None` when all are in use or the thread is ending.
@@ -113,6 +132,10 @@ impl<T> Current<T> {
         loop {
             slot.store(named.cast(), Ordering::Release);
             barrier::light();
+            #[cfg(all(test, loom))]
+            if planted::is(Fault::NotMadeSure) {
+                break;
+            }
             let now = self.newest.load(Ordering::Acquire);
             if now == named {
                 break;
@@ -161,6 +184,8 @@ fn take_unnamed<T>(retired: &mut Vec<Arc<T>>) -> Vec<Arc<T>> {
     let named: Vec<*const ()> = {
         let all = ALL.lock();
         let names = all.iter().flat_map(|slots| &slots.names);
+        #[cfg(all(test, loom))]
+        let names = names.filter(|_| !planted::is(Fault::NamesIgnored));
         names.map(|name| name.load(Ordering::Acquire).cast_const()).filter(|name| !name.is_null()).collect()
     };
     let (kept, freed) =
@@ -209,6 +234,16 @@ impl<T> Drop for Held<'_, T> {
     #[inline]
     fn drop(&mut self) {
         if let Hold::Named { slot, .. } = &self.hold {
+            #[cfg(all(test, loom))]
+            if std::thread::panicking() {
+                // The model has failed, and takes no further step.
+                return;
+            }
+            #[cfg(all(test, loom))]
+            if planted::is(Fault::WipedRelaxed) {
+                slot.store(ptr::null_mut(), Ordering::Relaxed);
+                return;
+            }
             slot.store(ptr::null_mut(), Ordering::Release);
         }
     }
@@ -220,7 +255,7 @@ impl<T> fmt::Debug for Held<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;

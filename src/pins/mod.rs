@@ -5,6 +5,8 @@
 
 mod barrier;
 mod current;
+#[cfg(all(test, loom))]
+mod models;
 mod views;
 
 pub(crate) use current::Current;

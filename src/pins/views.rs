@@ -1,53 +1,70 @@
-//! Views: which exist, and since when.
+//! Views: which exist, since when, and what they see.
 //!
 //! Owns: the register that statistics read. Never: keeps a state alive; the view itself does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
-use crate::id::Seq;
-
-#[derive(Debug, Default)]
-struct Inner {
-    next: u64,
-    held: BTreeMap<u64, (Seq, Instant)>,
+#[derive(Debug)]
+struct Held<S> {
+    state: Weak<S>,
+    since: Instant,
 }
 
-/// The views of a store.
-#[derive(Debug, Default)]
-pub(crate) struct Pins {
-    inner: Mutex<Inner>,
+#[derive(Debug)]
+struct Inner<S> {
+    next: u64,
+    held: BTreeMap<u64, Held<S>>,
+}
+
+/// The views of a store, each of a state.
+#[derive(Debug)]
+pub(crate) struct Pins<S> {
+    inner: Mutex<Inner<S>>,
+}
+
+impl<S> Default for Pins<S> {
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { next: 0, held: BTreeMap::new() }) }
+    }
 }
 
 /// One view; forgotten when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Pin {
-    pins: Arc<Pins>,
+pub(crate) struct Pin<S> {
+    pins: Arc<Pins<S>>,
     number: u64,
 }
 
-impl Pins {
-    /// Registers a view of the state after `seq`.
-    pub(crate) fn pin(self: &Arc<Self>, seq: Seq) -> Pin {
+impl<S> Pins<S> {
+    /// Registers a view of a state.
+    pub(crate) fn pin(self: &Arc<Self>, state: &Arc<S>) -> Pin<S> {
+        let held = Held { state: Arc::downgrade(state), since: Instant::now() };
         let mut inner = self.inner.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.held.insert(number, (seq, Instant::now()));
+        inner.held.insert(number, held);
         Pin { pins: Arc::clone(self), number }
     }
 
-    /// The views that exist, oldest first.
-    pub(crate) fn list(&self) -> Vec<(Seq, Duration)> {
-        self.inner.lock().held.values().map(|(seq, since)| (*seq, since.elapsed())).collect()
+    /// The views that exist, oldest first: what they see, and how long they have existed.
+    pub(crate) fn list(&self) -> Vec<(Arc<S>, Duration)> {
+        let inner = self.inner.lock();
+        inner.held.values().filter_map(|held| Some((held.state.upgrade()?, held.since.elapsed()))).collect()
     }
 }
 
-impl Drop for Pin {
+impl<S> Drop for Pin<S> {
     fn drop(&mut self) {
+        #[cfg(all(test, loom))]
+        if std::thread::panicking() {
+            return;
+        }
         self.pins.inner.lock().held.remove(&self.number);
     }
 }

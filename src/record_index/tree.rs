@@ -31,6 +31,8 @@ use crate::pages::PageSegment;
 use crate::pages::PageStore;
 
 const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
+/// Bytes of heap that a leaf takes, with the allocator's share.
+pub(crate) const LEAF_HEAP_BYTES: u64 = PAGE_BYTES as u64 + 64;
 const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
 
 /// A leaf on the heap.
@@ -165,6 +167,11 @@ impl Default for Mid {
 }
 
 impl Mid {
+    /// Leaves that are on the heap.
+    pub(crate) fn dirty_leaves(&self) -> u64 {
+        to_u64(self.cells.iter().filter(|cell| matches!(cell.leaf, LeafRef::Dirty(_))).count())
+    }
+
     /// The image: descriptors, without the absent ones at the end.
     pub(crate) fn image(&self, out: &mut Vec<u8>) {
         out.clear();
@@ -214,11 +221,9 @@ impl Root {
         to_u64(self.mids.len() * DESCRIPTORS_PER_PAGE)
     }
 
-    /// Dirty leaves, and the bytes that they take on the heap.
-    pub(crate) fn dirty(&self) -> (u64, u64) {
-        let leaves = self.mids.iter().filter(|mid| mid.dirty).flat_map(|mid| &mid.cells);
-        let pages = to_u64(leaves.filter(|cell| matches!(cell.leaf, LeafRef::Dirty(_))).count());
-        (pages, pages * (to_u64(PAGE_BYTES) + 64))
+    /// Dirty leaves, counted one by one.
+    pub(crate) fn count_dirty(&self) -> u64 {
+        self.mids.iter().map(|mid| mid.dirty_leaves()).sum()
     }
 
     /// Bytes of heap that the directory takes.
@@ -289,11 +294,25 @@ pub(crate) struct Tree {
     root: Arc<Root>,
     epoch: u64,
     restructured: bool,
+    /// Leaves of the newest tree that are on the heap.
+    dirty: u64,
+    saving: Option<Saving>,
+}
+
+/// What a save that goes on keeps on the heap.
+#[derive(Debug, Clone, Copy)]
+struct Saving {
+    /// Leaves that the save has: all that were dirty then.
+    frozen: u64,
+    /// The highest epoch of any of them.
+    epoch: u64,
+    /// Leaves that came to the heap since.
+    made: u64,
 }
 
 impl Tree {
     pub(crate) fn new(root: Root) -> Self {
-        Self { root: Arc::new(root), epoch: 1, restructured: false }
+        Self { root: Arc::new(root), epoch: 1, restructured: false, dirty: 0, saving: None }
     }
 
     pub(crate) fn root(&self) -> &Arc<Root> {
@@ -308,6 +327,33 @@ impl Tree {
     /// Whether the shape has changed since the last call, so that readers need the new root.
     pub(crate) fn take_restructured(&mut self) -> bool {
         std::mem::take(&mut self.restructured)
+    }
+
+    /// Leaves of the newest tree that are on the heap.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// Bytes of heap that dirty leaves take, those that a save has included.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let leaves = self.saving.map_or(0, |saving| saving.frozen + saving.made).max(self.dirty);
+        leaves * LEAF_HEAP_BYTES
+    }
+
+    /// A save begins with the leaves of now. The caller has pinned them.
+    pub(crate) fn begin_saving(&mut self) {
+        self.saving = Some(Saving { frozen: self.dirty, epoch: self.epoch.saturating_sub(1), made: 0 });
+    }
+
+    /// The save has let go of its leaves.
+    pub(crate) fn end_saving(&mut self) {
+        self.saving = None;
+        debug_assert_eq!(self.dirty, self.root.count_dirty(), "the count of dirty leaves");
+    }
+
+    /// So many leaves can be read from their pages again.
+    pub(crate) fn cleaned(&mut self, leaves: u64) {
+        self.dirty = self.dirty.saturating_sub(leaves);
     }
 
     /// Replaces a clean or copied part after a snapshot was saved.
@@ -365,7 +411,13 @@ impl Tree {
             }
         };
         let old = leaf.set(index, entry);
-        cell.leaf = LeafRef::Dirty(Arc::new(leaf));
+        let before = std::mem::replace(&mut cell.leaf, LeafRef::Dirty(Arc::new(leaf)));
+        // A copy of a leaf that the save does not have takes that leaf's place.
+        let replaces = |saving: &Saving| matches!(&before, LeafRef::Dirty(leaf) if leaf.epoch > saving.epoch);
+        if let Some(saving) = self.saving.as_mut().filter(|saving| !replaces(saving)) {
+            saving.made += 1;
+        }
+        self.dirty += u64::from(!matches!(before, LeafRef::Dirty(_)));
         Ok(old)
     }
 }

@@ -75,6 +75,7 @@ pub(crate) struct Settings {
     pub(crate) segment_bytes: u64,
     pub(crate) transaction_bytes_max: u64,
     pub(crate) snapshot_log_bytes: u64,
+    pub(crate) dirty_bytes_max: u64,
 }
 
 /// Files of a store, by kind.
@@ -384,6 +385,7 @@ impl Based {
             read_only: attempt.settings.read_only,
             transaction_bytes_max: attempt.settings.transaction_bytes_max,
             replay_bytes: AtomicU64::new(replay_bytes),
+            index_log_bytes: AtomicU64::new(0),
             commit: Mutex::new(()),
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),
@@ -391,6 +393,8 @@ impl Based {
             grown: parking_lot::Condvar::new(),
             grown_lock: Mutex::new(()),
             snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
+            dirty_bytes_max: attempt.settings.dirty_bytes_max,
+            dirty_bytes_awaited: AtomicU64::new(0),
         }
     }
 }

@@ -64,20 +64,41 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     let mut writer = engine.page_writer.lock();
     // Another handle may have closed the store while this one waited.
     engine.check_writable()?;
+    let result = save_alone(engine, &mut writer, kind, name);
+    engine.heap.end_saving();
+    result
+}
+
+/// Saves a snapshot if one is still wanted when those that others save have come to an end.
+pub(crate) fn save_if(engine: &Engine, is_wanted: impl FnOnce() -> bool) -> Result<()> {
+    engine.check_writable()?;
+    let mut writer = engine.page_writer.lock();
+    engine.check_writable()?;
+    if is_wanted() {
+        let result = save_alone(engine, &mut writer, SnapshotKind::Automatic, "");
+        engine.heap.end_saving();
+        result?;
+    }
+    Ok(())
+}
+
+fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name: &str) -> Result<Saved> {
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
     let mut frozen = freeze(engine, kind);
     let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
     let result = engine.make_durable(frozen.seq).and_then(|()| {
-        released.iter().for_each(|page| writer.release(page));
-        let indexes = write_indexes(engine, &mut writer, &indexes)?;
-        Ok((write_pages(engine, &mut writer, &frozen.state.root)?, indexes))
+        for page in &released {
+            writer.release(page);
+        }
+        let indexes = write_indexes(engine, writer, &indexes)?;
+        Ok((write_pages(engine, writer, &frozen.state.root)?, indexes))
     });
     let ((saved_root, root_page), mut saved_indexes) = match result {
         Ok(written) => written,
         Err(error) => {
-            give_up(engine, &mut writer, indexes, released, &error);
+            give_up(engine, writer, indexes, released, &error);
             return Err(error);
         }
     };
@@ -96,7 +117,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         next_set: 0,
         next_stream: 0,
         reserved_from: frozen.reserved_from,
-        segments: frozen.rows.into_iter().chain(page_rows(engine, &writer)).collect(),
+        segments: frozen.rows.into_iter().chain(page_rows(engine, writer)).collect(),
         sets: Vec::new(),
         marks: Vec::new(),
         reserved: frozen.reserved,
@@ -117,7 +138,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
         Body::Snapshot(Box::new(snapshot.clone()))
     });
     if let Err(error) = appended {
-        give_up(engine, &mut writer, indexes, released, &error);
+        give_up(engine, writer, indexes, released, &error);
         return Err(error);
     }
     engine.pages.settle(writer.replaced());
@@ -133,7 +154,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     drop(frozen.state);
     engine.heap.forget_pinned();
     engine.heap.reclaim();
-    drop_unneeded(engine, &writer);
+    drop_unneeded(engine, writer);
     let (pages, bytes) = writer.take_counts();
     Ok(Saved { snapshot, pages, bytes })
 }
@@ -174,8 +195,7 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
     let closing = kind == SnapshotKind::Close;
     // A transaction that outlives its store holds IDs that nothing else tells of.
     let (reserved, page_end) = if closing { engine.slots.settle_for_close() } else { engine.slots.settle_reserved() };
-    let (indexes, released) = engine.heap.with_indexes(crate::heap::Indexes::freeze);
-    let state = engine.heap.pin();
+    let (indexes, released, state) = engine.heap.freeze();
     let frozen = Frozen {
         indexes,
         released,
@@ -284,10 +304,13 @@ fn install(engine: &Engine, frozen: &Root, saved: &Root) {
     for (index, (before, after)) in frozen.mids.iter().zip(&saved.mids).enumerate() {
         if before.dirty {
             engine.heap.with_tree(|tree| {
-                let root = tree.root_mut();
-                if let Some(now) = root.mids.get_mut(index) {
-                    *now = merge(now, before, after);
+                let mut cleaned = 0;
+                if let Some(now) = tree.root_mut().mids.get_mut(index) {
+                    let merged = merge(now, before, after);
+                    cleaned = now.dirty_leaves().saturating_sub(merged.dirty_leaves());
+                    *now = merged;
                 }
+                tree.cleaned(cleaned);
             });
         }
     }

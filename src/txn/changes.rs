@@ -17,6 +17,7 @@ use crate::format::index::CHANGE_HEADER_BYTES;
 use crate::format::index::Change;
 use crate::format::item::Kind;
 use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::format::node::KeyEntry;
 use crate::heap::Effect;
 use crate::heap::Indexes;
 use crate::id::IndexNumber;
@@ -40,6 +41,8 @@ struct IndexChanges {
     is_unique: bool,
     bytes: Vec<u8>,
     ops: Vec<Op>,
+    /// The changes are net, and ascend.
+    is_sealed: bool,
 }
 
 impl IndexChanges {
@@ -52,10 +55,31 @@ impl IndexChanges {
         self.bytes.extend_from_slice(key);
     }
 
+    fn change(&self, op: &Op) -> Change<'_> {
+        Change { put: op.put, key: self.key(op), id: op.id }
+    }
+
+    /// Nothing will be added. What was replaced by later changes goes.
+    fn seal(&mut self) {
+        let mut ops = std::mem::take(&mut self.ops);
+        // Stable, so the last of equal entries is the last that was made.
+        ops.sort_by(|a, b| (self.key(a), a.id.as_u64()).cmp(&(self.key(b), b.id.as_u64())));
+        ops.dedup_by(|next, kept| {
+            let same = next.id == kept.id && self.key(next) == self.key(kept);
+            if same {
+                *kept = *next;
+            }
+            same
+        });
+        (self.ops, self.is_sealed) = (ops, true);
+    }
+
     /// The last change of each entry, ascending.
     fn net(&self) -> Vec<Change<'_>> {
-        let mut all: Vec<Change<'_>> =
-            self.ops.iter().map(|op| Change { put: op.put, key: self.key(op), id: op.id }).collect();
+        let mut all: Vec<Change<'_>> = self.ops.iter().map(|op| self.change(op)).collect();
+        if self.is_sealed {
+            return all;
+        }
         // Stable, so the last of equal entries is the last that was made.
         all.sort_by(|a, b| (a.key, a.id.as_u64()).cmp(&(b.key, b.id.as_u64())));
         let mut net: Vec<Change<'_>> = Vec::with_capacity(all.len());
@@ -95,8 +119,8 @@ impl KeyChanges {
 
     /// A record's keys have changed. Where they are the same, nothing is noted.
     pub(crate) fn replace(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
-        let (mut before, mut after): (SmallVec<[&[u8]; 8]>, SmallVec<[&[u8]; 8]>) =
-            (old.iter().collect(), new.iter().collect());
+        let mut before: SmallVec<[&[u8]; 8]> = old.iter().collect();
+        let mut after: SmallVec<[&[u8]; 8]> = new.iter().collect();
         if before == after {
             return;
         }
@@ -115,7 +139,14 @@ impl KeyChanges {
         let place = self.indexes.iter().position(|known| known.number == index.number);
         let place = place.unwrap_or_else(|| {
             let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            self.indexes.push(IndexChanges { number, name, is_unique, bytes: Vec::new(), ops: Vec::new() });
+            self.indexes.push(IndexChanges {
+                number,
+                name,
+                is_unique,
+                bytes: Vec::new(),
+                ops: Vec::new(),
+                is_sealed: false,
+            });
             self.indexes.len() - 1
         });
         if let Some(changes) = self.indexes.get_mut(place) {
@@ -146,6 +177,35 @@ impl KeyChanges {
         self.bytes = mark.bytes;
     }
 
+    /// How many changes there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.indexes.iter().map(|index| to_u64(index.ops.len())).sum()
+    }
+
+    /// Reads the leaves that the changes will need, so that applying them reads nothing. The caller holds no lock. What is
+    /// read is offered until the result is dropped.
+    pub(crate) fn prepare<'e>(&self, engine: &'e Engine) -> Result<Offers<'e>> {
+        let mut offers = Offers { engine, numbers: SmallVec::new() };
+        for index in &self.indexes {
+            // Held for as long as it takes: a node that others change meanwhile is copied.
+            let Some(root) = engine.heap.with_indexes(|trees| trees.to_prepare(index.number)) else { continue };
+            let entry = |op: &Op| KeyEntry { key: index.key(op), id: op.id.as_u64() };
+            let prepared = root.prepare(index.ops.iter().map(entry), index.is_unique)?;
+            drop(root);
+            if !prepared.is_empty() {
+                let numbers = prepared.iter().map(|(number, _)| *number).collect();
+                engine.heap.with_indexes(|trees| trees.offer(index.number, prepared));
+                offers.numbers.push((index.number, numbers));
+            }
+        }
+        Ok(offers)
+    }
+
+    /// Nothing will be added: sorts the changes and drops those that later ones replace.
+    pub(crate) fn seal(&mut self) {
+        self.indexes.iter_mut().for_each(IndexChanges::seal);
+    }
+
     /// Puts the net changes into the frame and among the effects.
     pub(crate) fn put(&self, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
         for index in &self.indexes {
@@ -174,6 +234,21 @@ impl KeyChanges {
             engine.heap.with_indexes(|trees| check_unique(index, &net, trees))?;
         }
         Ok(())
+    }
+}
+
+/// Leaves that were read ahead of a commit.
+#[derive(Debug)]
+pub(crate) struct Offers<'e> {
+    engine: &'e Engine,
+    numbers: SmallVec<[(IndexNumber, Vec<u64>); 4]>,
+}
+
+impl Drop for Offers<'_> {
+    fn drop(&mut self) {
+        for (index, numbers) in &self.numbers {
+            drop(self.engine.heap.with_indexes(|trees| trees.withdraw(*index, numbers)));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns: looking keys up in a view, walking over ranges. Never: changes an index; transactions do.
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -13,14 +15,15 @@ use crate::heap::State;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SetNumber;
+use crate::id::to_usize;
 use crate::key::Key;
 use crate::key::ToKey;
 use crate::key::prefix_range;
 use crate::key_index::KeyRoot;
 use crate::key_index::Range;
-use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::View;
+use crate::txn::fetch::Fetch;
 
 /// A key index of a record set.
 ///
@@ -102,6 +105,10 @@ impl Index {
     }
 
     /// The entries between two keys. Counting them takes two walks down the tree, and no entry is read.
+    ///
+    /// # Errors
+    /// `NoSuchIndex` if the view does not have the index, `OtherStore` if it is of another store, `KeyTooLong`, or
+    /// `Corrupt` where a node cannot be read.
     pub fn range<K: ToKey>(&self, view: &View, range: impl RangeBounds<K>) -> Result<IndexRange> {
         self.between(view, &key_bounds(&range)?)
     }
@@ -109,6 +116,30 @@ impl Index {
     /// The entries of keys that begin with the components of `prefix`.
     pub fn prefix<K: ToKey + ?Sized>(&self, view: &View, prefix: &K) -> Result<IndexRange> {
         self.between(view, &prefix_range(&Key::new(prefix)?))
+    }
+
+    /// The first entry: the lowest key, and of its records the one with the lowest ID. One walk down the tree.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn first(&self, view: &View) -> Result<Option<IndexEntry>> {
+        self.all(view)?.next().transpose()
+    }
+
+    /// The last entry: the highest key, and of its records the one with the highest ID. One walk down the tree.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn last(&self, view: &View) -> Result<Option<IndexEntry>> {
+        self.all(view)?.next_back().transpose()
+    }
+
+    /// How many entries there are between two keys. Two walks down the tree, and no entry is read.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn count<K: ToKey>(&self, view: &View, range: impl RangeBounds<K>) -> Result<u64> {
+        self.range(view, range).map(|range| range.left())
     }
 
     /// All entries.
@@ -162,6 +193,33 @@ fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
 }
 
 /// Walks over entries of an index in the order of their keys, from either end. After an error it ends.
+///
+/// A walk can go on at another key: what lies between is passed without being read. [`distinct_keys`](Self::distinct_keys)
+/// passes all entries of a key but the first.
+///
+/// ```
+/// use tenure::Store;
+/// use tenure::extract::Extractor;
+///
+/// let store = Store::in_memory()?;
+/// let words = store.record_set("words")?;
+/// let letters = Extractor::new("letters", 1, |record, keys| record.iter().for_each(|byte| keys.push(byte)));
+/// let by_letter = store.index(&words, "letter", letters)?;
+/// store.write(|tx| ["deed", "each", "aced"].iter().try_for_each(|word| tx.insert(&words, *word).map(drop)))?;
+///
+/// let view = store.view();
+/// let mut range = by_letter.all(&view)?;
+/// assert_eq!(range.left(), 10, "a a c c d d e e e h");
+/// let first = range.next().transpose()?;
+/// range.seek(&b'd')?;
+/// let next = range.next().transpose()?;
+/// assert_eq!((first.map(|entry| entry.key.to_string()), next.map(|entry| entry.key.to_string())),
+///     (Some("97".to_owned()), Some("100".to_owned())));
+///
+/// let letters: Result<Vec<_>, _> = by_letter.all(&view)?.distinct_keys().rev().map(|entry| entry.map(|e| e.key)).collect();
+/// assert_eq!(letters?.len(), 5, "h e d c a");
+/// # Ok::<(), tenure::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct IndexRange {
     range: Range,
@@ -173,12 +231,31 @@ impl IndexRange {
         self.range.left()
     }
 
+    /// Goes on at a key, or at the first one behind it: entries in front of it that are left are passed. A key that the
+    /// walk has come past changes nothing. A near key is found without a walk down the tree, another one takes two.
+    ///
+    /// # Errors
+    /// `KeyTooLong`, or `Corrupt` where a node cannot be read.
+    pub fn seek<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
+        self.range.seek(Key::new(key)?.as_bytes(), false)
+    }
+
+    /// The same from the back: entries behind the key that are left are passed.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek).
+    pub fn seek_back<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
+        self.range.seek_back(Key::new(key)?.as_bytes(), false)
+    }
+
+    /// Each key once: with its lowest ID from the front, with its highest from the back.
+    pub fn distinct_keys(self) -> DistinctKeys {
+        DistinctKeys { range: self }
+    }
+
     /// The records instead of the entries.
-    pub fn records(self, view: &View) -> impl Iterator<Item = Result<Record<'_>>> {
-        self.map(move |entry| match view.lookup(entry?.id)? {
-            Lookup::Live(record) => Ok(record),
-            _ => Err(Error::corrupt("key index", 0, "entry of a key index", "a live record", "none")),
-        })
+    pub fn records(self, view: &View) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> {
+        Fetch::new(self.range, view)
     }
 }
 
@@ -192,6 +269,16 @@ impl Iterator for IndexRange {
     fn size_hint(&self) -> (usize, Option<usize>) {
         (0, usize::try_from(self.range.left()).ok())
     }
+
+    /// As [`left`](Self::left): no entry is read.
+    fn count(self) -> usize {
+        to_usize(self.left())
+    }
+
+    /// The next one from the back: no other entry is read.
+    fn last(mut self) -> Option<Self::Item> {
+        self.next_back()
+    }
 }
 
 impl DoubleEndedIterator for IndexRange {
@@ -200,12 +287,43 @@ impl DoubleEndedIterator for IndexRange {
     }
 }
 
-/// Walks over entries of an index as a transaction sees them. After an error it ends.
+/// Walks over the keys of an index, each once, from either end. After an error it ends.
+#[derive(Debug)]
+pub struct DistinctKeys {
+    range: IndexRange,
+}
+
+impl Iterator for DistinctKeys {
+    type Item = Result<IndexEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.range.next()?;
+        Some(entry.and_then(|entry| {
+            self.range.range.seek(entry.key.as_bytes(), true)?;
+            Ok(entry)
+        }))
+    }
+}
+
+impl DoubleEndedIterator for DistinctKeys {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let entry = self.range.next_back()?;
+        Some(entry.and_then(|entry| {
+            self.range.range.seek_back(entry.key.as_bytes(), true)?;
+            Ok(entry)
+        }))
+    }
+}
+
+/// Walks over entries of an index as a transaction sees them, from either end. After an error it ends.
 #[derive(Debug)]
 pub struct TransactionRange {
     range: Range,
+    /// Entries of the range that were read before they were wanted, one from each end.
     ahead: Option<IndexEntry>,
-    own: std::iter::Peekable<std::vec::IntoIter<(Key, RecordId, bool)>>,
+    behind: Option<IndexEntry>,
+    /// What the transaction itself has changed, in order; with `false` it is gone.
+    own: VecDeque<(Key, RecordId, bool)>,
 }
 
 impl TransactionRange {
@@ -215,32 +333,72 @@ impl TransactionRange {
         own: Vec<(Key, RecordId, bool)>,
     ) -> Result<Self> {
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        let own: Vec<_> = own.into_iter().filter(|(key, ..)| (lower, upper).contains(key.as_bytes())).collect();
-        Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, own: own.into_iter().peekable() })
+        let own = own.into_iter().filter(|(key, ..)| (lower, upper).contains(key.as_bytes())).collect();
+        Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own })
+    }
+
+    /// Goes on at a key, or at the first one behind it, as [`IndexRange::seek`] does. The transaction has still read the
+    /// whole range.
+    ///
+    /// # Errors
+    /// As [`IndexRange::seek`].
+    pub fn seek<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
+        let key = Key::new(key)?;
+        self.ahead.take_if(|entry| entry.key < key);
+        self.behind.take_if(|entry| entry.key < key);
+        while self.own.front().is_some_and(|(own, ..)| *own < key) {
+            self.own.pop_front();
+        }
+        self.range.seek(key.as_bytes(), false)
     }
 
     fn next_entry(&mut self) -> Result<Option<IndexEntry>> {
         loop {
             if self.ahead.is_none() {
-                self.ahead = self.range.next()?.map(entry).transpose()?;
+                let next = self.range.next()?.map(entry).transpose()?;
+                self.ahead = next.or_else(|| self.behind.take());
             }
-            let order = match (&self.ahead, self.own.peek()) {
+            match (&self.ahead, self.own.front()) {
                 (None, None) => return Ok(None),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(there), Some((key, id, _))) => (&there.key, there.id.as_u64()).cmp(&(key, id.as_u64())),
-            };
-            if order.is_lt() {
-                return Ok(self.ahead.take());
+                (Some(_), None) => return Ok(self.ahead.take()),
+                (None, Some(_)) => {}
+                (Some(there), Some(own)) => match order(there, own) {
+                    Ordering::Less => return Ok(self.ahead.take()),
+                    Ordering::Equal => self.ahead = None,
+                    Ordering::Greater => {}
+                },
             }
-            if order.is_eq() {
-                self.ahead = None;
-            }
-            if let Some((key, id, true)) = self.own.next() {
+            if let Some((key, id, true)) = self.own.pop_front() {
                 return Ok(Some(IndexEntry { key, id }));
             }
         }
     }
+
+    fn next_entry_back(&mut self) -> Result<Option<IndexEntry>> {
+        loop {
+            if self.behind.is_none() {
+                let next = self.range.next_back()?.map(entry).transpose()?;
+                self.behind = next.or_else(|| self.ahead.take());
+            }
+            match (&self.behind, self.own.back()) {
+                (None, None) => return Ok(None),
+                (Some(_), None) => return Ok(self.behind.take()),
+                (None, Some(_)) => {}
+                (Some(there), Some(own)) => match order(there, own) {
+                    Ordering::Greater => return Ok(self.behind.take()),
+                    Ordering::Equal => self.behind = None,
+                    Ordering::Less => {}
+                },
+            }
+            if let Some((key, id, true)) = self.own.pop_back() {
+                return Ok(Some(IndexEntry { key, id }));
+            }
+        }
+    }
+}
+
+fn order(there: &IndexEntry, (key, id, _): &(Key, RecordId, bool)) -> Ordering {
+    (&there.key, there.id.as_u64()).cmp(&(key, id.as_u64()))
 }
 
 impl Iterator for TransactionRange {
@@ -248,5 +406,11 @@ impl Iterator for TransactionRange {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_entry().transpose()
+    }
+}
+
+impl DoubleEndedIterator for TransactionRange {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.next_entry_back().transpose()
     }
 }

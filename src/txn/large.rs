@@ -24,6 +24,8 @@ use crate::id::RecordId;
 use crate::id::SetNumber;
 use crate::id::low_u32;
 use crate::id::to_u64;
+use crate::txn::room::make_room;
+use crate::txn::room::pages_of;
 
 /// Chunks of one frame.
 const CHUNKS_PER_FRAME: usize = 16;
@@ -108,7 +110,10 @@ impl<'e> Stager<'e> {
 
     fn flush(&mut self) -> Result<()> {
         if self.chunks_in_frame > 0 {
+            let pages = pages_of(&self.effects);
+            let room = make_room(self.engine, pages, 0)?;
             self.engine.commit_frame(&mut self.frame, &mut self.effects, || Ok(()))?;
+            drop(room);
             self.chunks_in_frame = 0;
             self.is_begun = true;
             self.frame.clear();

@@ -6,12 +6,15 @@
 //! against every commit since its first read or write.
 
 mod changes;
+mod fetch;
 mod index;
 mod large;
 mod record;
+mod room;
 mod transaction;
 mod view;
 
+pub use index::DistinctKeys;
 pub use index::Index;
 pub use index::IndexEntry;
 pub use index::IndexRange;

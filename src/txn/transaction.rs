@@ -49,6 +49,8 @@ use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
 use crate::txn::record::Hold;
+use crate::txn::room::make_room;
+use crate::txn::room::pages_of;
 use crate::txn::view::is_hidden;
 
 /// When a commit is acknowledged.
@@ -263,20 +265,9 @@ impl Transaction {
         Ok(indexes)
     }
 
-    /// The keys of a value, for each index.
-    fn keys_of(&self, indexes: &SetIndexes, kind: Kind, bytes: &[u8]) -> Result<SmallVec<[Keys; 4]>> {
-        let whole = if kind == Kind::Head && !indexes.all.is_empty() {
-            let place = Place::Copied(Arc::from(bytes));
-            let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
-            Cow::Owned(Record::new(Hold::Shared(self.engine.heap.pin()), found)?.to_vec()?)
-        } else {
-            Cow::Borrowed(bytes)
-        };
-        let of = |index: &SetIndex| {
-            let mut keys = Keys::default();
-            index.extractor.run(&whole, &mut keys).map(|()| keys)
-        };
-        indexes.all.iter().map(of).collect()
+    /// The keys of a value of this transaction, for each index.
+    fn own_keys_of(&self, indexes: &SetIndexes, kind: Kind, bytes: &[u8]) -> Result<SmallVec<[Keys; 4]>> {
+        keys_of(indexes, kind, bytes, || self.engine.heap.pin())
     }
 
     fn change_keys(&mut self, indexes: &SetIndexes, id: RecordId, old: &[Keys], new: &[Keys]) {
@@ -351,7 +342,7 @@ impl Transaction {
         self.check_room(kind, bytes.len())?;
         set.check_store(&self.engine.heap.current().catalogue)?;
         let indexes = self.indexes_of(set.number())?;
-        let keys = self.keys_of(&indexes, kind, bytes)?;
+        let keys = self.own_keys_of(&indexes, kind, bytes)?;
         let id = self.engine.take_id(set.number())?;
         self.handed.push(id);
         self.put(id, set.number(), kind, bytes);
@@ -383,7 +374,7 @@ impl Transaction {
         let frees = self.frees.len();
         let (set, old) = self.replace(id, expected)?;
         let changed = self.indexes_of(set).and_then(|indexes| {
-            let new = self.keys_of(&indexes, kind, bytes)?;
+            let new = self.own_keys_of(&indexes, kind, bytes)?;
             Ok((indexes, new))
         });
         let (indexes, new) = changed.inspect_err(|_| self.frees.truncate(frees))?;
@@ -470,11 +461,15 @@ impl Transaction {
         put_frees(&mut self.frame, self.frees.iter().copied());
         self.effects.extend(self.frees.iter().map(|id| Effect::Free(*id)));
         self.check_bytes(0)?;
+        self.keys.seal();
         self.keys.put(&mut self.frame, &mut self.effects);
         let engine = Arc::clone(&self.engine);
+        let room = make_room(&engine, pages_of(&self.effects), self.keys.len())?;
+        let offers = self.keys.prepare(&engine)?;
         let (mut frame, mut effects) = (std::mem::take(&mut self.frame), std::mem::take(&mut self.effects));
         let result = engine.commit_frame(&mut frame, &mut effects, || self.validate());
         (self.frame, self.effects) = (frame, effects);
+        drop((offers, room));
         let seq = result?;
         self.done = true;
         Ok(seq)
@@ -515,7 +510,7 @@ impl Transaction {
                 let indexes = self.indexes_of(set)?;
                 let kind = if found.is_head { Kind::Head } else { Kind::Record };
                 let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
-                let old = self.keys_of(&indexes, kind, &payload)?;
+                let old = self.own_keys_of(&indexes, kind, &payload)?;
                 if found.is_head {
                     self.frees.extend(chunks_of(&self.engine.heap.pin(), &payload)?);
                 }
@@ -550,17 +545,17 @@ impl Transaction {
             return Err(Error::VersionMismatch { id, expected, got: found.seq });
         }
         let set = state.root.set_of_slot(id.slot());
+        // The new keys are told by the same indexes as the old ones, or the commit is a conflict.
         let indexes = self.engine.indexes_of(set)?;
-        let mut old = SmallVec::new();
-        if !indexes.all.is_empty() {
-            let kind = if found.is_head { Kind::Head } else { Kind::Record };
-            old = self.keys_of(&indexes, kind, state.payload(&found.place))?;
+        self.index_epoch.get_or_insert(indexes.epoch);
+        if !found.is_head {
+            let old = keys_of(&indexes, Kind::Record, state.payload(&found.place), || self.engine.heap.pin())?;
+            return Ok((set, old));
         }
-        if found.is_head {
-            if self.view.is_some() {
-                self.frees.extend(chunks_of(state, state.payload(&found.place))?);
-            } else {
-                // Chunks can be read only from a state that holds them.
+        // Chunks can be read only from a state that holds them.
+        let holding = match &self.view {
+            Some(view) => Arc::clone(view),
+            None => {
                 let pinned = self.engine.heap.pin();
                 let same = match pinned.lookup(id)? {
                     Answer::Live(now) => now.seq == found.seq,
@@ -569,9 +564,12 @@ impl Transaction {
                 if !same {
                     return Err(Error::Conflict { what: format!("record {id}"), with: pinned.seq });
                 }
-                self.frees.extend(chunks_of(&pinned, state.payload(&found.place))?);
+                pinned
             }
-        }
+        };
+        let head = state.payload(&found.place);
+        let old = keys_of(&indexes, Kind::Head, head, || Arc::clone(&holding))?;
+        self.frees.extend(chunks_of(&holding, head)?);
         Ok((set, old))
     }
 
@@ -615,6 +613,30 @@ impl Transaction {
     fn stage(&self, source: &mut dyn Read) -> Result<Staged> {
         Stager::new(&self.engine, self.engine.take_stream()).stage(source)
     }
+}
+
+/// The keys of a value, for each index. `holding` gives a state that holds the chunks of a large one.
+fn keys_of(
+    indexes: &SetIndexes,
+    kind: Kind,
+    bytes: &[u8],
+    holding: impl FnOnce() -> Arc<State>,
+) -> Result<SmallVec<[Keys; 4]>> {
+    if indexes.all.is_empty() {
+        return Ok(SmallVec::new());
+    }
+    let whole = if kind == Kind::Head {
+        let place = Place::Copied(Arc::from(bytes));
+        let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
+        Cow::Owned(Record::new(Hold::Shared(holding()), found)?.to_vec()?)
+    } else {
+        Cow::Borrowed(bytes)
+    };
+    let of = |index: &SetIndex| {
+        let mut keys = Keys::default();
+        index.extractor.run(&whole, &mut keys).map(|()| keys)
+    };
+    indexes.all.iter().map(of).collect()
 }
 
 /// Whether every version that was seen is still the newest.

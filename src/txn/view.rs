@@ -61,7 +61,7 @@ impl fmt::Display for RecordSet {
 /// A consistent, read-only state of the store. It never waits, and no commit changes what it sees.
 ///
 /// Taking one is a matter of well under a microsecond. Threads can share one. As long as it exists it keeps the space
-/// of what it sees; `Store::stats` lists views with their age.
+/// of what it sees; [`Store::stats`](crate::Store::stats) lists views with their age and with what they keep.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -76,13 +76,13 @@ impl fmt::Display for RecordSet {
 #[derive(Clone, Debug)]
 pub struct View {
     state: Arc<State>,
-    _pin: Arc<Pin>,
+    _pin: Arc<Pin<State>>,
 }
 
 impl View {
-    pub(crate) fn new(engine: &Engine, pins: &Arc<Pins>) -> Self {
+    pub(crate) fn new(engine: &Engine, pins: &Arc<Pins<State>>) -> Self {
         let state = engine.heap.pin();
-        let pin = Arc::new(pins.pin(state.seq));
+        let pin = Arc::new(pins.pin(&state));
         Self { state, _pin: pin }
     }
 

@@ -201,18 +201,38 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
     }
 
     /// The records of one key, by ascending ID.
-    pub fn find(&self, view: &View, key: K::Given<'_>) -> Result<TypedRange<T>> {
+    pub fn find(&self, view: &View, key: K::Given<'_>) -> Result<TypedRange<T, K>> {
         self.index.find(view, &key).map(TypedRange::new)
     }
 
     /// The records between two keys, by ascending key.
-    pub fn range<'k>(&self, view: &View, range: impl RangeBounds<K::Given<'k>>) -> Result<TypedRange<T>> {
+    pub fn range<'k>(&self, view: &View, range: impl RangeBounds<K::Given<'k>>) -> Result<TypedRange<T, K>> {
         self.index.range(view, range).map(TypedRange::new)
     }
 
     /// The records whose keys begin with these components.
-    pub fn prefix<P: ToKey + ?Sized>(&self, view: &View, prefix: &P) -> Result<TypedRange<T>> {
+    pub fn prefix<P: ToKey + ?Sized>(&self, view: &View, prefix: &P) -> Result<TypedRange<T, K>> {
         self.index.prefix(view, prefix).map(TypedRange::new)
+    }
+
+    /// All records that have a key, by ascending key; one that has several comes once for each.
+    pub fn all(&self, view: &View) -> Result<TypedRange<T, K>> {
+        self.index.all(view).map(TypedRange::new)
+    }
+
+    /// The record of the lowest key.
+    pub fn first(&self, view: &View) -> Result<Option<Id<T>>> {
+        self.all(view)?.next().transpose()
+    }
+
+    /// The record of the highest key.
+    pub fn last(&self, view: &View) -> Result<Option<Id<T>>> {
+        self.all(view)?.next_back().transpose()
+    }
+
+    /// How many entries there are between two keys. No entry is read.
+    pub fn count<'k>(&self, view: &View, range: impl RangeBounds<K::Given<'k>>) -> Result<u64> {
+        self.index.count(view, range)
     }
 
     /// The record of a key as a transaction sees it, its own writes included.
@@ -225,19 +245,23 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         &self,
         tx: &mut Transaction,
         range: R,
-    ) -> Result<impl Iterator<Item = Result<Id<T>>> + use<'k, T, K, R>> {
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Id<T>>> + use<'k, T, K, R>> {
         let range = tx.range(&self.index, range)?;
         Ok(range.map(|entry| entry.map(|entry| Id::from(entry.id))))
     }
 }
 
 /// Walks over the records that an index finds, from either end. After an error it ends.
-pub struct TypedRange<T> {
+pub struct TypedRange<T, K> {
     range: IndexRange,
-    of: PhantomData<fn() -> T>,
+    of: PhantomData<fn() -> (T, K)>,
 }
 
-impl<T: Value> TypedRange<T> {
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "keys are mostly references or numbers, which are written as they are"
+)]
+impl<T: Value, K: IndexKey> TypedRange<T, K> {
     fn new(range: IndexRange) -> Self {
         Self { range, of: PhantomData }
     }
@@ -247,19 +271,40 @@ impl<T: Value> TypedRange<T> {
         self.range.left()
     }
 
+    /// Goes on at a key, or at the first one behind it, as [`IndexRange::seek`] does.
+    ///
+    /// # Errors
+    /// As [`IndexRange::seek`].
+    pub fn seek(&mut self, key: K::Given<'_>) -> Result<()> {
+        self.range.seek(&key)
+    }
+
+    /// The same from the back.
+    ///
+    /// # Errors
+    /// As [`IndexRange::seek`].
+    pub fn seek_back(&mut self, key: K::Given<'_>) -> Result<()> {
+        self.range.seek_back(&key)
+    }
+
+    /// One record for each key: the first one from the front, the last one from the back.
+    pub fn distinct_keys(self) -> impl DoubleEndedIterator<Item = Result<Id<T>>> {
+        self.range.distinct_keys().map(|entry| entry.map(|entry| Id::from(entry.id)))
+    }
+
     /// The records with their values. The view must be the one that the range is of.
     pub fn values(self, view: &View) -> impl DoubleEndedIterator<Item = Result<(Id<T>, T)>> {
         self.map(move |id| id.and_then(|id| Ok((id, view.fetch(id)?))))
     }
 }
 
-impl<T> fmt::Debug for TypedRange<T> {
+impl<T, K> fmt::Debug for TypedRange<T, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TypedRange").field(&self.range).finish()
     }
 }
 
-impl<T> Iterator for TypedRange<T> {
+impl<T, K> Iterator for TypedRange<T, K> {
     type Item = Result<Id<T>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -269,9 +314,17 @@ impl<T> Iterator for TypedRange<T> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.range.size_hint()
     }
+
+    fn count(self) -> usize {
+        self.range.count()
+    }
+
+    fn last(mut self) -> Option<Self::Item> {
+        self.next_back()
+    }
 }
 
-impl<T> DoubleEndedIterator for TypedRange<T> {
+impl<T, K> DoubleEndedIterator for TypedRange<T, K> {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.range.next_back().map(|entry| entry.map(|entry| Id::from(entry.id)))
     }

@@ -160,13 +160,13 @@ impl Checker<'_> {
             match read {
                 Read::List { list, elements } => {
                     let whole = &self.contents.lists[list];
-                    if !whole.starts_with(elements) {
+                    if whole.starts_with(elements) {
+                        self.version(place, *list, elements.len());
+                    } else {
                         let number = txns[place].number;
                         self.problems.push(format!(
                             "T{number} read list {list} as {elements:?}, which is no version of {whole:?}"
                         ));
-                    } else {
-                        self.version(place, *list, elements.len());
                     }
                 }
                 Read::Length { list, len } => self.version(place, *list, *len),
@@ -184,16 +184,16 @@ impl Checker<'_> {
             self.problems.push(format!("T{number} saw {len} elements of list {list}, of {}", whole.len()));
             return;
         }
-        let last = len.checked_sub(1).and_then(|last| self.writer(whole[last]));
-        let next = whole.get(len).and_then(|element| self.writer(*element));
-        if last.is_some() && last == next && last != Some(place) {
+        let before = len.checked_sub(1).and_then(|last| self.writer(whole[last]));
+        let behind = whole.get(len).and_then(|element| self.writer(*element));
+        if before.is_some() && before == behind && before != Some(place) {
             self.problems.push(format!("T{number} saw list {list} in the middle of a transaction"));
         }
-        if let Some(last) = last {
-            self.graph.add(last, place, Kind::Read);
+        if let Some(before) = before {
+            self.graph.add(before, place, Kind::Read);
         }
-        if let Some(next) = next {
-            self.graph.add(place, next, Kind::Anti);
+        if let Some(behind) = behind {
+            self.graph.add(place, behind, Kind::Anti);
         }
     }
 
@@ -207,10 +207,10 @@ impl Checker<'_> {
         let adders = self.adders.iter().filter(|(id, (_, group))| groups.contains(group) && !removed.contains(id));
         for (id, (adder, _)) in adders {
             match (seen.contains(id), self.removers.get(id)) {
-                (true, remover) => {
+                (true, taken_out_by) => {
                     self.graph.add(*adder, place, Kind::Read);
-                    if let Some(remover) = remover {
-                        self.graph.add(place, *remover, Kind::Anti);
+                    if let Some(later) = taken_out_by {
+                        self.graph.add(place, *later, Kind::Anti);
                     }
                 }
                 (false, None) => self.graph.add(place, *adder, Kind::Anti),

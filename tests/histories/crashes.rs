@@ -2,7 +2,7 @@
 //!
 //! What was acknowledged with `Sync` has to be there, whole, and what is there is the beginning of what was committed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tenure::Isolation;
@@ -25,17 +25,16 @@ use crate::world::World;
 /// Finds out which transactions of the last run are there, by the elements of their sessions' own lists.
 fn settle(txns: &mut [Txn], contents: &Contents, run: u64) -> Vec<String> {
     let mut problems = Vec::new();
-    let of_elements: BTreeMap<u64, ()> =
-        contents.lists.values().flatten().map(|element| (element / ELEMENTS, ())).collect();
+    let of_elements: BTreeSet<u64> = contents.lists.values().flatten().map(|element| element / ELEMENTS).collect();
     let of_run = || txns.iter().filter(|txn| txn.run == run);
-    let is_there = |txn: &Txn| of_elements.contains_key(&txn.number);
+    let is_there = |txn: &Txn| of_elements.contains(&txn.number);
     let kept: Vec<Seq> = of_run().filter(|txn| is_there(txn)).filter_map(|txn| txn.seq).collect();
     let (last_kept, last_synced) = (
         kept.iter().max().copied(),
         of_run().filter(|txn| txn.is_synced && txn.status == Status::Committed).filter_map(|txn| txn.seq).max(),
     );
     for txn in txns.iter_mut().filter(|txn| txn.run == run) {
-        let is_there = of_elements.contains_key(&txn.number);
+        let is_there = of_elements.contains(&txn.number);
         let number = txn.number;
         match (txn.status, is_there) {
             (Status::Nothing, true) => problems.push(format!("T{number} came to nothing and is there")),

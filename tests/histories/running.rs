@@ -38,7 +38,9 @@ pub fn interleave(world: &World, seed: u64, txns: usize) -> Vec<Txn> {
         let place = rng.below(sessions.len());
         sessions[place].step(world);
     }
-    sessions.iter_mut().for_each(|session| session.stop(world));
+    for session in &mut sessions {
+        session.stop(world);
+    }
     sessions.into_iter().flat_map(|session| session.done).collect()
 }
 

@@ -38,7 +38,9 @@ pub enum What {
 pub fn record(what: What, object: u32, elements: &[u64]) -> Vec<u8> {
     let mut bytes = vec![what as u8];
     bytes.extend(object.to_le_bytes());
-    elements.iter().for_each(|element| bytes.extend(element.to_le_bytes()));
+    for element in elements {
+        bytes.extend(element.to_le_bytes());
+    }
     bytes
 }
 
@@ -146,7 +148,7 @@ impl fmt::Display for Txn {
         for read in &self.reads {
             match read {
                 Read::List { list, elements } => {
-                    write!(f, " list {list}: {} to {:?},", elements.len(), elements.last())?
+                    write!(f, " list {list}: {} to {:?},", elements.len(), elements.last())?;
                 }
                 other => write!(f, " {other:?},")?,
             }

@@ -11,10 +11,10 @@ use crate::backing::Files;
 use crate::format::node::KeyEntry;
 use crate::key_index::Builder;
 use crate::key_index::Change;
-use crate::key_index::Cursor;
 use crate::key_index::KeyTree;
 use crate::key_index::Position;
 use crate::key_index::Range;
+use crate::key_index::cursor::Cursor;
 
 /// Nanoseconds that this thread has had a processor for; zero where the system does not tell.
 fn cpu_nanos() -> f64 {
@@ -50,7 +50,7 @@ fn figures() {
             assert!(tree.insert(key, 1).unwrap());
         }
     });
-    println!("{:?} nodes and bytes on the heap", tree.dirty());
+    println!("{:?} nodes on the heap", tree.dirty());
     let more: Vec<_> = (0..MORE).map(|_| numbers.key16()).collect();
     timed("insert, random, one by one, into 1 M", MORE, || {
         for key in &more {
@@ -153,7 +153,7 @@ fn ten_million() {
             }
         }
     });
-    println!("{:?} nodes and bytes on the heap", tree.dirty());
+    println!("{:?} nodes on the heap", tree.dirty());
     let dir = tempfile::tempdir().unwrap();
     let mut pages = Pages::over(Arc::new(Files::create(&dir.path().join("pages")).unwrap()));
     let frozen = tree.freeze();

@@ -6,12 +6,11 @@ use super::Model;
 use super::Numbers;
 use super::Pages;
 use crate::format::node::KeyEntry;
-use crate::key_index::Cursor;
 use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
 use crate::key_index::Position;
 use crate::key_index::Range;
-use crate::key_index::prefix_end;
+use crate::key_index::cursor::Cursor;
 
 /// A tree with short and long keys and several records a key, once on the heap and once in pages, half and half.
 fn trees() -> (Vec<(&'static str, KeyTree)>, Model) {
@@ -61,28 +60,6 @@ fn cursors_go_through_all_entries_both_ways() {
             more = cursor.prev().unwrap();
         }
         assert!(found.iter().eq(model.iter().rev()), "{name}, backwards");
-    }
-}
-
-#[test]
-fn cursors_skip_to_other_keys() {
-    let (trees, model) = trees();
-    let mut keys: Vec<_> = model.iter().map(|entry| &entry.0).collect();
-    keys.dedup();
-    for (name, tree) in trees {
-        let mut cursor = Cursor::new(tree.root());
-        cursor.first().unwrap();
-        for key in &keys {
-            assert_eq!(cursor.key(), *key, "{name}");
-            cursor.next_key().unwrap();
-        }
-        assert!(!cursor.stands());
-        cursor.last().unwrap();
-        for key in keys.iter().rev() {
-            assert_eq!(cursor.key(), *key, "{name}");
-            cursor.prev_key().unwrap();
-        }
-        assert!(!cursor.stands());
     }
 }
 
@@ -149,6 +126,24 @@ fn check_range(root: &KeyRoot, model: &Model, lower: Bound<&[u8]>, upper: Bound<
     assert_eq!(range.left(), u64::try_from(expected.len()).unwrap());
     for taken in 0..300 {
         let back = numbers.below(3) == 0;
+        if numbers.below(8) == 0 && !expected.is_empty() {
+            // From time to time to a key that is left, or past one, or to any.
+            let near = expected[numbers.below(expected.len().min(60))].0.clone();
+            let far = expected[expected.len() - 1 - numbers.below(expected.len().min(60))].0.clone();
+            let mut key = if back { far } else { near };
+            if numbers.below(4) == 0 {
+                key.pop();
+            }
+            let past = numbers.below(2) == 0;
+            if back {
+                expected.retain(|(other, _)| *other < key || (!past && *other == key));
+                range.seek_back(&key, past).unwrap();
+            } else {
+                expected.retain(|(other, _)| *other > key || (!past && *other == key));
+                range.seek(&key, past).unwrap();
+            }
+            assert_eq!(range.left(), u64::try_from(expected.len()).unwrap(), "after a seek");
+        }
         let wanted = if back { expected.pop_back() } else { expected.pop_front() };
         let got = if back { range.next_back() } else { range.next() }.unwrap();
         assert_eq!(got, wanted.map(|(key, id)| (key.as_slice(), *id)), "entry {taken}");
@@ -171,12 +166,4 @@ fn ranges_from_both_ends() {
             check_range(tree.now(), &model, lower, upper, &mut numbers);
         }
     }
-}
-
-#[test]
-fn the_end_of_a_prefix() {
-    assert_eq!(prefix_end(b"ab"), Some(b"ac".to_vec()));
-    assert_eq!(prefix_end(&[1, 255, 255]), Some(vec![2]));
-    assert_eq!(prefix_end(&[255, 255]), None);
-    assert_eq!(prefix_end(&[]), None);
 }

@@ -12,10 +12,10 @@ use crate::format::PAGE_BYTES;
 use crate::format::node::ChildRef;
 use crate::format::node::KeyEntry;
 use crate::format::node::NodeView;
-use crate::key_index::Cursor;
 use crate::key_index::KeyTree;
 use crate::key_index::Position;
 use crate::key_index::Range;
+use crate::key_index::cursor::Cursor;
 use crate::key_index::slotted::Slotted;
 use crate::key_index::slotted::image;
 
@@ -102,7 +102,7 @@ proptest! {
     ) {
         let mut tree = small_tree();
         let mut pages = Pages::in_memory();
-        let nodes = usize::try_from(tree.dirty().0).unwrap();
+        let nodes = usize::try_from(tree.dirty()).unwrap();
         let (mut number, target) = (0, page.index(nodes));
         let frozen = tree.freeze();
         let saved = frozen.save(&mut |image| {

@@ -71,8 +71,11 @@ fn apply(tree: &mut KeyTree, model: &mut Model, mut changes: Vec<(Vec<u8>, u64, 
     let owned: Vec<_> = changes.iter().map(as_change).collect();
     let changes: Vec<_> =
         owned.iter().map(|(key, id, insert)| Change { entry: KeyEntry { key, id: *id }, insert: *insert }).collect();
-    tree.now().prepare(changes.iter().map(|change| change.entry)).unwrap();
+    let prepared = tree.now().prepare(changes.iter().map(|change| change.entry), true).unwrap();
+    let numbers: Vec<u64> = prepared.iter().map(|(number, _)| *number).collect();
+    tree.offer(prepared);
     assert_eq!(tree.apply_sorted(&changes).unwrap(), expected);
+    assert!(tree.withdraw(&numbers).is_empty(), "what was read ahead was used");
 }
 
 fn run(steps: Vec<Step>) {
@@ -126,7 +129,7 @@ fn run(steps: Vec<Step>) {
             }
             Step::Reload => {
                 let saved = pages.save(&mut tree, |_| ());
-                assert_eq!(tree.dirty().0, u64::from(model.is_empty()), "everything was saved");
+                assert_eq!(tree.dirty(), u64::from(model.is_empty()), "everything was saved");
                 tree = pages.load(&saved);
             }
         }
@@ -182,7 +185,7 @@ fn many_keys_come_and_go() {
         assert!(tree.remove(&key, id).unwrap());
     }
     check(&tree);
-    assert_eq!((tree.len(), tree.dirty().0), (0, 1), "one empty leaf is left");
+    assert_eq!((tree.len(), tree.dirty()), (0, 1), "one empty leaf is left");
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn both_halves_of_a_split_have_room_for_the_longest_key() {
     for number in 0..62 {
         assert!(tree.insert(&[0, number], 1).unwrap());
     }
-    assert_eq!(tree.dirty().0, 1, "all of it fills one leaf");
+    assert_eq!(tree.dirty(), 1, "all of it fills one leaf");
     assert!(tree.insert(&large(48, KEY_BYTES_MAX), 1).unwrap());
     check(&tree);
 }

@@ -58,13 +58,24 @@ pub fn print(out: &mut Output, stats: &Stats) -> Outcome {
     figure("timeline", stats.timeline.to_string());
     figure("log since the snapshot", units::bytes(stats.log_bytes_since_snapshot));
     figure("changed index pages", units::count(stats.dirty_pages));
+    figure("of these nodes of key indexes", units::count(stats.dirty_nodes));
     figure("bytes on the heap", units::bytes(stats.heap_bytes));
+    figure("views in this process", units::count(u64::try_from(stats.views.len()).unwrap_or(u64::MAX)));
     figures.print(out)?;
     if !stats.sets.is_empty() {
         out.line("")?;
         let mut table = Table::new(&["SET", "RECORDS>", "SIZE>"]);
         for set in &stats.sets {
             table.row(&[set.name.clone(), units::count(set.records), units::bytes(set.bytes)]);
+        }
+        table.print(out)?;
+    }
+    if !stats.views.is_empty() {
+        out.line("")?;
+        let mut table = Table::new(&["VIEW OF>", "SINCE>", "HEAP KEPT>", "LOG KEPT>", "PAGES KEPT>"]);
+        for view in &stats.views {
+            let [heap, log, pages] = [view.heap_bytes, view.log_bytes, view.page_bytes].map(units::bytes);
+            table.row(&[view.seq.to_string(), units::time(view.age), heap, log, pages]);
         }
         table.print(out)?;
     }
@@ -94,6 +105,12 @@ pub fn document(stats: &Stats) -> Value {
             "bytes": segment.bytes, "live_bytes": segment.live_bytes,
         })
     });
+    let views = stats.views.iter().map(|view| {
+        json!({
+            "seq": view.seq.0, "age_seconds": view.age.as_secs_f64(), "heap_bytes": view.heap_bytes,
+            "log_bytes": view.log_bytes, "page_bytes": view.page_bytes,
+        })
+    });
     json!({
         "records": stats.records,
         "record_bytes": stats.record_bytes,
@@ -103,9 +120,11 @@ pub fn document(stats: &Stats) -> Value {
         "timeline": stats.timeline,
         "log_bytes_since_snapshot": stats.log_bytes_since_snapshot,
         "dirty_pages": stats.dirty_pages,
+        "dirty_nodes": stats.dirty_nodes,
         "dirty_bytes": stats.dirty_bytes,
         "heap_bytes": stats.heap_bytes,
         "sets": sets.collect::<Vec<_>>(),
         "segments": segments.collect::<Vec<_>>(),
+        "views": views.collect::<Vec<_>>(),
     })
 }

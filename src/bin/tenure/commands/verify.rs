@@ -87,6 +87,17 @@ fn print(out: &mut Output, report: &VerifyReport) -> Outcome {
         0 => "no problem found".to_owned(),
         problems => format!("{} found", units::counted(u64::try_from(problems).unwrap_or(u64::MAX), "problem")),
     };
+    if report.indexes > 0 {
+        let figures = [
+            ("key indexes", report.indexes),
+            ("compared with their records", report.indexes_compared),
+            ("nodes", report.nodes),
+            ("entries", report.entries),
+        ];
+        let figures: Vec<String> =
+            figures.iter().map(|(name, number)| format!("{name}: {}", units::count(*number))).collect();
+        out.line(&figures.join(", "))?;
+    }
     out.line(&format!("{}, {}: {verdict}", counts.join(", "), units::bytes(report.bytes)))
 }
 
@@ -96,6 +107,7 @@ fn print_json(out: &mut Output, report: &VerifyReport) -> Outcome {
     });
     out.json(&json!({
         "ok": report.is_ok(), "files": report.files, "frames": report.frames, "records": report.records,
-        "pages": report.pages, "bytes": report.bytes, "problems": problems.collect::<Vec<_>>(),
+        "pages": report.pages, "bytes": report.bytes, "indexes": report.indexes,
+        "indexes_compared": report.indexes_compared, "nodes": report.nodes, "entries": report.entries, "problems": problems.collect::<Vec<_>>(),
     }))
 }

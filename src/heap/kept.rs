@@ -1,0 +1,34 @@
+//! What an older state keeps that the newest state does not need any more.
+
+use crate::heap::State;
+use crate::key_index::NODE_HEAP_BYTES;
+use crate::record_index::LEAF_HEAP_BYTES;
+
+/// Bytes that a state has and another has not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct KeptBytes {
+    /// Of pages and nodes on the heap.
+    pub(crate) heap: u64,
+    /// Of records in the log.
+    pub(crate) log: u64,
+    /// Of images in page segments.
+    pub(crate) pages: u64,
+}
+
+impl State {
+    /// What this state has and `now` has not. Takes time in proportion to the pages that differ. What cannot be read is left out.
+    pub(crate) fn kept_from(&self, now: &Self) -> KeptBytes {
+        let records = self.root.kept_from(&now.root).unwrap_or_default();
+        let mut kept = KeptBytes {
+            heap: records.heap_leaves * LEAF_HEAP_BYTES,
+            log: records.log_bytes,
+            pages: records.page_bytes,
+        };
+        for (number, root) in &self.indexes {
+            let nodes = root.kept_from(now.indexes.get(number)).unwrap_or_default();
+            kept.heap += nodes.heap_nodes * NODE_HEAP_BYTES;
+            kept.pages += nodes.page_bytes;
+        }
+        kept
+    }
+}

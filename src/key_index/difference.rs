@@ -1,0 +1,121 @@
+//! What one state of a tree has and another has not.
+//!
+//! Owns: the comparison, level by level. Never: reads more than the nodes above those that differ: what both have is passed
+//! with all that is below it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::id::SegmentSeq;
+use crate::key_index::node::Child;
+use crate::key_index::node::Node;
+use crate::key_index::tree::KeyRoot;
+use crate::key_index::tree::level;
+
+/// Nodes of a state that another does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Nodes on the heap.
+    pub(crate) heap_nodes: u64,
+    /// Bytes of images in page segments.
+    pub(crate) page_bytes: u64,
+}
+
+/// What makes a node on the heap, or an image, the same.
+type HeapNode = *const ();
+type Image = (SegmentSeq, u64);
+
+fn heap_node(child: &Child) -> Option<HeapNode> {
+    match &child.node {
+        Node::Leaf(leaf) => Some(Arc::as_ptr(leaf).cast()),
+        Node::Inner(inner) => Some(Arc::as_ptr(inner).cast()),
+        Node::CleanLeaf(_) | Node::CleanInner(_) => None,
+    }
+}
+
+fn image(child: &Child) -> Option<Image> {
+    child.saved().map(|clean| (clean.page().segment, clean.page().offset()))
+}
+
+/// Nodes of a subtree that are on the heap because they changed.
+fn heap_nodes(child: &Child) -> u64 {
+    match &child.node {
+        Node::Leaf(_) => 1,
+        Node::Inner(inner) => 1 + inner.children.iter().map(heap_nodes).sum::<u64>(),
+        Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
+    }
+}
+
+impl KeyRoot {
+    /// What this state has and `now` has not. A node that was changed has another parent too, so that two states part from
+    /// the root downwards; and a node stands below one parent only, so that levels can be compared one by one.
+    pub(crate) fn kept_from(&self, now: Option<&Self>) -> Result<Kept> {
+        let mut kept = Kept::default();
+        let mut old = vec![&self.root];
+        let mut new: Vec<&Child> = now.map(|now| &now.root).into_iter().collect();
+        let top = |all: &[&Child]| all.first().map_or(Ok(0), |child| level(child));
+        let (mut old_level, mut new_level) = (top(&old)?, top(&new)?);
+        loop {
+            if old_level == new_level {
+                pass_shared(&mut old, &mut new, &mut kept);
+            }
+            if old.is_empty() {
+                return Ok(kept);
+            }
+            let at = old_level.max(new_level);
+            if old_level == at {
+                for child in &old {
+                    kept.heap_nodes += u64::from(heap_node(child).is_some());
+                    kept.page_bytes += child.saved().map_or(0, |clean| clean.page().bytes.into());
+                }
+                old = below(self, &old)?;
+                old_level = old_level.saturating_sub(1);
+            }
+            if new_level == at {
+                new = match now {
+                    Some(now) => below(now, &new)?,
+                    None => Vec::new(),
+                };
+                new_level = new_level.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Takes out what both have, with all that is below.
+fn pass_shared(old: &mut Vec<&Child>, new: &mut Vec<&Child>, kept: &mut Kept) {
+    let mut by_node = HashMap::new();
+    let mut by_image = HashMap::new();
+    for (index, child) in new.iter().enumerate() {
+        by_node.extend(heap_node(child).map(|node| (node, index)));
+        by_image.extend(image(child).map(|image| (image, index)));
+    }
+    let mut shared = vec![false; new.len()];
+    old.retain(|child| {
+        let same = heap_node(child).and_then(|node| by_node.get(&node));
+        let found = same.or_else(|| {
+            let found = image(child).and_then(|image| by_image.get(&image));
+            // The same content. What the old state still has of it on the heap is its own.
+            kept.heap_nodes += found.map_or(0, |_| heap_nodes(child));
+            found
+        });
+        if let Some(shared) = found.and_then(|index| shared.get_mut(*index)) {
+            *shared = true;
+        }
+        found.is_none()
+    });
+    let mut shared = shared.into_iter();
+    new.retain(|_| !shared.next().unwrap_or_default());
+}
+
+/// All children of these nodes.
+fn below<'r>(root: &'r KeyRoot, nodes: &[&'r Child]) -> Result<Vec<&'r Child>> {
+    let mut all = Vec::new();
+    for child in nodes {
+        if let Some(inner) = child.as_inner(&root.segments)? {
+            all.extend(&inner.children);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,209 @@
+//! The ledger of one tree: which pages fell out of use, how many nodes are on the heap because they changed, and leaves that
+//! were read ahead of a change.
+//!
+//! Owns: making a node the writer's own. Source of the shape: path copying (Driscoll et al. 1989), put off until somebody
+//! else holds the node: a count of references tells.
+//! Invariants: 1. A node that anybody but the writer may hold is never changed. 2. A page that the newest tree does not
+//! refer to any more is in `released`, once. 3. `dirty` is the number of nodes of the newest tree that are on the heap
+//! because they changed. 4. `heap_nodes` is never less than the nodes that the newest tree and a save keep on the heap.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::error::Result;
+use crate::format::descriptor::PageRef;
+use crate::id::NumberHash;
+use crate::id::to_u64;
+use crate::key_index::node::Child;
+use crate::key_index::node::Inner;
+use crate::key_index::node::Leaf;
+use crate::key_index::node::Node;
+use crate::key_index::node::Origin;
+use crate::key_index::node::not_a_leaf;
+use crate::key_index::node::not_inner;
+use crate::pages::PageSegments;
+
+/// Leaves that are read ahead of a change, each with the number of its image.
+pub(crate) type Prepared = Vec<(u64, Arc<Leaf>)>;
+
+/// What a save that goes on keeps on the heap.
+#[derive(Debug, Clone, Copy)]
+struct Saving {
+    /// `dirty` at the freeze: the save has all of these.
+    frozen: u64,
+    /// `made` at the freeze.
+    made: u64,
+}
+
+/// The accounts of a tree.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) released: Vec<PageRef>,
+    dirty: u64,
+    /// Nodes that came to the heap, less those that went before any save had them.
+    made: u64,
+    /// Rises with each freeze. Nodes of an older round may be in a save.
+    round: u32,
+    saving: Option<Saving>,
+    prepared: HashMap<u64, Arc<Leaf>, NumberHash>,
+    has_clean: bool,
+}
+
+impl Ledger {
+    /// The accounts of a tree of which so many nodes are on the heap.
+    pub(crate) fn new(dirty: u64) -> Self {
+        Self { dirty, round: 1, has_clean: true, ..Self::default() }
+    }
+
+    /// The accounts of an empty tree, which has one leaf.
+    pub(crate) fn empty() -> Self {
+        Self { has_clean: false, ..Self::new(1) }
+    }
+
+    /// Nodes of the newest tree that are on the heap because they changed.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// The same with those that a save has and the tree has replaced.
+    pub(crate) fn heap_nodes(&self) -> u64 {
+        match self.saving {
+            Some(saving) => (saving.frozen + self.made.saturating_sub(saving.made)).max(self.dirty),
+            None => self.dirty,
+        }
+    }
+
+    /// A save begins with the nodes of now.
+    pub(crate) fn begin_saving(&mut self) {
+        self.round = self.round.wrapping_add(1).max(1);
+        self.saving = Some(Saving { frozen: self.dirty, made: self.made });
+    }
+
+    /// The save has let go of its nodes.
+    pub(crate) fn end_saving(&mut self) {
+        self.saving = None;
+    }
+
+    /// So many nodes came to the heap.
+    pub(crate) fn came(&mut self, nodes: usize) {
+        self.dirty += to_u64(nodes);
+        self.made += to_u64(nodes);
+    }
+
+    /// Whether nodes may have to be read from pages.
+    pub(crate) fn has_clean(&self) -> bool {
+        self.has_clean
+    }
+
+    /// So many nodes can be read from their pages again.
+    pub(crate) fn cleaned(&mut self, nodes: u64) {
+        self.has_clean = true;
+        self.dirty = self.dirty.saturating_sub(nodes);
+    }
+
+    /// Leaves that the next changes may need. Who offers them withdraws them.
+    pub(crate) fn offer(&mut self, prepared: Prepared) {
+        self.prepared.extend(prepared);
+    }
+
+    /// Takes back what was offered and not used.
+    pub(crate) fn withdraw(&mut self, numbers: &[u64]) -> Prepared {
+        numbers.iter().filter_map(|number| Some((*number, self.prepared.remove(number)?))).collect()
+    }
+
+    fn leave(&mut self, origin: &Origin) {
+        origin.superseded.store(true, Ordering::Relaxed);
+        if let Some(clean) = origin.page.get() {
+            self.released.push(clean.page());
+        }
+        if origin.born == self.round {
+            self.made = self.made.saturating_sub(1);
+        }
+    }
+
+    /// A node goes out of the newest tree.
+    pub(crate) fn retire(&mut self, child: &Child) {
+        match &child.node {
+            Node::Leaf(leaf) => self.leave(&leaf.origin),
+            Node::Inner(inner) => self.leave(&inner.origin),
+            Node::CleanLeaf(clean) => self.released.push(clean.page()),
+            Node::CleanInner(lazy) => self.released.push(lazy.clean.page()),
+        }
+        if matches!(child.node, Node::Leaf(_) | Node::Inner(_)) {
+            self.dirty = self.dirty.saturating_sub(1);
+        }
+    }
+
+    /// The leaf, so that it can be changed: copied if somebody else may hold it.
+    pub(crate) fn leaf_mut<'a>(&mut self, child: &'a mut Child) -> Result<&'a mut Leaf> {
+        match &mut child.node {
+            Node::Leaf(leaf) => match Arc::get_mut(leaf) {
+                Some(own) => {
+                    if let Some(clean) = own.origin.page.take() {
+                        self.released.push(clean.page());
+                    }
+                }
+                None => {
+                    self.leave(&leaf.origin);
+                    self.made += 1;
+                    *leaf = Arc::new(Leaf::clone(leaf));
+                    self.date(Arc::get_mut(leaf).map(|leaf| &mut leaf.origin));
+                }
+            },
+            Node::CleanLeaf(clean) => {
+                let prepared = if self.prepared.is_empty() { None } else { self.prepared.remove(&clean.number()) };
+                let mut leaf = match prepared {
+                    Some(leaf) => leaf,
+                    None => Arc::new(clean.load_leaf(child.entries)?),
+                };
+                self.released.push(clean.page());
+                self.came(1);
+                self.date(Arc::get_mut(&mut leaf).map(|leaf| &mut leaf.origin));
+                child.node = Node::Leaf(leaf);
+            }
+            Node::Inner(_) | Node::CleanInner(_) => return Err(not_a_leaf()),
+        }
+        match &mut child.node {
+            Node::Leaf(leaf) => Arc::get_mut(leaf).ok_or_else(not_a_leaf),
+            _ => Err(not_a_leaf()),
+        }
+    }
+
+    /// The inner node, so that it can be changed.
+    pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
+        match &mut child.node {
+            Node::Inner(inner) => match Arc::get_mut(inner) {
+                Some(own) => {
+                    if let Some(clean) = own.origin.page.take() {
+                        self.released.push(clean.page());
+                    }
+                }
+                None => {
+                    self.leave(&inner.origin);
+                    self.made += 1;
+                    *inner = Arc::new(Inner::clone(inner));
+                    self.date(Arc::get_mut(inner).map(|inner| &mut inner.origin));
+                }
+            },
+            Node::CleanInner(lazy) => {
+                let mut inner = Arc::new(Inner::clone(lazy.get(segments)?));
+                self.released.push(lazy.clean.page());
+                self.came(1);
+                self.date(Arc::get_mut(&mut inner).map(|inner| &mut inner.origin));
+                child.node = Node::Inner(inner);
+            }
+            Node::Leaf(_) | Node::CleanLeaf(_) => return Err(not_inner()),
+        }
+        match &mut child.node {
+            Node::Inner(inner) => Arc::get_mut(inner).ok_or_else(not_inner),
+            _ => Err(not_inner()),
+        }
+    }
+
+    fn date(&self, origin: Option<&mut Origin>) {
+        if let Some(origin) = origin {
+            origin.born = self.round;
+        }
+    }
+}

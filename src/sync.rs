@@ -1,0 +1,22 @@
+//! Locks and atomics: those of the machine, or those of the model checker.
+//!
+//! Owns: the choice between them. `pins` and `log::group` take theirs from here, so that models run the code itself with
+//! every order of steps (`RUSTFLAGS="--cfg loom" cargo test --lib models`, see `docs/testing.md`). Never: adds to what they do.
+
+#[cfg(not(all(test, loom)))]
+mod machine;
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, loom))]
+pub(crate) mod planted;
+
+#[cfg(not(all(test, loom)))]
+use machine as chosen;
+#[cfg(all(test, loom))]
+use model as chosen;
+
+pub(crate) use chosen::AtomicBool;
+pub(crate) use chosen::AtomicPtr;
+pub(crate) use chosen::Condvar;
+pub(crate) use chosen::Mutex;
+pub(crate) use chosen::fence;

@@ -1,0 +1,65 @@
+//! Room on the heap for the pages that a commit changes, before it takes any lock.
+//!
+//! Owns: how much is asked for, and the waiting. Never: holds a lock while it waits, or waits for other commits that wait.
+//! Waiting comes to an end: what takes room is saved by a snapshot, in the background or here; a snapshot that fails gives
+//! its error to the commit; and after a few snapshots that did not help, the commit goes on.
+
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::Room;
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::heap::Effect;
+use crate::id::RecordId;
+use crate::id::to_u64;
+use crate::key_index::NODE_HEAP_BYTES;
+use crate::record_index::LEAF_HEAP_BYTES;
+use crate::snapshot;
+
+/// Snapshots that a commit waits for.
+const SNAPSHOTS_MAX: u32 = 8;
+/// Inner nodes that any change of a key index may change.
+const NODES_ABOVE: u64 = 8;
+/// How long others take for the part of a commit that takes room.
+const OTHERS_TIME: Duration = Duration::from_micros(100);
+
+/// Pages of the record index that effects change, at most.
+pub(crate) fn pages_of(effects: &[Effect]) -> u64 {
+    let page = |id: &RecordId| id.slot() / to_u64(ENTRIES_PER_PAGE);
+    let (mut pages, mut last) = (0, None);
+    for effect in effects {
+        if let Effect::Put { id, .. } | Effect::Free(id) = effect {
+            pages += u64::from(last != Some(page(id)));
+            last = Some(page(id));
+        }
+    }
+    pages
+}
+
+/// Waits until there is room for changing so many pages of the record index and nodes of key indexes. The caller holds no
+/// lock.
+pub(crate) fn make_room(engine: &Engine, pages: u64, nodes: u64) -> Result<Room<'_>> {
+    let limit = engine.dirty_bytes_max;
+    // Each leaf may be split, and there are the nodes above.
+    let nodes = if nodes == 0 { 0 } else { nodes + nodes / 8 + NODES_ABOVE };
+    // More than that is never there while others write.
+    let bytes = (pages * LEAF_HEAP_BYTES + nodes * NODE_HEAP_BYTES).min(limit / 2);
+    let mut snapshots = 0;
+    loop {
+        if let Some(room) = engine.take_room(bytes) {
+            return Ok(room);
+        }
+        let is_full = || engine.heap.dirty_bytes() + bytes > limit;
+        if !is_full() {
+            // What others have taken they give back when they have applied their commits.
+            std::thread::sleep(OTHERS_TIME);
+            engine.check_writable()?;
+        } else if snapshots < SNAPSHOTS_MAX {
+            snapshot::save_if(engine, is_full)?;
+            snapshots += 1;
+        } else {
+            return Ok(engine.take_room_anyway(bytes));
+        }
+    }
+}

@@ -14,6 +14,8 @@ mod indexes;
 #[path = "format_document/kinds.rs"]
 mod kinds;
 mod markdown;
+#[path = "format_document/moves.rs"]
+mod moving;
 #[path = "format_document/nodes.rs"]
 mod nodes;
 
@@ -44,6 +46,7 @@ use tenure::format::item;
 use tenure::format::item::Kind;
 use tenure::format::manifest;
 use tenure::format::manifest::Body;
+use tenure::format::moves;
 use tenure::format::node;
 use tenure::format::segment;
 use tenure::format::segment::FileKind;
@@ -396,6 +399,7 @@ fn snapshot() -> manifest::Snapshot {
         streams: vec![manifest::StreamRow { stream: 141, chunks: vec![142, 143] }],
         next_index: 11,
         indexes: vec![indexes::row()],
+        raised: vec![manifest::RaisedRow { slot: 171, next_count: 172 }],
         extensions: vec![manifest::Extension { tag: 151, bytes: vec![152, 153] }],
     }
 }
@@ -422,6 +426,7 @@ fn the_snapshot_body_is_as_described() {
     expected.extend([field("streams[0].stream", 141, 8), field("streams[0].chunks[0].number", 142, 8)]);
     expected.extend([field("streams[0].chunks[1].number", 143, 8), field("next_index", 11, 4)]);
     expected.extend(indexes::row_fields());
+    expected.extend([field("raised[0].slot", 171, 8), field("raised[0].next_count", 172, 4)]);
     expected.push(field("extensions[0].tag", 151, 2));
     expected.extend([field("extensions[0].bytes[0].byte", 152, 1), field("extensions[0].bytes[1].byte", 153, 1)]);
     check_body("Snapshot body", Body::Snapshot(Box::new(snapshot())), &expected);
@@ -497,6 +502,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("NODE_LEVEL_MAX", node::NODE_LEVEL_MAX.into()),
         ("NODE_ENTRIES_END", node::NODE_ENTRIES_END),
         ("CHANGE_HEADER_BYTES", to_u64(index::CHANGE_HEADER_BYTES)),
+        ("MOVES_HEADER_BYTES", to_u64(moves::MOVES_HEADER_BYTES)),
+        ("MOVE_BYTES_MAX", to_u64(moves::MOVE_BYTES_MAX)),
         ("KEY_BYTES_MAX", to_u64(tenure::key::KEY_BYTES_MAX)),
         ("REUSE_BITS", reuse_bits.into()),
         ("SLOT_BITS", slot_end.ilog2().into()),
@@ -548,7 +555,7 @@ fn every_name_of_the_grammar_is_defined_and_used() {
     }
     let terminals = ["u8", "u16", "u32", "u64", "byte", "zero"];
     let (mut defined, mut used) = (BTreeSet::new(), BTreeSet::from(["store".to_owned(), "id_list".to_owned()]));
-    used.extend(["head", "index_ops", "create_index"].map(str::to_owned));
+    used.extend(["head", "index_ops", "create_index", "moves"].map(str::to_owned));
     for rule in text.split(';').map(str::trim).filter(|rule| !rule.is_empty()) {
         let (name, body) = rule.split_once('=').unwrap_or_else(|| panic!("no rule: {rule}"));
         assert!(defined.insert(name.trim().to_owned()), "{name} is defined twice");

@@ -44,11 +44,17 @@ use tenure::format::manifest::Cut;
 use tenure::format::manifest::Extension;
 use tenure::format::manifest::MUST_UNDERSTAND;
 use tenure::format::manifest::MarkRow;
+use tenure::format::manifest::RaisedRow;
 use tenure::format::manifest::SegmentRow;
 use tenure::format::manifest::SetRow;
 use tenure::format::manifest::Snapshot;
 use tenure::format::manifest::SnapshotKind;
 use tenure::format::manifest::StreamRow;
+use tenure::format::moves::MOVE_BYTES_MAX;
+use tenure::format::moves::MOVES_HEADER_BYTES;
+use tenure::format::moves::Move;
+use tenure::format::moves::moves;
+use tenure::format::moves::put_moves;
 use tenure::format::segment::FileKind;
 use tenure::format::segment::SEGMENT_NUMBER_END;
 use tenure::format::segment::SegmentHeader;
@@ -179,10 +185,11 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
     let extensions = vec((0..MUST_UNDERSTAND, vec(any::<u8>(), 0..8)), 0..4);
     let fixed = (kind, texts(), any::<[u64; 10]>(), any::<u32>(), descriptors());
     let indexes = (any::<u32>(), vec(index_rows(), 0..4));
+    let raised = vec((any::<u64>(), any::<u32>()), 0..4);
     let rows = (vec(segment_rows(), 0..4), vec(set_rows(), 0..4), marks, vec(any::<u64>(), 0..4), streams);
-    let rows = (rows, indexes, extensions);
+    let rows = (rows, indexes, raised, extensions);
     (any::<u64>(), fixed, rows).prop_map(|(number, (kind, name, numbers, next_set, root), rows)| {
-        let ((segments, sets, marks, reserved, streams), (next_index, indexes), extensions) = rows;
+        let ((segments, sets, marks, reserved, streams), (next_index, indexes), raised, extensions) = rows;
         Snapshot {
             number,
             kind,
@@ -205,6 +212,7 @@ fn snapshots() -> impl Strategy<Value = Snapshot> {
             streams: streams.into_iter().map(|(stream, chunks)| StreamRow { stream, chunks }).collect(),
             next_index,
             indexes,
+            raised: raised.into_iter().map(|(slot, next_count)| RaisedRow { slot, next_count }).collect(),
             extensions: extensions.into_iter().map(|(tag, bytes)| Extension { tag, bytes }).collect(),
         }
     })
@@ -251,6 +259,32 @@ fn heads() -> impl Strategy<Value = Head> {
         let total_bytes = (ids - 1) * below + 1 + u64::try_from(last.index(usize::try_from(below).unwrap())).unwrap();
         Head { total_bytes, chunk_bytes, depth, ids: vec![id; usize::try_from(ids).unwrap()] }
     })
+}
+
+/// Two segments and moves between them: places that rise, slots in any order.
+fn moved() -> impl Strategy<Value = (SegmentSeq, SegmentSeq, Vec<Move>)> {
+    let steps = vec((0..1_u64 << 40, 1..4096_u64, 1..4096_u64), 1..200);
+    (1..SEGMENT_NUMBER_END - 1, any::<bool>(), steps).prop_map(|(number, is_back, steps)| {
+        let (mut from, mut to) = (0, 0);
+        let step = |(slot, behind, further): (u64, u64, u64)| {
+            (from, to) = (from + behind * 16, to + further * 16);
+            Move { slot, from, to }
+        };
+        let (one, other) = (SegmentSeq(number), SegmentSeq(number + 1));
+        let (first, second) = if is_back { (other, one) } else { (one, other) };
+        (first, second, steps.into_iter().map(step).collect())
+    })
+}
+
+/// A frame of moves, and the payloads of its items.
+fn frame_of_moves((from, to, all): &(SegmentSeq, SegmentSeq, Vec<Move>), seed: Seed, at: u64) -> Vec<Vec<u8>> {
+    let mut frame = FrameBuilder::new();
+    put_moves(&mut frame, *from, *to, all);
+    let stamp =
+        Stamp { kind: FrameKind::Commit, seq: Seq(1), durable: Seq(0), timeline: 1, time_micros: 0, move_number: 0 };
+    let bytes = frame.seal(&stamp, seed, at).to_vec();
+    let frame = Frame::parse(&bytes, seed, at).expect("what was sealed");
+    meaning(&frame).1.iter().map(|(_, item)| item.payload.to_vec()).collect()
 }
 
 // Damage.
@@ -498,6 +532,44 @@ proptest! {
     }
 
     #[test]
+    fn moves_come_back((seed, at) in seeds(), moved in moved(), end in any::<Index>()) {
+        let payloads = frame_of_moves(&moved, seed, at);
+        let (from, to, all) = &moved;
+        let mut back = Vec::new();
+        for payload in &payloads {
+            let (got_from, got_to, part) = moves(payload).expect("what was put");
+            prop_assert_eq!((got_from, got_to), (*from, *to));
+            prop_assert!(payload.len() <= MOVES_HEADER_BYTES + part.len() * MOVE_BYTES_MAX);
+            back.extend(part);
+        }
+        prop_assert_eq!(&back, all);
+        // What is cut off is refused, or holds the first of them.
+        let payload = &payloads[0];
+        if let Ok((_, _, part)) = moves(&payload[..end.index(payload.len())]) {
+            prop_assert!(part.len() < all.len() && all.starts_with(&part));
+        }
+    }
+
+    #[test]
+    fn damaged_moves_are_refused_or_come_back(
+        (seed, at) in seeds(), moved in moved(), damages in damages(), raw in vec(any::<u8>(), 0..300),
+    ) {
+        let mut damaged = frame_of_moves(&moved, seed, at).swap_remove(0);
+        damage(&mut damaged, &damages);
+        // Any bytes behind two segments that can be.
+        let any = [&1_u64.to_le_bytes()[..], &2_u64.to_le_bytes(), &raw].concat();
+        for bytes in [damaged, any] {
+            let Ok((from, to, all)) = moves(&bytes) else { continue };
+            prop_assert!(!all.is_empty() && from != to);
+            prop_assert!(all.is_sorted_by_key(|each| each.from) && all.is_sorted_by_key(|each| each.to));
+            prop_assert!(all.iter().all(|each| each.slot < 1 << 40));
+            prop_assert!(all.iter().all(|each| each.from.max(each.to) < SEGMENT_BYTES_END));
+            let again = frame_of_moves(&(from, to, all.clone()), seed, at).swap_remove(0);
+            prop_assert_eq!(moves(&again), Ok((from, to, all)));
+        }
+    }
+
+    #[test]
     fn heads_come_back(head in heads(), damages in damages()) {
         let bytes = head.encode();
         prop_assert_eq!(Head::decode(&bytes), Ok(head.clone()));
@@ -528,6 +600,7 @@ proptest! {
         }
         drop(Descriptor::decode(&bytes));
         drop(Head::decode(&bytes));
+        drop(moves(&bytes));
         if let Ok(ids) = decode_ids(&bytes) {
             prop_assert_eq!(ids.len() * 8, bytes.len());
         }

@@ -1,6 +1,7 @@
 //! What must hold for every input. Each function takes any bytes and panics when something is wrong.
 
 use tenure::Error;
+use tenure::Seq;
 use tenure::format::Frame;
 use tenure::format::descriptor::DESCRIPTOR_BYTES;
 use tenure::format::descriptor::Descriptor;
@@ -16,6 +17,7 @@ use tenure::format::item::Item;
 use tenure::format::item::Kind;
 use tenure::format::item::RECORD_HEADER_BYTES;
 use tenure::format::manifest::Entry;
+use tenure::format::moves;
 use tenure::format::node::KeyEntry;
 use tenure::format::node::NODE_CHILD_BYTES;
 use tenure::format::node::NODE_HEADER_BYTES;
@@ -67,6 +69,7 @@ fn payload(item: &Item<'_>) {
         Some(Kind::Chunk) => drop(decode_ids(item.payload)),
         Some(Kind::IndexOps) => index_changes(item.payload),
         Some(Kind::CreateIndex) => definition(item.payload.get(1..).unwrap_or_default()),
+        Some(Kind::Moves) => moved(item.payload),
         _ => {}
     }
     if let Ok(id) = item.id() {
@@ -84,6 +87,25 @@ fn index_changes(payload: &[u8]) {
         change.encode(&mut again);
     }
     assert_eq!(again, payload);
+}
+
+/// Moves: refused, or the same after another round, though perhaps shorter.
+fn moved(payload: &[u8]) {
+    let Ok((from, to, all)) = moves::moves(payload) else { return };
+    assert!(from != to && !all.is_empty());
+    let mut builder = FrameBuilder::new();
+    moves::put_moves(&mut builder, from, to, &all);
+    let stamp =
+        Stamp { kind: FrameKind::Commit, seq: Seq(1), durable: Seq(0), timeline: 1, time_micros: 0, move_number: 0 };
+    let bytes = builder.seal(&stamp, seed(), AT).to_vec();
+    let frame = Frame::parse(&bytes, seed(), AT).expect("what was sealed");
+    let mut again = Vec::new();
+    for item in frame.items() {
+        let (got_from, got_to, part) = moves::moves(item.expect("an item").1.payload).expect("what was put");
+        assert_eq!((got_from, got_to), (from, to));
+        again.extend(part);
+    }
+    assert_eq!(again, all);
 }
 
 fn definition(bytes: &[u8]) {

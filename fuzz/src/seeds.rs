@@ -20,11 +20,14 @@ use tenure::format::manifest::Cut;
 use tenure::format::manifest::Entry;
 use tenure::format::manifest::Extension;
 use tenure::format::manifest::MarkRow;
+use tenure::format::manifest::RaisedRow;
 use tenure::format::manifest::SegmentRow;
 use tenure::format::manifest::SetRow;
 use tenure::format::manifest::Snapshot;
 use tenure::format::manifest::SnapshotKind;
 use tenure::format::manifest::StreamRow;
+use tenure::format::moves::Move;
+use tenure::format::moves::put_moves;
 use tenure::format::node::ChildRef;
 use tenure::format::node::NODE_CHILD_BYTES;
 use tenure::format::node::NODE_HAS_ID;
@@ -66,6 +69,12 @@ fn index_changes() -> Vec<u8> {
     bytes
 }
 
+/// Moves with slots on either side of the one before.
+fn moves() -> Vec<Move> {
+    let slots = [3, 1_000_000, 4, 1 << 39, 0];
+    (1..).zip(slots).map(|(place, slot)| Move { slot, from: place * 4096, to: place * 32 }).collect()
+}
+
 /// One frame of each kind, and commits with items of each kind.
 pub fn frames() -> Vec<Vec<u8>> {
     let stamp = |kind| Stamp { kind, seq: Seq(9), durable: Seq(8), timeline: 2, time_micros: 5, move_number: 0 };
@@ -95,7 +104,7 @@ pub fn frames() -> Vec<Vec<u8>> {
     definition().encode(&mut created);
     all.control(Kind::CreateIndex, &created);
     all.control(Kind::DropIndex, &[4; 4]);
-    all.control(Kind::Moves, &[2; 16]);
+    put_moves(&mut all, SegmentSeq(2), SegmentSeq(7), &moves());
     all.control(Kind::DropSet, &[3; 4]);
     all.control(Kind::Metadata, b"metadata");
     seeds.push(all.seal(&stamp(FrameKind::Commit), seed(), AT).to_vec());
@@ -130,6 +139,7 @@ pub fn manifest_entries() -> Vec<Vec<u8>> {
         streams: vec![StreamRow { stream: 1, chunks: vec![id(7).as_u64()] }],
         next_index: 4,
         indexes: vec![IndexRow { definition: definition(), ready: true, root: descriptor().page, entries: 1 }],
+        raised: vec![RaisedRow { slot: 3, next_count: 9 }],
         extensions: vec![Extension { tag: 1, bytes: b"later".to_vec() }],
     };
     let empty = Snapshot {
@@ -138,6 +148,7 @@ pub fn manifest_entries() -> Vec<Vec<u8>> {
         marks: vec![],
         reserved: vec![],
         indexes: vec![],
+        raised: vec![],
         ..snapshot.clone()
     };
     let snapshots = [snapshot, empty].map(|snapshot| Body::Snapshot(Box::new(snapshot)));

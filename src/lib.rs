@@ -28,6 +28,7 @@
 //! The floors of the house, and how a record passes them, are described in `docs/ARCHITECTURE.md`.
 
 pub mod backing;
+pub mod backup;
 mod catalogue;
 mod engine;
 mod error;
@@ -47,6 +48,11 @@ mod manifest;
 mod options;
 mod pages;
 mod pins;
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+mod planted;
 mod record_index;
 mod recovery;
 mod snapshot;
@@ -57,6 +63,8 @@ mod txn;
 pub mod typed;
 pub mod verify;
 
+pub use backup::BackupProgress;
+pub use backup::BackupReport;
 pub use error::Corruption;
 pub use error::Error;
 pub use error::Result;

@@ -34,6 +34,8 @@ use crate::id::Seq;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::log::Poison;
+use crate::planted;
+use crate::planted::Fault;
 
 /// A manifest file above this size is replaced by the next one.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -417,7 +419,9 @@ fn automatic(entries: &BTreeMap<u64, Body>) -> impl Iterator<Item = &Snapshot> {
 
 /// The first segment of the log that replay may need, from the older of the two automatic snapshots.
 pub(crate) fn replay_from(entries: &BTreeMap<u64, Body>) -> SegmentSeq {
-    automatic(entries).map(|snapshot| snapshot.head_segment).min().unwrap_or_default()
+    let heads = automatic(entries).map(|snapshot| snapshot.head_segment);
+    let needed = if planted::is(Fault::OlderSnapshotDoesNotCount) { heads.max() } else { heads.min() };
+    needed.unwrap_or_default()
 }
 
 /// The commit of the older of the two automatic snapshots: one can go back to this one or a later one.

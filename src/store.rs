@@ -20,6 +20,10 @@ use crate::backing::Backing;
 use crate::backing::BackingLock;
 use crate::backing::Files;
 use crate::backing::Memory;
+use crate::backup;
+use crate::backup::BackupProgress;
+use crate::backup::BackupReport;
+use crate::backup::Destination;
 use crate::catalogue::check_name;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -130,6 +134,7 @@ impl Store {
     pub(crate) fn start(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
         let settings = options.settings();
         let lock = if settings.read_only { None } else { Some(take_lock(&**backing)?) };
+        backup::refuse_unfinished(&**backing)?;
         let opened = recovery::open_beside_a_writer(backing, &settings)?;
         Self::run(options, lock, opened)
     }
@@ -467,13 +472,58 @@ impl Store {
         Self::start(&backing, &options)
     }
 
+    /// Makes a consistent copy of the store in a new or empty directory, while readers and writers go on. Files are hard links
+    /// where the file system allows it, and copies otherwise; sealed files never change. The copy is read back before this
+    /// returns. It is opened like any store, or made into one by [`backup::restore`](crate::backup::restore).
+    ///
+    /// After an interruption the directory says that it is unfinished, and is not opened.
+    ///
+    /// # Errors
+    /// `Exists` if the directory is not empty, and what the file systems say.
+    pub fn backup_to(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
+        self.backup_with(directory, &mut |_| {})
+    }
+
+    /// As [`backup_to`](Self::backup_to); tells how far it is.
+    ///
+    /// # Errors
+    /// As [`backup_to`](Self::backup_to).
+    pub fn backup_with(
+        &self,
+        directory: impl AsRef<Path>,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport> {
+        self.engine().check_writable()?;
+        let backing = Arc::new(backup::directory(directory.as_ref())?);
+        self.back_up(&Destination { backing, link_into: Some(directory.as_ref()) }, progress)
+    }
+
+    /// The same into any backing store that holds nothing.
+    ///
+    /// # Errors
+    /// As [`backup_to`](Self::backup_to).
+    #[expect(clippy::needless_pass_by_value, reason = "as where a store is opened")]
+    pub fn backup_to_backing(&self, backing: Arc<dyn Backing>) -> Result<BackupReport> {
+        self.back_up(&Destination { backing, link_into: None }, &mut |_| {})
+    }
+
+    fn back_up(&self, to: &Destination<'_>, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
+        self.engine().check_writable()?;
+        self.inner.collector.end_segments();
+        let report = backup::back_up(self.engine(), to, progress)?;
+        self.inner.collector.sweep(self.engine())?;
+        Ok(report)
+    }
+
     /// The saved snapshots that are kept, oldest first.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
         let entries = self.engine().manifest.entries();
         let kept = retained(&entries);
         let snapshots = kept.iter().filter_map(|number| entries.get(number));
         Ok(snapshots
-            .filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(snapshot_info(snapshot)) } else { None })
+            .filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(snapshot) } else { None })
+            .filter(|snapshot| snapshot.name != snapshot::OF_A_COPY)
+            .map(|snapshot| snapshot_info(snapshot))
             .collect())
     }
 

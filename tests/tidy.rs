@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Modules by floor, from the ground. A module imports from floors below its own, and from those that stand before it
 /// on its own floor. So imports never go around in a circle.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "id", "error", "key", "format"],
+    &["sync", "planted", "id", "error", "key", "format"],
     &["backing", "pins"],
     &["log", "pages", "manifest"],
     &["record_index", "key_index"],
@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["snapshot"],
     &["recovery", "gc"],
     &["txn"],
-    &["stats", "options", "indexing", "store", "typed", "verify", "inspect"],
+    &["stats", "options", "indexing", "verify", "backup", "store", "typed", "inspect"],
 ];
 
 /// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.

@@ -23,6 +23,8 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::log::Segment;
 use crate::log::now_micros;
+use crate::planted;
+use crate::planted::Fault;
 
 /// Survivors that one frame holds at most, more or less.
 const FRAME_BYTES: u64 = 256 << 10;
@@ -157,6 +159,9 @@ pub(crate) fn slice(
     })?;
     for part in copied {
         engine.heap.adopt(&part.to)?;
+        if planted::is(Fault::RetiredBeforeMoves) {
+            engine.heap.retire(&[part.to.number()]);
+        }
         for moves in part.moves.chunks(MOVES_PER_COMMIT) {
             engine.commit_moves(work.segment.number(), part.to.number(), moves.to_vec())?;
             done.records += to_u64(moves.len());

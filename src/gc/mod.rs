@@ -130,6 +130,11 @@ impl Collector {
         inner.retired.iter().map(|retired| (retired.name().to_owned(), retired.bytes())).collect()
     }
 
+    /// The next survivors go to other segments.
+    pub(crate) fn end_segments(&self) {
+        self.inner.lock().targets.close();
+    }
+
     /// Whether segments have come near the cap.
     pub(crate) fn is_due(&self, engine: &Engine) -> bool {
         !self.paused.load(Ordering::Acquire) && Space::of(engine).is_over(&self.settings, 0)

@@ -11,6 +11,8 @@ use crate::gc::GcSettings;
 use crate::gc::evacuate::Work;
 use crate::id::SegmentSeq;
 use crate::log::Segment;
+use crate::planted;
+use crate::planted::Fault;
 
 /// Bytes of record segments.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,7 +75,8 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
     let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
     for (place, segment) in table.iter() {
         let (number, generation) = (segment.number(), segment.header().generation);
-        if open.contains(&number) || (generation == 0 && number >= head) {
+        let is_open = open.contains(&number) && !planted::is(Fault::OpenTargetsGo);
+        if is_open || (generation == 0 && number >= head) {
             continue;
         }
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());

@@ -1,5 +1,6 @@
 //! Retired segments: out of the table, and deleted when nothing can need them any more.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -8,6 +9,8 @@ use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::log::Segment;
 use crate::manifest;
+use crate::planted;
+use crate::planted::Fault;
 
 /// A segment that has left the table.
 #[derive(Debug)]
@@ -47,17 +50,24 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     }
     engine.heap.forget_pinned();
     engine.heap.reclaim();
+    // What nobody holds nobody comes to hold. So a snapshot that was saved of a state with it is in the manifest by now, and
+    // what views let go of later waits for the next time, as what emptied it may not be on the medium.
+    let free = retired.iter().filter(|each| !is_held(&each.segment)).map(|each| each.segment.number());
+    let free: BTreeSet<SegmentSeq> = free.collect();
     let kept = engine.manifest.with_entries(manifest::kept_by_name);
     let marks = oldest_mark(engine);
     let may_go = |retired: &Retired| {
-        Arc::strong_count(&retired.segment) == 1
-            && !kept.contains(&retired.segment.number())
+        let number = retired.segment.number();
+        free.contains(&number)
+            && (!kept.contains(&number) || planted::is(Fault::DeletedUnderNames))
             && marks.is_none_or(|mark| mark >= retired.emptied_at)
     };
     let Some(emptied_at) = retired.iter().filter(|each| may_go(each)).map(|each| each.emptied_at).max() else {
         return Ok((0, 0));
     };
-    engine.make_durable(emptied_at)?;
+    if !planted::is(Fault::DeletedBeforeSync) {
+        engine.make_durable(emptied_at)?;
+    }
     let (mut files, mut bytes, mut places, mut stay) = (0, 0, Vec::new(), Vec::new());
     for each in retired.drain(..) {
         // What cannot be deleted now is tried again.
@@ -76,6 +86,12 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     *retired = stay;
     engine.heap.release_places(places.into_iter());
     Ok((files, bytes))
+}
+
+/// Whether a state in this process has the segment.
+fn is_held(segment: &Arc<Segment>) -> bool {
+    let ours = 1 + usize::from(planted::is(Fault::OpenTargetsGo));
+    Arc::strong_count(segment) > ours && !planted::is(Fault::DeletedUnderViews)
 }
 
 /// The oldest mark that one can still go back to.

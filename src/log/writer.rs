@@ -219,6 +219,11 @@ impl Log {
         Ok(())
     }
 
+    /// The next frame goes to another segment. The caller holds the commit lock.
+    pub(crate) fn end_segment(&self) {
+        self.seal(&mut self.tail.lock());
+    }
+
     /// Ends the active segment with a seal. A seal that cannot be written is not needed.
     fn seal(&self, tail: &mut Tail) {
         if let Some(active) = &tail.active {

@@ -361,6 +361,7 @@ impl Based {
             for number in unusable {
                 engine.manifest.append(|_| Body::Drop(*number))?;
             }
+            drop_interrupted_copies(&engine)?;
             remove_leftovers(&engine, attempt, &replayed);
             free_orphaned_chunks(&engine)?;
         }
@@ -437,12 +438,25 @@ fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report:
     engine.manifest.append(|_| Body::Cut(cut)).map(drop)
 }
 
+/// A snapshot of which a copy was being made is of no use any more.
+fn drop_interrupted_copies(engine: &Engine) -> Result<()> {
+    let entries = engine.manifest.entries();
+    for number in manifest::retained(&entries) {
+        let is_of_a_copy = |snapshot: &Snapshot| snapshot.name == crate::snapshot::OF_A_COPY;
+        if matches!(entries.get(&number), Some(Body::Snapshot(snapshot)) if is_of_a_copy(snapshot)) {
+            engine.manifest.append(|_| Body::Drop(number))?;
+        }
+    }
+    Ok(())
+}
+
 /// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.
 fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
     let source = engine.log.source();
     let mut keep = Vec::new();
-    for number in manifest::retained(&attempt.loaded.entries) {
-        if let Some(Body::Snapshot(snapshot)) = attempt.loaded.entries.get(&number) {
+    let entries = engine.manifest.entries();
+    for number in manifest::retained(&entries) {
+        if let Some(Body::Snapshot(snapshot)) = entries.get(&number) {
             keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
         }
     }

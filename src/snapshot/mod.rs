@@ -33,6 +33,9 @@ use crate::record_index::LeafRef;
 use crate::record_index::Mid;
 use crate::record_index::Root;
 
+/// The name of a snapshot that stands while a copy is made of it. No user can give it, and none sees it.
+pub(crate) const OF_A_COPY: &str = "\u{1}copy";
+
 /// What was saved.
 #[derive(Debug, Clone)]
 pub(crate) struct Saved {
@@ -86,7 +89,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
-    let mut frozen = freeze(engine, kind);
+    let mut frozen = freeze(engine, kind, name == OF_A_COPY);
     let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
     let result = engine.make_durable(frozen.seq).and_then(|()| {
         for page in &released {
@@ -188,8 +191,12 @@ fn log_what_is_pending(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
+fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
     let guard = engine.lock_commit();
+    if is_copied {
+        // What a copy lists of the log does not grow.
+        engine.log.end_segment();
+    }
     // Before the reservations are settled: one that comes between is counted twice, not never.
     let reserved_from = engine.manifest.next_number();
     let closing = kind == SnapshotKind::Close;

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use tenure::Error;
 use tenure::Lookup;
@@ -51,6 +53,16 @@ impl Rng {
         }
         bytes.truncate(len);
         bytes
+    }
+}
+
+/// Tells threads that they are to end, also when the one that has this panics.
+#[derive(Debug)]
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -67,7 +67,6 @@ fn moves_are_as_described() {
 fn the_example_of_moves_is_what_the_code_writes() {
     let block = markdown::code_block(DOCUMENT, "Move", "text");
     let line = block.lines().find_map(|line| line.trim().strip_prefix("bytes:")).expect("the bytes");
-    let bytes: Vec<u8> =
-        line.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
+    let bytes: Vec<u8> = line.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).expect("a byte")).collect();
     assert_eq!(bytes, payload());
 }

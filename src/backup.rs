@@ -1,0 +1,235 @@
+//! Copies of a store while it is used, and stores made of copies.
+//!
+//! Owns: which files a copy needs, the mark of an unfinished one, checking it. Never: stops a writer, or trusts a copy
+//! that it has not read.
+//! A copy is what a saved snapshot lists, and a manifest with that one snapshot. It is opened like any store. Sealed segments
+//! never change, so a later copy may leave out those that an earlier one has; this version copies all.
+//! Invariants: 1. While the file `unfinished` is there, the copy is none. 2. It goes when everything was read back.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::backing::Files;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::manifest::Body;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
+use crate::format::segment::FileKind;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::manifest::Loaded;
+use crate::manifest::Manifest;
+use crate::options::Options;
+use crate::recovery;
+use crate::snapshot;
+use crate::verify::VerifyReport;
+use crate::verify::verify_backing;
+
+/// The file that stands in a copy until it is complete.
+pub(crate) const UNFINISHED: &str = "unfinished";
+/// Bytes that are copied at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// How far a copy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupProgress {
+    /// Bytes copied or linked so far.
+    pub bytes: u64,
+    /// Bytes in all.
+    pub bytes_total: u64,
+}
+
+/// What a copy holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// The last commit that is in it.
+    pub seq: Seq,
+    /// Files, without the manifest.
+    pub files: u64,
+    /// Those of them that are hard links to files of the store: they take no space of their own.
+    pub linked: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was read back.
+    pub verified: VerifyReport,
+}
+
+/// Where a copy goes.
+pub(crate) struct Destination<'a> {
+    pub(crate) backing: Arc<dyn Backing>,
+    /// Its directory, if files may be linked into it.
+    pub(crate) link_into: Option<&'a Path>,
+}
+
+/// Makes a directory for a copy; one that exists must be empty.
+pub(crate) fn directory(path: &Path) -> Result<Files> {
+    let shown = path.display().to_string();
+    let is_empty = std::fs::read_dir(path).map(|mut entries| entries.next().is_none());
+    let files = match is_empty {
+        Ok(true) => Files::open(path),
+        Ok(false) => return Err(Error::Exists { path: shown }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Files::create(path),
+        Err(error) => Err(error),
+    };
+    files.map_err(|source| Error::io("create", shown, source))
+}
+
+/// Copies a running store.
+pub(crate) fn back_up(
+    engine: &Engine,
+    to: &Destination<'_>,
+    progress: &mut dyn FnMut(BackupProgress),
+) -> Result<BackupReport> {
+    begin(&*to.backing)?;
+    // Kept like a named one, so that nothing of it is given back meanwhile.
+    let saved = snapshot::save(engine, SnapshotKind::Named, snapshot::OF_A_COPY)?;
+    let result = copy(
+        &engine.backing,
+        &saved.snapshot,
+        engine.log.source().uuid,
+        engine.log.source().segment_bytes,
+        to,
+        progress,
+    );
+    engine.manifest.append(|_| Body::Drop(saved.snapshot.number))?;
+    snapshot::drop_unneeded_pages(engine);
+    result
+}
+
+/// Makes a store of a copy, or of any store that nobody writes to.
+pub(crate) fn restore_backing(
+    from: &Arc<dyn Backing>,
+    to: &Destination<'_>,
+    progress: &mut dyn FnMut(BackupProgress),
+) -> Result<BackupReport> {
+    refuse_unfinished(&**from)?;
+    let settings = Options::new().read_only(true).settings();
+    let (engine, report) = recovery::open_beside_a_writer(from, &settings)?;
+    let entries = engine.manifest.entries();
+    let newest = entries.values().rev().find_map(|body| match body {
+        Body::Snapshot(snapshot) => Some(snapshot),
+        _ => None,
+    });
+    let Some(newest) = newest.filter(|_| report.clean) else {
+        let why = "it was not closed: open it once, or back it up while it is open".to_owned();
+        return Err(Error::NotAStore { path: from.location(), why });
+    };
+    begin(&*to.backing)?;
+    let source = engine.log.source();
+    copy(from, newest, source.uuid, source.segment_bytes, to, progress)
+}
+
+/// `NotAStore` if this is a copy that was not completed.
+pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
+    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
+    if names.iter().any(|name| name == UNFINISHED) {
+        let why = "it is a copy that was not completed: delete it and make it again".to_owned();
+        return Err(Error::NotAStore { path: backing.location(), why });
+    }
+    Ok(())
+}
+
+fn begin(backing: &dyn Backing) -> Result<()> {
+    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
+    if !names.is_empty() {
+        return Err(Error::Exists { path: backing.location() });
+    }
+    backing.create(UNFINISHED).map(drop).map_err(|source| Error::io("create", UNFINISHED, source))
+}
+
+fn copy(
+    from: &Arc<dyn Backing>,
+    snapshot: &Snapshot,
+    uuid: [u8; 16],
+    segment_bytes: u64,
+    to: &Destination<'_>,
+    progress: &mut dyn FnMut(BackupProgress),
+) -> Result<BackupReport> {
+    let bytes_total = snapshot.segments.iter().map(|row| row.bytes).sum();
+    let (mut bytes, mut linked) = (0, 0);
+    for row in &snapshot.segments {
+        let name = if row.pages { FileKind::Pages } else { FileKind::Records }.file_name(row.segment);
+        if to.link_into.is_some_and(|into| from.link(&name, into).is_ok()) {
+            linked += 1;
+        } else {
+            copy_file(&**from, &*to.backing, &name, row.bytes)?;
+        }
+        bytes += row.bytes;
+        progress(BackupProgress { bytes, bytes_total });
+    }
+    let loaded = Loaded { uuid, segment_bytes, ..Loaded::default() };
+    let manifest = Manifest::new(Arc::clone(&to.backing), &loaded, Arc::default());
+    manifest.append(|number| {
+        // Marks stand between snapshots, and the log between them is not here.
+        let (name, reserved_from) = (String::new(), number + 1);
+        let (kind, marks) = (SnapshotKind::Close, Vec::new());
+        Body::Snapshot(Box::new(Snapshot { number, kind, name, reserved_from, marks, ..snapshot.clone() }))
+    })?;
+    let verified = verify_backing(&to.backing, &mut |_| {})?;
+    if let Some(problem) = verified.problems.first() {
+        return Err(Error::corrupt(problem.file.clone(), problem.offset, "copy", "what was saved", &problem.what));
+    }
+    to.backing.delete(UNFINISHED).map_err(|source| Error::io("delete", UNFINISHED, source))?;
+    Ok(BackupReport { seq: snapshot.seq, files: to_u64(snapshot.segments.len()), linked, bytes, verified })
+}
+
+/// Copies the first `len` bytes of a file and syncs them.
+fn copy_file(from: &dyn Backing, to: &dyn Backing, name: &str, len: u64) -> Result<()> {
+    let source = from.open(name).map_err(|source| Error::io("open", name, source))?;
+    let there = source.len().map_err(|source| Error::io("measure", name, source))?;
+    if there < len {
+        return Err(Error::corrupt(name, there, "segment", format!("{len} bytes"), format!("{there}")));
+    }
+    let copy = to.create(name).map_err(|source| Error::io("create", name, source))?;
+    let mut piece = vec![0; to_usize(PIECE_BYTES.min(len))];
+    let mut offset = 0;
+    while offset < len {
+        let part = piece.get_mut(..to_usize(PIECE_BYTES.min(len - offset))).unwrap_or_default();
+        source.read_at(offset, part).map_err(|source| Error::io("read", name, source))?;
+        copy.append(part).map_err(|source| Error::io("append to", name, source))?;
+        offset += to_u64(part.len());
+    }
+    copy.sync().map_err(|source| Error::io("sync", name, source))
+}
+
+/// Makes a store in the directory `to` of a backup in the directory `from`. Files are copied, so that the two share nothing.
+/// The backup must be complete; any store that was closed can be copied, too.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let [path, backup, restored] = ["things.tenure", "backup", "restored.tenure"].map(|name| dir.path().join(name));
+/// let store = tenure::Store::open(&path)?;
+/// let notes = store.record_set("notes")?;
+/// let id = store.write(|tx| tx.insert(&notes, "a"))?;
+/// store.backup_to(&backup)?;
+/// store.write(|tx| tx.delete(id))?;
+///
+/// tenure::backup::restore(&backup, &restored, &mut |_| {})?;
+/// let restored = tenure::Store::open(&restored)?;
+/// assert_eq!(restored.get(id)?.as_slice(), Some(&b"a"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+///
+/// # Errors
+/// `NotAStore` if `from` is no store, an unfinished copy, or was not closed; `Exists` if `to` is not empty; `Corrupt` if what was copied does not hold: then `to` stays marked as unfinished.
+pub fn restore(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    progress: &mut dyn FnMut(BackupProgress),
+) -> Result<BackupReport> {
+    let path = from.as_ref();
+    let shown = path.display().to_string();
+    let source = Files::read_only(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "there is nothing".to_owned() },
+        _ => Error::io("open", shown.clone(), source),
+    })?;
+    let source: Arc<dyn Backing> = Arc::new(source);
+    let to = Destination { backing: Arc::new(directory(to.as_ref())?), link_into: None };
+    restore_backing(&source, &to, progress)
+}

@@ -18,7 +18,10 @@ use tenure::extract::Extractor;
 use tenure::extract::Keys;
 use tenure::format::Frame;
 use tenure::format::Seed;
+use tenure::format::descriptor::PageRef;
 use tenure::format::item::Kind;
+use tenure::format::manifest::Body;
+use tenure::format::manifest::Entry;
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::Head;
 
@@ -248,6 +251,25 @@ pub fn check_fallen_back(image: Arc<dyn Backing>, model: &Model, round: u64) -> 
     let store = options().open_backing(image).map_err(|error| format!("round {round}, opening: {error}"))?;
     check_store(&store, model).map_err(|wrong| format!("round {round}: {wrong}"))?;
     Ok(!store.recovery_report().fell_back.is_empty())
+}
+
+/// Root pages of the snapshots without a name, the newest last, by what the manifest says.
+pub fn roots_of_snapshots(backing: &FaultBacking) -> Vec<PageRef> {
+    let name = backing.names().into_iter().filter(|name| name.starts_with("manifest")).max().expect("a manifest");
+    let bytes = backing.contents(&name).expect("a file");
+    let header = SegmentHeader::decode(&bytes, &name).expect("a header");
+    let seed = Seed::new(header.uuid, header.segment);
+    let (mut roots, mut at, mut before) = (Vec::new(), 128, 0);
+    while let Ok(decoded) = Entry::decode(&bytes[at..], seed, u64::try_from(at).expect("64 bits"), before) {
+        if let Body::Snapshot(snapshot) = decoded.entry.body
+            && snapshot.name.is_empty()
+        {
+            roots.push(snapshot.root.page);
+        }
+        at += usize::try_from(decoded.bytes).expect("fits");
+        before = decoded.check;
+    }
+    roots
 }
 
 /// The records of which something was copied to a segment of a generation above the log, by what its files say.

@@ -281,7 +281,7 @@ impl Manifest {
 
     /// Begins the next file with all entries that are still needed.
     fn begin_file(&self, writer: &mut Writer) -> Result<()> {
-        forget_what_no_snapshot_needs(&mut writer.kept);
+        forget_what_no_snapshot_needs(&mut writer.kept, writer.files.len());
         let number = SegmentSeq(writer.last_file.0 + 1);
         let name = FileKind::Manifest.file_name(number);
         let header = SegmentHeader {
@@ -438,19 +438,21 @@ pub(crate) fn kept_by_name(entries: &BTreeMap<u64, Body>) -> BTreeSet<SegmentSeq
     named.flatten().map(|row| row.segment).collect()
 }
 
-/// Leaves out snapshots that are not retained, and reservations and cuts that only they needed.
-fn forget_what_no_snapshot_needs(entries: &mut BTreeMap<u64, Body>) {
+/// Leaves out snapshots that are not retained, and reservations and cuts that only they needed. That a snapshot was dropped
+/// is repeated while one of the files that are there may hold it: a crash may leave all of them.
+fn forget_what_no_snapshot_needs(entries: &mut BTreeMap<u64, Body>, files: usize) {
     let retained = retained(entries);
     let Some(oldest) = retained.first().copied() else { return };
     let reserved_from = match entries.get(&oldest) {
         Some(Body::Snapshot(snapshot)) => snapshot.reserved_from,
         _ => 0,
     };
+    let known: BTreeSet<u64> = entries.keys().copied().collect();
     entries.retain(|number, body| match body {
         Body::Snapshot(_) => retained.contains(number),
         Body::Reserve(_) => *number >= reserved_from,
         // A snapshot that was saved after a cut stands on the log behind it.
         Body::Cut(_) => *number > oldest,
-        Body::Drop(target) => retained.contains(target),
+        Body::Drop(target) => known.contains(target) || files > 1,
     });
 }

@@ -172,3 +172,42 @@ fn a_view_reads_what_it_saw_over_a_full_turnover_and_lets_go() {
     assert!(now + 400_000 < before, "{before} bytes before, {now} now");
     verify(store, &backing);
 }
+
+#[test]
+fn page_segments_do_not_grow_where_only_some_pages_change() {
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let store = options().snapshot_log_bytes(u64::MAX).open_backing(Arc::clone(&backing)).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    let key = |record: &[u8], keys: &mut tenure::extract::Keys| keys.push(record);
+    let index = store.index(&set, "whole", Extractor::new("whole", 1, key)).expect("an index");
+    let mut rng = Rng::new(11);
+    let ids: Vec<RecordId> = (0..40)
+        .flat_map(|_| {
+            let mut tx = store.begin().expect("begins");
+            let some: Vec<RecordId> = (0..1_000).map(|_| tx.insert(&set, rng.bytes(8)).expect("inserts")).collect();
+            tx.commit(Durability::Buffered).expect("commits");
+            some
+        })
+        .collect();
+    let pages = |store: &Store| {
+        let stats = store.stats();
+        let pages = stats.segments.iter().filter(|segment| segment.kind == FileKind::Pages && segment.live_bytes > 0);
+        pages.fold((0, 0), |(bytes, live), segment| (bytes + segment.bytes, live + segment.live_bytes))
+    };
+    let mut most = 0;
+    for round in 0..120 {
+        let mut tx = store.begin().expect("begins");
+        // Few of the pages of each kind, and not the same ones for ever.
+        for _ in 0..30 {
+            let id = ids[(round / 10 * 1_500 + rng.below(600)) % ids.len()];
+            tx.update(id, rng.bytes(8)).expect("updates");
+        }
+        tx.commit(Durability::Buffered).expect("commits");
+        store.save_snapshot().expect("saves");
+        let (bytes, live) = pages(&store);
+        most = most.max((bytes - 3 * SEGMENT) * 100 / live);
+    }
+    assert!(most <= 210, "{most} % of what is live");
+    assert_eq!(store.verify_index(&index).expect("verifies"), Vec::<String>::new());
+    verify(store, &backing);
+}

@@ -6,6 +6,7 @@
 //! committed is kept for it.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::Result;
@@ -13,6 +14,7 @@ use crate::format::descriptor::PageRef;
 use crate::format::index;
 use crate::format::node::KeyEntry;
 use crate::id::IndexNumber;
+use crate::id::SegmentSeq;
 use crate::key_index::Change;
 use crate::key_index::Frozen;
 use crate::key_index::KeyRoot;
@@ -47,6 +49,16 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
+    /// Takes nodes out of page segments, a part in one call. `true` when none is left there.
+    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>) -> Result<bool> {
+        for tree in self.trees.values_mut() {
+            if !tree.refresh(from, INSTALL_NODES)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// A tree that a snapshot has.
     pub(crate) fn insert(&mut self, number: IndexNumber, tree: KeyTree) {
         self.put(number, tree);

@@ -19,6 +19,7 @@ pub(crate) use indexes::Indexes;
 pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -416,6 +417,18 @@ impl Heap {
         drop(writer);
         drop((pinned, publish));
         result
+    }
+
+    /// Treats pages as changed whose images lie in these page segments, so that the next snapshot writes them elsewhere.
+    /// What they say stays as it is.
+    pub(crate) fn refresh_pages(&self, from: &BTreeSet<SegmentSeq>) -> Result<()> {
+        let mut mid = 0;
+        // A directory page at a time, so that nobody waits long for the lock.
+        while self.with_tree(|tree| tree.refresh(mid, from))? {
+            mid += 1;
+        }
+        while !self.with_indexes(|indexes| indexes.refresh(from))? {}
+        Ok(())
     }
 
     /// Works on the key indexes under the writer's lock. What it says of records stays as it is.

@@ -27,6 +27,7 @@ mod difference;
 mod ledger;
 mod node;
 mod range;
+mod refresh;
 mod save;
 mod shape;
 mod slotted;

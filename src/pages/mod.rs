@@ -7,6 +7,7 @@
 //! multiples of 64 bytes, so that no two share a bit.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -201,6 +202,30 @@ impl PageStore {
         }
     }
 
+    /// Segments that hold little that is live, when page segments take twice what is live in them: the emptiest, with at most
+    /// so many live bytes together.
+    pub(crate) fn emptiest(&self, writing: Option<SegmentSeq>, live_bytes_max: u64) -> BTreeSet<SegmentSeq> {
+        let rows = self.rows.read();
+        let all = rows.iter().filter(|(number, row)| row.live_bytes > 0 && Some(**number) != writing);
+        let mut all: Vec<(SegmentSeq, u64, u64)> =
+            all.map(|(number, row)| (*number, row.segment.segment.len().unwrap_or_default(), row.live_bytes)).collect();
+        let mut bytes: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
+        let live: u64 = all.iter().map(|(.., live)| live).sum();
+        // By how much of each lives, in parts of a thousand.
+        all.sort_unstable_by_key(|(_, bytes, live)| live * 1_000 / (*bytes).max(1));
+        let (mut chosen, mut moved) = (BTreeSet::new(), 0);
+        for (number, in_all, in_use) in all {
+            let is_enough = bytes <= 2 * live + self.source.segment_bytes;
+            if is_enough || in_use * 2 > in_all || moved + in_use > live_bytes_max {
+                break;
+            }
+            chosen.insert(number);
+            moved += in_use;
+            bytes = bytes.saturating_sub(in_all) + in_use;
+        }
+        chosen
+    }
+
     /// Deletes the segments that are neither live nor in `keep`. Maps that readers hold stay readable.
     pub(crate) fn delete_dead(&self, keep: &[SegmentSeq], writing: Option<SegmentSeq>) -> Result<()> {
         let dead: Vec<SegmentSeq> = {
@@ -235,6 +260,7 @@ pub(crate) struct PageWriter {
     pages: u64,
     bytes: u64,
     root: PageRef,
+    root_refreshed: bool,
 }
 
 impl PageWriter {
@@ -248,6 +274,16 @@ impl PageWriter {
         self.root
     }
 
+    /// The root page is to be written again if it lies in these segments.
+    pub(crate) fn refresh_root(&mut self, from: &BTreeSet<SegmentSeq>) {
+        self.root_refreshed |= self.root.is_written() && from.contains(&self.root.segment);
+    }
+
+    /// Whether the root page is to be written although nothing below it has changed.
+    pub(crate) fn is_root_refreshed(&self) -> bool {
+        self.root_refreshed
+    }
+
     /// What was written since the last snapshot that succeeded or was abandoned.
     pub(crate) fn replaced(&self) -> &[Replaced] {
         &self.replaced
@@ -256,6 +292,7 @@ impl PageWriter {
     /// A snapshot with this root page was saved.
     pub(crate) fn saved(&mut self, root: PageRef) {
         self.root = root;
+        self.root_refreshed = false;
         self.replaced.clear();
     }
 

@@ -3,6 +3,7 @@
 //! Owns: lookups, changes of entries, counts of live and free slots a page.
 //! Source of the shape: path copying as in Driscoll et al. 1989, with the copy put off until a view needs it.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
@@ -23,6 +24,7 @@ use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
 use crate::format::segment::FileKind;
 use crate::id::SLOT_END;
+use crate::id::SegmentSeq;
 use crate::id::SetNumber;
 use crate::id::low_u16;
 use crate::id::to_u64;
@@ -386,6 +388,22 @@ impl Tree {
             mid.cells.get_mut(cell)
         });
         found.ok_or(Error::Exhausted { what: "slot", limit: SLOT_END })
+    }
+
+    /// Treats pages of one directory page, and itself, as changed if their images lie in these segments. Whether there is
+    /// such a directory page.
+    pub(crate) fn refresh(&mut self, mid: usize, from: &BTreeSet<SegmentSeq>) -> Result<bool> {
+        let Some(found) = self.root.mids.get(mid).map(Arc::clone) else { return Ok(false) };
+        let first = to_u64(mid * DESCRIPTORS_PER_PAGE);
+        for (page, cell) in (first..).zip(&found.cells) {
+            if matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number())) {
+                self.set(page * to_u64(ENTRIES_PER_PAGE), cell.entry(0)?)?;
+            }
+        }
+        if from.contains(&found.page.segment) && found.page.is_written() {
+            self.cell_mut(first)?;
+        }
+        Ok(true)
     }
 
     /// Sets a slot's entry and returns the one before.

@@ -89,6 +89,11 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
+    let emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
+    if !emptied.is_empty() {
+        engine.heap.refresh_pages(&emptied)?;
+        writer.refresh_root(&emptied);
+    }
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
     let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
     let result = engine.make_durable(frozen.seq).and_then(|()| {
@@ -244,7 +249,7 @@ fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<
         mid.dirty = false;
     }
     let old_root = writer.root();
-    let unchanged = root.mids.iter().all(|mid| !mid.dirty);
+    let unchanged = root.mids.iter().all(|mid| !mid.dirty) && !writer.is_root_refreshed();
     if unchanged && old_root.is_written() {
         return Ok((saved, old_root));
     }

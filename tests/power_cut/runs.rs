@@ -14,7 +14,7 @@ const ROUNDS: u64 = 40;
 const OPS_PER_ROUND: usize = 60;
 
 fn some_op(rng: &mut Rng) -> Op {
-    match rng.below(40) {
+    match rng.below(45) {
         0..=11 => Op::Insert,
         12..=18 => Op::Update,
         19..=23 => Op::Delete,
@@ -24,9 +24,12 @@ fn some_op(rng: &mut Rng) -> Op {
         33 => Op::RecordSet,
         34 => Op::Mark,
         35 => Op::SaveSnapshot,
-        36 => Op::Collect,
-        37 => Op::Sync,
-        38 => Op::Kill,
+        36..=37 => Op::Collect,
+        38 => Op::Sync,
+        39 => Op::Kill,
+        40..=41 => Op::SaveNamed,
+        42 => Op::DropNamed,
+        43 => Op::RollBack,
         _ => Op::Reopen,
     }
 }
@@ -50,8 +53,16 @@ fn some_image(backing: &FaultBacking, rng: &mut Rng) -> FaultBacking {
     }
 }
 
-/// Gives how many crashes there were.
-pub fn round(seed: u64, wrap: Wrap) -> Result<u64, Wrong> {
+/// What happened in some rounds.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub crashes: u64,
+    pub moved: u64,
+    pub rolled_back: u64,
+}
+
+/// Gives what happened.
+pub fn round(seed: u64, wrap: Wrap) -> Result<Done, Wrong> {
     let mut rng = Rng::new(seed);
     let durability = if rng.one_in(2) { Durability::Sync } else { Durability::Buffered };
     let mut world = World::open(world::base(), durability, wrap, seed)?;
@@ -87,15 +98,18 @@ pub fn round(seed: u64, wrap: Wrap) -> Result<u64, Wrong> {
         }
         world.resume(image).map_err(at)?;
     }
-    Ok(crashes)
+    Ok(Done { crashes, moved: world.moved, rolled_back: world.rolled_back })
 }
 
 #[test]
 fn seeded_runs_survive_their_power_cuts() {
     let rounds = std::env::var("TENURE_POWER_CUT_ROUNDS").map_or(ROUNDS, |text| text.parse().expect("a number"));
-    let mut crashes = 0;
+    let mut all = Done::default();
     for seed in 0..rounds {
-        crashes += round(seed, world::as_it_is).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let done = round(seed, world::as_it_is).unwrap_or_else(|wrong| panic!("{wrong}"));
+        all.crashes += done.crashes;
+        all.moved += done.moved;
+        all.rolled_back += done.rolled_back;
     }
-    assert!(crashes > rounds, "only {crashes} power cuts");
+    assert!(all.crashes > rounds && all.moved > 10 * rounds && all.rolled_back > rounds / 2, "only {all:?}");
 }

@@ -61,7 +61,16 @@ fn check(base: &FaultBacking, durability: Durability, wrap: Wrap, ops: &[Op], co
 
 /// All sequences of up to `len` operations.
 pub fn check_all(durability: Durability, wrap: Wrap, ops: &[Op], len: u32) -> Result<Count, Wrong> {
-    let base = world::base();
+    check_all_from(&world::base(), durability, wrap, ops, len)
+}
+
+fn check_all_from(
+    base: &FaultBacking,
+    durability: Durability,
+    wrap: Wrap,
+    ops: &[Op],
+    len: u32,
+) -> Result<Count, Wrong> {
     let mut count = Count::default();
     for len in 1..=len {
         for mut number in 0..ops.len().pow(len) {
@@ -70,7 +79,7 @@ pub fn check_all(durability: Durability, wrap: Wrap, ops: &[Op], len: u32) -> Re
                 sequence.push(ops[number % ops.len()]);
                 number /= ops.len();
             }
-            check(&base, durability, wrap, &sequence, &mut count)?;
+            check(base, durability, wrap, &sequence, &mut count)?;
         }
     }
     Ok(count)
@@ -96,6 +105,17 @@ fn collections_survive_a_crash_at_every_step() {
     let ops = world::OPS_BESIDE_COLLECT;
     let count = check_all(Durability::Buffered, world::as_it_is, &ops, 3).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(count.crashes > 2_000 && count.recoveries > 50, "{count:?}");
+}
+
+#[test]
+fn going_back_survives_a_crash_at_every_step() {
+    let (base, ops) = (world::base_with_a_past(), world::OPS_OF_THE_PAST);
+    for (durability, len) in [(Durability::Buffered, 2), (Durability::Sync, 2)] {
+        let count = check_all_from(&base, durability, world::as_it_is, &ops, len);
+        let count = count.unwrap_or_else(|wrong| panic!("{wrong}"));
+        eprintln!("{durability:?} {count:?}");
+        assert!(count.crashes > 500 && count.recoveries > 20, "{count:?}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tenure::Durability;
 use tenure::Error;
 use tenure::Options;
+use tenure::Point;
 use tenure::RecordId;
 use tenure::Store;
 use tenure::backing::Backing;
@@ -69,11 +70,21 @@ pub enum Op {
     Abort,
     /// Everything that can be gained is collected.
     Collect,
+    /// A snapshot is saved under a name.
+    SaveNamed,
+    /// A named snapshot is dropped, if there is one.
+    DropNamed,
+    /// The store goes back to a named snapshot, if there is one.
+    RollBack,
 }
 
 /// What matters to the collector.
 pub const OPS_BESIDE_COLLECT: [Op; 7] =
     [Op::Insert, Op::Update, Op::Delete, Op::InsertLarge, Op::SaveSnapshot, Op::Collect, Op::Kill];
+
+/// What matters to going back.
+pub const OPS_OF_THE_PAST: [Op; 8] =
+    [Op::Insert, Op::Update, Op::Delete, Op::SaveNamed, Op::DropNamed, Op::RollBack, Op::Collect, Op::Kill];
 
 pub const OPS: [Op; 10] = [
     Op::Insert,
@@ -99,6 +110,14 @@ pub fn options(durability: Durability) -> Options {
     Options::new().background(false).segment_bytes(64 << 10).durability(durability)
 }
 
+/// Named snapshots.
+pub type Named = BTreeMap<String, State>;
+
+fn names_of(store: &Store) -> Result<BTreeSet<String>, Wrong> {
+    let snapshots = store.snapshots().map_err(|error| format!("listing snapshots: {error}"))?;
+    Ok(snapshots.into_iter().filter_map(|snapshot| snapshot.name).collect())
+}
+
 /// A store and the states that it went through.
 #[derive(Debug)]
 pub struct World {
@@ -116,6 +135,18 @@ pub struct World {
     pub attempted: Option<State>,
     /// Every ID that was handed out.
     pub ever: BTreeSet<RecordId>,
+    /// Named snapshots and what they hold.
+    pub named: Named,
+    /// What an operation on them that failed would have led to.
+    pub attempted_names: Option<Named>,
+    /// Commits up to this one were there before the store went back: none of them is the last again.
+    pub last_seq_min: u64,
+    /// The same, if the operation that failed has had its effect.
+    pub attempted_seq_min: u64,
+    /// Records that collections have moved.
+    pub moved: u64,
+    /// How often the store went back.
+    pub rolled_back: u64,
     /// Bytes of an ordinary value, at most.
     pub value_bytes_max: usize,
     names: u32,
@@ -129,7 +160,14 @@ impl World {
         let options = options(durability);
         let store = options.open_backing(wrap(backing.clone())).map_err(|error| format!("opening: {error}"))?;
         let state = State::of(&store)?;
-        let ever = state.contents.values().flat_map(BTreeMap::keys).copied().collect();
+        let mut named = Named::new();
+        for name in names_of(&store)? {
+            let past = options.open_backing_at(wrap(backing.clone()), &Point::Name(name.clone()));
+            named.insert(name, State::of(&past.map_err(|error| format!("opening the past: {error}"))?)?);
+        }
+        let all = named.values().chain([&state]).flat_map(|state| state.contents.values());
+        let ever = all.flat_map(BTreeMap::keys).copied().collect();
+        let last_seq_min = store.last_seq().0;
         Ok(Self {
             backing,
             options,
@@ -141,6 +179,12 @@ impl World {
             floor: 0,
             attempted: None,
             ever,
+            named,
+            attempted_names: None,
+            last_seq_min,
+            attempted_seq_min: 0,
+            moved: 0,
+            rolled_back: 0,
             value_bytes_max: 40,
             names: 0,
             judged: Cell::new(0),
@@ -169,6 +213,11 @@ impl World {
             .collect();
         let index = self.rng.below(all.len());
         all.get(index).cloned()
+    }
+
+    fn some_name(&mut self) -> Option<String> {
+        let index = self.rng.below(self.named.len());
+        self.named.keys().nth(index).cloned()
     }
 
     fn set_name(&mut self) -> String {
@@ -244,7 +293,46 @@ impl World {
             }
             Op::SaveSnapshot => store.save_snapshot().map(|_| true),
             Op::Sync => store.sync().map(|()| true),
-            Op::Collect => store.collect(None).map(|_| true),
+            Op::Collect => store.collect(None).map(|collected| {
+                self.moved += collected.records;
+                true
+            }),
+            Op::SaveNamed | Op::DropNamed => {
+                let mut names = self.named.clone();
+                let result = if op == Op::SaveNamed {
+                    self.names += 1;
+                    let name = format!("kept {}", self.names);
+                    names.insert(name.clone(), next.clone());
+                    store.save_named_snapshot(&name).map(|_| true)
+                } else {
+                    match self.some_name() {
+                        // What it deletes was emptied by commits that are durable by then, others may not be.
+                        Some(name) => names.remove(&name).map_or(Ok(false), |_| store.drop_snapshot(&name).map(|()| false)),
+                        None => Ok(false),
+                    }
+                };
+                match &result {
+                    Ok(_) => self.named = names,
+                    Err(_) => self.attempted_names = Some(names),
+                }
+                result
+            }
+            Op::RollBack => match self.some_name() {
+                None => Ok(false),
+                Some(name) => {
+                    next = self.named[&name].clone();
+                    drop(self.store.take());
+                    self.attempted_seq_min = store.last_seq().0 + 1;
+                    let result = store.roll_back_to(&Point::Name(name));
+                    result.map(|store| {
+                        assert!(store.last_seq().0 >= self.attempted_seq_min, "a commit number comes back");
+                        self.last_seq_min = store.last_seq().0;
+                        self.rolled_back += 1;
+                        self.store = Some(store);
+                        true
+                    })
+                }
+            },
             Op::Reopen => {
                 drop(store);
                 let store = self.store.take().expect("an open store");
@@ -316,6 +404,11 @@ impl World {
     pub fn resume(&mut self, image: FaultBacking) -> Result<(), Wrong> {
         let (store, state) = self.open_image(&image, "resuming")?;
         self.judge(&state)?;
+        self.judge_past(&image, &store, &state)?;
+        let names = names_of(&store)?;
+        self.named.extend(self.attempted_names.take().unwrap_or_default());
+        self.named.retain(|name, _| names.contains(name));
+        self.last_seq_min = store.last_seq().0;
         (self.backing, self.store, self.states, self.floor, self.attempted) =
             (image, Some(store), vec![state], 0, None);
         Ok(())
@@ -344,6 +437,32 @@ impl World {
         })
     }
 
+    /// Whether named snapshots are those that there can be, hold what they held, and no commit number comes back.
+    fn judge_past(&self, image: &FaultBacking, store: &Store, found: &State) -> Result<(), Wrong> {
+        let is_back = self.attempted_seq_min > 0
+            && !self.states[self.floor..].iter().any(|state| state.is(found))
+            && self.attempted.as_ref().is_some_and(|attempted| attempted.is(found));
+        let last_seq_min = if is_back { self.attempted_seq_min } else { 0 };
+        if store.last_seq().0 < last_seq_min {
+            return Err(format!("{} is the last commit, {last_seq_min} the next one", store.last_seq()));
+        }
+        let names = names_of(store)?;
+        let is_these = |named: &&Named| named.keys().eq(&names);
+        let named = [&self.named].into_iter().chain(&self.attempted_names).find(is_these);
+        let named = named.ok_or_else(|| {
+            let attempted = self.attempted_names.as_ref().map(|names| names.keys().collect::<Vec<_>>());
+            format!("snapshots {names:?}, and {:?} or {attempted:?} are right", self.named.keys().collect::<Vec<_>>())
+        })?;
+        for (name, state) in named {
+            let past = self.options.open_backing_at((self.wrap)(image.clone()), &Point::Name(name.clone()));
+            let past = past.map_err(|error| format!("opening {name:?}: {error}"))?;
+            if !state.is(&State::of(&past)?) {
+                return Err(format!("snapshot {name:?} holds something else than it held"));
+            }
+        }
+        Ok(())
+    }
+
     fn open_image(&self, image: &FaultBacking, what: &str) -> Result<(Store, State), Wrong> {
         let store = self.options.open_backing((self.wrap)(image.clone()));
         let store = store.map_err(|error| format!("{what}: {error}"))?;
@@ -355,6 +474,7 @@ impl World {
     pub fn check_image(&self, image: &FaultBacking) -> Result<(), Wrong> {
         let (store, state) = self.open_image(image, "opening the image")?;
         self.judge(&state).map_err(|wrong| format!("{wrong}\n{}", store.recovery_report()))?;
+        self.judge_past(image, &store, &state)?;
         // What the first recovery has shown must be on the medium.
         let lost = image.crash_image_lose_all();
         let (again, second) = self.open_image(&lost, "opening again after a crash")?;
@@ -376,6 +496,12 @@ impl World {
         let (store, third) = self.open_image(image, "opening after a close and a power cut")?;
         if third != state {
             return Err("closed and opened: another state".to_owned());
+        }
+        if self.judged.get().is_multiple_of(4) {
+            store.collect(None).map_err(|error| format!("collecting after recovery: {error}"))?;
+            if State::of(&store)? != state {
+                return Err("collected: another state".to_owned());
+            }
         }
         if !goes_on {
             return Ok(());
@@ -404,7 +530,7 @@ impl World {
     fn check_new_ids(&self, store: &Store) -> Result<(), Wrong> {
         for set in store.record_sets() {
             let mut tx = store.begin().map_err(|error| format!("beginning after recovery: {error}"))?;
-            for _ in 0..3 {
+            for _ in 0..5 {
                 let id = tx.insert(&set, "new").map_err(|error| format!("inserting after recovery: {error}"))?;
                 if self.ever.contains(&id) {
                     return Err(format!("{id} was handed out before the crash, and again after it"));
@@ -440,6 +566,25 @@ impl World {
 pub fn images(backing: &FaultBacking, seed: u64) -> Vec<FaultBacking> {
     let seeded = (0..3).map(|index| backing.crash_image(seed * 8 + index));
     [backing.crash_image_keep_all(), backing.crash_image_lose_all()].into_iter().chain(seeded).collect()
+}
+
+/// The same with a snapshot that has a name, and changes since: a record replaced, one deleted, one in the place of that,
+/// one more, and one that is gone again.
+pub fn base_with_a_past() -> FaultBacking {
+    let backing = base();
+    let store = options(Durability::Sync).open_backing(Arc::new(backing.clone())).expect("opens");
+    let set = store.find_set("a").expect("a set");
+    let ids: Vec<RecordId> = store.view().scan(&set).map(|record| record.expect("reads").id()).collect();
+    store.save_named_snapshot("past").expect("saves");
+    store.write(|tx| tx.update(ids[0], "replaced")).expect("updates");
+    store.write(|tx| tx.delete(ids[1])).expect("deletes");
+    for _ in 0..2 {
+        store.write(|tx| tx.insert(&set, "inserted")).expect("inserts");
+    }
+    let gone = store.write(|tx| tx.insert(&set, "soon gone")).expect("inserts");
+    store.write(|tx| tx.delete(gone)).expect("deletes");
+    store.close().expect("closes");
+    backing.crash_image_lose_all()
 }
 
 /// A closed store with a few records, all of it durable.

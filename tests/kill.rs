@@ -2,7 +2,8 @@
 //!
 //! The child says on a pipe what it is going to commit and, when the commit is acknowledged, that it was. What is found
 //! afterwards is the state of the last acknowledged commit or that of the one attempted after it, whole.
-//! `TENURE_KILL_ROUNDS` sets the number of rounds.
+//! The collector runs all the time, and what it leaves is within bounds when all is over. `TENURE_KILL_ROUNDS` sets the number
+//! of rounds.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
@@ -27,10 +28,12 @@ use tenure::Store;
 const PATH: &str = "TENURE_KILL_PATH";
 const SEED: &str = "TENURE_KILL_SEED";
 const MODE: &str = "TENURE_KILL_MODE";
+const SEGMENT: u64 = 64 << 10;
 
 fn options(mode: &str) -> Options {
     let durability = if mode == "sync" { Durability::Sync } else { Durability::Buffered };
-    Options::new().segment_bytes(64 << 10).snapshot_log_bytes(200 << 10).durability(durability)
+    let options = Options::new().segment_bytes(SEGMENT).snapshot_log_bytes(200 << 10).durability(durability);
+    options.space_ratio(1.1)
 }
 
 /// The value that commit `number` gives to its record `id`: all records of a commit tell its number.
@@ -73,6 +76,13 @@ impl Attempt {
     }
 }
 
+/// Named snapshots keep space; the killed writer may have left one.
+fn drop_named(store: &Store) {
+    for name in store.snapshots().expect("lists").into_iter().filter_map(|snapshot| snapshot.name) {
+        store.drop_snapshot(&name).expect("drops");
+    }
+}
+
 /// The writer, which runs until it is killed.
 #[test]
 #[ignore = "the other tests of this file run it in a process of its own"]
@@ -84,6 +94,7 @@ fn child() {
     let store = options(&mode).open(path).expect("opens");
     let set = store.record_set("a").expect("a set");
     let mut live: Vec<RecordId> = store.view().scan(&set).map(|record| record.expect("reads").id()).collect();
+    drop_named(&store);
     let mut number = store.last_seq().0 << 20;
     let mut out = std::io::stdout().lock();
     loop {
@@ -129,8 +140,15 @@ fn child() {
         live.extend(attempt.puts.iter().map(|(id, _)| *id));
         live.sort_unstable();
         live.dedup();
-        if rng.one_in(50) {
-            store.save_snapshot().expect("saves");
+        match rng.below(150) {
+            0..=2 => drop(store.save_snapshot().expect("saves")),
+            3 => drop(store.collect(None).expect("collects")),
+            4 => drop(store.collect(Some(Duration::from_millis(5))).expect("collects")),
+            5 => {
+                drop_named(&store);
+                store.save_named_snapshot("kept for a while").expect("saves");
+            }
+            _ => {}
         }
     }
 }
@@ -254,6 +272,7 @@ fn kill_again_and_again(mode: &str, seed: u64) {
     let path = dir.path().join("store");
     let mut rng = Rng::new(seed);
     let mut oracle = Oracle::default();
+    let mut collected = 0;
     for round in 0..rounds() {
         // One round in five hits the recovery of the one before it.
         let while_opening = round % 5 == 4;
@@ -263,6 +282,7 @@ fn kill_again_and_again(mode: &str, seed: u64) {
         // A reader first: it writes nothing, so that the next to open finds what the kill left.
         let reader = Options::new().read_only(true).open(&path).expect("opens for reading");
         oracle.check(&reader, pending.as_ref());
+        collected += u64::from(reader.stats().segments.iter().any(|segment| segment.generation > 0));
         drop(reader);
         let report = tenure::verify::verify(&path, &mut |_| {}).expect("verifies");
         assert!(report.is_ok(), "round {round}: {:?}", report.problems);
@@ -274,7 +294,30 @@ fn kill_again_and_again(mode: &str, seed: u64) {
     }
     let (acknowledged, attempted) = (oracle.acknowledged, oracle.attempted);
     assert!(acknowledged >= rounds() / 2, "only {acknowledged} commits");
+    assert!(collected >= rounds() / 4, "only {collected} rounds left what was moved");
+    let store = options(mode).open(&path).expect("opens");
+    drop_named(&store);
+    store.collect(None).expect("collects");
+    oracle.check(&store, None);
+    is_reclaimed(&store, &path);
+    store.close().expect("closes");
+    let report = tenure::verify::verify(&path, &mut |_| {}).expect("verifies");
+    assert!(report.is_ok(), "collected: {:?}", report.problems);
     writeln!(std::io::stderr(), "{mode}: {} rounds, {acknowledged} of {attempted} commits", rounds()).expect("written");
+}
+
+/// Whether record segments take about as much space as what lives in them, by the store's account and on the disk.
+fn is_reclaimed(store: &Store, path: &Path) {
+    let stats = store.stats();
+    let records = stats.segments.iter().filter(|segment| segment.kind == tenure::FileKind::Records);
+    let (bytes, live) = records.fold((0, 0), |(bytes, live), each| (bytes + each.bytes, live + each.live_bytes));
+    let cap = live * 12 / 10 + 4 * SEGMENT;
+    assert!(bytes <= cap, "{bytes} bytes of records where {live} live");
+    let files = std::fs::read_dir(path).expect("lists").map(|entry| entry.expect("an entry"));
+    let logs = files.filter(|entry| entry.file_name().to_string_lossy().starts_with("log-"));
+    let on_disk: u64 = logs.map(|entry| entry.metadata().expect("its size").len()).sum();
+    assert!(on_disk <= cap + 2 * SEGMENT, "{on_disk} bytes of files where {live} live: {:?}", stats.retired);
+    assert!(stats.retired.is_empty(), "{:?}", stats.retired);
 }
 
 #[test]

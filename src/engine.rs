@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -97,6 +98,10 @@ pub(crate) struct Engine {
     /// Runs when the log since the last snapshot has grown by a commit.
     pub(crate) grown: parking_lot::Condvar,
     pub(crate) grown_lock: Mutex<()>,
+    /// Somebody found no room on the medium, and the collector has not looked since.
+    pub(crate) no_space: AtomicBool,
+    /// The collector works with the last room that there is: nobody else may take it.
+    pub(crate) in_reserve: AtomicBool,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
     /// Bytes of heap that changed index pages may take.
@@ -148,6 +153,10 @@ impl Engine {
         validate: impl FnOnce() -> Result<()>,
     ) -> Result<Seq> {
         self.check_writable()?;
+        if self.in_reserve.load(Ordering::Acquire) {
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(Error::NoSpace { action: "append to", file: "the log".to_owned(), source });
+        }
         let guard = self.lock_commit();
         validate()?;
         let seq = self.append_and_apply(&guard, frame, effects)?;
@@ -163,7 +172,9 @@ impl Engine {
     pub(crate) fn commit_moves(&self, from: SegmentSeq, to: SegmentSeq, moves: Vec<Move>) -> Result<Seq> {
         let mut frame = FrameBuilder::new();
         put_moves(&mut frame, from, to, &moves);
-        self.commit_frame(&mut frame, &mut vec![Effect::Moves(from, to, moves)], || Ok(()))
+        self.check_writable()?;
+        let guard = self.lock_commit();
+        self.append_and_apply(&guard, &mut frame, &mut vec![Effect::Moves(from, to, moves)])
     }
 
     /// The part of a commit behind its validation.
@@ -183,7 +194,11 @@ impl Engine {
 
     /// Appends a frame that has everything, and applies it.
     fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect]) -> Result<Seq> {
-        let appended = self.log.append(frame, FrameKind::Commit, None)?;
+        let appended = self.log.append(frame, FrameKind::Commit, None).inspect_err(|error| {
+            if matches!(error, Error::NoSpace { .. }) {
+                self.no_space.store(true, Ordering::Release);
+            }
+        })?;
         let seq = self.log.last_seq();
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();

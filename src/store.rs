@@ -295,7 +295,9 @@ impl Store {
 
     /// Begins a write transaction.
     pub fn begin(&self) -> Result<Transaction> {
-        self.inner.collector.pay(&self.inner.engine)?;
+        if !self.inner.engine.read_only {
+            self.inner.collector.pay(&self.inner.engine);
+        }
         Transaction::new(&self.inner.engine)
     }
 

@@ -211,3 +211,43 @@ fn page_segments_do_not_grow_where_only_some_pages_change() {
     assert_eq!(store.verify_index(&index).expect("verifies"), Vec::<String>::new());
     verify(store, &backing);
 }
+
+#[test]
+fn a_disk_that_is_full_of_old_versions_is_made_room_on() {
+    use tenure::backing::FaultBacking;
+    for background in [false, true] {
+        let disk = FaultBacking::new();
+        let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+        // A ratio that the disk does not allow: only the full disk makes the collector work.
+        let store =
+            options().background(background).space_ratio(20.0).open_backing(Arc::clone(&backing)).expect("opens");
+        let set = store.record_set("a").expect("a set");
+        let insert =
+            |tx: &mut tenure::Transaction| (0..2_000).map(|_| tx.insert(&set, [0; 200])).collect::<Result<Vec<_>, _>>();
+        let ids = store.write(insert).expect("inserts");
+        disk.disk_bytes_max(Some(disk.disk_bytes() + 50 * SEGMENT));
+        let mut rng = Rng::new(4);
+        let (mut refused, mut done) = (0, 0);
+        while done < 3_000 && refused < 2_000 {
+            let id = ids[rng.below(ids.len())];
+            match store.write(|tx| {
+                (0..10)
+                    .try_for_each(|_| tx.update(ids[rng.below(ids.len())], [1; 200]))
+                    .and_then(|()| tx.update(id, [2; 200]))
+            }) {
+                Ok(()) => done += 1,
+                Err(tenure::Error::NoSpace { .. }) => {
+                    refused += 1;
+                    if background {
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+            assert!(store.get(id).is_ok());
+        }
+        assert_eq!(done, 3_000, "{refused} were refused");
+        disk.disk_bytes_max(None);
+        verify(store, &backing);
+    }
+}

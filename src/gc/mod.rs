@@ -9,6 +9,7 @@
 
 mod evacuate;
 mod policy;
+mod reserve;
 mod retire;
 
 use std::collections::BTreeSet;
@@ -21,17 +22,21 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::engine::Engine;
+use crate::error::Error;
 use crate::error::Result;
 use crate::format::manifest::SnapshotKind;
 use crate::gc::evacuate::Targets;
 use crate::gc::evacuate::Work;
 use crate::gc::policy::Space;
+use crate::gc::reserve::Reserve;
 use crate::gc::retire::Retired;
 use crate::id::SegmentSeq;
 use crate::snapshot;
 
 /// Survivors that are copied before they are synced and moved.
 const SLICE_BYTES: u64 = 1 << 20;
+/// A store of so many segments keeps a reserve of one.
+const RESERVE_FROM_SEGMENTS: u64 = 8;
 /// How full a segment may be to be worth copying in the background.
 const WORTH_COPYING: f64 = 0.95;
 /// The same when everything is to be gained that can be.
@@ -85,6 +90,7 @@ struct Inner {
     retired: Vec<Retired>,
     /// Segments that could not be emptied.
     damaged: BTreeSet<SegmentSeq>,
+    reserve: Reserve,
     collected: Collected,
 }
 
@@ -137,7 +143,8 @@ impl Collector {
 
     /// Whether segments have come near the cap.
     pub(crate) fn is_due(&self, engine: &Engine) -> bool {
-        !self.paused.load(Ordering::Acquire) && Space::of(engine).is_over(&self.settings, 0)
+        !self.paused.load(Ordering::Acquire)
+            && (engine.no_space.load(Ordering::Acquire) || Space::of(engine).is_over(&self.settings, 0))
     }
 
     /// Dead bytes that cannot be gained before the next snapshots.
@@ -154,6 +161,7 @@ impl Collector {
 
     /// One piece of work in the background. Whether there was any.
     pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
+        self.keep_reserve(engine);
         if !self.is_due(engine) {
             return Ok(false);
         }
@@ -161,23 +169,78 @@ impl Collector {
         if self.blocked_bytes(engine) > slack / 2 && self.is_worth_a_snapshot(engine) {
             self.save_snapshot(engine)?;
         }
-        let goal = slack / 32;
-        match self.batch(engine, goal.max(engine.log.source().segment_bytes))? {
+        let goal = (slack / 32).max(engine.log.source().segment_bytes);
+        let wanted = engine.no_space.load(Ordering::Acquire);
+        let slice = if wanted {
+            self.gain_with_reserve(engine, 3 * engine.log.source().segment_bytes)?
+        } else {
+            self.batch(engine, goal)?
+        };
+        if wanted {
+            // Also where nothing was to be gained: who needs room asks again.
+            engine.no_space.store(false, Ordering::Release);
+        }
+        match slice {
             Slice::Progress(_) => Ok(true),
             Slice::Blocked => self.save_snapshot(engine),
             Slice::Idle => Ok(false),
         }
     }
 
-    /// A writer's part: pays for what was appended, if the collector in the background does not keep up.
-    pub(crate) fn pay(&self, engine: &Engine) -> Result<()> {
+    /// Makes the reserve, once a store is of a size at which it does not count.
+    fn keep_reserve(&self, engine: &Engine) {
+        if Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) && !engine.no_space.load(Ordering::Acquire) {
+            self.inner.lock().reserve.keep(engine);
+        }
+    }
+
+    /// Gains so many bytes; where there is no room even for that, with the room of the reserve, while commits are refused.
+    fn gain_with_reserve(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
+        match self.gain(engine, bytes) {
+            Err(Error::NoSpace { .. }) if self.inner.lock().reserve.give_up(engine) => {}
+            result => return result,
+        }
+        engine.in_reserve.store(true, Ordering::Release);
+        let result = self.gain(engine, bytes);
+        self.inner.lock().reserve.keep(engine);
+        engine.in_reserve.store(false, Ordering::Release);
+        result
+    }
+
+    /// Batches and snapshots until so many bytes are back, or nothing more is to be gained.
+    fn gain(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
+        let before = self.collected().bytes_deleted;
+        loop {
+            let slice = self.batch(engine, bytes)?;
+            let more = match slice {
+                Slice::Progress(_) => true,
+                Slice::Blocked => self.save_snapshot(engine)?,
+                Slice::Idle => false,
+            };
+            if !more || self.collected().bytes_deleted - before >= bytes {
+                return Ok(slice);
+            }
+        }
+    }
+
+    /// A writer's part: pays for what was appended, if the collector in the background does not keep up. What fails here is
+    /// not the writer's concern: where it is of consequence, the commit finds it too.
+    pub(crate) fn pay(&self, engine: &Engine) {
+        drop(self.try_to_pay(engine));
+    }
+
+    fn try_to_pay(&self, engine: &Engine) -> Result<()> {
         let segment = engine.log.source().segment_bytes;
         let (appended, looked_at) = (engine.log.appended_bytes(), self.looked_at.load(Ordering::Relaxed));
         let more = appended.saturating_sub(looked_at);
+        if engine.no_space.load(Ordering::Acquire) && !self.paused.load(Ordering::Acquire) {
+            self.work(engine)?;
+        }
         if more < segment / 8 || self.paused.load(Ordering::Acquire) {
             return Ok(());
         }
         self.looked_at.store(appended, Ordering::Relaxed);
+        self.keep_reserve(engine);
         let mut paid = 0;
         while Space::of(engine).is_over(&self.settings, segment) {
             match self.batch(engine, segment)? {

@@ -47,6 +47,11 @@ impl Space {
         self.total > self.cap(settings).max(2 * self.segment) + more
     }
 
+    /// Whether the store takes at least so many segments.
+    pub(crate) fn is_of_segments(&self, segments: u64) -> bool {
+        self.total >= segments * self.segment
+    }
+
     /// Bytes that may be dead.
     pub(crate) fn slack(&self, settings: &GcSettings) -> u64 {
         self.cap(settings).saturating_sub(self.live)

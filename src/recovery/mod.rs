@@ -17,6 +17,7 @@ pub use report::RecoveryReport;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -387,6 +388,8 @@ impl Based {
             transaction_bytes_max: attempt.settings.transaction_bytes_max,
             replay_bytes: AtomicU64::new(replay_bytes),
             index_log_bytes: AtomicU64::new(0),
+            no_space: AtomicBool::new(false),
+            in_reserve: AtomicBool::new(false),
             commit: Mutex::new(()),
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),

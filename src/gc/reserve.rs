@@ -1,0 +1,61 @@
+//! The reserve: room on the medium that only the collector may use, so that it can make room when there is none.
+//!
+//! Owns: the file `reserve`. Never: makes a commit wait; one that comes while the reserve is in use is refused.
+
+use std::io;
+
+use crate::engine::Engine;
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// The file's name.
+const RESERVE: &str = "reserve";
+/// Bytes for snapshots, where segments are small.
+const SMALL_SNAPSHOTS_BYTES: u64 = 512 << 10;
+/// Bytes that are written at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Whether the reserve is there, as far as this process knows.
+#[derive(Debug, Default)]
+pub(crate) struct Reserve {
+    is_there: Option<bool>,
+}
+
+impl Reserve {
+    /// Makes the reserve if it is not there. Where there is no room for it, there is none.
+    pub(crate) fn keep(&mut self, engine: &Engine) {
+        if self.is_there == Some(true) {
+            return;
+        }
+        // Survivors of one segment, the frames that move them, and the pages and entries of small snapshots.
+        let bytes = engine.log.source().segment_bytes * 9 / 8 + SMALL_SNAPSHOTS_BYTES;
+        let found = engine.backing.open(RESERVE).and_then(|file| file.len());
+        self.is_there = Some(found.is_ok_and(|len| len == bytes) || self.make(engine, bytes).is_ok());
+    }
+
+    fn make(&self, engine: &Engine, bytes: u64) -> io::Result<()> {
+        match engine.backing.delete(RESERVE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = engine.backing.create(RESERVE)?;
+        let zeros = vec![0; to_usize(PIECE_BYTES.min(bytes))];
+        let mut left = bytes;
+        let mut result = Ok(());
+        while left > 0 && result.is_ok() {
+            let part = zeros.get(..to_usize(left.min(PIECE_BYTES))).unwrap_or_default();
+            result = file.append(part);
+            left -= to_u64(part.len());
+        }
+        result.and_then(|()| file.sync()).inspect_err(|_| {
+            // Half a reserve would only take the room.
+            drop(engine.backing.delete(RESERVE));
+        })
+    }
+
+    /// Gives the room to whoever writes next. Whether there was any.
+    pub(crate) fn give_up(&mut self, engine: &Engine) -> bool {
+        self.is_there = Some(false);
+        engine.backing.delete(RESERVE).is_ok()
+    }
+}

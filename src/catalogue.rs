@@ -168,9 +168,16 @@ impl Catalogue {
         snapshot.raised = self.raised.iter().map(raised).collect();
     }
 
-    /// When the record in a slot is deleted, its next count is at least this one.
+    /// When the record in a slot is deleted, its next count is at least this one. For the first slot of a page that has no
+    /// set: so are those of all its slots, should the store go back to a state in which it has one.
     pub(crate) fn raise(&mut self, slot: u64, next_count: u32) {
-        Arc::make_mut(&mut self.raised).insert(slot, next_count);
+        let count = Arc::make_mut(&mut self.raised).entry(slot).or_default();
+        *count = next_count.max(*count);
+    }
+
+    /// What `raise` has said of a slot.
+    pub(crate) fn raised(&self, slot: u64) -> Option<u32> {
+        self.raised.get(&slot).copied()
     }
 
     /// The least next count of a slot whose record is deleted now.
@@ -184,8 +191,7 @@ impl Catalogue {
         self.next_index = self.next_index.max(other.next_index);
         self.next_stream = self.next_stream.max(other.next_stream);
         for (slot, next_count) in &*other.raised {
-            let count = self.raised.get(slot).map_or(*next_count, |count| *count.max(next_count));
-            self.raise(*slot, count);
+            self.raise(*slot, *next_count);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::format::manifest::Body;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::heap::State;
+use crate::id::REUSE_MAX;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -206,33 +207,52 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
 fn burn(past: &Based, newest: &Based) -> Result<()> {
     let (before, now) = (past.heap.pin(), newest.heap.pin());
     past.heap.with_catalogue(|catalogue| catalogue.begin_behind(&now.catalogue));
-    for page in 0..now.root.page_end() {
-        let (Some(old), Some(new)) = (before.root.cell(page), now.root.cell(page)) else { continue };
-        // A page that had no set then is not given to one again.
-        if old.descriptor.set == 0 {
-            continue;
-        }
-        let entries = old.entries()?.into_iter().zip(new.entries()?);
-        for (slot, (old, new)) in (page * to_u64(ENTRIES_PER_PAGE)..).zip(entries) {
-            if old != new {
-                burn_slot(past, (&before, old), (&now, new), slot)?;
+    for page in 0..now.root.page_end().max(before.root.page_end()) {
+        let first = page * to_u64(ENTRIES_PER_PAGE);
+        let of_a_set = |state: &State| {
+            let cell = state.root.cell(page).filter(|cell| cell.descriptor.set != 0);
+            cell.map(|cell| cell.entries().map(|entries| (first..).zip(entries))).transpose()
+        };
+        match (of_a_set(&before)?, of_a_set(&now)?) {
+            (Some(old), Some(new)) => {
+                for ((slot, old), (_, new)) in old.zip(new) {
+                    if old != new {
+                        raise(past, &before, slot, old, next_count(&now, slot, new)?)?;
+                    }
+                }
             }
+            // The store went back before to a state without this page: then a count for all its slots was kept.
+            (Some(old), None) => {
+                for (slot, old) in old.filter(|_| now.catalogue.raised(first).is_some()) {
+                    raise(past, &before, slot, old, now.catalogue.raised(first))?;
+                }
+            }
+            // A page that had no set then is not given to one again, but a younger state may come back that has it.
+            (None, Some(mut new)) => {
+                let counts = new.try_fold(1, |highest, (slot, new)| {
+                    Ok::<u32, Error>(next_count(&now, slot, new)?.unwrap_or(REUSE_MAX + 1).max(highest))
+                });
+                let count = counts?;
+                past.heap.with_catalogue(|catalogue| catalogue.raise(first, count));
+            }
+            (None, None) => {}
         }
     }
     Ok(())
 }
 
-fn burn_slot(past: &Based, old: (&State, Entry), new: (&State, Entry), slot: u64) -> Result<()> {
-    let next = next_count(new.0, slot, new.1)?;
-    let before = next_count(old.0, slot, old.1)?;
-    if next.is_none_or(|next| before.is_some_and(|before| before >= next)) && next.is_some() {
+/// Raises the next count of a slot; `None` when there is none left.
+fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<()> {
+    let next = next.unwrap_or(REUSE_MAX + 1);
+    if next_count(before, slot, old)?.is_none_or(|before| before >= next) {
         return Ok(());
     }
-    let last = next.map_or(crate::id::REUSE_MAX, |next| next - 1);
-    match old.1.state() {
-        EntryState::Free { .. } => past.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(last)).map(drop)),
+    match old.state() {
+        EntryState::Free { .. } => {
+            past.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(next.saturating_sub(1))).map(drop))
+        }
         EntryState::Live(_) => {
-            past.heap.with_catalogue(|catalogue| catalogue.raise(slot, last.saturating_add(1)));
+            past.heap.with_catalogue(|catalogue| catalogue.raise(slot, next));
             Ok(())
         }
         EntryState::Retired => Ok(()),
@@ -243,7 +263,10 @@ fn burn_slot(past: &Based, old: (&State, Entry), new: (&State, Entry), slot: u64
 fn next_count(state: &State, slot: u64, entry: Entry) -> Result<Option<u32>> {
     Ok(match entry.state() {
         EntryState::Free { next_count } => Some(next_count),
-        EntryState::Live(location) => Some(state.read(slot, location)?.id.reuse_count().saturating_add(1)),
+        EntryState::Live(location) => {
+            let count = state.read(slot, location)?.id.reuse_count().saturating_add(1);
+            Some(state.catalogue.raised(slot).map_or(count, |raised| raised.max(count)))
+        }
         EntryState::Retired => None,
     })
 }

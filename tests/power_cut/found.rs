@@ -1,15 +1,18 @@
 //! What these tests have found, each as short as it can be.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
 use tenure::Durability;
+use tenure::Point;
 use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
 use tenure::backing::FailFor;
 use tenure::backing::FaultBacking;
 
+use crate::common::Rng;
 use crate::world::options;
 
 fn open(backing: &FaultBacking) -> Store {
@@ -82,6 +85,68 @@ fn a_manifest_whose_creation_failed_half_way_does_not_stand_in_the_way_of_the_ne
         tx.commit(Durability::Sync).expect("commits");
         let store = open(&backing.crash_image_lose_all());
         assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"1"[..]));
+    }
+}
+
+/// Going back to an old state, and then to a younger one, or to one in which a slot is free whose record was live in the last:
+/// what was given in between is known in neither.
+#[test]
+fn no_id_comes_back_when_a_store_goes_back_and_forth() {
+    for seed in 0..12 {
+        let (mut rng, backing) = (Rng::new(seed), FaultBacking::new());
+        let mut store = open(&backing);
+        let (mut ever, mut names) = (BTreeSet::new(), Vec::new());
+        for round in 0..60 {
+            match rng.below(8) {
+                0 if names.len() < 5 => {
+                    names.push(format!("name {round}"));
+                    store.save_named_snapshot(&names[names.len() - 1]).expect("saves");
+                }
+                1 if !names.is_empty() => {
+                    let point = Point::Name(names[rng.below(names.len())].clone());
+                    let last = store.last_seq();
+                    store = store.roll_back_to(&point).expect("goes back");
+                    assert!(store.last_seq() > last, "seed {seed}, round {round}");
+                }
+                2 => {
+                    store.close().expect("closes");
+                    store = open(&backing);
+                }
+                _ => {
+                    let set = store.record_set(&format!("set {}", rng.below(4))).expect("a set");
+                    let live: Vec<RecordId> = store.view().scan(&set).map(|one| one.expect("reads").id()).collect();
+                    let gone: Vec<RecordId> = live.into_iter().filter(|_| rng.one_in(2)).collect();
+                    store.write(|tx| gone.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
+                    for _ in 0..rng.below(12) {
+                        let id = insert(&store, &set, Durability::Sync);
+                        assert!(ever.insert(id), "seed {seed}, round {round}: {id} again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A manifest file that is begun by a drop holds neither the snapshot nor, at first, the drop; the file before it holds the
+/// snapshot until it is deleted.
+#[test]
+fn a_dropped_snapshot_does_not_come_back_with_a_manifest_that_was_not_deleted() {
+    let (backing, store, _) = new_store();
+    store.save_named_snapshot("name").expect("saves");
+    store.close().expect("closes");
+    let before = backing.names().into_iter().find(|name| name.starts_with("manifest")).expect("a manifest");
+    let contents = backing.contents(&before).expect("a file");
+    let store = open(&backing);
+    store.drop_snapshot("name").expect("drops");
+    drop(store);
+    assert!(!backing.names().contains(&before));
+    let image = backing.crash_image_lose_all();
+    image.put(&before, contents);
+    for _ in 0..3 {
+        let store = open(&image);
+        let names: Vec<_> = store.snapshots().expect("lists").into_iter().filter_map(|one| one.name).collect();
+        assert!(names.is_empty(), "{names:?}");
+        store.save_snapshot().expect("saves");
     }
 }
 

@@ -307,7 +307,9 @@ impl World {
                 } else {
                     match self.some_name() {
                         // What it deletes was emptied by commits that are durable by then, others may not be.
-                        Some(name) => names.remove(&name).map_or(Ok(false), |_| store.drop_snapshot(&name).map(|()| false)),
+                        Some(name) => {
+                            names.remove(&name).map_or(Ok(false), |_| store.drop_snapshot(&name).map(|()| false))
+                        }
                         None => Ok(false),
                     }
                 };

@@ -63,8 +63,14 @@ pub struct VerifyReport {
     pub records: u64,
     /// Index pages checked.
     pub pages: u64,
-    /// Bytes of records checked.
+    /// Bytes of records checked: what lives in the record segments.
     pub bytes: u64,
+    /// Record segments whose counts of live bytes were compared with the index.
+    pub segments: u64,
+    /// Their bytes, live or not.
+    pub segment_bytes: u64,
+    /// Bytes in them that are counted as live. As many as were checked, if everything holds.
+    pub live_bytes: u64,
     /// Key indexes whose trees were checked.
     pub indexes: u64,
     /// Of these, indexes that were compared with the keys of their records: those whose extractor is stored with them, and
@@ -190,6 +196,9 @@ fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMu
     }
     for (place, segment) in state.table.iter() {
         check_live(segment, live.get(&place).copied().unwrap_or_default(), report);
+        report.segments += 1;
+        report.segment_bytes += segment.len().unwrap_or_default();
+        report.live_bytes += segment.live_bytes();
     }
     for (number, set) in state.catalogue.user_sets() {
         let records = counted.get(&number.0).copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The command line, run as a user runs it: a process, its arguments, what it prints, and its exit code.
 //!
-//! `errors`, `places`, `endings` and `refusals` have a test for each row of `docs/errors.md`; a row's message, advice and exit code are what is asserted.
+//! `errors`, `places`, `points`, `endings` and `refusals` have a test for each row of `docs/errors.md`; a row's message, advice and exit code are what is asserted.
 #![cfg(feature = "cli")]
 
 #[cfg(test)]
@@ -22,11 +22,20 @@ mod import;
 #[path = "cli/index.rs"]
 mod index;
 #[cfg(test)]
+#[path = "cli/past.rs"]
+mod past;
+#[cfg(test)]
 #[path = "cli/places.rs"]
 mod places;
 #[cfg(test)]
+#[path = "cli/points.rs"]
+mod points;
+#[cfg(test)]
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[cfg(test)]
+#[path = "cli/space.rs"]
+mod space;
 #[cfg(test)]
 #[path = "cli/support.rs"]
 mod support;

@@ -114,7 +114,7 @@ fn closed_stdin() {
 fn closed_stdout() {
     let fixture = Fixture::new();
     let (store, new, people) = (fixture.store(), fixture.path("new"), fixture.path("people.jsonl"));
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 22] = [
         &["export", &store, "--set", "people"],
         &["get", &store, "0.1"],
         &["scan", &store, "--set", "people"],
@@ -128,7 +128,13 @@ fn closed_stdout() {
         &["update", &store, "0.1", "x"],
         &["delete", &store, "0.1"],
         &["mark", &store, "here"],
-        &["snapshot", &store],
+        &["snapshot", "save", &store],
+        &["snapshot", "drop", &store, "monday"],
+        &["map", &store],
+        &["collect", &store],
+        &["rollback", &store, "--seq", "1"],
+        &["backup", &store, &new],
+        &["restore", &store, &new],
         &["demo", "--store", &new],
         &["--help"],
     ];

@@ -15,7 +15,7 @@ use crate::support::tenure_under;
 use crate::table::assert_told;
 
 /// Commands that need a store which is there, with the arguments behind it.
-const ON_A_STORE: [&[&str]; 12] = [
+const ON_A_STORE: [&[&str]; 16] = [
     &["export", "--set", "people"],
     &["get", "0.1"],
     &["update", "0.1", "x"],
@@ -23,8 +23,12 @@ const ON_A_STORE: [&[&str]; 12] = [
     &["scan", "--set", "people"],
     &["sets"],
     &["stat"],
-    &["snapshot"],
-    &["snapshot", "--list"],
+    &["map"],
+    &["collect"],
+    &["compact"],
+    &["rollback", "--seq", "1"],
+    &["snapshot save"],
+    &["snapshot list"],
     &["mark", "here"],
     &["log"],
     &["verify"],
@@ -33,7 +37,9 @@ const ON_A_STORE: [&[&str]; 12] = [
 /// Runs a command of the list on a store.
 fn on(store: &str, command: &[&str]) -> Run {
     let (name, rest) = command.split_first().expect("a command");
-    tenure(&[&[name, store][..], rest].concat())
+    let mut args: Vec<&str> = name.split(' ').collect();
+    args.push(store);
+    tenure(&[&args, rest].concat())
 }
 
 #[test]
@@ -190,12 +196,16 @@ fn two_writers() {
     let store = fixture.store();
     let writer = tenure::Store::open(&store).expect("opened");
     let people = fixture.path("people.jsonl");
-    let writing: [&[&str]; 7] = [
+    let writing: [&[&str]; 11] = [
         &["import", &people, "--set", "people"],
         &["put", "--set", "people", "x"],
         &["update", "0.1", "x"],
         &["delete", "0.1"],
-        &["snapshot"],
+        &["snapshot save"],
+        &["snapshot drop", "monday"],
+        &["collect"],
+        &["compact"],
+        &["rollback", "--seq", "1"],
         &["mark", "here"],
         &["put", "--set", "new", "x"],
     ];
@@ -228,7 +238,7 @@ fn no_permission() {
     for command in ON_A_STORE {
         let (name, rest) = command.split_first().expect("a command");
         let mut run = Command::new(&program);
-        run.arg(name).arg(&store).args(rest).stdin(Stdio::null());
+        run.args(name.split(' ')).arg(&store).args(rest).stdin(Stdio::null());
         if root {
             run.uid(65_534).gid(65_534);
         }

@@ -1,4 +1,4 @@
-//! `docs/errors.md` against the program: each test of `errors`, `places`, `endings` and `refusals` looks its row up here.
+//! `docs/errors.md` against the program: each test of `errors`, `places`, `points`, `endings` and `refusals` looks its row up here.
 //!
 //! A row is `| case | message | exit code | what to do | test |`. In messages and advice `…` stands for any text.
 
@@ -7,8 +7,13 @@ use std::collections::BTreeSet;
 use crate::support::Run;
 
 const TABLE: &str = include_str!("../../docs/errors.md");
-const TESTS: [&str; 4] =
-    [include_str!("errors.rs"), include_str!("places.rs"), include_str!("endings.rs"), include_str!("refusals.rs")];
+const TESTS: [&str; 5] = [
+    include_str!("errors.rs"),
+    include_str!("places.rs"),
+    include_str!("points.rs"),
+    include_str!("endings.rs"),
+    include_str!("refusals.rs"),
+];
 
 /// A row of the table.
 #[derive(Debug)]

@@ -5,6 +5,9 @@
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::commands::backup;
+use crate::commands::collect;
+use crate::commands::compact;
 use crate::commands::delete;
 use crate::commands::demo;
 use crate::commands::export;
@@ -14,8 +17,11 @@ use crate::commands::get;
 use crate::commands::import;
 use crate::commands::index;
 use crate::commands::log;
+use crate::commands::map;
 use crate::commands::mark;
 use crate::commands::put;
+use crate::commands::restore;
+use crate::commands::rollback;
 use crate::commands::scan;
 use crate::commands::sets;
 use crate::commands::snapshot;
@@ -30,7 +36,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  no such record, set or index
+  3  no such record, set, index or state of the past
   4  the store is damaged
   5  the input cannot be used
   6  another process has the store open for writing
@@ -69,8 +75,14 @@ pub enum Command {
     Index(index::Args),
     Sets(sets::Args),
     Stat(stat::Args),
+    Map(map::Args),
+    Collect(collect::Args),
+    Compact(compact::Args),
     Snapshot(snapshot::Args),
     Mark(mark::Args),
+    Rollback(rollback::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Log(log::Args),
     Verify(verify::Args),
     Demo(demo::Args),

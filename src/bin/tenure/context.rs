@@ -14,6 +14,8 @@ use tenure::RecordSet;
 use tenure::Store;
 use tenure::backing::Memory;
 
+use crate::at::At;
+use crate::failure::Failure;
 use crate::failure::Outcome;
 
 /// Options of all commands.
@@ -36,6 +38,20 @@ impl Context {
         Ok(self.options().read_only(true).create(false).background(false).open(path)?)
     }
 
+    /// For commands that read the state of now, or that of a point of the past.
+    pub fn open_to_read_at(&self, path: &Path, at: &At) -> Outcome<Store> {
+        let Some(past) = &at.past else { return self.open_to_read(path) };
+        let mut opened = Err(Failure::usage("--at names no state"));
+        for point in past.points() {
+            match self.options().background(false).open_at(path, &point) {
+                // A number can be a name, too.
+                Err(error @ Error::PointGone { .. }) if opened.is_err() => opened = Err(error.into()),
+                other => return Ok(other?),
+            }
+        }
+        opened
+    }
+
     /// For commands that change a store that must be there.
     pub fn open_to_write(&self, path: &Path) -> Outcome<Store> {
         Ok(self.options().create(false).background(false).open(path)?)
@@ -44,6 +60,11 @@ impl Context {
     /// For commands that make the store if need be.
     pub fn open_or_create(&self, path: &Path, durability: Durability) -> Outcome<Store> {
         Ok(self.options().durability(durability).open(path)?)
+    }
+
+    /// Makes a store with segments of this size.
+    pub fn create(&self, path: &Path, segment_bytes: u64) -> Outcome<Store> {
+        Ok(self.options().segment_bytes(segment_bytes).open(path)?)
     }
 
     /// How much a transaction may write.

@@ -44,7 +44,7 @@ impl Exit {
             Error::Deleted { .. } | Error::NeverAllocated { .. } | Error::NoSuchSet { .. } | Error::WrongSet { .. } => {
                 Self::NotFound
             }
-            Error::NoSuchIndex { .. } => Self::NotFound,
+            Error::NoSuchIndex { .. } | Error::PointGone { .. } => Self::NotFound,
             Error::BadName { .. } | Error::BadOption { .. } | Error::BadKeyText { .. } => Self::Usage,
             Error::TooLarge { .. }
             | Error::Source { .. }

@@ -6,6 +6,7 @@
 //! with `error:`, and ends with a code of [`failure::Exit`]. 3. Commands that only read open the store for reading.
 
 mod args;
+mod at;
 mod commands;
 mod context;
 mod ending;
@@ -14,6 +15,7 @@ mod failure;
 mod faulty;
 mod input;
 mod keys;
+mod medium;
 mod output;
 mod process;
 mod progress;

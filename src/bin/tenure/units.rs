@@ -55,6 +55,12 @@ pub fn time(duration: Duration) -> String {
     }
 }
 
+/// `3` of `8` as `37.5 %`; nothing of nothing is all.
+pub fn percent(part: u64, whole: u64) -> String {
+    let tenths = if whole == 0 { 1000 } else { u128::from(part) * 1000 / u128::from(whole) };
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
 /// How many fit into a second at this pace.
 pub fn per_second(number: u64, duration: Duration) -> u64 {
     let nanos = duration.as_nanos().max(1);
@@ -112,6 +118,22 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
+/// Reads `500ms`, `2s`, `3m` or `1h`; a number alone is seconds.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write it like 500ms, 2s or 3m");
+    let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at_checked(end).ok_or_else(wrong)?;
+    let number: u64 = digits.parse().map_err(|_parse| wrong())?;
+    let millis = match unit.trim() {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +157,26 @@ mod tests {
         for text in ["", "KiB", "-1", "1.5M", "1 parsec", "99999999999999999999", "99999999999T"] {
             assert!(parse_bytes(text).is_err(), "{text:?} was read");
         }
+    }
+
+    #[test]
+    fn times_are_read_and_nonsense_is_refused() {
+        for (text, millis) in
+            [("500ms", 500), ("2s", 2000), ("2 s", 2000), ("3", 3000), ("4m", 240_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(parse_time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5s", "1 fortnight", "99999999999999999999h"] {
+            assert!(parse_time(text).is_err(), "{text:?} was read");
+        }
+    }
+
+    #[test]
+    fn parts_are_shown_in_percent() {
+        assert_eq!(
+            [(0, 0), (0, 8), (3, 8), (8, 8)].map(|(part, whole)| percent(part, whole)),
+            ["100.0 %", "0.0 %", "37.5 %", "100.0 %"]
+        );
     }
 
     #[test]

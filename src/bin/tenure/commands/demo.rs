@@ -19,6 +19,7 @@ use tenure::RecordSet;
 use tenure::Store;
 
 use crate::commands::demo_indexes;
+use crate::commands::demo_past;
 use crate::commands::story::Story;
 use crate::context::Context;
 use crate::context::existing_set;
@@ -34,7 +35,9 @@ use crate::units;
 /// The records of the demo, below the directory of the package.
 const DATA: &str = "tests/data/packages.jsonl";
 /// Records that are committed together.
-const BATCH: usize = 1000;
+const BATCH: usize = 200;
+/// Bytes of a segment: so few that records of this size fill many.
+const SEGMENT_BYTES: u64 = 128 << 10;
 /// The steps touch records by their position, so there must be some.
 const RECORDS_MIN: usize = 5;
 /// The longest line of the data.
@@ -71,10 +74,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut tale = Story::new(context.json)?;
     let data = find_data(args.data.as_deref())?;
     let (path, remove) = place(args)?;
-    let ended = tell(context, &mut tale, &path, &data);
+    let ended = make_temporary("-backup").and_then(|backup| {
+        let told = tell(context, &mut tale, &path, &data, &backup);
+        remove_all(&backup).and(told)
+    });
     if remove {
-        let name = path.display().to_string();
-        fs::remove_dir_all(&path).map_err(|error| Failure::output(&name, &error))?;
+        remove_all(&path)?;
     }
     ended?;
     if !remove {
@@ -107,16 +112,25 @@ fn place(args: &Args) -> Outcome<(PathBuf, bool)> {
         }
         return Ok((path.clone(), false));
     }
-    let path = std::env::temp_dir().join(format!("tenure-demo-{}", std::process::id()));
+    Ok((make_temporary("")?, !args.keep))
+}
+
+/// A temporary directory of this process. Fails if somebody else made it, so that only what is ours is removed.
+fn make_temporary(what: &str) -> Outcome<PathBuf> {
+    let path = std::env::temp_dir().join(format!("tenure-demo-{}{what}", std::process::id()));
     let name = path.display().to_string();
-    // Fails if somebody else made it, so that only what is ours is removed.
     fs::create_dir(&path).map_err(|error| Failure::output(&name, &error))?;
-    Ok((path, !args.keep))
+    Ok(path)
+}
+
+fn remove_all(path: &Path) -> Outcome {
+    let name = path.display().to_string();
+    fs::remove_dir_all(path).map_err(|error| Failure::output(&name, &error))
 }
 
 /// The steps.
-fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path) -> Outcome {
-    let store = context.open_or_create(path, Durability::Sync)?;
+fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path, backup: &Path) -> Outcome {
+    let store = context.create(path, SEGMENT_BYTES)?;
     let set = store.record_set(SET)?;
     let ids = import(tale, &store, &set, data)?;
     demo_indexes::make(tale, &store, &set)?;
@@ -130,18 +144,22 @@ fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path) -> Outcom
     let never = RecordId::from_parts(1 << 39, 1);
     answers(tale, &store, three.iter().chain(&gone).copied().step_by(3).chain(never))?;
     insert_again(tale, &store, &set, &gone)?;
+    demo_past::rewrite(tale, &store, &ids)?;
+    demo_past::collect(tale, &store, path)?;
+    let store = demo_past::go_back(tale, store, path, &ids)?;
     snapshot_and_close(tale, store)?;
     let store = reopen(context, tale, path)?;
     let records = u64::try_from(ids.len() - gone.len() + 1).unwrap_or(u64::MAX);
     scan(tale, &store, records)?;
     demo_indexes::check(tale, &store)?;
     figures(tale, &store)?;
+    demo_past::back_up(tale, &store, backup)?;
     store.close()?;
     Ok(())
 }
 
 fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outcome<Vec<RecordId>> {
-    tale.step("Import", "Each line of the file becomes a record; a thousand records are one commit.")?;
+    tale.step("Import", "Each line of the file becomes a record; two hundred records are one commit.")?;
     let name = data.display().to_string();
     let begun = Instant::now();
     let input = input::open(&name)?;

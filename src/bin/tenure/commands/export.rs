@@ -10,6 +10,7 @@ use tenure::Record;
 use tenure::RecordSet;
 use tenure::View;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::context::existing_set;
 use crate::failure::Exit;
@@ -51,11 +52,13 @@ pub struct Args {
     /// The file to write; what it held is replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Exports.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = existing_set(&store, &args.set)?;
     let mut out = Output::file_or_stdout(args.output.as_deref())?;
     let view = store.view();

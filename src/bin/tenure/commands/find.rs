@@ -9,6 +9,7 @@ use serde_json::json;
 use tenure::IndexEntry;
 use tenure::key::Key;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::failure::Exit;
 use crate::failure::Failure;
@@ -66,11 +67,13 @@ pub struct Args {
     /// Prints IDs alone
     #[arg(long)]
     ids_only: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Finds.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let named = keys::resolve(&store, &args.store, &args.index)?;
     named.check_ready(&args.store)?;
     let view = store.view();

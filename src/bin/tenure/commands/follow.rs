@@ -16,6 +16,7 @@ use tenure::extract::JsonExtractor;
 use tenure::key::Key;
 use tenure::key::KeyKind;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::failure::Exit;
 use crate::failure::Failure;
@@ -56,11 +57,13 @@ pub struct Args {
     /// How many references are followed, one behind the other
     #[arg(long, value_name = "N", default_value_t = 3)]
     depth: u32,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Follows.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let named = args.index.as_deref().map(|name| keys::resolve(&store, &args.store, name)).transpose()?;
     named.iter().try_for_each(|named| named.check_ready(&args.store))?;
     let view = store.view();

@@ -11,6 +11,7 @@ use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::View;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::context::existing_set;
 use crate::failure::Exit;
@@ -48,6 +49,8 @@ pub struct Args {
     /// The file to write; what it held is replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Gets.
@@ -55,7 +58,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.raw && context.json {
         return Err(Failure::usage("--raw and --json cannot both be given"));
     }
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = args.set.as_deref().map(|name| existing_set(&store, name)).transpose()?;
     let view = store.view();
     // A file is not emptied for records that are not there.

@@ -2,9 +2,13 @@
 //!
 //! Owns: handing the arguments to the command that was named.
 
+pub mod backup;
+pub mod collect;
+pub mod compact;
 pub mod delete;
 pub mod demo;
 pub mod demo_indexes;
+pub mod demo_past;
 pub mod export;
 pub mod faults;
 pub mod find;
@@ -13,8 +17,11 @@ pub mod get;
 pub mod import;
 pub mod index;
 pub mod log;
+pub mod map;
 pub mod mark;
 pub mod put;
+pub mod restore;
+pub mod rollback;
 pub mod scan;
 pub mod sets;
 pub mod snapshot;
@@ -43,8 +50,14 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Index(args) => index::run(context, args),
         Command::Sets(args) => sets::run(context, args),
         Command::Stat(args) => stat::run(context, args),
+        Command::Map(args) => map::run(context, args),
+        Command::Collect(args) => collect::run(context, args),
+        Command::Compact(args) => compact::run(context, args),
         Command::Snapshot(args) => snapshot::run(context, args),
         Command::Mark(args) => mark::run(context, args),
+        Command::Rollback(args) => rollback::run(context, args),
+        Command::Backup(args) => backup::run(context, args),
+        Command::Restore(args) => restore::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Demo(args) => demo::run(context, args),

@@ -8,6 +8,7 @@ use serde_json::json;
 use tenure::Record;
 use tenure::RecordId;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::context::existing_set;
 use crate::failure::Outcome;
@@ -45,11 +46,13 @@ pub struct Args {
     /// Lists IDs alone
     #[arg(long)]
     ids_only: bool,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Scans.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = existing_set(&store, &args.set)?;
     let view = store.view();
     let mut scan = view.scan(&set);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Output;
@@ -25,11 +26,13 @@ Examples:
 pub struct Args {
     /// The store
     store: PathBuf,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Lists sets.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let stats = store.stats();
     let mut out = Output::stdout()?;
     let mut table = Table::new(&["NAME", "RECORDS>", "SIZE>"]);

@@ -1,7 +1,8 @@
-//! `tenure snapshot`: saves a snapshot, or lists those that are kept.
+//! `tenure snapshot`: saves, lists and drops snapshots.
 
 use std::path::PathBuf;
 
+use clap::Subcommand;
 use serde_json::Value;
 use serde_json::json;
 use tenure::Error;
@@ -18,46 +19,138 @@ use crate::units;
 
 const EXAMPLES: &str = "\
 Examples:
-  tenure snapshot things.tenure
-  tenure snapshot things.tenure --list";
+  tenure snapshot save things.tenure monday
+  tenure snapshot list things.tenure
+  tenure get things.tenure 0.1 --at snapshot:monday
+  tenure rollback things.tenure --snapshot monday
+  tenure snapshot drop things.tenure monday";
 
-/// Save a snapshot, or list the snapshots that are kept
+const SAVE_EXAMPLES: &str = "\
+Examples:
+  tenure snapshot save things.tenure monday
+  tenure snapshot save things.tenure";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  tenure snapshot list things.tenure
+  tenure snapshot list things.tenure --json | jq -r .name";
+
+const DROP_EXAMPLES: &str = "\
+Examples:
+  tenure snapshot drop things.tenure monday";
+
+/// Save, list and drop snapshots
 ///
-/// A store opens from its newest snapshot and replays the log behind it.
+/// A store opens from its newest snapshot and replays the log behind it. A snapshot with a name is kept until it is dropped:
+/// its state can be read (`--at`), and the store can go back to it (`tenure rollback`).
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The store
-    store: PathBuf,
-    /// Lists snapshots and saves none
-    #[arg(long)]
-    list: bool,
+    #[command(subcommand)]
+    what: What,
 }
 
-/// Saves or lists.
+#[derive(Debug, Subcommand)]
+enum What {
+    Save(Save),
+    List(List),
+    Drop(Drop),
+}
+
+/// Save a snapshot of the present state
+///
+/// With a name it is kept, with the space of everything that it sees, until it is dropped. Without one it goes when two
+/// younger ones are there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = SAVE_EXAMPLES)]
+struct Save {
+    /// The store
+    store: PathBuf,
+    /// The name
+    name: Option<String>,
+}
+
+/// List the snapshots that are kept, oldest first
+#[derive(Debug, clap::Args)]
+#[command(after_help = LIST_EXAMPLES)]
+struct List {
+    /// The store
+    store: PathBuf,
+}
+
+/// Drop a named snapshot
+///
+/// The space that only it kept goes back then, or with the next collection.
+#[derive(Debug, clap::Args)]
+#[command(after_help = DROP_EXAMPLES)]
+struct Drop {
+    /// The store
+    store: PathBuf,
+    /// The name
+    name: String,
+}
+
+/// Saves, lists or drops.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let mut out = Output::stdout()?;
-    if args.list {
-        let store = context.open_to_read(&args.store)?;
-        let snapshots = store.snapshots()?;
-        if context.json {
-            snapshots.iter().try_for_each(|info| out.json(&document(info)))?;
-        } else {
-            list(&mut out, &snapshots)?;
-        }
-        return out.finish();
+    match &args.what {
+        What::Save(args) => save(context, args),
+        What::List(args) => list(context, args),
+        What::Drop(args) => drop_named(context, args),
     }
+}
+
+fn save(context: &Context, args: &Save) -> Outcome {
+    let mut out = Output::stdout()?;
     let store = context.open_to_write(&args.store)?;
-    let info = store.save_snapshot().map_err(refused)?;
+    let info = match &args.name {
+        Some(name) => store.save_named_snapshot(name),
+        None => store.save_snapshot(),
+    };
+    let info = info.map_err(refused)?;
     ending::finish(store, &format!("snapshot {} is saved", info.number), || {
         if context.json {
             out.json(&document(&info))?;
         } else {
             let (pages, bytes) = (units::counted(info.pages_written, "page"), units::bytes(info.bytes_written));
-            out.line(&format!("snapshot {} of commit {}: {pages}, {bytes} written", info.number, info.seq))?;
+            let name = info.name.as_ref().map_or(String::new(), |name| format!(" {name:?}"));
+            out.line(&format!("snapshot {}{name} of commit {}: {pages}, {bytes} written", info.number, info.seq))?;
         }
         out.finish()
     })
+}
+
+fn list(context: &Context, args: &List) -> Outcome {
+    let mut out = Output::stdout()?;
+    let store = context.open_to_read(&args.store)?;
+    let snapshots = store.snapshots()?;
+    if context.json {
+        snapshots.iter().try_for_each(|info| out.json(&document(info)))?;
+    } else {
+        print(&mut out, &snapshots)?;
+    }
+    out.finish()
+}
+
+fn drop_named(context: &Context, args: &Drop) -> Outcome {
+    let mut out = Output::stdout()?;
+    let store = context.open_to_write(&args.store)?;
+    store.drop_snapshot(&args.name).map_err(|error| missing(error, args))?;
+    ending::finish(store, &format!("snapshot {:?} is dropped", args.name), || {
+        if context.json {
+            out.json(&json!({ "dropped": args.name }))?;
+        } else {
+            out.line(&format!("snapshot {:?} dropped", args.name))?;
+        }
+        out.finish()
+    })
+}
+
+fn missing(error: Error, args: &Drop) -> Failure {
+    if let Error::PointGone { .. } = error {
+        let help = format!("`tenure snapshot list {}` lists those that are kept", args.store.display());
+        return Failure::new(Exit::of(&error), format!("no snapshot {:?} is kept", args.name), help);
+    }
+    error.into()
 }
 
 /// A snapshot that came to nothing takes no record with it.
@@ -73,7 +166,7 @@ fn refused(error: Error) -> Failure {
     }
 }
 
-fn list(out: &mut Output, snapshots: &[SnapshotInfo]) -> Outcome {
+fn print(out: &mut Output, snapshots: &[SnapshotInfo]) -> Outcome {
     let mut table = Table::new(&["NUMBER>", "KIND", "COMMIT>", "TIME", "NAME"]);
     for info in snapshots {
         table.row(&[

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use serde_json::json;
+use tenure::FileKind;
 use tenure::SegmentStats;
 use tenure::Stats;
 
+use crate::at::At;
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::medium::Medium;
 use crate::output::Output;
 use crate::table::Table;
 use crate::units;
@@ -24,18 +27,21 @@ Examples:
 pub struct Args {
     /// The store
     store: PathBuf,
+    #[command(flatten)]
+    at: At,
 }
 
 /// Shows figures.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read_at(&args.store, &args.at)?;
     let stats = store.stats();
     let mut out = Output::stdout()?;
+    let medium = Medium::of(&args.store)?;
     if context.json {
-        out.json(&document(&stats))?;
+        out.json(&document(&stats, &medium))?;
         return out.finish();
     }
-    print(&mut out, &stats)?;
+    print(&mut out, &stats, &medium)?;
     out.line("\nopened")?;
     for line in store.recovery_report().to_string().lines() {
         out.line(&format!("  {line}"))?;
@@ -43,16 +49,39 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
+/// Bytes of the segments of records, and those that live.
+fn record_segments(stats: &Stats) -> (u64, u64) {
+    let records = stats.segments.iter().filter(|segment| segment.kind == FileKind::Records);
+    records.fold((0, 0), |(bytes, live), segment| (bytes + segment.bytes, live + segment.live_bytes))
+}
+
 /// Prints the figures for people.
-pub fn print(out: &mut Output, stats: &Stats) -> Outcome {
+fn print(out: &mut Output, stats: &Stats, medium: &Medium) -> Outcome {
+    print_figures(out, stats, medium)?;
+    print_tables(out, stats, &medium.others(stats))
+}
+
+fn print_figures(out: &mut Output, stats: &Stats, medium: &Medium) -> Outcome {
     let file_bytes: u64 = stats.segments.iter().map(|segment| segment.bytes).sum();
+    let (record_bytes, live_bytes) = record_segments(stats);
+    let others: u64 = medium.others(stats).iter().map(|(_, bytes)| bytes).sum();
+    let collected = &stats.collected;
     let mut figures = Table::new(&["FIGURE", "VALUE>"]);
     let mut figure = |name: &str, value: String| figures.row(&[name.to_owned(), value]);
     figure("records", units::count(stats.records));
     figure("bytes of records", units::bytes(stats.record_bytes));
     figure("of these in chunks of large values", units::bytes(stats.chunks.bytes));
     figure("chunks of large values", units::count(stats.chunks.records));
+    figure("bytes of all files", units::bytes(medium.bytes));
+    figure("files", units::count(medium.files));
     figure("bytes of segments", units::bytes(file_bytes));
+    figure("of these in segments of records", units::bytes(record_bytes));
+    figure("of these live", units::percent(live_bytes, record_bytes));
+    figure("bytes of other segments", units::bytes(others));
+    figure("segments collected since opening", units::count(collected.victims));
+    figure("records moved by that", units::count(collected.records));
+    figure("bytes copied by that", units::bytes(collected.bytes_copied));
+    figure("bytes given back by that", units::bytes(collected.bytes_deleted));
     figure("last commit", stats.last_seq.to_string());
     figure("last durable commit", stats.durable_seq.to_string());
     figure("timeline", stats.timeline.to_string());
@@ -61,7 +90,10 @@ pub fn print(out: &mut Output, stats: &Stats) -> Outcome {
     figure("of these nodes of key indexes", units::count(stats.dirty_nodes));
     figure("bytes on the heap", units::bytes(stats.heap_bytes));
     figure("views in this process", units::count(u64::try_from(stats.views.len()).unwrap_or(u64::MAX)));
-    figures.print(out)?;
+    figures.print(out)
+}
+
+fn print_tables(out: &mut Output, stats: &Stats, others: &[(String, u64)]) -> Outcome {
     if !stats.sets.is_empty() {
         out.line("")?;
         let mut table = Table::new(&["SET", "RECORDS>", "SIZE>"]);
@@ -76,6 +108,14 @@ pub fn print(out: &mut Output, stats: &Stats) -> Outcome {
         for view in &stats.views {
             let [heap, log, pages] = [view.heap_bytes, view.log_bytes, view.page_bytes].map(units::bytes);
             table.row(&[view.seq.to_string(), units::time(view.age), heap, log, pages]);
+        }
+        table.print(out)?;
+    }
+    if !others.is_empty() {
+        out.line("")?;
+        let mut table = Table::new(&["OTHER SEGMENT", "SIZE>"]);
+        for (file, bytes) in others {
+            table.row(&[file.clone(), units::bytes(*bytes)]);
         }
         table.print(out)?;
     }
@@ -97,7 +137,7 @@ fn kind(segment: &SegmentStats) -> String {
 }
 
 /// The figures as JSON.
-pub fn document(stats: &Stats) -> Value {
+fn document(stats: &Stats, medium: &Medium) -> Value {
     let sets = stats.sets.iter().map(|set| json!({ "name": set.name, "records": set.records, "bytes": set.bytes }));
     let segments = stats.segments.iter().map(|segment| {
         json!({
@@ -111,7 +151,13 @@ pub fn document(stats: &Stats) -> Value {
             "log_bytes": view.log_bytes, "page_bytes": view.page_bytes,
         })
     });
+    let named = |list: &[(String, u64)]| -> Vec<Value> {
+        list.iter().map(|(file, bytes)| json!({ "file": file, "bytes": bytes })).collect()
+    };
+    let collected = &stats.collected;
     json!({
+        "bytes": medium.bytes,
+        "files": medium.files,
         "records": stats.records,
         "record_bytes": stats.record_bytes,
         "chunks": { "records": stats.chunks.records, "bytes": stats.chunks.bytes },
@@ -125,6 +171,13 @@ pub fn document(stats: &Stats) -> Value {
         "heap_bytes": stats.heap_bytes,
         "sets": sets.collect::<Vec<_>>(),
         "segments": segments.collect::<Vec<_>>(),
+        "collected": {
+            "segments": collected.victims, "records": collected.records, "bytes_copied": collected.bytes_copied,
+            "files_deleted": collected.files_deleted, "bytes_deleted": collected.bytes_deleted,
+            "snapshots": collected.snapshots,
+        },
+        "retired": named(&stats.retired),
+        "other_segments": named(&medium.others(stats)),
         "views": views.collect::<Vec<_>>(),
     })
 }

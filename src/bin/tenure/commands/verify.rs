@@ -26,6 +26,8 @@ Examples:
 The exit code is 4 when something is damaged.";
 
 /// Read the whole store and check it
+///
+/// Compares manifest, index pages, records, key indexes and the counts of live bytes of each segment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -35,6 +37,10 @@ pub struct Args {
 
 /// Verifies.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    // A copy that was not completed is none, whatever its files hold. What else is wrong is in the report.
+    if let Err(failure @ Failure::Told { exit: Exit::NotAStore, .. }) = context.open_to_read(&args.store) {
+        return Err(failure);
+    }
     let bar = progress::over_records("verifying", 0);
     let report = verify::verify(&args.store, &mut |progress| {
         bar.set_length(progress.records_total);
@@ -98,6 +104,14 @@ fn print(out: &mut Output, report: &VerifyReport) -> Outcome {
             figures.iter().map(|(name, number)| format!("{name}: {}", units::count(*number))).collect();
         out.line(&figures.join(", "))?;
     }
+    out.line(&format!(
+        "live bytes: {} read of {} counted, {} of the {} of {}",
+        units::count(report.bytes),
+        units::count(report.live_bytes),
+        units::percent(report.live_bytes, report.segment_bytes),
+        units::bytes(report.segment_bytes),
+        units::counted(report.segments, "record segment"),
+    ))?;
     out.line(&format!("{}, {}: {verdict}", counts.join(", "), units::bytes(report.bytes)))
 }
 
@@ -107,7 +121,9 @@ fn print_json(out: &mut Output, report: &VerifyReport) -> Outcome {
     });
     out.json(&json!({
         "ok": report.is_ok(), "files": report.files, "frames": report.frames, "records": report.records,
-        "pages": report.pages, "bytes": report.bytes, "indexes": report.indexes,
-        "indexes_compared": report.indexes_compared, "nodes": report.nodes, "entries": report.entries, "problems": problems.collect::<Vec<_>>(),
+        "pages": report.pages, "bytes": report.bytes, "live_bytes": report.live_bytes,
+        "segments": report.segments, "segment_bytes": report.segment_bytes, "indexes": report.indexes,
+        "indexes_compared": report.indexes_compared, "nodes": report.nodes, "entries": report.entries,
+        "problems": problems.collect::<Vec<_>>(),
     }))
 }

@@ -1,0 +1,93 @@
+//! `tenure backup`: a consistent copy of a store.
+//!
+//! Owns: what is told of a copy, for this command and for `restore`.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use tenure::BackupProgress;
+use tenure::BackupReport;
+use tenure::Error;
+
+use crate::context::Context;
+use crate::ending;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::progress;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure backup things.tenure things.backup
+  tenure verify things.backup
+  tenure get things.backup 0.1
+  tenure restore things.backup again.tenure
+
+A program that has the store open makes backups itself, with Store::backup_to.";
+
+/// Make a backup of a store in a new directory
+///
+/// Files are hard links where the file system allows it, and copies otherwise; files that are complete never change. The backup
+/// is read back before this ends. It is itself a store, and opened like one. Until it is complete, it says that it is not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The directory of the backup; it must be empty, or not there yet
+    directory: PathBuf,
+}
+
+/// Backs up.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout()?;
+    let store = context.open_to_write(&args.store)?;
+    let bar = progress::over_bytes("copying", None);
+    let report = store.backup_with(&args.directory, &mut |now| show(&bar, now));
+    bar.finish_and_clear();
+    let report = report.map_err(|error| refused(error, &args.directory))?;
+    ending::finish(store, &format!("the backup of commit {} is complete", report.seq), || {
+        tell(&mut out, context, &args.directory, &report)?;
+        out.finish()
+    })
+}
+
+/// Moves the bar.
+pub fn show(bar: &ProgressBar, now: BackupProgress) {
+    bar.set_length(now.bytes_total);
+    bar.set_position(now.bytes);
+}
+
+/// A directory that was in use is left as it is. One that was begun says that it is unfinished.
+pub fn refused(error: Error, directory: &Path) -> Failure {
+    if let Error::Exists { path } = error {
+        return Failure::new(Exit::Failed, format!("{path} is not empty"), "name a directory that does not exist yet");
+    }
+    let exit = Exit::of(&error);
+    let failure = match error {
+        Error::NoSpace { .. } => Failure::new(exit, error.to_string(), "free space on the device"),
+        other => other.into(),
+    };
+    let is_begun = std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+    if is_begun { failure.and_help(format!("{} is unfinished: delete it", directory.display())) } else { failure }
+}
+
+/// Tells what the copy holds.
+pub fn tell(out: &mut Output, context: &Context, directory: &Path, report: &BackupReport) -> Outcome {
+    let BackupReport { seq, files, linked, bytes, verified, .. } = report;
+    if context.json {
+        return out.json(&json!({
+            "directory": directory.display().to_string(), "seq": seq.0, "files": files, "linked": linked, "bytes": bytes,
+            "records": verified.records, "indexes": verified.indexes,
+        }));
+    }
+    let (files, bytes) = (units::counted(*files, "file"), units::bytes(*bytes));
+    let links =
+        if *linked == 0 { String::new() } else { format!(", of these {}", units::counted(*linked, "hard link")) };
+    let read = format!("{} and {}", units::counted(verified.records, "record"), units::counted(verified.pages, "page"));
+    out.line(&format!("commit {seq} is in {}: {bytes} in {files}{links}; {read} read back", directory.display()))
+}

@@ -1,0 +1,63 @@
+//! What a store takes on the medium: its files, whatever they are for.
+
+use std::fs;
+use std::path::Path;
+
+use tenure::Stats;
+
+use crate::failure::Failure;
+use crate::failure::Outcome;
+
+/// Files and their bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Medium {
+    pub files: u64,
+    pub bytes: u64,
+    /// Files of segments, by name, with their bytes.
+    segments: Vec<(String, u64)>,
+}
+
+impl Medium {
+    /// What is in the directory now.
+    pub fn of(path: &Path) -> Outcome<Self> {
+        let name = path.display().to_string();
+        let entries = fs::read_dir(path).map_err(|error| Failure::input("list", &name, &error))?;
+        let mut found = Self::default();
+        for entry in entries.flatten() {
+            // A file that goes meanwhile takes nothing.
+            let Some(file) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+            found.files += 1;
+            found.bytes += file.len();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if Path::new(&name).extension().is_some_and(|extension| extension == "seg") {
+                found.segments.push((name, file.len()));
+            }
+        }
+        found.segments.sort();
+        Ok(found)
+    }
+
+    /// Segments that the newest state has not: a named snapshot or a mark keeps them, or nothing is in them yet.
+    pub fn others(&self, stats: &Stats) -> Vec<(String, u64)> {
+        let is_used = |name: &String| stats.segments.iter().any(|segment| segment.file == *name);
+        self.segments.iter().filter(|(name, _)| !is_used(name)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_counted_and_directories_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), [0; 10]).unwrap();
+        fs::write(dir.path().join("b.seg"), [0; 5]).unwrap();
+        fs::create_dir(dir.path().join("c")).unwrap();
+        let found = Medium::of(dir.path()).unwrap();
+        assert_eq!((found.files, found.bytes), (2, 15));
+        let empty = tenure::Store::in_memory().unwrap().stats();
+        assert_eq!(found.others(&empty), [("b.seg".to_owned(), 5)]);
+        assert!(Medium::of(&dir.path().join("d")).is_err());
+    }
+}

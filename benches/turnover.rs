@@ -1,7 +1,7 @@
 //! Steady state: what updates cost in bytes, and what they take in space, once the data have been turned over several times.
 //!
 //! `cargo bench --bench turnover` prints a line for each pattern of updates; `-- --records N --turnovers T --ratio R
-//! --segment-kib K --snapshot-mib M` changes the setting. Every byte that is appended to any file is counted, by a
+//! --segment-kib K --snapshot-mib M --generations G` changes the setting. Every byte that is appended to any file is counted, by a
 //! backing that stands between the store and its directory. All is seeded.
 #![expect(
     clippy::expect_used,
@@ -101,6 +101,7 @@ struct Setting {
     ratio: f64,
     segment_bytes: u64,
     snapshot_bytes: u64,
+    generations: u8,
 }
 
 struct Numbers(u64);
@@ -167,6 +168,7 @@ fn run(pattern: Pattern, setting: &Setting) {
         .segment_bytes(setting.segment_bytes)
         .snapshot_log_bytes(setting.snapshot_bytes)
         .space_ratio(setting.ratio)
+        .generations(setting.generations)
         .open_backing(Arc::new(backing))
         .expect("a store");
     let set = store.record_set("things").expect("a set");
@@ -216,6 +218,7 @@ fn main() {
         ratio: 1.0 / 0.66,
         segment_bytes: 1 << 20,
         snapshot_bytes: 64 << 20,
+        generations: 3,
     };
     let args: Vec<String> = std::env::args().collect();
     let mut only = String::new();
@@ -227,6 +230,7 @@ fn main() {
             "--ratio" => setting.ratio = pair[1].parse().expect("a ratio"),
             "--segment-kib" => setting.segment_bytes = number() << 10,
             "--snapshot-mib" => setting.snapshot_bytes = number() << 20,
+            "--generations" => setting.generations = pair[1].parse().expect("a number"),
             "--only" => only.clone_from(&pair[1]),
             _ => {}
         }

@@ -29,7 +29,7 @@ To be able to come back, first run: tenure snapshot save things.tenure now";
 /// Take a store back to a snapshot, a mark or a commit
 ///
 /// What was committed since is gone. IDs and commit numbers that were given since do not come back with another meaning.
-/// A mark or a commit can be reached while the log from a snapshot to it is kept. Snapshots without a name are
+/// A mark or a commit can be reached while a snapshot before it and the log between them are kept. Snapshots without a name are
 /// dropped; named ones stay, also younger ones, and the store can go to them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -41,7 +41,6 @@ fn with<T>(fault: Option<Fault>, run: impl FnOnce() -> T) -> T {
 fn finds(fault: Fault, what: &str, check: impl Fn(Option<Fault>) -> Result<(), Wrong>) {
     check(None).unwrap_or_else(|wrong| panic!("without a fault: {wrong}"));
     let wrong = check(Some(fault)).expect_err("the fault was not found");
-    println!("{fault:?}: {wrong}");
     assert!(wrong.contains(what), "{fault:?}: expected {what:?}, found {wrong:?}");
 }
 
@@ -141,7 +140,8 @@ fn files_before_their_commits(fault: Option<Fault>) -> Result<(), Wrong> {
             with(fault, || shop.update_some(1, Durability::Buffered))?;
             states.push(shop.model().clone());
             for image in [backing.crash_image_lose_all(), backing.crash_image(round), backing.crash_image_keep_all()] {
-                shop::check_one_of(Arc::new(image), &states).map_err(|wrong| format!("round {round}: {wrong}"))?;
+                let image: Arc<dyn Backing> = Arc::new(image);
+                shop::check_one_of(&image, &states).map_err(|wrong| format!("round {round}: {wrong}"))?;
             }
         }
     }

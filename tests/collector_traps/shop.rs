@@ -228,13 +228,14 @@ pub fn check_view(view: &View, model: &Model) -> Result<(), Wrong> {
 }
 
 /// Opens what a crash left, and compares it.
+#[expect(clippy::needless_pass_by_value, reason = "an image is judged once")]
 pub fn check_image(image: Arc<dyn Backing>, model: &Model) -> Result<(), Wrong> {
-    check_one_of(image, std::slice::from_ref(model))
+    check_one_of(&image, std::slice::from_ref(model))
 }
 
 /// Opens what a crash left: it is one of these states, verification agrees, and a collection changes nothing.
-pub fn check_one_of(image: Arc<dyn Backing>, states: &[Model]) -> Result<(), Wrong> {
-    let shop = Shop::open(Arc::clone(&image), 0)?;
+pub fn check_one_of(image: &Arc<dyn Backing>, states: &[Model]) -> Result<(), Wrong> {
+    let shop = Shop::open(Arc::clone(image), 0)?;
     let results: Vec<_> = states.iter().map(|model| (check_store(shop.store(), model), model)).collect();
     let found = results.iter().find(|(result, _)| result.is_ok()).map(|(_, model)| *model);
     let wrongs = || results.iter().filter_map(|(result, _)| result.clone().err()).collect::<Vec<_>>().join("; ");
@@ -242,7 +243,7 @@ pub fn check_one_of(image: Arc<dyn Backing>, states: &[Model]) -> Result<(), Wro
     shop.store().collect(None).map_err(told("collecting"))?;
     check_store(shop.store(), model)?;
     drop(shop);
-    let report = tenure::verify::verify_backing(&image, &mut |_| {}).map_err(told("verifying"))?;
+    let report = tenure::verify::verify_backing(image, &mut |_| {}).map_err(told("verifying"))?;
     if report.is_ok() { Ok(()) } else { Err(format!("{:?}", report.problems)) }
 }
 

@@ -139,9 +139,9 @@ pub struct World {
     pub named: Named,
     /// What an operation on them that failed would have led to.
     pub attempted_names: Option<Named>,
-    /// Commits up to this one were there before the store went back: none of them is the last again.
+    /// The least number that the last commit can have since the store went back.
     pub last_seq_min: u64,
-    /// The same, if the operation that failed has had its effect.
+    /// The same, if the going back that failed has had its effect.
     pub attempted_seq_min: u64,
     /// Records that collections have moved.
     pub moved: u64,
@@ -167,7 +167,6 @@ impl World {
         }
         let all = named.values().chain([&state]).flat_map(|state| state.contents.values());
         let ever = all.flat_map(BTreeMap::keys).copied().collect();
-        let last_seq_min = store.last_seq().0;
         Ok(Self {
             backing,
             options,
@@ -181,7 +180,7 @@ impl World {
             ever,
             named,
             attempted_names: None,
-            last_seq_min,
+            last_seq_min: 0,
             attempted_seq_min: 0,
             moved: 0,
             rolled_back: 0,
@@ -271,6 +270,40 @@ impl World {
         }
     }
 
+    /// Saves or drops a named snapshot.
+    fn change_names(&mut self, op: Op, store: &Store) -> Result<bool, Error> {
+        let mut names = self.named.clone();
+        let result = if op == Op::SaveNamed {
+            self.names += 1;
+            let name = format!("kept {}", self.names);
+            names.insert(name.clone(), self.now().clone());
+            store.save_named_snapshot(&name).map(|_| true)
+        } else {
+            // What it deletes was emptied by commits that are durable by then; others may not be.
+            let name = self.some_name().filter(|name| names.remove(name).is_some());
+            name.map_or(Ok(false), |name| store.drop_snapshot(&name).map(|()| false))
+        };
+        match &result {
+            Ok(_) => self.named = names,
+            Err(_) => self.attempted_names = Some(names),
+        }
+        result
+    }
+
+    /// Goes back to a named snapshot; what that leads to is in `next`.
+    fn roll_back(&mut self, store: Store, next: &mut State) -> Result<bool, Error> {
+        let Some(name) = self.some_name() else { return Ok(false) };
+        *next = self.named[&name].clone();
+        drop(self.store.take());
+        self.attempted_seq_min = store.last_seq().0 + 1;
+        let store = store.roll_back_to(&Point::Name(name))?;
+        assert!(store.last_seq().0 >= self.attempted_seq_min, "a commit number comes back");
+        self.last_seq_min = self.attempted_seq_min;
+        self.rolled_back += 1;
+        self.store = Some(store);
+        Ok(true)
+    }
+
     /// Runs one operation and notes what it led to, or would have led to.
     pub fn run(&mut self, op: Op) -> Result<(), Error> {
         let mut next = self.now().clone();
@@ -297,44 +330,8 @@ impl World {
                 self.moved += collected.records;
                 true
             }),
-            Op::SaveNamed | Op::DropNamed => {
-                let mut names = self.named.clone();
-                let result = if op == Op::SaveNamed {
-                    self.names += 1;
-                    let name = format!("kept {}", self.names);
-                    names.insert(name.clone(), next.clone());
-                    store.save_named_snapshot(&name).map(|_| true)
-                } else {
-                    match self.some_name() {
-                        // What it deletes was emptied by commits that are durable by then, others may not be.
-                        Some(name) => {
-                            names.remove(&name).map_or(Ok(false), |_| store.drop_snapshot(&name).map(|()| false))
-                        }
-                        None => Ok(false),
-                    }
-                };
-                match &result {
-                    Ok(_) => self.named = names,
-                    Err(_) => self.attempted_names = Some(names),
-                }
-                result
-            }
-            Op::RollBack => match self.some_name() {
-                None => Ok(false),
-                Some(name) => {
-                    next = self.named[&name].clone();
-                    drop(self.store.take());
-                    self.attempted_seq_min = store.last_seq().0 + 1;
-                    let result = store.roll_back_to(&Point::Name(name));
-                    result.map(|store| {
-                        assert!(store.last_seq().0 >= self.attempted_seq_min, "a commit number comes back");
-                        self.last_seq_min = store.last_seq().0;
-                        self.rolled_back += 1;
-                        self.store = Some(store);
-                        true
-                    })
-                }
-            },
+            Op::SaveNamed | Op::DropNamed => self.change_names(op, &store),
+            Op::RollBack => self.roll_back(store, &mut next),
             Op::Reopen => {
                 drop(store);
                 let store = self.store.take().expect("an open store");
@@ -410,7 +407,7 @@ impl World {
         let names = names_of(&store)?;
         self.named.extend(self.attempted_names.take().unwrap_or_default());
         self.named.retain(|name, _| names.contains(name));
-        self.last_seq_min = store.last_seq().0;
+        (self.last_seq_min, self.attempted_seq_min) = (0, 0);
         (self.backing, self.store, self.states, self.floor, self.attempted) =
             (image, Some(store), vec![state], 0, None);
         Ok(())
@@ -444,18 +441,18 @@ impl World {
         let is_back = self.attempted_seq_min > 0
             && !self.states[self.floor..].iter().any(|state| state.is(found))
             && self.attempted.as_ref().is_some_and(|attempted| attempted.is(found));
-        let last_seq_min = if is_back { self.attempted_seq_min } else { 0 };
+        let last_seq_min = if is_back { self.attempted_seq_min } else { self.last_seq_min };
         if store.last_seq().0 < last_seq_min {
             return Err(format!("{} is the last commit, {last_seq_min} the next one", store.last_seq()));
         }
         let names = names_of(store)?;
         let is_these = |named: &&Named| named.keys().eq(&names);
-        let named = [&self.named].into_iter().chain(&self.attempted_names).find(is_these);
-        let named = named.ok_or_else(|| {
+        let right = [&self.named].into_iter().chain(&self.attempted_names).find(is_these);
+        let right = right.ok_or_else(|| {
             let attempted = self.attempted_names.as_ref().map(|names| names.keys().collect::<Vec<_>>());
             format!("snapshots {names:?}, and {:?} or {attempted:?} are right", self.named.keys().collect::<Vec<_>>())
         })?;
-        for (name, state) in named {
+        for (name, state) in right {
             let past = self.options.open_backing_at((self.wrap)(image.clone()), &Point::Name(name.clone()));
             let past = past.map_err(|error| format!("opening {name:?}: {error}"))?;
             if !state.is(&State::of(&past)?) {

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 use parking_lot::ReentrantMutex;
+use parking_lot::ReentrantMutexGuard;
 
 use crate::backing::Backing;
 use crate::backing::BackingLock;
@@ -79,6 +81,8 @@ struct Inner {
     stop: Arc<AtomicBool>,
     background: Mutex<Option<JoinHandle<()>>>,
     turnstile: ReentrantMutex<()>,
+    /// Closures that run alone, or wait to.
+    alone: AtomicUsize,
     /// One index is made or dropped at a time.
     indexing: Mutex<()>,
     lock: Mutex<Option<Box<dyn BackingLock>>>,
@@ -151,6 +155,7 @@ impl Store {
             stop,
             background,
             turnstile: ReentrantMutex::new(()),
+            alone: AtomicUsize::new(0),
             indexing: Mutex::new(()),
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),
@@ -281,17 +286,22 @@ impl Store {
     }
 
     /// Runs a transaction and commits it with the durability of the options. On a conflict the closure runs again; after
-    /// several conflicts it runs while no other closure does.
+    /// several conflicts it runs alone: closures that other threads bring meanwhile wait until it is done. Transactions of
+    /// [`begin`](Self::begin) do not wait.
     ///
     /// # Errors
     /// What the closure returns, or what the commit does; a conflict only after 64 attempts.
     pub fn write<T>(&self, mut body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
-        let mut attempt = 0;
+        let (mut attempt, mut turn) = (0, None);
         loop {
-            let turn = (attempt >= RETRIES_SIDE_BY_SIDE).then(|| self.inner.turnstile.lock());
+            if attempt >= RETRIES_SIDE_BY_SIDE {
+                // Kept through all further attempts: those that run by now come to an end, and no others begin.
+                turn.get_or_insert_with(|| Alone::new(&self.inner));
+            } else if self.inner.alone.load(Ordering::Acquire) > 0 {
+                drop(self.inner.turnstile.lock());
+            }
             let mut tx = self.begin()?;
             let result = body(&mut tx).and_then(|value| tx.commit(self.inner.options.durability).map(|_| value));
-            drop(turn);
             attempt += 1;
             match result {
                 Err(error) if error.is_conflict() && attempt < RETRIES_MAX => {}
@@ -476,6 +486,26 @@ impl Store {
     /// What the snapshot says. The log has every commit in any case.
     pub fn close(self) -> Result<()> {
         self.inner.close()
+    }
+}
+
+/// The turn of a closure that runs alone.
+struct Alone<'s> {
+    inner: &'s Inner,
+    _turn: ReentrantMutexGuard<'s, ()>,
+}
+
+impl<'s> Alone<'s> {
+    fn new(inner: &'s Inner) -> Self {
+        // Others look at the count, and then wait for the lock.
+        inner.alone.fetch_add(1, Ordering::AcqRel);
+        Self { inner, _turn: inner.turnstile.lock() }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.inner.alone.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -336,6 +336,11 @@ impl Engine {
         change(&mut registry.extractors);
     }
 
+    /// Whether the extractor of an index is known by now. One of the same name and version does the same.
+    pub(crate) fn has_extractor(&self, index: IndexNumber) -> bool {
+        self.registry.read().extractors.contains_key(&index)
+    }
+
     /// Whether what was found out about indexes then still holds.
     pub(crate) fn is_index_epoch(&self, epoch: u64) -> bool {
         self.registry.read().epoch == epoch

@@ -64,7 +64,9 @@ pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefi
         return make(engine, wanted);
     }
     let number = definition.number;
-    engine.change_registry(|all| drop(all.insert(number, extractor.clone())));
+    if !engine.has_extractor(number) {
+        engine.change_registry(|all| drop(all.insert(number, extractor.clone())));
+    }
     if !there.is_ready && !engine.read_only {
         let guard = engine.lock_commit();
         engine.heap.with_indexes(|indexes| indexes.begin_building(number));
@@ -131,14 +133,24 @@ pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
     Ok(())
 }
 
-fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
-    let number = definition.number;
-    let result = build_tree(definition, extractor, state).and_then(|tree| publish(engine, definition, tree));
-    if let Err(error) = result {
-        // Nothing of it stays. The first error is what its user has to know.
-        drop(drop_index(engine, number));
-        return Err(error);
+/// An index that is being built. Nothing of it stays when that fails, or when its extractor panics.
+struct Unfinished<'e> {
+    engine: &'e Engine,
+    number: IndexNumber,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        // What ended the building is what its user has to know.
+        drop(drop_index(self.engine, self.number));
     }
+}
+
+fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
+    let unfinished = Unfinished { engine, number: definition.number };
+    let tree = build_tree(definition, extractor, state)?;
+    publish(engine, definition, tree)?;
+    std::mem::forget(unfinished);
     // Only now does it stand after a crash without being built again.
     snapshot::save(engine, SnapshotKind::Automatic, "").map(drop)
 }

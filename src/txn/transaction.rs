@@ -251,7 +251,13 @@ impl Transaction {
                 self.engine.history.enter();
                 self.in_history = true;
             }
-            let view = self.engine.heap.pin();
+            let mut view = self.engine.heap.pin();
+            if !self.in_history && !view.indexes.is_empty() {
+                // The first index came in between, and commits that nobody kept for this transaction may have changed it.
+                self.engine.history.enter();
+                self.in_history = true;
+                view = self.engine.heap.pin();
+            }
             self.first_seq.get_or_insert(view.seq);
             self.view = Some(view);
         }
@@ -485,7 +491,13 @@ impl Transaction {
         let serializable = self.isolation == Isolation::Serializable;
         validate(engine, self.first_seq, &self.seen, |id| serializable || self.own.contains_key(id))?;
         if let (true, Some(view)) = (serializable, &self.view) {
+            let catalogue = engine.heap.catalogue();
             for read in &self.ranges {
+                if catalogue.index(read.index).is_none() {
+                    // From then on no commit has told which of its keys change.
+                    let what = format!("index {}, which has been dropped or made anew", read.name);
+                    return Err(Error::Conflict { what, with: engine.heap.seq() });
+                }
                 let concerns = |key: &[u8]| (as_bytes(&read.bounds.0), as_bytes(&read.bounds.1)).contains(key);
                 let with = match engine.history.find(view.seq, read.index, &concerns) {
                     FoundChange::Nothing => continue,

@@ -271,12 +271,38 @@ impl Store {
     /// Drops an index. Views that see it go on.
     pub fn drop_index(&self, index: &Index) -> Result<()> {
         let _turn = self.inner.indexing.lock();
+        index.check_store(self.engine().heap.catalogue().store())?;
         indexing::drop_index(self.engine(), index.number())
+    }
+
+    /// Makes an index anew from the records, with the extractor that it has. Readers do not have it until it is complete. The
+    /// result takes the place of `index`, which is there for older views only.
+    ///
+    /// # Errors
+    /// `NoExtractor` if its extractor is code that was not given, and those of making one: then the index is dropped.
+    ///
+    /// ```
+    /// use tenure::extract::Extractor;
+    /// let store = tenure::Store::in_memory()?;
+    /// let words = store.record_set("words")?;
+    /// let whole = Extractor::new("whole", 1, |record, keys| keys.push(record));
+    /// let index = store.index(&words, "word", whole)?;
+    /// let once = store.write(|tx| tx.insert(&words, "once"))?;
+    /// let index = store.rebuild_index(&index)?;
+    /// assert_eq!(index.get(&store.view(), &b"once"[..])?, Some(once));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn rebuild_index(&self, index: &Index) -> Result<Index> {
+        let _turn = self.inner.indexing.lock();
+        let store = self.engine().heap.catalogue().store();
+        index.check_store(store)?;
+        indexing::rebuild(self.engine(), index.number()).map(|definition| Index::new(store, definition))
     }
 
     /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
     /// memory.
     pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
+        index.check_store(self.engine().heap.catalogue().store())?;
         indexing::verify(self.engine(), index.number(), 100)
     }
 

@@ -215,3 +215,28 @@ fn an_index_that_is_dropped_while_it_is_saved_leaves_no_pages() {
     plain.save_snapshot().unwrap();
     assert_eq!(left, live_page_bytes(&plain));
 }
+
+#[test]
+fn an_index_is_made_anew_by_one_commit() {
+    let memory = Memory::new();
+    let options = Options::new().background(false).durability(Durability::Buffered);
+    let store = options.open_backing(Arc::new(memory.clone())).unwrap();
+    let set = store.record_set("a").unwrap();
+    let index = store.unique_index(&set, "whole", whole(1)).unwrap();
+    let id = store.write(|tx| tx.insert(&set, "x")).unwrap();
+    let before = store.last_seq();
+    let made = store.rebuild_index(&index).unwrap();
+    assert_eq!(store.last_seq(), before.next(), "no commit has neither the one nor the other");
+    assert_eq!((made.get(&store.view(), &b"x"[..]).unwrap(), made.is_unique()), (Some(id), true));
+    assert!(matches!(index.get(&store.view(), &b"x"[..]), Err(Error::NoSuchIndex { .. })));
+    assert!(matches!(store.rebuild_index(&index), Err(Error::NoSuchIndex { .. })), "it is gone");
+    store.unique_index(&set, "whole", whole(2)).unwrap();
+    assert_eq!(store.last_seq(), before.next().next());
+    assert!(matches!(Store::in_memory().unwrap().rebuild_index(&made), Err(Error::OtherStore { .. })));
+    store.close().unwrap();
+    // Without its extractor it cannot be made.
+    let store = options.open_backing(Arc::new(memory)).unwrap();
+    let index = store.find_index(&set, "whole").unwrap();
+    assert!(matches!(store.rebuild_index(&index), Err(Error::NoExtractor { .. })));
+    assert_eq!(index.get(&store.view(), &b"x"[..]).unwrap(), Some(id));
+}

@@ -73,10 +73,12 @@ impl Index {
         self.definition.unique
     }
 
+    pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
+        if store == self.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
+    }
+
     pub(crate) fn root<'s>(&self, state: &'s State) -> Result<&'s KeyRoot> {
-        if state.catalogue.store() != self.store {
-            return Err(Error::OtherStore { set: self.name().to_owned() });
-        }
+        self.check_store(state.catalogue.store())?;
         state.indexes.get(&self.number()).ok_or_else(|| {
             let exists = state.catalogue.index(self.number()).is_some();
             let why = if exists { "is not complete yet" } else { "is not there" };

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+mod common;
+
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -239,4 +241,56 @@ fn an_index_is_made_anew_by_one_commit() {
     let index = store.find_index(&set, "whole").unwrap();
     assert!(matches!(store.rebuild_index(&index), Err(Error::NoExtractor { .. })));
     assert_eq!(index.get(&store.view(), &b"x"[..]).unwrap(), Some(id));
+}
+
+#[test]
+fn a_transaction_walks_over_a_prefix_with_its_own_writes() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let pairs = Extractor::new("pair", 1, |record, keys| keys.push(&(record[0], record[1])));
+    let index = store.index(&set, "pair", pairs).unwrap();
+    let id =
+        store.write(|tx| ["aa", "ba", "bc", "ca"].iter().map(|pair| tx.insert(&set, pair)).last().unwrap()).unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.insert(&set, "bb").unwrap();
+    tx.update(id, "bd").unwrap();
+    let found = tx.prefix(&index, &b'b').unwrap().map(|entry| entry.map(|entry| entry.key.to_string()));
+    let found: Vec<String> = found.collect::<tenure::Result<_>>().unwrap();
+    assert_eq!(found, ["98, 97", "98, 98", "98, 99", "98, 100"]);
+    store.write(|tx| tx.insert(&set, "bz")).unwrap();
+    assert!(matches!(tx.commit(Durability::Buffered), Err(Error::Conflict { .. })), "a phantom behind the prefix");
+}
+
+#[test]
+fn records_from_the_back_are_the_last_ones_or_an_error() {
+    let memory = Memory::new();
+    let options = Options::new().background(false).durability(Durability::Buffered);
+    let store = options.open_backing(Arc::new(memory.clone())).unwrap();
+    let set = store.record_set("a").unwrap();
+    store.index(&set, "whole", whole(1)).unwrap();
+    store.write(|tx| (0..1_000_u32).try_for_each(|n| tx.insert(&set, n.to_be_bytes()).map(drop))).unwrap();
+    store.close().unwrap();
+    let mut files = common::read_backing(&memory);
+    // The leaves are written first, one behind the other: this is the second.
+    let (_, pages) = files.iter_mut().find(|(name, _)| name.starts_with("pages-")).unwrap();
+    pages[6_000] ^= 1;
+    let store = options.read_only(true).open_backing(common::memory_of(&files)).unwrap();
+    let set = store.find_set("a").unwrap();
+    let index = store.find_index(&set, "whole").unwrap();
+    let view = store.view();
+    let mut failed = 0;
+    for steps in 0..1_000_u32 {
+        let mut walk = index.all(&view).unwrap().records(&view);
+        if (0..steps).any(|_| walk.next().unwrap().is_err()) {
+            break;
+        }
+        match walk.next_back().unwrap() {
+            Ok(record) => assert_eq!(record.as_slice(), Some(&999_u32.to_be_bytes()[..]), "{steps} steps"),
+            Err(_) => {
+                failed += 1;
+                assert!(walk.next_back().is_none() && walk.next().is_none(), "after an error it ends");
+            }
+        }
+    }
+    assert!(failed > 0, "the damage was never found ahead");
 }

@@ -332,10 +332,9 @@ impl TransactionRange {
     pub(crate) fn new(
         root: &KeyRoot,
         bounds: &(Bound<Key>, Bound<Key>),
-        own: Vec<(Key, RecordId, bool)>,
+        own: VecDeque<(Key, RecordId, bool)>,
     ) -> Result<Self> {
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        let own = own.into_iter().filter(|(key, ..)| (lower, upper).contains(key.as_bytes())).collect();
         Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own })
     }
 

@@ -37,6 +37,7 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::key::Key;
 use crate::key::ToKey;
+use crate::key::prefix_range;
 use crate::txn::Index;
 use crate::txn::Lookup;
 use crate::txn::Record;
@@ -298,11 +299,16 @@ impl Transaction {
         self.entries(index, key_bounds(&range)?)
     }
 
+    /// The entries of keys that begin with the components of `prefix`, as [`range`](Self::range) gives them.
+    pub fn prefix<K: ToKey + ?Sized>(&mut self, index: &Index, prefix: &K) -> Result<TransactionRange> {
+        self.entries(index, prefix_range(&Key::new(prefix)?))
+    }
+
     fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
         let view = Arc::clone(self.view());
         let root = index.root(&view)?;
         let (name, number) = (Arc::from(index.name()), index.number());
-        let own = self.keys.of(number);
+        let own = self.keys.of(number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(root, &bounds, own)?;
         self.ranges.push(RangeRead { index: number, name, bounds });
         Ok(range)
@@ -594,9 +600,8 @@ impl Transaction {
     }
 
     fn own_record(&self, id: RecordId, offset: u64) -> Result<Found> {
-        let Some(item) = self.frame.item_at(offset) else {
-            return Err(Error::Poisoned { reason: format!("record {id} is not in its transaction") });
-        };
+        let missing = || Error::Poisoned { reason: format!("record {id} is not in its transaction") };
+        let item = self.frame.item_at(offset).ok_or_else(missing)?;
         let place = Place::Copied(Arc::from(item.payload));
         Ok(Found { id, seq: Seq::ZERO, is_head: item.kind == Kind::Head as u8, place })
     }

@@ -153,20 +153,24 @@ pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
 struct Unfinished<'e> {
     engine: &'e Engine,
     number: IndexNumber,
+    is_done: bool,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        // What ended the building is what its user has to know.
-        drop(drop_index(self.engine, self.number));
+        if !self.is_done {
+            // What ended the building is what its user has to know.
+            drop(drop_index(self.engine, self.number));
+        }
     }
 }
 
 fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
-    let unfinished = Unfinished { engine, number: definition.number };
+    let mut unfinished = Unfinished { engine, number: definition.number, is_done: false };
     let tree = build_tree(definition, extractor, state)?;
     publish(engine, definition, tree)?;
-    std::mem::forget(unfinished);
+    unfinished.is_done = true;
+    drop(unfinished);
     // Only now does it stand after a crash without being built again.
     snapshot::save(engine, SnapshotKind::Automatic, "").map(drop)
 }

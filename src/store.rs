@@ -313,7 +313,8 @@ impl Store {
 
     /// Runs a transaction and commits it with the durability of the options. On a conflict the closure runs again; after
     /// several conflicts it runs alone: closures that other threads bring meanwhile wait until it is done. Transactions of
-    /// [`begin`](Self::begin) do not wait.
+    /// [`begin`](Self::begin) do not wait. So a closure must not wait for a thread that calls `write`, or for a lock that such a
+    /// thread holds.
     ///
     /// # Errors
     /// What the closure returns, or what the commit does; a conflict only after 64 attempts.

@@ -358,7 +358,7 @@ fn an_index_over_records_that_are_there_is_built_beside_writers() {
         let (store, set, stop, ids) = (&store, &set, &stop, &ids);
         scope.spawn(move || {
             let mut rng = Rng::new(5);
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let place = rng.below(ids.len());
                 let tags = [rng.below(7) as u64, 100];
                 store.write(|tx| tx.update(ids[place], record(place as u64 + 1, &tags, 3))).unwrap();
@@ -372,7 +372,7 @@ fn an_index_over_records_that_are_there_is_built_beside_writers() {
             store.drop_index(&tag).unwrap();
             store.drop_index(&name).unwrap();
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
     });
 }
 

@@ -73,6 +73,10 @@ impl Index {
         self.definition.unique
     }
 
+    pub(crate) fn definition(&self) -> &Arc<IndexDefinition> {
+        &self.definition
+    }
+
     pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
         if store == self.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
     }

@@ -29,7 +29,6 @@ use crate::heap::Place;
 use crate::heap::State;
 use crate::heap::put_frees;
 use crate::history::Found as FoundChange;
-use crate::id::IndexNumber;
 use crate::id::NumberHash;
 use crate::id::RecordId;
 use crate::id::Seq;
@@ -49,6 +48,8 @@ use crate::txn::index::key_bounds;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
+use crate::txn::ranges::Ranges;
+use crate::txn::ranges::as_bytes;
 use crate::txn::record::Hold;
 use crate::txn::room::make_room;
 use crate::txn::room::pages_of;
@@ -100,7 +101,7 @@ pub struct Transaction {
     run: Option<SetNumber>,
     keys: KeyChanges,
     index_epoch: Option<u64>,
-    ranges: Vec<RangeRead>,
+    ranges: Ranges,
     in_history: bool,
     isolation: Isolation,
     savepoints: Vec<Point>,
@@ -117,14 +118,6 @@ pub enum Isolation {
     Serializable,
     /// What it replaced or deleted only: the first to commit wins. Cheaper where much is read; allows write skew.
     Snapshot,
-}
-
-/// A range of an index that was read.
-#[derive(Debug)]
-struct RangeRead {
-    index: IndexNumber,
-    name: Arc<str>,
-    bounds: (Bound<Key>, Bound<Key>),
 }
 
 /// What a savepoint goes back to.
@@ -164,7 +157,7 @@ impl Transaction {
             run: None,
             keys: KeyChanges::default(),
             index_epoch: None,
-            ranges: Vec::new(),
+            ranges: Ranges::default(),
             in_history: false,
             isolation: Isolation::default(),
             savepoints: Vec::new(),
@@ -307,10 +300,9 @@ impl Transaction {
     fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
         let view = Arc::clone(self.view());
         let root = index.root(&view)?;
-        let (name, number) = (Arc::from(index.name()), index.number());
-        let own = self.keys.of(number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
+        let own = self.keys.of(index.number(), (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(root, &bounds, own)?;
-        self.ranges.push(RangeRead { index: number, name, bounds });
+        self.ranges.push(index.definition(), bounds);
         Ok(range)
     }
 
@@ -474,6 +466,7 @@ impl Transaction {
         self.effects.extend(self.frees.iter().map(|id| Effect::Free(*id)));
         self.check_bytes(0)?;
         self.keys.seal();
+        self.ranges.seal();
         self.keys.put(&mut self.frame, &mut self.effects);
         let engine = Arc::clone(&self.engine);
         let room = make_room(&engine, pages_of(&self.effects), self.keys.len())?;
@@ -498,19 +491,18 @@ impl Transaction {
         validate(engine, self.first_seq, &self.seen, |id| serializable || self.own.contains_key(id))?;
         if let (true, Some(view)) = (serializable, &self.view) {
             let catalogue = engine.heap.catalogue();
-            for read in &self.ranges {
-                if catalogue.index(read.index).is_none() {
+            for read in self.ranges.by_index() {
+                if catalogue.index(read.number()).is_none() {
                     // From then on no commit has told which of its keys change.
-                    let what = format!("index {}, which has been dropped or made anew", read.name);
+                    let what = format!("index {}, which has been dropped or made anew", read.name());
                     return Err(Error::Conflict { what, with: engine.heap.seq() });
                 }
-                let concerns = |key: &[u8]| (as_bytes(&read.bounds.0), as_bytes(&read.bounds.1)).contains(key);
-                let with = match engine.history.find(view.seq, read.index, &concerns) {
+                let with = match engine.history.find(view.seq, read.number(), &|key| read.contain(key)) {
                     FoundChange::Nothing => continue,
                     FoundChange::Change(seq) => seq,
                     FoundChange::TooOld => engine.heap.seq(),
                 };
-                return Err(Error::Conflict { what: format!("a range of index {}", read.name), with });
+                return Err(Error::Conflict { what: format!("a range of index {}", read.name()), with });
             }
         }
         self.keys.check_unique(engine)
@@ -676,11 +668,6 @@ fn validate(
         }
     }
     Ok(())
-}
-
-/// The bound of encoded bytes.
-fn as_bytes(bound: &Bound<Key>) -> Bound<&[u8]> {
-    bound.as_ref().map(Key::as_bytes)
 }
 
 impl Drop for Transaction {

@@ -533,16 +533,17 @@ impl Transaction {
             self.view();
         }
         let current;
-        let state: &State = match &self.view {
-            Some(view) => view,
+        // One look, and no second: beside other commits the next one may find an entry that is younger than the state.
+        let (state, answer): (&State, Answer) = match &self.view {
+            Some(view) => (view, view.lookup(id)?),
             None => {
                 self.first_seq.get_or_insert_with(|| self.engine.heap.seq());
-                current = self.engine.heap.lookup_now(id)?.0;
-                &current
+                let (found_in, answer) = self.engine.heap.lookup_now(id)?;
+                current = found_in;
+                (&current, answer)
             }
         };
         // What a failed call tells its caller was read as well.
-        let answer = state.lookup(id)?;
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
         self.seen.entry(id).or_insert(seq);
         let found = match answer {

@@ -175,7 +175,7 @@ fn one_shot_reads_beside_a_writer_of_many_segments_find_no_damage() {
     let options = options().durability(Durability::Buffered);
     let store = options.open_backing(Arc::new(Memory::new())).unwrap();
     let set = store.record_set("x").unwrap();
-    let id = store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
+    let id = store.write(|tx| tx.insert(&set, vec!vec![0; 60_000])).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -187,7 +187,7 @@ fn one_shot_reads_beside_a_writer_of_many_segments_find_no_damage() {
         }
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(700) {
-            store.write(|tx| tx.update(id, vec![1; 60_000])).unwrap();
+            store.write(|tx| tx.update(id, vec!vec![1; 60_000])).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -417,7 +417,7 @@ fn segments_that_are_complete_keep_no_descriptors() {
     let open = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let before = open();
     for _ in 0..200 {
-        store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
+        store.write(|tx| tx.insert(&set, vec!vec![0; 60_000])).unwrap();
     }
     store.sync().unwrap();
     assert!(store.stats().segments.len() > 100);
@@ -461,19 +461,19 @@ fn every_commit_that_was_appended_and_not_synced_is_indeterminate() {
 fn replacing_a_record_beside_commits_into_new_segments_is_at_most_a_conflict() {
     let store = options().durability(Durability::Buffered).open_backing(Arc::new(Memory::new())).unwrap();
     let set = store.record_set("x").unwrap();
-    let id = store.write(|tx| tx.insert(&set, [0; 60_000])).unwrap();
+    let id = store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let ended = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 let mut tx = store.begin()?;
-                tx.update(id, [2; 60_000])?;
+                tx.update(id, vec![2; 60_000])?;
             }
             Ok::<(), Error>(())
         });
         for _ in 0..3_000 {
             // Each commit needs a segment of its own, which the state in the hand of the other does not know.
-            store.write(|tx| tx.update(id, [1; 60_000])).unwrap();
+            store.write(|tx| tx.update(id, vec![1; 60_000])).unwrap();
         }
         done.store(true, Ordering::Release);
         ended.join().unwrap().unwrap();

@@ -175,7 +175,7 @@ fn one_shot_reads_beside_a_writer_of_many_segments_find_no_damage() {
     let options = options().durability(Durability::Buffered);
     let store = options.open_backing(Arc::new(Memory::new())).unwrap();
     let set = store.record_set("x").unwrap();
-    let id = store.write(|tx| tx.insert(&set, vec!vec![0; 60_000])).unwrap();
+    let id = store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -187,7 +187,7 @@ fn one_shot_reads_beside_a_writer_of_many_segments_find_no_damage() {
         }
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(700) {
-            store.write(|tx| tx.update(id, vec!vec![1; 60_000])).unwrap();
+            store.write(|tx| tx.update(id, vec![1; 60_000])).unwrap();
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -417,7 +417,7 @@ fn segments_that_are_complete_keep_no_descriptors() {
     let open = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let before = open();
     for _ in 0..200 {
-        store.write(|tx| tx.insert(&set, vec!vec![0; 60_000])).unwrap();
+        store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
     }
     store.sync().unwrap();
     assert!(store.stats().segments.len() > 100);

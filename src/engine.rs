@@ -15,12 +15,14 @@ use parking_lot::MutexGuard;
 use parking_lot::RwLock;
 
 use crate::backing::Backing;
+use crate::catalogue::Catalogue;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
 use crate::format::align;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
+use crate::format::index::IndexDefinition;
 use crate::format::item::CONTROL_HEADER_BYTES;
 use crate::format::item::Kind;
 use crate::format::manifest::Body;
@@ -337,16 +339,21 @@ impl Engine {
         let mut all = Vec::new();
         for index in catalogue.indexes_of(set) {
             let definition = &index.definition;
-            let known = self.registry.read().extractors.get(&definition.number).cloned();
-            let extractor = known.or_else(|| Extractor::from_spec(&definition.spec)).ok_or_else(|| {
-                let set = catalogue.set(set).map(|set| set.name.to_string()).unwrap_or_default();
-                let (index, extractor) = (definition.name.clone(), definition.extractor.clone());
-                Error::NoExtractor { set, index, extractor, version: definition.version }
-            })?;
+            let extractor = self.extractor_of(definition, &catalogue)?;
             let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
             all.push(SetIndex { number, name, is_unique, extractor });
         }
         Ok(SetIndexes { all, epoch })
+    }
+
+    /// The extractor of an index: the one that was given, or what its line says.
+    pub(crate) fn extractor_of(&self, definition: &IndexDefinition, catalogue: &Catalogue) -> Result<Extractor> {
+        let known = self.registry.read().extractors.get(&definition.number).cloned();
+        known.or_else(|| Extractor::from_spec(&definition.spec)).ok_or_else(|| {
+            let set = catalogue.set(definition.set).map(|set| set.name.to_string()).unwrap_or_default();
+            let (index, extractor) = (definition.name.clone(), definition.extractor.clone());
+            Error::NoExtractor { set, index, extractor, version: definition.version }
+        })
     }
 
     /// Whether the store has key indexes.
@@ -360,6 +367,11 @@ impl Engine {
         registry.epoch += 1;
         registry.sets.clear();
         change(&mut registry.extractors);
+    }
+
+    /// Whether the extractor of an index is known by now. One of the same name and version does the same.
+    pub(crate) fn has_extractor(&self, index: IndexNumber) -> bool {
+        self.registry.read().extractors.contains_key(&index)
     }
 
     /// Whether what was found out about indexes then still holds.

@@ -84,7 +84,9 @@ impl History {
         if inner.forgotten > since {
             return Found::TooOld;
         }
-        for (seq, _, changes) in inner.commits.iter().filter(|(seq, other, _)| *seq > since && *other == number) {
+        // They are in the order of commits; others may have kept many that are older.
+        let begin = inner.commits.partition_point(|(seq, ..)| *seq <= since);
+        for (seq, _, changes) in inner.commits.range(begin..).filter(|(_, other, _)| *other == number) {
             let Ok((_, changes)) = index::changes(changes) else { continue };
             if changes.flatten().any(|change| concerns(change.key)) {
                 return Found::Change(*seq);

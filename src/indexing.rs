@@ -49,7 +49,7 @@ pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefi
     let catalogue = engine.heap.catalogue();
     let there = catalogue.indexes_of(wanted.set).find(|index| index.definition.name == wanted.name).cloned();
     drop(catalogue);
-    let Some(there) = there else { return make(engine, wanted) };
+    let Some(there) = there else { return make(engine, wanted, None) };
     let definition = there.definition;
     if definition.unique != wanted.is_unique {
         let why = if definition.unique { "is unique" } else { "is not unique" };
@@ -60,11 +60,12 @@ pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefi
         && definition.version == extractor.version()
         && definition.spec == extractor.spec();
     if !is_same {
-        drop_index(engine, definition.number)?;
-        return make(engine, wanted);
+        return make(engine, wanted, Some(definition.number));
     }
     let number = definition.number;
-    engine.change_registry(|all| drop(all.insert(number, extractor.clone())));
+    if !engine.has_extractor(number) {
+        engine.change_registry(|all| drop(all.insert(number, extractor.clone())));
+    }
     if !there.is_ready && !engine.read_only {
         let guard = engine.lock_commit();
         engine.heap.with_indexes(|indexes| indexes.begin_building(number));
@@ -75,7 +76,21 @@ pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefi
     Ok(definition)
 }
 
-fn make(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
+/// An index made anew from the records, with the extractor that it has.
+pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexDefinition>> {
+    let catalogue = engine.heap.catalogue();
+    let index = catalogue.index(number);
+    let missing = || Error::NoSuchIndex { index: number.to_string(), why: "is not there" };
+    let definition = Arc::clone(&index.ok_or_else(missing)?.definition);
+    let extractor = engine.extractor_of(&definition, &catalogue)?;
+    drop(catalogue);
+    let wanted = Wanted { set: definition.set, name: &definition.name, is_unique: definition.unique, extractor };
+    make(engine, &wanted, Some(number))
+}
+
+/// Makes an index, in place of another one of the same name if there is one: one commit drops the one and defines the
+/// other, so that no crash leaves neither.
+fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> Result<Arc<IndexDefinition>> {
     engine.check_writable()?;
     let guard = engine.lock_commit();
     let catalogue = engine.heap.catalogue();
@@ -96,17 +111,20 @@ fn make(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
     });
     let mut payload = vec![u8::from(is_complete)];
     definition.encode(&mut payload);
-    let mut frame = FrameBuilder::new();
+    let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
+    if let Some(replaced) = replaced {
+        frame.control(Kind::DropIndex, &replaced.0.to_le_bytes());
+        effects.push(Effect::DropIndex(replaced));
+    }
     frame.control(Kind::CreateIndex, &payload);
-    let mut effects = vec![Effect::CreateIndex(Arc::clone(&definition), is_complete)];
+    effects.push(Effect::CreateIndex(Arc::clone(&definition), is_complete));
     // The extractor is there before the index is seen, and the epoch changes once more when it is.
     let extractor = wanted.extractor.clone();
     engine.change_registry(|all| drop(all.insert(number, extractor)));
     let appended = engine.append_and_apply(&guard, &mut frame, &mut effects);
     engine.change_registry(|all| {
-        if appended.is_err() {
-            all.remove(&number);
-        }
+        let gone = if appended.is_err() { Some(number) } else { replaced };
+        gone.and_then(|number| all.remove(&number));
     });
     appended?;
     if is_complete {
@@ -131,14 +149,28 @@ pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
     Ok(())
 }
 
-fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
-    let number = definition.number;
-    let result = build_tree(definition, extractor, state).and_then(|tree| publish(engine, definition, tree));
-    if let Err(error) = result {
-        // Nothing of it stays. The first error is what its user has to know.
-        drop(drop_index(engine, number));
-        return Err(error);
+/// An index that is being built. Nothing of it stays when that fails, or when its extractor panics.
+struct Unfinished<'e> {
+    engine: &'e Engine,
+    number: IndexNumber,
+    is_done: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // What ended the building is what its user has to know.
+            drop(drop_index(self.engine, self.number));
+        }
     }
+}
+
+fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
+    let mut unfinished = Unfinished { engine, number: definition.number, is_done: false };
+    let tree = build_tree(definition, extractor, state)?;
+    publish(engine, definition, tree)?;
+    unfinished.is_done = true;
+    drop(unfinished);
     // Only now does it stand after a crash without being built again.
     snapshot::save(engine, SnapshotKind::Automatic, "").map(drop)
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 use parking_lot::ReentrantMutex;
+use parking_lot::ReentrantMutexGuard;
 
 use crate::backing::Backing;
 use crate::backing::BackingLock;
@@ -89,6 +91,8 @@ struct Inner {
     background: Mutex<Vec<JoinHandle<()>>>,
     collector: Arc<Collector>,
     turnstile: ReentrantMutex<()>,
+    /// Closures that run alone, or wait to.
+    alone: AtomicUsize,
     /// One index is made or dropped at a time.
     indexing: Mutex<()>,
     lock: Mutex<Option<Box<dyn BackingLock>>>,
@@ -169,6 +173,7 @@ impl Store {
             background,
             collector,
             turnstile: ReentrantMutex::new(()),
+            alone: AtomicUsize::new(0),
             indexing: Mutex::new(()),
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),
@@ -284,12 +289,38 @@ impl Store {
     /// Drops an index. Views that see it go on.
     pub fn drop_index(&self, index: &Index) -> Result<()> {
         let _turn = self.inner.indexing.lock();
+        index.check_store(self.engine().heap.catalogue().store())?;
         indexing::drop_index(self.engine(), index.number())
+    }
+
+    /// Makes an index anew from the records, with the extractor that it has. Readers do not have it until it is complete. The
+    /// result takes the place of `index`, which is there for older views only.
+    ///
+    /// # Errors
+    /// `NoExtractor` if its extractor is code that was not given, and those of making one: then the index is dropped.
+    ///
+    /// ```
+    /// use tenure::extract::Extractor;
+    /// let store = tenure::Store::in_memory()?;
+    /// let words = store.record_set("words")?;
+    /// let whole = Extractor::new("whole", 1, |record, keys| keys.push(record));
+    /// let index = store.index(&words, "word", whole)?;
+    /// let once = store.write(|tx| tx.insert(&words, "once"))?;
+    /// let index = store.rebuild_index(&index)?;
+    /// assert_eq!(index.get(&store.view(), &b"once"[..])?, Some(once));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn rebuild_index(&self, index: &Index) -> Result<Index> {
+        let _turn = self.inner.indexing.lock();
+        let store = self.engine().heap.catalogue().store();
+        index.check_store(store)?;
+        indexing::rebuild(self.engine(), index.number()).map(|definition| Index::new(store, definition))
     }
 
     /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
     /// memory.
     pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
+        index.check_store(self.engine().heap.catalogue().store())?;
         indexing::verify(self.engine(), index.number(), 100)
     }
 
@@ -302,17 +333,23 @@ impl Store {
     }
 
     /// Runs a transaction and commits it with the durability of the options. On a conflict the closure runs again; after
-    /// several conflicts it runs while no other closure does.
+    /// several conflicts it runs alone: closures that other threads bring meanwhile wait until it is done. Transactions of
+    /// [`begin`](Self::begin) do not wait. So a closure must not wait for a thread that calls `write`, or for a lock that such a
+    /// thread holds.
     ///
     /// # Errors
     /// What the closure returns, or what the commit does; a conflict only after 64 attempts.
     pub fn write<T>(&self, mut body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
-        let mut attempt = 0;
+        let (mut attempt, mut turn) = (0, None);
         loop {
-            let turn = (attempt >= RETRIES_SIDE_BY_SIDE).then(|| self.inner.turnstile.lock());
+            if attempt >= RETRIES_SIDE_BY_SIDE {
+                // Kept through all further attempts: those that run by now come to an end, and no others begin.
+                turn.get_or_insert_with(|| Alone::new(&self.inner));
+            } else if self.inner.alone.load(Ordering::Acquire) > 0 {
+                drop(self.inner.turnstile.lock());
+            }
             let mut tx = self.begin()?;
             let result = body(&mut tx).and_then(|value| tx.commit(self.inner.options.durability).map(|_| value));
-            drop(turn);
             attempt += 1;
             match result {
                 Err(error) if error.is_conflict() && attempt < RETRIES_MAX => {}
@@ -652,6 +689,26 @@ impl Store {
     /// What the snapshot says. The log has every commit in any case.
     pub fn close(self) -> Result<()> {
         self.inner.close()
+    }
+}
+
+/// The turn of a closure that runs alone.
+struct Alone<'s> {
+    inner: &'s Inner,
+    _turn: ReentrantMutexGuard<'s, ()>,
+}
+
+impl<'s> Alone<'s> {
+    fn new(inner: &'s Inner) -> Self {
+        // Others look at the count, and then wait for the lock.
+        inner.alone.fetch_add(1, Ordering::AcqRel);
+        Self { inner, _turn: inner.turnstile.lock() }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.inner.alone.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use common::Rng;
 use tenure::Durability;
@@ -130,12 +132,16 @@ fn check_both_ends(tx: &mut Transaction, indexed: &Indexed, model: &Model, rng: 
     }
 }
 
+/// Operations of the transactions of this process.
+static OPERATIONS: AtomicU64 = AtomicU64::new(0);
+
 /// One transaction of random writes; the model as it is after it.
 fn transaction(store: &Store, indexed: &Indexed, model: &Model, rng: &mut Rng) -> Option<Model> {
     let mut after = model.clone();
     let mut tx = store.begin().unwrap();
     let mut points = Vec::new();
     for _ in 0..=rng.below(12) {
+        OPERATIONS.fetch_add(1, Ordering::Relaxed);
         let known: Vec<RecordId> = after.keys().copied().collect();
         let some = (!known.is_empty()).then(|| known[rng.below(known.len())]);
         let tags: Vec<u64> = (0..rng.below(5)).map(|_| rng.below(14) as u64).collect();
@@ -205,7 +211,8 @@ fn transaction(store: &Store, indexed: &Indexed, model: &Model, rng: &mut Rng) -
 
 #[test]
 fn indexes_do_what_ordered_maps_do() {
-    let rounds = std::env::var("TENURE_INDEX_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1500);
+    let rounds = std::env::var("TENURE_INDEX_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4_500);
+    let before = OPERATIONS.load(Ordering::Relaxed);
     for seed in 0..4 {
         let backing = Memory::new();
         let open_store = || options().open_backing(Arc::new(backing.clone())).unwrap();
@@ -246,6 +253,8 @@ fn indexes_do_what_ordered_maps_do() {
         assert!(store.verify_index(&indexed.name).unwrap().is_empty());
         assert!(store.verify_index(&indexed.tag).unwrap().is_empty());
     }
+    let operations = OPERATIONS.load(Ordering::Relaxed) - before;
+    assert!(rounds < 4_500 || operations >= 100_000, "{operations} operations");
 }
 
 #[test]
@@ -349,7 +358,7 @@ fn an_index_over_records_that_are_there_is_built_beside_writers() {
         let (store, set, stop, ids) = (&store, &set, &stop, &ids);
         scope.spawn(move || {
             let mut rng = Rng::new(5);
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            while !stop.load(Ordering::Relaxed) {
                 let place = rng.below(ids.len());
                 let tags = [rng.below(7) as u64, 100];
                 store.write(|tx| tx.update(ids[place], record(place as u64 + 1, &tags, 3))).unwrap();
@@ -363,7 +372,7 @@ fn an_index_over_records_that_are_there_is_built_beside_writers() {
             store.drop_index(&tag).unwrap();
             store.drop_index(&name).unwrap();
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
     });
 }
 

@@ -461,19 +461,19 @@ fn every_commit_that_was_appended_and_not_synced_is_indeterminate() {
 fn replacing_a_record_beside_commits_into_new_segments_is_at_most_a_conflict() {
     let store = options().durability(Durability::Buffered).open_backing(Arc::new(Memory::new())).unwrap();
     let set = store.record_set("x").unwrap();
-    let id = store.write(|tx| tx.insert(&set, [0; 60_000])).unwrap();
+    let id = store.write(|tx| tx.insert(&set, vec![0; 60_000])).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let ended = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 let mut tx = store.begin()?;
-                tx.update(id, [2; 60_000])?;
+                tx.update(id, vec![2; 60_000])?;
             }
             Ok::<(), Error>(())
         });
         for _ in 0..3_000 {
             // Each commit needs a segment of its own, which the state in the hand of the other does not know.
-            store.write(|tx| tx.update(id, [1; 60_000])).unwrap();
+            store.write(|tx| tx.update(id, vec![1; 60_000])).unwrap();
         }
         done.store(true, Ordering::Release);
         ended.join().unwrap().unwrap();

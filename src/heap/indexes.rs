@@ -186,8 +186,9 @@ impl Indexes {
     pub(crate) fn abandon(&mut self, frozen: Vec<FrozenIndex>, released: Vec<PageRef>) {
         self.released.extend(released);
         for index in frozen {
-            if let Some(tree) = self.trees.get_mut(&index.number) {
-                tree.abandon(index.tree);
+            match self.trees.get_mut(&index.number) {
+                Some(tree) => tree.abandon(index.tree),
+                None => self.released.extend(index.tree.into_released()),
             }
         }
     }
@@ -199,7 +200,12 @@ impl Indexes {
         saved: &mut Saved,
         segments: &Arc<PageSegments>,
     ) -> Result<bool> {
-        self.with_tree(number, |tree| tree.install(saved, INSTALL_NODES, segments)).unwrap_or(Ok(true))
+        if let Some(result) = self.with_tree(number, |tree| tree.install(saved, INSTALL_NODES, segments)) {
+            return result;
+        }
+        // The index was dropped meanwhile. What was not installed by then nobody else knows of.
+        self.released.extend(saved.take_rest());
+        Ok(true)
     }
 }
 

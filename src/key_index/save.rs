@@ -55,7 +55,20 @@ impl Saved {
     }
 }
 
+impl Saved {
+    /// Pages that were written and not installed. Nothing of them is installed afterwards.
+    pub(crate) fn take_rest(&mut self) -> impl Iterator<Item = PageRef> {
+        let installed = self.installed.min(self.written.len());
+        self.written.drain(installed..).map(|(_, clean)| clean.page())
+    }
+}
+
 impl Frozen {
+    /// What the save was to release, when it came to nothing and the tree is gone.
+    pub(crate) fn into_released(self) -> Vec<PageRef> {
+        self.released
+    }
+
     /// Hands images of all nodes that have none to `write`, children first.
     pub(crate) fn save(&self, write: &mut Write<'_>) -> Result<Saved> {
         let mut pass = Pass { write, written: Vec::new(), image: Vec::new() };

@@ -3,6 +3,9 @@
 //! Owns: gathering them, their net effect in order, what unique indexes say to it. Never: reads records, or applies.
 //! Invariant: the last change of an entry counts.
 
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -76,7 +79,13 @@ impl IndexChanges {
 
     /// The last change of each entry, ascending.
     fn net(&self) -> Vec<Change<'_>> {
-        let mut all: Vec<Change<'_>> = self.ops.iter().map(|op| self.change(op)).collect();
+        self.net_within((Bound::Unbounded, Bound::Unbounded))
+    }
+
+    /// The same of keys within bounds. Only what lies there is sorted.
+    fn net_within(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Vec<Change<'_>> {
+        let within = |change: &Change<'_>| bounds.contains(change.key);
+        let mut all: Vec<Change<'_>> = self.ops.iter().map(|op| self.change(op)).filter(within).collect();
         if self.is_sealed {
             return all;
         }
@@ -154,10 +163,14 @@ impl KeyChanges {
         }
     }
 
-    /// What the transaction itself has done to an index, ascending.
-    pub(crate) fn of(&self, number: IndexNumber) -> Vec<(Key, RecordId, bool)> {
+    /// What the transaction itself has done to an index between two keys, ascending.
+    pub(crate) fn of(
+        &self,
+        number: IndexNumber,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> VecDeque<(Key, RecordId, bool)> {
         let found = self.indexes.iter().find(|index| index.number == number);
-        let net = found.map(IndexChanges::net).unwrap_or_default();
+        let net = found.map(|index| index.net_within(bounds)).unwrap_or_default();
         net.iter().filter_map(|change| Some((Key::from_bytes(change.key).ok()?, change.id, change.put))).collect()
     }
 

@@ -87,6 +87,11 @@ impl DoubleEndedIterator for Fetch<'_> {
         let entry = self.range.next_back().and_then(|entry| entry.map(|(_, id)| id_of(id)).transpose());
         match entry {
             Ok(Some(id)) => Some(self.record(id, None)),
+            // What could not be read lies behind all that was found ahead.
+            Ok(None) if self.failed.is_some() => {
+                self.ahead.clear();
+                self.failed.take().map(Err)
+            }
             // What was found ahead from the front is all that is left.
             Ok(None) if !self.ahead.is_empty() => {
                 let (id, found) = self.ahead.remove(0);

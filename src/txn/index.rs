@@ -73,10 +73,16 @@ impl Index {
         self.definition.unique
     }
 
+    pub(crate) fn definition(&self) -> &Arc<IndexDefinition> {
+        &self.definition
+    }
+
+    pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
+        if store == self.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
+    }
+
     pub(crate) fn root<'s>(&self, state: &'s State) -> Result<&'s KeyRoot> {
-        if state.catalogue.store() != self.store {
-            return Err(Error::OtherStore { set: self.name().to_owned() });
-        }
+        self.check_store(state.catalogue.store())?;
         state.indexes.get(&self.number()).ok_or_else(|| {
             let exists = state.catalogue.index(self.number()).is_some();
             let why = if exists { "is not complete yet" } else { "is not there" };
@@ -330,10 +336,9 @@ impl TransactionRange {
     pub(crate) fn new(
         root: &KeyRoot,
         bounds: &(Bound<Key>, Bound<Key>),
-        own: Vec<(Key, RecordId, bool)>,
+        own: VecDeque<(Key, RecordId, bool)>,
     ) -> Result<Self> {
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        let own = own.into_iter().filter(|(key, ..)| (lower, upper).contains(key.as_bytes())).collect();
         Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own })
     }
 

@@ -9,6 +9,7 @@ mod changes;
 mod fetch;
 mod index;
 mod large;
+mod ranges;
 mod record;
 mod room;
 mod transaction;

@@ -29,7 +29,6 @@ use crate::heap::Place;
 use crate::heap::State;
 use crate::heap::put_frees;
 use crate::history::Found as FoundChange;
-use crate::id::IndexNumber;
 use crate::id::NumberHash;
 use crate::id::RecordId;
 use crate::id::Seq;
@@ -37,6 +36,7 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::key::Key;
 use crate::key::ToKey;
+use crate::key::prefix_range;
 use crate::txn::Index;
 use crate::txn::Lookup;
 use crate::txn::Record;
@@ -48,6 +48,8 @@ use crate::txn::index::key_bounds;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
+use crate::txn::ranges::Ranges;
+use crate::txn::ranges::as_bytes;
 use crate::txn::record::Hold;
 use crate::txn::room::make_room;
 use crate::txn::room::pages_of;
@@ -99,7 +101,7 @@ pub struct Transaction {
     run: Option<SetNumber>,
     keys: KeyChanges,
     index_epoch: Option<u64>,
-    ranges: Vec<RangeRead>,
+    ranges: Ranges,
     in_history: bool,
     isolation: Isolation,
     savepoints: Vec<Point>,
@@ -116,14 +118,6 @@ pub enum Isolation {
     Serializable,
     /// What it replaced or deleted only: the first to commit wins. Cheaper where much is read; allows write skew.
     Snapshot,
-}
-
-/// A range of an index that was read.
-#[derive(Debug)]
-struct RangeRead {
-    index: IndexNumber,
-    name: Arc<str>,
-    bounds: (Bound<Key>, Bound<Key>),
 }
 
 /// What a savepoint goes back to.
@@ -163,7 +157,7 @@ impl Transaction {
             run: None,
             keys: KeyChanges::default(),
             index_epoch: None,
-            ranges: Vec::new(),
+            ranges: Ranges::default(),
             in_history: false,
             isolation: Isolation::default(),
             savepoints: Vec::new(),
@@ -251,7 +245,13 @@ impl Transaction {
                 self.engine.history.enter();
                 self.in_history = true;
             }
-            let view = self.engine.heap.pin();
+            let mut view = self.engine.heap.pin();
+            if !self.in_history && !view.indexes.is_empty() {
+                // The first index came in between, and commits that nobody kept for this transaction may have changed it.
+                self.engine.history.enter();
+                self.in_history = true;
+                view = self.engine.heap.pin();
+            }
             self.first_seq.get_or_insert(view.seq);
             self.view = Some(view);
         }
@@ -292,13 +292,17 @@ impl Transaction {
         self.entries(index, key_bounds(&range)?)
     }
 
+    /// The entries of keys that begin with the components of `prefix`, as [`range`](Self::range) gives them.
+    pub fn prefix<K: ToKey + ?Sized>(&mut self, index: &Index, prefix: &K) -> Result<TransactionRange> {
+        self.entries(index, prefix_range(&Key::new(prefix)?))
+    }
+
     fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
         let view = Arc::clone(self.view());
         let root = index.root(&view)?;
-        let (name, number) = (Arc::from(index.name()), index.number());
-        let own = self.keys.of(number);
+        let own = self.keys.of(index.number(), (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(root, &bounds, own)?;
-        self.ranges.push(RangeRead { index: number, name, bounds });
+        self.ranges.push(index.definition(), bounds);
         Ok(range)
     }
 
@@ -462,6 +466,7 @@ impl Transaction {
         self.effects.extend(self.frees.iter().map(|id| Effect::Free(*id)));
         self.check_bytes(0)?;
         self.keys.seal();
+        self.ranges.seal();
         self.keys.put(&mut self.frame, &mut self.effects);
         let engine = Arc::clone(&self.engine);
         let room = make_room(&engine, pages_of(&self.effects), self.keys.len())?;
@@ -485,14 +490,19 @@ impl Transaction {
         let serializable = self.isolation == Isolation::Serializable;
         validate(engine, self.first_seq, &self.seen, |id| serializable || self.own.contains_key(id))?;
         if let (true, Some(view)) = (serializable, &self.view) {
-            for read in &self.ranges {
-                let concerns = |key: &[u8]| (as_bytes(&read.bounds.0), as_bytes(&read.bounds.1)).contains(key);
-                let with = match engine.history.find(view.seq, read.index, &concerns) {
+            let catalogue = engine.heap.catalogue();
+            for read in self.ranges.by_index() {
+                if catalogue.index(read.number()).is_none() {
+                    // From then on no commit has told which of its keys change.
+                    let what = format!("index {}, which has been dropped or made anew", read.name());
+                    return Err(Error::Conflict { what, with: engine.heap.seq() });
+                }
+                let with = match engine.history.find(view.seq, read.number(), &|key| read.contain(key)) {
                     FoundChange::Nothing => continue,
                     FoundChange::Change(seq) => seq,
                     FoundChange::TooOld => engine.heap.seq(),
                 };
-                return Err(Error::Conflict { what: format!("a range of index {}", read.name), with });
+                return Err(Error::Conflict { what: format!("a range of index {}", read.name()), with });
             }
         }
         self.keys.check_unique(engine)
@@ -583,9 +593,8 @@ impl Transaction {
     }
 
     fn own_record(&self, id: RecordId, offset: u64) -> Result<Found> {
-        let Some(item) = self.frame.item_at(offset) else {
-            return Err(Error::Poisoned { reason: format!("record {id} is not in its transaction") });
-        };
+        let missing = || Error::Poisoned { reason: format!("record {id} is not in its transaction") };
+        let item = self.frame.item_at(offset).ok_or_else(missing)?;
         let place = Place::Copied(Arc::from(item.payload));
         Ok(Found { id, seq: Seq::ZERO, is_head: item.kind == Kind::Head as u8, place })
     }
@@ -660,11 +669,6 @@ fn validate(
         }
     }
     Ok(())
-}
-
-/// The bound of encoded bytes.
-fn as_bytes(bound: &Bound<Key>) -> Bound<&[u8]> {
-    bound.as_ref().map(Key::as_bytes)
 }
 
 impl Drop for Transaction {

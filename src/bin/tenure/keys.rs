@@ -203,10 +203,19 @@ pub fn ensure(store: &Store, set: &RecordSet, field: &Field, is_unique: bool) ->
     }
     let extractor = tenure::extract::Extractor::json(field.extractor.clone());
     let made = if is_unique { store.unique_index(set, name, extractor) } else { store.index(set, name, extractor) };
-    made.map_err(|error| match error {
+    made.map_err(|error| not_made(store, set, field, error))
+}
+
+/// The index made anew from the records.
+pub fn rebuild(store: &Store, named: &Named, field: &Field) -> Outcome<Index> {
+    store.rebuild_index(&named.index).map_err(|error| not_made(store, &named.set, field, error))
+}
+
+fn not_made(store: &Store, set: &RecordSet, field: &Field, error: Error) -> Failure {
+    match error {
         Error::UniqueViolation { index, key, .. } => twice(store, set, field, &index, &key),
         other => other.into(),
-    })
+    }
 }
 
 /// Two records have the key: names both.

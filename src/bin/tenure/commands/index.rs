@@ -258,8 +258,7 @@ fn rebuild(context: &Context, args: &Rebuild) -> Outcome {
         return Err(Failure::new(Exit::Failed, message, "drop it, and let that program open it: it builds it anew"));
     };
     let field = Field { name: named.info.name.clone(), extractor: json };
-    store.drop_index(&named.index)?;
-    keys::ensure(&store, &named.set, &field, named.info.unique)
+    keys::rebuild(&store, &named, &field)
         .map_err(|failure| failure.and_help("the index is dropped: make it again with `tenure index create`"))?;
     made(context, out, store, &args.store, &named.name())
 }

@@ -26,12 +26,13 @@ use crate::manifest::Loaded;
 use crate::manifest::Manifest;
 use crate::options::Options;
 use crate::recovery;
+use crate::recovery::UNFINISHED;
+use crate::recovery::refuse_unfinished;
 use crate::snapshot;
+use crate::store::Store;
 use crate::verify::VerifyReport;
 use crate::verify::verify_backing;
 
-/// The file that stands in a copy until it is complete.
-pub(crate) const UNFINISHED: &str = "unfinished";
 /// Bytes that are copied at once.
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -61,14 +62,14 @@ pub struct BackupReport {
 }
 
 /// Where a copy goes.
-pub(crate) struct Destination<'a> {
-    pub(crate) backing: Arc<dyn Backing>,
+struct Destination<'a> {
+    backing: Arc<dyn Backing>,
     /// Its directory, if files may be linked into it.
-    pub(crate) link_into: Option<&'a Path>,
+    link_into: Option<&'a Path>,
 }
 
 /// Makes a directory for a copy; one that exists must be empty.
-pub(crate) fn directory(path: &Path) -> Result<Files> {
+fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
     let is_empty = std::fs::read_dir(path).map(|mut entries| entries.next().is_none());
     let files = match is_empty {
@@ -81,11 +82,7 @@ pub(crate) fn directory(path: &Path) -> Result<Files> {
 }
 
 /// Copies a running store.
-pub(crate) fn back_up(
-    engine: &Engine,
-    to: &Destination<'_>,
-    progress: &mut dyn FnMut(BackupProgress),
-) -> Result<BackupReport> {
+fn back_up(engine: &Engine, to: &Destination<'_>, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
     begin(&*to.backing)?;
     // Kept like a named one, so that nothing of it is given back meanwhile.
     let saved = snapshot::save(engine, SnapshotKind::Named, snapshot::OF_A_COPY)?;
@@ -103,7 +100,7 @@ pub(crate) fn back_up(
 }
 
 /// Makes a store of a copy, or of any store that nobody writes to.
-pub(crate) fn restore_backing(
+fn restore_backing(
     from: &Arc<dyn Backing>,
     to: &Destination<'_>,
     progress: &mut dyn FnMut(BackupProgress),
@@ -123,16 +120,6 @@ pub(crate) fn restore_backing(
     begin(&*to.backing)?;
     let source = engine.log.source();
     copy(from, newest, source.uuid, source.segment_bytes, to, progress)
-}
-
-/// `NotAStore` if this is a copy that was not completed.
-pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
-    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
-    if names.iter().any(|name| name == UNFINISHED) {
-        let why = "it is a copy that was not completed: delete it and make it again".to_owned();
-        return Err(Error::NotAStore { path: backing.location(), why });
-    }
-    Ok(())
 }
 
 fn begin(backing: &dyn Backing) -> Result<()> {
@@ -227,9 +214,58 @@ pub fn restore(
     let shown = path.display().to_string();
     let source = Files::read_only(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "there is nothing".to_owned() },
+        io::ErrorKind::NotADirectory => {
+            Error::NotAStore { path: shown.clone(), why: "it is not a directory".to_owned() }
+        }
         _ => Error::io("open", shown.clone(), source),
     })?;
     let source: Arc<dyn Backing> = Arc::new(source);
+    // Before anything is made.
+    refuse_unfinished(&*source)?;
     let to = Destination { backing: Arc::new(directory(to.as_ref())?), link_into: None };
     restore_backing(&source, &to, progress)
+}
+
+impl Store {
+    /// Makes a consistent copy of the store in a new or empty directory, while readers and writers go on. Files are hard links
+    /// where the file system allows it, and copies otherwise; sealed files never change. The copy is read back before this
+    /// returns. It is opened like any store, or made into one by [`backup::restore`](crate::backup::restore).
+    ///
+    /// After an interruption the directory says that it is unfinished, and is not opened.
+    ///
+    /// # Errors
+    /// `Exists` if the directory is not empty, and what the file systems say.
+    pub fn backup_to(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
+        self.backup_with(directory, &mut |_| {})
+    }
+
+    /// As [`backup_to`](Self::backup_to); tells how far it is.
+    ///
+    /// # Errors
+    /// As [`backup_to`](Self::backup_to).
+    pub fn backup_with(
+        &self,
+        directory: impl AsRef<Path>,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport> {
+        self.engine().check_writable()?;
+        let backing = Arc::new(self::directory(directory.as_ref())?);
+        self.back_up(&Destination { backing, link_into: Some(directory.as_ref()) }, progress)
+    }
+
+    /// The same into any backing store that holds nothing.
+    ///
+    /// # Errors
+    /// As [`backup_to`](Self::backup_to).
+    pub fn backup_to_backing(&self, backing: Arc<dyn Backing>) -> Result<BackupReport> {
+        self.back_up(&Destination { backing, link_into: None }, &mut |_| {})
+    }
+
+    fn back_up(&self, to: &Destination<'_>, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
+        self.engine().check_writable()?;
+        self.collector().end_segments();
+        let report = back_up(self.engine(), to, progress)?;
+        self.collector().sweep(self.engine())?;
+        Ok(report)
+    }
 }

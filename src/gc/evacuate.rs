@@ -181,12 +181,11 @@ fn copy(
     let mut batch = Batch::default();
     let len = work.segment.len()?;
     while done.bytes + batch.frame.bytes() < bytes_max {
-        let header = match work.offset + to_u64(FRAME_HEADER_BYTES) <= len {
-            true => {
-                let bytes = work.segment.read(work.offset, to_u64(FRAME_HEADER_BYTES))?;
-                FrameHeader::parse(&bytes, work.segment.seed(), work.offset).ok()
-            }
-            false => None,
+        let header = if work.offset + to_u64(FRAME_HEADER_BYTES) <= len {
+            let bytes = work.segment.read(work.offset, to_u64(FRAME_HEADER_BYTES))?;
+            FrameHeader::parse(&bytes, work.segment.seed(), work.offset).ok()
+        } else {
+            None
         };
         let Some(header) = header.filter(|header| work.offset + u64::from(header.bytes) <= len) else {
             done.is_last = true;

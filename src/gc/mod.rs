@@ -25,12 +25,14 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::manifest::SnapshotKind;
+use crate::format::segment::FileKind;
 use crate::gc::evacuate::Targets;
 use crate::gc::evacuate::Work;
 use crate::gc::policy::Space;
 use crate::gc::reserve::Reserve;
 use crate::gc::retire::Retired;
 use crate::id::SegmentSeq;
+use crate::manifest;
 use crate::snapshot;
 
 /// Survivors that are copied before they are synced and moved.
@@ -154,7 +156,7 @@ impl Collector {
     }
 
     /// Whether a snapshot would free more of the log than it writes pages.
-    fn is_worth_a_snapshot(&self, engine: &Engine) -> bool {
+    fn is_worth_a_snapshot(engine: &Engine) -> bool {
         let dirty = engine.heap.dirty_bytes();
         engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().segment_bytes
     }
@@ -166,7 +168,7 @@ impl Collector {
             return Ok(false);
         }
         let slack = Space::of(engine).slack(&self.settings);
-        if self.blocked_bytes(engine) > slack / 2 && self.is_worth_a_snapshot(engine) {
+        if self.blocked_bytes(engine) > slack / 2 && Self::is_worth_a_snapshot(engine) {
             self.save_snapshot(engine)?;
         }
         let goal = (slack / 32).max(engine.log.source().segment_bytes);
@@ -287,9 +289,21 @@ impl Collector {
             progress(self.collected().since(before));
         }
         self.inner.lock().targets.close();
-        self.save(engine)?;
+        // Twice again: what was emptied of the log goes when replay does not need it, and pages when no snapshot lists them.
+        for _ in 0..2 {
+            self.save(engine)?;
+        }
+        self.retire_dead(engine);
         self.sweep(engine)?;
         Ok(self.collected().since(before))
+    }
+
+    /// Retires what is dead without copying anything.
+    fn retire_dead(&self, engine: &Engine) {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let choice = policy::choose(engine, inner.targets.open(), &inner.damaged, WORTH_COMPACTING);
+        retire::retire(engine, &choice.dead, &mut inner.retired);
     }
 
     /// Slices until so many bytes have been gained.
@@ -311,7 +325,7 @@ impl Collector {
             }
         }
         let gained = inner.retired.iter().map(Retired::bytes).sum::<u64>() > retired_before;
-        self.delete_retired(engine, &mut inner)?;
+        Self::delete_retired(engine, &mut inner)?;
         Ok(if gained || copied > 0 { Slice::Progress(copied) } else { found })
     }
 
@@ -349,7 +363,7 @@ impl Collector {
         Ok(Slice::Progress(slice.bytes))
     }
 
-    fn delete_retired(&self, engine: &Engine, inner: &mut Inner) -> Result<()> {
+    fn delete_retired(engine: &Engine, inner: &mut Inner) -> Result<()> {
         let (files, bytes) = retire::delete(engine, &mut inner.retired)?;
         inner.collected.files_deleted += files;
         inner.collected.bytes_deleted += bytes;
@@ -359,7 +373,27 @@ impl Collector {
     /// Deletes what can be deleted by now.
     pub(crate) fn sweep(&self, engine: &Engine) -> Result<()> {
         let mut inner = self.inner.lock();
-        self.delete_retired(engine, &mut inner)
+        Self::delete_retired(engine, &mut inner)
+    }
+
+    /// A named snapshot was dropped that listed these record segments. What an earlier process had emptied of them is in no
+    /// list of this one.
+    pub(crate) fn let_go(&self, engine: &Engine, segments: impl Iterator<Item = SegmentSeq>) -> Result<()> {
+        let mut inner = self.inner.lock();
+        let (kept, replay_from) =
+            engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
+        for number in segments {
+            let is_retired = inner.retired.iter().any(|retired| retired.number() == number);
+            if is_retired || kept.contains(&number) || engine.heap.segment(number).is_some() {
+                continue;
+            }
+            let Ok(segment) = engine.log.source().open(FileKind::Records, number) else { continue };
+            if segment.header().generation > 0 || number < replay_from {
+                // What cannot be deleted is deleted by the next opening.
+                drop(engine.backing.delete(segment.name()));
+            }
+        }
+        Self::delete_retired(engine, &mut inner)
     }
 
     /// Saves a snapshot if that lets replay need less of the log. Whether it did.

@@ -14,6 +14,9 @@ use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;
 
+/// Headers of a segment and its frames: dead bytes that copying does not gain.
+const OVERHEAD_BYTES: u64 = 2 << 10;
+
 /// Bytes of record segments.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Space {
@@ -86,7 +89,7 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
         }
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
         let used = part(live, bytes);
-        let gain = used < worth && !damaged.contains(&number);
+        let gain = used < worth && live + OVERHEAD_BYTES < bytes && !damaged.contains(&number);
         if generation == 0 && number >= replay_from {
             choice.blocked |= gain;
             choice.blocked_bytes += bytes.saturating_sub(live);

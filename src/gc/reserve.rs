@@ -30,10 +30,10 @@ impl Reserve {
         // Survivors of one segment, the frames that move them, and the pages and entries of small snapshots.
         let bytes = engine.log.source().segment_bytes * 9 / 8 + SMALL_SNAPSHOTS_BYTES;
         let found = engine.backing.open(RESERVE).and_then(|file| file.len());
-        self.is_there = Some(found.is_ok_and(|len| len == bytes) || self.make(engine, bytes).is_ok());
+        self.is_there = Some(found.is_ok_and(|len| len == bytes) || Self::make(engine, bytes).is_ok());
     }
 
-    fn make(&self, engine: &Engine, bytes: u64) -> io::Result<()> {
+    fn make(engine: &Engine, bytes: u64) -> io::Result<()> {
         match engine.backing.delete(RESERVE) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -23,6 +23,10 @@ pub(crate) struct Retired {
 }
 
 impl Retired {
+    pub(crate) fn number(&self) -> SegmentSeq {
+        self.segment.number()
+    }
+
     pub(crate) fn name(&self) -> &str {
         self.segment.name()
     }

@@ -104,6 +104,19 @@ pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
     Ok(files)
 }
 
+/// The file that stands in a copy of a store until it is complete.
+pub(crate) const UNFINISHED: &str = "unfinished";
+
+/// `NotAStore` if this is a copy that was not completed.
+pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
+    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
+    if names.iter().any(|name| name == UNFINISHED) {
+        let why = "it is a copy that was not completed: delete it and make it again".to_owned();
+        return Err(Error::NotAStore { path: backing.location(), why });
+    }
+    Ok(())
+}
+
 /// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
 pub(crate) fn open_beside_a_writer(
     backing: &Arc<dyn Backing>,
@@ -290,8 +303,8 @@ impl Attempt<'_> {
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
-        let replayed =
-            replay::replay(&source, &heap, entries, self.base, &known, &self.files.logs, self.until, report)?;
+        let past = replay::Past { manifest: entries, base: self.base, until: self.until };
+        let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         check_absent(&heap, self.base.number)?;
         report.last_seq = replayed.last;
         report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;

@@ -124,7 +124,7 @@ impl<'a> Past<'a> {
         };
         let seq = match point {
             Point::Snapshot(number) => return by(&|snapshot| snapshot.number == *number),
-            Point::Name(name) => return by(&|snapshot| snapshot.name == *name),
+            Point::Name(name) => return by(&|snapshot| !name.is_empty() && snapshot.name == *name),
             Point::Mark(name) => {
                 let newest = self.newest()?;
                 let catalogue = newest.heap.catalogue();

@@ -86,17 +86,25 @@ struct Replay<'a> {
     until: Option<Seq>,
 }
 
+/// Where replay begins and ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past<'a> {
+    pub(crate) manifest: &'a BTreeMap<u64, Body>,
+    pub(crate) base: &'a Snapshot,
+    /// The last commit to apply, where not all are wanted.
+    pub(crate) until: Option<Seq>,
+}
+
 /// Replays everything behind the snapshot's head, or what of it comes up to `until`.
 pub(crate) fn replay(
     source: &SegmentSource,
     heap: &Heap,
-    manifest: &BTreeMap<u64, Body>,
-    base: &Snapshot,
+    past: &Past<'_>,
     known: &BTreeMap<SegmentSeq, Arc<Segment>>,
     files: &[SegmentSeq],
-    until: Option<Seq>,
     report: &mut RecoveryReport,
 ) -> Result<Replayed> {
+    let Past { manifest, base, until } = *past;
     let cuts: Vec<(u64, Cut)> = manifest
         .iter()
         .filter_map(|(number, body)| if let Body::Cut(cut) = body { Some((*number, *cut)) } else { None })

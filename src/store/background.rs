@@ -1,0 +1,77 @@
+//! The threads of an open store: one saves and syncs, one collects.
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::gc::Collector;
+use crate::snapshot;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+/// How often the background thread looks for idle work.
+const BACKGROUND_TICK: Duration = Duration::from_millis(50);
+/// How often the collector looks whether there is something to do.
+const COLLECTOR_TICK: Duration = Duration::from_millis(5);
+/// The longest pause of the background thread after a failure.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).map_err(|source| Error::io("start", "a background thread", source))
+}
+
+/// Collects when segments come near the cap, and deletes what views have let go of.
+pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) && engine.poison.check().is_ok() {
+        match collector.work(engine) {
+            Ok(true) => {}
+            Ok(false) => {
+                // What cannot be deleted now can be later.
+                drop(collector.sweep(engine));
+                std::thread::sleep(COLLECTOR_TICK);
+            }
+            Err(_) => std::thread::sleep(BACKGROUND_TICK),
+        }
+    }
+}
+
+/// Saves snapshots when they are due, syncs at intervals, makes segments ready, writes watermarks when idle.
+pub(super) fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>) {
+    let (mut synced, mut pause) = (Instant::now(), Duration::ZERO);
+    while !stop.load(Ordering::Acquire) {
+        {
+            let mut guard = engine.grown_lock.lock();
+            if !engine.snapshot_is_due() && !stop.load(Ordering::Acquire) {
+                let tick = interval.unwrap_or(BACKGROUND_TICK).min(BACKGROUND_TICK);
+                engine.grown.wait_for(&mut guard, tick);
+            }
+        }
+        if engine.poison.check().is_err() {
+            return;
+        }
+        let mut results = vec![engine.log.prepare_spare()];
+        if engine.snapshot_is_due() {
+            results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));
+        }
+        if interval.is_some_and(|interval| synced.elapsed() >= interval) {
+            synced = Instant::now();
+            results.push(engine.make_durable(engine.log.last_seq()));
+        }
+        results.push(engine.write_watermark_when_idle());
+        engine.heap.reclaim();
+        // A full disk is the next commit's to report; everything else has poisoned the handle. Trying again at once would
+        // only wear the disk.
+        pause = if results.iter().any(Result::is_err) {
+            (pause * 2).clamp(BACKGROUND_TICK, PAUSE_MAX)
+        } else {
+            Duration::ZERO
+        };
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !stop.load(Ordering::Acquire) {
+            std::thread::sleep(BACKGROUND_TICK);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Key indexes of a store: making, finding, dropping and checking them.
+
+use crate::catalogue::check_name;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::indexing;
+use crate::indexing::Wanted;
+use crate::key_index::KeyRoot;
+use crate::stats::IndexInfo;
+use crate::store::Store;
+use crate::txn::Index;
+use crate::txn::RecordSet;
+use std::sync::Arc;
+
+impl Store {
+    /// A key index of a set in which a key can have many records. Made if it is not there, while readers and writers go on;
+    /// made anew if its extractor has another name or version. Returns when it is complete.
+    ///
+    /// # Errors
+    /// `NoSuchIndex` if there is a unique index of this name, `KeyTooLong` if a record has such a key.
+    pub fn index(&self, set: &RecordSet, name: &str, extractor: Extractor) -> Result<Index> {
+        self.open_index(set, name, false, extractor)
+    }
+
+    /// A key index of a set in which a key has one record at most.
+    ///
+    /// # Errors
+    /// As [`index`](Self::index), and `UniqueViolation` if two records have the same key: then no index is made.
+    ///
+    /// ```
+    /// use tenure::extract::Extractor;
+    /// let store = tenure::Store::in_memory()?;
+    /// let words = store.record_set("words")?;
+    /// store.unique_index(&words, "word", Extractor::new("whole", 1, |record, keys| keys.push(record)))?;
+    /// store.write(|tx| tx.insert(&words, "once"))?;
+    /// let twice = store.write(|tx| tx.insert(&words, "once"));
+    /// assert!(matches!(twice, Err(tenure::Error::UniqueViolation { .. })));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn unique_index(&self, set: &RecordSet, name: &str, extractor: Extractor) -> Result<Index> {
+        self.open_index(set, name, true, extractor)
+    }
+
+    pub(super) fn open_index(
+        &self,
+        set: &RecordSet,
+        name: &str,
+        is_unique: bool,
+        extractor: Extractor,
+    ) -> Result<Index> {
+        check_name("index", name)?;
+        let store = self.engine().heap.catalogue().store();
+        set.check_store(&self.engine().heap.catalogue())?;
+        let _turn = self.inner.indexing.lock();
+        let wanted = Wanted { set: set.number(), name, is_unique, extractor };
+        indexing::open(self.engine(), &wanted).map(|definition| Index::new(store, definition))
+    }
+
+    /// The index of this name, if there is one. It can be read whether its extractor is there or not.
+    pub fn find_index(&self, set: &RecordSet, name: &str) -> Option<Index> {
+        let catalogue = self.engine().heap.catalogue();
+        let found = catalogue.indexes_of(set.number()).find(|index| index.definition.name == name)?;
+        Some(Index::new(catalogue.store(), Arc::clone(&found.definition)))
+    }
+
+    /// The indexes of a set.
+    pub fn indexes(&self, set: &RecordSet) -> Vec<IndexInfo> {
+        let state = self.engine().heap.pin();
+        let info = |index: &crate::catalogue::Index| IndexInfo {
+            name: index.definition.name.clone(),
+            number: index.definition.number,
+            unique: index.definition.unique,
+            extractor: index.definition.extractor.clone(),
+            version: index.definition.version,
+            spec: index.definition.spec.clone(),
+            ready: index.is_ready,
+            entries: state.indexes.get(&index.definition.number).map_or(0, KeyRoot::len),
+        };
+        state.catalogue.indexes_of(set.number()).map(info).collect()
+    }
+
+    /// Drops an index. Views that see it go on.
+    pub fn drop_index(&self, index: &Index) -> Result<()> {
+        let _turn = self.inner.indexing.lock();
+        index.check_store(self.engine().heap.catalogue().store())?;
+        indexing::drop_index(self.engine(), index.number())
+    }
+
+    /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
+    /// memory.
+    pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
+        index.check_store(self.engine().heap.catalogue().store())?;
+        indexing::verify(self.engine(), index.number(), 100)
+    }
+
+    /// Makes an index anew from the records, with the extractor that it has. Readers do not have it until it is complete. The
+    /// result takes the place of `index`, which is there for older views only.
+    ///
+    /// # Errors
+    /// `NoExtractor` if its extractor is code that was not given, and those of making one: then the index is dropped.
+    ///
+    /// ```
+    /// use tenure::extract::Extractor;
+    /// let store = tenure::Store::in_memory()?;
+    /// let words = store.record_set("words")?;
+    /// let whole = Extractor::new("whole", 1, |record, keys| keys.push(record));
+    /// let index = store.index(&words, "word", whole)?;
+    /// let once = store.write(|tx| tx.insert(&words, "once"))?;
+    /// let index = store.rebuild_index(&index)?;
+    /// assert_eq!(index.get(&store.view(), &b"once"[..])?, Some(once));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn rebuild_index(&self, index: &Index) -> Result<Index> {
+        let _turn = self.inner.indexing.lock();
+        let store = self.engine().heap.catalogue().store();
+        index.check_store(store)?;
+        indexing::rebuild(self.engine(), index.number()).map(|definition| Index::new(store, definition))
+    }
+}

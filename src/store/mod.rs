@@ -1,0 +1,388 @@
+//! The store: what a user opens.
+//!
+//! Owns: the handle, the background thread, closing. Never: does by itself what a floor below does.
+
+use crate::store::background::run_background;
+use crate::store::background::run_collector;
+use crate::store::background::spawn;
+use crate::store::opening::take_lock;
+mod background;
+mod indexes;
+mod opening;
+mod past;
+mod space;
+mod statistics;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use parking_lot::ReentrantMutex;
+use parking_lot::ReentrantMutexGuard;
+
+use crate::backing::Backing;
+use crate::backing::BackingLock;
+use crate::backing::Memory;
+use crate::catalogue::check_name;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::frame::FrameBuilder;
+use crate::format::item::Kind;
+use crate::format::manifest::SnapshotKind;
+use crate::gc::Collector;
+use crate::heap::Answer;
+use crate::heap::Effect;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::options::Options;
+use crate::pins::Pins;
+use crate::recovery;
+use crate::recovery::RecoveryReport;
+use crate::snapshot;
+use crate::txn::Hold;
+use crate::txn::Lookup;
+use crate::txn::Record;
+use crate::txn::RecordSet;
+use crate::txn::Transaction;
+use crate::txn::View;
+
+/// How often `Store::write` runs a closure side by side with others before it runs it alone.
+const RETRIES_SIDE_BY_SIDE: u32 = 8;
+/// How often it tries in all.
+const RETRIES_MAX: u32 = 64;
+
+struct Inner {
+    engine: Arc<Engine>,
+    pins: Arc<Pins<State>>,
+    options: Options,
+    report: RecoveryReport,
+    stop: Arc<AtomicBool>,
+    background: Mutex<Vec<JoinHandle<()>>>,
+    collector: Arc<Collector>,
+    turnstile: ReentrantMutex<()>,
+    /// Closures that run alone, or wait to.
+    alone: AtomicUsize,
+    /// One index is made or dropped at a time.
+    indexing: Mutex<()>,
+    lock: Mutex<Option<Box<dyn BackingLock>>>,
+    closed: AtomicBool,
+}
+
+/// An open store. Clones share it; the last one to go closes it.
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().join("things.tenure");
+/// let store = tenure::Store::open(&path)?;
+/// let people = store.record_set("people")?;
+/// let ada = store.write(|tx| tx.insert(&people, "Ada"))?;
+/// store.close()?;
+///
+/// let store = tenure::Store::open(&path)?;
+/// assert_eq!(store.get(ada)?.as_slice(), Some(&b"Ada"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("location", &self.inner.engine.backing.location()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in a directory with the default options, making it where there is none.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    /// A store in memory, for tests.
+    pub fn in_memory() -> Result<Self> {
+        Options::new().open_backing(Arc::new(Memory::new()))
+    }
+
+    pub(crate) fn start(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
+        recovery::refuse_unfinished(&**backing)?;
+        let settings = options.settings();
+        let lock = if settings.read_only { None } else { Some(take_lock(&**backing)?) };
+        let opened = recovery::open_beside_a_writer(backing, &settings)?;
+        Self::run(options, lock, opened)
+    }
+
+    /// A store over what was opened.
+    fn run(
+        options: &Options,
+        lock: Option<Box<dyn BackingLock>>,
+        (engine, report): (Engine, RecoveryReport),
+    ) -> Result<Self> {
+        let read_only = engine.read_only;
+        let engine = Arc::new(engine);
+        let stop = Arc::new(AtomicBool::new(false));
+        let collector = Arc::new(Collector::new(options.gc()));
+        collector.pause(!options.collector);
+        let mut threads = Vec::new();
+        if options.background && !read_only {
+            let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);
+            threads.push(spawn("tenure", move || run_background(&engine, &stop, interval))?);
+        }
+        if options.background && !read_only {
+            let (engine, stop, collector) = (Arc::clone(&engine), Arc::clone(&stop), Arc::clone(&collector));
+            threads.push(spawn("tenure-collector", move || run_collector(&engine, &collector, &stop))?);
+        }
+        let background = Mutex::new(threads);
+        let inner = Inner {
+            engine,
+            pins: Arc::default(),
+            options: options.clone(),
+            report,
+            stop,
+            background,
+            collector,
+            turnstile: ReentrantMutex::new(()),
+            alone: AtomicUsize::new(0),
+            indexing: Mutex::new(()),
+            lock: Mutex::new(lock),
+            closed: AtomicBool::new(false),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(crate) fn collector(&self) -> &Collector {
+        &self.inner.collector
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The record set of this name, made on first use.
+    pub fn record_set(&self, name: &str) -> Result<RecordSet> {
+        if let Some(set) = self.find_set(name) {
+            return Ok(set);
+        }
+        check_name("record set", name)?;
+        let engine = self.engine();
+        engine.check_writable()?;
+        let guard = engine.lock_commit();
+        if let Some(set) = self.find_set(name) {
+            return Ok(set);
+        }
+        let catalogue = Arc::clone(&engine.heap.pin().catalogue);
+        let number = catalogue.next_set();
+        if number.0 == u32::MAX {
+            return Err(Error::Exhausted { what: "record set", limit: u32::MAX.into() });
+        }
+        let mut payload = number.0.to_le_bytes().to_vec();
+        payload.extend_from_slice(name.as_bytes());
+        let mut frame = FrameBuilder::new();
+        frame.control(Kind::CreateSet, &payload);
+        engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::CreateSet(number, name.to_owned())])?;
+        drop(guard);
+        Ok(RecordSet::new(catalogue.store(), number, Arc::from(name)))
+    }
+
+    /// The record set of this name, if there is one.
+    pub fn find_set(&self, name: &str) -> Option<RecordSet> {
+        let state = self.engine().heap.pin();
+        let found = state.catalogue.find(name);
+        found.map(|(number, set)| RecordSet::new(state.catalogue.store(), number, Arc::clone(&set.name)))
+    }
+
+    /// All record sets, oldest first.
+    pub fn record_sets(&self) -> Vec<RecordSet> {
+        let state = self.engine().heap.pin();
+        let store = state.catalogue.store();
+        let sets = state.catalogue.user_sets();
+        sets.map(|(number, set)| RecordSet::new(store, number, Arc::clone(&set.name))).collect()
+    }
+
+    /// Begins a write transaction.
+    pub fn begin(&self) -> Result<Transaction> {
+        if !self.inner.engine.read_only {
+            self.inner.collector.pay(&self.inner.engine);
+        }
+        Transaction::new(&self.inner.engine)
+    }
+
+    /// Runs a transaction and commits it with the durability of the options. On a conflict the closure runs again; after
+    /// several conflicts it runs alone: closures that other threads bring meanwhile wait until it is done. Transactions of
+    /// [`begin`](Self::begin) do not wait. So a closure must not wait for a thread that calls `write`, or for a lock that such a
+    /// thread holds.
+    ///
+    /// # Errors
+    /// What the closure returns, or what the commit does; a conflict only after 64 attempts.
+    pub fn write<T>(&self, mut body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        let (mut attempt, mut turn) = (0, None);
+        loop {
+            if attempt >= RETRIES_SIDE_BY_SIDE {
+                // Kept through all further attempts: those that run by now come to an end, and no others begin.
+                turn.get_or_insert_with(|| Alone::new(&self.inner));
+            } else if self.inner.alone.load(Ordering::Acquire) > 0 {
+                drop(self.inner.turnstile.lock());
+            }
+            let mut tx = self.begin()?;
+            let result = body(&mut tx).and_then(|value| tx.commit(self.inner.options.durability).map(|_| value));
+            attempt += 1;
+            match result {
+                Err(error) if error.is_conflict() && attempt < RETRIES_MAX => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// One record, outside any view: the newest version.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
+    pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
+        let state = self.engine().heap.current();
+        if let Some(found) = state.lookup_plain(id) {
+            return Ok(Record::plain(Hold::Moment(state), found));
+        }
+        drop(state);
+        self.get_any(id)
+    }
+
+    #[cold]
+    fn get_any(&self, id: RecordId) -> Result<Record<'_>> {
+        match self.lookup(id)? {
+            Lookup::Live(record) => Ok(record),
+            Lookup::Deleted => Err(Error::Deleted { id }),
+            Lookup::NeverAllocated => Err(Error::NeverAllocated { id }),
+        }
+    }
+
+    /// One record, outside any view, or what became of it.
+    pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
+        let (state, answer) = self.engine().heap.lookup_now(id)?;
+        let found = match answer {
+            Answer::Live(found) => found,
+            Answer::Deleted => return Ok(Lookup::Deleted),
+            Answer::NeverAllocated => return Ok(Lookup::NeverAllocated),
+        };
+        if state.root.set_of_slot(id.slot()) < SetNumber::FIRST_USER {
+            return Ok(Lookup::NeverAllocated);
+        }
+        if !found.is_head {
+            return Record::moment(state, found).map(Lookup::Live);
+        }
+        // The chunks must stay while they are read.
+        drop(state);
+        let state = self.engine().heap.pin();
+        Ok(match state.lookup(id)? {
+            Answer::Live(found) => Lookup::Live(Record::shared(state, found)?),
+            Answer::Deleted => Lookup::Deleted,
+            Answer::NeverAllocated => Lookup::NeverAllocated,
+        })
+    }
+
+    /// A consistent state of now, for as long as it is held.
+    pub fn view(&self) -> View {
+        View::new(self.engine(), &self.inner.pins)
+    }
+
+    /// Makes every commit durable that was acknowledged so far.
+    pub fn sync(&self) -> Result<()> {
+        self.engine().check_writable()?;
+        self.engine().make_durable(self.last_seq())
+    }
+
+    /// Every commit up to this one is on the medium.
+    pub fn durable_seq(&self) -> Seq {
+        self.engine().log.durable_seq()
+    }
+
+    /// The last commit.
+    pub fn last_seq(&self) -> Seq {
+        self.engine().log.last_seq()
+    }
+
+    /// Waits until a commit is on the medium, syncing if nobody else does.
+    pub fn wait_durable(&self, seq: Seq) -> Result<()> {
+        self.engine().check_writable()?;
+        self.engine().make_durable(seq.min(self.last_seq()))
+    }
+
+    /// What opening this handle found.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.inner.report
+    }
+
+    /// Closes the store: everything is synced and a snapshot is saved, so that the next opening replays nothing.
+    /// Dropping the last clone does the same and ignores errors; views that exist go on.
+    ///
+    /// # Errors
+    /// What the snapshot says. The log has every commit in any case.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+/// The turn of a closure that runs alone.
+struct Alone<'s> {
+    inner: &'s Inner,
+    _turn: ReentrantMutexGuard<'s, ()>,
+}
+
+impl<'s> Alone<'s> {
+    fn new(inner: &'s Inner) -> Self {
+        // Others look at the count, and then wait for the lock.
+        inner.alone.fetch_add(1, Ordering::AcqRel);
+        Self { inner, _turn: inner.turnstile.lock() }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.inner.alone.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.stop.store(true, Ordering::Release);
+        self.engine.grown.notify_all();
+        for thread in self.background.lock().drain(..) {
+            // The thread's own failures have poisoned the handle, and the snapshot says so.
+            drop(thread.join());
+        }
+        let result = if self.engine.read_only || !snapshot::is_needed_at_close(&self.engine) {
+            Ok(())
+        } else {
+            snapshot::save(&self.engine, SnapshotKind::Close, "").map(drop)
+        };
+        self.end(result.as_ref().err());
+        result
+    }
+
+    /// Lets go of the store once nothing that another handle or thread does can write any more.
+    fn end(&self, error: Option<&Error>) {
+        let engine = &self.engine;
+        let snapshots = engine.page_writer.lock();
+        let commits = engine.lock_commit();
+        engine.poison.set(error.unwrap_or(&Error::Poisoned { reason: "it was closed".to_owned() }));
+        drop(commits);
+        drop(snapshots);
+        engine.manifest.wait_idle();
+        *self.lock.lock() = None;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.close());
+    }
+}

@@ -1,0 +1,155 @@
+//! Saved snapshots, marks, and going back to them.
+
+use crate::catalogue::check_name;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::frame::FrameBuilder;
+use crate::format::item::Kind;
+use crate::format::manifest::Body;
+use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
+use crate::heap::Effect;
+use crate::id::Seq;
+use crate::manifest::retained;
+use crate::recovery;
+use crate::recovery::Point;
+use crate::snapshot;
+use crate::stats::Mark;
+use crate::stats::SnapshotInfo;
+use crate::store::Store;
+use crate::store::opening::take_lock;
+use crate::txn::Durability;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
+impl Store {
+    /// Saves a snapshot now. Writers go on meanwhile.
+    pub fn save_snapshot(&self) -> Result<SnapshotInfo> {
+        let saved = snapshot::save(self.engine(), SnapshotKind::Automatic, "")?;
+        let mut info = snapshot_info(&saved.snapshot);
+        (info.pages_written, info.bytes_written) = (saved.pages, saved.bytes);
+        Ok(info)
+    }
+
+    /// Saves a snapshot that is kept until it is dropped. The space of what it sees is kept with it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("things.tenure");
+    /// use tenure::{Options, Point, Store};
+    /// let store = Store::open(&path)?;
+    /// let notes = store.record_set("notes")?;
+    /// let id = store.write(|tx| tx.insert(&notes, "old"))?;
+    /// store.save_named_snapshot("before the change")?;
+    /// store.write(|tx| tx.update(id, "new"))?;
+    ///
+    /// // Beside the store, for reading.
+    /// let before = Options::new().open_at(&path, &Point::Name("before the change".to_owned()))?;
+    /// assert_eq!(before.get(id)?.as_slice(), Some(&b"old"[..]));
+    ///
+    /// // Back to it. What came after is gone; its IDs and commit numbers do not come back.
+    /// let store = store.roll_back_to(&Point::Name("before the change".to_owned()))?;
+    /// assert_eq!(store.get(id)?.as_slice(), Some(&b"old"[..]));
+    /// store.drop_snapshot("before the change")?;
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BadName` if there is one of this name, and what [`save_snapshot`](Self::save_snapshot) says.
+    pub fn save_named_snapshot(&self, name: &str) -> Result<SnapshotInfo> {
+        check_name("snapshot", name)?;
+        if self.snapshots()?.iter().any(|snapshot| snapshot.name.as_deref() == Some(name)) {
+            let why = "there is one of this name";
+            return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why });
+        }
+        let saved = snapshot::save(self.engine(), SnapshotKind::Named, name)?;
+        let mut info = snapshot_info(&saved.snapshot);
+        (info.pages_written, info.bytes_written) = (saved.pages, saved.bytes);
+        Ok(info)
+    }
+
+    /// Drops a named snapshot. The space that only it kept goes back now or with the next collection.
+    ///
+    /// # Errors
+    /// `PointGone` if there is none of this name.
+    pub fn drop_snapshot(&self, name: &str) -> Result<()> {
+        let engine = self.engine();
+        engine.check_writable()?;
+        let named = self.snapshots()?.into_iter().find(|snapshot| snapshot.name.as_deref() == Some(name));
+        let Some(named) = named else {
+            let why = "no such snapshot is kept".to_owned();
+            return Err(Error::PointGone { point: format!("snapshot {name:?}"), why });
+        };
+        let listed = engine.manifest.with_entries(|entries| match entries.get(&named.number) {
+            Some(Body::Snapshot(snapshot)) => snapshot.segments.clone(),
+            _ => Vec::new(),
+        });
+        engine.manifest.append(|_| Body::Drop(named.number))?;
+        snapshot::drop_unneeded_pages(engine);
+        let records = listed.iter().filter(|row| !row.pages).map(|row| row.segment);
+        self.inner.collector.let_go(engine, records)
+    }
+
+    /// Takes the store back to a state of the past: a saved snapshot, or a mark or commit as long as the log from a saved
+    /// snapshot to it is kept. What was committed since is gone. No commit number and no ID that was given since comes
+    /// back with another meaning: the state becomes that of a new commit, and slots go on with higher counts.
+    ///
+    /// This handle and its clones are closed; views that exist go on. After a crash in between the store is in the one state
+    /// or in the other.
+    ///
+    /// # Errors
+    /// `PointGone` if there is no way back to that state; then nothing has changed, and the store is closed.
+    pub fn roll_back_to(self, point: &Point) -> Result<Self> {
+        let (backing, options) = (Arc::clone(&self.engine().backing), self.inner.options.clone());
+        self.engine().check_writable()?;
+        self.inner.close()?;
+        let lock = take_lock(&*backing)?;
+        recovery::roll_back(&backing, &options.settings(), point)?;
+        drop(lock);
+        Self::start(&backing, &options)
+    }
+
+    /// The saved snapshots that are kept, oldest first.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        let entries = self.engine().manifest.entries();
+        let kept = retained(&entries);
+        let snapshots = kept.iter().filter_map(|number| entries.get(number));
+        Ok(snapshots
+            .filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(snapshot) } else { None })
+            .filter(|snapshot| snapshot.name != snapshot::OF_A_COPY)
+            .map(|snapshot| snapshot_info(snapshot))
+            .collect())
+    }
+
+    /// Names the state of now: a light snapshot, a few bytes in the log. A name that is used again moves.
+    pub fn mark(&self, name: &str) -> Result<Seq> {
+        check_name("mark", name)?;
+        let mut frame = FrameBuilder::new();
+        frame.control(Kind::Mark, name.as_bytes());
+        let engine = self.engine();
+        let seq = engine.commit_frame(&mut frame, &mut vec![Effect::Mark(name.to_owned())], || Ok(()))?;
+        if self.inner.options.durability == Durability::Sync {
+            engine.make_durable(seq)?;
+        }
+        Ok(seq)
+    }
+
+    /// The named marks.
+    pub fn marks(&self) -> Vec<Mark> {
+        let state = self.engine().heap.pin();
+        state.catalogue.marks().map(|(name, seq)| Mark { name: name.to_owned(), seq }).collect()
+    }
+}
+
+pub(super) fn snapshot_info(snapshot: &Snapshot) -> SnapshotInfo {
+    SnapshotInfo {
+        number: snapshot.number,
+        name: Some(snapshot.name.clone()).filter(|name| !name.is_empty()),
+        kind: snapshot.kind,
+        seq: snapshot.seq,
+        time: UNIX_EPOCH + Duration::from_micros(snapshot.time_micros),
+        pages_written: 0,
+        bytes_written: 0,
+    }
+}

@@ -1,0 +1,83 @@
+//! What a store holds and costs, gathered from all floors.
+
+use crate::format::segment::FileKind;
+use crate::heap::State;
+use crate::id::SetNumber;
+use crate::pins::Pins;
+use crate::stats::SegmentStats;
+use crate::stats::SetStats;
+use crate::stats::Stats;
+use crate::stats::ViewStats;
+use crate::store::Store;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Store {
+    /// What the store holds and costs now. Takes time in proportion to the number of index pages, and for each state that
+    /// views see to the number of pages that have changed since.
+    pub fn stats(&self) -> Stats {
+        let engine = self.engine();
+        let state = engine.heap.pin();
+        let set = |name: &str, set: &crate::catalogue::Set| SetStats {
+            name: name.to_owned(),
+            records: set.records,
+            bytes: set.bytes,
+        };
+        let sets: Vec<SetStats> = state.catalogue.user_sets().map(|(_, row)| set(&row.name, row)).collect();
+        let chunks = state.catalogue.set(SetNumber::CHUNKS).map(|row| set("chunks", row));
+        let chunks = chunks.unwrap_or(SetStats { name: "chunks".to_owned(), records: 0, bytes: 0 });
+        let mut segments: Vec<SegmentStats> = state
+            .table
+            .iter()
+            .map(|(_, segment)| SegmentStats {
+                file: segment.name().to_owned(),
+                kind: FileKind::Records,
+                generation: segment.header().generation,
+                bytes: segment.len().unwrap_or_default(),
+                live_bytes: segment.live_bytes(),
+            })
+            .collect();
+        let pages = engine.pages.all_rows().into_iter();
+        segments.extend(pages.map(|(file, bytes, live_bytes)| SegmentStats {
+            file,
+            kind: FileKind::Pages,
+            generation: 0,
+            bytes,
+            live_bytes,
+        }));
+        let (dirty_pages, dirty_bytes) = (engine.heap.dirty_pages(), engine.heap.dirty_bytes());
+        let directory_bytes = state.root.directory_bytes();
+        Stats {
+            records: sets.iter().map(|set| set.records).sum(),
+            record_bytes: sets.iter().map(|set| set.bytes).sum::<u64>() + chunks.bytes,
+            sets,
+            chunks,
+            segments,
+            collected: self.inner.collector.collected(),
+            retired: self.inner.collector.retired(),
+            last_seq: engine.log.last_seq(),
+            durable_seq: engine.log.durable_seq(),
+            timeline: engine.log.timeline(),
+            dirty_pages,
+            dirty_nodes: engine.heap.with_indexes(|indexes| indexes.dirty()),
+            dirty_bytes,
+            directory_bytes,
+            heap_bytes: dirty_bytes + directory_bytes,
+            views: view_stats(&self.inner.pins, &state),
+            log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
+            log_bytes_appended: engine.log.appended_bytes(),
+            index_log_bytes_appended: engine.index_log_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What each view keeps. Views of one state are compared once.
+pub(super) fn view_stats(pins: &Pins<State>, now: &State) -> Vec<ViewStats> {
+    let mut known = BTreeMap::new();
+    let views = pins.list().into_iter().map(|(state, age)| {
+        let kept = *known.entry(Arc::as_ptr(&state)).or_insert_with(|| state.kept_from(now));
+        ViewStats { seq: state.seq, age, heap_bytes: kept.heap, log_bytes: kept.log, page_bytes: kept.pages }
+    });
+    views.collect()
+}

@@ -138,7 +138,8 @@ fn deleting_half_gives_the_space_back_in_one_collection() {
         .expect("lists")
         .map(|entry| entry.expect("an entry").metadata().expect("its size").len())
         .sum();
-    assert!(on_disk < bytes + 400_000, "{on_disk} bytes of files");
+    // Beside records: pages of two snapshots, and the reserve.
+    assert!(on_disk < bytes + 1_100_000, "{on_disk} bytes of files");
     for (index, id) in ids.iter().enumerate() {
         assert_eq!(store.get(*id).is_ok(), index % 2 == 1);
     }

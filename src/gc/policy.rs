@@ -8,11 +8,17 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::gc::GcSettings;
+use crate::gc::WORTH_COMPACTING;
 use crate::gc::evacuate::Work;
 use crate::id::SegmentSeq;
 use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;
+
+/// A segment is small when it is shorter than this part of a full one.
+const SMALL_PART: u64 = 4;
+/// So many small segments are left alone.
+const SMALL_MAX: usize = 6;
 
 /// Headers of a segment and its frames: dead bytes that copying does not gain.
 const OVERHEAD_BYTES: u64 = 2 << 10;
@@ -75,8 +81,14 @@ pub(crate) struct Choice {
 }
 
 /// Looks for what is worth emptying. `open` are segments that survivors are appended to.
+///
+/// When everything is to be gained that can be, also small segments are copied together, such as each closing and each
+/// backup leaves one.
 pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<SegmentSeq>, worth: f64) -> Choice {
     let table = engine.heap.segments();
+    let small = engine.log.source().segment_bytes / SMALL_PART;
+    let is_small = |segment: &Segment| segment.len().is_ok_and(|bytes| bytes < small);
+    let merge = worth >= WORTH_COMPACTING && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);
     let newest = engine.log.next_segment();
     let mut choice = Choice::default();
@@ -89,7 +101,8 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
         }
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
         let used = part(live, bytes);
-        let gain = used < worth && live + OVERHEAD_BYTES < bytes && !damaged.contains(&number);
+        let is_sparse = used < worth && live + OVERHEAD_BYTES < bytes;
+        let gain = (is_sparse || (merge && is_small(segment))) && !damaged.contains(&number);
         if generation == 0 && number >= replay_from {
             choice.blocked |= gain;
             choice.blocked_bytes += bytes.saturating_sub(live);

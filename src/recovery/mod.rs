@@ -117,11 +117,16 @@ pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
     Ok(())
 }
 
-/// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
+/// Opens the newest state.
 pub(crate) fn open_beside_a_writer(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
 ) -> Result<(Engine, RecoveryReport)> {
+    beside_a_writer(backing, settings.read_only, || open(Arc::clone(backing), settings))
+}
+
+/// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
+fn beside_a_writer<T>(backing: &Arc<dyn Backing>, read_only: bool, open: impl Fn() -> Result<T>) -> Result<T> {
     let names = || {
         let mut names = backing.list().unwrap_or_default();
         names.sort_unstable();
@@ -129,8 +134,8 @@ pub(crate) fn open_beside_a_writer(
     };
     let mut before = names();
     for attempt in 1.. {
-        let result = open(Arc::clone(backing), settings);
-        if !settings.read_only || result.is_ok() || attempt == ATTEMPTS_BESIDE_A_WRITER {
+        let result = open();
+        if !read_only || result.is_ok() || attempt == ATTEMPTS_BESIDE_A_WRITER {
             return result;
         }
         let now = names();
@@ -140,7 +145,7 @@ pub(crate) fn open_beside_a_writer(
         }
         before = now;
     }
-    open(Arc::clone(backing), settings)
+    open()
 }
 
 /// Opens a store, recovering it where that is needed.
@@ -476,6 +481,8 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
             keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
         }
     }
+    // Also those of the snapshot that was opened: it is not retained any more if a copy was being made of it.
+    keep.extend(attempt.base.segments.iter().filter(|row| row.pages).map(|row| row.segment));
     let pages = attempt.files.pages.iter().filter(|number| !keep.contains(number));
     for number in pages {
         if source.open(FileKind::Pages, *number).is_ok() {

@@ -32,6 +32,7 @@ use crate::recovery::Based;
 use crate::recovery::Files;
 use crate::recovery::RecoveryReport;
 use crate::recovery::Settings;
+use crate::recovery::beside_a_writer;
 use crate::recovery::list;
 use crate::snapshot;
 
@@ -161,10 +162,12 @@ pub(crate) fn open_at(
     point: &Point,
 ) -> Result<(Engine, RecoveryReport)> {
     let settings = Settings { read_only: true, ..*settings };
-    let past = Past::load(backing, &settings)?;
-    let (based, base, mut report) = past.go_to(point)?;
-    let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
-    Ok((engine, report))
+    beside_a_writer(backing, true, || {
+        let past = Past::load(backing, &settings)?;
+        let (based, base, mut report) = past.go_to(point)?;
+        let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
+        Ok((engine, report))
+    })
 }
 
 /// Takes a store that was closed back to a point.

@@ -19,6 +19,7 @@ use crate::format::manifest::Body;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
+use crate::gc::Collector;
 use crate::id::Seq;
 use crate::id::to_u64;
 use crate::id::to_usize;
@@ -82,10 +83,17 @@ fn directory(path: &Path) -> Result<Files> {
 }
 
 /// Copies a running store.
-fn back_up(engine: &Engine, to: &Destination<'_>, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
+fn back_up(
+    engine: &Engine,
+    collector: &Collector,
+    to: &Destination<'_>,
+    progress: &mut dyn FnMut(BackupProgress),
+) -> Result<BackupReport> {
     begin(&*to.backing)?;
     // Kept like a named one, so that nothing of it is given back meanwhile.
     let saved = snapshot::save(engine, SnapshotKind::Named, snapshot::OF_A_COPY)?;
+    // Nothing is appended any more to what the snapshot lists: the end of the log went with it, and these go now.
+    collector.end_segments();
     let result = copy(
         &engine.backing,
         &saved.snapshot,
@@ -263,8 +271,7 @@ impl Store {
 
     fn back_up(&self, to: &Destination<'_>, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
         self.engine().check_writable()?;
-        self.collector().end_segments();
-        let report = back_up(self.engine(), to, progress)?;
+        let report = back_up(self.engine(), self.collector(), to, progress)?;
         self.collector().sweep(self.engine())?;
         Ok(report)
     }

@@ -51,12 +51,19 @@ pub(crate) struct Indexes {
 impl Indexes {
     /// Takes nodes out of page segments, a part in one call. `true` when none is left there.
     pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>) -> Result<bool> {
+        let mut is_done = Ok(true);
         for tree in self.trees.values_mut() {
-            if !tree.refresh(from, INSTALL_NODES)? {
-                return Ok(false);
+            is_done = match tree.refresh(from, INSTALL_NODES) {
+                // A damaged node stays where it is, and its segment with it: what reads it says so.
+                Err(error) if error.is_corruption() => Ok(true),
+                other => other,
+            };
+            if !matches!(is_done, Ok(true)) {
+                break;
             }
         }
-        Ok(true)
+        self.count_again();
+        is_done
     }
 
     /// A tree that a snapshot has.

@@ -397,7 +397,12 @@ impl Tree {
         let first = to_u64(mid * DESCRIPTORS_PER_PAGE);
         for (page, cell) in (first..).zip(&found.cells) {
             if matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number())) {
-                self.set(page * to_u64(ENTRIES_PER_PAGE), cell.entry(0)?)?;
+                let slot = page * to_u64(ENTRIES_PER_PAGE);
+                match cell.entry(0).and_then(|entry| self.set(slot, entry)) {
+                    // A damaged page stays where it is, and its segment with it: what reads it says so.
+                    Err(error) if error.is_corruption() => {}
+                    other => drop(other?),
+                }
             }
         }
         if from.contains(&found.page.segment) && found.page.is_written() {

@@ -118,11 +118,16 @@ impl Targets {
         Ok(())
     }
 
-    /// After a failure: what may be half written is not appended to.
-    fn give_up(&mut self) {
-        self.open.clear();
+    /// After a failure: what may be half written is not appended to. Where the heap does not know a segment nothing was
+    /// moved to it: it is deleted, so that failing again and again does not fill the directory.
+    fn give_up(&mut self, engine: &Engine) {
+        let open = self.open.drain(..).map(|target| target.segment);
+        for segment in open.chain(self.full.drain(..)) {
+            if engine.heap.segment(segment.number()).is_none() {
+                drop(engine.backing.delete(segment.name()));
+            }
+        }
         self.numbers.clear();
-        self.full.clear();
     }
 }
 
@@ -152,7 +157,7 @@ pub(crate) fn slice(
     let generation = work.segment.header().generation.saturating_add(1).min(oldest.max(1));
     let result = copy(engine, work, targets, generation, bytes_max).and_then(|copied| targets.sync().map(|()| copied));
     let (copied, mut done) = result.inspect_err(|error| {
-        targets.give_up();
+        targets.give_up(engine);
         if !matches!(error, Error::NoSpace { .. }) {
             engine.poison.set(error);
         }

@@ -106,6 +106,22 @@ pub(crate) struct Collector {
     looked_at: AtomicU64,
 }
 
+/// The reserve is in use until this is dropped, also by a panic in somebody's backing store.
+struct InUse<'e>(&'e Engine);
+
+impl<'e> InUse<'e> {
+    fn of(engine: &'e Engine) -> Self {
+        engine.in_reserve.store(true, Ordering::Release);
+        Self(engine)
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.0.in_reserve.store(false, Ordering::Release);
+    }
+}
+
 /// What one slice came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slice {
@@ -138,6 +154,11 @@ impl Collector {
         inner.retired.iter().map(|retired| (retired.name().to_owned(), retired.bytes())).collect()
     }
 
+    /// Waits until no file is made or deleted here. After the handle was poisoned none will be.
+    pub(crate) fn wait_idle(&self) {
+        drop(self.inner.lock());
+    }
+
     /// The next survivors go to other segments.
     pub(crate) fn end_segments(&self) {
         self.inner.lock().targets.close();
@@ -168,11 +189,12 @@ impl Collector {
             return Ok(false);
         }
         let slack = Space::of(engine).slack(&self.settings);
-        if self.blocked_bytes(engine) > slack / 2 && Self::is_worth_a_snapshot(engine) {
+        let wanted = engine.no_space.load(Ordering::Acquire);
+        // Where there is no room, a snapshot may need the reserve.
+        if !wanted && self.blocked_bytes(engine) > slack / 2 && Self::is_worth_a_snapshot(engine) {
             self.save_snapshot(engine)?;
         }
         let goal = (slack / 32).max(engine.log.source().segment_bytes);
-        let wanted = engine.no_space.load(Ordering::Acquire);
         let slice = if wanted {
             self.gain_with_reserve(engine, 3 * engine.log.source().segment_bytes)?
         } else {
@@ -192,20 +214,25 @@ impl Collector {
     /// Makes the reserve, once a store is of a size at which it does not count.
     fn keep_reserve(&self, engine: &Engine) {
         if Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) && !engine.no_space.load(Ordering::Acquire) {
-            self.inner.lock().reserve.keep(engine);
+            self.inner.lock().reserve.keep_at_times(engine);
         }
     }
 
     /// Gains so many bytes; where there is no room even for that, with the room of the reserve, while commits are refused.
     fn gain_with_reserve(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
-        match self.gain(engine, bytes) {
+        self.with_reserve(engine, || self.gain(engine, bytes))
+    }
+
+    /// Does something, and where there is no room for it once more with the room of the reserve.
+    fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        match work() {
             Err(Error::NoSpace { .. }) if self.inner.lock().reserve.give_up(engine) => {}
             result => return result,
         }
-        engine.in_reserve.store(true, Ordering::Release);
-        let result = self.gain(engine, bytes);
+        let in_use = InUse::of(engine);
+        let result = work();
         self.inner.lock().reserve.keep(engine);
-        engine.in_reserve.store(false, Ordering::Release);
+        drop(in_use);
         result
     }
 
@@ -271,6 +298,16 @@ impl Collector {
     ) -> Result<Collected> {
         let before = self.collected();
         let end = budget.map(|budget| Instant::now() + budget);
+        self.with_reserve(engine, || self.collect_until(engine, end, before, progress))
+    }
+
+    fn collect_until(
+        &self,
+        engine: &Engine,
+        end: Option<Instant>,
+        before: Collected,
+        progress: &mut dyn FnMut(Collected),
+    ) -> Result<Collected> {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         // Twice, so that the older of the two automatic snapshots needs nothing of the log so far.
         for _ in 0..2 {
@@ -284,6 +321,10 @@ impl Collector {
             match self.slice(engine, &mut inner, WORTH_COMPACTING)? {
                 Slice::Progress(_) => {}
                 Slice::Blocked | Slice::Idle => idle = true,
+            }
+            if inner.work.is_none() {
+                // Now, so that there is never a second copy of everything.
+                Self::delete_retired(engine, &mut inner)?;
             }
             drop(inner);
             progress(self.collected().since(before));
@@ -364,6 +405,7 @@ impl Collector {
     }
 
     fn delete_retired(engine: &Engine, inner: &mut Inner) -> Result<()> {
+        engine.check_writable()?;
         let (files, bytes) = retire::delete(engine, &mut inner.retired)?;
         inner.collected.files_deleted += files;
         inner.collected.bytes_deleted += bytes;
@@ -380,6 +422,7 @@ impl Collector {
     /// list of this one.
     pub(crate) fn let_go(&self, engine: &Engine, segments: impl Iterator<Item = SegmentSeq>) -> Result<()> {
         let mut inner = self.inner.lock();
+        engine.check_writable()?;
         let (kept, replay_from) =
             engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
         for number in segments {

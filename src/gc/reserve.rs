@@ -3,6 +3,8 @@
 //! Owns: the file `reserve`. Never: makes a commit wait; one that comes while the reserve is in use is refused.
 
 use std::io;
+use std::time::Duration;
+use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::id::to_u64;
@@ -15,16 +17,33 @@ const SMALL_SNAPSHOTS_BYTES: u64 = 512 << 10;
 /// Bytes that are written at once.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// The first pause after a failure, and the longest.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+
 /// Whether the reserve is there, as far as this process knows.
 #[derive(Debug, Default)]
 pub(crate) struct Reserve {
     is_there: Option<bool>,
+    /// When it is tried again after a failure, and how long that was.
+    next: Option<(Instant, Duration)>,
 }
 
 impl Reserve {
+    /// As `keep`; but where there was no room for it, not again for a while: trying takes the room that is left from
+    /// commits for its moment, and wears the disk.
+    pub(crate) fn keep_at_times(&mut self, engine: &Engine) {
+        if self.next.is_some_and(|(at, _)| Instant::now() < at) {
+            return;
+        }
+        self.keep(engine);
+        let pause = self.next.map_or(PAUSE_MIN, |(_, pause)| (pause * 2).min(PAUSE_MAX));
+        self.next = (self.is_there == Some(false)).then(|| (Instant::now() + pause, pause));
+    }
+
     /// Makes the reserve if it is not there. Where there is no room for it, there is none.
     pub(crate) fn keep(&mut self, engine: &Engine) {
-        if self.is_there == Some(true) {
+        if self.is_there == Some(true) || engine.check_writable().is_err() {
             return;
         }
         // Survivors of one segment, the frames that move them, and the pages and entries of small snapshots.

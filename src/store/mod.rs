@@ -377,6 +377,8 @@ impl Inner {
         drop(commits);
         drop(snapshots);
         engine.manifest.wait_idle();
+        // Another clone may be collecting: its files must not come or go when another process has the store.
+        self.collector.wait_idle();
         *self.lock.lock() = None;
     }
 }

@@ -1,0 +1,85 @@
+//! The collector where something comes between: copies that end half way, and full disks.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tenure::Durability;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::Store;
+use tenure::backing::Backing;
+use tenure::backing::FaultBacking;
+
+const SEGMENT: u64 = 64 << 10;
+
+fn options() -> Options {
+    Options::new().segment_bytes(SEGMENT).durability(Durability::Buffered).background(false)
+}
+
+fn insert(store: &Store, count: usize) -> Vec<RecordId> {
+    let set = store.record_set("a").expect("a set");
+    store.write(|tx| (0..count).map(|_| tx.insert(&set, [7; 200])).collect()).expect("inserts")
+}
+
+fn is_verified(store: Store, backing: &Arc<dyn Backing>) {
+    store.close().expect("closes");
+    let report = tenure::verify::verify_backing(backing, &mut |_| {}).expect("verifies");
+    assert!(report.is_ok(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_store_that_died_while_it_was_copied_keeps_the_pages_that_it_stands_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [path, backup, left] = ["store", "backup", "left"].map(|name| dir.path().join(name));
+    let store = options().open(&path).expect("opens");
+    let ids = insert(&store, 3_000);
+    let mut is_taken = false;
+    // What a kill in the middle of copying leaves.
+    let take = &mut |_| {
+        if !is_taken {
+            is_taken = true;
+            let mut files = common::read_dir(&path);
+            files.remove("lock");
+            common::write_dir(&left, &files);
+        }
+    };
+    store.backup_with(&backup, take).expect("backs up");
+    drop(store);
+    for round in 0..3_u8 {
+        let store = options().open(&left).expect("opens");
+        for id in &ids {
+            assert_eq!(store.get(*id).expect("is there").len(), 200, "round {round}");
+        }
+        let other = store.record_set("b").expect("a set");
+        store.write(|tx| tx.insert(&other, [round])).expect("inserts");
+        store.save_snapshot().expect("saves");
+        drop(store);
+        assert!(tenure::verify::verify(Path::new(&left), &mut |_| {}).expect("verifies").is_ok());
+    }
+}
+
+#[test]
+fn a_collection_on_request_makes_room_on_a_full_disk_and_never_needs_a_second_copy() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+    store.set_collecting(false);
+    let ids: Vec<RecordId> = (0..10).flat_map(|_| insert(&store, 1_000)).collect();
+    store.save_snapshot().expect("saves");
+    store.set_collecting(true);
+    drop(store.begin().expect("makes the reserve"));
+    store.set_collecting(false);
+    store.write(|tx| ids.iter().step_by(2).try_for_each(|id| tx.delete(*id))).expect("deletes");
+    store.sync().expect("syncs");
+    let before = disk.disk_bytes();
+    disk.disk_bytes_max(Some(before));
+    let collected = store.collect(None).expect("collects");
+    assert!(collected.bytes_deleted > 1_000_000, "{collected:?}");
+    disk.disk_bytes_max(None);
+    assert!(disk.names().iter().any(|name| name == "reserve"));
+    is_verified(store, &backing);
+}

@@ -360,6 +360,22 @@ impl Heap {
         })
     }
 
+    /// Puts a segment that was opened anew in the place of what was known of it. Only while the store is being opened.
+    pub(crate) fn replace(&self, segment: &Arc<Segment>) {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
+        let mut writer = self.writer.lock();
+        let place = writer.by_number.get(&segment.number()).copied();
+        let table = Arc::make_mut(&mut writer.table);
+        if let Some(cell) = place.and_then(|place| table.places.get_mut(place as usize)) {
+            segment.add_live(cell.as_ref().map_or(0, |known| signed(known.live_bytes())));
+            *cell = Some(Arc::clone(segment));
+        }
+        let pinned = writer.pinned.take();
+        publish.state(&writer);
+        drop(writer);
+        drop((pinned, publish));
+    }
+
     /// A segment that is in the table, by number.
     pub(crate) fn segment(&self, number: SegmentSeq) -> Option<Arc<Segment>> {
         let writer = self.writer.lock();

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::format::Frame;
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
+use crate::format::entry::RECORD_BYTES_MAX;
 use crate::format::entry::State as EntryState;
 use crate::format::frame::FrameKind;
 use crate::format::manifest::Body;
@@ -321,8 +322,10 @@ impl Replay<'_> {
     /// commits, or else is found missing when replay has ended.
     fn adopt_targets(&self, effects: &[Effect]) -> Result<()> {
         for effect in effects {
-            let Effect::Moves(_, to, _) = effect else { continue };
-            if self.heap.segment(*to).is_some() {
+            let Effect::Moves(_, to, moves) = effect else { continue };
+            if let Some(known) = self.heap.segment(*to) {
+                let end = moves.iter().map(|each| each.to).max().unwrap_or_default() + RECORD_BYTES_MAX;
+                self.follow_growth(&known, end)?;
                 continue;
             }
             let segment = match self.source.open(FileKind::Records, *to) {
@@ -335,6 +338,22 @@ impl Replay<'_> {
             self.heap.adopt(&Arc::new(segment))?;
         }
         Ok(())
+    }
+
+    /// Beside a writer, a segment may have been opened before what was moved there was written to it.
+    fn follow_growth(&self, known: &Arc<Segment>, end: u64) -> Result<()> {
+        if known.is_absent() || known.len()? >= end {
+            return Ok(());
+        }
+        match self.source.open(FileKind::Records, known.number()) {
+            Ok(now) if now.len()? > known.len()? => {
+                self.heap.replace(&Arc::new(now));
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {

@@ -28,6 +28,7 @@ use crate::key_index::Saved as SavedIndex;
 use crate::log::Segment;
 use crate::log::now_micros;
 use crate::manifest::retained;
+use crate::pages::Adopted;
 use crate::pages::PageWriter;
 use crate::record_index::LeafRef;
 use crate::record_index::Mid;
@@ -54,6 +55,8 @@ struct Frozen {
     indexes: Vec<FrozenIndex>,
     /// Pages of key indexes that are gone.
     released: Vec<PageRef>,
+    /// Page segments of indexes that were built since the last snapshot.
+    adopted: Vec<Adopted>,
     /// Record segments with the live bytes of this moment: later commits change them.
     rows: Vec<SegmentRow>,
 }
@@ -88,7 +91,11 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     }
     let mut frozen = freeze(engine, kind);
     let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
+    let adopted = std::mem::take(&mut frozen.adopted);
     let result = engine.make_durable(frozen.seq).and_then(|()| {
+        for segment in &adopted {
+            writer.adopt(segment);
+        }
         for page in &released {
             writer.release(page);
         }
@@ -98,7 +105,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     let ((saved_root, root_page), mut saved_indexes) = match result {
         Ok(written) => written,
         Err(error) => {
-            give_up(engine, writer, indexes, released, &error);
+            give_up(engine, writer, Unsaved { indexes, released, adopted }, &error);
             return Err(error);
         }
     };
@@ -137,7 +144,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
         Body::Snapshot(Box::new(snapshot.clone()))
     });
     if let Err(error) = appended {
-        give_up(engine, writer, indexes, released, &error);
+        give_up(engine, writer, Unsaved { indexes, released, adopted }, &error);
         return Err(error);
     }
     engine.pages.settle(writer.replaced());
@@ -158,10 +165,18 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     Ok(Saved { snapshot, pages, bytes })
 }
 
+/// What a snapshot was to save of key indexes.
+struct Unsaved {
+    indexes: Vec<FrozenIndex>,
+    released: Vec<PageRef>,
+    adopted: Vec<Adopted>,
+}
+
 /// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.
-fn give_up(engine: &Engine, writer: &mut PageWriter, indexes: Vec<FrozenIndex>, released: Vec<PageRef>, error: &Error) {
+fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &Error) {
     writer.abandon();
-    engine.heap.with_indexes(|trees| trees.abandon(indexes, released));
+    engine.pages.adopt(unsaved.adopted);
+    engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
     if !matches!(error, Error::NoSpace { .. }) {
         engine.poison.set(error);
     }
@@ -198,6 +213,7 @@ fn freeze(engine: &Engine, kind: SnapshotKind) -> Frozen {
     let frozen = Frozen {
         indexes,
         released,
+        adopted: engine.pages.take_adopted(),
         rows: record_rows(&state),
         state,
         seq: engine.log.last_seq(),

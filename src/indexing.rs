@@ -1,8 +1,12 @@
 //! Making, dropping and checking key indexes while readers and writers go on.
 //!
-//! Owns: the order definition → scan → sort → build → catch up → publish → snapshot. Never: keeps an index; commits do.
+//! Owns: the order definition → scan → sort → build → catch up → publish → snapshot; comparing an index with the records. Never: keeps an index; commits do.
 //! Invariants: 1. From the commit that defines an index on, every commit carries its changes. 2. An index is seen by readers
 //! only when it holds everything. 3. One that was not in a snapshot when the process ended is built again.
+
+mod build;
+mod run;
+mod sort;
 
 use std::sync::Arc;
 
@@ -10,30 +14,23 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
-use crate::extract::Keys;
-use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::State as EntryState;
 use crate::format::frame::FrameBuilder;
-use crate::format::index;
 use crate::format::index::IndexDefinition;
 use crate::format::item::Kind;
 use crate::format::manifest::SnapshotKind;
 use crate::heap::Effect;
 use crate::heap::State;
-use crate::heap::apply_changes;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SetNumber;
-use crate::id::to_u64;
+use crate::indexing::build::build_tree;
+use crate::indexing::build::keys_of_page;
+use crate::indexing::build::publish;
 use crate::key::Key;
-use crate::key_index::Builder;
 use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
-use crate::key_index::Position;
 use crate::key_index::Range;
 use crate::snapshot;
-use crate::txn::Hold;
-use crate::txn::Record;
 
 /// What an index is to be.
 #[derive(Debug, Clone)]
@@ -161,101 +158,32 @@ impl Drop for Unfinished<'_> {
         if !self.is_done {
             // What ended the building is what its user has to know.
             drop(drop_index(self.engine, self.number));
+            // Also where dropping it failed: nobody will ask for the changes that were kept for it.
+            self.engine.heap.with_indexes(|indexes| indexes.drop_index(self.number));
         }
     }
 }
 
 fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
     let mut unfinished = Unfinished { engine, number: definition.number, is_done: false };
-    let tree = build_tree(definition, extractor, state)?;
-    publish(engine, definition, tree)?;
+    let built = build_tree(engine, definition, extractor, state)?;
+    publish(engine, definition, built)?;
     unfinished.is_done = true;
     drop(unfinished);
     // Only now does it stand after a crash without being built again.
     snapshot::save(engine, SnapshotKind::Automatic, "").map(drop)
 }
 
-fn build_tree(definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<KeyTree> {
-    let mut entries = entries_of(definition.set, extractor, state)?;
-    entries.sort_unstable();
-    entries.dedup();
-    let mut builder = Builder::new(None);
-    let mut before: Option<&(Box<[u8]>, u64)> = None;
-    for entry in &entries {
-        if let Some(before) = before.filter(|before| definition.unique && before.0 == entry.0) {
-            return Err(violation(definition, &entry.0, before.1));
-        }
-        builder.push(&entry.0, entry.1)?;
-        before = Some(entry);
-    }
-    builder.finish(Arc::default())
-}
-
-fn violation(definition: &IndexDefinition, key: &[u8], holder: u64) -> Error {
-    let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
-    let id = RecordId::from_u64(holder).unwrap_or(RecordId::FIRST);
-    Error::UniqueViolation { index: definition.name.clone(), key, id }
-}
-
-/// The keys of all records of a set.
+/// The keys of all records of a set, all in memory.
 fn entries_of(set: SetNumber, extractor: &Extractor, state: &Arc<State>) -> Result<Vec<(Box<[u8]>, u64)>> {
-    let (mut entries, mut keys) = (Vec::new(), Keys::default());
+    let mut entries = Vec::new();
     for page in 0..state.root.page_end() {
-        let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { continue };
-        for (index, entry) in cell.entries()?.into_iter().enumerate() {
-            let EntryState::Live(location) = entry.state() else { continue };
-            let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
-            let id = found.id.as_u64();
-            let record = Record::new(Hold::View(state), found)?;
-            keys.clear();
-            extractor.run(&record.bytes()?, &mut keys)?;
-            entries.extend(keys.iter().map(|key| (Box::from(key), id)));
-        }
+        keys_of_page(set, page, extractor, state, &mut |key, id| {
+            entries.push((Box::from(key), id));
+            Ok(())
+        })?;
     }
     Ok(entries)
-}
-
-/// Lets a tree catch up with what was committed meanwhile, and puts it in place.
-fn publish(engine: &Engine, definition: &IndexDefinition, mut tree: KeyTree) -> Result<()> {
-    let number = definition.number;
-    let mut touched = Vec::new();
-    let mut catch_up = |tree: &mut KeyTree| -> Result<usize> {
-        let missed = engine.heap.with_indexes(|indexes| indexes.take_missed(number));
-        for payload in &missed {
-            apply_changes(tree, payload, "log")?;
-        }
-        let count = missed.len();
-        touched.extend(missed);
-        Ok(count)
-    };
-    // Most of it while commits go on.
-    for _ in 0..8 {
-        if catch_up(&mut tree)? < 16 {
-            break;
-        }
-    }
-    let guard = engine.lock_commit();
-    catch_up(&mut tree)?;
-    if definition.unique {
-        for payload in &touched {
-            check_unique(definition, &tree, payload)?;
-        }
-    }
-    engine.heap.publish_index(number, tree)?;
-    engine.change_registry(|_| {});
-    drop(guard);
-    Ok(())
-}
-
-fn check_unique(definition: &IndexDefinition, tree: &KeyTree, payload: &[u8]) -> Result<()> {
-    let (_, changes) = index::changes(payload).map_err(|malformed| malformed.at("log", 0))?;
-    for change in changes.flatten().filter(|change| change.put) {
-        let (from, to) = (Position::before(change.key), Position::behind(change.key));
-        if tree.now().count(Some(&from), Some(&to))? > 1 {
-            return Err(violation(definition, change.key, change.id.as_u64()));
-        }
-    }
-    Ok(())
 }
 
 /// Checks the tree of an index, and compares its entries with the records of its set. Gives what is wrong, at most so

@@ -31,6 +31,8 @@ const RECORDS: usize = 60_000;
 const RECORD_BYTES: usize = 840;
 const KEY_BYTES: usize = 16;
 const BATCH: usize = 50;
+/// Keys of an index that is built when all records are there.
+const WIDE_KEY_BYTES: usize = 300;
 
 fn record(number: usize) -> Vec<u8> {
     Rng::new(u64::try_from(number).expect("64 bits")).bytes(RECORD_BYTES)
@@ -84,6 +86,21 @@ fn read(store: &Store, set: &RecordSet, index: &Index) {
     }
 }
 
+/// An index whose keys alone are more than the limit.
+fn build(store: &Store, set: &RecordSet) {
+    const { assert!((RECORDS * WIDE_KEY_BYTES) as u64 > LIMIT_BYTES) };
+    let wide = Extractor::new("wide", 1, |record, keys| keys.push(&record[KEY_BYTES..KEY_BYTES + WIDE_KEY_BYTES]));
+    let index = store.index(set, "wide", wide).expect("an index");
+    let view = store.view();
+    let mut before = None;
+    for entry in index.all(&view).expect("a range") {
+        let entry = entry.expect("an entry");
+        assert!(before < Some(entry.key.clone()), "entries ascend");
+        before = Some(entry.key);
+    }
+    assert_eq!(index.len(&view).expect("a count"), RECORDS as u64);
+}
+
 /// What a process under the limit does, as the environment says.
 #[test]
 #[ignore = "the other test of this file runs it in a process of its own"]
@@ -97,6 +114,7 @@ fn child() {
             let (store, set, index) = open(&path);
             assert!(!store.recovery_report().clean);
             read(&store, &set, &index);
+            build(&store, &set);
             store.close().expect("closes");
         }
         _ => {

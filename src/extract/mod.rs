@@ -144,6 +144,11 @@ impl Keys {
         self.failed = None;
     }
 
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The keys, in the order in which they were found.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());

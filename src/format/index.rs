@@ -149,7 +149,7 @@ impl Change<'_> {
         let mut bytes = [0; 2];
         LittleEndian::write_u16(&mut bytes, low_u16(to_u64(len)) | if self.put { PUT } else { 0 });
         out.extend_from_slice(&bytes);
-        out.extend(self.key.iter().take(len));
+        out.extend_from_slice(self.key.get(..len).unwrap_or_default());
         put_u64(out, self.id.as_u64());
     }
 }

@@ -338,22 +338,64 @@ impl<'a> NodeView<'a> {
             return Some(if wanted.key < self.prefix { 0 } else { self.count() });
         };
         let head = head_of(suffix);
-        let mut low = self.below_head(head);
+        let low = self.below_head(head);
         let run = self.slots.get(low..)?;
         if run.first().is_none_or(|slot| head_at(*slot) != head) {
             return Some(low);
         }
-        let single = run.get(1).is_none_or(|slot| head_at(*slot) != head);
-        let mut high = low + if single { 1 } else { run.partition_point(|slot| head_at(*slot) <= head) };
+        if run.get(1).is_some_and(|slot| head_at(*slot) == head) {
+            return self.search_run(low, head, suffix, wanted.id, after);
+        }
+        Some(match self.compare(low, head, suffix, wanted.id)? {
+            Ordering::Less => low + 1,
+            Ordering::Equal => low + usize::from(after),
+            Ordering::Greater => low,
+        })
+    }
+
+    /// The rest of a search where several entries from `low` on have the same head.
+    #[inline(never)]
+    fn search_run(&self, mut low: usize, head: u32, suffix: &[u8], id: u64, after: bool) -> Option<usize> {
+        let run = self.slots.get(low..)?;
+        let to_end = run.last().is_some_and(|slot| head_at(*slot) == head);
+        let mut high = low + if to_end { run.len() } else { run.partition_point(|slot| head_at(*slot) <= head) };
+        // Records of one key come with rising IDs, and who asks for the first of them asks with the lowest.
+        if id != 0 {
+            match self.compare(high - 1, head, suffix, id)? {
+                Ordering::Less => return Some(high),
+                Ordering::Equal => return Some(high - usize::from(!after)),
+                Ordering::Greater => high -= 1,
+            }
+        } else if self.compare(low, head, suffix, id)? == Ordering::Greater {
+            return Some(low);
+        }
         while low < high {
             let middle = low.midpoint(high);
-            match self.compare(middle, head, suffix, wanted.id)? {
+            match self.compare(middle, head, suffix, id)? {
                 Ordering::Less => low = middle + 1,
                 Ordering::Equal => return Some(middle + usize::from(after)),
                 Ordering::Greater => high = middle,
             }
         }
         Some(low)
+    }
+
+    /// Whether an entry that this node need not have stands before the one at `index`.
+    #[inline]
+    pub(crate) fn is_below(&self, wanted: &KeyEntry<'_>, index: usize) -> Option<bool> {
+        let Some(suffix) = without_prefix(wanted.key, self.prefix) else { return Some(wanted.key < self.prefix) };
+        Some(self.compare(index, head_of(suffix), suffix, wanted.id)? == Ordering::Greater)
+    }
+
+    /// Reads the slots that a search begins with, so that they are near when it does.
+    #[inline]
+    pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
+        let (Some(first), Some(last)) = (self.slots.first(), self.slots.last()) else { return 0 };
+        let (first, last) = (head_at(*first), head_at(*last));
+        let head = head_of(wanted.key.get(self.prefix.len()..).unwrap_or_default());
+        let (part, whole) = (head.saturating_sub(first), last.saturating_sub(first).max(1));
+        let at = to_usize(u64::from(part.min(whole)) * to_u64(self.slots.len() - 1) / u64::from(whole));
+        last ^ self.slots.get(at).map_or(0, |slot| head_at(*slot))
     }
 
     /// Whether an entry has exactly this key.

@@ -17,6 +17,7 @@ use crate::id::IndexNumber;
 use crate::id::SegmentSeq;
 use crate::key_index::Change;
 use crate::key_index::Frozen;
+use crate::key_index::Gathered;
 use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
 use crate::key_index::NODE_HEAP_BYTES;
@@ -26,6 +27,8 @@ use crate::pages::PageSegments;
 
 /// Nodes that are put in place under the writer's lock in one go.
 const INSTALL_NODES: usize = 512;
+/// Bytes of changes that are gathered before they are applied.
+const GATHERED_BYTES_MAX: usize = 32 << 20;
 
 /// A tree that a snapshot saves.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(crate) struct Indexes {
     missed: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
     /// Pages of indexes that are gone, until a snapshot has let go of them.
     released: Vec<PageRef>,
+    /// Changes that wait to be applied, while they are gathered.
+    gathered: Option<BTreeMap<IndexNumber, Gathered>>,
 }
 
 impl Indexes {
@@ -117,6 +122,7 @@ impl Indexes {
     /// The index is gone.
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
+        self.gathered.as_mut().and_then(|gathered| gathered.remove(&number));
         if let Some(tree) = self.trees.remove(&number) {
             self.nodes = self.nodes.saturating_sub(tree.heap_nodes());
             self.leaving += if self.is_saving { tree.heap_nodes() } else { 0 };
@@ -125,8 +131,48 @@ impl Indexes {
         }
     }
 
+    /// From now on changes are gathered, to be applied many at a time: nobody reads the trees. `end_gathering` ends it.
+    pub(crate) fn begin_gathering(&mut self) {
+        self.gathered.get_or_insert_default();
+    }
+
+    /// Every change is applied when it comes again, and all that came before are.
+    pub(crate) fn end_gathering(&mut self) -> Result<()> {
+        self.apply_gathered()?;
+        self.gathered = None;
+        Ok(())
+    }
+
+    fn apply_gathered(&mut self) -> Result<()> {
+        let Some(mut all) = self.gathered.take() else { return Ok(()) };
+        for (number, gathered) in &mut all {
+            gathered.sort();
+            self.with_tree(*number, |tree| tree.apply_sorted(&gathered.changes())).transpose()?;
+            gathered.clear();
+        }
+        self.gathered = Some(all);
+        Ok(())
+    }
+
+    fn gather(&mut self, number: IndexNumber, changes: &[u8], file: &str) -> Result<()> {
+        let Some(all) = &mut self.gathered else { return Ok(()) };
+        let gathered = all.entry(number).or_default();
+        let (_, changes) = index::changes(changes).map_err(|malformed| malformed.at(file, 0))?;
+        for change in changes {
+            let change = change.map_err(|malformed| malformed.at(file, 0))?;
+            gathered.push(change.key, change.id, change.put);
+        }
+        if all.values().map(Gathered::heap_bytes).sum::<usize>() > GATHERED_BYTES_MAX {
+            self.apply_gathered()?;
+        }
+        Ok(())
+    }
+
     /// Applies the logged changes of one index.
     pub(crate) fn apply(&mut self, number: IndexNumber, changes: &[u8], file: &str) -> Result<()> {
+        if self.gathered.is_some() && self.trees.contains_key(&number) {
+            return self.gather(number, changes, file);
+        }
         if let Some(result) = self.with_tree(number, |tree| apply(tree, changes, file)) {
             return result;
         }
@@ -147,9 +193,16 @@ impl Indexes {
         self.trees.iter().map(|(number, tree)| (*number, tree.root())).collect()
     }
 
-    /// The tree of now, if some of its leaves are not on the heap.
-    pub(crate) fn to_prepare(&self, number: IndexNumber) -> Option<KeyRoot> {
-        self.trees.get(&number).filter(|tree| tree.has_clean()).map(KeyTree::root)
+    /// The tree of now with its version, if a look at it before it is changed is of use: because some of its leaves are not
+    /// on the heap, or because keys may be taken.
+    pub(crate) fn to_probe(&self, number: IndexNumber, is_unique: bool) -> Option<(KeyRoot, u64)> {
+        let tree = self.trees.get(&number).filter(|tree| is_unique || tree.has_clean());
+        tree.map(|tree| (tree.root(), tree.version()))
+    }
+
+    /// A number that is another one once entries of the index have changed.
+    pub(crate) fn version(&self, number: IndexNumber) -> Option<u64> {
+        self.trees.get(&number).map(KeyTree::version)
     }
 
     /// Leaves that the next changes of a tree may need. Who offers them withdraws them.

@@ -20,11 +20,13 @@ pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::catalogue::Catalogue;
 use crate::error::Error;
@@ -40,6 +42,7 @@ use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::format::segment::FileKind;
 use crate::id::IndexNumber;
+use crate::id::REUSE_BITS;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
@@ -124,6 +127,20 @@ impl State {
         let offset = location.offset() + RECORD_HEADER_BYTES as u64;
         let place = Place::Mapped(location.place, offset, item.payload.len());
         Some(Found { id, seq: item.seq, is_head: false, place })
+    }
+
+    /// Reads the beginnings of records that will be looked up, so that they are near then. All entries first and then all
+    /// records: so the processor waits for many of them at once.
+    pub(crate) fn look_ahead(&self, ids: &[u64]) {
+        let mut locations: SmallVec<[Location; 32]> = SmallVec::new();
+        for id in ids {
+            let entry = self.root.entry(id >> REUSE_BITS).map(Entry::state);
+            if let Ok(EntryState::Live(location)) = entry {
+                locations.push(location);
+            }
+        }
+        let near = |location: &Location| self.table.get(location.place).map_or(0, |segment| segment.glance(*location));
+        black_box(locations.iter().fold(0, |sum, location| sum ^ near(location)));
     }
 
     /// Looks a record up and checks its bytes.

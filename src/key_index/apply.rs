@@ -16,6 +16,9 @@ use crate::key_index::node::Leaf;
 use crate::key_index::node::Node;
 use crate::key_index::node::Separator;
 use crate::key_index::node::in_memory;
+use crate::key_index::runs::AHEAD;
+use crate::key_index::runs::look_ahead;
+use crate::key_index::runs::runs;
 use crate::key_index::shape;
 use crate::key_index::slotted::Slotted;
 use crate::pages::PageSegments;
@@ -180,25 +183,29 @@ fn apply_to_inner(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>
     };
     let mut pending: Vec<(usize, Separator, Child)> = Vec::new();
     let mut shrunk = false;
-    let mut rest = changes;
-    while let Some(first) = rest.first().filter(|_| work.failed.is_none()) {
-        let (index, end) = match belonging(inner, rest, &first.entry) {
-            Ok(found) => found,
-            Err(error) => {
-                work.fail(error);
-                break;
-            }
-        };
-        let (mine, others) = rest.split_at(end);
+    let runs = match runs(inner, changes) {
+        Ok(runs) => runs,
+        Err(error) => {
+            work.fail(error);
+            return Grown::new();
+        }
+    };
+    for (place, run) in runs.iter().enumerate() {
+        if work.failed.is_some() {
+            break;
+        }
+        if place % AHEAD == 0 {
+            look_ahead(inner, runs.get(place..runs.len().min(place + AHEAD)).unwrap_or_default());
+        }
+        let index = run.child;
         if let Some(child) = inner.children.get_mut(index) {
             let before = child.entries;
-            let grown = apply(child, mine, work);
+            let grown = apply(child, run.changes, work);
             let smaller = child.entries < before && (grown.is_empty() || child.entries == 0);
             shrunk |= grown.iter().any(|(_, child)| child.entries == 0);
             pending.extend(grown.into_iter().map(|(separator, child)| (index, separator, child)));
             shrunk |= smaller && shape::should_merge(inner, index);
         }
-        rest = others;
     }
     if pending.is_empty() && !shrunk {
         child.entries = child.entries.saturating_add_signed(work.net - net_before);
@@ -225,19 +232,6 @@ fn level_of(child: &Child) -> u8 {
         Node::CleanInner(lazy) => lazy.level(),
         Node::Leaf(_) | Node::CleanLeaf(_) => 0,
     }
-}
-
-/// Which child the first change belongs to, and how many of the changes do.
-fn belonging(inner: &Inner, changes: &[Change<'_>], first: &KeyEntry<'_>) -> Result<(usize, usize)> {
-    let index = inner.find(first)?;
-    if changes.len() == 1 || index + 1 >= inner.children.len() {
-        return Ok((index, changes.len()));
-    }
-    let next = inner.separator(index + 1)?;
-    let below = |change: &Change<'_>| change.entry < next.entry();
-    // Most runs are short; the first change belongs here in any case.
-    let near = 1 + changes.iter().skip(1).take(7).take_while(|change| below(change)).count();
-    Ok((index, if near < 8 { near } else { changes.partition_point(below).max(near) }))
 }
 
 /// Puts new children where they belong, as long as there is room. Tells whether all of them found it.

@@ -118,6 +118,6 @@ impl<'a> Builder<'a> {
             1 => self.leaves.pop().map(|(_, leaf)| leaf).map_or_else(|| Child::leaf(Leaf::empty()), Ok)?,
             _ => shape::raise(0, self.leaves, true, &mut ledger)?.1,
         };
-        Ok(KeyTree { now: KeyRoot { root, segments }, ledger })
+        Ok(KeyTree::of(KeyRoot { root, segments }, ledger))
     }
 }

@@ -120,6 +120,26 @@ impl Cursor {
         self.settle_forward()
     }
 
+    /// Goes on by so many entries at most, within the leaf, and puts their IDs behind `ids`. Tells by how many it went.
+    pub(crate) fn skim(&mut self, max: usize, ids: &mut Vec<u64>) -> Result<u64> {
+        let (begin, end) = (self.at + 1, self.count.min((self.at + 1).saturating_add(max)));
+        let Some(leaf) = self.leaf.as_ref().filter(|_| self.stands && begin < end) else { return Ok(0) };
+        let before = ids.len();
+        let read = leaf.with_leaf(|view| {
+            for index in begin..end {
+                ids.push(view.id(index)?);
+            }
+            Some(())
+        });
+        if let Err(error) = read {
+            ids.truncate(before);
+            return Err(error);
+        }
+        self.at = end - 1;
+        self.read()?;
+        Ok(to_u64(end - begin))
+    }
+
     /// Goes to the entry before. `false` when there is none; the cursor then stands nowhere.
     #[inline]
     pub(crate) fn prev(&mut self) -> Result<bool> {

@@ -138,24 +138,19 @@ impl Ledger {
     /// The leaf, so that it can be changed: copied if somebody else may hold it.
     pub(crate) fn leaf_mut<'a>(&mut self, child: &'a mut Child) -> Result<&'a mut Leaf> {
         match &mut child.node {
-            Node::Leaf(leaf) => match Arc::get_mut(leaf) {
-                Some(own) => {
-                    if let Some(clean) = own.origin.page.take() {
-                        self.released.push(clean.page());
-                    }
-                }
-                None => {
-                    self.leave(&leaf.origin);
-                    self.made += 1;
-                    *leaf = Arc::new(Leaf::clone(leaf));
-                    self.date(Arc::get_mut(leaf).map(|leaf| &mut leaf.origin));
-                }
-            },
+            Node::Leaf(leaf) if Arc::strong_count(leaf) > 1 => {
+                self.leave(&leaf.origin);
+                self.made += 1;
+                // Copied to where it stays. If the others have let go of it meanwhile it is not, and is a new node all the
+                // same.
+                Arc::make_mut(leaf).origin = Origin { born: self.round, ..Origin::default() };
+            }
+            Node::Leaf(_) => {}
             Node::CleanLeaf(clean) => {
                 let prepared = if self.prepared.is_empty() { None } else { self.prepared.remove(&clean.number()) };
                 let mut leaf = match prepared {
                     Some(leaf) => leaf,
-                    None => Arc::new(clean.load_leaf(child.entries)?),
+                    None => clean.load_leaf(child.entries)?,
                 };
                 self.released.push(clean.page());
                 self.came(1);
@@ -164,28 +159,23 @@ impl Ledger {
             }
             Node::Inner(_) | Node::CleanInner(_) => return Err(not_a_leaf()),
         }
-        match &mut child.node {
-            Node::Leaf(leaf) => Arc::get_mut(leaf).ok_or_else(not_a_leaf),
-            _ => Err(not_a_leaf()),
+        let Node::Leaf(leaf) = &mut child.node else { return Err(not_a_leaf()) };
+        let own = Arc::get_mut(leaf).ok_or_else(not_a_leaf)?;
+        if let Some(clean) = own.origin.page.take() {
+            self.released.push(clean.page());
         }
+        Ok(own)
     }
 
     /// The inner node, so that it can be changed.
     pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
         match &mut child.node {
-            Node::Inner(inner) => match Arc::get_mut(inner) {
-                Some(own) => {
-                    if let Some(clean) = own.origin.page.take() {
-                        self.released.push(clean.page());
-                    }
-                }
-                None => {
-                    self.leave(&inner.origin);
-                    self.made += 1;
-                    *inner = Arc::new(Inner::clone(inner));
-                    self.date(Arc::get_mut(inner).map(|inner| &mut inner.origin));
-                }
-            },
+            Node::Inner(inner) if Arc::strong_count(inner) > 1 => {
+                self.leave(&inner.origin);
+                self.made += 1;
+                Arc::make_mut(inner).origin = Origin { born: self.round, ..Origin::default() };
+            }
+            Node::Inner(_) => {}
             Node::CleanInner(lazy) => {
                 let mut inner = Arc::new(Inner::clone(lazy.get(segments)?));
                 self.released.push(lazy.clean.page());
@@ -195,10 +185,12 @@ impl Ledger {
             }
             Node::Leaf(_) | Node::CleanLeaf(_) => return Err(not_inner()),
         }
-        match &mut child.node {
-            Node::Inner(inner) => Arc::get_mut(inner).ok_or_else(not_inner),
-            _ => Err(not_inner()),
+        let Node::Inner(inner) = &mut child.node else { return Err(not_inner()) };
+        let own = Arc::get_mut(inner).ok_or_else(not_inner)?;
+        if let Some(clean) = own.origin.page.take() {
+            self.released.push(clean.page());
         }
+        Ok(own)
     }
 
     fn date(&self, origin: Option<&mut Origin>) {

@@ -10,6 +10,9 @@
 //! slotted   bytes of one node: insert, remove, split off, trim
 //! node      nodes on the heap and in page segments
 //! ledger    making a node the writer's own; what is on the heap because it changed; pages out of use
+//! gathered  changes before they are applied
+//! runs      which changes belong to which child
+//! probe     a look at what changes will need, before they are applied
 //! apply     sorted changes, from the root down and back
 //! shape     splitting inner nodes, merging small ones
 //! tree      the tree of the writer, the root of the readers
@@ -24,10 +27,13 @@ mod build;
 mod check;
 mod cursor;
 mod difference;
+mod gathered;
 mod ledger;
 mod node;
+mod probe;
 mod range;
 mod refresh;
+mod runs;
 mod save;
 mod shape;
 mod slotted;
@@ -37,7 +43,9 @@ mod tree;
 
 pub(crate) use apply::Change;
 pub(crate) use build::Builder;
+pub(crate) use gathered::Gathered;
 pub(crate) use ledger::Prepared;
+pub(crate) use probe::Probed;
 pub(crate) use range::Range;
 pub(crate) use save::Frozen;
 pub(crate) use save::Saved;

@@ -112,12 +112,14 @@ impl Clean {
         why.unwrap_or_else(|error| error)
     }
 
-    pub(crate) fn load_leaf(&self, entries: u64) -> Result<Leaf> {
-        let load = |view: &NodeView<'_>| {
-            let mut leaf = Leaf::empty();
-            Some(view.check().and_then(|used| slotted::load(view, 0, used, &mut leaf.bytes)).map(|()| leaf))
-        };
-        self.with_leaf(entries, load)?.map_err(|malformed| self.at(malformed))
+    pub(crate) fn load_leaf(&self, entries: u64) -> Result<Arc<Leaf>> {
+        // Made where it stays: a leaf is large enough for each copy of it to be felt.
+        let mut leaf = Arc::new(Leaf { origin: Origin::default(), bytes: [0; PAGE_BYTES] });
+        let own = Arc::get_mut(&mut leaf).ok_or_else(not_a_leaf)?;
+        let load =
+            |view: &NodeView<'_>| Some(view.check().and_then(|used| slotted::load(view, 0, used, &mut own.bytes)));
+        self.with_leaf(entries, load)?.map_err(|malformed| self.at(malformed))?;
+        Ok(leaf)
     }
 
     /// Level of the node.
@@ -308,6 +310,24 @@ impl Child {
             Node::Leaf(leaf) => NodeView::open(&leaf.bytes).and_then(|view| read(&view)).ok_or_else(not_a_leaf),
             Node::CleanLeaf(clean) => clean.with_leaf(self.entries, read),
             Node::Inner(_) | Node::CleanInner(_) => Err(not_a_leaf()),
+        }
+    }
+
+    /// A byte at the beginning of a leaf on the heap: who asks for it waits until that is near.
+    #[inline]
+    pub(crate) fn first_byte(&self) -> u8 {
+        match &self.node {
+            Node::Leaf(leaf) => leaf.bytes.first().copied().unwrap_or_default(),
+            Node::Inner(_) | Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
+        }
+    }
+
+    /// The same of the slots that a search begins with.
+    #[inline]
+    pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
+        match &self.node {
+            Node::Leaf(leaf) => NodeView::open(&leaf.bytes).map_or(0, |view| view.glance(wanted)),
+            Node::Inner(_) | Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
         }
     }
 

@@ -6,6 +6,8 @@
 use std::ops::Bound;
 
 use crate::error::Result;
+use crate::id::to_u64;
+use crate::id::to_usize;
 use crate::key_index::cursor::Cursor;
 use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::Position;
@@ -84,6 +86,23 @@ impl Range {
         };
         self.left = left.start + 1..left.end;
         Ok(cursor.stands().then(|| (cursor.key(), cursor.id())))
+    }
+
+    /// Puts the IDs of the next entries from the front behind `ids`, so many at most. No key is put together but the last.
+    /// After an error the range is at its end; what came before it was put there.
+    pub(crate) fn next_ids(&mut self, max: usize, ids: &mut Vec<u64>) -> Result<()> {
+        let end = ids.len() + max;
+        while ids.len() < end {
+            // The first one of a leaf, or where the cursor has gone ahead.
+            let Some((_, id)) = self.next()? else { return Ok(()) };
+            ids.push(id);
+            let left = std::mem::take(&mut self.left);
+            let wanted = to_usize((left.end - left.start).min(to_u64(end - ids.len())));
+            let cursor = self.front.cursor.as_mut().filter(|_| wanted > 0);
+            let skimmed = cursor.map_or(Ok(0), |cursor| cursor.skim(wanted, ids))?;
+            self.left = left.start + skimmed..left.end;
+        }
+        Ok(())
     }
 
     /// The next entry from the back. After an error the range is at its end.

@@ -118,34 +118,10 @@ impl KeyRoot {
         let to = to.map_or(Ok(self.len()), |to| self.rank(to))?;
         Ok(to.saturating_sub(from.map_or(Ok(0), |from| self.rank(from))?))
     }
-
-    /// Reads, checks and copies the leaves that changes of these ascending entries will need, so that applying them reads
-    /// nothing. With `unique`, the leaves behind them are read too where a key may go on there.
-    pub(crate) fn prepare<'a>(
-        &self,
-        entries: impl IntoIterator<Item = KeyEntry<'a>>,
-        unique: bool,
-    ) -> Result<Prepared> {
-        let mut prepared = Prepared::new();
-        for entry in entries {
-            let leaf = self.leaf(&entry)?;
-            if let Node::CleanLeaf(clean) = &leaf.node {
-                let number = clean.number();
-                if prepared.last().is_none_or(|(last, _)| *last != number) {
-                    prepared.push((number, Arc::new(clean.load_leaf(leaf.entries)?)));
-                }
-            }
-            let wanted = KeyEntry { id: 0, ..entry };
-            if unique && leaf.with_leaf(|view| Some(view.search(&wanted, false)? == view.count()))? {
-                self.first(entry.key)?;
-            }
-        }
-        Ok(prepared)
-    }
 }
 
 #[cold]
-fn childless() -> Error {
+pub(crate) fn childless() -> Error {
     Error::corrupt("memory", 0, "node of a key index", "children", "none")
 }
 
@@ -154,13 +130,19 @@ fn childless() -> Error {
 pub(crate) struct KeyTree {
     pub(crate) now: KeyRoot,
     pub(crate) ledger: Ledger,
+    /// Rises whenever entries may have changed.
+    version: u64,
 }
 
 impl KeyTree {
+    pub(crate) fn of(now: KeyRoot, ledger: Ledger) -> Self {
+        Self { now, ledger, version: 0 }
+    }
+
     /// An empty tree.
     pub(crate) fn new() -> Result<Self> {
         let now = KeyRoot { root: Child::leaf(Leaf::empty())?, segments: Arc::default() };
-        Ok(Self { now, ledger: Ledger::empty() })
+        Ok(Self::of(now, Ledger::empty()))
     }
 
     /// The tree of a snapshot: its root page, which is read here, and how many entries it has.
@@ -178,7 +160,7 @@ impl KeyTree {
         let now = KeyRoot { root, segments };
         // The count is compared with the root page's.
         now.leaf(&KeyEntry { key: &[], id: 0 })?.with_leaf(|_| Some(()))?;
-        Ok(Self { now, ledger: Ledger::new(0) })
+        Ok(Self::of(now, Ledger::new(0)))
     }
 
     /// The tree as it is now, for a view.
@@ -189,6 +171,11 @@ impl KeyTree {
     /// The tree as it is now, for the writer itself.
     pub(crate) fn now(&self) -> &KeyRoot {
         &self.now
+    }
+
+    /// A number that is another one once entries have changed.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Nodes on the heap because they changed.
@@ -227,6 +214,7 @@ impl KeyTree {
             return Ok(0);
         }
         debug_assert!(changes.is_sorted_by_key(|change| change.entry), "changes ascend");
+        self.version += 1;
         let KeyRoot { root, segments } = &mut self.now;
         let mut work = Work { ledger: &mut self.ledger, segments, applied: 0, net: 0, failed: None };
         let mut grown = apply::apply(root, changes, &mut work);
@@ -292,7 +280,7 @@ impl KeyTree {
 impl KeyTree {
     /// Ends the tree: every page that a snapshot refers to for it is released.
     pub(crate) fn end(self) -> Result<Vec<PageRef>> {
-        let Self { now, mut ledger } = self;
+        let Self { now, mut ledger, .. } = self;
         retire_all(&now.root, &now.segments, &mut ledger)?;
         Ok(ledger.released)
     }

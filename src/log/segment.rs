@@ -157,6 +157,11 @@ impl SegmentSource {
     }
 }
 
+/// Bytes that come to the processor together.
+const LINE_BYTES: usize = 64;
+/// Lines of a record that are read ahead; from there on its reader goes straight on.
+const LINES_AHEAD: usize = 4;
+
 impl Segment {
     /// Whether the record at an offset was checked before in this process.
     #[inline]
@@ -275,6 +280,14 @@ impl Segment {
         let bytes = self.mapped(offset, to_usize(location.bytes()))?;
         let item = Item::parse_record(bytes)?;
         (self.was_checked(offset) && item.bytes() == location.bytes()).then_some(item)
+    }
+
+    /// Reads one byte of each of the first lines of a mapped record, and what tells that it was checked: they are near then.
+    #[inline]
+    pub(crate) fn glance(&self, location: Location) -> u8 {
+        let Some(bytes) = self.mapped(location.offset(), to_usize(location.bytes())) else { return 0 };
+        let lines = bytes.iter().step_by(LINE_BYTES).take(LINES_AHEAD).fold(0, |sum, byte| sum ^ byte);
+        lines ^ u8::from(self.was_checked(location.offset()))
     }
 
     /// The item at a location, checked against its checksum and the entry's size.

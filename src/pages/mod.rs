@@ -6,6 +6,11 @@
 //! Invariants: 1. No image is handed out before its checksum was compared with its parent's. 2. Images begin at
 //! multiples of 64 bytes, so that no two share a bit.
 
+mod aside;
+
+pub(crate) use aside::Adopted;
+pub(crate) use aside::Aside;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +19,7 @@ use std::sync::atomic::AtomicU64;
 use bitvec::prelude::BitSlice;
 use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
+use parking_lot::Mutex;
 use parking_lot::RwLock;
 
 use crate::error::Error;
@@ -101,6 +107,8 @@ pub(crate) type PageSegments = BTreeMap<SegmentSeq, Arc<PageSegment>>;
 struct Row {
     segment: Arc<PageSegment>,
     live_bytes: u64,
+    /// Belongs to a tree that no snapshot has yet.
+    is_held: bool,
 }
 
 /// The page segments of a store.
@@ -108,6 +116,8 @@ struct Row {
 pub(crate) struct PageStore {
     source: SegmentSource,
     rows: RwLock<BTreeMap<SegmentSeq, Row>>,
+    /// Segments that were written aside, and that the next snapshot lists.
+    adopted: Mutex<Vec<Adopted>>,
 }
 
 /// A page that takes the place of another in the next snapshot.
@@ -134,7 +144,7 @@ pub(crate) struct PageSegmentRow {
 
 impl PageStore {
     pub(crate) fn new(source: SegmentSource) -> Self {
-        Self { source, rows: RwLock::default() }
+        Self { source, rows: RwLock::default(), adopted: Mutex::default() }
     }
 
     /// Opens a segment that a snapshot lists.
@@ -142,7 +152,7 @@ impl PageStore {
         let segment = self.source.open(FileKind::Pages, number)?;
         let capacity = segment.len()?;
         let segment = Arc::new(PageSegment::new(segment, capacity));
-        self.rows.write().insert(number, Row { segment, live_bytes });
+        self.rows.write().insert(number, Row { segment, live_bytes, is_held: false });
         Ok(())
     }
 
@@ -197,7 +207,10 @@ impl PageStore {
         let mut rows = self.rows.write();
         for pair in replaced {
             for (segment, bytes) in pair.live_bytes() {
-                rows.entry(segment).and_modify(|row| row.live_bytes = row.live_bytes.saturating_add_signed(bytes));
+                rows.entry(segment).and_modify(|row| {
+                    row.live_bytes = row.live_bytes.saturating_add_signed(bytes);
+                    row.is_held &= bytes <= 0;
+                });
             }
         }
     }
@@ -230,22 +243,53 @@ impl PageStore {
     pub(crate) fn delete_dead(&self, keep: &[SegmentSeq], writing: Option<SegmentSeq>) -> Result<()> {
         let dead: Vec<SegmentSeq> = {
             let rows = self.rows.read();
-            let dead = rows.iter().filter(|(number, row)| row.live_bytes == 0 && !keep.contains(number));
+            let is_dead = |row: &Row| row.live_bytes == 0 && !row.is_held;
+            let dead = rows.iter().filter(|(number, row)| is_dead(row) && !keep.contains(number));
             dead.map(|(number, _)| *number).filter(|number| Some(*number) != writing).collect()
         };
-        for number in dead {
-            let name = FileKind::Pages.file_name(number);
-            self.source.backing.delete(&name).map_err(|source| Error::io("delete", &name, source))?;
-            self.rows.write().remove(&number);
-        }
+        dead.into_iter().try_for_each(|number| self.discard(number))
+    }
+
+    /// Deletes a segment that nothing refers to.
+    fn discard(&self, number: SegmentSeq) -> Result<()> {
+        self.delete_file(number)?;
+        self.rows.write().remove(&number);
         Ok(())
     }
 
+    /// Segments that the next snapshot lists. The caller excludes its freeze.
+    pub(crate) fn adopt(&self, adopted: Vec<Adopted>) {
+        self.adopted.lock().extend(adopted);
+    }
+
+    /// What the snapshot of this moment lists for the first time.
+    pub(crate) fn take_adopted(&self) -> Vec<Adopted> {
+        std::mem::take(&mut *self.adopted.lock())
+    }
+
+    /// A file that no snapshot will list, for what its owner needs for a while and then deletes. If the process ends before
+    /// that, the next opening does.
+    pub(crate) fn create_scratch(&self, number: SegmentSeq, timeline: u64, capacity: u64) -> Result<Segment> {
+        self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)
+    }
+
+    /// Deletes the file of a segment.
+    pub(crate) fn delete_file(&self, number: SegmentSeq) -> Result<()> {
+        let name = FileKind::Pages.file_name(number);
+        self.source.backing.delete(&name).map_err(|source| Error::io("delete", &name, source))
+    }
+
     /// Begins a page segment that the writer appends to.
-    fn create_segment(&self, number: SegmentSeq, timeline: u64, capacity: u64) -> Result<Arc<PageSegment>> {
+    fn create_segment(
+        &self,
+        number: SegmentSeq,
+        timeline: u64,
+        capacity: u64,
+        is_held: bool,
+    ) -> Result<Arc<PageSegment>> {
         let segment = self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)?;
         let segment = Arc::new(PageSegment::new(segment, capacity));
-        self.rows.write().insert(number, Row { segment: Arc::clone(&segment), live_bytes: 0 });
+        self.rows.write().insert(number, Row { segment: Arc::clone(&segment), live_bytes: 0, is_held });
         Ok(segment)
     }
 }
@@ -261,6 +305,8 @@ pub(crate) struct PageWriter {
     bytes: u64,
     root: PageRef,
     root_refreshed: bool,
+    /// Whether its segments are held until a snapshot lists them.
+    holds: bool,
 }
 
 impl PageWriter {
@@ -330,7 +376,7 @@ impl PageWriter {
         if full {
             self.flush()?;
             let capacity = store.source.segment_bytes.max(to_u64(SEGMENT_HEADER_BYTES) + padded);
-            let segment = store.create_segment(number(), timeline, capacity)?;
+            let segment = store.create_segment(number(), timeline, capacity, self.holds)?;
             if let Some((before, ..)) = self.current.replace((segment, to_u64(SEGMENT_HEADER_BYTES), capacity)) {
                 self.unsynced.push(before);
             }
@@ -364,6 +410,11 @@ impl PageWriter {
     /// The next snapshot does not refer to a page any more, and nothing takes its place.
     pub(crate) fn release(&mut self, old: &PageRef) {
         self.replaced.push(Replaced { old: *old, new: PageRef::default() });
+    }
+
+    /// The next snapshot refers to the pages of a segment that was written aside. Before any of them is released.
+    pub(crate) fn adopt(&mut self, adopted: &Adopted) {
+        self.replaced.push(Replaced { old: PageRef::default(), new: adopted.0 });
     }
 
     fn flush(&mut self) -> Result<()> {

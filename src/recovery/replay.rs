@@ -1,6 +1,7 @@
 //! Replay: frames in commit order, up to the first gap.
 //!
 //! Owns: the order of segments, cuts of earlier recoveries, the boundary between a tear and corruption.
+//! Nobody reads meanwhile, so changes of key indexes are gathered over many commits and applied together.
 //! Never: writes.
 //! Invariants: 1. A commit is applied only if every commit before it was. 2. Damage at or below a durable watermark
 //! that any valid frame carries is corruption, and is never cut.
@@ -24,6 +25,7 @@ use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
 use crate::heap::Heap;
+use crate::heap::Indexes;
 use crate::heap::effects_of;
 use crate::id::SLOT_END;
 use crate::id::SegmentSeq;
@@ -127,6 +129,7 @@ pub(crate) fn replay(
         page_end: base.page_end,
         until,
     };
+    heap.with_indexes(Indexes::begin_gathering);
     let mut undeclared = Vec::new();
     let mut last_segment = base.head_segment;
     let mut next_cut = 0;
@@ -357,6 +360,7 @@ impl Replay<'_> {
     }
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {
+        self.heap.with_indexes(Indexes::end_gathering)?;
         if self.until.is_none() && self.watermark >= self.expected {
             let what = format!("commits {} to {}", self.expected, self.watermark);
             return Err(match self.broken.take() {

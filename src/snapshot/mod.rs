@@ -28,6 +28,7 @@ use crate::key_index::Saved as SavedIndex;
 use crate::log::Segment;
 use crate::log::now_micros;
 use crate::manifest::retained;
+use crate::pages::Adopted;
 use crate::pages::PageWriter;
 use crate::record_index::LeafRef;
 use crate::record_index::Mid;
@@ -57,6 +58,8 @@ struct Frozen {
     indexes: Vec<FrozenIndex>,
     /// Pages of key indexes that are gone.
     released: Vec<PageRef>,
+    /// Page segments of indexes that were built since the last snapshot.
+    adopted: Vec<Adopted>,
     /// Record segments with the live bytes of this moment: later commits change them.
     rows: Vec<SegmentRow>,
 }
@@ -96,7 +99,11 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     }
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
     let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
+    let adopted = std::mem::take(&mut frozen.adopted);
     let result = engine.make_durable(frozen.seq).and_then(|()| {
+        for segment in &adopted {
+            writer.adopt(segment);
+        }
         for page in &released {
             writer.release(page);
         }
@@ -106,7 +113,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     let ((saved_root, root_page), mut saved_indexes) = match result {
         Ok(written) => written,
         Err(error) => {
-            give_up(engine, writer, indexes, released, &error);
+            give_up(engine, writer, Unsaved { indexes, released, adopted }, &error);
             return Err(error);
         }
     };
@@ -146,7 +153,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
         Body::Snapshot(Box::new(snapshot.clone()))
     });
     if let Err(error) = appended {
-        give_up(engine, writer, indexes, released, &error);
+        give_up(engine, writer, Unsaved { indexes, released, adopted }, &error);
         return Err(error);
     }
     engine.pages.settle(writer.replaced());
@@ -167,10 +174,18 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     Ok(Saved { snapshot, pages, bytes })
 }
 
+/// What a snapshot was to save of key indexes.
+struct Unsaved {
+    indexes: Vec<FrozenIndex>,
+    released: Vec<PageRef>,
+    adopted: Vec<Adopted>,
+}
+
 /// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.
-fn give_up(engine: &Engine, writer: &mut PageWriter, indexes: Vec<FrozenIndex>, released: Vec<PageRef>, error: &Error) {
+fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &Error) {
     writer.abandon();
-    engine.heap.with_indexes(|trees| trees.abandon(indexes, released));
+    engine.pages.adopt(unsaved.adopted);
+    engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
     if !matches!(error, Error::NoSpace { .. }) {
         engine.poison.set(error);
     }
@@ -211,6 +226,7 @@ fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
     let frozen = Frozen {
         indexes,
         released,
+        adopted: engine.pages.take_adopted(),
         rows: record_rows(&state),
         state,
         seq: engine.log.last_seq(),

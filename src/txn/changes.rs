@@ -20,86 +20,24 @@ use crate::format::index::CHANGE_HEADER_BYTES;
 use crate::format::index::Change;
 use crate::format::item::Kind;
 use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::format::node::KeyEntry;
 use crate::heap::Effect;
 use crate::heap::Indexes;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::to_u64;
 use crate::key::Key;
+use crate::key_index::Gathered;
+use crate::key_index::Probed;
 
-#[derive(Debug, Clone, Copy)]
-struct Op {
-    begin: usize,
-    len: usize,
-    id: RecordId,
-    put: bool,
-}
-
-/// The changes of one index, in the order in which they were made.
+/// The changes of one index, in the order in which they were made until they are sealed.
 #[derive(Debug)]
 struct IndexChanges {
     number: IndexNumber,
     name: Arc<str>,
     is_unique: bool,
-    bytes: Vec<u8>,
-    ops: Vec<Op>,
-    /// The changes are net, and ascend.
-    is_sealed: bool,
-}
-
-impl IndexChanges {
-    fn key(&self, op: &Op) -> &[u8] {
-        self.bytes.get(op.begin..op.begin + op.len).unwrap_or_default()
-    }
-
-    fn push(&mut self, key: &[u8], id: RecordId, put: bool) {
-        self.ops.push(Op { begin: self.bytes.len(), len: key.len(), id, put });
-        self.bytes.extend_from_slice(key);
-    }
-
-    fn change(&self, op: &Op) -> Change<'_> {
-        Change { put: op.put, key: self.key(op), id: op.id }
-    }
-
-    /// Nothing will be added. What was replaced by later changes goes.
-    fn seal(&mut self) {
-        let mut ops = std::mem::take(&mut self.ops);
-        // Stable, so the last of equal entries is the last that was made.
-        ops.sort_by(|a, b| (self.key(a), a.id.as_u64()).cmp(&(self.key(b), b.id.as_u64())));
-        ops.dedup_by(|next, kept| {
-            let same = next.id == kept.id && self.key(next) == self.key(kept);
-            if same {
-                *kept = *next;
-            }
-            same
-        });
-        (self.ops, self.is_sealed) = (ops, true);
-    }
-
-    /// The last change of each entry, ascending.
-    fn net(&self) -> Vec<Change<'_>> {
-        self.net_within((Bound::Unbounded, Bound::Unbounded))
-    }
-
-    /// The same of keys within bounds. Only what lies there is sorted.
-    fn net_within(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Vec<Change<'_>> {
-        let within = |change: &Change<'_>| bounds.contains(change.key);
-        let mut all: Vec<Change<'_>> = self.ops.iter().map(|op| self.change(op)).filter(within).collect();
-        if self.is_sealed {
-            return all;
-        }
-        // Stable, so the last of equal entries is the last that was made.
-        all.sort_by(|a, b| (a.key, a.id.as_u64()).cmp(&(b.key, b.id.as_u64())));
-        let mut net: Vec<Change<'_>> = Vec::with_capacity(all.len());
-        for change in all {
-            match net.last_mut() {
-                Some(last) if last.key == change.key && last.id == change.id => *last = change,
-                _ => net.push(change),
-            }
-        }
-        net
-    }
+    changes: Gathered,
+    /// The version of the tree in which no other record had a key that is put.
+    clear_at: Option<u64>,
 }
 
 /// How far the changes had come, to go back to.
@@ -123,7 +61,7 @@ impl KeyChanges {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.indexes.iter().all(|index| index.ops.is_empty())
+        self.indexes.iter().all(|index| index.changes.len() == 0)
     }
 
     /// A record's keys have changed. Where they are the same, nothing is noted.
@@ -145,22 +83,29 @@ impl KeyChanges {
             return;
         }
         self.bytes += changed.iter().map(|(key, _)| to_u64(CHANGE_HEADER_BYTES + key.len())).sum::<u64>();
+        let gathered = self.changes_of(index);
+        changed.iter().for_each(|(key, put)| gathered.push(key, id, *put));
+    }
+
+    /// A record has come, with these keys.
+    pub(crate) fn insert(&mut self, index: &SetIndex, id: RecordId, keys: &Keys) {
+        if keys.len() > 1 {
+            self.replace(index, id, &Keys::default(), keys);
+        } else if let Some(key) = keys.iter().next() {
+            self.bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
+            self.changes_of(index).push(key, id, true);
+        }
+    }
+
+    fn changes_of(&mut self, index: &SetIndex) -> &mut Gathered {
         let place = self.indexes.iter().position(|known| known.number == index.number);
         let place = place.unwrap_or_else(|| {
             let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            self.indexes.push(IndexChanges {
-                number,
-                name,
-                is_unique,
-                bytes: Vec::new(),
-                ops: Vec::new(),
-                is_sealed: false,
-            });
+            let changes = Gathered::default();
+            self.indexes.push(IndexChanges { number, name, is_unique, changes, clear_at: None });
             self.indexes.len() - 1
         });
-        if let Some(changes) = self.indexes.get_mut(place) {
-            changed.iter().for_each(|(key, put)| changes.push(key, id, *put));
-        }
+        &mut self.indexes[place].changes
     }
 
     /// What the transaction itself has done to an index between two keys, ascending.
@@ -170,44 +115,42 @@ impl KeyChanges {
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> VecDeque<(Key, RecordId, bool)> {
         let found = self.indexes.iter().find(|index| index.number == number);
-        let net = found.map(|index| index.net_within(bounds)).unwrap_or_default();
+        let net = found.map(|index| index.changes.net_of(|key| bounds.contains(key))).unwrap_or_default();
         net.iter().filter_map(|change| Some((Key::from_bytes(change.key).ok()?, change.id, change.put))).collect()
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        Mark {
-            lens: self.indexes.iter().map(|index| (index.ops.len(), index.bytes.len())).collect(),
-            bytes: self.bytes,
-        }
+        Mark { lens: self.indexes.iter().map(|index| index.changes.mark()).collect(), bytes: self.bytes }
     }
 
     pub(crate) fn go_back(&mut self, mark: &Mark) {
         self.indexes.truncate(mark.lens.len());
-        for (index, (ops, bytes)) in self.indexes.iter_mut().zip(&mark.lens) {
-            index.ops.truncate(*ops);
-            index.bytes.truncate(*bytes);
+        for (index, mark) in self.indexes.iter_mut().zip(&mark.lens) {
+            index.changes.go_back(*mark);
         }
         self.bytes = mark.bytes;
     }
 
     /// How many changes there are.
     pub(crate) fn len(&self) -> u64 {
-        self.indexes.iter().map(|index| to_u64(index.ops.len())).sum()
+        self.indexes.iter().map(|index| to_u64(index.changes.len())).sum()
     }
 
-    /// Reads the leaves that the changes will need, so that applying them reads nothing. The caller holds no lock. What is
-    /// read is offered until the result is dropped.
-    pub(crate) fn prepare<'e>(&self, engine: &'e Engine) -> Result<Offers<'e>> {
+    /// Reads the leaves that the changes will need, so that applying them reads nothing, and looks for keys of unique
+    /// indexes that are taken. The changes are sealed; the caller holds no lock. What is read is offered until the result is
+    /// dropped.
+    pub(crate) fn prepare<'e>(&mut self, engine: &'e Engine) -> Result<Offers<'e>> {
         let mut offers = Offers { engine, numbers: SmallVec::new() };
-        for index in &self.indexes {
+        for index in &mut self.indexes {
             // Held for as long as it takes: a node that others change meanwhile is copied.
-            let Some(root) = engine.heap.with_indexes(|trees| trees.to_prepare(index.number)) else { continue };
-            let entry = |op: &Op| KeyEntry { key: index.key(op), id: op.id.as_u64() };
-            let prepared = root.prepare(index.ops.iter().map(entry), index.is_unique)?;
+            let to_probe = engine.heap.with_indexes(|trees| trees.to_probe(index.number, index.is_unique));
+            let Some((root, version)) = to_probe else { continue };
+            let Probed { leaves, is_clear } = root.probe(&index.changes.changes(), index.is_unique)?;
             drop(root);
-            if !prepared.is_empty() {
-                let numbers = prepared.iter().map(|(number, _)| *number).collect();
-                engine.heap.with_indexes(|trees| trees.offer(index.number, prepared));
+            index.clear_at = is_clear.then_some(version);
+            if !leaves.is_empty() {
+                let numbers = leaves.iter().map(|(number, _)| *number).collect();
+                engine.heap.with_indexes(|trees| trees.offer(index.number, leaves));
                 offers.numbers.push((index.number, numbers));
             }
         }
@@ -216,7 +159,7 @@ impl KeyChanges {
 
     /// Nothing will be added: sorts the changes and drops those that later ones replace.
     pub(crate) fn seal(&mut self) {
-        self.indexes.iter_mut().for_each(IndexChanges::seal);
+        self.indexes.iter_mut().for_each(|index| index.changes.sort());
     }
 
     /// Puts the net changes into the frame and among the effects.
@@ -228,7 +171,7 @@ impl KeyChanges {
                 frame.control(Kind::IndexOps, payload);
                 effects.push(Effect::Index(index.number, std::mem::replace(payload, begin.to_vec())));
             };
-            for change in index.net() {
+            for change in index.changes.iter() {
                 if payload.len() + change.bytes() > PAYLOAD_BYTES_MAX {
                     flush(&mut payload);
                 }
@@ -243,8 +186,10 @@ impl KeyChanges {
     /// Refuses a key that a unique index would have twice. The caller excludes commits.
     pub(crate) fn check_unique(&self, engine: &Engine) -> Result<()> {
         for index in self.indexes.iter().filter(|index| index.is_unique) {
-            let net = index.net();
-            engine.heap.with_indexes(|trees| check_unique(index, &net, trees))?;
+            engine.heap.with_indexes(|trees| {
+                let is_clear = index.clear_at.is_some() && index.clear_at == trees.version(index.number);
+                if is_clear { Ok(()) } else { check_unique(index, trees) }
+            })?;
         }
         Ok(())
     }
@@ -265,7 +210,8 @@ impl Drop for Offers<'_> {
     }
 }
 
-fn check_unique(index: &IndexChanges, net: &[Change<'_>], trees: &Indexes) -> Result<()> {
+fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
+    let net: Vec<Change<'_>> = index.changes.iter().collect();
     let violation = |key: &[u8], id| {
         let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
         Error::UniqueViolation { index: index.name.to_string(), key, id }

@@ -1,13 +1,10 @@
 //! The records of a range of entries, found a few at a time.
 //!
-//! Records of neighbouring keys lie anywhere. Finding several before the first is handed out lets the processor wait for
-//! all of them at once. How many are found ahead begins with one and doubles, so that a short walk costs no more.
-
-use smallvec::SmallVec;
+//! Records of neighbouring keys lie anywhere. Looking at several before the first is handed out lets the processor wait for
+//! all of them at once. How many are looked at rises from two on, so that a short walk costs hardly more.
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::heap::Found;
 use crate::id::RecordId;
 use crate::key_index::Range;
 use crate::txn::Lookup;
@@ -15,16 +12,18 @@ use crate::txn::Record;
 use crate::txn::View;
 use crate::txn::record::Hold;
 
-/// The most records that are found ahead.
-const AHEAD_MAX: usize = 16;
+/// Records that are looked at before the first of them is handed out: of the first ones, and at most.
+const AHEAD_MIN: usize = 2;
+const AHEAD_MAX: usize = 32;
 
 /// Walks over the records of a range from either end. After an error it ends.
 #[derive(Debug)]
 pub(crate) struct Fetch<'v> {
     range: Range,
     view: &'v View,
-    /// Found, in reverse: the next one is the last.
-    ahead: SmallVec<[(RecordId, Option<Found>); AHEAD_MAX]>,
+    /// Entries whose records were looked at; those from `at` on are left.
+    ahead: Vec<u64>,
+    at: usize,
     wanted: usize,
     failed: Option<Error>,
 }
@@ -35,30 +34,21 @@ fn id_of(id: u64) -> Result<RecordId> {
 
 impl<'v> Fetch<'v> {
     pub(crate) fn new(range: Range, view: &'v View) -> Self {
-        Self { range, view, ahead: SmallVec::new(), wanted: 1, failed: None }
+        Self { range, view, ahead: Vec::new(), at: 0, wanted: AHEAD_MIN, failed: None }
     }
 
-    fn find_ahead(&mut self) {
-        while self.ahead.len() < self.wanted {
-            match self.range.next().and_then(|entry| entry.map(|(_, id)| id_of(id)).transpose()) {
-                Ok(Some(id)) => self.ahead.push((id, None)),
-                Ok(None) => break,
-                Err(error) => {
-                    self.failed = Some(error);
-                    break;
-                }
-            }
-        }
-        let state = self.view.state();
-        for (id, found) in &mut self.ahead {
-            *found = state.lookup_plain(*id);
-        }
-        self.ahead.reverse();
-        self.wanted = (self.wanted * 2).min(AHEAD_MAX);
+    fn look_ahead(&mut self) {
+        self.ahead.clear();
+        self.at = 0;
+        self.failed = self.range.next_ids(self.wanted, &mut self.ahead).err();
+        self.view.state().look_ahead(&self.ahead);
+        self.wanted = (self.wanted * 4).min(AHEAD_MAX);
     }
 
-    fn record(&self, id: RecordId, found: Option<Found>) -> Result<Record<'v>> {
-        if let Some(found) = found {
+    #[inline]
+    fn record(&self, id: u64) -> Result<Record<'v>> {
+        let id = id_of(id)?;
+        if let Some(found) = self.view.state().lookup_plain(id) {
             return Ok(Record::plain(Hold::View(self.view.state()), found));
         }
         match self.view.lookup(id)? {
@@ -72,11 +62,14 @@ impl<'v> Iterator for Fetch<'v> {
     type Item = Result<Record<'v>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ahead.is_empty() && self.failed.is_none() {
-            self.find_ahead();
+        if self.at >= self.ahead.len() && self.failed.is_none() {
+            self.look_ahead();
         }
-        match self.ahead.pop() {
-            Some((id, found)) => Some(self.record(id, found)),
+        match self.ahead.get(self.at).copied() {
+            Some(id) => {
+                self.at += 1;
+                Some(self.record(id))
+            }
             None => self.failed.take().map(Err),
         }
     }
@@ -84,19 +77,16 @@ impl<'v> Iterator for Fetch<'v> {
 
 impl DoubleEndedIterator for Fetch<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let entry = self.range.next_back().and_then(|entry| entry.map(|(_, id)| id_of(id)).transpose());
+        let entry = self.range.next_back().map(|entry| entry.map(|(_, id)| id));
         match entry {
-            Ok(Some(id)) => Some(self.record(id, None)),
+            Ok(Some(id)) => Some(self.record(id)),
             // What could not be read lies behind all that was found ahead.
             Ok(None) if self.failed.is_some() => {
                 self.ahead.clear();
                 self.failed.take().map(Err)
             }
             // What was found ahead from the front is all that is left.
-            Ok(None) if !self.ahead.is_empty() => {
-                let (id, found) = self.ahead.remove(0);
-                Some(self.record(id, found))
-            }
+            Ok(None) if self.at < self.ahead.len() => self.ahead.pop().map(|id| self.record(id)),
             Ok(None) => None,
             Err(error) => Some(Err(error)),
         }

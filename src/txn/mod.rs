@@ -9,6 +9,7 @@ mod changes;
 mod fetch;
 mod index;
 mod large;
+mod own_keys;
 mod ranges;
 mod record;
 mod room;

@@ -3,7 +3,6 @@
 //! Owns: the write set, what was read, validation. The validation follows Kung and Robinson 1981 (backward, by
 //! version): a commit stands only if every version that it read or replaced is still the newest.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Read;
 use std::ops::Bound;
@@ -13,7 +12,6 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
-use crate::engine::SetIndex;
 use crate::engine::SetIndexes;
 use crate::error::Error;
 use crate::error::Result;
@@ -48,6 +46,8 @@ use crate::txn::index::key_bounds;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
+use crate::txn::own_keys::fill_keys;
+use crate::txn::own_keys::keys_of;
 use crate::txn::ranges::Ranges;
 use crate::txn::ranges::as_bytes;
 use crate::txn::record::Hold;
@@ -100,7 +100,11 @@ pub struct Transaction {
     streams: SmallVec<[u64; 2]>,
     run: Option<SetNumber>,
     keys: KeyChanges,
+    /// The keys of the newest record, kept for their memory.
+    scratch: SmallVec<[Keys; 2]>,
     index_epoch: Option<u64>,
+    /// The indexes of the set that was written to last.
+    indexes: Option<(SetNumber, Arc<SetIndexes>)>,
     ranges: Ranges,
     in_history: bool,
     isolation: Isolation,
@@ -156,7 +160,9 @@ impl Transaction {
             streams: SmallVec::new(),
             run: None,
             keys: KeyChanges::default(),
+            scratch: SmallVec::new(),
             index_epoch: None,
+            indexes: None,
             ranges: Ranges::default(),
             in_history: false,
             isolation: Isolation::default(),
@@ -260,9 +266,34 @@ impl Transaction {
 
     /// The indexes that a write to the set has to keep.
     fn indexes_of(&mut self, set: SetNumber) -> Result<Arc<SetIndexes>> {
+        // What was found out first has to hold until the commit in any case.
+        if let Some((_, known)) = self.indexes.as_ref().filter(|(known, _)| *known == set) {
+            return Ok(Arc::clone(known));
+        }
         let indexes = self.engine.indexes_of(set)?;
         self.index_epoch.get_or_insert(indexes.epoch);
+        self.indexes = Some((set, Arc::clone(&indexes)));
         Ok(indexes)
+    }
+
+    /// Extracts the keys of a new record and notes them, once it is clear that it can be written; `write` then writes it.
+    fn insert_keys(
+        &mut self,
+        set: SetNumber,
+        kind: Kind,
+        bytes: &[u8],
+        write: impl FnOnce(&mut Self) -> Result<RecordId>,
+    ) -> Result<RecordId> {
+        let indexes = self.indexes_of(set)?;
+        let mut keys = std::mem::take(&mut self.scratch);
+        let done = fill_keys(&indexes, kind, bytes, &mut keys, || self.engine.heap.pin()).and_then(|()| write(self));
+        if let Ok(id) = &done {
+            for (index, keys) in indexes.all.iter().zip(&keys) {
+                self.keys.insert(index, *id, keys);
+            }
+        }
+        self.scratch = keys;
+        done
     }
 
     /// The keys of a value of this transaction, for each index.
@@ -345,13 +376,12 @@ impl Transaction {
     fn insert_value(&mut self, set: &RecordSet, kind: Kind, bytes: &[u8]) -> Result<RecordId> {
         self.check_room(kind, bytes.len())?;
         set.check_store(&self.engine.heap.current().catalogue)?;
-        let indexes = self.indexes_of(set.number())?;
-        let keys = self.own_keys_of(&indexes, kind, bytes)?;
-        let id = self.engine.take_id(set.number())?;
-        self.handed.push(id);
-        self.put(id, set.number(), kind, bytes);
-        self.change_keys(&indexes, id, &[], &keys);
-        Ok(id)
+        self.insert_keys(set.number(), kind, bytes, |tx| {
+            let id = tx.engine.take_id(set.number())?;
+            tx.handed.push(id);
+            tx.put(id, set.number(), kind, bytes);
+            Ok(id)
+        })
     }
 
     /// Gives a record a new value. Its ID stays.
@@ -622,30 +652,6 @@ impl Transaction {
     fn stage(&self, source: &mut dyn Read) -> Result<Staged> {
         Stager::new(&self.engine, self.engine.take_stream()).stage(source)
     }
-}
-
-/// The keys of a value, for each index. `holding` gives a state that holds the chunks of a large one.
-fn keys_of(
-    indexes: &SetIndexes,
-    kind: Kind,
-    bytes: &[u8],
-    holding: impl FnOnce() -> Arc<State>,
-) -> Result<SmallVec<[Keys; 4]>> {
-    if indexes.all.is_empty() {
-        return Ok(SmallVec::new());
-    }
-    let whole = if kind == Kind::Head {
-        let place = Place::Copied(Arc::from(bytes));
-        let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
-        Cow::Owned(Record::new(Hold::Shared(holding()), found)?.to_vec()?)
-    } else {
-        Cow::Borrowed(bytes)
-    };
-    let of = |index: &SetIndex| {
-        let mut keys = Keys::default();
-        index.extractor.run(&whole, &mut keys).map(|()| keys)
-    };
-    indexes.all.iter().map(of).collect()
 }
 
 /// Whether every version that was seen is still the newest.

@@ -63,6 +63,36 @@ fn cursors_go_through_all_entries_both_ways() {
     }
 }
 
+#[test]
+fn ids_alone_are_those_of_the_entries_also_between_steps_and_seeks() {
+    let (trees, model) = trees();
+    let mut numbers = Numbers(0x1d5);
+    for (name, tree) in trees {
+        let mut range = Range::new(&tree.root(), Bound::Unbounded, Bound::Unbounded).unwrap();
+        let (mut left, mut steps) = (model.iter().peekable(), 0);
+        while left.peek().is_some() {
+            let max = numbers.below(70);
+            let mut ids = vec![77];
+            range.next_ids(max, &mut ids).unwrap();
+            let expected: Vec<u64> = std::iter::once(77).chain(left.by_ref().take(max).map(|(_, id)| *id)).collect();
+            assert_eq!(ids, expected, "{name}, {max} at a time");
+            match numbers.below(3) {
+                0 => assert_eq!(range.next().unwrap(), left.next().map(|(key, id)| (key.as_slice(), *id)), "{name}"),
+                1 => {
+                    if let Some((key, _)) = left.peek() {
+                        range.seek(key, true).unwrap();
+                        while left.next_if(|(other, _)| other == key).is_some() {}
+                    }
+                }
+                _ => {}
+            }
+            assert_eq!(range.left(), u64::try_from(left.clone().count()).unwrap(), "{name}");
+            steps += 1;
+        }
+        assert!(steps > 50, "{name}");
+    }
+}
+
 /// Keys that are there, and keys near them.
 fn probes(model: &Model, numbers: &mut Numbers) -> Vec<Vec<u8>> {
     let all: Vec<_> = model.iter().collect();

@@ -62,6 +62,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn apply(tree: &mut KeyTree, model: &mut Model, mut changes: Vec<(Vec<u8>, u64, bool)>) {
     changes.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+    let holder =
+        |key: &[u8]| model.range((key.to_vec(), 0)..).next().filter(|(other, _)| other == key).map(|(_, id)| *id);
+    let is_free = |key: &[u8], id: u64| holder(key).is_none_or(|holder| holder == id);
+    let is_clear = changes.windows(2).all(|pair| pair[0].0 != pair[1].0)
+        && changes.iter().all(|(key, id, insert)| !insert || is_free(key, *id));
     let mut expected = 0;
     for (key, id, insert) in &changes {
         let differs = if *insert { model.insert((key.clone(), *id)) } else { model.remove(&(key.clone(), *id)) };
@@ -71,10 +76,16 @@ fn apply(tree: &mut KeyTree, model: &mut Model, mut changes: Vec<(Vec<u8>, u64, 
     let owned: Vec<_> = changes.iter().map(as_change).collect();
     let changes: Vec<_> =
         owned.iter().map(|(key, id, insert)| Change { entry: KeyEntry { key, id: *id }, insert: *insert }).collect();
-    let prepared = tree.now().prepare(changes.iter().map(|change| change.entry), true).unwrap();
+    let probed = tree.now().probe(&changes, true).unwrap();
+    assert_eq!(probed.is_clear, is_clear);
+    let (prepared, version) = (probed.leaves, tree.version());
     let numbers: Vec<u64> = prepared.iter().map(|(number, _)| *number).collect();
     tree.offer(prepared);
     assert_eq!(tree.apply_sorted(&changes).unwrap(), expected);
+    assert!(
+        tree.version() != version || changes.is_empty(),
+        "who has looked before learns that entries may have changed"
+    );
     assert!(tree.withdraw(&numbers).is_empty(), "what was read ahead was used");
 }
 

@@ -1,0 +1,203 @@
+//! Building the tree of an index beside commits.
+//!
+//! Owns: the keys of the records of a state, and of what is committed meanwhile, in one order; the tree of them; the last
+//! changes before it is published. Never: holds the commit lock while much is left to do.
+//! Invariants: 1. Heap is bounded by what may be gathered, and by the changes of the time in which runs are merged. 2. A
+//! unique index is published only if no key has two records then.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::extract::Keys;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::State as EntryState;
+use crate::format::index;
+use crate::format::index::IndexDefinition;
+use crate::heap::State;
+use crate::heap::apply_changes;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::indexing::run::Item;
+use crate::indexing::sort::Sorter;
+use crate::indexing::sort::stamp;
+use crate::key::Key;
+use crate::key_index::Builder;
+use crate::key_index::KeyTree;
+use crate::key_index::Position;
+use crate::pages::Aside;
+use crate::txn::Hold;
+use crate::txn::Record;
+
+/// Bytes of changes that are few enough to be applied under the commit lock.
+const LAST_BYTES: usize = 64 << 10;
+/// Rounds of catching up, if commits are as fast as this.
+const ROUNDS_MAX: usize = 64;
+/// Keys with two records for now. Where there are more, it is no accident.
+const SUSPECTS_MAX: usize = 1024;
+
+/// A tree that no snapshot has. Its pages go with it.
+#[derive(Debug)]
+pub(super) struct Built<'e> {
+    tree: KeyTree,
+    pages: Option<Aside<'e>>,
+}
+
+/// Hands out the keys of the records of one page of the record index, if it is of the set.
+pub(super) fn keys_of_page(
+    set: SetNumber,
+    page: u64,
+    extractor: &Extractor,
+    state: &Arc<State>,
+    each: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+) -> Result<()> {
+    let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(()) };
+    let mut keys = Keys::default();
+    for (index, entry) in cell.entries()?.into_iter().enumerate() {
+        let EntryState::Live(location) = entry.state() else { continue };
+        let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
+        let id = found.id.as_u64();
+        let record = Record::new(Hold::View(state), found)?;
+        keys.clear();
+        extractor.run(&record.bytes()?, &mut keys)?;
+        keys.iter().try_for_each(|key| each(key, id))?;
+    }
+    Ok(())
+}
+
+/// The tree of all keys of a state, and of most of what was committed since.
+pub(super) fn build_tree<'e>(
+    engine: &'e Engine,
+    definition: &IndexDefinition,
+    extractor: &Extractor,
+    state: &Arc<State>,
+) -> Result<Built<'e>> {
+    let (mut sorter, mut changes) = (Sorter::new(engine), 0);
+    for page in 0..state.root.page_end() {
+        keys_of_page(definition.set, page, extractor, state, &mut |key, id| {
+            sorter.push(&Item { key, id, stamp: stamp(0, true) })
+        })?;
+        // What is committed meanwhile is sorted with the rest, and does not gather.
+        for payload in engine.heap.with_indexes(|indexes| indexes.take_missed(definition.number)) {
+            for change in index::changes(&payload).map_err(|malformed| malformed.at("log", 0))?.1 {
+                let change = change.map_err(|malformed| malformed.at("log", 0))?;
+                changes += 1;
+                let (id, stamp) = (change.id.as_u64(), stamp(changes, change.put));
+                sorter.push(&Item { key: change.key, id, stamp })?;
+            }
+        }
+    }
+    if sorter.is_small() {
+        let tree = sorted_tree(definition, sorter, Builder::new(None))?;
+        return Ok(Built { tree: tree.finish(Arc::default())?, pages: None });
+    }
+    let mut pages = Aside::new(&engine.pages);
+    let timeline = engine.log.timeline();
+    let mut write = |image: &[u8]| pages.write(timeline, &|| engine.log.take_segment_number(), image);
+    let builder = sorted_tree(definition, sorter, Builder::new(Some(&mut write)))?;
+    let mut tree = builder.finish(Arc::default())?;
+    pages.finish()?;
+    tree.now.segments = engine.pages.segments();
+    Ok(Built { tree, pages: Some(pages) })
+}
+
+/// A builder that has all entries.
+fn sorted_tree<'b>(definition: &IndexDefinition, sorter: Sorter<'_>, mut builder: Builder<'b>) -> Result<Builder<'b>> {
+    let mut before: Option<(Vec<u8>, u64)> = None;
+    sorter.finish(&mut |key, id| {
+        if definition.unique {
+            let (last, holder) = before.get_or_insert_default();
+            if *holder != 0 && last == key {
+                return Err(violation(definition, key, *holder));
+            }
+            last.clear();
+            last.extend_from_slice(key);
+            *holder = id;
+        }
+        builder.push(key, id)
+    })?;
+    Ok(builder)
+}
+
+pub(super) fn violation(definition: &IndexDefinition, key: &[u8], holder: u64) -> Error {
+    let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
+    let id = RecordId::from_u64(holder).unwrap_or(RecordId::FIRST);
+    Error::UniqueViolation { index: definition.name.clone(), key, id }
+}
+
+/// A tree that catches up with commits.
+struct Late<'a> {
+    engine: &'a Engine,
+    definition: &'a IndexDefinition,
+    tree: KeyTree,
+    /// Keys of a unique index that had two records when they were looked at.
+    suspects: BTreeSet<Box<[u8]>>,
+}
+
+impl Late<'_> {
+    /// Applies what was committed since the last time. Tells how many bytes that was.
+    fn catch_up(&mut self) -> Result<usize> {
+        let missed = self.engine.heap.with_indexes(|indexes| indexes.take_missed(self.definition.number));
+        for payload in &missed {
+            apply_changes(&mut self.tree, payload, "log")?;
+        }
+        if self.definition.unique {
+            missed.iter().try_for_each(|payload| self.look_for_violations(payload))?;
+        }
+        Ok(missed.iter().map(Vec::len).sum())
+    }
+
+    /// A key has two records only since one was put there: every violation of the end is a suspect by then.
+    fn look_for_violations(&mut self, payload: &[u8]) -> Result<()> {
+        let (_, changes) = index::changes(payload).map_err(|malformed| malformed.at("log", 0))?;
+        for change in changes.flatten().filter(|change| change.put) {
+            if self.has_several(change.key)? {
+                self.suspects.insert(Box::from(change.key));
+                if self.suspects.len() > SUSPECTS_MAX {
+                    return Err(violation(self.definition, change.key, change.id.as_u64()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_several(&self, key: &[u8]) -> Result<bool> {
+        let (from, to) = (Position::before(key), Position::behind(key));
+        Ok(self.tree.now().count(Some(&from), Some(&to))? > 1)
+    }
+
+    /// Refuses a tree in which a key still has two records.
+    fn check_unique(&self) -> Result<()> {
+        for key in &self.suspects {
+            if self.has_several(key)? {
+                let holder = self.tree.now().first(key)?.unwrap_or_default();
+                return Err(violation(self.definition, key, holder));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets a tree catch up with what was committed meanwhile, and puts it in place.
+pub(super) fn publish(engine: &Engine, definition: &IndexDefinition, built: Built<'_>) -> Result<()> {
+    let mut late = Late { engine, definition, tree: built.tree, suspects: BTreeSet::new() };
+    // Nearly all of it while commits go on.
+    for _ in 0..ROUNDS_MAX {
+        if late.catch_up()? <= LAST_BYTES {
+            break;
+        }
+    }
+    let guard = engine.lock_commit();
+    late.catch_up()?;
+    late.check_unique()?;
+    if engine.heap.publish_index(definition.number, late.tree)? {
+        built.pages.into_iter().for_each(Aside::keep);
+    }
+    engine.change_registry(|_| {});
+    drop(guard);
+    Ok(())
+}

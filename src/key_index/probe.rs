@@ -1,0 +1,83 @@
+//! A look at the leaves that changes will need, before the changes are applied.
+//!
+//! Owns: reading and copying leaves that lie in page segments, and finding keys that have a holder already. Never: decides
+//! that a key is there twice; who has the tree for itself does.
+
+use crate::error::Result;
+use crate::format::node::KeyEntry;
+use crate::key_index::apply::Change;
+use crate::key_index::ledger::Prepared;
+use crate::key_index::node::Child;
+use crate::key_index::node::Node;
+use crate::key_index::runs::AHEAD;
+use crate::key_index::runs::look_ahead;
+use crate::key_index::runs::runs;
+use crate::key_index::tree::KeyRoot;
+use crate::key_index::tree::childless;
+
+/// What a look ahead has found.
+#[derive(Debug)]
+pub(crate) struct Probed {
+    /// Leaves that the changes will need, so that applying them reads nothing.
+    pub(crate) leaves: Prepared,
+    /// No key that is to be inserted has another record: not in this state, and not among the changes.
+    pub(crate) is_clear: bool,
+}
+
+impl KeyRoot {
+    /// Reads, checks and copies the leaves that these changes, which ascend, will need. For an index that is to be unique it
+    /// also looks for keys that are taken, which reads the leaves beside where a key may go on there.
+    pub(crate) fn probe(&self, changes: &[Change<'_>], is_unique: bool) -> Result<Probed> {
+        // Two changes of one key are for whoever looks at all of them together.
+        let is_clear =
+            is_unique && changes.windows(2).all(|pair| !matches!(pair, [a, b] if a.entry.key == b.entry.key));
+        let mut probe = Probe { root: self, is_unique, probed: Probed { leaves: Prepared::new(), is_clear } };
+        probe.node(&self.root, changes)?;
+        Ok(probe.probed)
+    }
+}
+
+struct Probe<'r> {
+    root: &'r KeyRoot,
+    is_unique: bool,
+    probed: Probed,
+}
+
+impl Probe<'_> {
+    fn node(&mut self, child: &Child, changes: &[Change<'_>]) -> Result<()> {
+        let Some(inner) = child.as_inner(&self.root.segments)? else { return self.leaf(child, changes) };
+        for part in runs(inner, changes)?.chunks(AHEAD) {
+            look_ahead(inner, part);
+            for run in part {
+                self.node(inner.children.get(run.child).ok_or_else(childless)?, run.changes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn leaf(&mut self, child: &Child, changes: &[Change<'_>]) -> Result<()> {
+        if let Node::CleanLeaf(clean) = &child.node {
+            self.probed.leaves.push((clean.number(), clean.load_leaf(child.entries)?));
+        }
+        if self.is_unique {
+            for change in changes.iter().filter(|change| change.insert) {
+                let holder = self.holder(child, change.entry.key)?;
+                self.probed.is_clear &= holder.is_none_or(|holder| holder == change.entry.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// The record that has a key whose entries begin in this leaf, or beside it.
+    fn holder(&self, child: &Child, key: &[u8]) -> Result<Option<u64>> {
+        let wanted = KeyEntry { key, id: 0 };
+        let within = child.with_leaf(|view| {
+            let at = view.search(&wanted, false)?;
+            if at == 0 || at == view.count() {
+                return Some(None);
+            }
+            Some(Some(if view.has_key(at, key)? { Some(view.id(at)?) } else { None }))
+        })?;
+        within.map_or_else(|| self.root.first(key), Ok)
+    }
+}

@@ -1,0 +1,54 @@
+//! Which changes belong to which child of an inner node, and bringing children near before they are worked on.
+//!
+//! Changes of many keys touch many leaves, each of which is far away for the processor. Looking at several of them before
+//! the first is worked on lets it wait for all of them at once.
+
+use std::hint::black_box;
+
+use smallvec::SmallVec;
+
+use crate::error::Result;
+use crate::key_index::apply::Change;
+use crate::key_index::node::Inner;
+use crate::key_index::node::not_inner;
+
+/// Children that are looked at before the first of them is worked on.
+pub(crate) const AHEAD: usize = 16;
+
+/// Changes that belong to one child.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'c> {
+    pub(crate) child: usize,
+    pub(crate) changes: &'c [Change<'c>],
+}
+
+/// The changes by the child that they belong to. They ascend.
+pub(crate) fn runs<'c>(inner: &Inner, mut changes: &'c [Change<'c>]) -> Result<SmallVec<[Run<'c>; 32]>> {
+    let view = inner.view()?;
+    let mut runs = SmallVec::new();
+    while let Some(first) = changes.first() {
+        let child = view.search(&first.entry, true).ok_or_else(not_inner)?.saturating_sub(1);
+        let end = if changes.len() == 1 || child + 1 >= inner.children.len() {
+            changes.len()
+        } else {
+            let below = |change: &Change<'_>| view.is_below(&change.entry, child + 1).unwrap_or_default();
+            // Most runs are short; the first change belongs here in any case.
+            let near = 1 + changes.iter().skip(1).take(7).take_while(|change| below(change)).count();
+            if near < 8 { near } else { changes.partition_point(below).max(near) }
+        };
+        let (mine, others) = changes.split_at(end);
+        runs.push(Run { child, changes: mine });
+        changes = others;
+    }
+    Ok(runs)
+}
+
+/// Looks at what the search for the first change of each run will need. Changes nothing.
+pub(crate) fn look_ahead(inner: &Inner, runs: &[Run<'_>]) {
+    if runs.len() < 2 {
+        return;
+    }
+    let all = || runs.iter().filter_map(|run| inner.children.get(run.child).zip(run.changes.first()));
+    black_box(all().fold(0, |sum, (child, _)| sum ^ child.first_byte()));
+    black_box(all().fold(0, |sum, (child, change)| sum ^ child.glance(&change.entry)));
+}

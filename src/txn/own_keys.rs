@@ -1,0 +1,59 @@
+//! The keys of a value that a transaction writes or replaces.
+//!
+//! Owns: running the extractors of a set on a value, small or large. Never: notes what changes; `changes` does.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use smallvec::Array;
+use smallvec::SmallVec;
+
+use crate::engine::SetIndexes;
+use crate::error::Result;
+use crate::extract::Keys;
+use crate::format::item::Kind;
+use crate::heap::Found;
+use crate::heap::Place;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::txn::Record;
+use crate::txn::record::Hold;
+
+/// The keys of a value, for each index. `holding` gives a state that holds the chunks of a large one.
+pub(crate) fn keys_of(
+    indexes: &SetIndexes,
+    kind: Kind,
+    bytes: &[u8],
+    holding: impl FnOnce() -> Arc<State>,
+) -> Result<SmallVec<[Keys; 4]>> {
+    let mut keys = SmallVec::new();
+    fill_keys(indexes, kind, bytes, &mut keys, holding)?;
+    Ok(keys)
+}
+
+/// The same, into the memory of keys that were found before.
+pub(crate) fn fill_keys<A: Array<Item = Keys>>(
+    indexes: &SetIndexes,
+    kind: Kind,
+    bytes: &[u8],
+    keys: &mut SmallVec<A>,
+    holding: impl FnOnce() -> Arc<State>,
+) -> Result<()> {
+    keys.resize_with(indexes.all.len(), Keys::default);
+    if indexes.all.is_empty() {
+        return Ok(());
+    }
+    let whole = if kind == Kind::Head {
+        let place = Place::Copied(Arc::from(bytes));
+        let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
+        Cow::Owned(Record::new(Hold::Shared(holding()), found)?.to_vec()?)
+    } else {
+        Cow::Borrowed(bytes)
+    };
+    for (index, keys) in indexes.all.iter().zip(keys) {
+        keys.clear();
+        index.extractor.run(&whole, keys)?;
+    }
+    Ok(())
+}

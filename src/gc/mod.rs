@@ -422,12 +422,13 @@ impl Collector {
     /// list of this one.
     pub(crate) fn let_go(&self, engine: &Engine, segments: impl Iterator<Item = SegmentSeq>) -> Result<()> {
         let mut inner = self.inner.lock();
+        let marks = retire::oldest_mark(engine).is_some();
         engine.check_writable()?;
         let (kept, replay_from) =
             engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
         for number in segments {
             let is_retired = inner.retired.iter().any(|retired| retired.number() == number);
-            if is_retired || kept.contains(&number) || engine.heap.segment(number).is_some() {
+            if is_retired || marks || kept.contains(&number) || engine.heap.segment(number).is_some() {
                 continue;
             }
             let Ok(segment) = engine.log.source().open(FileKind::Records, number) else { continue };

@@ -19,7 +19,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// The first pause after a failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+const PAUSE_MAX: Duration = Duration::from_mins(10);
 
 /// Whether the reserve is there, as far as this process knows.
 #[derive(Debug, Default)]

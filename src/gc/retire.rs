@@ -99,7 +99,7 @@ fn is_held(segment: &Arc<Segment>) -> bool {
 }
 
 /// The oldest mark that one can still go back to.
-fn oldest_mark(engine: &Engine) -> Option<Seq> {
+pub(crate) fn oldest_mark(engine: &Engine) -> Option<Seq> {
     let base = engine.manifest.with_entries(manifest::oldest_automatic)?;
     engine.heap.catalogue().marks().map(|(_, seq)| seq).filter(|seq| *seq >= base).min()
 }

@@ -363,7 +363,8 @@ impl Based {
         let cuts = attempt.loaded.entries.values();
         let begun = cuts.filter_map(|body| if let Body::Cut(cut) = body { Some(cut.first_segment) } else { None });
         let begun = begun.max().unwrap_or_default();
-        let next_segment = attempt.base.next_segment.max(SegmentSeq(highest.0 + 1)).max(begun);
+        let moved_to = SegmentSeq(replayed.moved_to.0 + 1);
+        let next_segment = attempt.base.next_segment.max(SegmentSeq(highest.0 + 1)).max(begun).max(moved_to);
         let start = LogStart {
             timeline: replayed.timeline.saturating_add(u64::from(new_timeline)),
             last_seq: if read_only { replayed.last } else { replayed.durable.min(replayed.last) },
@@ -491,6 +492,8 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
     }
     let (kept, replay_from) =
         engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
+    // A mark that one can go back to needs what lived then, and nothing tells what that was.
+    let keeps_all = reaches_a_mark(engine);
     for number in &attempt.files.logs {
         if kept.contains(number) || engine.heap.segment(*number).is_some() {
             continue;
@@ -498,10 +501,16 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
         // Emptied by the collector, or copied to and not moved to yet, or begun by a recovery that never declared it.
         let Ok(segment) = source.open(FileKind::Records, *number) else { continue };
         let is_log = segment.header().generation == 0 && *number >= replay_from;
-        if !is_log || replayed.undeclared.contains(number) {
+        if (!is_log && !keeps_all) || replayed.undeclared.contains(number) {
             drop(engine.backing.delete(segment.name()));
         }
     }
+}
+
+/// Whether there is a mark that one can go back to.
+fn reaches_a_mark(engine: &Engine) -> bool {
+    let base = engine.manifest.with_entries(manifest::oldest_automatic);
+    base.is_some_and(|base| engine.heap.catalogue().marks().any(|(_, seq)| seq >= base))
 }
 
 /// Frees the chunks of values whose head was never committed.

@@ -70,6 +70,8 @@ pub(crate) struct Replayed {
     pub(crate) page_end: u64,
     /// Whether anything stood behind the snapshot's head.
     pub(crate) found_more: bool,
+    /// The highest segment that anything was moved to, there or not.
+    pub(crate) moved_to: SegmentSeq,
 }
 
 struct Replay<'a> {
@@ -87,6 +89,7 @@ struct Replay<'a> {
     page_end: u64,
     /// The last commit to apply, where not all are wanted.
     until: Option<Seq>,
+    moved_to: SegmentSeq,
 }
 
 /// Where replay begins and ends.
@@ -128,6 +131,7 @@ pub(crate) fn replay(
         found_more: false,
         page_end: base.page_end,
         until,
+        moved_to: SegmentSeq(0),
     };
     heap.with_indexes(Indexes::begin_gathering);
     let mut undeclared = Vec::new();
@@ -323,9 +327,10 @@ impl Replay<'_> {
 
     /// Makes the segments known into which records were moved. One that is gone has been emptied by later moves or
     /// commits, or else is found missing when replay has ended.
-    fn adopt_targets(&self, effects: &[Effect]) -> Result<()> {
+    fn adopt_targets(&mut self, effects: &[Effect]) -> Result<()> {
         for effect in effects {
             let Effect::Moves(_, to, moves) = effect else { continue };
+            self.moved_to = self.moved_to.max(*to);
             if let Some(known) = self.heap.segment(*to) {
                 let end = moves.iter().map(|each| each.to).max().unwrap_or_default() + RECORD_BYTES_MAX;
                 self.follow_growth(&known, end)?;
@@ -382,7 +387,17 @@ impl Replay<'_> {
         self.report.cut = self.broken;
         let last = Seq(self.expected.0 - 1);
         let (durable, unproven, page_end) = (self.watermark, self.unproven, self.page_end);
-        Ok(Replayed { last, durable, unproven, last_segment, undeclared, timeline, page_end, found_more })
+        Ok(Replayed {
+            last,
+            durable,
+            unproven,
+            last_segment,
+            undeclared,
+            timeline,
+            page_end,
+            found_more,
+            moved_to: self.moved_to,
+        })
     }
 }
 

@@ -92,11 +92,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
-    let emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
-    if !emptied.is_empty() {
-        engine.heap.refresh_pages(&emptied)?;
-        writer.refresh_root(&emptied);
-    }
+    empty_page_segments(engine, writer)?;
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
     let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
     let adopted = std::mem::take(&mut frozen.adopted);
@@ -179,6 +175,16 @@ struct Unsaved {
     indexes: Vec<FrozenIndex>,
     released: Vec<PageRef>,
     adopted: Vec<Adopted>,
+}
+
+/// Pages that lie in segments which hold little are written anew with this snapshot.
+fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
+    let emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
+    if !emptied.is_empty() {
+        engine.heap.refresh_pages(&emptied)?;
+        writer.refresh_root(&emptied);
+    }
+    Ok(())
 }
 
 /// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.

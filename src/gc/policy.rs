@@ -21,7 +21,7 @@ const SMALL_PART: u64 = 4;
 const SMALL_MAX: usize = 6;
 
 /// Headers of a segment and its frames: dead bytes that copying does not gain.
-const OVERHEAD_BYTES: u64 = 512;
+const OVERHEAD_BYTES: u64 = 256;
 
 /// Bytes of record segments.
 #[derive(Debug, Clone, Copy, Default)]

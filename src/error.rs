@@ -192,6 +192,16 @@ pub enum Error {
         /// What is the matter with it.
         why: &'static str,
     },
+    /// A range of an index and a view are not of the same commit.
+    #[error("a range of index {index:?} is of commit {expected}, and the view of {got}")]
+    OtherView {
+        /// The index.
+        index: String,
+        /// The commit that the range is of.
+        expected: Seq,
+        /// The commit that the view is of.
+        got: Seq,
+    },
     /// The savepoint was rolled back over, or belongs to another transaction.
     #[error("the savepoint is gone")]
     NoSuchSavepoint,
@@ -363,6 +373,7 @@ impl Error {
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
                 "check the ID; IDs of deleted records never come back"
             }
+            Self::OtherView { .. } => "fetch the records of a range from the view that the range was taken of",
             Self::NoSuchSavepoint => "roll back to a savepoint of this transaction that still stands",
             Self::UniqueViolation { .. } => "use another key, or change the record that has it",
             Self::NoExtractor { .. } => {

@@ -96,6 +96,9 @@ pub use txn::IndexEntry;
 pub use txn::IndexRange;
 pub use txn::Isolation;
 pub use txn::Lookup;
+#[cfg(feature = "planted")]
+#[doc(hidden)]
+pub use txn::Part;
 pub use txn::Record;
 pub use txn::RecordReader;
 pub use txn::RecordSet;

@@ -62,6 +62,11 @@ impl Range {
         self.left.end - self.left.start
     }
 
+    /// Passes all entries that are left.
+    pub(crate) fn end(&mut self) {
+        self.left = 0..0;
+    }
+
     /// The next entry from the front. After an error the range is at its end.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], u64)>> {
         if self.left.is_empty() {

@@ -3,9 +3,7 @@
 //! Owns: gathering them, their net effect in order, what unique indexes say to it. Never: reads records, or applies.
 //! Invariant: the last change of an entry counts.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
-use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -28,6 +26,8 @@ use crate::id::to_u64;
 use crate::key::Key;
 use crate::key_index::Gathered;
 use crate::key_index::Probed;
+use crate::txn::own_changes::OwnChanges;
+use crate::txn::own_changes::OwnRange;
 
 /// The changes of one index, in the order in which they were made until they are sealed.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ struct IndexChanges {
     name: Arc<str>,
     is_unique: bool,
     changes: Gathered,
+    own: OwnChanges,
     /// The version of the tree in which no other record had a key that is put.
     clear_at: Option<u64>,
 }
@@ -101,22 +102,17 @@ impl KeyChanges {
         let place = self.indexes.iter().position(|known| known.number == index.number);
         let place = place.unwrap_or_else(|| {
             let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            let changes = Gathered::default();
-            self.indexes.push(IndexChanges { number, name, is_unique, changes, clear_at: None });
+            let (changes, own) = (Gathered::default(), OwnChanges::default());
+            self.indexes.push(IndexChanges { number, name, is_unique, changes, own, clear_at: None });
             self.indexes.len() - 1
         });
         &mut self.indexes[place].changes
     }
 
     /// What the transaction itself has done to an index between two keys, ascending.
-    pub(crate) fn of(
-        &self,
-        number: IndexNumber,
-        bounds: (Bound<&[u8]>, Bound<&[u8]>),
-    ) -> VecDeque<(Key, RecordId, bool)> {
-        let found = self.indexes.iter().find(|index| index.number == number);
-        let net = found.map(|index| index.changes.net_of(|key| bounds.contains(key))).unwrap_or_default();
-        net.iter().filter_map(|change| Some((Key::from_bytes(change.key).ok()?, change.id, change.put))).collect()
+    pub(crate) fn of(&mut self, number: IndexNumber, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<OwnRange> {
+        let index = self.indexes.iter_mut().find(|index| index.number == number)?;
+        Some(OwnRange::new(index.own.catch_up(&index.changes), bounds))
     }
 
     pub(crate) fn mark(&self) -> Mark {
@@ -126,6 +122,7 @@ impl KeyChanges {
     pub(crate) fn go_back(&mut self, mark: &Mark) {
         self.indexes.truncate(mark.lens.len());
         for (index, mark) in self.indexes.iter_mut().zip(&mark.lens) {
+            index.own.go_back(&index.changes, mark.0);
             index.changes.go_back(*mark);
         }
         self.bytes = mark.bytes;

@@ -37,6 +37,12 @@ impl<'v> Fetch<'v> {
         Self { range, view, ahead: Vec::new(), at: 0, wanted: AHEAD_MIN, failed: None }
     }
 
+    /// No records, and an error instead.
+    pub(crate) fn refused(mut range: Range, view: &'v View, why: Error) -> Self {
+        range.end();
+        Self { failed: Some(why), ..Self::new(range, view) }
+    }
+
     fn look_ahead(&mut self) {
         self.ahead.clear();
         self.at = 0;

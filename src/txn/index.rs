@@ -3,7 +3,6 @@
 //! Owns: looking keys up in a view, walking over ranges. Never: changes an index; transactions do.
 
 use std::cmp::Ordering;
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use crate::format::index::IndexDefinition;
 use crate::heap::State;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
+use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_usize;
 use crate::key::Key;
@@ -24,6 +24,8 @@ use crate::key_index::Range;
 use crate::txn::Record;
 use crate::txn::View;
 use crate::txn::fetch::Fetch;
+use crate::txn::own_changes::Entry;
+use crate::txn::own_changes::OwnRange;
 
 /// A key index of a record set.
 ///
@@ -157,7 +159,8 @@ impl Index {
     pub fn between(&self, view: &View, bounds: &(Bound<Key>, Bound<Key>)) -> Result<IndexRange> {
         let root = self.root(view.state())?;
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        Ok(IndexRange { range: Range::new(root, lower, upper)? })
+        let (store, seq) = (self.store, view.seq());
+        Ok(IndexRange { range: Range::new(root, lower, upper)?, index: Arc::clone(&self.definition), store, seq })
     }
 
     /// Entries of the index.
@@ -229,6 +232,10 @@ fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
 #[derive(Debug)]
 pub struct IndexRange {
     range: Range,
+    index: Arc<IndexDefinition>,
+    /// The commit that it is of, and the store.
+    store: [u8; 16],
+    seq: Seq,
 }
 
 impl IndexRange {
@@ -259,8 +266,20 @@ impl IndexRange {
         DistinctKeys { range: self }
     }
 
-    /// The records instead of the entries.
+    /// The records instead of the entries. `view` is the one that the range was taken of, or another one of the same commit.
+    ///
+    /// # Errors
+    /// `OtherView` in place of the first record if it is a view of another commit, `OtherStore` if of another store.
     pub fn records(self, view: &View) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> {
+        let index = || self.index.name.clone();
+        if view.state().catalogue.store() != self.store {
+            let why = Error::OtherStore { set: index() };
+            return Fetch::refused(self.range, view, why);
+        }
+        if view.seq() != self.seq {
+            let why = Error::OtherView { index: index(), expected: self.seq, got: view.seq() };
+            return Fetch::refused(self.range, view, why);
+        }
         Fetch::new(self.range, view)
     }
 }
@@ -328,16 +347,12 @@ pub struct TransactionRange {
     /// Entries of the range that were read before they were wanted, one from each end.
     ahead: Option<IndexEntry>,
     behind: Option<IndexEntry>,
-    /// What the transaction itself has changed, in order; with `false` it is gone.
-    own: VecDeque<(Key, RecordId, bool)>,
+    /// What the transaction itself has changed, with `false` where an entry is gone.
+    own: Option<OwnRange>,
 }
 
 impl TransactionRange {
-    pub(crate) fn new(
-        root: &KeyRoot,
-        bounds: &(Bound<Key>, Bound<Key>),
-        own: VecDeque<(Key, RecordId, bool)>,
-    ) -> Result<Self> {
+    pub(crate) fn new(root: &KeyRoot, bounds: &(Bound<Key>, Bound<Key>), own: Option<OwnRange>) -> Result<Self> {
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
         Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own })
     }
@@ -351,8 +366,8 @@ impl TransactionRange {
         let key = Key::new(key)?;
         self.ahead.take_if(|entry| entry.key < key);
         self.behind.take_if(|entry| entry.key < key);
-        while self.own.front().is_some_and(|(own, ..)| *own < key) {
-            self.own.pop_front();
+        if let Some(own) = &mut self.own {
+            own.seek(key.as_bytes());
         }
         self.range.seek(key.as_bytes(), false)
     }
@@ -363,18 +378,17 @@ impl TransactionRange {
                 let next = self.range.next()?.map(entry).transpose()?;
                 self.ahead = next.or_else(|| self.behind.take());
             }
-            match (&self.ahead, self.own.front()) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => return Ok(self.ahead.take()),
-                (None, Some(_)) => {}
-                (Some(there), Some(own)) => match order(there, own) {
-                    Ordering::Less => return Ok(self.ahead.take()),
-                    Ordering::Equal => self.ahead = None,
-                    Ordering::Greater => {}
-                },
+            let Some((own, put)) = self.own.as_ref().and_then(OwnRange::front) else { return Ok(self.ahead.take()) };
+            match self.ahead.as_ref().map(|there| order(there, own)) {
+                Some(Ordering::Less) => return Ok(self.ahead.take()),
+                Some(Ordering::Equal) => self.ahead = None,
+                Some(Ordering::Greater) | None => {}
             }
-            if let Some((key, id, true)) = self.own.pop_front() {
-                return Ok(Some(IndexEntry { key, id }));
+            let own = own.clone();
+            let found = put.then(|| entry((&own.0, own.1)));
+            self.own.iter_mut().for_each(|range| range.pass(own.clone()));
+            if found.is_some() {
+                return found.transpose();
             }
         }
     }
@@ -385,25 +399,24 @@ impl TransactionRange {
                 let next = self.range.next_back()?.map(entry).transpose()?;
                 self.behind = next.or_else(|| self.ahead.take());
             }
-            match (&self.behind, self.own.back()) {
-                (None, None) => return Ok(None),
-                (Some(_), None) => return Ok(self.behind.take()),
-                (None, Some(_)) => {}
-                (Some(there), Some(own)) => match order(there, own) {
-                    Ordering::Greater => return Ok(self.behind.take()),
-                    Ordering::Equal => self.behind = None,
-                    Ordering::Less => {}
-                },
+            let Some((own, put)) = self.own.as_ref().and_then(OwnRange::back) else { return Ok(self.behind.take()) };
+            match self.behind.as_ref().map(|there| order(there, own)) {
+                Some(Ordering::Greater) => return Ok(self.behind.take()),
+                Some(Ordering::Equal) => self.behind = None,
+                Some(Ordering::Less) | None => {}
             }
-            if let Some((key, id, true)) = self.own.pop_back() {
-                return Ok(Some(IndexEntry { key, id }));
+            let own = own.clone();
+            let found = put.then(|| entry((&own.0, own.1)));
+            self.own.iter_mut().for_each(|range| range.pass_back(own.clone()));
+            if found.is_some() {
+                return found.transpose();
             }
         }
     }
 }
 
-fn order(there: &IndexEntry, (key, id, _): &(Key, RecordId, bool)) -> Ordering {
-    (&there.key, there.id.as_u64()).cmp(&(key, id.as_u64()))
+fn order(there: &IndexEntry, (key, id): &Entry) -> Ordering {
+    (there.key.as_bytes(), there.id.as_u64()).cmp(&(key, *id))
 }
 
 impl Iterator for TransactionRange {

@@ -9,11 +9,14 @@ mod changes;
 mod fetch;
 mod index;
 mod large;
+mod own_changes;
 mod own_keys;
 mod ranges;
 mod record;
 mod room;
+mod savepoints;
 mod transaction;
+mod validation;
 mod view;
 
 pub use index::DistinctKeys;
@@ -25,10 +28,12 @@ pub(crate) use record::Hold;
 pub use record::Lookup;
 pub use record::Record;
 pub use record::RecordReader;
+pub use savepoints::Savepoint;
 pub use transaction::Durability;
 pub use transaction::Isolation;
-pub use transaction::Savepoint;
 pub use transaction::Transaction;
+#[cfg(feature = "planted")]
+pub use validation::Part;
 pub use view::RecordSet;
 pub use view::Scan;
 pub use view::View;

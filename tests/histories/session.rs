@@ -12,7 +12,6 @@ use tenure::RecordId;
 use tenure::Result;
 use tenure::Savepoint;
 use tenure::Transaction;
-use tenure::View;
 
 use crate::common::Rng;
 use crate::world::ELEMENTS;
@@ -21,7 +20,6 @@ use crate::world::LISTS;
 use crate::world::Read;
 use crate::world::Status;
 use crate::world::Txn;
-use crate::world::Weakness;
 use crate::world::What;
 use crate::world::World;
 use crate::world::Writes;
@@ -39,8 +37,6 @@ enum Base {
 #[derive(Debug)]
 struct Active {
     tx: Transaction,
-    /// In place of the transaction's own reads, where these are weakened.
-    apart: Option<View>,
     txn: Txn,
     bases: BTreeMap<u32, Base>,
     known_members: BTreeSet<RecordId>,
@@ -115,7 +111,7 @@ impl Session {
 
     fn begin(&mut self, world: &World) -> Result<Active> {
         let begin = world.now();
-        let mut tx = world.store.begin()?;
+        let mut tx = world.weakness.weakened(world.store.begin()?);
         tx.set_isolation(world.isolation);
         self.names += 1;
         let txn = Txn {
@@ -131,10 +127,8 @@ impl Session {
             contradiction: None,
             is_blind: false,
         };
-        let apart = (world.weakness != Weakness::None).then(|| world.store.view());
         Ok(Active {
             tx,
-            apart,
             txn,
             bases: BTreeMap::new(),
             known_members: BTreeSet::new(),
@@ -234,13 +228,10 @@ impl Active {
         }
     }
 
-    /// A record as the transaction sees it, or as nobody validates that it saw it.
-    fn get(&mut self, world: &World, id: RecordId) -> Result<Vec<u8>> {
+    /// A record as the transaction sees it.
+    fn get(&mut self, id: RecordId) -> Result<Vec<u8>> {
         self.has_state = true;
-        match (&self.apart, world.weakness) {
-            (Some(view), Weakness::ReadsApart) if self.txn.writes.appended.is_empty() => view.get(id)?.to_vec(),
-            _ => self.tx.get(id)?.to_vec(),
-        }
+        self.tx.get(id)?.to_vec()
     }
 
     fn entries(&mut self, world: &World, from: (u32, u32), end: (u32, u32)) -> Result<Vec<(u32, usize, RecordId)>> {
@@ -249,19 +240,12 @@ impl Active {
             let (object, len) = state_of(&entry.key);
             (object, len, entry.id)
         };
-        let writes = &self.txn.writes;
-        let has_none = writes.appended.is_empty() && writes.members.is_empty() && writes.removed.is_empty();
-        match (&self.apart, world.weakness) {
-            (Some(view), Weakness::RangesApart) if has_none => {
-                world.state.range(view, from..end)?.map(|entry| entry.map(of)).collect()
-            }
-            _ => self.tx.range(&world.state, from..end)?.map(|entry| entry.map(of)).collect(),
-        }
+        self.tx.range(&world.state, from..end)?.map(|entry| entry.map(of)).collect()
     }
 
     /// Reads a list: what is there, own elements included.
     fn read(&mut self, world: &World, list: u32) -> Result<Vec<u64>> {
-        let elements = match parse(&self.get(world, world.ids[list as usize])?) {
+        let elements = match parse(&self.get(world.ids[list as usize])?) {
             (What::List, of, elements) if of == list => elements,
             other => panic!("not list {list}: {other:?}"),
         };
@@ -400,12 +384,7 @@ impl Active {
 
     fn look_up(&mut self, world: &World, what: What, object: u32) -> Result<Option<RecordId>> {
         self.has_state = true;
-        match (&self.apart, world.weakness) {
-            (Some(view), Weakness::RangesApart) if self.txn.writes.claims.is_empty() => {
-                world.name.get(view, &(what as u32, object))
-            }
-            _ => self.tx.find(&world.name, &(what as u32, object)),
-        }
+        self.tx.find(&world.name, &(what as u32, object))
     }
 
     /// Whether a name is taken, by another or by this transaction.

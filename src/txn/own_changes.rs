@@ -1,0 +1,211 @@
+//! What a transaction itself has done to an index, in the order of its entries.
+//!
+//! Owns: the last change of each entry, as far as somebody has asked, and how to go back. Never: keeps what nobody asks for:
+//! a transaction that only writes pays nothing.
+//! Invariant: after `catch_up` the map has the last change of every entry that was changed.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Range;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::key_index::Gathered;
+
+/// An entry: key, then ID.
+pub(crate) type Entry = (Box<[u8]>, u64);
+
+/// The last change of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub(crate) put: bool,
+    /// Which of all changes it is.
+    at: usize,
+}
+
+/// The last change of each entry.
+pub(crate) type OwnMap = BTreeMap<Entry, Last>;
+
+/// Changes in order, with what each has replaced.
+#[derive(Debug, Default)]
+pub(crate) struct OwnChanges {
+    /// Shared with ranges that are walked over; copied only if such a one is still there when more changes come.
+    map: Arc<OwnMap>,
+    replaced: Vec<Option<Last>>,
+}
+
+impl OwnChanges {
+    /// Takes in what has come since the last time.
+    pub(crate) fn catch_up(&mut self, changes: &Gathered) -> &Arc<OwnMap> {
+        if self.replaced.len() < changes.len() {
+            let map = Arc::make_mut(&mut self.map);
+            for change in changes.iter_from(self.replaced.len()) {
+                let last = Last { put: change.put, at: self.replaced.len() };
+                self.replaced.push(map.insert((Box::from(change.key), change.id.as_u64()), last));
+            }
+        }
+        &self.map
+    }
+
+    /// All changes from a place on are gone, or will be: they are still among `changes`.
+    pub(crate) fn go_back(&mut self, changes: &Gathered, end: usize) {
+        if self.replaced.len() <= end {
+            return;
+        }
+        let map = Arc::make_mut(&mut self.map);
+        let gone: Vec<Entry> = changes
+            .iter_from(end)
+            .take(self.replaced.len() - end)
+            .map(|change| (Box::from(change.key), change.id.as_u64()))
+            .collect();
+        for (entry, before) in gone.into_iter().zip(self.replaced.drain(end..)).rev() {
+            match before {
+                Some(last) => map.insert(entry, last),
+                None => map.remove(&entry),
+            };
+        }
+    }
+}
+
+/// Walks over own changes between two keys, from either end.
+#[derive(Debug)]
+pub(crate) struct OwnRange {
+    map: Arc<OwnMap>,
+    lower: Bound<Entry>,
+    upper: Bound<Entry>,
+}
+
+impl OwnRange {
+    pub(crate) fn new(map: &Arc<OwnMap>, (lower, upper): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
+        let entry = |key: &[u8], id| (Box::from(key), id);
+        let lower = match lower {
+            Bound::Included(key) => Bound::Included(entry(key, 0)),
+            Bound::Excluded(key) => Bound::Excluded(entry(key, u64::MAX)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let upper = match upper {
+            Bound::Included(key) => Bound::Included(entry(key, u64::MAX)),
+            Bound::Excluded(key) => Bound::Excluded(entry(key, 0)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        Self { map: Arc::clone(map), lower, upper }
+    }
+
+    /// A map refuses bounds that have nothing between them.
+    fn is_empty(&self) -> bool {
+        let (Bound::Included(lower) | Bound::Excluded(lower)) = &self.lower else { return false };
+        let (Bound::Included(upper) | Bound::Excluded(upper)) = &self.upper else { return false };
+        let is_closed = matches!((&self.lower, &self.upper), (Bound::Included(_), Bound::Included(_)));
+        lower > upper || (lower == upper && !is_closed)
+    }
+
+    fn rest(&self) -> Option<Range<'_, Entry, Last>> {
+        let is_nothing = self.map.is_empty() || self.is_empty();
+        (!is_nothing).then(|| self.map.range((self.lower.as_ref(), self.upper.as_ref())))
+    }
+
+    /// The next change, which stays where it is.
+    pub(crate) fn front(&self) -> Option<(&Entry, bool)> {
+        self.rest()?.next().map(|(entry, last)| (entry, last.put))
+    }
+
+    /// The next one from the back.
+    pub(crate) fn back(&self) -> Option<(&Entry, bool)> {
+        self.rest()?.next_back().map(|(entry, last)| (entry, last.put))
+    }
+
+    /// Passes everything up to an entry, and the entry itself.
+    pub(crate) fn pass(&mut self, entry: Entry) {
+        self.lower = Bound::Excluded(entry);
+    }
+
+    /// The same from the back.
+    pub(crate) fn pass_back(&mut self, entry: Entry) {
+        self.upper = Bound::Excluded(entry);
+    }
+
+    /// Passes everything in front of a key.
+    pub(crate) fn seek(&mut self, key: &[u8]) {
+        let to = Bound::Included((Box::from(key), 0));
+        let is_ahead = match &self.lower {
+            Bound::Included((lower, _)) | Bound::Excluded((lower, _)) => **lower < *key,
+            Bound::Unbounded => true,
+        };
+        if is_ahead {
+            self.lower = to;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::RecordId;
+
+    /// The last change of each entry, by looking at all of them.
+    fn model(changes: &Gathered) -> Vec<(Entry, bool)> {
+        let all = changes.iter_from(0).map(|change| ((Box::from(change.key), change.id.as_u64()), change.put));
+        all.collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Change(u8, u64, bool),
+        Look,
+        Mark,
+        GoBack(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (0_u8..6, 0_u64..3, any::<bool>()).prop_map(|(key, slot, put)| Step::Change(key, slot, put)),
+            2 => Just(Step::Look),
+            1 => Just(Step::Mark),
+            1 => (0_usize..4).prop_map(Step::GoBack),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_map_has_the_last_change_of_each_entry(steps in vec(step(), 0..200), from in 0_u8..6, len in 0_u8..6) {
+            let (mut changes, mut own, mut marks) = (Gathered::default(), OwnChanges::default(), Vec::new());
+            for step in steps {
+                match step {
+                    Step::Change(key, slot, put) => {
+                        changes.push(&[key], RecordId::from_parts(slot, 1).unwrap(), put);
+                    }
+                    Step::Mark => marks.push(changes.mark()),
+                    Step::GoBack(place) => {
+                        marks.truncate(place + 1);
+                        if let Some(mark) = marks.last() {
+                            own.go_back(&changes, mark.0);
+                            changes.go_back(*mark);
+                        }
+                    }
+                    Step::Look => {
+                        let map = own.catch_up(&changes);
+                        let found: Vec<_> = map.iter().map(|(entry, last)| (entry.clone(), last.put)).collect();
+                        prop_assert_eq!(found, model(&changes));
+                    }
+                }
+            }
+            let (lower, upper) = ([from], [from + len]);
+            let mut range = OwnRange::new(own.catch_up(&changes), (Bound::Excluded(&lower), Bound::Included(&upper)));
+            let within = |entry: &(Entry, bool)| entry.0.0[0] > from && entry.0.0[0] <= from + len;
+            let mut expected = model(&changes);
+            expected.retain(within);
+            let mut is_front = true;
+            while !expected.is_empty() {
+                let wanted = if is_front { expected.remove(0) } else { expected.pop().unwrap() };
+                let found = if is_front { range.front() } else { range.back() };
+                let found = found.map(|(entry, put)| (entry.clone(), put));
+                prop_assert_eq!(found.as_ref(), Some(&wanted));
+                if is_front { range.pass(wanted.0) } else { range.pass_back(wanted.0) }
+                is_front = !is_front;
+            }
+            prop_assert!(range.front().is_none() && range.back().is_none());
+        }
+    }
+}

@@ -32,7 +32,10 @@ impl KeyRoot {
         let is_clear =
             is_unique && changes.windows(2).all(|pair| !matches!(pair, [a, b] if a.entry.key == b.entry.key));
         let mut probe = Probe { root: self, is_unique, probed: Probed { leaves: Prepared::new(), is_clear } };
-        probe.node(&self.root, changes)?;
+        // Without changes no leaf is needed, the root neither.
+        if !changes.is_empty() {
+            probe.node(&self.root, changes)?;
+        }
         Ok(probe.probed)
     }
 }

@@ -254,6 +254,11 @@ fn one_batch_splits_a_leaf_and_empties_what_it_split_off() {
 }
 
 #[test]
+fn no_changes_need_no_leaf() {
+    run(vec![Step::Run(0, 1, true), Step::Reload, Step::Save(Vec::new(), false)]);
+}
+
+#[test]
 fn a_key_over_the_limit_is_refused() {
     let mut tree = KeyTree::new().unwrap();
     assert!(tree.insert(&[1; KEY_BYTES_MAX], 1).unwrap());

@@ -13,6 +13,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +22,7 @@ use tenure::FileKind;
 use tenure::Options;
 use tenure::RecordId;
 use tenure::Store;
+use tenure::Transaction;
 use tenure::backing::Backing;
 use tenure::backing::BackingFile;
 use tenure::backing::BackingLock;
@@ -32,22 +34,70 @@ const VALUE_BYTES: usize = 200;
 const RECORD_BYTES: u64 = 224;
 const BATCH: usize = 1000;
 
+/// Kinds of files, by the first letters of their names: the log and survivors, index pages, all others.
+const KINDS: usize = 3;
+
+/// With what the value of a record begins that is never updated. Its number follows.
+const CONSTANT: [u8; 8] = *b"\xC0nstant\x9E";
+
+/// Bytes that were appended to each kind of file, and how often each constant record was.
+#[derive(Debug, Default)]
+struct Appended {
+    bytes: [AtomicU64; KINDS],
+    constant: Vec<AtomicU32>,
+}
+
+impl Appended {
+    fn now(&self) -> [u64; KINDS] {
+        [0, 1, 2].map(|kind| self.bytes[kind].load(Ordering::Relaxed))
+    }
+
+    fn note(&self, kind: usize, bytes: &[u8]) {
+        self.bytes[kind].fetch_add(u64::try_from(bytes.len()).expect("64 bits"), Ordering::Relaxed);
+        if self.constant.is_empty() {
+            return;
+        }
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|byte| *byte == CONSTANT[0]) {
+            rest = &rest[at..];
+            if let Some(number) = rest.strip_prefix(&CONSTANT).and_then(|rest| rest.first_chunk::<4>()) {
+                let record = usize::try_from(u32::from_le_bytes(*number)).expect("64 bits");
+                self.constant[record].fetch_add(1, Ordering::Relaxed);
+            }
+            rest = &rest[1..];
+        }
+    }
+
+    /// How often a constant record was copied at most.
+    fn most_copies(&self) -> Option<u32> {
+        self.constant.iter().map(|count| count.load(Ordering::Relaxed).saturating_sub(1)).max()
+    }
+}
+
 #[derive(Debug)]
 struct Counting {
     files: Files,
-    appended: Arc<AtomicU64>,
+    appended: Arc<Appended>,
 }
 
 #[derive(Debug)]
 struct CountingFile {
     file: Arc<dyn BackingFile>,
-    appended: Arc<AtomicU64>,
+    kind: usize,
+    appended: Arc<Appended>,
 }
 
 impl Backing for Counting {
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
         let file = self.files.create(name)?;
-        Ok(Arc::new(CountingFile { file, appended: Arc::clone(&self.appended) }))
+        let kind = if name.starts_with("log-") {
+            0
+        } else if name.starts_with("pages-") {
+            1
+        } else {
+            2
+        };
+        Ok(Arc::new(CountingFile { file, kind, appended: Arc::clone(&self.appended) }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
@@ -73,7 +123,7 @@ impl Backing for Counting {
 
 impl BackingFile for CountingFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        self.appended.fetch_add(u64::try_from(bytes.len()).expect("64 bits"), Ordering::Relaxed);
+        self.appended.note(self.kind, bytes);
         self.file.append(bytes)
     }
 
@@ -121,7 +171,7 @@ impl Numbers {
 }
 
 /// Which records are updated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pattern {
     Uniform,
     /// So many per cent of the updates go to so many per cent of the records.
@@ -160,7 +210,12 @@ fn space(store: &Store) -> (u64, u64) {
 fn run(pattern: Pattern, setting: &Setting) {
     let dir = tempfile::tempdir().expect("a directory");
     let path: &Path = dir.path();
-    let appended = Arc::new(AtomicU64::new(0));
+    let appended = Arc::new(Appended {
+        constant: (0..if pattern == Pattern::HalfConstant { setting.records } else { 0 })
+            .map(|_| AtomicU32::new(0))
+            .collect(),
+        ..Appended::default()
+    });
     let backing =
         Counting { files: Files::create(&path.join("store")).expect("files"), appended: Arc::clone(&appended) };
     let store = Options::new()
@@ -175,18 +230,22 @@ fn run(pattern: Pattern, setting: &Setting) {
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let mut ids: Vec<RecordId> = Vec::with_capacity(setting.records);
     while ids.len() < setting.records {
-        let some =
-            store.write(|tx| (0..BATCH).map(|_| tx.insert(&set, [1; VALUE_BYTES])).collect::<Result<Vec<_>, _>>());
-        ids.extend(some.expect("inserted"));
+        let next = ids.len();
+        let insert = |tx: &mut Transaction| {
+            (next..next + BATCH).map(|record| tx.insert(&set, constant(record))).collect::<Result<Vec<_>, _>>()
+        };
+        ids.extend(store.write(insert).expect("inserted"));
     }
-    // The IDs of hot records lie all over the index.
-    for index in (1..ids.len()).rev() {
-        ids.swap(index, numbers.below(index + 1));
+    // The IDs of hot records lie all over the index. Of the constant ones every second is.
+    if pattern != Pattern::HalfConstant {
+        for index in (1..ids.len()).rev() {
+            ids.swap(index, numbers.below(index + 1));
+        }
     }
     let mut most = 0.0_f64;
-    let mut last = 0.0;
+    let (mut last, mut pages, mut copied) = (0.0, 0.0, 0.0);
     for turnover in 1..=setting.turnovers {
-        let before = appended.load(Ordering::Relaxed);
+        let (before, copied_before) = (appended.now(), store.stats().collected.bytes_copied);
         let updates = setting.records / BATCH;
         for batch in 0..updates {
             let value = [u8::try_from(turnover % 256).expect("a byte"); VALUE_BYTES];
@@ -200,15 +259,29 @@ fn run(pattern: Pattern, setting: &Setting) {
             }
         }
         let user = u64::try_from(updates * BATCH).expect("64 bits") * RECORD_BYTES;
-        last = (appended.load(Ordering::Relaxed) - before) as f64 / user as f64;
+        let part = |bytes: u64| bytes as f64 / user as f64;
+        let now = appended.now();
+        last = part(now.iter().sum::<u64>() - before.iter().sum::<u64>());
+        pages = part(now[1] - before[1]);
+        copied = part(store.stats().collected.bytes_copied - copied_before);
     }
     let stats = store.stats();
+    let constant = appended.most_copies().map_or_else(|| "-".to_owned(), |copies| copies.to_string());
     println!(
-        "| {} | {last:.3} | {most:.3} | {:.1} | {:.1} |",
+        "| {} | {last:.3} | {copied:.3} | {pages:.3} | {most:.3} | {} | {} | {constant} |",
         pattern.name(),
-        stats.collected.bytes_copied as f64 / 1e6,
-        stats.collected.victims as f64,
+        stats.collected.victims,
+        stats.collected.snapshots,
     );
+}
+
+/// A value that is known again where it is copied. An update writes another.
+fn constant(record: usize) -> [u8; VALUE_BYTES] {
+    let mut value = [1; VALUE_BYTES];
+    value[..CONSTANT.len()].copy_from_slice(&CONSTANT);
+    let number = u32::try_from(record).expect("fewer records").to_le_bytes();
+    value[CONSTANT.len()..CONSTANT.len() + number.len()].copy_from_slice(&number);
+    value
 }
 
 fn main() {
@@ -237,9 +310,9 @@ fn main() {
     }
     println!("{setting:?}");
     println!(
-        "| updates | bytes written for each byte of records, last turnover | most space, for each live byte, less two segments | MB copied in all | victims |"
+        "| updates | bytes written for each byte of records, last turnover | of these survivors | index pages | most space for each live byte, less two segments | victims | early snapshots | copies of a constant record, at most |"
     );
-    println!("|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for pattern in [Pattern::Uniform, Pattern::Skewed(80, 20), Pattern::Skewed(90, 10), Pattern::HalfConstant] {
         if pattern.name().starts_with(&only) {
             run(pattern, &setting);

@@ -88,7 +88,20 @@ pub(crate) struct Files {
 }
 
 /// Lists the files that are ours by name; others are never touched.
+///
+/// Beside a writer, a directory that is read while files are made may show a segment and not the one before it, which
+/// is no younger. So it is read twice: the second look has all that the first could have shown, and what is newer than
+/// the newest segment of the first does not count.
 pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
+    let first = list_once(backing)?;
+    let mut files = list_once(backing)?;
+    if let Some(newest) = first.logs.last() {
+        files.logs.retain(|number| number <= newest);
+    }
+    Ok(files)
+}
+
+fn list_once(backing: &dyn Backing) -> Result<Files> {
     let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
     let mut files = Files::default();
     for (kind, number) in names.iter().filter_map(|name| FileKind::parse_name(name)) {
@@ -122,11 +135,18 @@ pub(crate) fn open_beside_a_writer(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
 ) -> Result<(Engine, RecoveryReport)> {
-    beside_a_writer(backing, settings.read_only, || open(Arc::clone(backing), settings))
+    // To fall back is a sign of damage, or of a writer that was faster.
+    let is_whole = |(_, report): &(Engine, RecoveryReport)| report.fell_back.is_empty();
+    beside_a_writer(backing, settings.read_only, is_whole, || open(Arc::clone(backing), settings))
 }
 
 /// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
-fn beside_a_writer<T>(backing: &Arc<dyn Backing>, read_only: bool, open: impl Fn() -> Result<T>) -> Result<T> {
+fn beside_a_writer<T>(
+    backing: &Arc<dyn Backing>,
+    read_only: bool,
+    is_whole: impl Fn(&T) -> bool,
+    open: impl Fn() -> Result<T>,
+) -> Result<T> {
     let names = || {
         let mut names = backing.list().unwrap_or_default();
         names.sort_unstable();
@@ -135,7 +155,7 @@ fn beside_a_writer<T>(backing: &Arc<dyn Backing>, read_only: bool, open: impl Fn
     let mut before = names();
     for attempt in 1.. {
         let result = open();
-        if !read_only || result.is_ok() || attempt == ATTEMPTS_BESIDE_A_WRITER {
+        if !read_only || result.as_ref().is_ok_and(&is_whole) || attempt == ATTEMPTS_BESIDE_A_WRITER {
             return result;
         }
         let now = names();

@@ -63,7 +63,7 @@ impl Default for Options {
             max_replay_bytes: None,
             background: true,
             space_ratio: 1.5,
-            generations: 3,
+            generations: 4,
             collector: true,
         }
     }
@@ -173,7 +173,7 @@ impl Options {
         self
     }
 
-    /// Generations of segments: the log, and one to seven for what survives. Default: 3.
+    /// Generations of segments: the log, and one to seven for what survives. Default: 4.
     #[must_use]
     pub fn generations(mut self, generations: u8) -> Self {
         self.generations = generations;

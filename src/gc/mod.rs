@@ -191,7 +191,10 @@ impl Collector {
         let slack = Space::of(engine).slack(&self.settings);
         let wanted = engine.no_space.load(Ordering::Acquire);
         // Where there is no room, a snapshot may need the reserve.
-        if !wanted && self.blocked_bytes(engine) > slack / 2 && Self::is_worth_a_snapshot(engine) {
+        let blocked = self.blocked_bytes(engine);
+        // Right behind a snapshot a second one costs no pages, and replay needs nothing from before the first.
+        let is_cheap = blocked > slack / 16 && blocked > 16 * engine.heap.dirty_bytes();
+        if !wanted && (is_cheap || (blocked > slack / 2 && Self::is_worth_a_snapshot(engine))) {
             self.save_snapshot(engine)?;
         }
         let goal = (slack / 32).max(engine.log.source().segment_bytes);

@@ -162,12 +162,17 @@ pub(crate) fn open_at(
     point: &Point,
 ) -> Result<(Engine, RecoveryReport)> {
     let settings = Settings { read_only: true, ..*settings };
-    beside_a_writer(backing, true, |_| true, || {
-        let past = Past::load(backing, &settings)?;
-        let (based, base, mut report) = past.go_to(point)?;
-        let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
-        Ok((engine, report))
-    })
+    beside_a_writer(
+        backing,
+        true,
+        |_| true,
+        || {
+            let past = Past::load(backing, &settings)?;
+            let (based, base, mut report) = past.go_to(point)?;
+            let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
+            Ok((engine, report))
+        },
+    )
 }
 
 /// Takes a store that was closed back to a point.

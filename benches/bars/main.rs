@@ -11,14 +11,17 @@ mod heap;
 mod indexed;
 mod opening;
 mod records;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use common::argument;
 use common::median;
 use common::path_of;
 use common::rate;
+use shared::allocator;
 
 #[global_allocator]
-static ALLOCATOR: heap::Counting = heap::Counting;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 fn records(count: usize, rounds: usize) {
     let gets = count.min(1_000_000);

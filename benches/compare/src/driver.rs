@@ -1,0 +1,218 @@
+//! Runs phases in fresh processes: engines take turns, round after round.
+//!
+//! Owns: the order of the work, directories, children. Never: touches an engine.
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+
+use crate::arguments::Plan;
+use crate::arguments::child_arguments;
+use crate::engines::LIMIT;
+use crate::machine::Machine;
+use crate::machine::quieten;
+use crate::machine::version;
+use crate::results::Failure;
+use crate::results::Line;
+use crate::results::Results;
+use crate::results::Sample;
+use crate::results::Shape;
+use crate::results::SyncCount;
+use crate::work::Task;
+use crate::workloads::Phase;
+use crate::workloads::is_phase_wanted;
+
+/// The name under which figures of the hardware stand.
+pub const HARDWARE: &str = "hardware";
+/// Packages whose versions stand in the report.
+const PACKAGES: &[&str] = &[
+    "tenure",
+    "heed",
+    "lmdb-master-sys",
+    "redb",
+    "fjall",
+    "rocksdb",
+    "librocksdb-sys",
+    "rusqlite",
+    "libsqlite3-sys",
+    "persy",
+];
+/// Commits in the shorter and in the longer trace. What they differ in is due to the commits.
+const TRACED: [u32; 2] = [100, 600];
+
+/// Phases that follow each other on one store.
+const GROUPS: &[&[Phase]] = &[
+    &[Phase::Plain],
+    &[Phase::Reads, Phase::OpenClosed, Phase::Tail, Phase::OpenKilled],
+    &[Phase::Writes],
+    &[Phase::Space],
+];
+
+/// The phases of a group that are wanted, and those that they need.
+fn needed(group: &[Phase], only: &[String]) -> Vec<Phase> {
+    let is_wanted = |phase: Phase| match phase {
+        Phase::Tail => is_phase_wanted(only, Phase::OpenKilled),
+        Phase::Reads => group.iter().any(|phase| is_phase_wanted(only, *phase)),
+        phase => is_phase_wanted(only, phase),
+    };
+    group.iter().copied().filter(|phase| is_wanted(*phase)).collect()
+}
+
+pub fn run(plan: &Plan) -> Result<Results> {
+    let mut results = Results { machine: Machine::here(&plan.dir)?, rounds: plan.rounds, ..Results::default() };
+    for package in PACKAGES {
+        let is_built = cfg!(feature = "rocksdb") || !package.contains("rocksdb");
+        if let Some(version) = version(package).filter(|_| is_built) {
+            results.versions.insert((*package).to_owned(), version.to_owned());
+        }
+    }
+    let turns = (plan.engines.len() * GROUPS.len() + 1) * plan.rounds as usize * plan.shapes.len();
+    // Drawn on a terminal only.
+    let progress = ProgressBar::new(turns as u64)
+        .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed_precise}, {eta} to go: {msg}")?);
+    for (shape, only) in &plan.shapes {
+        for round in 0..plan.rounds {
+            let turn = |phase| Task {
+                phase,
+                dir: PathBuf::new(),
+                data: crate::data::Data { records: shape.records, value_bytes: shape.value_bytes },
+                only: only.clone(),
+                limit: plan.limit,
+                commits: 0,
+                durable: false,
+            };
+            if is_phase_wanted(only, Phase::Hardware) {
+                progress.set_message(format!("{shape}, {HARDWARE}"));
+                let samples = group(plan, HARDWARE, LIMIT, &[turn(Phase::Hardware)])?;
+                keep(&mut results, *shape, round, HARDWARE, samples);
+            }
+            progress.inc(1);
+            for phases in GROUPS {
+                for engine in &plan.engines {
+                    let mut phases = needed(phases, only);
+                    // The limit has nothing to open, and keeps what it has written.
+                    phases.retain(|phase| {
+                        engine != LIMIT || matches!(phase, Phase::Plain | Phase::Reads | Phase::Writes)
+                    });
+                    if let Some(phase) = phases.first() {
+                        progress.set_message(format!("{shape}, round {}, {engine}: {phase:?}", round + 1));
+                        let tasks: Vec<Task> = phases.iter().map(|phase| turn(*phase)).collect();
+                        match group(plan, engine, engine, &tasks) {
+                            Ok(samples) => keep(&mut results, *shape, round, engine, samples),
+                            Err(error) => {
+                                let message = format!("{error:#}");
+                                progress.suspend(|| eprintln!("{engine}, {phase:?}: {message}"));
+                                let (engine, phase) = (engine.clone(), format!("{phase:?}"));
+                                results.failures.push(Failure { shape: *shape, engine, phase, message });
+                            }
+                        }
+                    }
+                    progress.inc(1);
+                }
+            }
+            if let Some(path) = &plan.json {
+                results.write(path)?;
+            }
+        }
+    }
+    progress.finish_and_clear();
+    if plan.check_syncs {
+        for engine in &plan.engines {
+            results.syncs.push(syncs(plan, engine)?);
+        }
+    }
+    Ok(results)
+}
+
+fn keep(results: &mut Results, shape: Shape, round: u32, engine: &str, samples: Vec<(String, f64)>) {
+    let sample = |(workload, value)| Sample { shape, round, engine: engine.to_owned(), workload, value };
+    results.samples.extend(samples.into_iter().map(sample));
+}
+
+/// Runs phases one after the other on one store, each in a process of its own.
+fn group(plan: &Plan, name: &str, engine: &str, tasks: &[Task]) -> Result<Vec<(String, f64)>> {
+    let dir = tempfile::Builder::new().prefix(&format!("compare-{name}-")).tempdir_in(&plan.dir)?;
+    let mut samples = Vec::new();
+    for task in tasks {
+        let task = Task { dir: dir.path().to_owned(), ..task.clone() };
+        quieten();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(child_arguments(engine, &task));
+        let outcome = child(command, task.phase == Phase::Tail, &mut samples);
+        outcome.with_context(|| format!("phase {:?}", task.phase))?;
+    }
+    dir.close()?;
+    Ok(samples)
+}
+
+/// Reads what a child prints. One that says that it waits is killed.
+fn child(mut command: Command, is_killed: bool, samples: &mut Vec<(String, f64)>) -> Result<()> {
+    let mut child: Child = command.stdout(Stdio::piped()).spawn()?;
+    let out = BufReader::new(child.stdout.take().context("piped")?);
+    for line in out.lines() {
+        match serde_json::from_str(&line?)? {
+            Line::Measure { workload, value } => samples.push((workload, value)),
+            Line::Ready => child.kill()?,
+        }
+    }
+    let status = child.wait()?;
+    if is_killed {
+        ensure!(status.code().is_none(), "it ended before it was killed: {status}");
+    } else {
+        ensure!(status.success(), "it ended with {status}");
+    }
+    Ok(())
+}
+
+/// Counts the syncs of a commit by a trace.
+fn syncs(plan: &Plan, engine: &str) -> Result<SyncCount> {
+    let mut counts = [0.0; 2];
+    for (count, durable) in counts.iter_mut().zip([true, false]) {
+        let mut traces = [0; 2];
+        for (trace, commits) in traces.iter_mut().zip(TRACED) {
+            let dir = tempfile::Builder::new().prefix("compare-syncs-").tempdir_in(&plan.dir)?;
+            let task = Task {
+                phase: Phase::Syncs,
+                dir: dir.path().to_owned(),
+                data: crate::data::Data { records: 10_000, value_bytes: 200 },
+                only: Vec::new(),
+                limit: plan.limit,
+                commits,
+                durable,
+            };
+            *trace = traced(engine, &task)?;
+        }
+        *count = (f64::from(traces[1]) - f64::from(traces[0])) / f64::from(TRACED[1] - TRACED[0]);
+    }
+    Ok(SyncCount { engine: engine.to_owned(), durable: counts[0], buffered: counts[1] })
+}
+
+fn traced(engine: &str, task: &Task) -> Result<u32> {
+    let file = task.dir.join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=fsync,fdatasync,msync,sync_file_range", "-e", "signal=none", "-o"]);
+    command.arg(&file).arg(std::env::current_exe()?).args(child_arguments(engine, task)).stdout(Stdio::null());
+    match command.status() {
+        Ok(status) => ensure!(status.success(), "{engine}: the trace ended with {status}"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("`strace` is needed to count syncs"),
+        Err(error) => return Err(error.into()),
+    }
+    count_calls(&file)
+}
+
+fn count_calls(trace: &Path) -> Result<u32> {
+    let text = std::fs::read_to_string(trace)?;
+    let is_call = |line: &&str| line.contains("sync") && !line.contains("resumed>") && !line.contains("MS_ASYNC");
+    Ok(u32::try_from(text.lines().filter(is_call).count())?)
+}

@@ -1,0 +1,62 @@
+//! One page with tables and charts that needs nothing beside it.
+
+use anyhow::Result;
+use minijinja::Environment;
+use minijinja::Value;
+use minijinja::value::Serde;
+use serde::Serialize;
+
+use crate::report::charts;
+use crate::report::markdown::asked;
+use crate::report::ratio;
+use crate::results::Results;
+use crate::workloads;
+
+#[derive(Serialize)]
+struct Chart {
+    title: &'static str,
+    unit: &'static str,
+    more_is_better: bool,
+    ratio: Option<String>,
+    must: String,
+    svg: String,
+}
+
+#[derive(Serialize)]
+struct Section {
+    title: String,
+    charts: Vec<Chart>,
+}
+
+#[derive(Serialize)]
+struct Page<'r> {
+    #[serde(flatten)]
+    results: &'r Results,
+    ratios: String,
+    sections: Vec<Section>,
+}
+
+pub fn page(results: &Results) -> Result<String> {
+    let mut sections = Vec::new();
+    for shape in results.shapes() {
+        let mut drawn = Vec::new();
+        for workload in workloads::ALL {
+            if let Some(svg) = charts::workload(results, shape, workload)? {
+                drawn.push(Chart {
+                    title: workload.title,
+                    unit: workload.unit.label(),
+                    more_is_better: workload.unit.is_more_better(),
+                    ratio: ratio(results, shape, workload).map(|ratio| format!("{ratio:.2}")),
+                    must: asked(workload).0,
+                    svg,
+                });
+            }
+        }
+        sections.push(Section { title: shape.to_string(), charts: drawn });
+    }
+    let mut environment = Environment::new();
+    environment.add_template("page.html", include_str!("page.html"))?;
+    let ratios = charts::ratios(results)?;
+    let page = Value::from(Serde(Page { results, ratios, sections }));
+    Ok(environment.get_template("page.html")?.render(page)?)
+}

@@ -1,0 +1,53 @@
+//! Counting instructions: this program again, under callgrind.
+//!
+//! Owns: how callgrind is called, and the reading of what it leaves. Never: counts the kernel, which callgrind does not see.
+
+use std::path::Path;
+use std::process::Command;
+
+/// The function whose instructions count.
+const FUNCTION: &str = "*measured_part";
+/// The same, by the name after whose end callgrind writes what it has.
+const FUNCTION_NAME: &str = "counts::meter::measured_part";
+
+/// What the C library's allocator does is not counted: it depends on all that was allocated before, and on the library. The
+/// calls have counts of their own.
+const ALLOCATOR: &str = "*within_*";
+
+/// Copies and fills of the C library choose their instructions by the processor. All but those that any of its kind has are
+/// turned off, under the names of old and new versions of the library, and sizes of caches are fixed.
+const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FSRM,-AVX2_Usable,-AVX512F_Usable,\
+                        -AVX_Fast_Unaligned_Load,-Prefer_No_VZEROUPPER:\
+                        glibc.cpu.x86_non_temporal_threshold=0x1000000";
+
+pub(crate) fn is_there() -> bool {
+    Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// The instructions of each case, in order.
+pub(crate) fn count(program: &Path, arguments: &[&str], cases: usize) -> Vec<f64> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("out");
+    let output = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg(format!("--toggle-collect={FUNCTION}"))
+        .arg(format!("--toggle-collect={ALLOCATOR}"))
+        .arg(format!("--dump-after={FUNCTION_NAME}"))
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program)
+        .args(arguments)
+        .env("GLIBC_TUNABLES", TUNABLES)
+        .output()
+        .expect("valgrind");
+    assert!(output.status.success(), "valgrind failed: {}", String::from_utf8_lossy(&output.stderr));
+    let totals: Vec<f64> = (1..=cases).map(|number| total(&dir.path().join(format!("out.{number}")))).collect();
+    assert!(totals.iter().all(|total| *total > 0.0), "nothing was counted in some case: {totals:?}");
+    totals
+}
+
+/// All instructions of one of callgrind's files.
+fn total(path: &Path) -> f64 {
+    let text = std::fs::read_to_string(path).expect("a file of callgrind");
+    let found = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
+    found.expect("a line of totals")
+}

@@ -1,0 +1,76 @@
+//! Counts of an operation, and when two of them are too far apart.
+//!
+//! Owns: the comparison, by itself, so that a test can show what it finds. Never: counts.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// How far apart two counts may be, as a part of the expected one.
+pub(crate) const TOLERANCE: f64 = 0.03;
+
+/// How far apart two counts of allocations may be in any case: a buffer that grows once in thousands of operations is an
+/// accident.
+pub(crate) const ALLOCATIONS_TOLERANCE: f64 = 0.005;
+
+/// What one operation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) instructions: Option<f64>,
+    pub(crate) allocations: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    Close,
+    /// The operations whose counts are too far apart, or that one side does not have.
+    Apart(Vec<String>),
+}
+
+/// To three digits behind the point, as the file has it.
+pub(crate) fn rounded(count: f64) -> f64 {
+    (count * 1000.0).round() / 1000.0
+}
+
+/// Whether a count is where it is expected. Better ones are not: a later regression would hide behind them.
+fn is_close(expected: f64, counted: f64, least: f64) -> bool {
+    (counted - expected).abs() <= (expected * TOLERANCE).max(least)
+}
+
+/// A table, and whether all is as expected.
+pub(crate) fn compare(expected: &BTreeMap<String, Counts>, counted: &BTreeMap<String, Counts>) -> (String, Verdict) {
+    let mut rows = vec![
+        "| operation | instructions: expected | counted | change | allocations: expected | counted | |".to_owned(),
+        "|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    let mut apart = Vec::new();
+    let mut names: Vec<&String> = expected.keys().chain(counted.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let row = match (expected.get(name), counted.get(name)) {
+            (Some(expected), Some(counted)) => {
+                let pair = expected.instructions.zip(counted.instructions);
+                let instructions = pair.is_none_or(|(expected, counted)| is_close(expected, counted, 0.0));
+                if !instructions || !is_close(expected.allocations, counted.allocations, ALLOCATIONS_TOLERANCE) {
+                    apart.push(name.clone());
+                }
+                let (before, now) = (expected.instructions.unwrap_or_default(), counted.instructions);
+                let now_text = now.map_or("–".to_owned(), |now| format!("{now:.1}"));
+                let change = now.map_or("–".to_owned(), |now| format!("{:+.2} %", (now / before - 1.0) * 100.0));
+                let (allocations, allocations_now) = (expected.allocations, counted.allocations);
+                format!("{before:.1} | {now_text} | {change} | {allocations:.3} | {allocations_now:.3}")
+            }
+            (expected, _) => {
+                apart.push(name.clone());
+                let what = if expected.is_some() { "not counted" } else { "not in the file" };
+                format!("{what} | | | | ")
+            }
+        };
+        let mark = if apart.last() == Some(name) { "APART" } else { "" };
+        rows.push(format!("| {name} | {row} | {mark} |"));
+    }
+    let verdict = if apart.is_empty() { Verdict::Close } else { Verdict::Apart(apart) };
+    (rows.join("\n"), verdict)
+}

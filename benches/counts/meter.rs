@@ -1,0 +1,35 @@
+//! What stands around the operations that are counted.
+//!
+//! Owns: the one function whose instructions callgrind collects. Never: counts what a case does before or after.
+
+use std::hint::black_box;
+
+use crate::shared::allocator;
+
+/// Of callgrind's counts only those under this function count. Its name stands in `callgrind`.
+#[inline(never)]
+pub(crate) fn measured_part(work: &mut dyn FnMut()) {
+    black_box(work)();
+}
+
+pub(crate) struct Meter {
+    planted: bool,
+}
+
+impl Meter {
+    pub(crate) fn new(planted: bool) -> Self {
+        Self { planted }
+    }
+
+    /// Calls `call` so many times, each time for `each` operations, and prints what was allocated.
+    pub(crate) fn count(&mut self, name: &str, each: usize, calls: usize, mut call: impl FnMut()) {
+        let calls_done = if self.planted { calls + calls / 20 } else { calls };
+        let mut work = || (0..calls_done).for_each(|_| call());
+        allocator::set_counting(true);
+        let before = allocator::calls();
+        measured_part(&mut work);
+        let allocations = allocator::calls() - before;
+        allocator::set_counting(false);
+        println!("{name}\t{}\t{allocations}", each * calls);
+    }
+}

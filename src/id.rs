@@ -45,6 +45,7 @@ impl RecordId {
     /// The first ID of all, for a value whose record has none yet.
     pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
 
+    #[inline]
     /// An ID from its parts; `None` when a part is out of range.
     pub fn from_parts(slot: u64, reuse_count: u32) -> Option<Self> {
         if slot >= SLOT_END || reuse_count == 0 || reuse_count > REUSE_MAX {
@@ -54,6 +55,7 @@ impl RecordId {
     }
 
     /// An ID from the number that [`as_u64`](Self::as_u64) gave; `None` when it is not one.
+    #[inline]
     pub fn from_u64(raw: u64) -> Option<Self> {
         Self::from_parts(raw >> REUSE_BITS, low_u32(raw & ((1 << REUSE_BITS) - 1)))
     }

@@ -42,7 +42,6 @@ use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::format::segment::FileKind;
 use crate::id::IndexNumber;
-use crate::id::REUSE_BITS;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
@@ -117,24 +116,29 @@ impl State {
     /// read before. `None` says nothing; `lookup` then tells what is the case.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
-    pub(crate) fn lookup_plain(&self, id: RecordId) -> Option<Found> {
+    pub(crate) fn lookup_plain(&self, id: RecordId) -> Option<(Found, &[u8])> {
         let entry = self.root.entry(id.slot()).ok()?;
         let EntryState::Live(location) = entry.state() else { return None };
+        self.read_plain(location).filter(|(found, _)| found.id == id)
+    }
+
+    /// The record at a location, in the same case.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    pub(crate) fn read_plain(&self, location: Location) -> Option<(Found, &[u8])> {
         let item = self.table.get(location.place)?.checked_record(location)?;
-        if item.raw_id != id.as_u64() {
-            return None;
-        }
+        let id = RecordId::from_u64(item.raw_id)?;
         let offset = location.offset() + RECORD_HEADER_BYTES as u64;
         let place = Place::Mapped(location.place, offset, item.payload.len());
-        Some(Found { id, seq: item.seq, is_head: false, place })
+        Some((Found { id, seq: item.seq, is_head: false, place }, item.payload))
     }
 
     /// Reads the beginnings of records that will be looked up, so that they are near then. All entries first and then all
     /// records: so the processor waits for many of them at once.
-    pub(crate) fn look_ahead(&self, ids: &[u64]) {
+    pub(crate) fn look_ahead(&self, slots: impl Iterator<Item = u64>) {
         let mut locations: SmallVec<[Location; 32]> = SmallVec::new();
-        for id in ids {
-            let entry = self.root.entry(id >> REUSE_BITS).map(Entry::state);
+        for slot in slots {
+            let entry = self.root.entry(slot).map(Entry::state);
             if let Ok(EntryState::Live(location)) = entry {
                 locations.push(location);
             }

@@ -30,7 +30,6 @@ use crate::key_index::Builder;
 use crate::key_index::KeyTree;
 use crate::key_index::Position;
 use crate::pages::Aside;
-use crate::txn::Hold;
 use crate::txn::Record;
 
 /// Bytes of changes that are few enough to be applied under the commit lock.
@@ -61,7 +60,7 @@ pub(super) fn keys_of_page(
         let EntryState::Live(location) = entry.state() else { continue };
         let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
         let id = found.id.as_u64();
-        let record = Record::new(Hold::View(state), found)?;
+        let record = Record::in_view(state, found)?;
         keys.clear();
         extractor.run(&record.bytes()?, &mut keys)?;
         keys.iter().try_for_each(|key| each(key, id))?;

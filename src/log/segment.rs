@@ -44,6 +44,8 @@ pub(crate) struct Segment {
     /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
     /// empty when every read is to be checked.
     checked: OnceLock<Box<[AtomicU64]>>,
+    /// Made by this process: what lies here was checked when it was written.
+    is_own: bool,
     is_absent: bool,
 }
 
@@ -108,6 +110,7 @@ impl SegmentSource {
             map: None,
             live_bytes: AtomicI64::new(0),
             checked,
+            is_own: false,
             is_absent: true,
         }
     }
@@ -121,7 +124,9 @@ impl SegmentSource {
             // A full disk shall not fill up with the beginnings of segments. Nothing refers to this one.
             drop(self.backing.delete(&name));
         })?;
-        Ok(self.segment(name, header, file, map))
+        let mut segment = self.segment(name, header, file, map);
+        segment.is_own = segment.checked.get().is_none();
+        Ok(segment)
     }
 
     /// Opens a segment that exists and checks that it is the one that its name says.
@@ -152,8 +157,18 @@ impl SegmentSource {
         if self.check_every_read || map.is_none() {
             checked.get_or_init(Box::default);
         }
-        let (file, final_bytes) = (RwLock::new(Some(file)), AtomicU64::new(0));
-        Segment { name, header, seed, file, final_bytes, map, live_bytes: AtomicI64::new(0), checked, is_absent: false }
+        Segment {
+            name,
+            header,
+            seed,
+            file: RwLock::new(Some(file)),
+            final_bytes: AtomicU64::new(0),
+            map,
+            live_bytes: AtomicI64::new(0),
+            checked,
+            is_own: false,
+            is_absent: false,
+        }
     }
 }
 
@@ -166,6 +181,9 @@ impl Segment {
     /// Whether the record at an offset was checked before in this process.
     #[inline]
     fn was_checked(&self, offset: u64) -> bool {
+        if self.is_own {
+            return true;
+        }
         let bit = offset / GRANULE_BYTES;
         let word = self.checked.get().and_then(|words| words.get(to_usize(bit / 64)));
         word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (bit % 64)) != 0)

@@ -47,7 +47,6 @@ use crate::pins::Pins;
 use crate::recovery;
 use crate::recovery::RecoveryReport;
 use crate::snapshot;
-use crate::txn::Hold;
 use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::RecordSet;
@@ -246,8 +245,8 @@ impl Store {
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
         let state = self.engine().heap.current();
-        if let Some(found) = state.lookup_plain(id) {
-            return Ok(Record::plain(Hold::Moment(state), found));
+        if let Some(found) = state.lookup_plain(id).map(|(found, _)| found) {
+            return Ok(Record::plain_for_a_moment(state, found));
         }
         drop(state);
         self.get_any(id)

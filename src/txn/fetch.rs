@@ -5,12 +5,12 @@
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::id::REUSE_BITS;
 use crate::id::RecordId;
 use crate::key_index::Range;
 use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::View;
-use crate::txn::record::Hold;
 
 /// Records that are looked at before the first of them is handed out: of the first ones, and at most.
 const AHEAD_MIN: usize = 2;
@@ -47,15 +47,15 @@ impl<'v> Fetch<'v> {
         self.ahead.clear();
         self.at = 0;
         self.failed = self.range.next_ids(self.wanted, &mut self.ahead).err();
-        self.view.state().look_ahead(&self.ahead);
+        self.view.state().look_ahead(self.ahead.iter().map(|id| id >> REUSE_BITS));
         self.wanted = (self.wanted * 4).min(AHEAD_MAX);
     }
 
     #[inline]
     fn record(&self, id: u64) -> Result<Record<'v>> {
         let id = id_of(id)?;
-        if let Some(found) = self.view.state().lookup_plain(id) {
-            return Ok(Record::plain(Hold::View(self.view.state()), found));
+        if let Some((found, bytes)) = self.view.state().lookup_plain(id) {
+            return Ok(Record::plain(self.view.state(), found, bytes));
         }
         match self.view.lookup(id)? {
             Lookup::Live(record) => Ok(record),

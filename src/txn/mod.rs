@@ -24,7 +24,6 @@ pub use index::Index;
 pub use index::IndexEntry;
 pub use index::IndexRange;
 pub use index::TransactionRange;
-pub(crate) use record::Hold;
 pub use record::Lookup;
 pub use record::Record;
 pub use record::RecordReader;

@@ -18,7 +18,6 @@ use crate::heap::State;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::txn::Record;
-use crate::txn::record::Hold;
 
 /// The keys of a value, for each index. `holding` gives a state that holds the chunks of a large one.
 pub(crate) fn keys_of(
@@ -47,7 +46,7 @@ pub(crate) fn fill_keys<A: Array<Item = Keys>>(
     let whole = if kind == Kind::Head {
         let place = Place::Copied(Arc::from(bytes));
         let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
-        Cow::Owned(Record::new(Hold::Shared(holding()), found)?.to_vec()?)
+        Cow::Owned(Record::shared(holding(), found)?.to_vec()?)
     } else {
         Cow::Borrowed(bytes)
     };

@@ -13,6 +13,7 @@ use crate::format::value::IDS_PER_LIST;
 use crate::format::value::decode_ids;
 use crate::heap::Answer;
 use crate::heap::Found;
+use crate::heap::Place;
 use crate::heap::State;
 use crate::id::RecordId;
 use crate::id::Seq;
@@ -21,8 +22,9 @@ use crate::id::to_usize;
 use crate::pins::Held;
 
 /// What keeps the bytes of a record readable.
-pub(crate) enum Hold<'v> {
-    View(&'v State),
+enum Hold<'v> {
+    /// And the bytes of a record that is no head, where they lie in a map.
+    View(&'v State, Option<&'v [u8]>),
     Shared(Arc<State>),
     Moment(Held<'v, State>),
 }
@@ -31,7 +33,7 @@ impl Hold<'_> {
     #[inline]
     fn state(&self) -> &State {
         match self {
-            Self::View(state) => state,
+            Self::View(state, _) => state,
             Self::Shared(state) => state,
             Self::Moment(state) => state,
         }
@@ -79,7 +81,7 @@ pub enum Lookup<'v> {
 }
 
 impl<'v> Record<'v> {
-    pub(crate) fn new(hold: Hold<'v>, found: Found) -> Result<Self> {
+    fn new(hold: Hold<'v>, found: Found) -> Result<Self> {
         let head = if found.is_head {
             let decoded = Head::decode(hold.state().payload(&found.place));
             Some(Arc::new(decoded.map_err(|malformed| malformed.at("record", 0))?))
@@ -89,10 +91,21 @@ impl<'v> Record<'v> {
         Ok(Self { hold, found, head })
     }
 
-    /// A record that is no head.
+    /// A record in a state that outlives it.
+    pub(crate) fn in_view(state: &'v State, found: Found) -> Result<Self> {
+        Record::new(Hold::View(state, None), found)
+    }
+
+    /// A record that is no head, with its bytes.
     #[inline]
-    pub(crate) fn plain(hold: Hold<'v>, found: Found) -> Self {
-        Self { hold, found, head: None }
+    pub(crate) fn plain(state: &'v State, found: Found, bytes: &'v [u8]) -> Self {
+        Self { hold: Hold::View(state, Some(bytes)), found, head: None }
+    }
+
+    /// A record that is no head, of the newest state.
+    #[inline]
+    pub(crate) fn plain_for_a_moment(state: Held<'v, State>, found: Found) -> Self {
+        Self { hold: Hold::Moment(state), found, head: None }
     }
 
     /// A record of the newest state, for a moment's use.
@@ -117,9 +130,10 @@ impl<'v> Record<'v> {
 
     /// Bytes of the value.
     pub fn len(&self) -> u64 {
-        match &self.head {
-            Some(head) => head.total_bytes,
-            None => to_u64(self.hold.state().payload(&self.found.place).len()),
+        match (&self.head, &self.found.place) {
+            (Some(head), _) => head.total_bytes,
+            (None, Place::Mapped(_, _, len)) => to_u64(*len),
+            (None, Place::Copied(bytes)) => to_u64(bytes.len()),
         }
     }
 
@@ -131,6 +145,9 @@ impl<'v> Record<'v> {
     /// The value in place; `None` when it is large and lies in chunks (above 65,504 bytes).
     #[inline]
     pub fn as_slice(&self) -> Option<&[u8]> {
+        if let Hold::View(_, Some(bytes)) = self.hold {
+            return Some(bytes);
+        }
         if self.head.is_some() { None } else { Some(self.hold.state().payload(&self.found.place)) }
     }
 
@@ -162,7 +179,7 @@ impl<'v> Record<'v> {
     #[must_use]
     pub fn into_owned(self) -> Record<'static> {
         let hold = match self.hold {
-            Hold::View(state) => Hold::Shared(Arc::new(state.clone())),
+            Hold::View(state, _) => Hold::Shared(Arc::new(state.clone())),
             Hold::Shared(state) => Hold::Shared(state),
             Hold::Moment(state) => Hold::Shared(state.keep().unwrap_or_else(|| Arc::new(State::clone(&state)))),
         };

@@ -48,7 +48,6 @@ use crate::txn::own_keys::fill_keys;
 use crate::txn::own_keys::keys_of;
 use crate::txn::ranges::Ranges;
 use crate::txn::ranges::as_bytes;
-use crate::txn::record::Hold;
 use crate::txn::room::make_room;
 use crate::txn::room::pages_of;
 use crate::txn::savepoints::Point;
@@ -449,7 +448,7 @@ impl Transaction {
                 // Chunks of an own large value are younger than the transaction's view.
                 let state = self.engine.heap.pin();
                 let found = self.own_record(id, offset)?;
-                return Record::new(Hold::Shared(state), found).map(Lookup::Live);
+                return Record::shared(state, found).map(Lookup::Live);
             }
             None => {}
         }
@@ -459,7 +458,7 @@ impl Transaction {
         let view = self.view();
         Ok(match answer {
             Answer::Live(_) if is_hidden(view, id) => Lookup::NeverAllocated,
-            Answer::Live(found) => Lookup::Live(Record::new(Hold::View(view), found)?),
+            Answer::Live(found) => Lookup::Live(Record::in_view(view, found)?),
             Answer::Deleted => Lookup::Deleted,
             Answer::NeverAllocated => Lookup::NeverAllocated,
         })

@@ -121,7 +121,9 @@ fn restore_backing(
         Body::Snapshot(snapshot) => Some(snapshot),
         _ => None,
     });
-    let Some(newest) = newest.filter(|_| report.clean) else {
+    // A copy of a running store has pages reserved, as a store that crashed has, and its log ends with the snapshot.
+    let is_whole = report.frames_replayed == 0 && report.cut.is_none() && report.fell_back.is_empty();
+    let Some(newest) = newest.filter(|newest| newest.kind == SnapshotKind::Close && is_whole) else {
         let why = "it was not closed: open it once, or back it up while it is open".to_owned();
         return Err(Error::NotAStore { path: from.location(), why });
     };

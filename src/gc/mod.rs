@@ -312,6 +312,12 @@ impl Collector {
         progress: &mut dyn FnMut(Collected),
     ) -> Result<Collected> {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        // What is dead in the segment that is being appended to can be gained only when appending goes on in another.
+        if policy::has_dead_in_head(engine) {
+            let guard = engine.lock_commit();
+            engine.log.end_segment();
+            drop(guard);
+        }
         // Twice, so that the older of the two automatic snapshots needs nothing of the log so far.
         for _ in 0..2 {
             if !is_over() {

@@ -122,6 +122,14 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
     choice
 }
 
+/// Whether much of the segment is dead that commits go to.
+pub(crate) fn has_dead_in_head(engine: &Engine) -> bool {
+    engine.heap.segment(engine.log.head().0).is_some_and(|segment| {
+        let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
+        part(live, bytes) < WORTH_COMPACTING && live + OVERHEAD_BYTES < bytes
+    })
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a score is no exact number")]
 fn part(bytes: u64, of: u64) -> f64 {
     bytes as f64 / of.max(1) as f64

@@ -45,8 +45,9 @@ fn appends(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(to_u64(BATCH * VALUE_BYTES)));
     group.bench_function("append, a batch of 1,000", |bencher| {
         let batch = values(0, BATCH);
+        let mut place = new();
         bencher.iter_custom(|iterations| {
-            let (mut time, mut place) = (Duration::ZERO, new());
+            let mut time = Duration::ZERO;
             for _ in 0..iterations {
                 if place.1.ids.len() >= APPENDED_MAX {
                     place = new();

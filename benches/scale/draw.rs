@@ -24,6 +24,11 @@ const PIXELS: (u32, u32) = (1080, 1080);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
+/// `10k`, `1M`.
+fn scaled(value: f64) -> String {
+    if value < 1e6 { format!("{}k", value / 1e3) } else { format!("{}M", value / 1e6) }
+}
+
 fn field(area: &Area<'_>, sizes: &[Size], place: usize) {
     let figure = &sizes[0].figures[place];
     let points = |value: fn(&Figure) -> f64| -> Vec<(f64, f64)> {
@@ -45,8 +50,11 @@ fn field(area: &Area<'_>, sizes: &[Size], place: usize) {
         .y_label_area_size(56)
         .build_cartesian_2d((first / 1.5..last * 1.5).log_scale(), (low / 2.0..high * 2.0).log_scale())
         .expect("a field");
-    let records = |records: &f64| format!("{records:e}");
-    chart.configure_mesh().x_labels(sizes.len() + 1).y_labels(5).x_label_formatter(&records).draw().expect("axes");
+    let records = |records: &f64| scaled(*records);
+    let values = |value: &f64| if *value < 1000.0 { value.to_string() } else { scaled(*value) };
+    let mut mesh = chart.configure_mesh();
+    mesh.x_labels(sizes.len() + 1).y_labels(5).max_light_lines(0);
+    mesh.x_label_formatter(&records).y_label_formatter(&values).draw().expect("axes");
     for (points, colour) in &lines {
         chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2))).expect("a line");
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled()))).expect("points");

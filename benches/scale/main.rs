@@ -62,7 +62,7 @@ fn short(value: f64) -> String {
 }
 
 /// `10k`, `1M`.
-pub(crate) fn count(records: usize) -> String {
+fn count(records: usize) -> String {
     match records {
         0..1000 => records.to_string(),
         1000..1_000_000 => format!("{}k", records / 1000),

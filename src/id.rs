@@ -45,8 +45,8 @@ impl RecordId {
     /// The first ID of all, for a value whose record has none yet.
     pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
 
-    #[inline]
     /// An ID from its parts; `None` when a part is out of range.
+    #[inline]
     pub fn from_parts(slot: u64, reuse_count: u32) -> Option<Self> {
         if slot >= SLOT_END || reuse_count == 0 || reuse_count > REUSE_MAX {
             return None;

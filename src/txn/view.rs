@@ -222,7 +222,8 @@ impl<'v> Scan<'v> {
                 let slot = (self.page - 1) * to_u64(ENTRIES_PER_PAGE) + to_u64(self.index);
                 self.index += 1;
                 if let (EntryState::Live(location), true) = (entry.state(), slot >= self.from) {
-                    if let Some((found, bytes)) = self.state.read_plain(location).filter(|(found, _)| found.id.slot() == slot)
+                    if let Some((found, bytes)) =
+                        self.state.read_plain(location).filter(|(found, _)| found.id.slot() == slot)
                     {
                         return Ok(Some(Record::plain(self.state, found, bytes)));
                     }

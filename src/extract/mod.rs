@@ -144,6 +144,11 @@ impl Keys {
         self.failed = None;
     }
 
+    /// Whether others are the same keys in the same order.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.ends == other.ends && self.bytes == other.bytes
+    }
+
     /// How many keys there are.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()

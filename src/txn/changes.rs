@@ -67,11 +67,11 @@ impl KeyChanges {
 
     /// A record's keys have changed. Where they are the same, nothing is noted.
     pub(crate) fn replace(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
-        let mut before: SmallVec<[&[u8]; 8]> = old.iter().collect();
-        let mut after: SmallVec<[&[u8]; 8]> = new.iter().collect();
-        if before == after {
+        if old.is_same(new) {
             return;
         }
+        let mut before: SmallVec<[&[u8]; 8]> = old.iter().collect();
+        let mut after: SmallVec<[&[u8]; 8]> = new.iter().collect();
         for keys in [&mut before, &mut after] {
             keys.sort_unstable();
             keys.dedup();

@@ -5,9 +5,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use smallvec::Array;
-use smallvec::SmallVec;
-
 use crate::engine::SetIndexes;
 use crate::error::Result;
 use crate::extract::Keys;
@@ -19,24 +16,13 @@ use crate::id::RecordId;
 use crate::id::Seq;
 use crate::txn::Record;
 
-/// The keys of a value, for each index. `holding` gives a state that holds the chunks of a large one.
-pub(crate) fn keys_of(
+/// The keys of a value, for each index, into the memory of keys that were found before. `holding` gives a state that holds
+/// the chunks of a large one.
+pub(crate) fn fill_keys(
     indexes: &SetIndexes,
     kind: Kind,
     bytes: &[u8],
-    holding: impl FnOnce() -> Arc<State>,
-) -> Result<SmallVec<[Keys; 4]>> {
-    let mut keys = SmallVec::new();
-    fill_keys(indexes, kind, bytes, &mut keys, holding)?;
-    Ok(keys)
-}
-
-/// The same, into the memory of keys that were found before.
-pub(crate) fn fill_keys<A: Array<Item = Keys>>(
-    indexes: &SetIndexes,
-    kind: Kind,
-    bytes: &[u8],
-    keys: &mut SmallVec<A>,
+    keys: &mut Vec<Keys>,
     holding: impl FnOnce() -> Arc<State>,
 ) -> Result<()> {
     keys.resize_with(indexes.all.len(), Keys::default);

@@ -45,7 +45,6 @@ use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
 use crate::txn::own_keys::fill_keys;
-use crate::txn::own_keys::keys_of;
 use crate::txn::ranges::Ranges;
 use crate::txn::ranges::as_bytes;
 use crate::txn::room::make_room;
@@ -104,7 +103,9 @@ pub struct Transaction {
     run: Option<SetNumber>,
     keys: KeyChanges,
     /// The keys of the newest record, kept for their memory.
-    scratch: SmallVec<[Keys; 2]>,
+    scratch: Vec<Keys>,
+    /// The same of the value that was replaced last.
+    old_scratch: Vec<Keys>,
     index_epoch: Option<u64>,
     /// The indexes of the set that was written to last.
     indexes: Option<(SetNumber, Arc<SetIndexes>)>,
@@ -134,7 +135,7 @@ pub enum Isolation {
 struct Replaced {
     set: SetNumber,
     indexes: Arc<SetIndexes>,
-    keys: SmallVec<[Keys; 4]>,
+    keys: Vec<Keys>,
     /// Of a large value.
     chunks: Vec<RecordId>,
 }
@@ -155,7 +156,8 @@ impl Transaction {
             streams: SmallVec::new(),
             run: None,
             keys: KeyChanges::default(),
-            scratch: SmallVec::new(),
+            scratch: Vec::new(),
+            old_scratch: Vec::new(),
             index_epoch: None,
             indexes: None,
             ranges: Ranges::default(),
@@ -294,11 +296,7 @@ impl Transaction {
         done
     }
 
-    /// The keys of a value of this transaction, for each index.
-    fn own_keys_of(&self, indexes: &SetIndexes, kind: Kind, bytes: &[u8]) -> Result<SmallVec<[Keys; 4]>> {
-        keys_of(indexes, kind, bytes, || self.engine.heap.pin())
-    }
-
+    /// Notes what changes in each index when these keys take the place of those.
     fn change_keys(&mut self, indexes: &SetIndexes, id: RecordId, old: &[Keys], new: &[Keys]) {
         let none = Keys::default();
         for (place, index) in indexes.all.iter().enumerate() {
@@ -404,10 +402,12 @@ impl Transaction {
     fn update_value(&mut self, id: RecordId, kind: Kind, expected: Option<Seq>, bytes: &[u8]) -> Result<()> {
         self.check_room(kind, bytes.len())?;
         let old = self.replaced(id, expected)?;
-        let new = self.own_keys_of(&old.indexes, kind, bytes)?;
+        let mut new = std::mem::take(&mut self.scratch);
+        fill_keys(&old.indexes, kind, bytes, &mut new, || self.engine.heap.pin())?;
         self.frees.extend(&old.chunks);
         self.put(id, old.set, kind, bytes);
         self.change_keys(&old.indexes, id, &old.keys, &new);
+        (self.scratch, self.old_scratch) = (new, old.keys);
         Ok(())
     }
 
@@ -428,6 +428,7 @@ impl Transaction {
         self.frees.extend(old.chunks.iter().chain([&id]));
         self.set_own(id, Own::Deleted);
         self.change_keys(&old.indexes, id, &old.keys, &[]);
+        self.old_scratch = old.keys;
         Ok(())
     }
 
@@ -532,7 +533,8 @@ impl Transaction {
                 let indexes = self.indexes_of(set)?;
                 let kind = if found.is_head { Kind::Head } else { Kind::Record };
                 let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
-                let keys = self.own_keys_of(&indexes, kind, &payload)?;
+                let mut keys = std::mem::take(&mut self.old_scratch);
+                fill_keys(&indexes, kind, &payload, &mut keys, || self.engine.heap.pin())?;
                 let head = found.is_head.then(|| chunks_of(&self.engine.heap.pin(), &payload));
                 return Ok(Replaced { set, indexes, keys, chunks: head.transpose()?.unwrap_or_default() });
             }
@@ -569,7 +571,8 @@ impl Transaction {
         let indexes = self.engine.indexes_of(set)?;
         self.index_epoch.get_or_insert(indexes.epoch);
         if !found.is_head {
-            let keys = keys_of(&indexes, Kind::Record, state.payload(&found.place), || self.engine.heap.pin())?;
+            let mut keys = std::mem::take(&mut self.old_scratch);
+            fill_keys(&indexes, Kind::Record, state.payload(&found.place), &mut keys, || self.engine.heap.pin())?;
             return Ok(Replaced { set, indexes, keys, chunks: Vec::new() });
         }
         // Chunks can be read only from a state that holds them.
@@ -588,7 +591,8 @@ impl Transaction {
             }
         };
         let head = state.payload(&found.place);
-        let keys = keys_of(&indexes, Kind::Head, head, || Arc::clone(&holding))?;
+        let mut keys = std::mem::take(&mut self.old_scratch);
+        fill_keys(&indexes, Kind::Head, head, &mut keys, || Arc::clone(&holding))?;
         let chunks = chunks_of(&holding, head)?;
         Ok(Replaced { set, indexes, keys, chunks })
     }

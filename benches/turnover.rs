@@ -68,9 +68,12 @@ impl Appended {
         }
     }
 
-    /// How often a constant record was copied at most.
-    fn most_copies(&self) -> Option<u32> {
-        self.constant.iter().map(|count| count.load(Ordering::Relaxed).saturating_sub(1)).max()
+    /// How often a constant record was copied: on average, and at most.
+    fn copies(&self) -> Option<(f64, u32)> {
+        let copies =
+            || self.constant.iter().skip(1).step_by(2).map(|count| count.load(Ordering::Relaxed).saturating_sub(1));
+        let sum: u32 = copies().sum();
+        Some((f64::from(sum) / copies().count() as f64, copies().max()?))
     }
 }
 
@@ -266,7 +269,7 @@ fn run(pattern: Pattern, setting: &Setting) {
         copied = part(store.stats().collected.bytes_copied - copied_before);
     }
     let stats = store.stats();
-    let constant = appended.most_copies().map_or_else(|| "-".to_owned(), |copies| copies.to_string());
+    let constant = appended.copies().map_or_else(|| "-".to_owned(), |(mean, most)| format!("{mean:.2}, {most}"));
     println!(
         "| {} | {last:.3} | {copied:.3} | {pages:.3} | {most:.3} | {} | {} | {constant} |",
         pattern.name(),
@@ -291,7 +294,7 @@ fn main() {
         ratio: 1.0 / 0.66,
         segment_bytes: 1 << 20,
         snapshot_bytes: 64 << 20,
-        generations: 3,
+        generations: 4,
     };
     let args: Vec<String> = std::env::args().collect();
     let mut only = String::new();
@@ -310,7 +313,7 @@ fn main() {
     }
     println!("{setting:?}");
     println!(
-        "| updates | bytes written for each byte of records, last turnover | of these survivors | index pages | most space for each live byte, less two segments | victims | early snapshots | copies of a constant record, at most |"
+        "| updates | bytes written for each byte of records, last turnover | of these survivors | index pages | most space for each live byte, less two segments | victims | early snapshots | copies of a constant record: average, most |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for pattern in [Pattern::Uniform, Pattern::Skewed(80, 20), Pattern::Skewed(90, 10), Pattern::HalfConstant] {

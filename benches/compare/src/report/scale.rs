@@ -50,8 +50,10 @@ fn draw(lines: &[(String, Vec<(f64, f64)>)]) -> Result<String> {
     {
         let drawn = |error| anyhow!("a chart cannot be drawn: {error}");
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        area.fill(&WHITE).map_err(drawn)?;
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(48)
             .x_label_area_size(28)
             .y_label_area_size(84)
             .build_cartesian_2d(records.log_scale(), (values.start / 1.5..values.end * 1.5).log_scale())
@@ -60,6 +62,7 @@ fn draw(lines: &[(String, Vec<(f64, f64)>)]) -> Result<String> {
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .x_labels(4)
             .x_label_formatter(&label)
             .y_label_formatter(&label)
             .draw()

@@ -52,6 +52,9 @@ pub struct RunArguments {
     /// Seconds after which a timed part ends, with what it has done until then
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Minutes after which a phase is given up
+    #[arg(long, default_value_t = 20)]
+    patience: u64,
     /// Where stores are made. They are deleted again [default: the directory for temporary files]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -86,6 +89,7 @@ pub struct Plan {
     pub engines: Vec<String>,
     pub rounds: u32,
     pub limit: Duration,
+    pub patience: Duration,
     pub dir: PathBuf,
     pub check_syncs: bool,
     pub json: Option<PathBuf>,
@@ -127,6 +131,7 @@ impl RunArguments {
             engines: if self.engines.is_empty() { all() } else { self.engines.clone() },
             rounds: self.rounds,
             limit: Duration::try_from_secs_f64(self.seconds)?,
+            patience: Duration::from_mins(self.patience),
             dir: self.dir.clone().unwrap_or_else(std::env::temp_dir),
             check_syncs: self.check_syncs,
             json: self.json.clone(),

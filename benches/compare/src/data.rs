@@ -105,9 +105,11 @@ impl Data {
         self.records / SECTION_RECORDS
     }
 
+    /// Records that come behind all others have sections of their own.
     fn section(&self, number: u32) -> u32 {
+        let (round, number) = (number / self.records, number % self.records);
         let place = (u64::from(number) * STEP + 7) % u64::from(self.records);
-        u32::try_from(place).unwrap_or_default() / SECTION_RECORDS
+        round * self.sections() + u32::try_from(place).unwrap_or_default() / SECTION_RECORDS
     }
 
     /// Numbers of the records of each section.

@@ -6,9 +6,11 @@ use std::io::BufRead as _;
 use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -94,7 +96,8 @@ pub fn run(plan: &Plan) -> Result<Results> {
             };
             if is_phase_wanted(only, Phase::Hardware) {
                 progress.set_message(format!("{shape}, {HARDWARE}"));
-                let samples = group(plan, HARDWARE, LIMIT, &[turn(Phase::Hardware)])?;
+                let mut samples = Vec::new();
+                group(plan, HARDWARE, LIMIT, &[turn(Phase::Hardware)], &mut samples)?;
                 keep(&mut results, *shape, round, HARDWARE, samples);
             }
             progress.inc(1);
@@ -108,15 +111,14 @@ pub fn run(plan: &Plan) -> Result<Results> {
                     if let Some(phase) = phases.first() {
                         progress.set_message(format!("{shape}, round {}, {engine}: {phase:?}", round + 1));
                         let tasks: Vec<Task> = phases.iter().map(|phase| turn(*phase)).collect();
-                        match group(plan, engine, engine, &tasks) {
-                            Ok(samples) => keep(&mut results, *shape, round, engine, samples),
-                            Err(error) => {
-                                let message = format!("{error:#}");
-                                progress.suspend(|| eprintln!("{engine}, {phase:?}: {message}"));
-                                let (engine, phase) = (engine.clone(), format!("{phase:?}"));
-                                results.failures.push(Failure { shape: *shape, engine, phase, message });
-                            }
+                        let mut samples = Vec::new();
+                        if let Err(error) = group(plan, engine, engine, &tasks, &mut samples) {
+                            let (engine, message) = (engine.clone(), format!("{error:#}"));
+                            progress.suspend(|| eprintln!("{engine}: {message}"));
+                            results.failures.push(Failure { shape: *shape, engine, message });
                         }
+                        // What was verified before a phase failed counts.
+                        keep(&mut results, *shape, round, engine, samples);
                     }
                     progress.inc(1);
                 }
@@ -141,32 +143,43 @@ fn keep(results: &mut Results, shape: Shape, round: u32, engine: &str, samples: 
 }
 
 /// Runs phases one after the other on one store, each in a process of its own.
-fn group(plan: &Plan, name: &str, engine: &str, tasks: &[Task]) -> Result<Vec<(String, f64)>> {
+fn group(plan: &Plan, name: &str, engine: &str, tasks: &[Task], samples: &mut Vec<(String, f64)>) -> Result<()> {
     let dir = tempfile::Builder::new().prefix(&format!("compare-{name}-")).tempdir_in(&plan.dir)?;
-    let mut samples = Vec::new();
     for task in tasks {
         let task = Task { dir: dir.path().to_owned(), ..task.clone() };
         quieten();
         let mut command = Command::new(std::env::current_exe()?);
         command.args(child_arguments(engine, &task));
-        let outcome = child(command, task.phase == Phase::Tail, &mut samples);
+        let outcome = child(command, plan.patience, task.phase == Phase::Tail, samples);
         outcome.with_context(|| format!("phase {:?}", task.phase))?;
     }
-    dir.close()?;
-    Ok(samples)
+    Ok(dir.close()?)
 }
 
-/// Reads what a child prints. One that says that it waits is killed.
-fn child(mut command: Command, is_killed: bool, samples: &mut Vec<(String, f64)>) -> Result<()> {
-    let mut child: Child = command.stdout(Stdio::piped()).spawn()?;
+/// Reads what a child prints. One that says that it waits is killed, and so is one that takes too long.
+fn child(mut command: Command, patience: Duration, is_killed: bool, samples: &mut Vec<(String, f64)>) -> Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
     let out = BufReader::new(child.stdout.take().context("piped")?);
-    for line in out.lines() {
-        match serde_json::from_str(&line?)? {
-            Line::Measure { workload, value } => samples.push((workload, value)),
-            Line::Ready => child.kill()?,
+    let (ended, end) = mpsc::channel::<()>();
+    let child = Mutex::new(child);
+    let kill = || child.lock().ok().context("poisoned").and_then(|mut child| Ok(child.kill()?));
+    let is_late = std::thread::scope(|scope| {
+        let kill = &kill;
+        let watch = scope.spawn(move || match end.recv_timeout(patience) {
+            Err(mpsc::RecvTimeoutError::Timeout) => kill().map(|()| true),
+            _ => Ok(false),
+        });
+        for line in out.lines() {
+            match serde_json::from_str(&line?)? {
+                Line::Measure { workload, value } => samples.push((workload, value)),
+                Line::Ready => kill()?,
+            }
         }
-    }
-    let status = child.wait()?;
+        drop(ended);
+        watch.join().ok().context("a thread has panicked")?
+    })?;
+    let status = child.into_inner().ok().context("poisoned")?.wait()?;
+    ensure!(!is_late, "it took longer than {} minutes", patience.as_secs() / 60);
     if is_killed {
         ensure!(status.code().is_none(), "it ended before it was killed: {status}");
     } else {

@@ -77,7 +77,6 @@ pub struct Failure {
     #[serde(flatten)]
     pub shape: Shape,
     pub engine: String,
-    pub phase: String,
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! RocksDB. Behind a feature, as its binding needs libclang and minutes of C++.
+//! `RocksDB`. Behind a feature, as its binding needs libclang and minutes of C++.
 
 use std::collections::HashSet;
 use std::ops::Range;

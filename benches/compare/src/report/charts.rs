@@ -22,6 +22,8 @@ use crate::workloads::Workload;
 const WIDTH: u32 = 860;
 const LABEL: u32 = 330;
 const LINE: u32 = 24;
+/// Comes out as 14 in the picture.
+const FONT: u32 = 17;
 const OWN_COLOUR: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const OTHER_COLOUR: RGBColor = RGBColor(0xb0, 0xb7, 0xbf);
 const LIMIT_COLOUR: RGBColor = RGBColor(0xe0, 0xd8, 0xc0);
@@ -52,15 +54,17 @@ fn draw(lines: &[Line]) -> Result<String> {
         #[expect(clippy::cast_possible_truncation, reason = "a place within the picture")]
         let place = |value: f64| LABEL.cast_signed() + (value * scale).round() as i32;
         let drawn = |error| anyhow!("a chart cannot be drawn: {error}");
+        // Black on white, also on a dark page.
+        area.fill(&WHITE).map_err(drawn)?;
         for (index, line) in lines.iter().enumerate() {
             let top = 4 + i32::try_from(index)? * LINE.cast_signed();
             let middle = top + LINE.cast_signed() / 2;
-            let name = Text::new(line.label.clone(), (LABEL.cast_signed() - 8, middle), text(14, HPos::Right));
+            let name = Text::new(line.label.clone(), (LABEL.cast_signed() - 8, middle), text(FONT, HPos::Right));
             area.draw(&name).map_err(drawn)?;
             let bar = [(LABEL.cast_signed(), top + 3), (place(line.value), top + LINE.cast_signed() - 3)];
             area.draw(&Rectangle::new(bar, line.colour.filled())).map_err(drawn)?;
             let end = place(line.mark.unwrap_or(0.0).max(line.value)) + 6;
-            area.draw(&Text::new(line.text.clone(), (end, middle), text(14, HPos::Left))).map_err(drawn)?;
+            area.draw(&Text::new(line.text.clone(), (end, middle), text(FONT, HPos::Left))).map_err(drawn)?;
             if let Some(mark) = line.mark {
                 let stroke = vec![(place(mark), top + 1), (place(mark), top + LINE.cast_signed() - 1)];
                 area.draw(&PathElement::new(stroke, BLACK.stroke_width(2))).map_err(drawn)?;

@@ -9,8 +9,10 @@ use serde::Serialize;
 use crate::report::charts;
 use crate::report::markdown::asked;
 use crate::report::ratio;
+use crate::report::scale;
 use crate::results::Results;
 use crate::workloads;
+use crate::workloads::Workload;
 
 #[derive(Serialize)]
 struct Chart {
@@ -36,23 +38,40 @@ struct Page<'r> {
     sections: Vec<Section>,
 }
 
+fn chart(workload: &Workload, ratio: Option<f64>, svg: String) -> Chart {
+    Chart {
+        title: workload.title,
+        unit: workload.unit.label(),
+        more_is_better: workload.unit.is_more_better(),
+        must: ratio.map_or_else(String::new, |_| asked(workload).0),
+        ratio: ratio.map(|ratio| format!("{ratio:.2}")),
+        svg,
+    }
+}
+
 pub fn page(results: &Results) -> Result<String> {
     let mut sections = Vec::new();
     for shape in results.shapes() {
         let mut drawn = Vec::new();
         for workload in workloads::ALL {
             if let Some(svg) = charts::workload(results, shape, workload)? {
-                drawn.push(Chart {
-                    title: workload.title,
-                    unit: workload.unit.label(),
-                    more_is_better: workload.unit.is_more_better(),
-                    ratio: ratio(results, shape, workload).map(|ratio| format!("{ratio:.2}")),
-                    must: asked(workload).0,
-                    svg,
-                });
+                drawn.push(chart(workload, ratio(results, shape, workload), svg));
             }
         }
         sections.push(Section { title: shape.to_string(), charts: drawn });
+    }
+    let mut sizes: Vec<usize> = results.shapes().iter().map(|shape| shape.value_bytes).collect();
+    sizes.dedup();
+    for value_bytes in sizes {
+        let mut drawn = Vec::new();
+        for workload in workloads::ALL {
+            if let Some(svg) = scale::workload(results, value_bytes, workload)? {
+                drawn.push(chart(workload, None, svg));
+            }
+        }
+        if !drawn.is_empty() {
+            sections.push(Section { title: format!("By the number of records of {value_bytes} bytes"), charts: drawn });
+        }
     }
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html"))?;

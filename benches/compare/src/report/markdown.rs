@@ -29,9 +29,8 @@ pub fn page(results: &Results) -> Result<String> {
     parts.extend(syncs(results));
     parts.push(format!("## Settings\n\n{}", engine_settings(results)?));
     if !results.failures.is_empty() {
-        let line = |failure: &crate::results::Failure| {
-            format!("- {}, {}: {}: {}", failure.engine, failure.shape, failure.phase, failure.message)
-        };
+        let line =
+            |failure: &crate::results::Failure| format!("- {}, {}: {}", failure.engine, failure.shape, failure.message);
         let lines: Vec<String> = results.failures.iter().map(line).collect();
         parts.push(format!("## Failures\n\n{}", lines.join("\n")));
     }

@@ -5,6 +5,7 @@
 pub mod charts;
 pub mod html;
 pub mod markdown;
+pub mod scale;
 
 use crate::engines::LIMIT;
 use crate::engines::NAMES;

@@ -152,8 +152,8 @@ impl<E: Engine> World<E> {
 }
 
 /// Loads all records from a number on, and gives the time that the engine took.
-pub fn load<E: Engine>(engine: &E, data: Data, ids: &mut Vec<E::Id>, end: u32) -> Result<Duration> {
-    let (mut session, mut time) = (engine.session()?, Duration::ZERO);
+pub fn load<E: Engine>(session: &mut E::Session<'_>, data: Data, ids: &mut Vec<E::Id>, end: u32) -> Result<Duration> {
+    let mut time = Duration::ZERO;
     let mut batch = Batch { first: 0, value_bytes: data.value_bytes, bytes: Vec::new() };
     let mut first = u32::try_from(ids.len())?;
     while first < end {
@@ -176,7 +176,7 @@ pub fn load<E: Engine>(engine: &E, data: Data, ids: &mut Vec<E::Id>, end: u32) -
 pub fn loaded<E: Engine>(task: &Task) -> Result<(E, World<E>)> {
     let engine = E::open(&task.store(), Setup { indexed: true, ..Setup::default() })?;
     let mut ids = Vec::with_capacity(task.data.records as usize);
-    load(&engine, task.data, &mut ids, task.data.records)?;
+    load::<E>(&mut engine.session()?, task.data, &mut ids, task.data.records)?;
     engine.settle()?;
     Ok((engine, World::new(task.data, ids)))
 }

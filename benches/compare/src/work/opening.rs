@@ -67,7 +67,7 @@ pub fn tail<E: Engine>(task: &Task) -> Result<()> {
     let engine = E::open(&task.store(), Setup { indexed: true, durable: true, long_tail: true })?;
     let more = u32::try_from(TAIL_BYTES / (task.data.value_bytes + ENTRIES_BYTES))? / LOAD_BATCH * LOAD_BATCH;
     let end = task.data.records + more;
-    load(&engine, task.data, &mut ids, end)?;
+    load::<E>(&mut engine.session()?, task.data, &mut ids, end)?;
     save_ids::<E>(task, &ids)?;
     print_ready()?;
     std::thread::sleep(Duration::from_mins(10));

@@ -40,7 +40,7 @@ const RANGE_SECTIONS: u32 = 100 / SECTION_RECORDS;
 pub fn plain<E: Engine>(task: &Task) -> Result<()> {
     let engine = E::open(&task.store(), Setup::default())?;
     let mut ids = Vec::with_capacity(task.data.records as usize);
-    let time = load(&engine, task.data, &mut ids, task.data.records)?;
+    let time = load::<E>(&mut engine.session()?, task.data, &mut ids, task.data.records)?;
     World::new(task.data, ids).verify(&engine)?;
     task.report("load", per_second(task.data.records as usize, time))?;
     engine.close()
@@ -51,11 +51,14 @@ pub fn indexed<E: Engine>(task: &Task) -> Result<()> {
     let mut ids: Vec<E::Id> = Vec::with_capacity(task.data.records as usize);
     let heap = Heap::now()?;
     let engine = E::open(&task.store(), Setup { indexed: true, ..Setup::default() })?;
-    let time = load(&engine, task.data, &mut ids, task.data.records)?;
+    // The session stays until the heap was measured: it may hold a cache.
+    let mut session = engine.session()?;
+    let time = load::<E>(&mut session, task.data, &mut ids, task.data.records)?;
     task.report("load-indexed", per_second(task.data.records as usize, time))?;
     engine.settle()?;
     let own = ids.len() * size_of::<E::Id>();
     task.report("memory", heap.grown_mebibytes(own)?)?;
+    drop(session);
 
     save_ids::<E>(task, &ids)?;
     let world = World::new(task.data, ids);

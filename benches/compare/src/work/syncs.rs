@@ -14,7 +14,7 @@ use crate::work::mixed::commits;
 pub fn run<E: Engine>(task: &Task) -> Result<()> {
     let engine = E::open(&task.store(), Setup { indexed: true, durable: task.durable, long_tail: false })?;
     let mut ids = Vec::new();
-    load(&engine, task.data, &mut ids, task.data.records)?;
+    load::<E>(&mut engine.session()?, task.data, &mut ids, task.data.records)?;
     let mut world = World::new(task.data, ids);
     commits(&engine, &mut world, 1, Duration::from_mins(1), task.commits as usize)?;
     engine.close()

@@ -127,7 +127,7 @@ impl State {
     #[expect(clippy::inline_always, reason = "as above")]
     pub(crate) fn read_plain(&self, location: Location) -> Option<(Found, &[u8])> {
         let item = self.table.get(location.place)?.checked_record(location)?;
-        let id = RecordId::from_u64(item.raw_id)?;
+        let id = RecordId::from_u64(item.raw_id).filter(|id| id.reuse_count() & 0xf == location.reuse_low)?;
         let offset = location.offset() + RECORD_HEADER_BYTES as u64;
         let place = Place::Mapped(location.place, offset, item.payload.len());
         Some((Found { id, seq: item.seq, is_head: false, place }, item.payload))

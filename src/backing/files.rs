@@ -136,10 +136,17 @@ impl BackingFile for OpenFile {
 
 #[derive(Debug)]
 struct FileLock {
-    _file: File,
+    file: File,
 }
 
 impl BackingLock for FileLock {}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child that another thread is just starting, until that runs its program.
+        drop(self.file.unlock());
+    }
+}
 
 impl Backing for Files {
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
@@ -189,7 +196,7 @@ impl Backing for Files {
         }
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(FileLock { _file: file })),
+            Ok(()) => Ok(Box::new(FileLock { file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -202,5 +209,24 @@ impl Backing for Files {
     fn link(&self, name: &str, into: &Path) -> io::Result<()> {
         std::fs::hard_link(self.path(name)?, into.join(name))?;
         sync_directory(into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_a_child_has_inherited_goes_with_its_owner() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("files");
+        let path = dir.path().join(LOCK_NAME);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a file");
+        file.try_lock().expect("locked");
+        let inherited = file.try_clone().expect("a copy");
+        assert!(files.lock().is_err());
+        drop(FileLock { file });
+        drop(files.lock().expect("free again"));
+        drop(inherited);
     }
 }

@@ -4,7 +4,12 @@
 //! `cargo bench --bench scale -- --to 10000000 --svg docs/performance/scale.svg` measures from ten thousand records on, by factors
 //! of ten (`--from`), prints a Markdown table and draws it. `--rounds` (three) sets of how many rounds medians are taken; beyond a million
 //! records it is one. Each round is a fresh process. What is measured is said in `docs/benchmarks.md`.
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that measures and prints"
+)]
 
 mod draw;
 mod plain;

@@ -74,6 +74,8 @@ fn run(what: &str, dir: &Path, records: usize) -> Vec<Figure> {
             process.kill().expect("killed");
             break;
         }
+        // So that whoever waits sees how far it is.
+        eprintln!("{records} records: {}", line.replace('\t', " "));
         found.extend(Figure::heard(&line));
     }
     let status = process.wait().expect("its end");

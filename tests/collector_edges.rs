@@ -83,3 +83,21 @@ fn a_collection_on_request_makes_room_on_a_full_disk_and_never_needs_a_second_co
     assert!(disk.names().iter().any(|name| name == "reserve"));
     is_verified(store, &backing);
 }
+
+#[test]
+fn a_segment_that_ended_when_everything_was_synced_goes_too() {
+    for survivors in [0, 1] {
+        let backing: Arc<dyn Backing> = Arc::new(FaultBacking::new());
+        let store = options().durability(Durability::Sync).open_backing(Arc::clone(&backing)).expect("opens");
+        let ids = insert(&store, 40);
+        let dead = ids.get(survivors..).expect("fewer");
+        store.write(|tx| dead.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
+        store.collect(None).expect("collects");
+        let stats = store.stats();
+        assert!(stats.retired.is_empty(), "{survivors} survivors: {:?}", stats.retired);
+        let records = stats.segments.iter().filter(|segment| segment.kind == tenure::FileKind::Records);
+        let bytes: u64 = records.map(|segment| segment.bytes).sum();
+        assert!(bytes < 40 * 200, "{bytes} bytes of segments for {survivors} survivors");
+        is_verified(store, &backing);
+    }
+}

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
+use std::time::Instant;
 
 use common::Rng;
 use tenure::Durability;
@@ -306,8 +307,13 @@ fn kill_again_and_again(mode: &str, seed: u64) {
     writeln!(std::io::stderr(), "{mode}: {} rounds, {acknowledged} of {attempted} commits", rounds()).expect("written");
 }
 
-/// Whether record segments take about as much space as what lives in them, by the store's account and on the disk.
+/// Whether record segments take about as much space as what lives in them, by the store's account and on the disk. What a
+/// thread of the store looked at while `collect` ended goes a moment later.
 fn is_reclaimed(store: &Store, path: &Path) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !store.stats().retired.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let stats = store.stats();
     let records = stats.segments.iter().filter(|segment| segment.kind == tenure::FileKind::Records);
     let (bytes, live) = records.fold((0, 0), |(bytes, live), each| (bytes + each.bytes, live + each.live_bytes));

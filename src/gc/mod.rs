@@ -39,6 +39,8 @@ use crate::snapshot;
 const SLICE_BYTES: u64 = 1 << 20;
 /// A store of so many segments keeps a reserve of one.
 const RESERVE_FROM_SEGMENTS: u64 = 8;
+/// How long a collection on request waits for readers that hold an emptied segment, at the most.
+const PATIENCE_MILLIS: u32 = 20;
 /// How full a segment may be to be worth copying in the background.
 const WORTH_COPYING: f64 = 0.95;
 /// The same when everything is to be gained that can be.
@@ -345,6 +347,14 @@ impl Collector {
         }
         self.retire_dead(engine);
         self.sweep(engine)?;
+        // Reads that were under way, and the other threads of the store, hold what they look at for microseconds.
+        for _ in 0..PATIENCE_MILLIS {
+            if !retire::waits_for_readers(engine, &self.inner.lock().retired) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            self.sweep(engine)?;
+        }
         Ok(self.collected().since(before))
     }
 

@@ -52,20 +52,15 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     if retired.is_empty() {
         return Ok((0, 0));
     }
+    engine.log.forget_synced();
     engine.heap.forget_pinned();
     engine.heap.reclaim();
     // What nobody holds nobody comes to hold. So a snapshot that was saved of a state with it is in the manifest by now, and
     // what views let go of later waits for the next time, as what emptied it may not be on the medium.
     let free = retired.iter().filter(|each| !is_held(&each.segment)).map(|each| each.segment.number());
     let free: BTreeSet<SegmentSeq> = free.collect();
-    let kept = engine.manifest.with_entries(manifest::kept_by_name);
-    let marks = oldest_mark(engine);
-    let may_go = |retired: &Retired| {
-        let number = retired.segment.number();
-        free.contains(&number)
-            && (!kept.contains(&number) || planted::is(Fault::DeletedUnderNames))
-            && marks.is_none_or(|mark| mark >= retired.emptied_at)
-    };
+    let kept = Kept::of(engine);
+    let may_go = |retired: &Retired| free.contains(&retired.segment.number()) && !kept.keeps(retired);
     let Some(emptied_at) = retired.iter().filter(|each| may_go(each)).map(|each| each.emptied_at).max() else {
         return Ok((0, 0));
     };
@@ -90,6 +85,32 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     *retired = stay;
     engine.heap.release_places(places.into_iter());
     Ok((files, bytes))
+}
+
+/// Whether a file is still there only because something in this process reads it, if only for a moment.
+pub(crate) fn waits_for_readers(engine: &Engine, retired: &[Retired]) -> bool {
+    if retired.is_empty() {
+        return false;
+    }
+    let kept = Kept::of(engine);
+    retired.iter().any(|each| !kept.keeps(each) && is_held(&each.segment))
+}
+
+/// What users have asked to be kept.
+struct Kept {
+    by_name: BTreeSet<SegmentSeq>,
+    oldest_mark: Option<Seq>,
+}
+
+impl Kept {
+    fn of(engine: &Engine) -> Self {
+        Self { by_name: engine.manifest.with_entries(manifest::kept_by_name), oldest_mark: oldest_mark(engine) }
+    }
+
+    fn keeps(&self, retired: &Retired) -> bool {
+        let by_name = self.by_name.contains(&retired.number()) && !planted::is(Fault::DeletedUnderNames);
+        by_name || self.oldest_mark.is_some_and(|mark| mark < retired.emptied_at)
+    }
 }
 
 /// Whether a state in this process has the segment.

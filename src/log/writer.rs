@@ -311,6 +311,18 @@ impl Log {
         Ok(reached)
     }
 
+    /// Lets go of ended segments of which the medium has every commit. A sync that nobody asks for any more would keep them.
+    pub(crate) fn forget_synced(&self) {
+        let durable = self.durable_seq();
+        let synced = {
+            let mut tail = self.tail.lock();
+            if durable >= tail.last_seq { std::mem::take(&mut tail.unsynced) } else { Vec::new() }
+        };
+        for segment in &synced {
+            segment.close_file();
+        }
+    }
+
     /// Writes the durable watermark when no later frame carries it yet.
     pub(crate) fn write_watermark(&self) -> Result<()> {
         let durable = self.durable_seq();

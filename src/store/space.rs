@@ -8,7 +8,8 @@ use std::time::Duration;
 impl Store {
     /// Gives dead space back to the file system: records that live in segments with dead ones are copied together, and what is
     /// emptied is deleted, until nothing is left to gain or the time is over. Saves up to three snapshots. Readers and
-    /// writers go on. What a view, a named snapshot or a mark keeps stays until they are gone.
+    /// writers go on. What a view, a named snapshot or a mark keeps stays until they are gone, and what a
+    /// read under way looks at until a moment later.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;

@@ -343,8 +343,11 @@ mod tests {
             assert_eq!(with_kind(&path, "unfinished").len(), 1, "{cut} bytes are missing");
             assert_eq!((with_kind(&path, "damage").len(), kinds(&path).len()), (0, frames));
         }
-        std::fs::write(&segment, [&whole[..], &[0; 64]].concat()).unwrap();
+        std::fs::write(&segment, [&whole[..], &whole[whole.len() - 64..whole.len() - 1]].concat()).unwrap();
         assert_eq!((with_kind(&path, "unfinished").len(), with_kind(&path, "damage").len()), (1, 0));
+        // Room that a killed writer has left is no frame.
+        std::fs::write(&segment, [&whole[..], &[0; 5_000]].concat()).unwrap();
+        assert_eq!((with_kind(&path, "unfinished").len(), kinds(&path).len()), (0, frames));
         // A later segment that was begun changes nothing of that, and is unfinished itself.
         std::fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
         for header in [0, 60, 128] {

@@ -5,6 +5,7 @@ mod figures;
 
 use std::collections::BTreeMap;
 
+use figures::ALLOCATING_TOLERANCE;
 use figures::ALLOCATIONS_TOLERANCE;
 use figures::Counts;
 use figures::TOLERANCE;
@@ -37,6 +38,11 @@ fn counts_within_the_tolerance_are_close() {
     }
     let counted = figures(&[("get", 315.0, ALLOCATIONS_TOLERANCE), ("commit", 7405.2, 6.02)]);
     assert_eq!(apart(&expected, &counted), [""; 0], "a buffer that grew");
+    let expected = figures(&[("get", 300.0, 0.0), ("view", 480.0, 1.0)]);
+    let more = |least| figures(&[("get", 300.0, 0.0), ("view", 480.0 + least, 1.0)]);
+    assert_eq!(apart(&expected, &more(ALLOCATING_TOLERANCE)), [""; 0], "another directory");
+    assert_eq!(apart(&expected, &more(ALLOCATING_TOLERANCE + 1.0)), ["view"]);
+    assert_eq!(apart(&expected, &figures(&[("get", 320.0, 0.0), ("view", 480.0, 1.0)])), ["get"]);
 }
 
 #[test]

@@ -41,7 +41,7 @@ const RULES: &[Rule] = &[
     ("give a name that was deleted to a new and empty file", reuse),
     ("lock for one holder, until the lock is dropped", locking),
     ("map what was appended, and nothing else", mapping),
-    ("preallocate without changing length or bytes", preallocation),
+    ("preallocate without changing length or bytes, and show nothing but zeros behind them", preallocation),
     ("sync, append and read at the same time", concurrency),
 ];
 
@@ -313,7 +313,16 @@ fn preallocation(backing: &dyn Backing) -> Outcome {
     holds(&*file, b"abc")?;
     succeeds("append", file.append(b"def"))?;
     holds(&*file, b"abcdef")?;
-    holds(&*succeeds("open", backing.open("a"))?, b"abcdef")
+    succeeds("sync", file.sync())?;
+    succeeds("append", file.append(b"ghi"))?;
+    holds(&*file, b"abcdefghi")?;
+    let other = succeeds("open", backing.open("a"))?;
+    let len = to_usize(succeeds("tell a length", other.len())?);
+    let seen = read(&*other, 0, len)?;
+    let room = seen.strip_prefix(b"abcdefghi").ok_or("another handle shows other bytes than were appended")?;
+    demand(room.iter().all(|byte| *byte == 0), "another handle shows bytes that were not appended")?;
+    drop(file);
+    holds(&*succeeds("open", backing.open("a"))?, b"abcdefghi")
 }
 
 fn concurrency(backing: &dyn Backing) -> Outcome {

@@ -1,6 +1,11 @@
 //! Files of a directory.
 //!
-//! Owns: the only calls of the file system. Never: follows a link, overwrites, renames or truncates.
+//! Owns: the only calls of the file system; room behind what was appended. Never: follows a link, overwrites, renames, or cuts
+//! off what was appended.
+//!
+//! Where a file becomes longer with each sync, the file system writes its length into its journal each time. So a file that is
+//! synced again and again, and for which `preallocate` was called, is made longer in steps, and the room that is left
+//! is given back when its handle is dropped. A process that is killed leaves zeros there.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -10,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -22,6 +28,9 @@ use crate::id::to_u64;
 
 /// The file whose lock the writer holds.
 const LOCK_NAME: &str = "lock";
+
+/// The step in which a file is made longer.
+const ROOM_BYTES: u64 = 256 << 10;
 
 /// The files of one directory.
 ///
@@ -80,8 +89,57 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 #[derive(Debug)]
 struct OpenFile {
     file: File,
+    /// Bytes that were appended, or that were there.
     len: Arc<AtomicU64>,
     writable: bool,
+    room: Room,
+}
+
+/// Room behind what was appended.
+#[derive(Debug, Default)]
+struct Room {
+    /// How long the file may be made; zero where no room is wanted.
+    bytes_max: AtomicU64,
+    /// How long it was made.
+    bytes: AtomicU64,
+    /// Whether it was synced: a file that never is gains nothing.
+    is_wanted: AtomicBool,
+}
+
+impl Room {
+    /// Sees to it that the file is long enough for so many bytes, and more. That it cannot be is of no concern.
+    fn make(&self, file: &File, bytes: u64) {
+        let (end, max) = (self.bytes.load(Ordering::Relaxed), self.bytes_max.load(Ordering::Relaxed));
+        if bytes <= end || bytes >= max || !self.is_wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        let end = (bytes + ROOM_BYTES).min(max);
+        match file.set_len(end) {
+            Ok(()) => self.bytes.store(end, Ordering::Relaxed),
+            Err(_) => self.bytes_max.store(0, Ordering::Relaxed),
+        }
+    }
+
+    /// Takes it back for good, also on the medium: zeros would complete what was appended in part, where that ends with zeros.
+    fn take_back(&self, file: &File, len: u64) -> io::Result<()> {
+        self.bytes_max.store(0, Ordering::Relaxed);
+        if self.bytes.load(Ordering::Relaxed) > len {
+            file.set_len(len)?;
+            file.sync_all()?;
+            self.bytes.store(len, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let len = self.len.load(Ordering::Acquire);
+        if self.room.bytes.load(Ordering::Relaxed) > len {
+            // Only zeros go, of which nobody has read any: maps end where something was appended.
+            drop(self.file.set_len(len));
+        }
+    }
 }
 
 impl OpenFile {
@@ -91,7 +149,7 @@ impl OpenFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let len = Arc::new(AtomicU64::new(found.len()));
-        Ok(Arc::new(Self { file, len, writable }))
+        Ok(Arc::new(Self { file, len, writable, room: Room::default() }))
     }
 }
 
@@ -101,6 +159,7 @@ impl BackingFile for OpenFile {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let mut at = self.len.load(Ordering::Relaxed);
+        self.room.make(&self.file, at + to_u64(bytes.len()));
         while !bytes.is_empty() {
             match self.file.write_at(bytes, at) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -111,13 +170,17 @@ impl BackingFile for OpenFile {
                     self.len.store(at, Ordering::Release);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.room.take_back(&self.file, at)?;
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.room.is_wanted.store(true, Ordering::Relaxed);
         self.file.sync_data()
     }
 
@@ -131,6 +194,11 @@ impl BackingFile for OpenFile {
 
     fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
         Map::of_file(&self.file, capacity, Arc::clone(&self.len)).map(Some)
+    }
+
+    fn preallocate(&self, bytes: u64) -> io::Result<()> {
+        self.room.bytes_max.store(bytes, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -215,6 +283,7 @@ impl Backing for Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::to_usize;
 
     #[test]
     fn a_lock_that_a_child_has_inherited_goes_with_its_owner() {
@@ -228,5 +297,28 @@ mod tests {
         drop(FileLock { file });
         drop(files.lock().expect("free again"));
         drop(inherited);
+    }
+
+    #[test]
+    fn room_is_made_between_syncs_and_given_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("files");
+        let on_disk = || std::fs::metadata(dir.path().join("a")).expect("is there").len();
+        let file = files.create("a").expect("creates");
+        file.preallocate(2 * ROOM_BYTES).expect("takes it");
+        file.append(b"abc").expect("appends");
+        assert_eq!(on_disk(), 3, "never synced");
+        file.sync().expect("syncs");
+        file.append(b"def").expect("appends");
+        assert_eq!((on_disk(), file.len().expect("a length")), (6 + ROOM_BYTES, 6));
+        let map = file.map(ROOM_BYTES).expect("maps").expect("a map");
+        assert_eq!((map.slice(0, 6), map.slice(6, 1)), (Some(&b"abcdef"[..]), None));
+        for _ in 0..3 {
+            file.append(&vec![1; to_usize(ROOM_BYTES / 2)]).expect("appends");
+            file.sync().expect("syncs");
+        }
+        assert_eq!(on_disk(), 2 * ROOM_BYTES, "no more than was asked for");
+        drop(file);
+        assert_eq!(on_disk(), 6 + 3 * (ROOM_BYTES / 2));
     }
 }

@@ -1,7 +1,8 @@
 //! The backing store: named files that can only be appended to.
 //!
 //! Owns: the traits, files of a directory, files in memory, and the fault model for tests.
-//! Never: knows what the bytes mean. No rename, overwrite or truncation is ever asked for.
+//! Never: knows what the bytes mean. No rename, overwrite or truncation is ever asked for. Room that an implementation makes
+//! ahead is its own to take back.
 //! Invariants of every implementation: 1. What was appended before a `sync` that succeeded is on the medium. 2. When
 //! `create` or `delete` has returned, its directory entry is on the medium. 3. Bytes that were appended never change.
 
@@ -76,8 +77,8 @@ pub trait BackingFile: Send + Sync + Debug {
     /// Appends all bytes at the end. Callers take turns.
     ///
     /// # Errors
-    /// After `StorageFull`, `QuotaExceeded` or `FileTooLarge` some of the bytes, but not all, may have been appended. After
-    /// any other error any prefix may have been, the whole included.
+    /// After `StorageFull`, `QuotaExceeded` or `FileTooLarge` some of the bytes, but not all, may have been appended, and there
+    /// is no room behind them any more. After any other error any prefix may have been, the whole included.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Puts everything on the medium that was appended before the call. May run beside appends and reads.
@@ -98,7 +99,9 @@ pub trait BackingFile: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Makes room for this many bytes in all, if the store can. The length stays.
+    /// Says that up to so many bytes will be appended, with syncs between them: the store may make room ahead. The length that
+    /// this handle tells stays. Until the handle is dropped, and for good where its process was killed, others may see
+    /// zeros behind what was appended.
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
     }

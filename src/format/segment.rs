@@ -90,6 +90,11 @@ pub struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    /// Whether zeros may stand behind the last frame: the file of a segment of the log is made longer ahead of the frames.
+    pub fn has_room(&self) -> bool {
+        self.kind == FileKind::Records && self.generation == 0
+    }
+
     /// The bytes.
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut out = [0; SEGMENT_HEADER_BYTES];

@@ -7,6 +7,7 @@
 
 mod group;
 mod poison;
+mod room;
 mod scan;
 mod segment;
 mod writer;

@@ -28,6 +28,7 @@ use crate::format::segment::SegmentHeader;
 use crate::id::SegmentSeq;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::log::room;
 
 /// A segment that can be read.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Segment {
     file: RwLock<Option<Arc<dyn BackingFile>>>,
     /// The length, once `file` is gone.
     final_bytes: AtomicU64,
+    /// Where the content of a file ends that was opened: what is behind was room that its writer had made.
+    content_end: u64,
     map: Option<Map>,
     live_bytes: AtomicI64,
     /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
@@ -107,6 +110,7 @@ impl SegmentSource {
             seed: Seed::new(self.uuid, segment),
             file: RwLock::new(None),
             final_bytes: AtomicU64::new(0),
+            content_end: 0,
             map: None,
             live_bytes: AtomicI64::new(0),
             checked,
@@ -119,18 +123,32 @@ impl SegmentSource {
         let name = header.kind.file_name(header.segment);
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         let written = file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source));
+        if header.has_room() {
+            // Commits that are synced one by one are what room is good for. That none can be made is no failure.
+            drop(file.preallocate(capacity));
+        }
         let mapped = written.and_then(|()| file.map(capacity).map_err(|source| Error::io("map", &name, source)));
         let map = mapped.inspect_err(|_| {
             // A full disk shall not fill up with the beginnings of segments. Nothing refers to this one.
             drop(self.backing.delete(&name));
         })?;
-        let mut segment = self.segment(name, header, file, map);
+        let mut segment = self.segment(name, header, file, map, u64::MAX);
         segment.is_own = segment.checked.get().is_none();
         Ok(segment)
     }
 
     /// Opens a segment that exists and checks that it is the one that its name says.
     pub(crate) fn open(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
+        match self.open_once(kind, segment) {
+            // Its writer has just taken back the room behind the content, which it does once.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                self.open_once(kind, segment)
+            }
+            result => result,
+        }
+    }
+
+    fn open_once(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
         let name = kind.file_name(segment);
         let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
         let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
@@ -145,13 +163,26 @@ impl SegmentSource {
             let got = format!("{:?} {} of store {}", header.kind, header.segment, uuid::Uuid::from_bytes(header.uuid));
             return Err(Malformed::new("file header", expected, got).at(&name, 0));
         }
-        let map = file.map(len).map_err(|source| Error::io("map", &name, source))?;
-        let segment = self.segment(name, header, file, map);
+        let content_end = if header.has_room() {
+            let end = room::end_of_content(&*file, Seed::new(self.uuid, segment), to_u64(bytes.len()), len);
+            end.map_err(|source| Error::io("read", &name, source))?
+        } else {
+            len
+        };
+        let map = file.map(content_end).map_err(|source| Error::io("map", &name, source))?;
+        let segment = self.segment(name, header, file, map, content_end);
         segment.close_file();
         Ok(segment)
     }
 
-    fn segment(&self, name: String, header: SegmentHeader, file: Arc<dyn BackingFile>, map: Option<Map>) -> Segment {
+    fn segment(
+        &self,
+        name: String,
+        header: SegmentHeader,
+        file: Arc<dyn BackingFile>,
+        map: Option<Map>,
+        content_end: u64,
+    ) -> Segment {
         let seed = Seed::new(self.uuid, header.segment);
         let checked = OnceLock::new();
         if self.check_every_read || map.is_none() {
@@ -163,6 +194,7 @@ impl SegmentSource {
             seed,
             file: RwLock::new(Some(file)),
             final_bytes: AtomicU64::new(0),
+            content_end,
             map,
             live_bytes: AtomicI64::new(0),
             checked,
@@ -241,7 +273,7 @@ impl Segment {
     pub(crate) fn close_file(&self) {
         let Some(file) = self.file().filter(|_| self.map.is_some()) else { return };
         if let Ok(len) = file.len() {
-            self.final_bytes.store(len, Ordering::Release);
+            self.final_bytes.store(len.min(self.content_end), Ordering::Release);
             *self.file.write() = None;
         }
     }
@@ -249,7 +281,10 @@ impl Segment {
     /// Bytes in the file now.
     pub(crate) fn len(&self) -> Result<u64> {
         match self.file() {
-            Some(file) => file.len().map_err(|source| Error::io("measure", &self.name, source)),
+            Some(file) => {
+                let len = file.len().map_err(|source| Error::io("measure", &self.name, source))?;
+                Ok(len.min(self.content_end))
+            }
             None => Ok(self.final_bytes.load(Ordering::Acquire)),
         }
     }

@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 
 /// A medium writes this many bytes at once, or not at all.
 const SECTOR_BYTES: usize = 512;
+/// Zeros that a power cut leaves behind a file that was made longer ahead.
+const ROOM_BYTES: usize = 5_000;
 
 /// Numbers from a seed: `SplitMix64`.
 #[derive(Debug, Clone, Default)]
@@ -68,12 +70,14 @@ pub(super) struct Content {
     synced: usize,
     /// Below `synced`, and yet not on the medium: a sync failed.
     doubtful: Vec<Range<usize>>,
+    /// Made longer ahead, so that zeros may stand behind the bytes.
+    pub(super) has_room: bool,
 }
 
 impl Content {
     /// Bytes that are all on the medium.
     pub(super) fn durable(bytes: Vec<u8>) -> Self {
-        Self { synced: bytes.len(), bytes, doubtful: Vec::new() }
+        Self { synced: bytes.len(), bytes, ..Self::default() }
     }
 
     pub(super) fn sync(&mut self) {
@@ -121,9 +125,11 @@ impl Content {
         let mut bytes = self.bytes.clone();
         let shortest = self.durable_end();
         let lost = self.unsynced();
+        let mut room = if self.has_room { ROOM_BYTES } else { 0 };
         match survival {
             Survival::All => {}
             Survival::Nothing => {
+                room = 0;
                 bytes.truncate(shortest);
                 for range in lost {
                     zero(&mut bytes, range);
@@ -148,8 +154,10 @@ impl Content {
                         begin = end;
                     }
                 }
+                room = random.up_to(room);
             }
         }
+        bytes.resize(bytes.len() + room, 0);
         bytes
     }
 }

@@ -221,8 +221,10 @@ impl Disk {
                 (self.random.up_to(most), Some(kind.into()))
             }
         };
-        content.lock().bytes.extend_from_slice(bytes.get(..fits).unwrap_or_default());
+        let mut content = content.lock();
+        content.bytes.extend_from_slice(bytes.get(..fits).unwrap_or_default());
         if let Some(error) = error {
+            content.has_room = false;
             return Err(error);
         }
         self.events.push(Event::Append { name: name.to_owned(), bytes: bytes.len() });
@@ -307,7 +309,8 @@ impl FaultBacking {
     }
 
     /// What the medium may hold after a power cut now, as a seed chooses: everything that was synced; of the rest any
-    /// sectors of 512 bytes, with zeroes for the others, up to any length. Nothing of the image is locked or unsynced.
+    /// sectors of 512 bytes, with zeroes for the others, up to any length, and behind it where `preallocate` was called.
+    /// Nothing of the image is locked or unsynced.
     #[must_use]
     pub fn crash_image(&self, seed: u64) -> Self {
         self.image(Survival::Some(Random::new(seed)), seed)
@@ -441,6 +444,11 @@ impl BackingFile for Handle {
             return Err(power_is_out());
         }
         Ok(to_u64(self.content.lock().bytes.len()))
+    }
+
+    fn preallocate(&self, _bytes: u64) -> io::Result<()> {
+        self.content.lock().has_room = true;
+        Ok(())
     }
 }
 

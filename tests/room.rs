@@ -1,0 +1,137 @@
+//! Zeros behind the last frame of the log: room that a file was given ahead, and that a killed writer leaves.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod common;
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use tenure::Durability;
+use tenure::FileKind;
+use tenure::Options;
+use tenure::Store;
+
+fn options() -> Options {
+    Options::new().durability(Durability::Sync)
+}
+
+fn insert(store: &Store, numbers: std::ops::Range<u32>) {
+    let set = store.record_set("a").expect("a set");
+    for number in numbers {
+        store.write(|tx| tx.insert(&set, number.to_le_bytes())).expect("commits");
+    }
+}
+
+/// Values in the order in which they were inserted.
+fn numbers(store: &Store) -> Vec<u32> {
+    let view = store.view();
+    let set = store.record_set("a").expect("a set");
+    let values =
+        view.scan(&set).map(|record| record.expect("reads").to_vec().expect("bytes").try_into().expect("four bytes"));
+    values.map(u32::from_le_bytes).collect()
+}
+
+/// The newest segment of the log, and its bytes on the disk.
+fn newest(path: &Path) -> (PathBuf, u64) {
+    let logs = common::read_dir(path).into_keys().filter(|name| name.starts_with("log-"));
+    let file = path.join(logs.max().expect("a log"));
+    let bytes = std::fs::metadata(&file).expect("its length").len();
+    (file, bytes)
+}
+
+fn appended(store: &Store) -> u64 {
+    let logs = store.stats().segments.into_iter().filter(|segment| segment.kind == FileKind::Records);
+    logs.max_by(|a, b| a.file.cmp(&b.file)).expect("a log").bytes
+}
+
+fn is_verified(path: &Path) {
+    let report = tenure::verify::verify(path, &mut |_| {}).expect("verifies");
+    assert!(report.is_ok(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_killed_writer_leaves_room_that_is_no_damage() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [path, left] = ["store", "left"].map(|name| dir.path().join(name));
+    let store = options().open(&path).expect("opens");
+    insert(&store, 0..50);
+    let bytes = appended(&store);
+    assert!(newest(&path).1 > bytes, "there is no room in this file system: the test shows nothing");
+    let mut files = common::read_dir(&path);
+    files.remove("lock");
+    common::write_dir(&left, &files);
+    insert(&store, 50..60);
+    store.close().expect("closes");
+    let (file, on_disk) = newest(&path);
+    assert!(std::fs::read(file).expect("reads").iter().rev().take(64).any(|byte| *byte != 0), "{on_disk} bytes");
+    is_verified(&path);
+
+    let expected: Vec<u32> = (0..50).collect();
+    is_verified(&left);
+    let reader = options().read_only(true).open(&left).expect("opens for reading");
+    assert_eq!(numbers(&reader), expected);
+    assert_eq!(appended(&reader), bytes);
+    drop(reader);
+    for round in 0..3_u32 {
+        let store = options().open(&left).expect("opens");
+        assert!(store.recovery_report().cut.is_none(), "{:?}", store.recovery_report().cut);
+        let expected: Vec<u32> = (0..50 + round).collect();
+        assert_eq!(numbers(&store), expected);
+        insert(&store, 50 + round..51 + round);
+        drop(store);
+        is_verified(&left);
+    }
+}
+
+#[test]
+fn bytes_behind_zeros_are_no_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().open(&path).expect("opens");
+    insert(&store, 0..50);
+    store.save_snapshot().expect("saves");
+    insert(&store, 50..100);
+    let mut files = common::read_dir(&path);
+    drop(store);
+    files.remove("lock");
+    let (file, _) = newest(&path);
+    let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+    // From a durable commit on everything is zero, but for one byte at the end.
+    let bytes = files.get_mut(&name).expect("is there");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("frames") + 1;
+    bytes[end - 2_000..end - 200].fill(0);
+    let damaged = dir.path().join("damaged");
+    common::write_dir(&damaged, &files);
+    let error = options().open(&damaged).expect_err("commits that were durable are missing");
+    assert!(error.is_corruption(), "{error}");
+}
+
+#[test]
+fn readers_beside_a_writer_see_a_prefix_while_room_comes_and_goes() {
+    const COMMITS: u32 = 400;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    insert(&options().open(&path).expect("opens"), 0..1);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for begin in (1..COMMITS).step_by(50) {
+                // Closing takes the room back.
+                let store = options().open(&path).expect("opens");
+                insert(&store, begin..(begin + 50).min(COMMITS));
+                store.close().expect("closes");
+            }
+        });
+        let mut most = 0;
+        while !writer.is_finished() {
+            let reader = options().read_only(true).open(&path).expect("opens for reading");
+            let seen = numbers(&reader);
+            let expected: Vec<u32> = (0..u32::try_from(seen.len()).expect("few")).collect();
+            assert_eq!(seen, expected);
+            assert!(seen.len() >= most, "{} after {most}", seen.len());
+            most = seen.len();
+        }
+        writer.join().expect("writes");
+    });
+    assert_eq!(numbers(&options().open(&path).expect("opens")).len(), 400);
+}

@@ -6,11 +6,15 @@ mod common;
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use tenure::Durability;
 use tenure::FileKind;
 use tenure::Options;
 use tenure::Store;
+use tenure::backing::FaultBacking;
 
 fn options() -> Options {
     Options::new().durability(Durability::Sync)
@@ -134,4 +138,62 @@ fn readers_beside_a_writer_see_a_prefix_while_room_comes_and_goes() {
         writer.join().expect("writes");
     });
     assert_eq!(numbers(&options().open(&path).expect("opens")).len(), 400);
+}
+
+#[test]
+fn zeros_below_what_a_snapshot_proves_are_damage_of_records_and_not_of_the_store() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let store = options().background(false).open(&path).expect("opens");
+    insert(&store, 0..50);
+    let set = store.record_set("a").expect("a set");
+    let ids: Vec<_> = store.view().scan(&set).map(|record| record.expect("reads").id()).collect();
+    store.close().expect("closes");
+    let (file, _) = newest(&path);
+    let mut bytes = std::fs::read(&file).expect("reads");
+    let end = bytes.len();
+    bytes[end - 300..].fill(0);
+    std::fs::write(&file, &bytes).expect("writes");
+    for read_only in [true, false] {
+        let store = options().read_only(read_only).open(&path).expect("opens");
+        assert!(store.recovery_report().fell_back.is_empty(), "{:?}", store.recovery_report().fell_back);
+        assert_eq!(store.get(ids[0]).expect("is whole").to_vec().expect("bytes"), 0_u32.to_le_bytes());
+        assert!(store.get(ids[49]).expect_err("is gone").is_corruption());
+    }
+    assert!(!tenure::verify::verify(&path, &mut |_| {}).expect("verifies").is_ok());
+}
+
+#[test]
+fn a_backup_has_no_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [path, backup] = ["store", "backup"].map(|name| dir.path().join(name));
+    let store = options().open(&path).expect("opens");
+    insert(&store, 0..50);
+    store.backup_to(&backup).expect("backs up");
+    let before = newest(&backup).1;
+    insert(&store, 50..60);
+    store.close().expect("closes");
+    assert_eq!(newest(&backup).1, before, "a file of a backup became shorter");
+    is_verified(&backup);
+}
+
+#[test]
+fn a_watermark_that_was_never_synced_is_not_missed() {
+    let backing = FaultBacking::new();
+    let store = options().open_backing(Arc::new(backing.clone())).expect("opens");
+    insert(&store, 0..5);
+    let end = Instant::now() + Duration::from_secs(30);
+    let written = |backing: &FaultBacking| {
+        let log = backing.names().into_iter().filter(|name| name.starts_with("log-")).max().expect("a log");
+        backing.unsynced_bytes(&log)
+    };
+    while written(&backing) == 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(written(&backing), 64, "an idle store writes a watermark");
+    store.close().expect("closes");
+    let image = backing.crash_image_lose_all();
+    let store = options().open_backing(Arc::new(image)).expect("opens");
+    assert!(store.recovery_report().fell_back.is_empty(), "{:?}", store.recovery_report().fell_back);
+    assert_eq!(numbers(&store).len(), 5);
 }

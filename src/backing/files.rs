@@ -5,7 +5,7 @@
 //!
 //! Where a file becomes longer with each sync, the file system writes its length into its journal each time. So a file that is
 //! synced again and again, and for which `preallocate` was called, is made longer in steps, and the room that is left
-//! is given back when its handle is dropped. A process that is killed leaves zeros there.
+//! is given back when it is said that no more comes, or the handle is dropped. A process that is killed leaves zeros there.
 
 use std::fs::File;
 use std::fs::OpenOptions;
@@ -114,31 +114,35 @@ impl Room {
             return;
         }
         let end = (bytes + ROOM_BYTES).min(max);
-        match file.set_len(end) {
-            Ok(()) => self.bytes.store(end, Ordering::Relaxed),
-            Err(_) => self.bytes_max.store(0, Ordering::Relaxed),
+        // Noted before it is tried: a failure may have had its effect all the same.
+        self.bytes.store(end, Ordering::Relaxed);
+        if file.set_len(end).is_err() {
+            self.bytes_max.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Takes it back for good, also on the medium: zeros would complete what was appended in part, where that ends with zeros.
-    fn take_back(&self, file: &File, len: u64) -> io::Result<()> {
+    /// Takes it back. Only zeros go, of which nobody has read any: maps end where something was appended. If that fails they
+    /// stay, and whoever opens the file passes over them.
+    fn take_back(&self, file: &File, len: u64) {
         self.bytes_max.store(0, Ordering::Relaxed);
-        if self.bytes.load(Ordering::Relaxed) > len {
-            file.set_len(len)?;
-            file.sync_all()?;
+        if self.bytes.load(Ordering::Relaxed) > len && file.set_len(len).is_ok() {
             self.bytes.store(len, Ordering::Relaxed);
         }
-        Ok(())
     }
+}
+
+/// What a failed append is reported as. Where zeros, which may stand behind it on the medium, could complete what was appended
+/// in part, it is not certain that it failed.
+fn failed_append(error: io::Error, missing: &[u8], had_room: bool) -> io::Error {
+    if had_room && missing.iter().all(|byte| *byte == 0) {
+        return io::Error::other(format!("{error}, and what is missing is zeros, as is the room behind it"));
+    }
+    error
 }
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        let len = self.len.load(Ordering::Acquire);
-        if self.room.bytes.load(Ordering::Relaxed) > len {
-            // Only zeros go, of which nobody has read any: maps end where something was appended.
-            drop(self.file.set_len(len));
-        }
+        self.room.take_back(&self.file, self.len.load(Ordering::Acquire));
     }
 }
 
@@ -171,8 +175,9 @@ impl BackingFile for OpenFile {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.room.take_back(&self.file, at)?;
-                    return Err(error);
+                    let had_room = self.room.bytes.load(Ordering::Relaxed) > at;
+                    self.room.take_back(&self.file, at);
+                    return Err(failed_append(error, bytes, had_room));
                 }
             }
         }
@@ -197,7 +202,11 @@ impl BackingFile for OpenFile {
     }
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
-        self.room.bytes_max.store(bytes, Ordering::Relaxed);
+        if bytes == 0 {
+            self.room.take_back(&self.file, self.len.load(Ordering::Acquire));
+        } else {
+            self.room.bytes_max.store(bytes, Ordering::Relaxed);
+        }
         Ok(())
     }
 }
@@ -320,5 +329,20 @@ mod tests {
         assert_eq!(on_disk(), 2 * ROOM_BYTES, "no more than was asked for");
         drop(file);
         assert_eq!(on_disk(), 6 + 3 * (ROOM_BYTES / 2));
+        let file = files.create("b").expect("creates");
+        file.preallocate(ROOM_BYTES).expect("takes it");
+        file.sync().expect("syncs");
+        file.append(b"abc").expect("appends");
+        file.preallocate(0).expect("takes it back");
+        file.append(b"def").expect("appends");
+        assert_eq!(std::fs::read(dir.path().join("b")).expect("reads"), b"abcdef");
+    }
+
+    #[test]
+    fn what_zeros_could_complete_is_not_reported_as_no_space() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let kinds = [(&[0, 0][..], true), (&[0, 1], true), (&[0, 0], false)]
+            .map(|(missing, had_room)| failed_append(full(), missing, had_room).kind());
+        assert_eq!(kinds, [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::StorageFull]);
     }
 }

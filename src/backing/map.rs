@@ -2,8 +2,9 @@
 //!
 //! Invariants: 1. A slice lies below the published length, and below the capacity. 2. Bytes below the published length
 //! never change and never go away while the map exists.
-//! Invariant 2 holds because this crate appends only, never truncates, and a deleted file stays readable through its
-//! map. It assumes that no other program truncates or overwrites the files of an open store: that would end the process
+//! Invariant 2 holds because this crate appends only, never cuts off what was appended, and a deleted file stays readable
+//! through its map. Room ahead, which is cut off, is in no published length: a writer publishes what it appended, and whoever
+//! opens a file with room maps it up to the end of its content. It assumes that no other program truncates or overwrites the files of an open store: that would end the process
 //! with SIGBUS, or show other bytes, as for every store that maps its files.
 
 use std::fs::File;

@@ -77,8 +77,9 @@ pub trait BackingFile: Send + Sync + Debug {
     /// Appends all bytes at the end. Callers take turns.
     ///
     /// # Errors
-    /// After `StorageFull`, `QuotaExceeded` or `FileTooLarge` some of the bytes, but not all, may have been appended, and there
-    /// is no room behind them any more. After any other error any prefix may have been, the whole included.
+    /// After `StorageFull`, `QuotaExceeded` or `FileTooLarge` some of the bytes, but not all, may have been appended; if there
+    /// may be room behind them, then not all that is missing is zeros. After any other error any prefix may have been appended,
+    /// the whole included.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// Puts everything on the medium that was appended before the call. May run beside appends and reads.
@@ -99,7 +100,8 @@ pub trait BackingFile: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Says that up to so many bytes will be appended, with syncs between them: the store may make room ahead. The length that
+    /// Says that up to so many bytes will be appended in all, with syncs between them: the store may make room ahead. Zero says
+    /// that no more are appended: the store takes the room back, if it can. The length that
     /// this handle tells stays. Until the handle is dropped, and for good where its process was killed, others may see
     /// zeros behind what was appended.
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {

@@ -23,6 +23,7 @@ use crate::format::put_text;
 use crate::format::put_u16;
 use crate::format::put_u32;
 use crate::format::put_u64;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
@@ -158,6 +159,13 @@ pub struct Snapshot {
     pub raised: Vec<RaisedRow>,
     /// What later versions add.
     pub extensions: Vec<Extension>,
+}
+
+impl Snapshot {
+    /// Where replay begins in a segment of the log.
+    pub fn begin_of(&self, segment: SegmentSeq) -> u64 {
+        if segment == self.head_segment { self.head_offset } else { to_u64(SEGMENT_HEADER_BYTES) }
+    }
 }
 
 /// A field that a later version added.

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::backing::BackingFile;
 use crate::format::Frame;
+use crate::format::GRANULE_BYTES;
 use crate::format::Seed;
+use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::frame::FrameHeader;
 use crate::id::to_u64;
@@ -18,34 +20,41 @@ use crate::id::to_usize;
 const PIECE_BYTES: u64 = 256 << 10;
 /// How often bytes that are neither a frame nor room are looked at again: a writer may be in the middle of them.
 const LOOKS: u32 = 20;
+/// No writer makes a segment longer than that.
+const LEN_MAX: u64 = SEGMENT_BYTES_END + 64;
 
-/// The end of the last frame, where only room is behind it; else the end of the file.
+/// Where the content ends. It is known to reach `proven` bytes, which is the beginning of the file's frames or the end of one.
+///
+/// Where there is neither a frame nor room behind the last frame, that is the end of what is not zero: never is there any room
+/// in the content, because its writer may take that back.
 ///
 /// # Errors
 /// `UnexpectedEof` if the file has become shorter since `len` was asked for: its writer has taken the room back.
-pub(super) fn end_of_content(file: &dyn BackingFile, seed: Seed, begin: u64, len: u64) -> io::Result<u64> {
+pub(super) fn end_of_content(file: &dyn BackingFile, seed: Seed, proven: u64, len: u64) -> io::Result<u64> {
     let mut last = [0; 16];
-    let Some(tail) = len.checked_sub(to_u64(last.len())).filter(|tail| *tail >= begin) else { return Ok(len) };
+    let tail = len.checked_sub(to_u64(last.len())).filter(|tail| *tail >= proven && len <= LEN_MAX);
+    let Some(tail) = tail else { return Ok(len) };
     file.read_at(tail, &mut last)?;
     if last != [0; 16] {
         return Ok(len);
     }
-    let mut window = Window { file, len, begin, bytes: Vec::new() };
-    let (mut at, mut looks) = (begin, 0);
+    let mut window = Window { file, len, begin: proven, bytes: Vec::new() };
+    let mut at = proven;
     loop {
-        let before = at;
         while let Some(header) = window.frame(seed, at)? {
             at += u64::from(header.bytes);
         }
-        if window.is_room(at)? {
-            return Ok(at);
+        let Some(end) = window.end_of_bytes(at)? else { return Ok(at) };
+        // A writer may be in the middle of a frame.
+        let mut looks = 0;
+        while window.frame(seed, at)?.is_none() {
+            looks += 1;
+            if looks == LOOKS {
+                return Ok(end.next_multiple_of(GRANULE_BYTES).min(len));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+            window.bytes.clear();
         }
-        looks = if at > before { 0 } else { looks + 1 };
-        if looks == LOOKS {
-            return Ok(len);
-        }
-        std::thread::sleep(Duration::from_micros(100));
-        window.bytes.clear();
     }
 }
 
@@ -80,15 +89,15 @@ impl Window<'_> {
         Ok(Frame::parse(bytes, seed, at).ok().map(|frame| frame.header))
     }
 
-    /// Whether nothing but zeros is there from an offset on.
-    fn is_room(&mut self, mut at: u64) -> io::Result<bool> {
+    /// The end of the last byte from an offset on that is not zero, if there is any.
+    fn end_of_bytes(&mut self, mut at: u64) -> io::Result<Option<u64>> {
+        let mut end = None;
         while at < self.len {
             let bytes = self.read(at, PIECE_BYTES)?;
-            if bytes.iter().any(|byte| *byte != 0) {
-                return Ok(false);
-            }
-            at += to_u64(bytes.len());
+            let (count, last) = (to_u64(bytes.len()), bytes.iter().rposition(|byte| *byte != 0));
+            end = last.map(|index| at + to_u64(index) + 1).or(end);
+            at += count;
         }
-        Ok(true)
+        Ok(end)
     }
 }

@@ -139,16 +139,22 @@ impl SegmentSource {
 
     /// Opens a segment that exists and checks that it is the one that its name says.
     pub(crate) fn open(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
-        match self.open_once(kind, segment) {
+        self.open_proven(kind, segment, to_u64(SEGMENT_HEADER_BYTES))
+    }
+
+    /// The same for a segment of which so many bytes, up to the end of a frame, are known to have been there: they are not
+    /// looked at.
+    pub(crate) fn open_proven(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
+        match self.open_once(kind, segment, proven) {
             // Its writer has just taken back the room behind the content, which it does once.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                self.open_once(kind, segment)
+                self.open_once(kind, segment, proven)
             }
             result => result,
         }
     }
 
-    fn open_once(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
+    fn open_once(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
         let name = kind.file_name(segment);
         let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
         let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
@@ -164,7 +170,7 @@ impl SegmentSource {
             return Err(Malformed::new("file header", expected, got).at(&name, 0));
         }
         let content_end = if header.has_room() {
-            let end = room::end_of_content(&*file, Seed::new(self.uuid, segment), to_u64(bytes.len()), len);
+            let end = room::end_of_content(&*file, Seed::new(self.uuid, segment), proven.max(to_u64(bytes.len())), len);
             end.map_err(|source| Error::io("read", &name, source))?
         } else {
             len
@@ -262,6 +268,14 @@ impl Segment {
     /// Appends bytes; see `BackingFile::append`.
     pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.file().ok_or(io::ErrorKind::PermissionDenied)?.append(bytes)
+    }
+
+    /// Nothing more is appended.
+    pub(crate) fn end_room(&self) {
+        if let Some(file) = self.file() {
+            // Room that stays is passed over by whoever opens the segment.
+            drop(file.preallocate(0));
+        }
     }
 
     /// Puts everything on the medium that was appended.

@@ -246,6 +246,7 @@ impl Log {
     #[expect(clippy::unused_self, reason = "reads like the other verbs of the log")]
     fn give_up(&self, tail: &mut Tail) {
         if let Some(active) = tail.active.take() {
+            active.segment.end_room();
             tail.unsynced.push(active.segment);
         }
     }
@@ -259,6 +260,7 @@ impl Log {
         if is_empty && self.source.backing.delete(active.segment.name()).is_ok() {
             tail.previous = header.previous;
         } else {
+            active.segment.end_room();
             tail.unsynced.push(active.segment);
         }
     }

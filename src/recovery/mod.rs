@@ -304,7 +304,9 @@ impl Attempt<'_> {
             let result = if row.pages {
                 pages.open_segment(row.segment, row.live_bytes)
             } else {
-                open_or_absent(&source, row.segment).map(|segment| {
+                let is_ended = row.segment < self.base.head_segment;
+                let proven = if is_ended { row.bytes } else { self.base.begin_of(row.segment) };
+                open_or_absent(&source, row.segment, proven).map(|segment| {
                     let segment = Arc::new(segment);
                     segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
                     known.insert(row.segment, Arc::clone(&segment));
@@ -338,8 +340,8 @@ impl Attempt<'_> {
 }
 
 /// A segment of the log, or its absence: a later commit or move may have emptied it before it was deleted.
-fn open_or_absent(source: &SegmentSource, number: SegmentSeq) -> Result<Segment> {
-    match source.open(FileKind::Records, number) {
+fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Result<Segment> {
+    match source.open_proven(FileKind::Records, number, proven) {
         Err(Error::Io { source: why, .. }) if why.kind() == std::io::ErrorKind::NotFound => Ok(source.absent(number)),
         other => other,
     }

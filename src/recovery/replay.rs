@@ -17,6 +17,7 @@ use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
 use crate::format::entry::RECORD_BYTES_MAX;
 use crate::format::entry::State as EntryState;
+use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::frame::FrameKind;
 use crate::format::manifest::Body;
 use crate::format::manifest::Cut;
@@ -148,7 +149,7 @@ pub(crate) fn replay(
         let limit = cuts.iter().filter(|(_, cut)| cut.first_segment > number).map(|(_, cut)| cut.seq).min();
         let segment = match known.get(&number) {
             Some(segment) => Arc::clone(segment),
-            None => match source.open(FileKind::Records, number) {
+            None => match source.open_proven(FileKind::Records, number, base.begin_of(number)) {
                 Ok(segment) => Arc::new(segment),
                 Err(error) if error.is_corruption() => {
                     replay.break_at(FileKind::Records.file_name(number), 0, error.to_string(), 0);
@@ -250,11 +251,10 @@ impl Replay<'_> {
 
     fn segment(&mut self, segment: &Arc<Segment>, limit: Option<Seq>) -> Result<()> {
         let contents = segment.contents()?;
-        let is_head = segment.number() == self.base.head_segment;
-        let begin = if is_head { self.base.head_offset } else { to_u64(SEGMENT_HEADER_BYTES) };
+        let begin = self.base.begin_of(segment.number());
         let mut scan = Scan::new(&contents, segment.seed(), begin);
         let len = to_u64(contents.len());
-        if is_head && begin > len {
+        if segment.number() == self.base.head_segment && begin > len && !lacks_a_watermark(segment, &contents, begin) {
             let what = "log below the head of a snapshot";
             return Err(Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len));
         }
@@ -278,7 +278,7 @@ impl Replay<'_> {
         }
         if self.ended {
             self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), begin));
-            self.break_at(segment.name().to_owned(), begin, String::new(), len - begin);
+            self.break_at(segment.name().to_owned(), begin, String::new(), len.saturating_sub(begin));
         } else if let ScanEnd::Broken { offset, why } = scan.end() {
             let why = format!("{}: expected {}, got {}", why.what, why.expected, why.got);
             self.break_at(segment.name().to_owned(), offset, why, len - offset);
@@ -399,6 +399,14 @@ impl Replay<'_> {
             moved_to: self.moved_to,
         })
     }
+}
+
+/// Whether nothing but a watermark is missing before the head: nobody has synced that, and the snapshot does not need it.
+fn lacks_a_watermark(segment: &Segment, contents: &[u8], head: u64) -> bool {
+    let mut scan = Scan::new(contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
+    while scan.next_frame().is_some() {}
+    // No other frame is as short as its header, but for a seal, behind which there is no head.
+    scan.offset() + to_u64(FRAME_HEADER_BYTES) == head
 }
 
 fn burn_page(heap: &Heap, page: u64, times: usize) -> Result<u64> {

@@ -212,7 +212,11 @@ impl Disk {
         let verdict = self.step()?;
         let room = self.bytes_max.map_or(usize::MAX, |max| to_usize(max).saturating_sub(self.directory.bytes()));
         let (fits, error) = match verdict {
-            Verdict::Succeeds if room < bytes.len() => (room, Some(io::ErrorKind::StorageFull.into())),
+            Verdict::Succeeds if room < bytes.len() => {
+                // Never all but some zeros, after which a handle ends: a full disk shall be met again and again.
+                let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+                (room.min(last), Some(io::ErrorKind::StorageFull.into()))
+            }
             Verdict::Succeeds => (bytes.len(), None),
             // How much of it the medium has is for the image to say.
             Verdict::PowerCut => (bytes.len(), Some(power_is_out())),
@@ -222,9 +226,12 @@ impl Disk {
             }
         };
         let mut content = content.lock();
-        content.bytes.extend_from_slice(bytes.get(..fits).unwrap_or_default());
+        let (appended, missing) = bytes.split_at(fits.min(bytes.len()));
+        content.bytes.extend_from_slice(appended);
         if let Some(error) = error {
-            content.has_room = false;
+            if is_no_room(error.kind()) && content.has_room && missing.iter().all(|byte| *byte == 0) {
+                return Err(io::Error::other("no room, and zeros behind could complete what was appended"));
+            }
             return Err(error);
         }
         self.events.push(Event::Append { name: name.to_owned(), bytes: bytes.len() });
@@ -447,6 +454,7 @@ impl BackingFile for Handle {
     }
 
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
+        // What was taken back may come back with a power cut.
         self.content.lock().has_room = true;
         Ok(())
     }

@@ -9,6 +9,7 @@
 mod effects;
 mod indexes;
 mod kept;
+mod sums;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;
@@ -41,6 +42,8 @@ use crate::format::item::Kind;
 use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::format::segment::FileKind;
+use crate::heap::sums::Notes;
+use crate::heap::sums::Sums;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
@@ -303,9 +306,10 @@ impl Heap {
         self.change(|writer, publish| {
             let place = writer.place_of(segment)?;
             publish.table_first(writer);
-            for effect in effects {
-                writer.apply(segment, place, base, seq, effect)?;
-            }
+            let (frame, mut sums) = (Applied { segment, place, base, seq }, Sums::default());
+            let done = effects.iter().try_for_each(|effect| writer.apply(&frame, &mut sums, effect));
+            sums.settle(&mut writer.notes(&frame));
+            done?;
             writer.seq = writer.seq.max(seq);
             Ok(())
         })
@@ -519,6 +523,15 @@ impl Heap {
     }
 }
 
+/// The frame that is applied: where it lies, the place of its segment, what its offsets count from, its commit.
+#[derive(Debug)]
+struct Applied<'f> {
+    segment: &'f Segment,
+    place: u32,
+    base: u64,
+    seq: Seq,
+}
+
 /// Publishes states, and gathers those that they replaced.
 struct Publish<'h> {
     current: &'h Current<State>,
@@ -567,19 +580,22 @@ impl Writer {
         Ok(place)
     }
 
-    fn apply(&mut self, segment: &Segment, place: u32, base: u64, seq: Seq, effect: &Effect) -> Result<()> {
+    fn notes<'w>(&'w mut self, frame: &Applied<'w>) -> Notes<'w> {
+        Notes { catalogue: &mut self.catalogue, table: &self.table, segment: frame.segment, seq: frame.seq }
+    }
+
+    fn apply(&mut self, frame: &Applied<'_>, sums: &mut Sums, effect: &Effect) -> Result<()> {
+        let seq = frame.seq;
         match effect {
             Effect::Put { id, set, offset, bytes } => {
-                let offset = base + offset;
-                let Some(entry) = Entry::live(place, offset, *bytes, id.reuse_count()) else {
+                let offset = frame.base + offset;
+                let Some(entry) = Entry::live(frame.place, offset, *bytes, id.reuse_count()) else {
                     let got = format!("{bytes} bytes");
-                    return Err(Error::corrupt(segment.name(), offset, "record", "one that fits an entry", got));
+                    let expected = "one that fits an entry";
+                    return Err(Error::corrupt(frame.segment.name(), offset, "record", expected, got));
                 };
                 let old = self.tree.set(id.slot(), entry)?;
-                segment.add_live(signed(*bytes));
-                let old_bytes = self.forget(old);
-                let records = i64::from(!old.is_live());
-                Arc::make_mut(&mut self.catalogue).count(*set, records, signed(*bytes) - signed(old_bytes), seq);
+                sums.put(&mut self.notes(frame), *set, *bytes, old);
             }
             Effect::Free(id) => {
                 let old = self.tree.root().entry(id.slot())?;
@@ -592,10 +608,8 @@ impl Writer {
                     let raised = Arc::make_mut(&mut self.catalogue).take_raised(id.slot());
                     let count = raised.map_or(id.reuse_count(), |next| id.reuse_count().max(next.saturating_sub(1)));
                     self.tree.set(id.slot(), Entry::freed_after(count))?;
-                    let old_bytes = self.forget(old);
                     let set = self.tree.root().set_of_slot(id.slot());
-                    let catalogue = Arc::make_mut(&mut self.catalogue);
-                    catalogue.count(set, -i64::from(old.is_live()), -signed(old_bytes), seq);
+                    sums.free(&mut self.notes(frame), set, old);
                 }
             }
             Effect::Assign(page, set) => self.tree.assign(*page, *set)?,
@@ -610,7 +624,7 @@ impl Writer {
                 Arc::make_mut(&mut self.catalogue).drop_index(*number);
                 self.indexes.drop_index(*number);
             }
-            Effect::Index(number, changes) => self.indexes.apply(*number, changes, segment.name())?,
+            Effect::Index(number, changes) => self.indexes.apply(*number, changes, frame.segment.name())?,
             Effect::Moves(from, to, moves) => drop(self.relocate(*from, *to, moves)?),
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
             Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),

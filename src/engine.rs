@@ -134,6 +134,11 @@ impl Engine {
         self.poison.check()
     }
 
+    /// Which store this is.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        self.log.source().uuid
+    }
+
     /// Hands out an ID for a record of the set.
     pub(crate) fn take_id(&self, set: SetNumber) -> Result<RecordId> {
         let root = || Arc::clone(&self.heap.current().root);

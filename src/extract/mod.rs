@@ -144,6 +144,11 @@ impl Keys {
         self.failed = None;
     }
 
+    /// Bytes of heap that the keys take.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
     /// Whether others are the same keys in the same order.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.ends == other.ends && self.bytes == other.bytes

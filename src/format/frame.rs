@@ -137,11 +137,17 @@ pub struct Stamp {
 }
 
 /// Collects items; `seal` makes a frame of them once its place is known.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct FrameBuilder {
     bytes: Vec<u8>,
     items: u32,
     checksums: Checksums,
+}
+
+impl Default for FrameBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl FrameBuilder {
@@ -155,6 +161,11 @@ impl FrameBuilder {
         self.bytes.clear();
         self.bytes.resize(FRAME_HEADER_BYTES, 0);
         self.items = 0;
+    }
+
+    /// Bytes that it has memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Whether no item was put in.

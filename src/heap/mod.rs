@@ -284,6 +284,9 @@ impl Heap {
     /// Looks a record up in the newest state, outside any view.
     pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Held<'_, State>, Answer)> {
         let mut state = self.current.load();
+        if let Some(found) = state.lookup_plain(id).map(|(found, _)| found) {
+            return Ok((state, Answer::Live(found)));
+        }
         loop {
             match state.lookup(id) {
                 Ok(answer) => return Ok((state, answer)),

@@ -68,6 +68,11 @@ impl Gathered {
         self.bytes.len() + self.ops.len() * size_of::<Op>()
     }
 
+    /// Bytes of heap that it has memory for.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ops.capacity() * size_of::<Op>()
+    }
+
     /// How far it has come, to go back to. Only until it is sorted.
     pub(crate) fn mark(&self) -> (usize, usize) {
         (self.ops.len(), self.bytes.len())

@@ -29,6 +29,9 @@ use crate::key_index::Probed;
 use crate::txn::own_changes::OwnChanges;
 use crate::txn::own_changes::OwnRange;
 
+/// Indexes for whose changes memory is kept.
+const SPARE_MAX: usize = 16;
+
 /// The changes of one index, in the order in which they were made until they are sealed.
 #[derive(Debug)]
 struct IndexChanges {
@@ -51,8 +54,10 @@ pub(crate) struct Mark {
 /// The changes of a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct KeyChanges {
-    indexes: SmallVec<[IndexChanges; 4]>,
+    indexes: Vec<IndexChanges>,
     bytes: u64,
+    /// Memory of earlier changes, empty.
+    spare: Vec<Gathered>,
 }
 
 impl KeyChanges {
@@ -63,6 +68,17 @@ impl KeyChanges {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.indexes.iter().all(|index| index.changes.len() == 0)
+    }
+
+    /// Forgets all changes. Of their memory so many bytes are kept for each index, at most.
+    pub(crate) fn clear(&mut self, bytes_max: usize) {
+        for mut index in self.indexes.drain(..) {
+            index.changes.clear();
+            if index.changes.capacity_bytes() <= bytes_max && self.spare.len() < SPARE_MAX {
+                self.spare.push(index.changes);
+            }
+        }
+        self.bytes = 0;
     }
 
     /// A record's keys have changed. Where they are the same, nothing is noted.
@@ -102,7 +118,7 @@ impl KeyChanges {
         let place = self.indexes.iter().position(|known| known.number == index.number);
         let place = place.unwrap_or_else(|| {
             let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            let (changes, own) = (Gathered::default(), OwnChanges::default());
+            let (changes, own) = (self.spare.pop().unwrap_or_default(), OwnChanges::default());
             self.indexes.push(IndexChanges { number, name, is_unique, changes, own, clear_at: None });
             self.indexes.len() - 1
         });
@@ -163,20 +179,29 @@ impl KeyChanges {
     pub(crate) fn put(&self, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
         for index in &self.indexes {
             let begin = index.number.0.to_le_bytes();
-            let mut payload = begin.to_vec();
-            let mut flush = |payload: &mut Vec<u8>| {
-                frame.control(Kind::IndexOps, payload);
-                effects.push(Effect::Index(index.number, std::mem::replace(payload, begin.to_vec())));
+            // The last payload takes what is left, and no more: it stays as it is until it is applied.
+            let mut left: usize = index.changes.iter().map(|change| change.bytes()).sum();
+            let new_payload = |left: usize| {
+                let mut payload = Vec::with_capacity(begin.len() + left.min(PAYLOAD_BYTES_MAX));
+                payload.extend_from_slice(&begin);
+                payload
             };
+            let mut flush = |payload: Vec<u8>| {
+                frame.control(Kind::IndexOps, &payload);
+                effects.push(Effect::Index(index.number, payload));
+            };
+            if left == 0 {
+                continue;
+            }
+            let mut payload = new_payload(left);
             for change in index.changes.iter() {
                 if payload.len() + change.bytes() > PAYLOAD_BYTES_MAX {
-                    flush(&mut payload);
+                    flush(std::mem::replace(&mut payload, new_payload(left)));
                 }
+                left -= change.bytes();
                 change.encode(&mut payload);
             }
-            if payload.len() > begin.len() {
-                flush(&mut payload);
-            }
+            flush(payload);
         }
     }
 

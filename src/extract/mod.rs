@@ -107,6 +107,10 @@ impl Extractor {
     }
 }
 
+/// A record has more than one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Several;
+
 /// Takes the keys that an extractor finds.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -154,9 +158,14 @@ impl Keys {
         self.ends == other.ends && self.bytes == other.bytes
     }
 
-    /// How many keys there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+    /// The only key, if there are not several; an error if there are.
+    #[inline]
+    pub(crate) fn only(&self) -> Result<Option<&[u8]>, Several> {
+        match self.ends.as_slice() {
+            [] => Ok(None),
+            [_] => Ok(Some(&self.bytes)),
+            _ => Err(Several),
+        }
     }
 
     /// The keys, in the order in which they were found.

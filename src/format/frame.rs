@@ -273,6 +273,7 @@ struct Headers {
 const HEADERS_BYTES: usize = 10 * RECORD_HEADER_BYTES;
 
 impl Headers {
+    #[inline]
     fn new() -> Self {
         Self { body: Hasher::new(), bytes: [0; HEADERS_BYTES], len: 0 }
     }
@@ -300,9 +301,10 @@ impl Headers {
         self.len = 0;
     }
 
-    fn finish(mut self) -> u32 {
+    /// The check of all headers.
+    fn finish(&mut self) -> u32 {
         self.hash();
-        self.body.finalize()
+        self.body.clone().finalize()
     }
 }
 

@@ -134,7 +134,7 @@ impl Malformed {
 /// Reads fields one after the other; never beyond the end.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
-    rest: &'a [u8],
+    pub(crate) rest: &'a [u8],
     what: &'static str,
 }
 

@@ -17,8 +17,9 @@ use crate::key_index::node::Node;
 use crate::key_index::node::Separator;
 use crate::key_index::node::in_memory;
 use crate::key_index::runs::AHEAD;
+use crate::key_index::runs::Runs;
+use crate::key_index::runs::fill_runs;
 use crate::key_index::runs::look_ahead;
-use crate::key_index::runs::runs;
 use crate::key_index::shape;
 use crate::key_index::slotted::Slotted;
 use crate::pages::PageSegments;
@@ -183,13 +184,11 @@ fn apply_to_inner(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>
     };
     let mut pending: Vec<(usize, Separator, Child)> = Vec::new();
     let mut shrunk = false;
-    let runs = match runs(inner, changes) {
-        Ok(runs) => runs,
-        Err(error) => {
-            work.fail(error);
-            return Grown::new();
-        }
-    };
+    let mut runs = Runs::new();
+    if let Err(error) = fill_runs(inner, changes, &mut runs) {
+        work.fail(error);
+        return Grown::new();
+    }
     for (place, run) in runs.iter().enumerate() {
         if work.failed.is_some() {
             break;

@@ -117,6 +117,18 @@ impl Slots {
         Self { inner: Mutex::new(inner), reserved: Condvar::new() }
     }
 
+    /// Hands out an ID of a page that is open: nearly always there is one.
+    #[inline]
+    pub(crate) fn take_plain(&self, set: SetNumber) -> Option<RecordId> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return None;
+        }
+        let id = take_open(&mut inner, set)?;
+        note_outstanding(&mut inner, id);
+        Some(id)
+    }
+
     /// Hands out an ID. `root` is asked for the newest root, `reserve` makes a reservation of pages durable.
     pub(crate) fn take(
         &self,
@@ -131,7 +143,7 @@ impl Slots {
                 return Err(Error::Poisoned { reason: "it was closed".to_owned() });
             }
             if let Some(id) = take_open(&mut inner, set) {
-                inner.outstanding.entry(page_of(id.slot())).or_default().set(index_of(id.slot()), true);
+                note_outstanding(&mut inner, id);
                 return Ok(id);
             }
             if let Some(page) = next_page(&mut inner, set, durable) {
@@ -264,6 +276,11 @@ fn next_of_page<I: Iterator<Item = u64>>(
     Some((page, std::iter::from_fn(move || slots.next_if(|slot| page_of(*slot) == page)).map(index_of)))
 }
 
+#[inline]
+fn note_outstanding(inner: &mut Inner, id: RecordId) {
+    inner.outstanding.entry(page_of(id.slot())).or_default().set(index_of(id.slot()), true);
+}
+
 /// These slots, all of one page, are outstanding no longer.
 fn forget_outstanding(inner: &mut Inner, page: u64, indexes: impl Iterator<Item = usize>) {
     let Some(slots) = inner.outstanding.get_mut(&page) else { return indexes.for_each(drop) };
@@ -285,6 +302,7 @@ fn note_free(inner: &mut Inner, page: u64, set: SetNumber, free: u16) {
     bits.set(index, true);
 }
 
+#[inline]
 fn take_open(inner: &mut Inner, set: SetNumber) -> Option<RecordId> {
     let open = inner.open.get_mut(&set)?;
     let Some(index) = open.free.first_from(open.from) else {

@@ -86,6 +86,13 @@ impl KeyChanges {
         if old.is_same(new) {
             return;
         }
+        let (Ok(gone), Ok(come)) = (old.only(), new.only()) else { return self.replace_several(index, id, old, new) };
+        let changed = [(gone, false), (come, true)];
+        let changed = changed.into_iter().filter_map(|(key, put)| Some((key?, put)));
+        self.note(index, id, changed);
+    }
+
+    fn replace_several(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
         let mut before: SmallVec<[&[u8]; 8]> = old.iter().collect();
         let mut after: SmallVec<[&[u8]; 8]> = new.iter().collect();
         for keys in [&mut before, &mut after] {
@@ -94,23 +101,32 @@ impl KeyChanges {
         }
         let gone = before.iter().filter(|key| after.binary_search(key).is_err());
         let come = after.iter().filter(|key| before.binary_search(key).is_err());
-        let changed: SmallVec<[(&[u8], bool); 16]> =
-            gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))).collect();
-        if changed.is_empty() {
+        self.note(index, id, gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))));
+    }
+
+    fn note<'k>(&mut self, index: &SetIndex, id: RecordId, changed: impl Iterator<Item = (&'k [u8], bool)>) {
+        let mut changed = changed.peekable();
+        if changed.peek().is_none() {
             return;
         }
-        self.bytes += changed.iter().map(|(key, _)| to_u64(CHANGE_HEADER_BYTES + key.len())).sum::<u64>();
         let gathered = self.changes_of(index);
-        changed.iter().for_each(|(key, put)| gathered.push(key, id, *put));
+        let mut bytes = 0;
+        for (key, put) in changed {
+            bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
+            gathered.push(key, id, put);
+        }
+        self.bytes += bytes;
     }
 
     /// A record has come, with these keys.
     pub(crate) fn insert(&mut self, index: &SetIndex, id: RecordId, keys: &Keys) {
-        if keys.len() > 1 {
-            self.replace(index, id, &Keys::default(), keys);
-        } else if let Some(key) = keys.iter().next() {
-            self.bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
-            self.changes_of(index).push(key, id, true);
+        match keys.only() {
+            Ok(Some(key)) => {
+                self.bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
+                self.changes_of(index).push(key, id, true);
+            }
+            Ok(None) => {}
+            Err(_) => self.replace_several(index, id, &Keys::default(), keys),
         }
     }
 
@@ -153,7 +169,7 @@ impl KeyChanges {
     /// indexes that are taken. The changes are sealed; the caller holds no lock. What is read is offered until the result is
     /// dropped.
     pub(crate) fn prepare<'e>(&mut self, engine: &'e Engine) -> Result<Offers<'e>> {
-        let mut offers = Offers { engine, numbers: SmallVec::new() };
+        let mut offers = Offers { engine, numbers: Vec::new() };
         for index in &mut self.indexes {
             // Held for as long as it takes: a node that others change meanwhile is copied.
             let to_probe = engine.heap.with_indexes(|trees| trees.to_probe(index.number, index.is_unique));
@@ -221,7 +237,7 @@ impl KeyChanges {
 #[derive(Debug)]
 pub(crate) struct Offers<'e> {
     engine: &'e Engine,
-    numbers: SmallVec<[(IndexNumber, Vec<u64>); 4]>,
+    numbers: Vec<(IndexNumber, Vec<u64>)>,
 }
 
 impl Drop for Offers<'_> {

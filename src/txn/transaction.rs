@@ -87,7 +87,7 @@ pub struct Transaction {
     run: Option<SetNumber>,
     index_epoch: Option<u64>,
     /// The indexes of the set that was written to last.
-    indexes: Option<(SetNumber, Arc<SetIndexes>)>,
+    indexes: Option<Arc<SetIndexes>>,
     ranges: Ranges,
     in_history: bool,
     isolation: Isolation,
@@ -109,19 +109,23 @@ pub enum Isolation {
 }
 
 /// The indexes that a write to a set has to keep.
+#[inline]
 fn find_indexes<'i>(
     engine: &Engine,
-    known: &'i mut Option<(SetNumber, Arc<SetIndexes>)>,
+    known: &'i mut Option<Arc<SetIndexes>>,
     epoch: &mut Option<u64>,
     set: SetNumber,
 ) -> Result<&'i SetIndexes> {
-    let indexes = match known.take().filter(|(known, _)| *known == set) {
+    let indexes = match known.take() {
         // What was found out first has to hold until the commit in any case.
-        Some((_, indexes)) => indexes,
-        None => engine.indexes_of(set)?,
+        Some(indexes) if indexes.set == set => indexes,
+        _ => {
+            let indexes = engine.indexes_of(set)?;
+            epoch.get_or_insert(indexes.epoch);
+            indexes
+        }
     };
-    epoch.get_or_insert(indexes.epoch);
-    Ok(&known.insert((set, indexes)).1)
+    Ok(known.insert(indexes))
 }
 
 /// What a write to a record replaces. Its keys are in the transaction's memory for old ones. Nothing of it is noted before
@@ -256,14 +260,17 @@ impl Transaction {
         self.view.get_or_insert_with(|| self.engine.heap.pin())
     }
 
-    /// Notes what changes in each index when these keys take the place of those.
+    /// Notes what changes in each index when the new keys take the place of the old ones, or none does.
     fn change_keys(&mut self, id: RecordId, is_deleted: bool) {
-        let Some((_, indexes)) = &self.indexes else { return };
+        let Some(indexes) = &self.indexes else { return };
         let Parts { keys, old_keys, new_keys, .. } = self.parts.get();
-        let none = Keys::default();
-        for (place, index) in indexes.all.iter().enumerate() {
-            let new = new_keys.get(place).filter(|_| !is_deleted);
-            keys.replace(index, id, old_keys.get(place).unwrap_or(&none), new.unwrap_or(&none));
+        // After a deletion there may be none yet.
+        new_keys.resize_with(new_keys.len().max(indexes.all.len()), Keys::default);
+        for ((index, old), new) in indexes.all.iter().zip(old_keys).zip(new_keys) {
+            if is_deleted {
+                new.clear();
+            }
+            keys.replace(index, id, old, new);
         }
     }
 
@@ -585,6 +592,7 @@ impl Transaction {
         }
     }
 
+    #[inline]
     fn check_room(&mut self, kind: Kind, bytes: usize) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), item_bytes(kind as u8, bytes) + 32)
     }

@@ -483,6 +483,11 @@ impl Heap {
         result
     }
 
+    /// Looks at the key indexes under the writer's lock.
+    pub(crate) fn look_at_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> T {
+        look(&self.writer.lock().indexes)
+    }
+
     /// A key index that was being built is complete.
     pub(crate) fn publish_index(&self, number: IndexNumber, tree: KeyTree) -> Result<bool> {
         self.change(|writer, _| {

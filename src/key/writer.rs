@@ -4,12 +4,11 @@
 //! key once it was used for one of that length.
 //! Invariant: what goes wrong is remembered and told by `finish`, so that writing itself cannot fail.
 
-use smallvec::SmallVec;
-
 use crate::error::Error;
 use crate::error::Result;
 use crate::id::low_byte;
 use crate::id::to_u64;
+use crate::key::buffer::Buffer;
 use crate::key::float;
 use crate::key::integer::Integer;
 use crate::key::owned::Key;
@@ -37,7 +36,7 @@ use crate::key::timestamp::Timestamp;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct KeyWriter {
-    bytes: SmallVec<[u8; 32]>,
+    bytes: Buffer,
     /// Bytes that found no room.
     over_bytes: usize,
     /// All ones inside an odd number of descending components.
@@ -68,13 +67,14 @@ impl KeyWriter {
         Self::default()
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         if self.over_bytes > 0 || self.bytes.len() + bytes.len() > KEY_BYTES_MAX {
             self.over_bytes = self.over_bytes.saturating_add(bytes.len());
         } else if self.mask == 0 {
-            self.bytes.extend_from_slice(bytes);
+            self.bytes.push(bytes);
         } else {
-            self.bytes.extend(bytes.iter().map(|byte| !byte));
+            bytes.iter().for_each(|byte| self.bytes.push(&[!byte]));
         }
     }
 
@@ -140,12 +140,14 @@ impl KeyWriter {
     }
 
     fn text(&mut self, tag: u8, value: &[u8]) {
-        let is_plain = self.mask == 0 && self.over_bytes == 0 && first_to_escape(value).is_none();
-        if is_plain && self.bytes.len() + value.len() + 2 <= KEY_BYTES_MAX {
-            self.bytes.reserve(value.len() + 2);
-            self.bytes.push(tag);
-            self.bytes.extend_from_slice(value);
-            self.bytes.push(tag::END);
+        // Nothing to turn, nothing to escape, room in place: so it is as a rule.
+        if self.mask == 0
+            && self.over_bytes == 0
+            && first_to_escape(value).is_none()
+            && let Some([first, behind @ .., last]) = self.bytes.more(value.len() + 2)
+        {
+            (*first, *last) = (tag, tag::END);
+            behind.copy_from_slice(value);
             return;
         }
         self.put(&[tag]);
@@ -207,13 +209,13 @@ impl KeyWriter {
     /// What was written so far.
     pub fn as_bytes(&self) -> Result<&[u8]> {
         self.check()?;
-        Ok(&self.bytes)
+        Ok(self.bytes.as_slice())
     }
 
     /// The key.
     pub fn finish(self) -> Result<Key> {
         self.check()?;
-        Ok(Key::from_vec(self.bytes))
+        Ok(Key::from_vec(self.bytes.into_vec()))
     }
 
     /// A prefix of all keys that go on with a string that begins so; for [`prefix_range`](crate::key::prefix_range).

@@ -4,6 +4,8 @@
 //! Invariants: 1. A failure leaves a whole tree, with the changes before it applied. 2. The counts of entries are true
 //! at every level when a walk has ended.
 
+use smallvec::SmallVec;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
@@ -30,6 +32,9 @@ pub(crate) struct Change<'a> {
     pub(crate) entry: KeyEntry<'a>,
     pub(crate) insert: bool,
 }
+
+/// Changes of one index. Those of a small commit need no heap.
+pub(crate) type Changes<'a> = SmallVec<[Change<'a>; 4]>;
 
 /// New right neighbours of a node, each with the lowest entry that it may have.
 pub(crate) type Grown = Vec<(Separator, Child)>;

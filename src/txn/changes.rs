@@ -24,6 +24,7 @@ use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::to_u64;
 use crate::key::Key;
+use crate::key_index::Changes;
 use crate::key_index::Gathered;
 use crate::key_index::Probed;
 use crate::txn::own_changes::OwnChanges;
@@ -172,9 +173,11 @@ impl KeyChanges {
         let mut offers = Offers { engine, numbers: Vec::new() };
         for index in &mut self.indexes {
             // Held for as long as it takes: a node that others change meanwhile is copied.
-            let to_probe = engine.heap.with_indexes(|trees| trees.to_probe(index.number, index.is_unique));
+            let to_probe = engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, index.is_unique));
             let Some((root, version)) = to_probe else { continue };
-            let Probed { leaves, is_clear } = root.probe(&index.changes.changes(), index.is_unique)?;
+            let mut changes = Changes::new();
+            index.changes.fill(&mut changes);
+            let Probed { leaves, is_clear } = root.probe(&changes, index.is_unique)?;
             drop(root);
             index.clear_at = is_clear.then_some(version);
             if !leaves.is_empty() {
@@ -224,7 +227,7 @@ impl KeyChanges {
     /// Refuses a key that a unique index would have twice. The caller excludes commits.
     pub(crate) fn check_unique(&self, engine: &Engine) -> Result<()> {
         for index in self.indexes.iter().filter(|index| index.is_unique) {
-            engine.heap.with_indexes(|trees| {
+            engine.heap.look_at_indexes(|trees| {
                 let is_clear = index.clear_at.is_some() && index.clear_at == trees.version(index.number);
                 if is_clear { Ok(()) } else { check_unique(index, trees) }
             })?;

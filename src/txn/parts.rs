@@ -77,6 +77,11 @@ impl Parts {
     }
 }
 
+#[cold]
+fn new_parts() -> Box<Parts> {
+    Box::default()
+}
+
 /// The parts of one transaction. They are emptied and kept when it ends.
 #[derive(Debug)]
 pub(crate) struct KeptParts(Option<Box<Parts>>);
@@ -89,7 +94,7 @@ impl KeptParts {
 
     #[inline]
     pub(crate) fn get(&mut self) -> &mut Parts {
-        self.0.get_or_insert_default()
+        self.0.get_or_insert_with(new_parts)
     }
 }
 

@@ -216,7 +216,7 @@ impl Engine {
                 self.no_space.store(true, Ordering::Release);
             }
         })?;
-        let seq = self.log.last_seq();
+        let seq = appended.seq;
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();
         if index_bytes > 0 {

@@ -228,6 +228,8 @@ pub(crate) struct Heap {
     writer: Mutex<Writer>,
     /// Bytes of pages that are on the heap because they changed, those that a save has included.
     dirty_bytes: AtomicU64,
+    /// The writer's `seq`, to be read without its lock.
+    seq: AtomicU64,
 }
 
 impl Heap {
@@ -260,7 +262,8 @@ impl Heap {
         let writer =
             Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false, free_places };
         let dirty_bytes = AtomicU64::new(writer.dirty_bytes());
-        Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer), dirty_bytes }
+        let current = Current::new(Arc::new(state));
+        Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0) }
     }
 
     /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
@@ -314,6 +317,7 @@ impl Heap {
             sums.settle(&mut writer.notes(&frame));
             done?;
             writer.seq = writer.seq.max(seq);
+            self.seq.store(writer.seq.0, Ordering::Release);
             Ok(())
         })
     }
@@ -525,9 +529,9 @@ impl Heap {
         self.current.reclaim();
     }
 
-    /// The last commit that was applied.
+    /// The last commit that was applied. What is read afterwards is no older.
     pub(crate) fn seq(&self) -> Seq {
-        self.writer.lock().seq
+        Seq(self.seq.load(Ordering::Acquire))
     }
 }
 

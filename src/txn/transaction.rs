@@ -235,6 +235,10 @@ impl Transaction {
     /// What the transaction itself has done to a record.
     fn own(&mut self, id: RecordId) -> Option<Own> {
         let parts = self.parts.get();
+        // A record that it has not made it has looked at before it has changed it.
+        if parts.handed.is_empty() && !parts.seen.contains_key(&id) {
+            return None;
+        }
         parts.own.catch_up(&parts.effects);
         parts.own.get(id)
     }

@@ -229,7 +229,7 @@ impl FrameBuilder {
     /// keep the seqs that their records carry.
     pub fn seal(&mut self, stamp: &Stamp, seed: Seed, offset: u64) -> &[u8] {
         let seq = (stamp.kind == FrameKind::Commit).then_some(stamp.seq);
-        let mut headers = Headers::new();
+        let mut headers = Headers::new(&self.checksums);
         let mut at = FRAME_HEADER_BYTES;
         while let Some(prefix) = self.bytes.get(at..at + 8) {
             let (len, kind) = (usize::from(LittleEndian::read_u16(&prefix[4..6])), prefix[6]);
@@ -255,8 +255,8 @@ impl FrameBuilder {
             LittleEndian::write_u64(&mut header[40..48], stamp.timeline);
             LittleEndian::write_u64(&mut header[48..56], stamp.time_micros);
             LittleEndian::write_u64(&mut header[56..64], stamp.move_number);
-            let check = checksum(seed.at(offset), &header[8..]);
-            LittleEndian::write_u32(&mut header[4..8], check);
+            let rest = header.last_chunk::<{ FRAME_HEADER_BYTES - 8 }>().copied().unwrap_or([0; _]);
+            LittleEndian::write_u32(&mut header[4..8], self.checksums.seeded(seed.at(offset), rest));
         }
         &self.bytes
     }
@@ -274,8 +274,8 @@ const HEADERS_BYTES: usize = 10 * RECORD_HEADER_BYTES;
 
 impl Headers {
     #[inline]
-    fn new() -> Self {
-        Self { body: Hasher::new(), bytes: [0; HEADERS_BYTES], len: 0 }
+    fn new(checksums: &Checksums) -> Self {
+        Self { body: checksums.begin(), bytes: [0; HEADERS_BYTES], len: 0 }
     }
 
     /// Adds the header of an item.

@@ -87,6 +87,14 @@ impl Checksums {
         self.hasher.clone().finalize()
     }
 
+    /// For one checksum of bytes that come in parts.
+    #[inline]
+    pub(crate) fn begin(&self) -> Hasher {
+        let mut hasher = self.hasher.clone();
+        hasher.reset();
+        hasher
+    }
+
     /// CRC-32 of bytes, seeded. A seed is the same as other first bytes, of which there are enough here.
     #[inline]
     pub(crate) fn seeded<const LEN: usize>(&mut self, seed: u32, mut bytes: [u8; LEN]) -> u32 {
@@ -231,5 +239,8 @@ mod tests {
             assert_eq!(checksums.seeded(seed, [1, 2, 3, 4]), checksum(seed, &[1, 2, 3, 4]));
         }
         assert_eq!(checksums.of(&bytes), checksum(0, &bytes));
+        let mut begun = checksums.begin();
+        bytes.chunks(7).for_each(|part| begun.update(part));
+        assert_eq!(begun.finalize(), checksum(0, &bytes));
     }
 }

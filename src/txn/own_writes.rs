@@ -51,7 +51,7 @@ impl OwnWrites {
         self.map.contains_key(&id)
     }
 
-    /// A record was deleted, or is what it was before; gives what was known of it. Everything has been taken in.
+    /// A record was deleted, or is what it was before; gives what was known of it. Every put of it has been taken in.
     pub(crate) fn set(&mut self, id: RecordId, own: Option<Own>) -> Option<Own> {
         match own {
             Some(own) => self.map.insert(id, own),

@@ -14,8 +14,10 @@ use crate::txn::own_writes::Own;
 use crate::txn::own_writes::OwnWrites;
 use crate::txn::own_writes::Seen;
 
-/// Bytes that a buffer which is kept may have, about.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a frame which is kept may have: a batch of a thousand small records.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes that any other buffer which is kept may have.
+const KEPT_BYTES_MAX: usize = 1 << 17;
 /// Entries of tables that are kept. What is emptied takes time for each that there is room for.
 const KEPT_ENTRIES_MAX: usize = 1 << 10;
 
@@ -53,7 +55,7 @@ impl Parts {
     fn clear(&mut self) {
         let Self { frame, effects, own, seen, frees, handed, streams, keys, undo, new_keys, old_keys } = self;
         frame.clear();
-        if frame.capacity() > KEPT_BYTES_MAX {
+        if frame.capacity() > FRAME_BYTES_MAX {
             *frame = FrameBuilder::new();
         }
         empty(effects);

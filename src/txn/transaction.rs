@@ -224,9 +224,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// A record was put or deleted; everything before that was taken in.
-    fn note_own(&mut self, id: RecordId, own: Own) {
-        let before = self.parts.get().own.set(id, Some(own));
+    /// A record was deleted.
+    fn note_deleted(&mut self, id: RecordId) {
+        let before = self.parts.get().own.set(id, Some(Own::Deleted));
         if !self.savepoints.is_empty() {
             self.parts.get().undo.push((id, before));
         }
@@ -401,7 +401,7 @@ impl Transaction {
         check_bytes(&self.engine, self.parts.get(), 8)?;
         let old = self.replaced(id, None)?;
         self.parts.get().frees.extend(old.chunks.iter().chain([&id]));
-        self.note_own(id, Own::Deleted);
+        self.note_deleted(id);
         self.change_keys(id, true);
         Ok(())
     }

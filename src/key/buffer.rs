@@ -83,7 +83,9 @@ mod tests {
             let mut buffer = Buffer::default();
             for parts in rounds {
                 buffer.clear();
-                parts.iter().for_each(|part| buffer.push(part));
+                for part in &parts {
+                    buffer.push(part);
+                }
                 let all = parts.concat();
                 prop_assert_eq!((buffer.len(), buffer.as_slice()), (all.len(), &all[..]));
                 let vec = buffer.clone().into_vec();

@@ -47,7 +47,7 @@ pub struct KeyWriter {
 
 /// Where the first byte stands that has to be escaped.
 fn first_to_escape(value: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
     const { assert!(tag::ESCAPE == 1, "the bytes that are escaped are 0 and 1") };
     let (words, rest) = value.as_chunks::<8>();
@@ -74,7 +74,9 @@ impl KeyWriter {
         } else if self.mask == 0 {
             self.bytes.push(bytes);
         } else {
-            bytes.iter().for_each(|byte| self.bytes.push(&[!byte]));
+            for byte in bytes {
+                self.bytes.push(&[!byte]);
+            }
         }
     }
 

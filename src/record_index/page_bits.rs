@@ -79,7 +79,9 @@ mod tests {
 
     fn of(set: &BTreeSet<usize>) -> PageBits {
         let mut bits = PageBits::default();
-        set.iter().for_each(|index| bits.set(*index, true));
+        for index in set {
+            bits.set(*index, true);
+        }
         bits
     }
 

@@ -317,7 +317,6 @@ impl Heap {
             sums.settle(&mut writer.notes(&frame));
             done?;
             writer.seq = writer.seq.max(seq);
-            self.seq.store(writer.seq.0, Ordering::Release);
             Ok(())
         })
     }
@@ -332,6 +331,8 @@ impl Heap {
         if writer.tree.take_restructured() {
             publish.state(&writer);
         }
+        // Behind the state: who reads this number first finds all that it stands for.
+        self.seq.store(writer.seq.0, Ordering::Release);
         self.note_dirty(&writer);
         drop(writer);
         drop((pinned, publish));

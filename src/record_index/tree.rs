@@ -85,8 +85,8 @@ impl Leaf {
         let old = Entry(cell.load(Ordering::Relaxed));
         let count = |counter: &AtomicU16, before: bool, after: bool| match (before, after) {
             // Nobody else changes it (invariant 1 of the module above), so that it need not be one step.
-            (false, true) => counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed),
-            (true, false) => counter.store(counter.load(Ordering::Relaxed) - 1, Ordering::Relaxed),
+            (false, true) => counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
+            (true, false) => counter.store(counter.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed),
             _ => {}
         };
         count(&self.live, old.is_live(), entry.is_live());

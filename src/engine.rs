@@ -63,6 +63,7 @@ pub(crate) struct SetIndex {
 /// The indexes of a set, and when that was so.
 #[derive(Debug)]
 pub(crate) struct SetIndexes {
+    pub(crate) set: SetNumber,
     pub(crate) all: Vec<SetIndex>,
     pub(crate) epoch: u64,
 }
@@ -134,8 +135,22 @@ impl Engine {
         self.poison.check()
     }
 
+    /// Which store this is.
+    pub(crate) fn store_id(&self) -> [u8; 16] {
+        self.log.source().uuid
+    }
+
     /// Hands out an ID for a record of the set.
+    #[inline]
     pub(crate) fn take_id(&self, set: SetNumber) -> Result<RecordId> {
+        if let Some(id) = self.slots.take_plain(set) {
+            return Ok(id);
+        }
+        self.take_id_of_next_page(set)
+    }
+
+    #[cold]
+    fn take_id_of_next_page(&self, set: SetNumber) -> Result<RecordId> {
         let root = || Arc::clone(&self.heap.current().root);
         let reserve = |pages: &[u64]| self.manifest.append(|_| Body::Reserve(pages.to_vec())).map(drop);
         self.slots.take(set, &root, &reserve, &|| self.log.durable_seq())
@@ -201,7 +216,7 @@ impl Engine {
                 self.no_space.store(true, Ordering::Release);
             }
         })?;
-        let seq = self.log.last_seq();
+        let seq = appended.seq;
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();
         if index_bytes > 0 {
@@ -343,7 +358,7 @@ impl Engine {
             let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
             all.push(SetIndex { number, name, is_unique, extractor });
         }
-        Ok(SetIndexes { all, epoch })
+        Ok(SetIndexes { set, all, epoch })
     }
 
     /// The extractor of an index: the one that was given, or what its line says.

@@ -81,6 +81,16 @@ fn inserts(meter: &mut Meter, loaded: &mut Loaded, name: &str) {
     });
 }
 
+/// Commits of one update, to records without an index.
+fn updates(meter: &mut Meter, loaded: &Loaded) {
+    let mut payload = payloads();
+    let values = prepared(CALLS, |_| payload());
+    let mut values = values.iter();
+    meter.count("commit of one update, no index", 1, CALLS, || {
+        update(loaded, std::slice::from_ref(values.next().expect("enough")));
+    });
+}
+
 fn reads(meter: &mut Meter, loaded: &Loaded) {
     let Loaded { store, set, .. } = loaded;
     let view = store.view();
@@ -146,21 +156,26 @@ fn update(loaded: &Loaded, changes: &[Change]) {
     commit(tx);
 }
 
-/// Updates and deletes of records with both indexes.
-fn changes(meter: &mut Meter, loaded: &Loaded) {
+/// New values of records at random, with the same keys.
+fn payloads() -> impl FnMut() -> Change {
     let mut numbers = Numbers(13);
-    let mut payload = |_| {
+    move || {
         let place = numbers.below(RECORDS);
         let mut bytes = value_of(place);
         bytes[VALUE_BYTES - 8..].copy_from_slice(&numbers.next().to_le_bytes());
         (place, bytes)
-    };
-    let batches = prepared(CALLS_OF_MANY * 5, |_| (0..UPDATES).map(&mut payload).collect::<Vec<Change>>());
+    }
+}
+
+/// Updates and deletes of records with both indexes.
+fn changes(meter: &mut Meter, loaded: &Loaded) {
+    let mut payload = payloads();
+    let batches = prepared(CALLS_OF_MANY * 5, |_| (0..UPDATES).map(|_| payload()).collect::<Vec<Change>>());
     let mut next = batches.iter();
     meter.count("update, batch of 100, keys stay", UPDATES, CALLS_OF_MANY * 5, || {
         update(loaded, next.next().expect("enough"));
     });
-    let mut fresh = Fresh(10 * RECORDS);
+    let (mut fresh, mut numbers) = (Fresh(10 * RECORDS), Numbers(17));
     let batches = prepared(CALLS_OF_MANY * 5, |_| {
         let values = fresh.batch(UPDATES).into_iter();
         values.map(|bytes| (numbers.below(RECORDS), bytes)).collect::<Vec<Change>>()
@@ -184,6 +199,7 @@ pub(crate) fn run(meter: &mut Meter) {
     let (dir, mut loaded) = open();
     loaded.load(RECORDS);
     inserts(meter, &mut loaded, "no index");
+    updates(meter, &loaded);
     loaded.store.save_snapshot().expect("saved");
     reads(meter, &loaded);
     drop((loaded, dir));

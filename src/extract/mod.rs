@@ -107,6 +107,10 @@ impl Extractor {
     }
 }
 
+/// A record has more than one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Several;
+
 /// Takes the keys that an extractor finds.
 #[derive(Debug, Default)]
 pub struct Keys {
@@ -144,14 +148,24 @@ impl Keys {
         self.failed = None;
     }
 
+    /// Bytes of heap that the keys take.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
     /// Whether others are the same keys in the same order.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.ends == other.ends && self.bytes == other.bytes
     }
 
-    /// How many keys there are.
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+    /// The only key, if there are not several; an error if there are.
+    #[inline]
+    pub(crate) fn only(&self) -> Result<Option<&[u8]>, Several> {
+        match self.ends.as_slice() {
+            [] => Ok(None),
+            [_] => Ok(Some(&self.bytes)),
+            _ => Err(Several),
+        }
     }
 
     /// The keys, in the order in which they were found.

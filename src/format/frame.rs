@@ -14,13 +14,16 @@
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
+use crate::format::Checksums;
 use crate::format::GRANULE_BYTES;
 use crate::format::Malformed;
 use crate::format::Seed;
 use crate::format::checksum;
 use crate::format::entry::SEGMENT_BYTES_END;
+use crate::format::item::CONTROL_HEADER_BYTES;
 use crate::format::item::Item;
 use crate::format::item::Kind;
+use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::item::close_item;
 use crate::format::item::header_bytes;
 use crate::format::item::item_bytes;
@@ -134,16 +137,23 @@ pub struct Stamp {
 }
 
 /// Collects items; `seal` makes a frame of them once its place is known.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct FrameBuilder {
     bytes: Vec<u8>,
     items: u32,
+    checksums: Checksums,
+}
+
+impl Default for FrameBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl FrameBuilder {
     /// An empty frame.
     pub fn new() -> Self {
-        Self { bytes: vec![0; FRAME_HEADER_BYTES], items: 0 }
+        Self { bytes: vec![0; FRAME_HEADER_BYTES], items: 0, checksums: Checksums::default() }
     }
 
     /// Empties the frame and keeps its memory.
@@ -151,6 +161,11 @@ impl FrameBuilder {
         self.bytes.clear();
         self.bytes.resize(FRAME_HEADER_BYTES, 0);
         self.items = 0;
+    }
+
+    /// Bytes that it has memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Whether no item was put in.
@@ -178,14 +193,14 @@ impl FrameBuilder {
     /// The payload has at most `PAYLOAD_BYTES_MAX` bytes.
     pub fn record(&mut self, kind: Kind, id: RecordId, payload: &[u8]) -> (u64, u64) {
         let offset = self.bytes();
-        put_item(&mut self.bytes, kind, id.as_u64(), payload);
+        put_item(&mut self.bytes, &mut self.checksums, kind, id.as_u64(), payload);
         self.items += 1;
         (offset, item_bytes(kind as u8, payload.len()))
     }
 
     /// Puts a control item in. The payload has at most `PAYLOAD_BYTES_MAX` bytes.
     pub fn control(&mut self, kind: Kind, payload: &[u8]) {
-        put_item(&mut self.bytes, kind, 0, payload);
+        put_item(&mut self.bytes, &mut self.checksums, kind, 0, payload);
         self.items += 1;
     }
 
@@ -214,19 +229,18 @@ impl FrameBuilder {
     /// keep the seqs that their records carry.
     pub fn seal(&mut self, stamp: &Stamp, seed: Seed, offset: u64) -> &[u8] {
         let seq = (stamp.kind == FrameKind::Commit).then_some(stamp.seq);
-        let mut body = Hasher::new();
+        let mut headers = Headers::new(&self.checksums);
         let mut at = FRAME_HEADER_BYTES;
         while let Some(prefix) = self.bytes.get(at..at + 8) {
             let (len, kind) = (usize::from(LittleEndian::read_u16(&prefix[4..6])), prefix[6]);
-            let header_len = header_bytes(kind);
-            if let Some(header) = self.bytes.get_mut(at..at + header_len) {
-                close_item(header, seq, seed.at(offset + to_u64(at)));
-                body.update(header);
+            if let Some(header) = self.bytes.get_mut(at..at + header_bytes(kind)) {
+                close_item(header, &mut self.checksums, seq, seed.at(offset + to_u64(at)));
+                headers.push(header);
             }
             at += to_usize(item_bytes(kind, len));
         }
         let length = low_u32(to_u64(self.bytes.len()));
-        let (items, body_check) = (self.items, body.finalize());
+        let (items, body_check) = (self.items, headers.finish());
         if let Some(header) = self.bytes.get_mut(..FRAME_HEADER_BYTES) {
             LittleEndian::write_u32(&mut header[..4], FRAME_TAG);
             LittleEndian::write_u32(&mut header[8..12], body_check);
@@ -241,10 +255,56 @@ impl FrameBuilder {
             LittleEndian::write_u64(&mut header[40..48], stamp.timeline);
             LittleEndian::write_u64(&mut header[48..56], stamp.time_micros);
             LittleEndian::write_u64(&mut header[56..64], stamp.move_number);
-            let check = checksum(seed.at(offset), &header[8..]);
-            LittleEndian::write_u32(&mut header[4..8], check);
+            let rest = header.last_chunk::<{ FRAME_HEADER_BYTES - 8 }>().copied().unwrap_or([0; _]);
+            LittleEndian::write_u32(&mut header[4..8], self.checksums.seeded(seed.at(offset), rest));
         }
         &self.bytes
+    }
+}
+
+/// Headers of items that are gathered and then hashed, many at once: by itself each is too short for that to be fast.
+struct Headers {
+    body: Hasher,
+    bytes: [u8; HEADERS_BYTES],
+    len: usize,
+}
+
+/// Bytes that are hashed at once.
+const HEADERS_BYTES: usize = 10 * RECORD_HEADER_BYTES;
+
+impl Headers {
+    #[inline]
+    fn new(checksums: &Checksums) -> Self {
+        Self { body: checksums.begin(), bytes: [0; HEADERS_BYTES], len: 0 }
+    }
+
+    /// Adds the header of an item.
+    #[inline]
+    fn push(&mut self, header: &[u8]) {
+        if self.len + RECORD_HEADER_BYTES > HEADERS_BYTES {
+            self.hash();
+        }
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        // Copied without a call.
+        if let (Some(header), Some(room)) = (header.first_chunk::<RECORD_HEADER_BYTES>(), room.first_chunk_mut()) {
+            *room = *header;
+        } else if let (Some(header), Some(room)) =
+            (header.first_chunk::<CONTROL_HEADER_BYTES>(), room.first_chunk_mut())
+        {
+            *room = *header;
+        }
+        self.len += header.len();
+    }
+
+    fn hash(&mut self) {
+        self.body.update(self.bytes.get(..self.len).unwrap_or_default());
+        self.len = 0;
+    }
+
+    /// The check of all headers.
+    fn finish(&mut self) -> u32 {
+        self.hash();
+        self.body.clone().finalize()
     }
 }
 

@@ -168,6 +168,20 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
+    /// The next change, if it is whole and as it has to be; else `read` tells what is wrong.
+    #[inline]
+    fn read_plain(&mut self) -> Option<Change<'a>> {
+        let (head, rest) = self.cursor.rest.split_first_chunk()?;
+        let head = u16::from_le_bytes(*head);
+        let len = usize::from(head & !PUT);
+        let (key, rest) = rest.split_at_checked(len).filter(|_| len <= KEY_BYTES_MAX)?;
+        let (id, rest) = rest.split_first_chunk()?;
+        let id = RecordId::from_u64(u64::from_le_bytes(*id))?;
+        self.cursor.rest = rest;
+        Some(Change { put: head & PUT != 0, key, id })
+    }
+
+    #[cold]
     fn read(&mut self) -> Result<Change<'a>, Malformed> {
         let head = self.cursor.u16()?;
         let len = usize::from(head & !PUT);
@@ -187,6 +201,9 @@ impl<'a> Iterator for Changes<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.cursor.is_empty() {
             return None;
+        }
+        if let Some(change) = self.read_plain() {
+            return Some(Ok(change));
         }
         let change = self.read();
         if change.is_err() {

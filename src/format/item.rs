@@ -14,6 +14,8 @@
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
+use crate::format::Checksums;
+use crate::format::GRANULE_BYTES;
 use crate::format::Malformed;
 use crate::format::align;
 use crate::format::checksum;
@@ -21,11 +23,14 @@ use crate::format::entry::RECORD_BYTES_MAX;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::to_u64;
+use crate::id::to_usize;
 
 /// Bytes in front of a record's payload.
 pub const RECORD_HEADER_BYTES: usize = 24;
 /// Bytes in front of a control item's payload.
 pub const CONTROL_HEADER_BYTES: usize = 8;
+/// Bytes of a check, which each item begins with.
+const CHECK_BYTES: usize = 4;
 /// The longest payload of one item.
 pub const PAYLOAD_BYTES_MAX: usize = 65_504;
 /// Kinds below this one are records.
@@ -116,27 +121,48 @@ pub const fn item_bytes(kind: u8, payload: usize) -> u64 {
 
 /// Appends an item whose check still holds only the payload's CRC and whose seq is still zero; `close_item`
 /// completes both. The caller has checked the payload's length.
-pub(crate) fn put_item(out: &mut Vec<u8>, kind: Kind, id: u64, payload: &[u8]) {
+pub(crate) fn put_item(out: &mut Vec<u8>, checksums: &mut Checksums, kind: Kind, id: u64, payload: &[u8]) {
+    const PADDING: [u8; to_usize(GRANULE_BYTES)] = [0; to_usize(GRANULE_BYTES)];
     let mut header = [0_u8; RECORD_HEADER_BYTES];
-    LittleEndian::write_u32(&mut header[..4], checksum(0, payload));
+    LittleEndian::write_u32(&mut header[..4], checksums.of(payload));
     LittleEndian::write_u16(&mut header[4..6], u16::try_from(payload.len()).unwrap_or(u16::MAX));
     header[6] = kind as u8;
     LittleEndian::write_u64(&mut header[8..16], id);
-    out.extend_from_slice(&header[..header_bytes(kind as u8)]);
+    out.reserve(RECORD_HEADER_BYTES + payload.len() + PADDING.len());
+    if header_bytes(kind as u8) == RECORD_HEADER_BYTES {
+        out.extend_from_slice(&header);
+    } else {
+        out.extend_from_slice(&header[..CONTROL_HEADER_BYTES]);
+    }
     out.extend_from_slice(payload);
-    let end = crate::id::to_usize(align(to_u64(out.len())));
-    out.resize(end, 0);
+    let end = to_usize(align(to_u64(out.len())));
+    // A whole granule and then less of it: so many bytes are put in without a call.
+    out.extend_from_slice(&PADDING);
+    out.truncate(end);
 }
 
 /// Gives an item its seq (records of a commit only) and its final check.
 #[inline]
-pub(crate) fn close_item(header: &mut [u8], seq: Option<Seq>, seed: u32) {
-    if let (Some(seq), true) = (seq, header.len() == RECORD_HEADER_BYTES) {
-        LittleEndian::write_u64(&mut header[16..24], seq.0);
+pub(crate) fn close_item(header: &mut [u8], checksums: &mut Checksums, seq: Option<Seq>, seed: u32) {
+    let check = if let Some(header) = header.first_chunk_mut::<RECORD_HEADER_BYTES>() {
+        if let Some(seq) = seq {
+            LittleEndian::write_u64(&mut header[16..24], seq.0);
+        }
+        rest_check::<{ RECORD_HEADER_BYTES - CHECK_BYTES }>(header, checksums, seed)
+    } else {
+        rest_check::<{ CONTROL_HEADER_BYTES - CHECK_BYTES }>(header, checksums, seed)
+    };
+    if let Some(first) = header.first_chunk_mut() {
+        *first = check.to_le_bytes();
     }
-    let payload_crc = LittleEndian::read_u32(&header[..4]);
-    let check = checksum(payload_crc ^ seed, &header[4..]);
-    LittleEndian::write_u32(&mut header[..4], check);
+}
+
+/// The check of a header: that of the payload, which it still begins with, continued over the rest of it.
+#[inline]
+fn rest_check<const REST: usize>(header: &[u8], checksums: &mut Checksums, seed: u32) -> u32 {
+    let Some((check, rest)) = header.split_first_chunk::<CHECK_BYTES>() else { return 0 };
+    let rest = rest.first_chunk::<REST>().copied().unwrap_or([0; REST]);
+    checksums.seeded(u32::from_le_bytes(*check) ^ seed, rest)
 }
 
 /// An item as it lies in a frame.

@@ -72,6 +72,39 @@ pub fn checksum(seed: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// Makes many checksums one after the other. What the processor can do is asked once for all of them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Checksums {
+    hasher: Hasher,
+}
+
+impl Checksums {
+    /// CRC-32 of `bytes`, with the seed zero.
+    #[inline]
+    pub(crate) fn of(&mut self, bytes: &[u8]) -> u32 {
+        self.hasher.reset();
+        self.hasher.update(bytes);
+        self.hasher.clone().finalize()
+    }
+
+    /// For one checksum of bytes that come in parts.
+    #[inline]
+    pub(crate) fn begin(&self) -> Hasher {
+        let mut hasher = self.hasher.clone();
+        hasher.reset();
+        hasher
+    }
+
+    /// CRC-32 of bytes, seeded. A seed is the same as other first bytes, of which there are enough here.
+    #[inline]
+    pub(crate) fn seeded<const LEN: usize>(&mut self, seed: u32, mut bytes: [u8; LEN]) -> u32 {
+        const { assert!(LEN >= 4, "a seed has four bytes") };
+        let first = LittleEndian::read_u32(&bytes[..4]);
+        LittleEndian::write_u32(&mut bytes[..4], first ^ seed);
+        self.of(&bytes)
+    }
+}
+
 /// Why bytes are not what they should be. The floors above add the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
@@ -109,7 +142,7 @@ impl Malformed {
 /// Reads fields one after the other; never beyond the end.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
-    rest: &'a [u8],
+    pub(crate) rest: &'a [u8],
     what: &'static str,
 }
 
@@ -191,4 +224,23 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     put_u16(out, len);
     out.extend(bytes.iter().take(usize::from(len)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_the_same_as_other_first_bytes() {
+        let mut checksums = Checksums::default();
+        let bytes: [u8; 20] = std::array::from_fn(|index| u8::try_from(index * 7).unwrap());
+        for seed in [0, 1, 0x8000_0000, 0x1234_5678, u32::MAX] {
+            assert_eq!(checksums.seeded(seed, bytes), checksum(seed, &bytes));
+            assert_eq!(checksums.seeded(seed, [1, 2, 3, 4]), checksum(seed, &[1, 2, 3, 4]));
+        }
+        assert_eq!(checksums.of(&bytes), checksum(0, &bytes));
+        let mut begun = checksums.begin();
+        bytes.chunks(7).for_each(|part| begun.update(part));
+        assert_eq!(begun.finalize(), checksum(0, &bytes));
+    }
 }

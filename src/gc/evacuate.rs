@@ -237,17 +237,11 @@ fn is_live(state: &State, place: u32, raw_id: u64, offset: u64) -> bool {
 }
 
 /// Survivors that wait for their frame.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Batch {
     frame: FrameBuilder,
     moves: Vec<Move>,
     set: Option<SetNumber>,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self { frame: FrameBuilder::new(), moves: Vec::new(), set: None }
-    }
 }
 
 impl Batch {

@@ -16,6 +16,7 @@ use crate::format::node::KeyEntry;
 use crate::id::IndexNumber;
 use crate::id::SegmentSeq;
 use crate::key_index::Change;
+use crate::key_index::Changes;
 use crate::key_index::Frozen;
 use crate::key_index::Gathered;
 use crate::key_index::KeyRoot;
@@ -147,7 +148,10 @@ impl Indexes {
         let Some(mut all) = self.gathered.take() else { return Ok(()) };
         for (number, gathered) in &mut all {
             gathered.sort();
-            self.with_tree(*number, |tree| tree.apply_sorted(&gathered.changes())).transpose()?;
+            let mut changes = Changes::new();
+            gathered.fill(&mut changes);
+            self.with_tree(*number, |tree| tree.apply_sorted(&changes)).transpose()?;
+            drop(changes);
             gathered.clear();
         }
         self.gathered = Some(all);
@@ -272,7 +276,7 @@ impl Indexes {
 /// Applies logged changes to a tree.
 pub(crate) fn apply(tree: &mut KeyTree, payload: &[u8], file: &str) -> Result<()> {
     let (_, changes) = index::changes(payload).map_err(|malformed| malformed.at(file, 0))?;
-    let mut sorted = Vec::new();
+    let mut sorted = Changes::new();
     for change in changes {
         let change = change.map_err(|malformed| malformed.at(file, 0))?;
         sorted.push(Change { entry: KeyEntry { key: change.key, id: change.id.as_u64() }, insert: change.put });

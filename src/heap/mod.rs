@@ -9,6 +9,7 @@
 mod effects;
 mod indexes;
 mod kept;
+mod sums;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;
@@ -41,6 +42,8 @@ use crate::format::item::Kind;
 use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::format::segment::FileKind;
+use crate::heap::sums::Notes;
+use crate::heap::sums::Sums;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
@@ -225,6 +228,8 @@ pub(crate) struct Heap {
     writer: Mutex<Writer>,
     /// Bytes of pages that are on the heap because they changed, those that a save has included.
     dirty_bytes: AtomicU64,
+    /// The writer's `seq`, to be read without its lock.
+    seq: AtomicU64,
 }
 
 impl Heap {
@@ -257,7 +262,8 @@ impl Heap {
         let writer =
             Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false, free_places };
         let dirty_bytes = AtomicU64::new(writer.dirty_bytes());
-        Self { current: Current::new(Arc::new(state)), writer: Mutex::new(writer), dirty_bytes }
+        let current = Current::new(Arc::new(state));
+        Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0) }
     }
 
     /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
@@ -281,6 +287,9 @@ impl Heap {
     /// Looks a record up in the newest state, outside any view.
     pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Held<'_, State>, Answer)> {
         let mut state = self.current.load();
+        if let Some(found) = state.lookup_plain(id).map(|(found, _)| found) {
+            return Ok((state, Answer::Live(found)));
+        }
         loop {
             match state.lookup(id) {
                 Ok(answer) => return Ok((state, answer)),
@@ -303,9 +312,10 @@ impl Heap {
         self.change(|writer, publish| {
             let place = writer.place_of(segment)?;
             publish.table_first(writer);
-            for effect in effects {
-                writer.apply(segment, place, base, seq, effect)?;
-            }
+            let (frame, mut sums) = (Applied { segment, place, base, seq }, Sums::default());
+            let done = effects.iter().try_for_each(|effect| writer.apply(&frame, &mut sums, effect));
+            sums.settle(&mut writer.notes(&frame));
+            done?;
             writer.seq = writer.seq.max(seq);
             Ok(())
         })
@@ -321,6 +331,8 @@ impl Heap {
         if writer.tree.take_restructured() {
             publish.state(&writer);
         }
+        // Behind the state: who reads this number first finds all that it stands for.
+        self.seq.store(writer.seq.0, Ordering::Release);
         self.note_dirty(&writer);
         drop(writer);
         drop((pinned, publish));
@@ -476,6 +488,11 @@ impl Heap {
         result
     }
 
+    /// Looks at the key indexes under the writer's lock.
+    pub(crate) fn look_at_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> T {
+        look(&self.writer.lock().indexes)
+    }
+
     /// A key index that was being built is complete.
     pub(crate) fn publish_index(&self, number: IndexNumber, tree: KeyTree) -> Result<bool> {
         self.change(|writer, _| {
@@ -513,10 +530,19 @@ impl Heap {
         self.current.reclaim();
     }
 
-    /// The last commit that was applied.
+    /// The last commit that was applied. What is read afterwards is no older.
     pub(crate) fn seq(&self) -> Seq {
-        self.writer.lock().seq
+        Seq(self.seq.load(Ordering::Acquire))
     }
+}
+
+/// The frame that is applied: where it lies, the place of its segment, what its offsets count from, its commit.
+#[derive(Debug)]
+struct Applied<'f> {
+    segment: &'f Segment,
+    place: u32,
+    base: u64,
+    seq: Seq,
 }
 
 /// Publishes states, and gathers those that they replaced.
@@ -567,19 +593,22 @@ impl Writer {
         Ok(place)
     }
 
-    fn apply(&mut self, segment: &Segment, place: u32, base: u64, seq: Seq, effect: &Effect) -> Result<()> {
+    fn notes<'w>(&'w mut self, frame: &Applied<'w>) -> Notes<'w> {
+        Notes { catalogue: &mut self.catalogue, table: &self.table, segment: frame.segment, seq: frame.seq }
+    }
+
+    fn apply(&mut self, frame: &Applied<'_>, sums: &mut Sums, effect: &Effect) -> Result<()> {
+        let seq = frame.seq;
         match effect {
             Effect::Put { id, set, offset, bytes } => {
-                let offset = base + offset;
-                let Some(entry) = Entry::live(place, offset, *bytes, id.reuse_count()) else {
+                let offset = frame.base + offset;
+                let Some(entry) = Entry::live(frame.place, offset, *bytes, id.reuse_count()) else {
                     let got = format!("{bytes} bytes");
-                    return Err(Error::corrupt(segment.name(), offset, "record", "one that fits an entry", got));
+                    let expected = "one that fits an entry";
+                    return Err(Error::corrupt(frame.segment.name(), offset, "record", expected, got));
                 };
                 let old = self.tree.set(id.slot(), entry)?;
-                segment.add_live(signed(*bytes));
-                let old_bytes = self.forget(old);
-                let records = i64::from(!old.is_live());
-                Arc::make_mut(&mut self.catalogue).count(*set, records, signed(*bytes) - signed(old_bytes), seq);
+                sums.put(&mut self.notes(frame), *set, *bytes, old);
             }
             Effect::Free(id) => {
                 let old = self.tree.root().entry(id.slot())?;
@@ -592,10 +621,8 @@ impl Writer {
                     let raised = Arc::make_mut(&mut self.catalogue).take_raised(id.slot());
                     let count = raised.map_or(id.reuse_count(), |next| id.reuse_count().max(next.saturating_sub(1)));
                     self.tree.set(id.slot(), Entry::freed_after(count))?;
-                    let old_bytes = self.forget(old);
                     let set = self.tree.root().set_of_slot(id.slot());
-                    let catalogue = Arc::make_mut(&mut self.catalogue);
-                    catalogue.count(set, -i64::from(old.is_live()), -signed(old_bytes), seq);
+                    sums.free(&mut self.notes(frame), set, old);
                 }
             }
             Effect::Assign(page, set) => self.tree.assign(*page, *set)?,
@@ -610,7 +637,7 @@ impl Writer {
                 Arc::make_mut(&mut self.catalogue).drop_index(*number);
                 self.indexes.drop_index(*number);
             }
-            Effect::Index(number, changes) => self.indexes.apply(*number, changes, segment.name())?,
+            Effect::Index(number, changes) => self.indexes.apply(*number, changes, frame.segment.name())?,
             Effect::Moves(from, to, moves) => drop(self.relocate(*from, *to, moves)?),
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
             Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),

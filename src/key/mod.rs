@@ -28,6 +28,7 @@
 //! # Ok::<(), tenure::Error>(())
 //! ```
 
+mod buffer;
 mod decode;
 mod float;
 mod integer;

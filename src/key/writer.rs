@@ -4,11 +4,11 @@
 //! key once it was used for one of that length.
 //! Invariant: what goes wrong is remembered and told by `finish`, so that writing itself cannot fail.
 
-use smallvec::SmallVec;
-
 use crate::error::Error;
 use crate::error::Result;
+use crate::id::low_byte;
 use crate::id::to_u64;
+use crate::key::buffer::Buffer;
 use crate::key::float;
 use crate::key::integer::Integer;
 use crate::key::owned::Key;
@@ -36,7 +36,7 @@ use crate::key::timestamp::Timestamp;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct KeyWriter {
-    bytes: SmallVec<[u8; 32]>,
+    bytes: Buffer,
     /// Bytes that found no room.
     over_bytes: usize,
     /// All ones inside an odd number of descending components.
@@ -45,19 +45,38 @@ pub struct KeyWriter {
     too_deep: bool,
 }
 
+/// Where the first byte stands that has to be escaped.
+fn first_to_escape(value: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    const { assert!(tag::ESCAPE == 1, "the bytes that are escaped are 0 and 1") };
+    let (words, rest) = value.as_chunks::<8>();
+    // Eight bytes at once (Mycroft 1987): taking 2 from a byte below 2 borrows, and sets its highest bit.
+    let any_below_two = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(2 * ONES) & !word & HIGH != 0
+    };
+    let begin = words.iter().position(any_below_two).unwrap_or(words.len()) * 8;
+    let behind = if begin < words.len() * 8 { value.get(begin..)? } else { rest };
+    behind.iter().position(|byte| *byte <= tag::ESCAPE).map(|at| begin + at)
+}
+
 impl KeyWriter {
     /// An empty key.
     pub fn new() -> Self {
         Self::default()
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         if self.over_bytes > 0 || self.bytes.len() + bytes.len() > KEY_BYTES_MAX {
             self.over_bytes = self.over_bytes.saturating_add(bytes.len());
         } else if self.mask == 0 {
-            self.bytes.extend_from_slice(bytes);
+            self.bytes.push(bytes);
         } else {
-            self.bytes.extend(bytes.iter().map(|byte| !byte));
+            for byte in bytes {
+                self.bytes.push(&[!byte]);
+            }
         }
     }
 
@@ -76,23 +95,23 @@ impl KeyWriter {
     /// An integer of any width.
     pub fn integer(&mut self, value: impl Into<Integer>) -> &mut Self {
         let value = value.into();
-        let bytes = value.bytes();
+        let bits = u128::from_be_bytes(value.bytes());
         // Bytes of the sign alone say nothing. Below zero one byte stays in any case.
-        let sign = if value.is_negative() { 0xff } else { 0x00 };
-        let idle = bytes.iter().take_while(|byte| **byte == sign).count();
-        let idle = if value.is_negative() { idle.min(15) } else { idle };
-        let low = bytes.get(idle..).unwrap_or_default();
-        let len = u8::try_from(low.len()).unwrap_or(tag::INTEGER_BYTES_MAX);
-        match low {
-            _ if value.is_negative() => self.put(&[tag::NEGATIVE_END - len]),
-            [] => self.put(&[tag::SMALL]),
-            [small] if *small < tag::SMALL_END => {
-                self.put(&[tag::SMALL + small]);
+        let idle_bits = if value.is_negative() { bits.leading_ones().min(15 * 8) } else { bits.leading_zeros() };
+        let idle = idle_bits / 8;
+        let len = tag::INTEGER_BYTES_MAX - low_byte(idle.into());
+        let tag = match bits {
+            _ if value.is_negative() => tag::NEGATIVE_END - len,
+            small if small < u128::from(tag::SMALL_END) => {
+                self.put(&[tag::SMALL + bits.to_le_bytes()[0]]);
                 return self;
             }
-            _ => self.put(&[tag::POSITIVE + len]),
-        }
-        self.put(low);
+            _ => tag::POSITIVE + len,
+        };
+        // Behind the tag stand the low bytes, moved up to it.
+        let mut encoded = [tag; 1 + tag::INTEGER_BYTES_MAX as usize];
+        encoded[1..].copy_from_slice(&(bits << (8 * idle)).to_be_bytes());
+        self.put(encoded.get(..=usize::from(len)).unwrap_or_default());
         self
     }
 
@@ -112,22 +131,34 @@ impl KeyWriter {
 
     /// A string, in the order of its Unicode scalar values.
     pub fn string(&mut self, value: &str) -> &mut Self {
-        self.put(&[tag::STRING]);
-        self.escaped(value.as_bytes());
-        self.put(&[tag::END]);
+        self.text(tag::STRING, value.as_bytes());
         self
     }
 
     /// A byte string.
     pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
-        self.put(&[tag::BYTES]);
-        self.escaped(value);
-        self.put(&[tag::END]);
+        self.text(tag::BYTES, value);
         self
     }
 
+    fn text(&mut self, tag: u8, value: &[u8]) {
+        // Nothing to turn, nothing to escape, room in place: so it is as a rule.
+        if self.mask == 0
+            && self.over_bytes == 0
+            && first_to_escape(value).is_none()
+            && let Some([first, behind @ .., last]) = self.bytes.more(value.len() + 2)
+        {
+            (*first, *last) = (tag, tag::END);
+            behind.copy_from_slice(value);
+            return;
+        }
+        self.put(&[tag]);
+        self.escaped(value);
+        self.put(&[tag::END]);
+    }
+
     fn escaped(&mut self, mut value: &[u8]) {
-        while let Some(at) = value.iter().position(|byte| *byte <= tag::ESCAPE) {
+        while let Some(at) = first_to_escape(value) {
             let (plain, rest) = value.split_at(at);
             self.put(plain);
             if let Some((byte, rest)) = rest.split_first() {
@@ -180,13 +211,13 @@ impl KeyWriter {
     /// What was written so far.
     pub fn as_bytes(&self) -> Result<&[u8]> {
         self.check()?;
-        Ok(&self.bytes)
+        Ok(self.bytes.as_slice())
     }
 
     /// The key.
     pub fn finish(self) -> Result<Key> {
         self.check()?;
-        Ok(Key::from_vec(self.bytes))
+        Ok(Key::from_vec(self.bytes.into_vec()))
     }
 
     /// A prefix of all keys that go on with a string that begins so; for [`prefix_range`](crate::key::prefix_range).
@@ -242,6 +273,22 @@ mod tests {
         assert!(matches!(writer.as_bytes(), Err(Error::KeyTooLong { bytes: 2003, .. })));
         writer.clear();
         assert_eq!(writer.integer(7).as_bytes().unwrap(), [0x27]);
+    }
+
+    #[test]
+    fn bytes_to_escape_are_found_wherever_they_stand() {
+        for len in 0..40 {
+            for fill in [2, 0x7f, 0x80, 0x81, 0xff] {
+                let mut value = vec![fill; len];
+                assert_eq!(first_to_escape(&value), None);
+                for at in (0..len).rev() {
+                    for byte in [0, 1] {
+                        value[at] = byte;
+                        assert_eq!(first_to_escape(&value), Some(at));
+                    }
+                }
+            }
+        }
     }
 
     #[test]

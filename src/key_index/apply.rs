@@ -4,6 +4,8 @@
 //! Invariants: 1. A failure leaves a whole tree, with the changes before it applied. 2. The counts of entries are true
 //! at every level when a walk has ended.
 
+use smallvec::SmallVec;
+
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
@@ -17,8 +19,9 @@ use crate::key_index::node::Node;
 use crate::key_index::node::Separator;
 use crate::key_index::node::in_memory;
 use crate::key_index::runs::AHEAD;
+use crate::key_index::runs::Runs;
+use crate::key_index::runs::fill_runs;
 use crate::key_index::runs::look_ahead;
-use crate::key_index::runs::runs;
 use crate::key_index::shape;
 use crate::key_index::slotted::Slotted;
 use crate::pages::PageSegments;
@@ -29,6 +32,9 @@ pub(crate) struct Change<'a> {
     pub(crate) entry: KeyEntry<'a>,
     pub(crate) insert: bool,
 }
+
+/// Changes of one index. Those of a small commit need no heap.
+pub(crate) type Changes<'a> = SmallVec<[Change<'a>; 4]>;
 
 /// New right neighbours of a node, each with the lowest entry that it may have.
 pub(crate) type Grown = Vec<(Separator, Child)>;
@@ -183,13 +189,11 @@ fn apply_to_inner(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>
     };
     let mut pending: Vec<(usize, Separator, Child)> = Vec::new();
     let mut shrunk = false;
-    let runs = match runs(inner, changes) {
-        Ok(runs) => runs,
-        Err(error) => {
-            work.fail(error);
-            return Grown::new();
-        }
-    };
+    let mut runs = Runs::new();
+    if let Err(error) = fill_runs(inner, changes, &mut runs) {
+        work.fail(error);
+        return Grown::new();
+    }
     for (place, run) in runs.iter().enumerate() {
         if work.failed.is_some() {
             break;

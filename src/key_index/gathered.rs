@@ -15,6 +15,7 @@ use crate::id::low_u16;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
 use crate::key_index::apply::Change;
+use crate::key_index::apply::Changes;
 
 const PREFIX_BYTES: usize = 8;
 
@@ -66,6 +67,11 @@ impl Gathered {
     /// Bytes of heap that the changes take.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.bytes.len() + self.ops.len() * size_of::<Op>()
+    }
+
+    /// Bytes of heap that it has memory for.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ops.capacity() * size_of::<Op>()
     }
 
     /// How far it has come, to go back to. Only until it is sorted.
@@ -126,10 +132,10 @@ impl Gathered {
         self.ops.get(place..).unwrap_or_default().iter().map(|op| self.logged(op))
     }
 
-    /// The changes as they are applied.
-    pub(crate) fn changes(&self) -> Vec<Change<'_>> {
+    /// Puts the changes, as they are applied, behind others.
+    pub(crate) fn fill<'g>(&'g self, changes: &mut Changes<'g>) {
         let change = |op: &Op| Change { entry: KeyEntry { key: self.key(op), id: op.id.as_u64() }, insert: op.put };
-        self.ops.iter().map(change).collect()
+        changes.extend(self.ops.iter().map(change));
     }
 }
 
@@ -162,6 +168,8 @@ mod tests {
         let owned: Vec<_> = expected.iter().map(|(key, slot, put)| (key.to_vec(), *slot, *put)).collect();
         gathered.sort();
         assert_eq!(found(&gathered.iter().collect::<Vec<_>>()), owned);
-        assert!(gathered.changes().is_sorted_by_key(|change| change.entry));
+        let mut changes = Changes::new();
+        gathered.fill(&mut changes);
+        assert!(changes.is_sorted_by_key(|change| change.entry));
     }
 }

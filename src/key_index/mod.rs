@@ -42,6 +42,7 @@ mod tests;
 mod tree;
 
 pub(crate) use apply::Change;
+pub(crate) use apply::Changes;
 pub(crate) use build::Builder;
 pub(crate) use gathered::Gathered;
 pub(crate) use ledger::Prepared;

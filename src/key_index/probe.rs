@@ -10,8 +10,9 @@ use crate::key_index::ledger::Prepared;
 use crate::key_index::node::Child;
 use crate::key_index::node::Node;
 use crate::key_index::runs::AHEAD;
+use crate::key_index::runs::Runs;
+use crate::key_index::runs::fill_runs;
 use crate::key_index::runs::look_ahead;
-use crate::key_index::runs::runs;
 use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::childless;
 
@@ -49,7 +50,9 @@ struct Probe<'r> {
 impl Probe<'_> {
     fn node(&mut self, child: &Child, changes: &[Change<'_>]) -> Result<()> {
         let Some(inner) = child.as_inner(&self.root.segments)? else { return self.leaf(child, changes) };
-        for part in runs(inner, changes)?.chunks(AHEAD) {
+        let mut runs = Runs::new();
+        fill_runs(inner, changes, &mut runs)?;
+        for part in runs.chunks(AHEAD) {
             look_ahead(inner, part);
             for run in part {
                 self.node(inner.children.get(run.child).ok_or_else(childless)?, run.changes)?;

@@ -22,10 +22,13 @@ pub(crate) struct Run<'c> {
     pub(crate) changes: &'c [Change<'c>],
 }
 
-/// The changes by the child that they belong to. They ascend.
-pub(crate) fn runs<'c>(inner: &Inner, mut changes: &'c [Change<'c>]) -> Result<SmallVec<[Run<'c>; 32]>> {
+/// Runs of changes.
+pub(crate) type Runs<'c> = SmallVec<[Run<'c>; 32]>;
+
+/// Puts the changes, which ascend, into `runs` by the child that they belong to. Not as a result: those that are many are
+/// moved in less time than they are returned.
+pub(crate) fn fill_runs<'c>(inner: &Inner, mut changes: &'c [Change<'c>], runs: &mut Runs<'c>) -> Result<()> {
     let view = inner.view()?;
-    let mut runs = SmallVec::new();
     while let Some(first) = changes.first() {
         let child = view.search(&first.entry, true).ok_or_else(not_inner)?.saturating_sub(1);
         let end = if changes.len() == 1 || child + 1 >= inner.children.len() {
@@ -40,7 +43,7 @@ pub(crate) fn runs<'c>(inner: &Inner, mut changes: &'c [Change<'c>]) -> Result<S
         runs.push(Run { child, changes: mine });
         changes = others;
     }
-    Ok(runs)
+    Ok(())
 }
 
 /// Looks at what the search for the first change of each run will need. Changes nothing.

@@ -125,7 +125,9 @@ impl<'a> Slotted<'a> {
 
     fn write_slot(&mut self, at: usize, slot: &Slot) {
         let (place, end) = (NODE_HEADER_BYTES + at * NODE_SLOT_BYTES, self.front_bytes());
-        self.bytes.copy_within(place..end, place + NODE_SLOT_BYTES);
+        if place < end {
+            self.bytes.copy_within(place..end, place + NODE_SLOT_BYTES);
+        }
         if let Some(bytes) = self.bytes.get_mut(place..place + NODE_SLOT_BYTES) {
             bytes.copy_from_slice(&slot.bytes());
         }

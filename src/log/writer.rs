@@ -4,6 +4,8 @@
 //! `group`, then nothing. Neither is held over a sync.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -40,6 +42,8 @@ pub(crate) fn now_micros() -> u64 {
 pub(crate) struct Appended {
     pub(crate) segment: Arc<Segment>,
     pub(crate) offset: u64,
+    /// The last commit then: its own, if it is one.
+    pub(crate) seq: Seq,
 }
 
 /// Where the log goes on after opening.
@@ -67,7 +71,6 @@ struct Tail {
     next_segment: SegmentSeq,
     last_seq: Seq,
     watermark_written: Seq,
-    appended_bytes: u64,
 }
 
 /// The log of generation 0, open for appending.
@@ -76,6 +79,8 @@ pub(crate) struct Log {
     source: SegmentSource,
     timeline: u64,
     tail: Mutex<Tail>,
+    /// Not behind the lock of the tail: who begins a transaction asks for it, and need not wait for another's append.
+    appended_bytes: AtomicU64,
     durable: GroupSync,
     poison: Arc<Poison>,
 }
@@ -90,12 +95,12 @@ impl Log {
             next_segment: start.next_segment,
             last_seq: start.last_seq,
             watermark_written: start.durable,
-            appended_bytes: 0,
         };
         Self {
             source,
             timeline: start.timeline,
             tail: Mutex::new(tail),
+            appended_bytes: AtomicU64::new(0),
             durable: GroupSync::new(start.durable),
             poison,
         }
@@ -120,7 +125,7 @@ impl Log {
 
     /// Bytes appended through this handle.
     pub(crate) fn appended_bytes(&self) -> u64 {
-        self.tail.lock().appended_bytes
+        self.appended_bytes.load(Ordering::Relaxed)
     }
 
     /// Takes the number of a new segment of any kind.
@@ -188,12 +193,12 @@ impl Log {
         }
         active.len += to_u64(bytes.len());
         let segment = Arc::clone(&active.segment);
-        tail.appended_bytes += frame.bytes();
+        self.appended_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         tail.watermark_written = tail.watermark_written.max(durable);
         if kind == FrameKind::Commit {
             tail.last_seq = seq;
         }
-        Ok(Appended { segment, offset })
+        Ok(Appended { segment, offset, seq: tail.last_seq })
     }
 
     /// Sees to it that the active segment has room, beginning the next one where it has not.

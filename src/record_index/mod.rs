@@ -8,6 +8,7 @@
 //! a page whose reservation is durable, and never twice.
 
 mod difference;
+mod page_bits;
 mod slots;
 mod tree;
 

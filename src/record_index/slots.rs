@@ -8,9 +8,8 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::iter::Peekable;
 
-use bitvec::BitArr;
-use bitvec::array::BitArray;
 use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
 use parking_lot::Condvar;
@@ -28,18 +27,17 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::record_index::Root;
+use crate::record_index::page_bits::PageBits;
 
 /// A page is opened again only when it has this many free slots, so that one reservation serves many records.
 const FREE_SLOTS_MIN: u16 = 32;
 /// Pages that one reservation takes at most.
 const RESERVE_PAGES_MAX: u64 = 256;
 
-type FreeBits = BitArr!(for ENTRIES_PER_PAGE, in u64, Lsb0);
-
 #[derive(Debug)]
 struct OpenPage {
     page: u64,
-    free: FreeBits,
+    free: PageBits,
     from: usize,
     /// Next reuse counts; empty while every slot of the page is new.
     counts: Vec<u32>,
@@ -75,9 +73,9 @@ impl Pending {
 
 #[derive(Debug, Default)]
 struct Inner {
-    open: HashMap<SetNumber, OpenPage>,
-    with_free: HashMap<SetNumber, BitVec<u64, Lsb0>>,
-    outstanding: HashMap<u64, FreeBits, NumberHash>,
+    open: HashMap<SetNumber, OpenPage, NumberHash>,
+    with_free: HashMap<SetNumber, BitVec<u64, Lsb0>, NumberHash>,
+    outstanding: HashMap<u64, PageBits, NumberHash>,
     fresh: BTreeSet<u64>,
     page_end: u64,
     reserved: BTreeSet<u64>,
@@ -100,6 +98,10 @@ fn page_of(slot: u64) -> u64 {
     slot / to_u64(ENTRIES_PER_PAGE)
 }
 
+fn index_of(slot: u64) -> usize {
+    to_usize(slot) % ENTRIES_PER_PAGE
+}
+
 impl Slots {
     /// Reads from the directory which pages have free slots.
     pub(crate) fn load(root: &Root, page_end: u64) -> Self {
@@ -113,6 +115,18 @@ impl Slots {
             }
         }
         Self { inner: Mutex::new(inner), reserved: Condvar::new() }
+    }
+
+    /// Hands out an ID of a page that is open: nearly always there is one.
+    #[inline]
+    pub(crate) fn take_plain(&self, set: SetNumber) -> Option<RecordId> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return None;
+        }
+        let id = take_open(&mut inner, set)?;
+        note_outstanding(&mut inner, id);
+        Some(id)
     }
 
     /// Hands out an ID. `root` is asked for the newest root, `reserve` makes a reservation of pages durable.
@@ -129,8 +143,7 @@ impl Slots {
                 return Err(Error::Poisoned { reason: "it was closed".to_owned() });
             }
             if let Some(id) = take_open(&mut inner, set) {
-                let index = to_usize(id.slot()) % ENTRIES_PER_PAGE;
-                inner.outstanding.entry(page_of(id.slot())).or_default().set(index, true);
+                note_outstanding(&mut inner, id);
                 return Ok(id);
             }
             if let Some(page) = next_page(&mut inner, set, durable) {
@@ -167,8 +180,9 @@ impl Slots {
     /// The records of a commit are published: their slots are no longer outstanding.
     pub(crate) fn committed(&self, ids: impl Iterator<Item = RecordId>) {
         let mut inner = self.inner.lock();
-        for id in ids {
-            forget_outstanding(&mut inner, id.slot());
+        let mut slots = slots_of(ids);
+        while let Some((page, indexes)) = next_of_page(&mut slots) {
+            forget_outstanding(&mut inner, page, indexes);
         }
     }
 
@@ -176,17 +190,19 @@ impl Slots {
     /// durable: if a power cut took the commit back, recovery would find them live and raise no count.
     pub(crate) fn freeing(&self, ids: impl Iterator<Item = RecordId>, seq: Seq) {
         let mut inner = self.inner.lock();
-        for id in ids {
-            inner.freed_by.insert(page_of(id.slot()), seq);
+        let mut slots = slots_of(ids);
+        while let Some((page, indexes)) = next_of_page(&mut slots) {
+            indexes.for_each(drop);
+            inner.freed_by.insert(page, seq);
         }
     }
 
     /// Slots were freed by a commit; the root tells how many free slots a page has now.
     pub(crate) fn freed(&self, ids: impl Iterator<Item = RecordId>, root: &Root) {
         let mut inner = self.inner.lock();
-        for id in ids {
-            let page = page_of(id.slot());
-            forget_outstanding(&mut inner, id.slot());
+        let mut slots = slots_of(ids);
+        while let Some((page, indexes)) = next_of_page(&mut slots) {
+            forget_outstanding(&mut inner, page, indexes);
             let Some(descriptor) = root.cell(page).map(super::tree::Cell::descriptor_now) else { continue };
             let set = SetNumber(descriptor.set);
             // Not into a page that is open: under one reservation a slot is handed out once.
@@ -247,13 +263,30 @@ impl Slots {
     }
 }
 
-fn forget_outstanding(inner: &mut Inner, slot: u64) {
-    let page = page_of(slot);
-    if let Some(slots) = inner.outstanding.get_mut(&page) {
-        slots.set(to_usize(slot) % ENTRIES_PER_PAGE, false);
-        if slots.not_any() {
-            inner.outstanding.remove(&page);
-        }
+fn slots_of(ids: impl Iterator<Item = RecordId>) -> Peekable<impl Iterator<Item = u64>> {
+    ids.map(RecordId::slot).peekable()
+}
+
+/// The page of the next slot, and the indexes of all that follow and are of the same page: those who come after them are
+/// then next.
+fn next_of_page<I: Iterator<Item = u64>>(
+    slots: &mut Peekable<I>,
+) -> Option<(u64, impl Iterator<Item = usize> + use<'_, I>)> {
+    let page = page_of(*slots.peek()?);
+    Some((page, std::iter::from_fn(move || slots.next_if(|slot| page_of(*slot) == page)).map(index_of)))
+}
+
+#[inline]
+fn note_outstanding(inner: &mut Inner, id: RecordId) {
+    inner.outstanding.entry(page_of(id.slot())).or_default().set(index_of(id.slot()), true);
+}
+
+/// These slots, all of one page, are outstanding no longer.
+fn forget_outstanding(inner: &mut Inner, page: u64, indexes: impl Iterator<Item = usize>) {
+    let Some(slots) = inner.outstanding.get_mut(&page) else { return indexes.for_each(drop) };
+    indexes.for_each(|index| slots.set(index, false));
+    if slots.is_empty() {
+        inner.outstanding.remove(&page);
     }
 }
 
@@ -269,10 +302,10 @@ fn note_free(inner: &mut Inner, page: u64, set: SetNumber, free: u16) {
     bits.set(index, true);
 }
 
+#[inline]
 fn take_open(inner: &mut Inner, set: SetNumber) -> Option<RecordId> {
     let open = inner.open.get_mut(&set)?;
-    let found = open.free.get(open.from..).and_then(bitvec::slice::BitSlice::first_one);
-    let Some(index) = found.map(|index| index + open.from) else {
+    let Some(index) = open.free.first_from(open.from) else {
         inner.open.remove(&set);
         return None;
     };
@@ -325,9 +358,9 @@ fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq) -> Result<V
 }
 
 fn open_page(inner: &Inner, page: u64, root: &Root) -> Result<OpenPage> {
-    let mut open = OpenPage { page, free: BitArray::ZERO, from: 0, counts: Vec::new() };
+    let mut open = OpenPage { page, free: PageBits::default(), from: 0, counts: Vec::new() };
     match root.cell(page) {
-        None => open.free.fill(true),
+        None => open.free = PageBits::all(),
         Some(cell) => {
             for (index, entry) in cell.entries()?.into_iter().enumerate() {
                 match entry.state() {
@@ -339,10 +372,10 @@ fn open_page(inner: &Inner, page: u64, root: &Root) -> Result<OpenPage> {
         }
     }
     if let Some(taken) = inner.outstanding.get(&page) {
-        open.free &= !*taken;
+        open.free.clear_all(taken);
     }
     for id in inner.pending.burned.iter().filter(|id| page_of(id.slot()) == page) {
-        open.free.set(to_usize(id.slot()) % ENTRIES_PER_PAGE, false);
+        open.free.set(index_of(id.slot()), false);
     }
     open.from = 0;
     Ok(open)

@@ -50,7 +50,7 @@ impl Store {
     ) -> Result<Index> {
         check_name("index", name)?;
         let store = self.engine().heap.catalogue().store();
-        set.check_store(&self.engine().heap.catalogue())?;
+        set.check_store(self.engine().store_id())?;
         let _turn = self.inner.indexing.lock();
         let wanted = Wanted { set: set.number(), name, is_unique, extractor };
         indexing::open(self.engine(), &wanted).map(|definition| Index::new(store, definition))
@@ -82,14 +82,14 @@ impl Store {
     /// Drops an index. Views that see it go on.
     pub fn drop_index(&self, index: &Index) -> Result<()> {
         let _turn = self.inner.indexing.lock();
-        index.check_store(self.engine().heap.catalogue().store())?;
+        index.check_store(self.engine().store_id())?;
         indexing::drop_index(self.engine(), index.number())
     }
 
     /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
     /// memory.
     pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
-        index.check_store(self.engine().heap.catalogue().store())?;
+        index.check_store(self.engine().store_id())?;
         indexing::verify(self.engine(), index.number(), 100)
     }
 

@@ -24,10 +24,14 @@ use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::to_u64;
 use crate::key::Key;
+use crate::key_index::Changes;
 use crate::key_index::Gathered;
 use crate::key_index::Probed;
 use crate::txn::own_changes::OwnChanges;
 use crate::txn::own_changes::OwnRange;
+
+/// Indexes for whose changes memory is kept.
+const SPARE_MAX: usize = 16;
 
 /// The changes of one index, in the order in which they were made until they are sealed.
 #[derive(Debug)]
@@ -51,8 +55,10 @@ pub(crate) struct Mark {
 /// The changes of a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct KeyChanges {
-    indexes: SmallVec<[IndexChanges; 4]>,
+    indexes: Vec<IndexChanges>,
     bytes: u64,
+    /// Memory of earlier changes, empty.
+    spare: Vec<Gathered>,
 }
 
 impl KeyChanges {
@@ -65,11 +71,29 @@ impl KeyChanges {
         self.indexes.iter().all(|index| index.changes.len() == 0)
     }
 
+    /// Forgets all changes. Of their memory so many bytes are kept for each index, at most.
+    pub(crate) fn clear(&mut self, bytes_max: usize) {
+        for mut index in self.indexes.drain(..) {
+            index.changes.clear();
+            if index.changes.capacity_bytes() <= bytes_max && self.spare.len() < SPARE_MAX {
+                self.spare.push(index.changes);
+            }
+        }
+        self.bytes = 0;
+    }
+
     /// A record's keys have changed. Where they are the same, nothing is noted.
     pub(crate) fn replace(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
         if old.is_same(new) {
             return;
         }
+        let (Ok(gone), Ok(come)) = (old.only(), new.only()) else { return self.replace_several(index, id, old, new) };
+        let changed = [(gone, false), (come, true)];
+        let changed = changed.into_iter().filter_map(|(key, put)| Some((key?, put)));
+        self.note(index, id, changed);
+    }
+
+    fn replace_several(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
         let mut before: SmallVec<[&[u8]; 8]> = old.iter().collect();
         let mut after: SmallVec<[&[u8]; 8]> = new.iter().collect();
         for keys in [&mut before, &mut after] {
@@ -78,23 +102,32 @@ impl KeyChanges {
         }
         let gone = before.iter().filter(|key| after.binary_search(key).is_err());
         let come = after.iter().filter(|key| before.binary_search(key).is_err());
-        let changed: SmallVec<[(&[u8], bool); 16]> =
-            gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))).collect();
-        if changed.is_empty() {
+        self.note(index, id, gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))));
+    }
+
+    fn note<'k>(&mut self, index: &SetIndex, id: RecordId, changed: impl Iterator<Item = (&'k [u8], bool)>) {
+        let mut changed = changed.peekable();
+        if changed.peek().is_none() {
             return;
         }
-        self.bytes += changed.iter().map(|(key, _)| to_u64(CHANGE_HEADER_BYTES + key.len())).sum::<u64>();
         let gathered = self.changes_of(index);
-        changed.iter().for_each(|(key, put)| gathered.push(key, id, *put));
+        let mut bytes = 0;
+        for (key, put) in changed {
+            bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
+            gathered.push(key, id, put);
+        }
+        self.bytes += bytes;
     }
 
     /// A record has come, with these keys.
     pub(crate) fn insert(&mut self, index: &SetIndex, id: RecordId, keys: &Keys) {
-        if keys.len() > 1 {
-            self.replace(index, id, &Keys::default(), keys);
-        } else if let Some(key) = keys.iter().next() {
-            self.bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
-            self.changes_of(index).push(key, id, true);
+        match keys.only() {
+            Ok(Some(key)) => {
+                self.bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
+                self.changes_of(index).push(key, id, true);
+            }
+            Ok(None) => {}
+            Err(_) => self.replace_several(index, id, &Keys::default(), keys),
         }
     }
 
@@ -102,7 +135,7 @@ impl KeyChanges {
         let place = self.indexes.iter().position(|known| known.number == index.number);
         let place = place.unwrap_or_else(|| {
             let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            let (changes, own) = (Gathered::default(), OwnChanges::default());
+            let (changes, own) = (self.spare.pop().unwrap_or_default(), OwnChanges::default());
             self.indexes.push(IndexChanges { number, name, is_unique, changes, own, clear_at: None });
             self.indexes.len() - 1
         });
@@ -137,12 +170,14 @@ impl KeyChanges {
     /// indexes that are taken. The changes are sealed; the caller holds no lock. What is read is offered until the result is
     /// dropped.
     pub(crate) fn prepare<'e>(&mut self, engine: &'e Engine) -> Result<Offers<'e>> {
-        let mut offers = Offers { engine, numbers: SmallVec::new() };
+        let mut offers = Offers { engine, numbers: Vec::new() };
         for index in &mut self.indexes {
             // Held for as long as it takes: a node that others change meanwhile is copied.
-            let to_probe = engine.heap.with_indexes(|trees| trees.to_probe(index.number, index.is_unique));
+            let to_probe = engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, index.is_unique));
             let Some((root, version)) = to_probe else { continue };
-            let Probed { leaves, is_clear } = root.probe(&index.changes.changes(), index.is_unique)?;
+            let mut changes = Changes::new();
+            index.changes.fill(&mut changes);
+            let Probed { leaves, is_clear } = root.probe(&changes, index.is_unique)?;
             drop(root);
             index.clear_at = is_clear.then_some(version);
             if !leaves.is_empty() {
@@ -163,27 +198,36 @@ impl KeyChanges {
     pub(crate) fn put(&self, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
         for index in &self.indexes {
             let begin = index.number.0.to_le_bytes();
-            let mut payload = begin.to_vec();
-            let mut flush = |payload: &mut Vec<u8>| {
-                frame.control(Kind::IndexOps, payload);
-                effects.push(Effect::Index(index.number, std::mem::replace(payload, begin.to_vec())));
+            // The last payload takes what is left, and no more: it stays as it is until it is applied.
+            let mut left: usize = index.changes.iter().map(|change| change.bytes()).sum();
+            let new_payload = |left: usize| {
+                let mut payload = Vec::with_capacity(begin.len() + left.min(PAYLOAD_BYTES_MAX));
+                payload.extend_from_slice(&begin);
+                payload
             };
+            let mut flush = |payload: Vec<u8>| {
+                frame.control(Kind::IndexOps, &payload);
+                effects.push(Effect::Index(index.number, payload));
+            };
+            if left == 0 {
+                continue;
+            }
+            let mut payload = new_payload(left);
             for change in index.changes.iter() {
                 if payload.len() + change.bytes() > PAYLOAD_BYTES_MAX {
-                    flush(&mut payload);
+                    flush(std::mem::replace(&mut payload, new_payload(left)));
                 }
+                left -= change.bytes();
                 change.encode(&mut payload);
             }
-            if payload.len() > begin.len() {
-                flush(&mut payload);
-            }
+            flush(payload);
         }
     }
 
     /// Refuses a key that a unique index would have twice. The caller excludes commits.
     pub(crate) fn check_unique(&self, engine: &Engine) -> Result<()> {
         for index in self.indexes.iter().filter(|index| index.is_unique) {
-            engine.heap.with_indexes(|trees| {
+            engine.heap.look_at_indexes(|trees| {
                 let is_clear = index.clear_at.is_some() && index.clear_at == trees.version(index.number);
                 if is_clear { Ok(()) } else { check_unique(index, trees) }
             })?;
@@ -196,7 +240,7 @@ impl KeyChanges {
 #[derive(Debug)]
 pub(crate) struct Offers<'e> {
     engine: &'e Engine,
-    numbers: SmallVec<[(IndexNumber, Vec<u64>); 4]>,
+    numbers: Vec<(IndexNumber, Vec<u64>)>,
 }
 
 impl Drop for Offers<'_> {

@@ -11,6 +11,8 @@ mod index;
 mod large;
 mod own_changes;
 mod own_keys;
+mod own_writes;
+mod parts;
 mod ranges;
 mod record;
 mod room;

@@ -29,21 +29,22 @@ pub(crate) type OwnMap = BTreeMap<Entry, Last>;
 #[derive(Debug, Default)]
 pub(crate) struct OwnChanges {
     /// Shared with ranges that are walked over; copied only if such a one is still there when more changes come.
-    map: Arc<OwnMap>,
+    map: Option<Arc<OwnMap>>,
     replaced: Vec<Option<Last>>,
 }
 
 impl OwnChanges {
     /// Takes in what has come since the last time.
     pub(crate) fn catch_up(&mut self, changes: &Gathered) -> &Arc<OwnMap> {
+        let shared = self.map.get_or_insert_default();
         if self.replaced.len() < changes.len() {
-            let map = Arc::make_mut(&mut self.map);
+            let map = Arc::make_mut(shared);
             for change in changes.iter_from(self.replaced.len()) {
                 let last = Last { put: change.put, at: self.replaced.len() };
                 self.replaced.push(map.insert((Box::from(change.key), change.id.as_u64()), last));
             }
         }
-        &self.map
+        shared
     }
 
     /// All changes from a place on are gone, or will be: they are still among `changes`.
@@ -51,7 +52,7 @@ impl OwnChanges {
         if self.replaced.len() <= end {
             return;
         }
-        let map = Arc::make_mut(&mut self.map);
+        let map = Arc::make_mut(self.map.get_or_insert_default());
         let gone: Vec<Entry> = changes
             .iter_from(end)
             .take(self.replaced.len() - end)

@@ -16,8 +16,8 @@ use crate::id::RecordId;
 use crate::id::Seq;
 use crate::txn::Record;
 
-/// The keys of a value, for each index, into the memory of keys that were found before. `holding` gives a state that holds
-/// the chunks of a large one.
+/// The keys of a value, for each index, into the memory of keys that were found before. More of that than there are indexes
+/// means nothing. `holding` gives a state that holds the chunks of a large one.
 pub(crate) fn fill_keys(
     indexes: &SetIndexes,
     kind: Kind,
@@ -25,9 +25,11 @@ pub(crate) fn fill_keys(
     keys: &mut Vec<Keys>,
     holding: impl FnOnce() -> Arc<State>,
 ) -> Result<()> {
-    keys.resize_with(indexes.all.len(), Keys::default);
     if indexes.all.is_empty() {
         return Ok(());
+    }
+    if keys.len() < indexes.all.len() {
+        keys.resize_with(indexes.all.len(), Keys::default);
     }
     let whole = if kind == Kind::Head {
         let place = Place::Copied(Arc::from(bytes));

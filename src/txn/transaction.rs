@@ -3,20 +3,16 @@
 //! Owns: the write set, what was read, validation. The validation follows Kung and Robinson 1981 (backward, by
 //! version): a commit stands only if every version that it read or replaced is still the newest.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::ops::Bound;
 use std::ops::RangeBounds;
 use std::sync::Arc;
-
-use smallvec::SmallVec;
 
 use crate::engine::Engine;
 use crate::engine::SetIndexes;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Keys;
-use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::item::PAYLOAD_BYTES_MAX;
 use crate::format::item::item_bytes;
@@ -26,7 +22,6 @@ use crate::heap::Found;
 use crate::heap::Place;
 use crate::heap::State;
 use crate::heap::put_frees;
-use crate::id::NumberHash;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -39,12 +34,14 @@ use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::RecordSet;
 use crate::txn::TransactionRange;
-use crate::txn::changes::KeyChanges;
 use crate::txn::index::key_bounds;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
 use crate::txn::own_keys::fill_keys;
+use crate::txn::own_writes::Own;
+use crate::txn::parts::KeptParts;
+use crate::txn::parts::Parts;
 use crate::txn::ranges::Ranges;
 use crate::txn::ranges::as_bytes;
 use crate::txn::room::make_room;
@@ -52,9 +49,8 @@ use crate::txn::room::pages_of;
 use crate::txn::savepoints::Point;
 use crate::txn::savepoints::Savepoint;
 use crate::txn::savepoints::Savepoints;
+use crate::txn::validation::Claim;
 use crate::txn::validation::Part;
-use crate::txn::validation::check_ranges;
-use crate::txn::validation::check_versions;
 use crate::txn::view::is_hidden;
 
 /// When a commit is acknowledged.
@@ -65,12 +61,6 @@ pub enum Durability {
     Sync,
     /// When the operating system has it: it survives the process, not the machine.
     Buffered,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Own {
-    Put { offset: u64, set: SetNumber },
-    Deleted,
 }
 
 /// A write transaction. Nothing of it is visible before `commit`; dropping it aborts it.
@@ -93,27 +83,15 @@ pub struct Transaction {
     engine: Arc<Engine>,
     view: Option<Arc<State>>,
     first_seq: Option<Seq>,
-    frame: FrameBuilder,
-    effects: Vec<Effect>,
-    own: HashMap<RecordId, Own, NumberHash>,
-    seen: HashMap<RecordId, Option<Seq>, NumberHash>,
-    frees: Vec<RecordId>,
-    handed: Vec<RecordId>,
-    streams: SmallVec<[u64; 2]>,
+    parts: KeptParts,
     run: Option<SetNumber>,
-    keys: KeyChanges,
-    /// The keys of the newest record, kept for their memory.
-    scratch: Vec<Keys>,
-    /// The same of the value that was replaced last.
-    old_scratch: Vec<Keys>,
     index_epoch: Option<u64>,
     /// The indexes of the set that was written to last.
-    indexes: Option<(SetNumber, Arc<SetIndexes>)>,
+    indexes: Option<Arc<SetIndexes>>,
     ranges: Ranges,
     in_history: bool,
     isolation: Isolation,
     savepoints: Savepoints,
-    undo: Vec<(RecordId, Option<Own>)>,
     /// A part of the validation that does not take place: tests show that they find that. None, in builds without the
     /// feature for it.
     planted: Option<Part>,
@@ -130,12 +108,31 @@ pub enum Isolation {
     Snapshot,
 }
 
-/// What a write to a record replaces. Nothing of it is noted before the write is.
+/// The indexes that a write to a set has to keep.
+#[inline]
+fn find_indexes<'i>(
+    engine: &Engine,
+    known: &'i mut Option<Arc<SetIndexes>>,
+    epoch: &mut Option<u64>,
+    set: SetNumber,
+) -> Result<&'i SetIndexes> {
+    let indexes = match known.take() {
+        // What was found out first has to hold until the commit in any case.
+        Some(indexes) if indexes.set == set => indexes,
+        _ => {
+            let indexes = engine.indexes_of(set)?;
+            epoch.get_or_insert(indexes.epoch);
+            indexes
+        }
+    };
+    Ok(known.insert(indexes))
+}
+
+/// What a write to a record replaces. Its keys are in the transaction's memory for old ones. Nothing of it is noted before
+/// the write is.
 #[derive(Debug)]
 struct Replaced {
     set: SetNumber,
-    indexes: Arc<SetIndexes>,
-    keys: Vec<Keys>,
     /// Of a large value.
     chunks: Vec<RecordId>,
 }
@@ -147,24 +144,14 @@ impl Transaction {
             engine: Arc::clone(engine),
             view: None,
             first_seq: None,
-            frame: FrameBuilder::new(),
-            effects: Vec::new(),
-            own: HashMap::default(),
-            seen: HashMap::default(),
-            frees: Vec::new(),
-            handed: Vec::new(),
-            streams: SmallVec::new(),
+            parts: KeptParts::take(),
             run: None,
-            keys: KeyChanges::default(),
-            scratch: Vec::new(),
-            old_scratch: Vec::new(),
             index_epoch: None,
             indexes: None,
             ranges: Ranges::default(),
             in_history: false,
             isolation: Isolation::default(),
             savepoints: Savepoints::default(),
-            undo: Vec::new(),
             planted: None,
             done: false,
         })
@@ -198,14 +185,16 @@ impl Transaction {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn savepoint(&mut self) -> Savepoint {
+        let parts = self.parts.get();
+        parts.own.catch_up(&parts.effects);
         self.savepoints.push(Point {
-            frame: self.frame.mark(),
-            effects: self.effects.len(),
-            frees: self.frees.len(),
-            handed: self.handed.len(),
-            streams: self.streams.len(),
-            keys: self.keys.mark(),
-            undo: self.undo.len(),
+            frame: parts.frame.mark(),
+            effects: parts.effects.len(),
+            frees: parts.frees.len(),
+            handed: parts.handed.len(),
+            streams: parts.streams.len(),
+            keys: parts.keys.mark(),
+            undo: parts.undo.len(),
             run: self.run,
         })
     }
@@ -216,19 +205,18 @@ impl Transaction {
     /// `NoSuchSavepoint` if an earlier one was gone back to since, or if it is of another transaction.
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
         let point = self.savepoints.go_back(savepoint)?;
-        self.frame.go_back(point.frame);
-        self.effects.truncate(point.effects);
-        self.frees.truncate(point.frees);
-        self.keys.go_back(&point.keys);
+        let parts = self.parts.get();
+        parts.frame.go_back(point.frame);
+        parts.effects.truncate(point.effects);
+        parts.frees.truncate(point.frees);
+        parts.keys.go_back(&point.keys);
         self.run = point.run;
-        for (id, before) in self.undo.drain(point.undo..).rev() {
-            match before {
-                Some(own) => self.own.insert(id, own),
-                None => self.own.remove(&id),
-            };
+        for (id, before) in parts.undo.drain(point.undo..).rev() {
+            parts.own.set(id, before);
         }
-        self.engine.slots.abandon(self.handed.drain(point.handed..));
-        let streams: SmallVec<[u64; 2]> = self.streams.drain(point.streams..).collect();
+        parts.own.go_back(point.effects);
+        self.engine.slots.abandon(parts.handed.drain(point.handed..));
+        let streams = parts.streams.split_off(point.streams);
         if !streams.is_empty() {
             // What cannot be freed now is freed when the store is opened again.
             drop(self.engine.drop_streams(&streams));
@@ -236,11 +224,23 @@ impl Transaction {
         Ok(())
     }
 
-    fn set_own(&mut self, id: RecordId, own: Own) {
-        let before = self.own.insert(id, own);
+    /// A record was deleted.
+    fn note_deleted(&mut self, id: RecordId) {
+        let before = self.parts.get().own.set(id, Some(Own::Deleted));
         if !self.savepoints.is_empty() {
-            self.undo.push((id, before));
+            self.parts.get().undo.push((id, before));
         }
+    }
+
+    /// What the transaction itself has done to a record.
+    fn own(&mut self, id: RecordId) -> Option<Own> {
+        let parts = self.parts.get();
+        // A record that it has not made it has looked at before it has changed it.
+        if parts.handed.is_empty() && !parts.seen.contains_key(&id) {
+            return None;
+        }
+        parts.own.catch_up(&parts.effects);
+        parts.own.get(id)
     }
 
     /// The state that this transaction reads from.
@@ -264,44 +264,17 @@ impl Transaction {
         self.view.get_or_insert_with(|| self.engine.heap.pin())
     }
 
-    /// The indexes that a write to the set has to keep.
-    fn indexes_of(&mut self, set: SetNumber) -> Result<Arc<SetIndexes>> {
-        // What was found out first has to hold until the commit in any case.
-        if let Some((_, known)) = self.indexes.as_ref().filter(|(known, _)| *known == set) {
-            return Ok(Arc::clone(known));
-        }
-        let indexes = self.engine.indexes_of(set)?;
-        self.index_epoch.get_or_insert(indexes.epoch);
-        self.indexes = Some((set, Arc::clone(&indexes)));
-        Ok(indexes)
-    }
-
-    /// Extracts the keys of a new record and notes them, once it is clear that it can be written; `write` then writes it.
-    fn insert_keys(
-        &mut self,
-        set: SetNumber,
-        kind: Kind,
-        bytes: &[u8],
-        write: impl FnOnce(&mut Self) -> Result<RecordId>,
-    ) -> Result<RecordId> {
-        let indexes = self.indexes_of(set)?;
-        let mut keys = std::mem::take(&mut self.scratch);
-        let done = fill_keys(&indexes, kind, bytes, &mut keys, || self.engine.heap.pin()).and_then(|()| write(self));
-        if let Ok(id) = &done {
-            for (index, keys) in indexes.all.iter().zip(&keys) {
-                self.keys.insert(index, *id, keys);
+    /// Notes what changes in each index when the new keys take the place of the old ones, or none does.
+    fn change_keys(&mut self, id: RecordId, is_deleted: bool) {
+        let Some(indexes) = &self.indexes else { return };
+        let Parts { keys, old_keys, new_keys, .. } = self.parts.get();
+        // After a deletion there may be none yet.
+        new_keys.resize_with(new_keys.len().max(indexes.all.len()), Keys::default);
+        for ((index, old), new) in indexes.all.iter().zip(old_keys).zip(new_keys) {
+            if is_deleted {
+                new.clear();
             }
-        }
-        self.scratch = keys;
-        done
-    }
-
-    /// Notes what changes in each index when these keys take the place of those.
-    fn change_keys(&mut self, indexes: &SetIndexes, id: RecordId, old: &[Keys], new: &[Keys]) {
-        let none = Keys::default();
-        for (place, index) in indexes.all.iter().enumerate() {
-            let (old, new) = (old.get(place).unwrap_or(&none), new.get(place).unwrap_or(&none));
-            self.keys.replace(index, id, old, new);
+            keys.replace(index, id, old, new);
         }
     }
 
@@ -327,7 +300,7 @@ impl Transaction {
     fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
         let view = Arc::clone(self.view());
         let root = index.root(&view)?;
-        let own = self.keys.of(index.number(), (as_bytes(&bounds.0), as_bytes(&bounds.1)));
+        let own = self.parts.get().keys.of(index.number(), (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(root, &bounds, own)?;
         self.ranges.push(index.definition(), bounds);
         Ok(range)
@@ -346,7 +319,7 @@ impl Transaction {
 
     /// Puts a new record into a set, its value read to the end of `source` without holding it in memory.
     pub fn insert_from(&mut self, set: &RecordSet, source: &mut dyn Read) -> Result<RecordId> {
-        set.check_store(&self.engine.heap.current().catalogue)?;
+        set.check_store(self.engine.store_id())?;
         let result = match self.stage(source)? {
             Staged::Short(bytes) => return self.insert_value(set, Kind::Record, &bytes),
             Staged::Chunked { head, stream } => (self.insert_value(set, Kind::Head, &head), stream),
@@ -358,7 +331,7 @@ impl Transaction {
     fn settle<T>(&mut self, (result, stream): (Result<T>, u64)) -> Result<T> {
         match result {
             Ok(value) => {
-                self.streams.push(stream);
+                self.parts.get().streams.push(stream);
                 Ok(value)
             }
             Err(error) => {
@@ -371,13 +344,16 @@ impl Transaction {
 
     fn insert_value(&mut self, set: &RecordSet, kind: Kind, bytes: &[u8]) -> Result<RecordId> {
         self.check_room(kind, bytes.len())?;
-        set.check_store(&self.engine.heap.current().catalogue)?;
-        self.insert_keys(set.number(), kind, bytes, |tx| {
-            let id = tx.engine.take_id(set.number())?;
-            tx.handed.push(id);
-            tx.put(id, set.number(), kind, bytes);
-            Ok(id)
-        })
+        set.check_store(self.engine.store_id())?;
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set.number())?;
+        let parts = self.parts.get();
+        fill_keys(indexes, kind, bytes, &mut parts.new_keys, || self.engine.heap.pin())?;
+        let id = self.engine.take_id(set.number())?;
+        parts.handed.push(id);
+        let Parts { keys, new_keys, .. } = parts;
+        indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
+        self.put(id, set.number(), kind, bytes);
+        Ok(id)
     }
 
     /// Gives a record a new value. Its ID stays.
@@ -402,12 +378,11 @@ impl Transaction {
     fn update_value(&mut self, id: RecordId, kind: Kind, expected: Option<Seq>, bytes: &[u8]) -> Result<()> {
         self.check_room(kind, bytes.len())?;
         let old = self.replaced(id, expected)?;
-        let mut new = std::mem::take(&mut self.scratch);
-        fill_keys(&old.indexes, kind, bytes, &mut new, || self.engine.heap.pin())?;
-        self.frees.extend(&old.chunks);
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, old.set)?;
+        fill_keys(indexes, kind, bytes, &mut self.parts.get().new_keys, || self.engine.heap.pin())?;
+        self.parts.get().frees.extend(&old.chunks);
         self.put(id, old.set, kind, bytes);
-        self.change_keys(&old.indexes, id, &old.keys, &new);
-        (self.scratch, self.old_scratch) = (new, old.keys);
+        self.change_keys(id, false);
         Ok(())
     }
 
@@ -423,12 +398,11 @@ impl Transaction {
 
     /// Deletes a record. Its ID never comes to mean another.
     pub fn delete(&mut self, id: RecordId) -> Result<()> {
-        self.check_bytes(8)?;
+        check_bytes(&self.engine, self.parts.get(), 8)?;
         let old = self.replaced(id, None)?;
-        self.frees.extend(old.chunks.iter().chain([&id]));
-        self.set_own(id, Own::Deleted);
-        self.change_keys(&old.indexes, id, &old.keys, &[]);
-        self.old_scratch = old.keys;
+        self.parts.get().frees.extend(old.chunks.iter().chain([&id]));
+        self.note_deleted(id);
+        self.change_keys(id, true);
         Ok(())
     }
 
@@ -443,7 +417,7 @@ impl Transaction {
 
     /// The record as this transaction sees it, or what became of it.
     pub fn lookup(&mut self, id: RecordId) -> Result<Lookup<'_>> {
-        match self.own.get(&id).copied() {
+        match self.own(id) {
             Some(Own::Deleted) => return Ok(Lookup::Deleted),
             Some(Own::Put { offset, .. }) => {
                 // Chunks of an own large value are younger than the transaction's view.
@@ -455,7 +429,7 @@ impl Transaction {
         }
         let answer = self.view().lookup(id)?;
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
-        self.seen.entry(id).or_insert(seq);
+        self.parts.get().seen.entry(id).or_insert(seq);
         let view = self.view();
         Ok(match answer {
             Answer::Live(_) if is_hidden(view, id) => Lookup::NeverAllocated,
@@ -478,65 +452,61 @@ impl Transaction {
     }
 
     fn commit_only(&mut self) -> Result<Seq> {
-        if self.effects.is_empty() && self.frees.is_empty() && self.streams.is_empty() && self.keys.is_empty() {
-            self.done = self.handed.is_empty();
-            return Ok(self.engine.log.last_seq());
+        let engine = &*self.engine;
+        let Parts { frame, effects, own, frees, handed, streams, keys, .. } = self.parts.get();
+        if effects.is_empty() && frees.is_empty() && streams.is_empty() && keys.is_empty() {
+            self.done = handed.is_empty();
+            return Ok(engine.log.last_seq());
         }
-        for stream in &self.streams {
-            self.frame.control(Kind::StreamEnd, &stream.to_le_bytes());
-            self.effects.push(Effect::StreamEnd(*stream));
+        if self.isolation == Isolation::Snapshot {
+            own.catch_up(effects);
         }
-        put_frees(&mut self.frame, self.frees.iter().copied());
-        self.effects.extend(self.frees.iter().map(|id| Effect::Free(*id)));
-        self.check_bytes(0)?;
-        self.keys.seal();
+        for stream in streams {
+            frame.control(Kind::StreamEnd, &stream.to_le_bytes());
+            effects.push(Effect::StreamEnd(*stream));
+        }
+        put_frees(frame, frees.iter().copied());
+        effects.extend(frees.iter().map(|id| Effect::Free(*id)));
+        check_bytes(engine, self.parts.get(), 0)?;
+        let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();
+        keys.seal();
         self.ranges.seal();
-        self.keys.put(&mut self.frame, &mut self.effects);
-        let engine = Arc::clone(&self.engine);
-        let room = make_room(&engine, pages_of(&self.effects), self.keys.len())?;
-        let offers = self.keys.prepare(&engine)?;
-        let (mut frame, mut effects) = (std::mem::take(&mut self.frame), std::mem::take(&mut self.effects));
-        let result = engine.commit_frame(&mut frame, &mut effects, || self.validate());
-        (self.frame, self.effects) = (frame, effects);
+        keys.put(frame, effects);
+        let room = make_room(engine, pages_of(effects), keys.len())?;
+        let offers = keys.prepare(engine)?;
+        let claim = Claim {
+            isolation: self.isolation,
+            index_epoch: self.index_epoch,
+            first_seq: self.first_seq,
+            read_at: self.view.as_ref().map(|view| view.seq),
+            seen,
+            own,
+            ranges: &self.ranges,
+            keys,
+            planted: self.planted,
+        };
+        let result = engine.commit_frame(frame, effects, || claim.check(engine));
         drop((offers, room));
         let seq = result?;
         self.done = true;
         Ok(seq)
     }
 
-    /// Whether the transaction can stand behind everything that was committed. The caller excludes commits.
-    fn validate(&self) -> Result<()> {
-        let engine = &self.engine;
-        if let Some(epoch) = self.index_epoch.filter(|epoch| !engine.is_index_epoch(*epoch)) {
-            let what = format!("the indexes, which have changed since epoch {epoch}");
-            return Err(Error::Conflict { what, with: engine.heap.seq() });
-        }
-        let serializable = self.isolation == Isolation::Serializable;
-        if self.planted != Some(Part::Versions) {
-            check_versions(engine, self.first_seq, &self.seen, |id| serializable || self.own.contains_key(id))?;
-        }
-        if let Some(view) = self.view.as_ref().filter(|_| serializable && self.planted != Some(Part::Ranges)) {
-            check_ranges(engine, view.seq, &self.ranges)?;
-        }
-        self.keys.check_unique(engine)
-    }
-
     /// Reads the current record before it is replaced: its version is validated at commit.
     fn replaced(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
-        match self.own.get(&id).copied() {
+        match self.own(id) {
             Some(Own::Deleted) => return Err(Error::Deleted { id }),
             Some(Own::Put { offset, set }) => {
                 let found = self.own_record(id, offset)?;
                 if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
                     return Err(Error::VersionMismatch { id, expected, got: found.seq });
                 }
-                let indexes = self.indexes_of(set)?;
+                let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set)?;
                 let kind = if found.is_head { Kind::Head } else { Kind::Record };
                 let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
-                let mut keys = std::mem::take(&mut self.old_scratch);
-                fill_keys(&indexes, kind, &payload, &mut keys, || self.engine.heap.pin())?;
+                fill_keys(indexes, kind, &payload, &mut self.parts.get().old_keys, || self.engine.heap.pin())?;
                 let head = found.is_head.then(|| chunks_of(&self.engine.heap.pin(), &payload));
-                return Ok(Replaced { set, indexes, keys, chunks: head.transpose()?.unwrap_or_default() });
+                return Ok(Replaced { set, chunks: head.transpose()?.unwrap_or_default() });
             }
             None => {}
         }
@@ -557,7 +527,7 @@ impl Transaction {
         };
         // What a failed call tells its caller was read as well.
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
-        self.seen.entry(id).or_insert(seq);
+        self.parts.get().seen.entry(id).or_insert(seq);
         let found = match answer {
             Answer::Live(found) if !is_hidden(state, id) => found,
             Answer::Deleted => return Err(Error::Deleted { id }),
@@ -568,12 +538,11 @@ impl Transaction {
         }
         let set = state.root.set_of_slot(id.slot());
         // The new keys are told by the same indexes as the old ones, or the commit is a conflict.
-        let indexes = self.engine.indexes_of(set)?;
-        self.index_epoch.get_or_insert(indexes.epoch);
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set)?;
+        let keys = &mut self.parts.get().old_keys;
         if !found.is_head {
-            let mut keys = std::mem::take(&mut self.old_scratch);
-            fill_keys(&indexes, Kind::Record, state.payload(&found.place), &mut keys, || self.engine.heap.pin())?;
-            return Ok(Replaced { set, indexes, keys, chunks: Vec::new() });
+            fill_keys(indexes, Kind::Record, state.payload(&found.place), keys, || self.engine.heap.pin())?;
+            return Ok(Replaced { set, chunks: Vec::new() });
         }
         // Chunks can be read only from a state that holds them.
         let holding = match &self.view {
@@ -591,10 +560,8 @@ impl Transaction {
             }
         };
         let head = state.payload(&found.place);
-        let mut keys = std::mem::take(&mut self.old_scratch);
-        fill_keys(&indexes, Kind::Head, head, &mut keys, || Arc::clone(&holding))?;
-        let chunks = chunks_of(&holding, head)?;
-        Ok(Replaced { set, indexes, keys, chunks })
+        fill_keys(indexes, Kind::Head, head, keys, || Arc::clone(&holding))?;
+        Ok(Replaced { set, chunks: chunks_of(&holding, head)? })
     }
 
     fn check_exists(&mut self, id: RecordId) -> Result<()> {
@@ -606,31 +573,32 @@ impl Transaction {
         if got == expected { Ok(()) } else { Err(Error::VersionMismatch { id, expected, got }) }
     }
 
-    fn own_record(&self, id: RecordId, offset: u64) -> Result<Found> {
+    fn own_record(&mut self, id: RecordId, offset: u64) -> Result<Found> {
         let missing = || Error::Poisoned { reason: format!("record {id} is not in its transaction") };
-        let item = self.frame.item_at(offset).ok_or_else(missing)?;
+        let item = self.parts.get().frame.item_at(offset).ok_or_else(missing)?;
         let place = Place::Copied(Arc::from(item.payload));
         Ok(Found { id, seq: Seq::ZERO, is_head: item.kind == Kind::Head as u8, place })
     }
 
     fn put(&mut self, id: RecordId, set: SetNumber, kind: Kind, bytes: &[u8]) {
+        let parts = self.parts.get();
         if self.run != Some(set) {
-            self.frame.control(Kind::Run, &set.0.to_le_bytes());
+            parts.frame.control(Kind::Run, &set.0.to_le_bytes());
             self.run = Some(set);
         }
-        let (offset, bytes) = self.frame.record(kind, id, bytes);
-        self.effects.push(Effect::Put { id, set, offset, bytes });
-        self.set_own(id, Own::Put { offset, set });
+        let (offset, bytes) = parts.frame.record(kind, id, bytes);
+        parts.effects.push(Effect::Put { id, set, offset, bytes });
+        if !self.savepoints.is_empty() {
+            // What may be taken back is taken in at once.
+            let before = parts.own.get(id);
+            parts.own.catch_up(&parts.effects);
+            parts.undo.push((id, before));
+        }
     }
 
-    fn check_room(&self, kind: Kind, bytes: usize) -> Result<()> {
-        self.check_bytes(item_bytes(kind as u8, bytes) + 32)
-    }
-
-    fn check_bytes(&self, more: u64) -> Result<()> {
-        let limit = self.engine.transaction_bytes_max;
-        let bytes = self.frame.bytes() + to_u64(self.frees.len()) * 8 + self.keys.bytes() + more;
-        if bytes > limit { Err(Error::TooLarge { what: "transaction", bytes, limit }) } else { Ok(()) }
+    #[inline]
+    fn check_room(&mut self, kind: Kind, bytes: usize) -> Result<()> {
+        check_bytes(&self.engine, self.parts.get(), item_bytes(kind as u8, bytes) + 32)
     }
 
     fn stage(&self, source: &mut dyn Read) -> Result<Staged> {
@@ -646,10 +614,18 @@ impl Drop for Transaction {
         if self.done {
             return;
         }
-        self.engine.slots.abandon(self.handed.drain(..));
-        if !self.streams.is_empty() {
+        let Parts { handed, streams, .. } = self.parts.get();
+        self.engine.slots.abandon(handed.drain(..));
+        if !streams.is_empty() {
             // What cannot be freed now is freed when the store is opened again.
-            drop(self.engine.drop_streams(&self.streams));
+            drop(self.engine.drop_streams(streams));
         }
     }
+}
+
+/// Refuses what would make the transaction too large.
+fn check_bytes(engine: &Engine, parts: &Parts, more: u64) -> Result<()> {
+    let limit = engine.transaction_bytes_max;
+    let bytes = parts.frame.bytes() + to_u64(parts.frees.len()) * 8 + parts.keys.bytes() + more;
+    if bytes > limit { Err(Error::TooLarge { what: "transaction", bytes, limit }) } else { Ok(()) }
 }

@@ -3,16 +3,17 @@
 //! Owns: the comparison with the newest state, and with what commits since have changed. Never: decides what has to hold;
 //! the transaction does by its isolation. The caller excludes commits.
 
-use std::collections::HashMap;
-
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::heap::Answer;
 use crate::history::Found;
-use crate::id::NumberHash;
 use crate::id::RecordId;
 use crate::id::Seq;
+use crate::txn::Isolation;
+use crate::txn::changes::KeyChanges;
+use crate::txn::own_writes::OwnWrites;
+use crate::txn::own_writes::Seen;
 use crate::txn::ranges::Ranges;
 
 /// A part of the validation.
@@ -24,11 +25,45 @@ pub enum Part {
     Ranges,
 }
 
+/// What a transaction can stand behind.
+#[derive(Debug)]
+pub(crate) struct Claim<'t> {
+    pub(crate) isolation: Isolation,
+    pub(crate) index_epoch: Option<u64>,
+    pub(crate) first_seq: Option<Seq>,
+    /// The commit that everything was read from that is not in `seen`, if anything was.
+    pub(crate) read_at: Option<Seq>,
+    pub(crate) seen: &'t Seen,
+    pub(crate) own: &'t OwnWrites,
+    pub(crate) ranges: &'t Ranges,
+    pub(crate) keys: &'t KeyChanges,
+    /// A part of the validation that does not take place.
+    pub(crate) planted: Option<Part>,
+}
+
+impl Claim<'_> {
+    /// Whether it holds beside everything that was committed. The caller excludes commits.
+    pub(crate) fn check(&self, engine: &Engine) -> Result<()> {
+        if let Some(epoch) = self.index_epoch.filter(|epoch| !engine.is_index_epoch(*epoch)) {
+            let what = format!("the indexes, which have changed since epoch {epoch}");
+            return Err(Error::Conflict { what, with: engine.heap.seq() });
+        }
+        let serializable = self.isolation == Isolation::Serializable;
+        if self.planted != Some(Part::Versions) {
+            check_versions(engine, self.first_seq, self.seen, |id| serializable || self.own.contains(*id))?;
+        }
+        if let Some(seq) = self.read_at.filter(|_| serializable && self.planted != Some(Part::Ranges)) {
+            check_ranges(engine, seq, self.ranges)?;
+        }
+        self.keys.check_unique(engine)
+    }
+}
+
 /// Whether every version that was seen is still the newest.
-pub(crate) fn check_versions(
+fn check_versions(
     engine: &Engine,
     first_seq: Option<Seq>,
-    seen: &HashMap<RecordId, Option<Seq>, NumberHash>,
+    seen: &Seen,
     counts: impl Fn(&RecordId) -> bool,
 ) -> Result<()> {
     if seen.is_empty() || first_seq == Some(engine.heap.seq()) {
@@ -48,7 +83,7 @@ pub(crate) fn check_versions(
 }
 
 /// Whether nothing has changed in the ranges since the state that they were read from.
-pub(crate) fn check_ranges(engine: &Engine, read_at: Seq, ranges: &Ranges) -> Result<()> {
+fn check_ranges(engine: &Engine, read_at: Seq, ranges: &Ranges) -> Result<()> {
     let catalogue = engine.heap.catalogue();
     for read in ranges.by_index() {
         if catalogue.index(read.number()).is_none() {

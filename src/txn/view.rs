@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
@@ -39,8 +38,8 @@ impl RecordSet {
     }
 
     /// `OtherStore` if this is a set of another store.
-    pub(crate) fn check_store(&self, catalogue: &Catalogue) -> Result<()> {
-        if self.store == catalogue.store() { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
+    pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
+        if self.store == store { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
     }
 
     /// Its name.
@@ -128,7 +127,7 @@ impl View {
 
     /// The record, if it belongs to the set; `WrongSet` if it belongs to another.
     pub fn get_in(&self, set: &RecordSet, id: RecordId) -> Result<Record<'_>> {
-        set.check_store(&self.state.catalogue)?;
+        set.check_store(self.state.catalogue.store())?;
         let record = self.get(id)?;
         let number = self.state.root.set_of_slot(id.slot());
         if number == set.number() {
@@ -157,7 +156,7 @@ impl View {
 
     /// Records of a set; none if it is a set of another store.
     pub fn len(&self, set: &RecordSet) -> u64 {
-        if set.check_store(&self.state.catalogue).is_err() {
+        if set.check_store(self.state.catalogue.store()).is_err() {
             return 0;
         }
         self.state.catalogue.set(set.number()).map_or(0, |set| set.records)
@@ -180,7 +179,7 @@ impl View {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn scan(&self, set: &RecordSet) -> Scan<'_> {
-        let refused = set.check_store(&self.state.catalogue).err();
+        let refused = set.check_store(self.state.catalogue.store()).err();
         let (state, set) = (&self.state, set.number());
         Scan { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused, failed: false }
     }

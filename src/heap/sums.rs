@@ -1,0 +1,100 @@
+//! Sums of what a frame changes in counts: noted once for records that follow one another, not for each.
+//!
+//! Owns: the sums until they are noted. Never: outlives the frame, or the writer's lock under which it is applied.
+//! Invariant: once `settle` was called, the counts are what they would be if each change had been noted by itself.
+
+use std::sync::Arc;
+
+use crate::catalogue::Catalogue;
+use crate::format::entry::Entry;
+use crate::format::entry::State as EntryState;
+use crate::heap::SegmentTable;
+use crate::heap::signed;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::log::Segment;
+
+/// Sums that belong together: of one set, of the segment that the frame lies in, and of one that loses bytes.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    set: Option<SetNumber>,
+    records: i64,
+    bytes: i64,
+    gained: i64,
+    /// Where bytes are no longer live, and how many.
+    place: u32,
+    lost: i64,
+}
+
+impl Sums {
+    /// A record of the frame is live now, in the place of what the entry said before.
+    #[inline]
+    pub(super) fn put(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry) {
+        let old_bytes = self.forget(notes, old);
+        self.gained += signed(bytes);
+        self.count(notes, set, i64::from(!old.is_live()), signed(bytes) - old_bytes);
+    }
+
+    /// What an entry said is gone.
+    #[inline]
+    pub(super) fn free(&mut self, notes: &mut Notes<'_>, set: SetNumber, old: Entry) {
+        let old_bytes = self.forget(notes, old);
+        self.count(notes, set, -i64::from(old.is_live()), -old_bytes);
+    }
+
+    #[inline]
+    fn count(&mut self, notes: &mut Notes<'_>, set: SetNumber, records: i64, bytes: i64) {
+        if self.set != Some(set) {
+            self.settle_set(notes);
+            self.set = Some(set);
+        }
+        self.records += records;
+        self.bytes += bytes;
+    }
+
+    /// The bytes of an entry, which are no longer live.
+    #[inline]
+    fn forget(&mut self, notes: &Notes<'_>, old: Entry) -> i64 {
+        let EntryState::Live(location) = old.state() else { return 0 };
+        let bytes = signed(location.bytes());
+        if self.place != location.place {
+            self.settle_lost(notes);
+            self.place = location.place;
+        }
+        self.lost += bytes;
+        bytes
+    }
+
+    fn settle_set(&mut self, notes: &mut Notes<'_>) {
+        if let Some(set) = self.set.take() {
+            let (records, bytes) = (std::mem::take(&mut self.records), std::mem::take(&mut self.bytes));
+            Arc::make_mut(notes.catalogue).count(set, records, bytes, notes.seq);
+        }
+    }
+
+    fn settle_lost(&mut self, notes: &Notes<'_>) {
+        let lost = std::mem::take(&mut self.lost);
+        if let Some(segment) = notes.table.get(self.place).filter(|_| lost > 0) {
+            segment.add_live(-lost);
+        }
+    }
+
+    /// Notes what was summed up.
+    pub(super) fn settle(mut self, notes: &mut Notes<'_>) {
+        if self.gained > 0 {
+            notes.segment.add_live(self.gained);
+        }
+        self.settle_lost(notes);
+        self.settle_set(notes);
+    }
+}
+
+/// Where sums are noted.
+#[derive(Debug)]
+pub(super) struct Notes<'w> {
+    pub(super) catalogue: &'w mut Arc<Catalogue>,
+    pub(super) table: &'w SegmentTable,
+    /// Where the frame lies, and its commit.
+    pub(super) segment: &'w Segment,
+    pub(super) seq: Seq,
+}

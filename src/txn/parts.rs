@@ -1,0 +1,111 @@
+//! What a transaction gathers, in memory that goes from one transaction of a thread to the next.
+//!
+//! Owns: the buffers, emptying them, keeping one set of them for each thread. Never: keeps anything of what was written:
+//! what is kept is empty. Memory of a transaction that was large goes back to the allocator.
+
+use std::cell::Cell;
+
+use crate::extract::Keys;
+use crate::format::frame::FrameBuilder;
+use crate::heap::Effect;
+use crate::id::RecordId;
+use crate::txn::changes::KeyChanges;
+use crate::txn::own_writes::Own;
+use crate::txn::own_writes::OwnWrites;
+use crate::txn::own_writes::Seen;
+
+/// Bytes that a frame which is kept may have: a batch of a thousand small records.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes that any other buffer which is kept may have.
+const KEPT_BYTES_MAX: usize = 1 << 17;
+/// Entries of tables that are kept. What is emptied takes time for each that there is room for.
+const KEPT_ENTRIES_MAX: usize = 1 << 10;
+
+/// What a transaction gathers.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) frame: FrameBuilder,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) own: OwnWrites,
+    pub(crate) seen: Seen,
+    pub(crate) frees: Vec<RecordId>,
+    pub(crate) handed: Vec<RecordId>,
+    pub(crate) streams: Vec<u64>,
+    pub(crate) keys: KeyChanges,
+    pub(crate) undo: Vec<(RecordId, Option<Own>)>,
+    /// The keys of the newest record, kept for their memory.
+    pub(crate) new_keys: Vec<Keys>,
+    /// The same of the value that was replaced last.
+    pub(crate) old_keys: Vec<Keys>,
+}
+
+thread_local! {
+    static KEPT: Cell<Option<Box<Parts>>> = const { Cell::new(None) };
+}
+
+fn empty<T>(buffer: &mut Vec<T>) {
+    buffer.clear();
+    if buffer.capacity() * size_of::<T>() > KEPT_BYTES_MAX {
+        *buffer = Vec::new();
+    }
+}
+
+impl Parts {
+    /// Empties all of them. What would be much memory is given back.
+    fn clear(&mut self) {
+        let Self { frame, effects, own, seen, frees, handed, streams, keys, undo, new_keys, old_keys } = self;
+        frame.clear();
+        if frame.capacity() > FRAME_BYTES_MAX {
+            *frame = FrameBuilder::new();
+        }
+        empty(effects);
+        own.clear();
+        if own.capacity() > KEPT_ENTRIES_MAX {
+            *own = OwnWrites::default();
+        }
+        seen.clear();
+        if seen.capacity() > KEPT_ENTRIES_MAX {
+            *seen = Seen::default();
+        }
+        empty(frees);
+        empty(handed);
+        empty(streams);
+        keys.clear(KEPT_BYTES_MAX);
+        empty(undo);
+        for keys in [new_keys, old_keys] {
+            keys.iter_mut().for_each(Keys::clear);
+            keys.retain(|keys| keys.heap_bytes() <= KEPT_BYTES_MAX);
+        }
+    }
+}
+
+#[cold]
+fn new_parts() -> Box<Parts> {
+    Box::default()
+}
+
+/// The parts of one transaction. They are emptied and kept when it ends.
+#[derive(Debug)]
+pub(crate) struct KeptParts(Option<Box<Parts>>);
+
+impl KeptParts {
+    /// Empty parts: those that the thread has kept, or new ones.
+    pub(crate) fn take() -> Self {
+        Self(KEPT.try_with(Cell::take).ok().flatten())
+    }
+
+    #[inline]
+    pub(crate) fn get(&mut self) -> &mut Parts {
+        self.0.get_or_insert_with(new_parts)
+    }
+}
+
+impl Drop for KeptParts {
+    fn drop(&mut self) {
+        if let Some(mut parts) = self.0.take() {
+            parts.clear();
+            // A thread that is ending keeps nothing.
+            KEPT.try_with(|kept| kept.set(Some(parts))).unwrap_or_default();
+        }
+    }
+}

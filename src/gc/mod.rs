@@ -236,7 +236,14 @@ impl Collector {
         }
         let in_use = InUse::of(engine);
         let result = work();
-        self.inner.lock().reserve.keep(engine);
+        // Without a reserve the next full disk could be the last one: more is gained until there is room for it.
+        while !self.inner.lock().reserve.keep(engine) {
+            let before = self.collected().bytes_deleted;
+            let gained = self.gain(engine, Reserve::bytes(engine));
+            if gained.is_err() || self.collected().bytes_deleted == before {
+                break;
+            }
+        }
         drop(in_use);
         result
     }

@@ -41,15 +41,19 @@ impl Reserve {
         self.next = (self.is_there == Some(false)).then(|| (Instant::now() + pause, pause));
     }
 
-    /// Makes the reserve if it is not there. Where there is no room for it, there is none.
-    pub(crate) fn keep(&mut self, engine: &Engine) {
-        if self.is_there == Some(true) || engine.check_writable().is_err() {
-            return;
+    /// Makes the reserve if it is not there. Whether it is there now: where there is no room for it, there is none.
+    pub(crate) fn keep(&mut self, engine: &Engine) -> bool {
+        if self.is_there != Some(true) && engine.check_writable().is_ok() {
+            let bytes = Self::bytes(engine);
+            let found = engine.backing.open(RESERVE).and_then(|file| file.len());
+            self.is_there = Some(found.is_ok_and(|len| len == bytes) || Self::make(engine, bytes).is_ok());
         }
-        // Survivors of one segment, the frames that move them, and the pages and entries of small snapshots.
-        let bytes = engine.log.source().segment_bytes * 9 / 8 + SMALL_SNAPSHOTS_BYTES;
-        let found = engine.backing.open(RESERVE).and_then(|file| file.len());
-        self.is_there = Some(found.is_ok_and(|len| len == bytes) || Self::make(engine, bytes).is_ok());
+        self.is_there == Some(true)
+    }
+
+    /// Survivors of one segment, the frames that move them, and the pages and entries of small snapshots.
+    pub(crate) fn bytes(engine: &Engine) -> u64 {
+        engine.log.source().segment_bytes * 9 / 8 + SMALL_SNAPSHOTS_BYTES
     }
 
     fn make(engine: &Engine, bytes: u64) -> io::Result<()> {

@@ -52,9 +52,13 @@ pub(super) fn run_background(engine: &Engine, stop: &AtomicBool, interval: Optio
         if engine.poison.check().is_err() {
             return;
         }
-        let mut results = vec![engine.log.prepare_spare()];
-        if engine.snapshot_is_due() {
-            results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));
+        let mut results = Vec::new();
+        // What the reserve gives is the collector's.
+        if !engine.in_reserve.load(Ordering::Acquire) {
+            results.push(engine.log.prepare_spare());
+            if engine.snapshot_is_due() {
+                results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));
+            }
         }
         if interval.is_some_and(|interval| synced.elapsed() >= interval) {
             synced = Instant::now();

@@ -69,14 +69,15 @@ fn check_versions(
     if seen.is_empty() || first_seq == Some(engine.heap.seq()) {
         return Ok(());
     }
-    let state = engine.heap.pin();
+    // The newest state, and not a pinned one: nothing changes while the commit lock is held, and what is pinned would have to be
+    // copied by the very commit that is being validated.
     for (id, seq) in seen.iter().filter(|(id, _)| counts(id)) {
-        let now = match state.lookup(*id)? {
+        let now = match engine.heap.lookup_now(*id)?.1 {
             Answer::Live(found) => Some(found.seq),
             Answer::Deleted | Answer::NeverAllocated => None,
         };
         if now != *seq {
-            return Err(Error::Conflict { what: format!("record {id}"), with: now.unwrap_or(state.seq) });
+            return Err(Error::Conflict { what: format!("record {id}"), with: now.unwrap_or(engine.heap.seq()) });
         }
     }
     Ok(())

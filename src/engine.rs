@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -103,8 +104,8 @@ pub(crate) struct Engine {
     pub(crate) grown_lock: Mutex<()>,
     /// Somebody found no room on the medium, and the collector has not looked since.
     pub(crate) no_space: AtomicBool,
-    /// The collector works with the last room that there is: nobody else may take it.
-    pub(crate) in_reserve: AtomicBool,
+    /// How many threads collect with the last room that there is: nobody else may take it.
+    pub(crate) in_reserve: AtomicU32,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
     /// Bytes of heap that changed index pages may take.
@@ -170,7 +171,7 @@ impl Engine {
         validate: impl FnOnce() -> Result<()>,
     ) -> Result<Seq> {
         self.check_writable()?;
-        if self.in_reserve.load(Ordering::Acquire) {
+        if self.in_reserve.load(Ordering::Acquire) > 0 {
             let source = std::io::ErrorKind::StorageFull.into();
             return Err(Error::NoSpace { action: "append to", file: "the log".to_owned(), source });
         }

@@ -108,19 +108,20 @@ pub(crate) struct Collector {
     looked_at: AtomicU64,
 }
 
-/// The reserve is in use until this is dropped, also by a panic in somebody's backing store.
+/// The reserve is in use until this is dropped, also by a panic in somebody's backing store. Counted: when one thread has made
+/// it anew, the next may be at work with it already.
 struct InUse<'e>(&'e Engine);
 
 impl<'e> InUse<'e> {
     fn of(engine: &'e Engine) -> Self {
-        engine.in_reserve.store(true, Ordering::Release);
+        engine.in_reserve.fetch_add(1, Ordering::AcqRel);
         Self(engine)
     }
 }
 
 impl Drop for InUse<'_> {
     fn drop(&mut self) {
-        self.0.in_reserve.store(false, Ordering::Release);
+        self.0.in_reserve.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -321,6 +322,8 @@ impl Collector {
         progress: &mut dyn FnMut(Collected),
     ) -> Result<Collected> {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        // What was emptied before may be the room for what follows.
+        self.sweep(engine)?;
         // What is dead in the segment that is being appended to can be gained only when appending goes on in another.
         if policy::has_dead_in_head(engine) {
             let guard = engine.lock_commit();
@@ -376,11 +379,11 @@ impl Collector {
     /// Slices until so many bytes have been gained.
     fn batch(&self, engine: &Engine, goal: u64) -> Result<Slice> {
         let mut inner = self.inner.lock();
-        let (mut copied, mut found) = (0, Slice::Idle);
+        let (mut copied, mut found) = (0, Ok(Slice::Idle));
         let retired_before: u64 = inner.retired.iter().map(Retired::bytes).sum();
         loop {
-            match self.slice(engine, &mut inner, WORTH_COPYING)? {
-                Slice::Progress(bytes) => copied += bytes,
+            match self.slice(engine, &mut inner, WORTH_COPYING) {
+                Ok(Slice::Progress(bytes)) => copied += bytes,
                 other => {
                     found = other;
                     break;
@@ -392,8 +395,14 @@ impl Collector {
             }
         }
         let gained = inner.retired.iter().map(Retired::bytes).sum::<u64>() > retired_before;
+        // Also when there was no room for more: what has been emptied is the room for it.
+        let deleted_before = inner.collected.bytes_deleted;
         Self::delete_retired(engine, &mut inner)?;
-        Ok(if gained || copied > 0 { Slice::Progress(copied) } else { found })
+        match found {
+            Err(Error::NoSpace { .. }) if inner.collected.bytes_deleted > deleted_before => Ok(Slice::Progress(copied)),
+            Ok(_) if gained || copied > 0 => Ok(Slice::Progress(copied)),
+            found => found,
+        }
     }
 
     /// Goes on with the victim in hand, or takes the next.

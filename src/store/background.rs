@@ -33,7 +33,10 @@ pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &Atomi
                 drop(collector.sweep(engine));
                 std::thread::sleep(COLLECTOR_TICK);
             }
-            Err(_) => std::thread::sleep(BACKGROUND_TICK),
+            Err(_) => {
+                drop(collector.sweep(engine));
+                std::thread::sleep(BACKGROUND_TICK);
+            }
         }
     }
 }
@@ -54,7 +57,7 @@ pub(super) fn run_background(engine: &Engine, stop: &AtomicBool, interval: Optio
         }
         let mut results = Vec::new();
         // What the reserve gives is the collector's.
-        if !engine.in_reserve.load(Ordering::Acquire) {
+        if engine.in_reserve.load(Ordering::Acquire) == 0 {
             results.push(engine.log.prepare_spare());
             if engine.snapshot_is_due() {
                 results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));

@@ -4,7 +4,7 @@
 //! is the matter of `--bench turnover`, what commits and reads suffer meanwhile that of `--bench beside_collector`.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
-mod shared;
+mod support;
 
 use std::time::Duration;
 use std::time::Instant;
@@ -16,12 +16,12 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use tenure::Options;
 
-use crate::shared::records::BATCH;
-use crate::shared::records::Loaded;
-use crate::shared::records::Numbers;
-use crate::shared::records::commit;
-use crate::shared::records::to_u64;
-use crate::shared::records::value_of;
+use crate::support::records::BATCH;
+use crate::support::records::Loaded;
+use crate::support::records::Numbers;
+use crate::support::records::commit;
+use crate::support::records::to_u64;
+use crate::support::records::value_of;
 
 const RECORDS: usize = 100_000;
 

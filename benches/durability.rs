@@ -4,7 +4,7 @@
 //! temporary directory in memory (`TMPDIR`) shows what the rest costs.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
-mod shared;
+mod support;
 
 use std::sync::Barrier;
 use std::sync::atomic::AtomicU64;
@@ -20,10 +20,10 @@ use criterion::criterion_main;
 use tenure::Durability;
 use tenure::Options;
 
-use crate::shared::records::Loaded;
-use crate::shared::records::Numbers;
-use crate::shared::records::commit;
-use crate::shared::records::value_of;
+use crate::support::records::Loaded;
+use crate::support::records::Numbers;
+use crate::support::records::commit;
+use crate::support::records::value_of;
 
 const RECORDS: usize = 100_000;
 /// Records that have changed since the snapshot before.

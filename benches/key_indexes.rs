@@ -3,7 +3,7 @@
 //! `cargo bench --bench key_indexes`. What one iteration does is said in `docs/benchmarks.md`.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
-mod shared;
+mod support;
 
 use criterion::Criterion;
 use criterion::Throughput;
@@ -11,16 +11,16 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use tenure::Options;
 
-use crate::shared::records::KEY_BYTES;
-use crate::shared::records::Loaded;
-use crate::shared::records::RANGE;
-use crate::shared::records::SECTIONS;
-use crate::shared::records::key_of;
-use crate::shared::records::questions;
-use crate::shared::records::section;
-use crate::shared::records::to_u64;
-use crate::shared::records::value_of;
-use crate::shared::records::words;
+use crate::support::records::KEY_BYTES;
+use crate::support::records::Loaded;
+use crate::support::records::RANGE;
+use crate::support::records::SECTIONS;
+use crate::support::records::key_of;
+use crate::support::records::questions;
+use crate::support::records::section;
+use crate::support::records::to_u64;
+use crate::support::records::value_of;
+use crate::support::records::words;
 
 const RECORDS: usize = 100_000;
 const ASKED: usize = 1 << 16;

@@ -4,7 +4,7 @@
 //! operating system.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
-mod shared;
+mod support;
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use tenure::Options;
 
-use crate::shared::files;
-use crate::shared::records::Loaded;
+use crate::support::files;
+use crate::support::records::Loaded;
 
 const RECORDS: usize = 100_000;
 

@@ -4,7 +4,7 @@
 //! `docs/benchmarks.md`.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
-mod shared;
+mod support;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use tenure::Options;
 use tenure::Record;
 use tenure::Result;
 
-use crate::shared::files;
-use crate::shared::records::Loaded;
-use crate::shared::records::to_u64;
-use crate::shared::records::words;
+use crate::support::files;
+use crate::support::records::Loaded;
+use crate::support::records::to_u64;
+use crate::support::records::words;
 
 const RECORDS: usize = 100_000;
 /// Records of the store that is read from cold files: there have to be far more pages than reads.

@@ -4,7 +4,7 @@
 //! defaults, so snapshots are saved and space is collected meanwhile.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
-mod shared;
+mod support;
 
 use std::time::Duration;
 use std::time::Instant;
@@ -17,16 +17,16 @@ use criterion::criterion_main;
 use tempfile::TempDir;
 use tenure::Options;
 
-use crate::shared::records::BATCH;
-use crate::shared::records::KEY_BYTES;
-use crate::shared::records::Loaded;
-use crate::shared::records::Numbers;
-use crate::shared::records::VALUE_BYTES;
-use crate::shared::records::commit;
-use crate::shared::records::to_u64;
-use crate::shared::records::value;
-use crate::shared::records::value_of;
-use crate::shared::records::values;
+use crate::support::records::BATCH;
+use crate::support::records::KEY_BYTES;
+use crate::support::records::Loaded;
+use crate::support::records::Numbers;
+use crate::support::records::VALUE_BYTES;
+use crate::support::records::commit;
+use crate::support::records::to_u64;
+use crate::support::records::value;
+use crate::support::records::value_of;
+use crate::support::records::values;
 
 const RECORDS: usize = 100_000;
 /// Records of a store that is appended to, before a new one takes its place.

@@ -11,7 +11,7 @@ use crate::common::KEY_BYTES;
 use crate::common::Numbers;
 use crate::common::figure;
 use crate::common::rate;
-use crate::shared::allocator;
+use crate::support::allocator;
 
 /// Bytes of a record: its key and a little more.
 const RECORD_BYTES: usize = KEY_BYTES + 16;

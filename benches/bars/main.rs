@@ -11,14 +11,14 @@ mod heap;
 mod indexed;
 mod opening;
 mod records;
-#[path = "../shared/mod.rs"]
-mod shared;
+#[path = "../support/mod.rs"]
+mod support;
 
 use common::argument;
 use common::median;
 use common::path_of;
 use common::rate;
-use shared::allocator;
+use support::allocator;
 
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;

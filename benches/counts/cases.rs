@@ -12,17 +12,17 @@ use tenure::Record;
 use tenure::Result;
 
 use crate::meter::Meter;
-use crate::shared::records::BATCH;
-use crate::shared::records::KEY_BYTES;
-use crate::shared::records::Loaded;
-use crate::shared::records::Numbers;
-use crate::shared::records::RANGE;
-use crate::shared::records::SECTIONS;
-use crate::shared::records::VALUE_BYTES;
-use crate::shared::records::commit;
-use crate::shared::records::key_of;
-use crate::shared::records::questions;
-use crate::shared::records::value_of;
+use crate::support::records::BATCH;
+use crate::support::records::KEY_BYTES;
+use crate::support::records::Loaded;
+use crate::support::records::Numbers;
+use crate::support::records::RANGE;
+use crate::support::records::SECTIONS;
+use crate::support::records::VALUE_BYTES;
+use crate::support::records::commit;
+use crate::support::records::key_of;
+use crate::support::records::questions;
+use crate::support::records::value_of;
 
 const RECORDS: usize = 20_000;
 /// Gets, lookups, single commits.

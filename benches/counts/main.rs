@@ -16,8 +16,8 @@ mod cases;
 mod environment;
 mod figures;
 mod meter;
-#[path = "../shared/mod.rs"]
-mod shared;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ use crate::figures::Counts;
 use crate::figures::Verdict;
 use crate::figures::compare;
 use crate::meter::Meter;
-use crate::shared::allocator;
+use crate::support::allocator;
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use crate::shared::allocator;
+use crate::support::allocator;
 
 /// Of callgrind's counts only those under this function count. Its name stands in `callgrind`.
 #[inline(never)]

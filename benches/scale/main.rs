@@ -14,14 +14,14 @@
 mod draw;
 mod plain;
 mod run;
-#[path = "../shared/mod.rs"]
-mod shared;
 mod store;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::path::PathBuf;
 
 use crate::run::Figure;
-use crate::shared::allocator;
+use crate::support::allocator;
 
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;

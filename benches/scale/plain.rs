@@ -11,24 +11,24 @@ use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::shared::allocator;
-use crate::shared::records::BATCH;
-use crate::shared::records::KEY_BYTES;
-use crate::shared::records::RANGE;
-use crate::shared::records::VALUE_BYTES;
-use crate::shared::records::key_of;
-use crate::shared::records::questions;
-use crate::shared::records::section;
-use crate::shared::records::to_u64;
-use crate::shared::records::value_of;
-use crate::shared::records::values;
-use crate::shared::records::words;
 use crate::store::GETS;
 use crate::store::RANGES;
 use crate::store::TAIL_BYTES;
 use crate::store::UPDATES;
 use crate::store::UPDATES_OF_BATCH;
 use crate::store::nanos;
+use crate::support::allocator;
+use crate::support::records::BATCH;
+use crate::support::records::KEY_BYTES;
+use crate::support::records::RANGE;
+use crate::support::records::VALUE_BYTES;
+use crate::support::records::key_of;
+use crate::support::records::questions;
+use crate::support::records::section;
+use crate::support::records::to_u64;
+use crate::support::records::value_of;
+use crate::support::records::values;
+use crate::support::records::words;
 
 /// What a log has beside each value.
 const HEADER: [u8; 24] = [0; 24];

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -104,8 +103,8 @@ pub(crate) struct Engine {
     pub(crate) grown_lock: Mutex<()>,
     /// Somebody found no room on the medium, and the collector has not looked since.
     pub(crate) no_space: AtomicBool,
-    /// How many threads collect with the last room that there is: nobody else may take it.
-    pub(crate) in_reserve: AtomicU32,
+    /// The reserve was given up and is not there again: what room there is belongs to the collector.
+    pub(crate) in_reserve: AtomicBool,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
     /// Bytes of heap that changed index pages may take.
@@ -171,7 +170,8 @@ impl Engine {
         validate: impl FnOnce() -> Result<()>,
     ) -> Result<Seq> {
         self.check_writable()?;
-        if self.in_reserve.load(Ordering::Acquire) > 0 {
+        if self.in_reserve.load(Ordering::Acquire) {
+            self.no_space.store(true, Ordering::Release);
             let source = std::io::ErrorKind::StorageFull.into();
             return Err(Error::NoSpace { action: "append to", file: "the log".to_owned(), source });
         }

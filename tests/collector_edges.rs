@@ -101,3 +101,34 @@ fn a_segment_that_ended_when_everything_was_synced_goes_too() {
         is_verified(store, &backing);
     }
 }
+
+#[test]
+fn a_full_disk_is_made_room_on_when_a_view_lets_go() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    // A ratio that the disk does not allow: only the full disk makes the collector work.
+    let store = options().space_ratio(20.0).open_backing(Arc::clone(&backing)).expect("opens");
+    let ids: Vec<RecordId> = (0..80).flat_map(|_| insert(&store, 100)).collect();
+    disk.disk_bytes_max(Some(disk.disk_bytes() + 14 * SEGMENT));
+    let view = store.view();
+    let mut updates = ids.iter().cycle();
+    let mut update = || store.write(|tx| tx.update(*updates.next().expect("has no end"), [1; 200]));
+    let mut refused = 0;
+    while refused < 20 {
+        match update() {
+            Ok(()) => refused = 0,
+            Err(tenure::Error::NoSpace { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // What was emptied meanwhile the view has kept.
+    for id in &ids {
+        assert_eq!(view.get(*id).expect("is there").to_vec().expect("reads"), [7; 200]);
+    }
+    drop(view);
+    let done = (0..10_000).filter(|_| update().is_ok()).count();
+    assert!(done > 9_900, "{done} of 10,000 updates");
+    assert!(disk.names().iter().any(|name| name == "reserve"));
+    disk.disk_bytes_max(None);
+    is_verified(store, &backing);
+}

@@ -108,23 +108,6 @@ pub(crate) struct Collector {
     looked_at: AtomicU64,
 }
 
-/// The reserve is in use until this is dropped, also by a panic in somebody's backing store. Counted: when one thread has made
-/// it anew, the next may be at work with it already.
-struct InUse<'e>(&'e Engine);
-
-impl<'e> InUse<'e> {
-    fn of(engine: &'e Engine) -> Self {
-        engine.in_reserve.fetch_add(1, Ordering::AcqRel);
-        Self(engine)
-    }
-}
-
-impl Drop for InUse<'_> {
-    fn drop(&mut self) {
-        self.0.in_reserve.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// What one slice came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slice {
@@ -229,24 +212,28 @@ impl Collector {
         self.with_reserve(engine, || self.gain(engine, bytes))
     }
 
-    /// Does something, and where there is no room for it once more with the room of the reserve.
+    /// Does something, and where there is no room for it once more with the room of the reserve. Until there is a reserve
+    /// again, what room there is belongs to the collector: the next full disk could be the last one otherwise.
     fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        match work() {
-            Err(Error::NoSpace { .. }) if self.inner.lock().reserve.give_up(engine) => {}
-            result => return result,
+        let mut result = work();
+        if matches!(result, Err(Error::NoSpace { .. })) && self.inner.lock().reserve.give_up(engine) {
+            result = work();
         }
-        let in_use = InUse::of(engine);
-        let result = work();
-        // Without a reserve the next full disk could be the last one: more is gained until there is room for it.
-        while !self.inner.lock().reserve.keep(engine) {
+        while engine.in_reserve.load(Ordering::Acquire) && !self.give_back(engine) {
             let before = self.collected().bytes_deleted;
             let gained = self.gain(engine, Reserve::bytes(engine));
             if gained.is_err() || self.collected().bytes_deleted == before {
                 break;
             }
         }
-        drop(in_use);
         result
+    }
+
+    /// Makes the reserve anew after it was given up. Whether it is there.
+    fn give_back(&self, engine: &Engine) -> bool {
+        let mut inner = self.inner.lock();
+        let deleted = inner.collected.bytes_deleted;
+        inner.reserve.keep_after(engine, deleted)
     }
 
     /// Batches and snapshots until so many bytes are back, or nothing more is to be gained.

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::gc::GcSettings;
 use crate::gc::WORTH_COMPACTING;
 use crate::gc::evacuate::Work;
+use crate::gc::reserve::Reserve;
 use crate::id::SegmentSeq;
 use crate::log::Segment;
 use crate::planted;
@@ -83,7 +85,8 @@ pub(crate) struct Choice {
 /// Looks for what is worth emptying. `open` are segments that survivors are appended to.
 ///
 /// When everything is to be gained that can be, also small segments are copied together, such as each closing and each
-/// backup leaves one.
+/// backup leaves one. While the reserve is in use, its room is all there is: a segment that is too large for it, as a large
+/// transaction leaves one, would take the room and give nothing.
 pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<SegmentSeq>, worth: f64) -> Choice {
     let table = engine.heap.segments();
     let small = engine.log.source().segment_bytes / SMALL_PART;
@@ -91,6 +94,8 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
     let merge = worth >= WORTH_COMPACTING && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);
     let newest = engine.log.next_segment();
+    let is_tight = engine.in_reserve.load(Ordering::Acquire);
+    let room = if is_tight { Reserve::bytes_for_survivors(engine) } else { u64::MAX };
     let mut choice = Choice::default();
     let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
     for (place, segment) in table.iter() {
@@ -110,7 +115,7 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
         }
         if live == 0 {
             choice.dead.push(number);
-        } else if gain {
+        } else if gain && live <= room {
             let age = part(newest.0.saturating_sub(number.0), 1);
             let score = (1.0 - used) * age / used;
             if best.is_none_or(|(highest, ..)| score > highest) {

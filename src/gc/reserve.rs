@@ -1,8 +1,9 @@
 //! The reserve: room on the medium that only the collector may use, so that it can make room when there is none.
 //!
-//! Owns: the file `reserve`. Never: makes a commit wait; one that comes while the reserve is in use is refused.
+//! Owns: the file `reserve`. Never: makes a commit wait; one that comes before the reserve is there again is refused.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ pub(crate) struct Reserve {
     is_there: Option<bool>,
     /// When it is tried again after a failure, and how long that was.
     next: Option<(Instant, Duration)>,
+    /// Bytes that the collector had deleted when it was last tried.
+    deleted_before: u64,
 }
 
 impl Reserve {
@@ -41,6 +44,18 @@ impl Reserve {
         self.next = (self.is_there == Some(false)).then(|| (Instant::now() + pause, pause));
     }
 
+    /// As `keep`, while commits are refused for want of it: at once when the collector has deleted more bytes since, and
+    /// otherwise once a second.
+    pub(crate) fn keep_after(&mut self, engine: &Engine, deleted: u64) -> bool {
+        if deleted == self.deleted_before && self.next.is_some_and(|(at, _)| Instant::now() < at) {
+            return false;
+        }
+        self.deleted_before = deleted;
+        let is_there = self.keep(engine);
+        self.next = (!is_there).then(|| (Instant::now() + PAUSE_MIN, PAUSE_MIN));
+        is_there
+    }
+
     /// Makes the reserve if it is not there. Whether it is there now: where there is no room for it, there is none.
     pub(crate) fn keep(&mut self, engine: &Engine) -> bool {
         if self.is_there != Some(true) && engine.check_writable().is_ok() {
@@ -48,12 +63,20 @@ impl Reserve {
             let found = engine.backing.open(RESERVE).and_then(|file| file.len());
             self.is_there = Some(found.is_ok_and(|len| len == bytes) || Self::make(engine, bytes).is_ok());
         }
+        if self.is_there == Some(true) {
+            engine.in_reserve.store(false, Ordering::Release);
+        }
         self.is_there == Some(true)
     }
 
     /// Survivors of one segment, the frames that move them, and the pages and entries of small snapshots.
     pub(crate) fn bytes(engine: &Engine) -> u64 {
         engine.log.source().segment_bytes * 9 / 8 + SMALL_SNAPSHOTS_BYTES
+    }
+
+    /// The part of it that survivors may take.
+    pub(crate) fn bytes_for_survivors(engine: &Engine) -> u64 {
+        Self::bytes(engine) - SMALL_SNAPSHOTS_BYTES / 2
     }
 
     fn make(engine: &Engine, bytes: u64) -> io::Result<()> {
@@ -76,9 +99,13 @@ impl Reserve {
         })
     }
 
-    /// Gives the room to whoever writes next. Whether there was any.
+    /// Gives the room to the collector; until it is made anew, commits are refused. Whether there was any.
     pub(crate) fn give_up(&mut self, engine: &Engine) -> bool {
         self.is_there = Some(false);
-        engine.backing.delete(RESERVE).is_ok()
+        self.next = None;
+        engine.in_reserve.store(true, Ordering::Release);
+        let is_given = engine.backing.delete(RESERVE).is_ok();
+        engine.in_reserve.store(is_given, Ordering::Release);
+        is_given
     }
 }

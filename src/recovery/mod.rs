@@ -18,7 +18,6 @@ pub use report::RecoveryReport;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -431,7 +430,7 @@ impl Based {
             replay_bytes: AtomicU64::new(replay_bytes),
             index_log_bytes: AtomicU64::new(0),
             no_space: AtomicBool::new(false),
-            in_reserve: AtomicU32::new(0),
+            in_reserve: AtomicBool::new(false),
             commit: Mutex::new(()),
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),

@@ -57,7 +57,7 @@ pub(super) fn run_background(engine: &Engine, stop: &AtomicBool, interval: Optio
         }
         let mut results = Vec::new();
         // What the reserve gives is the collector's.
-        if engine.in_reserve.load(Ordering::Acquire) == 0 {
+        if !engine.in_reserve.load(Ordering::Acquire) {
             results.push(engine.log.prepare_spare());
             if engine.snapshot_is_due() {
                 results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));

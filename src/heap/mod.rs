@@ -284,6 +284,11 @@ impl Heap {
         state
     }
 
+    /// As `State::look_ahead`, of the newest state.
+    pub(crate) fn look_ahead(&self, slots: impl Iterator<Item = u64>) {
+        self.current.load().look_ahead(slots);
+    }
+
     /// Looks a record up in the newest state, outside any view.
     pub(crate) fn lookup_now(&self, id: RecordId) -> Result<(Held<'_, State>, Answer)> {
         let mut state = self.current.load();

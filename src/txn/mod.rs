@@ -9,6 +9,7 @@ mod changes;
 mod fetch;
 mod index;
 mod large;
+mod many;
 mod own_changes;
 mod own_keys;
 mod own_writes;

@@ -365,6 +365,18 @@ impl Transaction {
         self.update_value(id, Kind::Record, None, bytes)
     }
 
+    /// Reads the beginnings of records that will be replaced, so that they are near then.
+    pub(super) fn look_ahead(&self, ids: impl ExactSizeIterator<Item = RecordId>) {
+        if ids.len() < 2 {
+            return;
+        }
+        let slots = ids.map(RecordId::slot);
+        match &self.view {
+            Some(view) => view.look_ahead(slots),
+            None => self.engine.heap.look_ahead(slots),
+        }
+    }
+
     /// Gives a record a new value, read to the end of `source` without holding it in memory.
     pub fn update_from(&mut self, id: RecordId, source: &mut dyn Read) -> Result<()> {
         self.check_exists(id)?;

@@ -22,7 +22,7 @@ use crate::txn::Lookup;
 use crate::txn::Record;
 
 /// Records that `get_many` looks for at once.
-const AHEAD: usize = 32;
+pub(super) const AHEAD: usize = 32;
 
 /// A named set of records.
 #[derive(Clone, Debug, PartialEq, Eq)]

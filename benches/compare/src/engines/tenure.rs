@@ -113,7 +113,7 @@ impl Session for &Tenure {
     }
 
     fn update(&mut self, changes: &[(RecordId, &[u8])]) -> Result<()> {
-        Ok(self.store.write(|tx| changes.iter().try_for_each(|(id, bytes)| tx.update(*id, bytes)))?)
+        Ok(self.store.write(|tx| tx.update_many(changes))?)
     }
 
     fn update_keys(&mut self, changes: &[(RecordId, &[u8])]) -> Result<()> {
@@ -121,7 +121,7 @@ impl Session for &Tenure {
     }
 
     fn delete(&mut self, ids: &[RecordId]) -> Result<()> {
-        Ok(self.store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id)))?)
+        Ok(self.store.write(|tx| tx.delete_many(ids))?)
     }
 }
 

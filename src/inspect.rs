@@ -26,6 +26,7 @@ use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::log::NextBytes;
 use crate::log::Scan;
 use crate::log::ScanEnd;
 use crate::log::SegmentSource;
@@ -100,6 +101,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
         backing: Arc::clone(backing),
         uuid: loaded.uuid,
         segment_bytes: loaded.segment_bytes,
+        next_bytes: NextBytes::default(),
         check_every_read: true,
     };
     let newest = newest_with_frames(&source, &files.logs)?;

@@ -6,11 +6,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::gc::GcSettings;
+use crate::log::SEGMENT_BYTES_MIN;
 use crate::recovery::Settings;
 use crate::txn::Durability;
 
-/// The smallest segment.
-const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// A frame may have a segment to itself, but must leave room for the header.
 const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
 /// The smallest limit on changed pages.
@@ -106,7 +105,8 @@ impl Options {
         self
     }
 
-    /// Bytes of a segment: a power of two from 64 KiB to 256 MiB, fixed when the store is made. Default: 64 MiB.
+    /// Bytes of the largest segments: a power of two from 64 KiB to 256 MiB, fixed when the store is made. Default: 64 MiB.
+    /// Where little lives, segments have down to a quarter of that, so that the collector has some to choose from.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;

@@ -85,15 +85,15 @@ impl Targets {
     fn with_room(&mut self, engine: &Engine, generation: u8, bytes: u64) -> Result<&mut Target> {
         let source = engine.log.source();
         let found = self.open.iter().position(|target| target.generation == generation);
-        if let Some(index) =
-            found.filter(|index| self.open.get(*index).is_some_and(|target| target.len + bytes > source.segment_bytes))
+        if let Some(index) = found
+            .filter(|index| self.open.get(*index).is_some_and(|target| target.len + bytes > target.segment.capacity()))
         {
             let target = self.open.swap_remove(index);
             self.numbers.retain(|number| *number != target.segment.number());
             self.full.push(target.segment);
         }
         if self.open.iter().all(|target| target.generation != generation) {
-            let capacity = source.segment_bytes.max(to_u64(SEGMENT_HEADER_BYTES) + bytes);
+            let capacity = source.next_bytes().max(to_u64(SEGMENT_HEADER_BYTES) + bytes);
             let number = engine.log.take_segment_number();
             let segment = source.create_older(generation, number, engine.log.timeline(), capacity)?;
             let segment = Arc::new(segment);

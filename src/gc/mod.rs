@@ -165,7 +165,7 @@ impl Collector {
     /// Whether a snapshot would free more of the log than it writes pages.
     fn is_worth_a_snapshot(engine: &Engine) -> bool {
         let dirty = engine.heap.dirty_bytes();
-        engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().segment_bytes
+        engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().next_bytes()
     }
 
     /// One piece of work in the background. Whether there was any.
@@ -174,7 +174,9 @@ impl Collector {
         if !self.is_due(engine) {
             return Ok(false);
         }
-        let slack = Space::of(engine).slack(&self.settings);
+        let space = Space::of(engine);
+        space.note(engine);
+        let slack = space.slack(&self.settings);
         let wanted = engine.no_space.load(Ordering::Acquire);
         // Where there is no room, a snapshot may need the reserve.
         let blocked = self.blocked_bytes(engine);
@@ -183,7 +185,7 @@ impl Collector {
         if !wanted && (is_cheap || (blocked > slack / 2 && Self::is_worth_a_snapshot(engine))) {
             self.save_snapshot(engine)?;
         }
-        let goal = (slack / 32).max(engine.log.source().segment_bytes);
+        let goal = (slack / 32).max(engine.log.source().next_bytes());
         let slice = if wanted {
             self.gain_with_reserve(engine, 3 * engine.log.source().segment_bytes)?
         } else {
@@ -269,6 +271,7 @@ impl Collector {
             return Ok(());
         }
         self.looked_at.store(appended, Ordering::Relaxed);
+        Space::of(engine).note(engine);
         self.keep_reserve(engine);
         let mut paid = 0;
         while Space::of(engine).is_over(&self.settings, segment) {

@@ -43,6 +43,11 @@ impl Space {
         space
     }
 
+    /// Lets the next segments have the size that goes with what lives.
+    pub(crate) fn note(&self, engine: &Engine) {
+        engine.log.source().note_live(self.live);
+    }
+
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -89,7 +94,7 @@ pub(crate) struct Choice {
 /// transaction leaves one, would take the room and give nothing.
 pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<SegmentSeq>, worth: f64) -> Choice {
     let table = engine.heap.segments();
-    let small = engine.log.source().segment_bytes / SMALL_PART;
+    let small = engine.log.source().next_bytes() / SMALL_PART;
     let is_small = |segment: &Segment| segment.len().is_ok_and(|bytes| bytes < small);
     let merge = worth >= WORTH_COMPACTING && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);

@@ -42,7 +42,7 @@ impl KeyRoot {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "json"))]
 impl KeyRoot {
     /// The pages of all nodes.
     pub(crate) fn pages(&self) -> Result<Vec<PageRef>, Error> {

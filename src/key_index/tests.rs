@@ -27,6 +27,7 @@ use crate::key_index::KeyTree;
 use crate::key_index::Saved;
 use crate::key_index::node::Child;
 use crate::key_index::save::count_heap_nodes;
+use crate::log::NextBytes;
 use crate::log::SegmentSource;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
@@ -42,7 +43,13 @@ struct Pages {
 
 impl Pages {
     fn over(backing: Arc<dyn Backing>) -> Self {
-        let source = SegmentSource { backing, uuid: [7; 16], segment_bytes: 1 << 20, check_every_read: false };
+        let source = SegmentSource {
+            backing,
+            uuid: [7; 16],
+            segment_bytes: 1 << 20,
+            next_bytes: NextBytes::default(),
+            check_every_read: false,
+        };
         Self { store: PageStore::new(source), writer: PageWriter::default(), next: Cell::new(1) }
     }
 

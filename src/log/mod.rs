@@ -16,6 +16,8 @@ pub(crate) use poison::Poison;
 pub(crate) use scan::Scan;
 pub(crate) use scan::ScanEnd;
 pub(crate) use scan::highest_watermark;
+pub(crate) use segment::NextBytes;
+pub(crate) use segment::SEGMENT_BYTES_MIN;
 pub(crate) use segment::Segment;
 pub(crate) use segment::SegmentSource;
 pub(crate) use writer::Log;

@@ -43,6 +43,8 @@ pub(crate) struct Segment {
     /// Where the content of a file ends that was opened: what is behind was room that its writer had made.
     content_end: u64,
     map: Option<Map>,
+    /// Bytes that it may have, where it was made by this process.
+    capacity: u64,
     live_bytes: AtomicI64,
     /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
     /// empty when every read is to be checked.
@@ -52,17 +54,44 @@ pub(crate) struct Segment {
     is_absent: bool,
 }
 
+/// Bytes that the largest segments of a store have at least.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// The smallest segments are so many times smaller than the largest, and never smaller than `SEGMENT_BYTES_MIN`.
+const SMALLEST_PART: u64 = 4;
+/// Where segments are neither the smallest nor the largest, what lives would fill so many, or half as many.
+const SEGMENTS: u64 = 32;
+
+/// Bytes of the segments that are made next. A segment goes back to the file system whole, once it is empty, and the more of
+/// them there are, the better can the collector choose: so they are small where little lives.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NextBytes(Arc<AtomicU64>);
+
 /// Makes and opens segments of one store.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentSource {
     pub(crate) backing: Arc<dyn Backing>,
     pub(crate) uuid: [u8; 16],
+    /// Bytes of the largest segments, fixed when the store is made.
     pub(crate) segment_bytes: u64,
+    /// Bytes of the next ones.
+    pub(crate) next_bytes: NextBytes,
     /// Whether every read compares checksums, or only the first of each record.
     pub(crate) check_every_read: bool,
 }
 
 impl SegmentSource {
+    /// Bytes of the next segment of records.
+    pub(crate) fn next_bytes(&self) -> u64 {
+        let smallest = (self.segment_bytes / SMALLEST_PART).max(SEGMENT_BYTES_MIN);
+        self.next_bytes.0.load(Ordering::Relaxed).max(smallest).min(self.segment_bytes)
+    }
+
+    /// So many bytes of records live now.
+    pub(crate) fn note_live(&self, bytes: u64) {
+        let bytes = (bytes / SEGMENTS).min(self.segment_bytes).next_power_of_two();
+        self.next_bytes.0.store(bytes, Ordering::Relaxed);
+    }
+
     /// Creates a segment of the log or of pages and writes its header. On return its directory entry is durable, its bytes
     /// are not.
     pub(crate) fn create(
@@ -112,6 +141,7 @@ impl SegmentSource {
             final_bytes: AtomicU64::new(0),
             content_end: 0,
             map: None,
+            capacity: 0,
             live_bytes: AtomicI64::new(0),
             checked,
             is_own: false,
@@ -134,6 +164,7 @@ impl SegmentSource {
         })?;
         let mut segment = self.segment(name, header, file, map, u64::MAX);
         segment.is_own = segment.checked.get().is_none();
+        segment.capacity = capacity;
         Ok(segment)
     }
 
@@ -202,6 +233,7 @@ impl SegmentSource {
             final_bytes: AtomicU64::new(0),
             content_end,
             map,
+            capacity: 0,
             live_bytes: AtomicI64::new(0),
             checked,
             is_own: false,
@@ -230,7 +262,7 @@ impl Segment {
     #[cold]
     fn note_checked(&self, offset: u64) {
         let words = self.checked.get_or_init(|| {
-            let bytes = self.header.segment_bytes.max(self.len().unwrap_or_default());
+            let bytes = self.len().unwrap_or_default();
             let words = to_usize(bytes.div_ceil(GRANULE_BYTES * 64));
             (0..words).map(|_| AtomicU64::new(0)).collect()
         });
@@ -251,6 +283,11 @@ impl Segment {
     /// Whether there is no file of it any more.
     pub(crate) fn is_absent(&self) -> bool {
         self.is_absent
+    }
+
+    /// Bytes that it may have.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     pub(crate) fn header(&self) -> &SegmentHeader {

@@ -205,19 +205,20 @@ impl Log {
     fn make_room(&self, tail: &mut Tail, bytes: u64) -> Result<()> {
         let seal_bytes = to_u64(FRAME_HEADER_BYTES);
         if let Some(active) = &tail.active {
-            if active.len + bytes + seal_bytes <= self.source.segment_bytes {
+            if active.len + bytes + seal_bytes <= active.segment.capacity() {
                 return Ok(());
             }
             self.seal(tail);
         }
-        let wanted = (to_u64(SEGMENT_HEADER_BYTES) + bytes + seal_bytes).max(self.source.segment_bytes);
+        let needed = to_u64(SEGMENT_HEADER_BYTES) + bytes + seal_bytes;
         // A spare that is too small is left behind empty: segments are used in the order of their numbers.
-        let spare = tail.spare.take().filter(|_| wanted <= self.source.segment_bytes);
+        let spare = tail.spare.take().filter(|spare| needed <= spare.capacity());
         let segment = if let Some(spare) = spare {
             spare
         } else {
             let number = take_number(&mut tail.next_segment);
-            self.source.create(FileKind::Records, number, self.timeline, tail.previous, wanted)?
+            let capacity = needed.max(self.source.next_bytes());
+            self.source.create(FileKind::Records, number, self.timeline, tail.previous, capacity)?
         };
         tail.previous = segment.number();
         tail.active = Some(Active { segment: Arc::new(segment), len: to_u64(SEGMENT_HEADER_BYTES) });
@@ -275,15 +276,15 @@ impl Log {
         self.poison.check()?;
         let (number, previous) = {
             let mut tail = self.tail.lock();
-            let half = self.source.segment_bytes / 2;
-            let Some(active) = tail.active.as_ref().filter(|active| active.len > half) else { return Ok(()) };
+            let is_half_full = |active: &&Active| active.len > active.segment.capacity() / 2;
+            let Some(active) = tail.active.as_ref().filter(is_half_full) else { return Ok(()) };
             let previous = active.segment.number();
             if tail.spare.is_some() {
                 return Ok(());
             }
             (take_number(&mut tail.next_segment), previous)
         };
-        let capacity = self.source.segment_bytes;
+        let capacity = self.source.next_bytes();
         let spare = self.source.create(FileKind::Records, number, self.timeline, previous, capacity)?;
         let mut tail = self.tail.lock();
         let still_next = tail.active.as_ref().is_some_and(|active| active.segment.number() < number);

@@ -33,6 +33,7 @@ use crate::id::SegmentSeq;
 use crate::id::low_u32;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::log::SEGMENT_BYTES_MIN;
 use crate::log::Segment;
 use crate::log::SegmentSource;
 
@@ -40,6 +41,11 @@ use crate::log::SegmentSource;
 const ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
 const WRITE_BYTES: usize = 128 << 10;
+
+/// Of so many segments those consist that hold what lives, where they are neither the smallest nor the largest.
+const SEGMENTS: u64 = 16;
+/// The smallest are so many times smaller than the largest segments of the store, but never smaller than a segment may be.
+const SMALLEST_PART: u64 = 16;
 
 /// A page segment that can be read.
 #[derive(Debug)]
@@ -147,6 +153,19 @@ impl PageStore {
         Self { source, rows: RwLock::default(), adopted: Mutex::default() }
     }
 
+    /// Bytes of a new segment.
+    fn capacity(&self) -> u64 {
+        let live = self.rows.read().values().map(|row| row.live_bytes).sum();
+        self.capacity_for(live)
+    }
+
+    /// Bytes of a new segment where so many live. A segment is deleted whole, so it is small beside all of them together.
+    fn capacity_for(&self, live_bytes: u64) -> u64 {
+        let most = self.source.segment_bytes;
+        let least = (most / SMALLEST_PART).max(SEGMENT_BYTES_MIN);
+        (live_bytes / SEGMENTS).max(least).min(most).next_multiple_of(ALIGN_BYTES)
+    }
+
     /// Opens a segment that a snapshot lists.
     pub(crate) fn open_segment(&self, number: SegmentSeq, live_bytes: u64) -> Result<()> {
         let segment = self.source.open(FileKind::Pages, number)?;
@@ -228,7 +247,7 @@ impl PageStore {
         all.sort_unstable_by_key(|(_, bytes, live)| live * 1_000 / (*bytes).max(1));
         let (mut chosen, mut moved) = (BTreeSet::new(), 0);
         for (number, in_all, in_use) in all {
-            let is_enough = bytes <= 2 * live + self.source.segment_bytes;
+            let is_enough = bytes <= 2 * live + self.capacity_for(live);
             if is_enough || in_use * 2 > in_all || moved + in_use > live_bytes_max {
                 break;
             }
@@ -375,7 +394,7 @@ impl PageWriter {
         let full = self.current.as_ref().is_none_or(|(_, len, capacity)| len + padded > *capacity);
         if full {
             self.flush()?;
-            let capacity = store.source.segment_bytes.max(to_u64(SEGMENT_HEADER_BYTES) + padded);
+            let capacity = store.capacity().max(to_u64(SEGMENT_HEADER_BYTES) + padded);
             let segment = store.create_segment(number(), timeline, capacity, self.holds)?;
             if let Some((before, ..)) = self.current.replace((segment, to_u64(SEGMENT_HEADER_BYTES), capacity)) {
                 self.unsynced.push(before);

@@ -50,6 +50,7 @@ use crate::id::to_u64;
 use crate::key_index::KeyTree;
 use crate::log::Log;
 use crate::log::LogStart;
+use crate::log::NextBytes;
 use crate::log::Poison;
 use crate::log::Segment;
 use crate::log::SegmentSource;
@@ -295,6 +296,7 @@ impl Attempt<'_> {
             backing: Arc::clone(self.backing),
             uuid,
             segment_bytes,
+            next_bytes: NextBytes::default(),
             check_every_read: self.settings.check_every_read,
         };
         let pages = PageStore::new(source.clone());

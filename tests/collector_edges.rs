@@ -146,11 +146,11 @@ fn segments_grow_with_what_lives() {
     };
     let sizes = || {
         let segments = store.stats().segments;
-        let full = segments.into_iter().filter(|segment| segment.kind == tenure::FileKind::Records);
-        let mut full: Vec<_> = full.map(|segment| (segment.file, segment.bytes)).collect();
-        full.sort();
-        full.pop();
-        full
+        let ended = segments.into_iter().filter(|segment| segment.kind == tenure::FileKind::Records);
+        let mut ended: Vec<_> = ended.map(|segment| (segment.file, segment.bytes)).collect();
+        ended.sort();
+        ended.pop();
+        ended
     };
     fill(6 << 20);
     let small = sizes();

@@ -20,7 +20,7 @@ struct Things {
 }
 
 /// A store with so many records; the first byte of each is its key.
-fn things(count: u8) -> Things {
+fn things_of(count: u8) -> Things {
     let store = Store::in_memory().expect("opens");
     let set = store.record_set("things").expect("a set");
     let first = Extractor::new("first", 1, |record: &[u8], keys| keys.push(&u32::from(record[0])));
@@ -29,8 +29,11 @@ fn things(count: u8) -> Things {
     Things { store, set, index, ids }
 }
 
-/// All records in the order of their IDs, and all keys with their places in that order.
-fn content(things: &Things) -> (Vec<(usize, Vec<u8>)>, Vec<(u32, usize)>) {
+/// Records and keys, each with the place of its ID.
+type Content = (Vec<(usize, Vec<u8>)>, Vec<(u32, usize)>);
+
+/// All records in the order of their IDs, and all keys.
+fn content(things: &Things) -> Content {
     let view = things.store.view();
     let place = |id| things.ids.iter().position(|known| *known == id).expect("is known");
     let records = view.scan(&things.set).map(|record| record.expect("reads"));
@@ -80,7 +83,7 @@ fn take(tx: &mut Transaction, ids: &[RecordId], step: &Step, at_once: bool) -> R
 proptest! {
     #[test]
     fn writing_to_many_is_writing_to_one_after_the_other(transactions in vec(vec(step(100), 1..5), 1..4)) {
-        let [at_once, one_by_one] = [things(100), things(100)];
+        let [at_once, one_by_one] = [things_of(100), things_of(100)];
         for steps in transactions {
             let mut results = Vec::new();
             for things in [&at_once, &one_by_one] {
@@ -98,7 +101,7 @@ proptest! {
 
 #[test]
 fn what_stands_before_the_first_that_fails_is_written() {
-    let things = things(40);
+    let things = things_of(40);
     things.store.write(|tx| tx.delete(things.ids[35])).expect("deletes");
     let mut tx = things.store.begin().expect("begins");
     let changes: Vec<_> = things.ids.iter().map(|id| (*id, [200; 2])).collect();
@@ -106,9 +109,9 @@ fn what_stands_before_the_first_that_fails_is_written() {
     assert!(matches!(error, Error::Deleted { id } if id == things.ids[35]), "{error}");
     tx.commit(tenure::Durability::Buffered).expect("commits");
     let (records, _) = content(&things);
-    let changed = records.iter().filter(|(_, bytes)| bytes == &[200; 2]).map(|(place, _)| *place);
-    assert_eq!(changed.collect::<Vec<_>>(), (0..35).collect::<Vec<_>>());
-    // A write that is an ID of no store at all.
+    let written = records.iter().filter(|(_, bytes)| bytes == &[200; 2]).map(|(place, _)| *place);
+    assert_eq!(written.collect::<Vec<_>>(), (0..35).collect::<Vec<_>>());
+    // No record has ever had this one.
     let stranger = RecordId::from_u64(u64::MAX >> 1).expect("an ID");
     let error = things.store.write(|tx| tx.delete_many(&[things.ids[0], stranger])).expect_err("never there");
     assert!(matches!(error, Error::NeverAllocated { .. }), "{error}");

@@ -139,7 +139,7 @@ fn segments_grow_with_what_lives() {
     let options = Options::new().segment_bytes(1 << 20).durability(Durability::Buffered).background(false);
     let store = options.open_backing(Arc::clone(&backing)).expect("opens");
     let set = store.record_set("a").expect("a set");
-    let fill = |bytes: usize| {
+    let append = |bytes: usize| {
         for _ in 0..bytes / 50_000 {
             store.write(|tx| (0..10).try_for_each(|_| tx.insert(&set, [7; 5_000]).map(drop))).expect("inserts");
         }
@@ -152,16 +152,16 @@ fn segments_grow_with_what_lives() {
         ended.pop();
         ended
     };
-    fill(6 << 20);
+    append(6 << 20);
     let small = sizes();
     assert!(small.iter().all(|(_, bytes)| (150 << 10..=256 << 10).contains(bytes)), "{small:?}");
-    fill(36 << 20);
+    append(36 << 20);
     let all = sizes();
     let (file, bytes) = all.last().expect("a segment");
     assert!((900 << 10..=1 << 20).contains(bytes), "{file}: {bytes}");
     // A frame that is larger than a segment has one to itself, as before.
-    store.write(|tx| (0..50).try_for_each(|_| tx.insert(&set, [7; 50_000]).map(drop))).expect("inserts");
-    fill(100_000);
+    store.write(|tx| (0..50).try_for_each(|_| tx.insert(&set, vec![7; 50_000]).map(drop))).expect("inserts");
+    append(100_000);
     assert!(sizes().last().is_some_and(|(_, bytes)| *bytes > 2_500_000));
     is_verified(store, &backing);
 }

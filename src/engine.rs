@@ -149,6 +149,24 @@ impl Engine {
         self.take_id_of_next_page(set)
     }
 
+    /// Hands out so many IDs for records of the set.
+    pub(crate) fn take_ids(&self, set: SetNumber, count: usize) -> Result<Vec<RecordId>> {
+        let mut ids = Vec::with_capacity(count);
+        loop {
+            self.slots.take_plain_many(set, count - ids.len(), &mut ids);
+            if ids.len() == count {
+                return Ok(ids);
+            }
+            match self.take_id_of_next_page(set) {
+                Ok(id) => ids.push(id),
+                Err(error) => {
+                    self.slots.abandon(ids.into_iter());
+                    return Err(error);
+                }
+            }
+        }
+    }
+
     #[cold]
     fn take_id_of_next_page(&self, set: SetNumber) -> Result<RecordId> {
         let root = || Arc::clone(&self.heap.current().root);

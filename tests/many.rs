@@ -117,3 +117,53 @@ fn what_stands_before_the_first_that_fails_is_written() {
     assert!(matches!(error, Error::NeverAllocated { .. }), "{error}");
     assert_eq!(things.store.view().len(&things.set), 39, "a closure that fails leaves nothing");
 }
+
+#[test]
+fn inserting_many_is_inserting_one_after_the_other() {
+    let [at_once, one_by_one] = [things_of(0), things_of(0)];
+    // Pages end within a call, and the last value is streamed.
+    for count in [0, 1, 700, 1_300, 2] {
+        let mut values: Vec<Vec<u8>> = (0..count).map(|number: u32| number.to_be_bytes().repeat(3)).collect();
+        values.extend((count == 2).then(|| vec![9; 200_000]));
+        let many = at_once.store.write(|tx| tx.insert_many(&at_once.set, &values)).expect("inserts");
+        let set = &one_by_one.set;
+        let single = one_by_one
+            .store
+            .write(|tx| values.iter().map(|value| tx.insert(set, value)).collect::<Result<Vec<_>, _>>());
+        assert_eq!(many, single.expect("inserts"));
+        for (id, value) in many.iter().zip(&values) {
+            assert_eq!(&at_once.store.get(*id).expect("is there").to_vec().expect("reads"), value);
+        }
+    }
+    let zero = |things: &Things| things.index.range(&things.store.view(), 0_u32..=0).expect("ranges").count();
+    assert_eq!(zero(&at_once), zero(&one_by_one));
+}
+
+#[test]
+fn what_stands_behind_the_first_that_fails_is_not_inserted_and_no_id_is_given_twice() {
+    let options = tenure::Options::new().transaction_bytes_max(8 << 10);
+    let store = options.open_backing(std::sync::Arc::new(tenure::backing::Memory::new())).expect("opens");
+    let set = store.record_set("things").expect("a set");
+    let fails = Extractor::new("panics", 1, |record: &[u8], _| assert!(record[0] < 9, "as it should"));
+    store.index(&set, "panics", fails).expect("an index");
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..20_u8 {
+        let mut tx = store.begin().expect("begins");
+        let error = tx.insert_many(&set, &vec![[1; 100]; 100]).expect_err("is too much");
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        if round % 2 == 0 {
+            tx.commit(tenure::Durability::Buffered).expect("commits");
+        } else {
+            drop(tx);
+        }
+        let panics = || drop(store.write(|tx| tx.insert_many(&set, &[[1; 4], [2; 4], [9; 4], [3; 4]])));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).expect_err("panics");
+        let ids = store.write(|tx| tx.insert_many(&set, &[[round % 9; 3]; 40])).expect("inserts");
+        assert!(ids.into_iter().all(|id| seen.insert(id)));
+    }
+    let found: Vec<RecordId> = store.view().scan(&set).map(|record| record.expect("reads").id()).collect();
+    let kept = store.view().len(&set);
+    assert_eq!(found.len() as u64, kept);
+    assert!(seen.iter().all(|id| found.contains(id)));
+    assert!(found.len() > seen.len(), "what stood before the first that failed was committed");
+}

@@ -194,6 +194,39 @@ fn changes(meter: &mut Meter, loaded: &Loaded) {
     });
 }
 
+/// Inserts in one call.
+fn inserts_at_once(meter: &mut Meter, loaded: &Loaded) {
+    let mut fresh = Fresh(20 * RECORDS);
+    let batches = prepared(CALLS_OF_MANY, |_| fresh.batch(BATCH));
+    let mut batches = batches.iter();
+    meter.count("insert_many of 1,000, no index", BATCH, CALLS_OF_MANY, || {
+        let mut tx = loaded.begin();
+        black_box(tx.insert_many(&loaded.set, batches.next().expect("enough")).expect("inserted"));
+        commit(tx);
+    });
+}
+
+/// Updates in one call, of records with both indexes that are still there.
+fn updates_at_once(meter: &mut Meter, loaded: &Loaded) {
+    let view = loaded.store.view();
+    let there: Vec<_> = loaded.ids.iter().filter(|id| view.get(**id).is_ok()).collect();
+    let mut payload = payloads();
+    let mut change = || {
+        let (place, mut bytes) = payload();
+        let id = *there[place % there.len()];
+        let old = view.get(id).expect("there").to_vec().expect("read");
+        bytes[..VALUE_BYTES - 8].copy_from_slice(&old[..VALUE_BYTES - 8]);
+        (id, bytes)
+    };
+    let batches = prepared(CALLS_OF_MANY * 5, |_| (0..UPDATES).map(|_| change()).collect::<Vec<_>>());
+    let mut next = batches.iter();
+    meter.count("update_many of 100, keys stay", UPDATES, CALLS_OF_MANY * 5, || {
+        let mut tx = loaded.begin();
+        tx.update_many(next.next().expect("enough")).expect("updated");
+        commit(tx);
+    });
+}
+
 /// Every case, in a fixed order.
 pub(crate) fn run(meter: &mut Meter) {
     let (dir, mut loaded) = open();
@@ -202,6 +235,7 @@ pub(crate) fn run(meter: &mut Meter) {
     updates(meter, &loaded);
     loaded.store.save_snapshot().expect("saved");
     reads(meter, &loaded);
+    inserts_at_once(meter, &loaded);
     drop((loaded, dir));
 
     let (dir, mut loaded) = open();
@@ -211,5 +245,6 @@ pub(crate) fn run(meter: &mut Meter) {
     loaded.store.save_snapshot().expect("saved");
     lookups(meter, &loaded, &unique, &by_section);
     changes(meter, &loaded);
+    updates_at_once(meter, &loaded);
     drop((loaded, dir));
 }

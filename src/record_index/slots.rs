@@ -65,6 +65,18 @@ impl OpenPage {
     }
 }
 
+impl OpenPage {
+    /// The first ID that is free.
+    #[inline]
+    fn take(&mut self) -> Option<RecordId> {
+        let index = self.free.first_from(self.from)?;
+        self.free.set(index, false);
+        self.from = index + 1;
+        let count = self.counts.get(index).copied().unwrap_or(1);
+        RecordId::from_parts(self.page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), count)
+    }
+}
+
 impl Pending {
     pub(crate) fn is_empty(&self) -> bool {
         self.assigned.is_empty() && self.burned.is_empty()
@@ -127,6 +139,19 @@ impl Slots {
         let id = take_open(&mut inner, set)?;
         note_outstanding(&mut inner, id);
         Some(id)
+    }
+
+    /// Hands out so many IDs, as far as the page that is open for the set has them.
+    pub(crate) fn take_plain_many(&self, set: SetNumber, count: usize, into: &mut Vec<RecordId>) {
+        let mut inner = self.inner.lock();
+        let Inner { open, outstanding, closed: false, .. } = &mut *inner else { return };
+        let Some(page) = open.get_mut(&set) else { return };
+        let before = into.len();
+        into.extend(std::iter::from_fn(|| page.take()).take(count));
+        if into.len() > before {
+            let outstanding = outstanding.entry(page.page).or_default();
+            into.iter().skip(before).for_each(|id| outstanding.set(index_of(id.slot()), true));
+        }
     }
 
     /// Hands out an ID. `root` is asked for the newest root, `reserve` makes a reservation of pages durable.
@@ -304,15 +329,11 @@ fn note_free(inner: &mut Inner, page: u64, set: SetNumber, free: u16) {
 
 #[inline]
 fn take_open(inner: &mut Inner, set: SetNumber) -> Option<RecordId> {
-    let open = inner.open.get_mut(&set)?;
-    let Some(index) = open.free.first_from(open.from) else {
+    let id = inner.open.get_mut(&set)?.take();
+    if id.is_none() {
         inner.open.remove(&set);
-        return None;
-    };
-    open.free.set(index, false);
-    open.from = index + 1;
-    let count = open.counts.get(index).copied().unwrap_or(1);
-    RecordId::from_parts(open.page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), count)
+    }
+    id
 }
 
 /// A reserved page with free slots for the set.

@@ -1,13 +1,63 @@
-//! Writes to many records: their cache misses overlap.
+//! Writes to many records: their IDs are taken at once, and their cache misses overlap.
 //!
-//! Owns: in which pieces a transaction looks ahead. Never: writes anything itself; each record goes the way of a single one.
+//! Owns: in which pieces a transaction looks ahead, IDs that were taken and not used. Never: writes anything itself; each record
+//! goes the way of a single one.
 
+use std::sync::Arc;
+use std::vec::IntoIter;
+
+use crate::engine::Engine;
 use crate::error::Result;
+use crate::format::item::Kind;
+use crate::format::item::PAYLOAD_BYTES_MAX;
 use crate::id::RecordId;
+use crate::txn::RecordSet;
 use crate::txn::Transaction;
 use crate::txn::view::AHEAD;
 
+/// IDs that were taken. Those that are left come to nothing, also when an extractor panics.
+struct Unused {
+    engine: Arc<Engine>,
+    ids: IntoIter<RecordId>,
+}
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if self.ids.len() > 0 {
+            self.engine.slots.abandon(self.ids.by_ref());
+        }
+    }
+}
+
 impl Transaction {
+    /// Puts new records into a set and gives their IDs, as [`insert`](Self::insert) does for one after the other. Their IDs are
+    /// taken at once, which takes less time.
+    ///
+    /// # Errors
+    /// Those of `insert` for the first record that cannot be inserted. The ones before it are inserted then, but nobody learns
+    /// their IDs: a transaction in which this fails is best dropped.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let ids = store.write(|tx| tx.insert_many(&notes, &["one", "two", "three"]))?;
+    /// assert_eq!(store.get(ids[1])?.as_slice(), Some(&b"two"[..]));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn insert_many(&mut self, set: &RecordSet, values: &[impl AsRef<[u8]>]) -> Result<Vec<RecordId>> {
+        if values.iter().any(|value| value.as_ref().len() > PAYLOAD_BYTES_MAX) {
+            return values.iter().map(|value| self.insert(set, value)).collect();
+        }
+        set.check_store(self.engine().store_id())?;
+        let ids = self.engine().take_ids(set.number(), values.len())?;
+        let mut unused = Unused { engine: Arc::clone(self.engine()), ids: ids.clone().into_iter() };
+        for value in values {
+            self.insert_value(set, Kind::Record, value.as_ref(), unused.ids.as_slice().first().copied())?;
+            unused.ids.next();
+        }
+        Ok(ids)
+    }
+
     /// Gives records new values, as [`update`](Self::update) does for one after the other. Where records are many and lie
     /// anywhere this takes less time: the processor waits for several of them at once.
     ///

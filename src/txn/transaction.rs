@@ -314,15 +314,15 @@ impl Transaction {
         if bytes.len() > PAYLOAD_BYTES_MAX {
             return self.insert_from(set, &mut &*bytes);
         }
-        self.insert_value(set, Kind::Record, bytes)
+        self.insert_value(set, Kind::Record, bytes, None)
     }
 
     /// Puts a new record into a set, its value read to the end of `source` without holding it in memory.
     pub fn insert_from(&mut self, set: &RecordSet, source: &mut dyn Read) -> Result<RecordId> {
         set.check_store(self.engine.store_id())?;
         let result = match self.stage(source)? {
-            Staged::Short(bytes) => return self.insert_value(set, Kind::Record, &bytes),
-            Staged::Chunked { head, stream } => (self.insert_value(set, Kind::Head, &head), stream),
+            Staged::Short(bytes) => return self.insert_value(set, Kind::Record, &bytes, None),
+            Staged::Chunked { head, stream } => (self.insert_value(set, Kind::Head, &head, None), stream),
         };
         self.settle(result)
     }
@@ -342,13 +342,24 @@ impl Transaction {
         }
     }
 
-    fn insert_value(&mut self, set: &RecordSet, kind: Kind, bytes: &[u8]) -> Result<RecordId> {
+    /// With an ID that was taken for it, or with the next one.
+    #[inline]
+    pub(super) fn insert_value(
+        &mut self,
+        set: &RecordSet,
+        kind: Kind,
+        bytes: &[u8],
+        id: Option<RecordId>,
+    ) -> Result<RecordId> {
         self.check_room(kind, bytes.len())?;
         set.check_store(self.engine.store_id())?;
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set.number())?;
         let parts = self.parts.get();
         fill_keys(indexes, kind, bytes, &mut parts.new_keys, || self.engine.heap.pin())?;
-        let id = self.engine.take_id(set.number())?;
+        let id = match id {
+            Some(id) => id,
+            None => self.engine.take_id(set.number())?,
+        };
         parts.handed.push(id);
         let Parts { keys, new_keys, .. } = parts;
         indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
@@ -363,6 +374,10 @@ impl Transaction {
             return self.update_from(id, &mut &*bytes);
         }
         self.update_value(id, Kind::Record, None, bytes)
+    }
+
+    pub(super) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// Reads the beginnings of records that will be replaced, so that they are near then.

@@ -96,11 +96,8 @@ impl Session for &Tenure {
         Self: 's;
 
     fn insert(&mut self, batch: &Batch, ids: &mut Vec<RecordId>) -> Result<()> {
-        let before = ids.len();
-        self.store.write(|tx| {
-            ids.truncate(before);
-            batch.iter().try_for_each(|(_, bytes)| tx.insert(&self.set, bytes).map(|id| ids.push(id)))
-        })?;
+        let values: Vec<&[u8]> = batch.iter().map(|(_, bytes)| bytes).collect();
+        ids.extend(self.store.write(|tx| tx.insert_many(&self.set, &values))?);
         Ok(())
     }
 

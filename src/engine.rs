@@ -135,6 +135,23 @@ impl Engine {
         self.poison.check()
     }
 
+    /// Lets the collector know that somebody found no room.
+    pub(crate) fn note_no_space(&self, error: &Error) {
+        if matches!(error, Error::NoSpace { .. }) {
+            self.no_space.store(true, Ordering::Release);
+        }
+    }
+
+    /// An error when what room there is belongs to the collector.
+    pub(crate) fn check_reserve(&self) -> Result<()> {
+        if !self.in_reserve.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.no_space.store(true, Ordering::Release);
+        let source = std::io::ErrorKind::StorageFull.into();
+        Err(Error::NoSpace { action: "append to", file: "the log".to_owned(), source })
+    }
+
     /// Which store this is.
     pub(crate) fn store_id(&self) -> [u8; 16] {
         self.log.source().uuid
@@ -188,12 +205,8 @@ impl Engine {
         validate: impl FnOnce() -> Result<()>,
     ) -> Result<Seq> {
         self.check_writable()?;
-        if self.in_reserve.load(Ordering::Acquire) {
-            self.no_space.store(true, Ordering::Release);
-            let source = std::io::ErrorKind::StorageFull.into();
-            return Err(Error::NoSpace { action: "append to", file: "the log".to_owned(), source });
-        }
         let guard = self.lock_commit();
+        self.check_reserve()?;
         validate()?;
         let seq = self.append_and_apply(&guard, frame, effects)?;
         drop(guard);
@@ -230,11 +243,8 @@ impl Engine {
 
     /// Appends a frame that has everything, and applies it.
     fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect]) -> Result<Seq> {
-        let appended = self.log.append(frame, FrameKind::Commit, None).inspect_err(|error| {
-            if matches!(error, Error::NoSpace { .. }) {
-                self.no_space.store(true, Ordering::Release);
-            }
-        })?;
+        let appended =
+            self.log.append(frame, FrameKind::Commit, None).inspect_err(|error| self.note_no_space(error))?;
         let seq = appended.seq;
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();

@@ -406,6 +406,6 @@ impl Error {
 }
 
 /// Whether a failure of the backing store means that there is no room.
-fn is_no_space(source: &io::Error) -> bool {
+pub(crate) fn is_no_space(source: &io::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

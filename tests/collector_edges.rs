@@ -133,35 +133,70 @@ fn a_full_disk_is_made_room_on_when_a_view_lets_go() {
     is_verified(store, &backing);
 }
 
+fn small_segments() -> Options {
+    Options::new().segment_bytes(1 << 20).durability(Durability::Buffered).background(false)
+}
+
+/// Puts so many bytes into a store, ten records in a transaction.
+fn append(store: &Store, bytes: usize) -> Vec<RecordId> {
+    let set = store.record_set("a").expect("a set");
+    let batches = (0..bytes / 50_000).map(|_| store.write(|tx| tx.insert_many(&set, &vec![vec![7; 5_000]; 10])));
+    batches.flat_map(|ids| ids.expect("inserts")).collect()
+}
+
+/// Files of records with their bytes, but for the one that is appended to.
+fn ended(store: &Store) -> Vec<(String, u64)> {
+    let segments = store.stats().segments;
+    let records = segments.into_iter().filter(|segment| segment.kind == tenure::FileKind::Records);
+    let mut all: Vec<_> = records.map(|segment| (segment.file, segment.bytes)).collect();
+    all.sort();
+    all.pop();
+    all
+}
+
 #[test]
 fn segments_grow_with_what_lives() {
     let backing: Arc<dyn Backing> = Arc::new(FaultBacking::new());
-    let options = Options::new().segment_bytes(1 << 20).durability(Durability::Buffered).background(false);
-    let store = options.open_backing(Arc::clone(&backing)).expect("opens");
+    for is_collecting in [true, false] {
+        let backing: Arc<dyn Backing> = Arc::new(FaultBacking::new());
+        let store = small_segments().collector(is_collecting).open_backing(backing).expect("opens");
+        append(&store, 6 << 20);
+        let small = ended(&store);
+        assert!(small.iter().all(|(_, bytes)| (150 << 10..=256 << 10).contains(bytes)), "{small:?}");
+        append(&store, 36 << 20);
+        let (file, bytes) = ended(&store).pop().expect("a segment");
+        assert!((900 << 10..=1 << 20).contains(&bytes), "{file}: {bytes}");
+    }
+    let store = small_segments().open_backing(Arc::clone(&backing)).expect("opens");
+    let ids = append(&store, 42 << 20);
+    // They are the larger again after opening, and what was ended when they were smaller is not worth a copy.
+    store.close().expect("closes");
+    let store = small_segments().open_backing(Arc::clone(&backing)).expect("opens");
+    append(&store, 2 << 20);
+    let collected = store.collect(None).expect("collects");
+    assert!(collected.bytes_copied < 1 << 20, "{collected:?}");
+    assert!(ended(&store).last().is_some_and(|(_, bytes)| *bytes > 900 << 10));
+    store.write(|tx| ids.iter().step_by(3).try_for_each(|id| tx.delete(*id))).expect("deletes");
+    store.close().expect("closes");
+    let store = small_segments().open_backing(Arc::clone(&backing)).expect("opens");
+    store.collect(None).expect("collects");
+    assert!(ended(&store).len() < 50, "{:?}", ended(&store));
+    is_verified(store, &backing);
+}
+
+#[test]
+fn frames_that_are_larger_than_a_segment_leave_no_empty_files() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    let store = small_segments().background(true).open_backing(Arc::clone(&backing)).expect("opens");
     let set = store.record_set("a").expect("a set");
-    let append = |bytes: usize| {
-        for _ in 0..bytes / 50_000 {
-            store.write(|tx| (0..10).try_for_each(|_| tx.insert(&set, [7; 5_000]).map(drop))).expect("inserts");
-        }
-    };
-    let sizes = || {
-        let segments = store.stats().segments;
-        let ended = segments.into_iter().filter(|segment| segment.kind == tenure::FileKind::Records);
-        let mut ended: Vec<_> = ended.map(|segment| (segment.file, segment.bytes)).collect();
-        ended.sort();
-        ended.pop();
-        ended
-    };
-    append(6 << 20);
-    let small = sizes();
-    assert!(small.iter().all(|(_, bytes)| (150 << 10..=256 << 10).contains(bytes)), "{small:?}");
-    append(36 << 20);
-    let all = sizes();
-    let (file, bytes) = all.last().expect("a segment");
-    assert!((900 << 10..=1 << 20).contains(bytes), "{file}: {bytes}");
-    // A frame that is larger than a segment has one to itself, as before.
-    store.write(|tx| (0..50).try_for_each(|_| tx.insert(&set, vec![7; 50_000]).map(drop))).expect("inserts");
-    append(100_000);
-    assert!(sizes().last().is_some_and(|(_, bytes)| *bytes > 2_500_000));
+    for _ in 0..12 {
+        let ids = store.write(|tx| tx.insert_many(&set, &vec![vec![7; 50_000]; 6])).expect("inserts");
+        store.write(|tx| tx.delete_many(&ids)).expect("deletes");
+        // In the meantime a segment is made ready.
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+    let empty = |name: &String| name.starts_with("log-") && disk.contents(name).is_some_and(|bytes| bytes.len() <= 128);
+    assert!(disk.names().iter().filter(|name| empty(name)).count() <= 2, "{:?}", disk.names());
     is_verified(store, &backing);
 }

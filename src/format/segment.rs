@@ -85,7 +85,7 @@ pub struct SegmentHeader {
     pub timeline: u64,
     /// The segment before it in the same log; zero for the first.
     pub previous: SegmentSeq,
-    /// The size at which it was to be sealed, in bytes.
+    /// The size of the largest segments of the store, in bytes.
     pub segment_bytes: u64,
 }
 

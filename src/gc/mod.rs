@@ -14,6 +14,7 @@ mod retire;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -104,8 +105,26 @@ pub(crate) struct Collector {
     settings: GcSettings,
     inner: Mutex<Inner>,
     paused: AtomicBool,
+    /// How many threads may be at work with the room of the reserve.
+    with_reserve: AtomicU32,
     /// Bytes appended to the log when space was last looked at by a writer.
     looked_at: AtomicU64,
+}
+
+/// Somebody may be at work with the room of the reserve until this is dropped, also by a panic in a backing store.
+struct AtWork<'c>(&'c Collector);
+
+impl<'c> AtWork<'c> {
+    fn of(collector: &'c Collector) -> Self {
+        collector.with_reserve.fetch_add(1, Ordering::AcqRel);
+        Self(collector)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.with_reserve.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What one slice came to.
@@ -121,7 +140,13 @@ enum Slice {
 
 impl Collector {
     pub(crate) fn new(settings: GcSettings) -> Self {
-        Self { settings, inner: Mutex::default(), paused: AtomicBool::new(false), looked_at: AtomicU64::new(0) }
+        Self {
+            settings,
+            inner: Mutex::default(),
+            paused: AtomicBool::new(false),
+            with_reserve: AtomicU32::new(0),
+            looked_at: AtomicU64::new(0),
+        }
     }
 
     /// Stops collecting in the background and in commits; `collect` still works.
@@ -150,6 +175,11 @@ impl Collector {
         self.inner.lock().targets.close();
     }
 
+    /// Lets the next segments have the size that goes with what lives.
+    pub(crate) fn note_size(engine: &Engine) {
+        Space::of(engine).note(engine);
+    }
+
     /// Whether segments have come near the cap.
     pub(crate) fn is_due(&self, engine: &Engine) -> bool {
         !self.paused.load(Ordering::Acquire)
@@ -174,9 +204,7 @@ impl Collector {
         if !self.is_due(engine) {
             return Ok(false);
         }
-        let space = Space::of(engine);
-        space.note(engine);
-        let slack = space.slack(&self.settings);
+        let slack = Space::of(engine).slack(&self.settings);
         let wanted = engine.no_space.load(Ordering::Acquire);
         // Where there is no room, a snapshot may need the reserve.
         let blocked = self.blocked_bytes(engine);
@@ -202,9 +230,14 @@ impl Collector {
         }
     }
 
-    /// Makes the reserve, once a store is of a size at which it does not count.
+    /// Makes the reserve, once a store is of a size at which it does not count; and where it was given up and nobody is at work
+    /// with its room any more, also while nothing is collected.
     fn keep_reserve(&self, engine: &Engine) {
-        if Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) && !engine.no_space.load(Ordering::Acquire) {
+        if engine.in_reserve.load(Ordering::Acquire) {
+            if self.with_reserve.load(Ordering::Acquire) == 0 {
+                self.give_back(engine);
+            }
+        } else if Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) && !engine.no_space.load(Ordering::Acquire) {
             self.inner.lock().reserve.keep_at_times(engine);
         }
     }
@@ -217,11 +250,14 @@ impl Collector {
     /// Does something, and where there is no room for it once more with the room of the reserve. Until there is a reserve
     /// again, what room there is belongs to the collector: the next full disk could be the last one otherwise.
     fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let _at_work = AtWork::of(self);
         let mut result = work();
-        if matches!(result, Err(Error::NoSpace { .. })) && self.inner.lock().reserve.give_up(engine) {
+        if matches!(result, Err(Error::NoSpace { .. })) && self.give_up_reserve(engine) {
             result = work();
         }
-        while engine.in_reserve.load(Ordering::Acquire) && !self.give_back(engine) {
+        // Who comes last gives it back.
+        let is_last = || self.with_reserve.load(Ordering::Acquire) == 1;
+        while engine.in_reserve.load(Ordering::Acquire) && is_last() && !self.give_back(engine) {
             let before = self.collected().bytes_deleted;
             let gained = self.gain(engine, Reserve::bytes(engine));
             if gained.is_err() || self.collected().bytes_deleted == before {
@@ -231,9 +267,21 @@ impl Collector {
         result
     }
 
-    /// Makes the reserve anew after it was given up. Whether it is there.
+    /// Gives the reserve up. Whether there was one.
+    fn give_up_reserve(&self, engine: &Engine) -> bool {
+        let mut inner = self.inner.lock();
+        // The victim in hand may be larger than the room that there is now. What was copied of it stays so.
+        inner.work = None;
+        inner.reserve.give_up(engine)
+    }
+
+    /// Makes the reserve anew after it was given up. Whether commits may go on: a small store needs none.
     fn give_back(&self, engine: &Engine) -> bool {
         let mut inner = self.inner.lock();
+        if !Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) {
+            engine.in_reserve.store(false, Ordering::Release);
+            return true;
+        }
         let deleted = inner.collected.bytes_deleted;
         inner.reserve.keep_after(engine, deleted)
     }
@@ -242,7 +290,10 @@ impl Collector {
     fn gain(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
         let before = self.collected().bytes_deleted;
         loop {
-            let slice = self.batch(engine, bytes)?;
+            let slice = match self.batch(engine, bytes) {
+                Err(Error::NoSpace { .. }) if self.sweep_patiently(engine)? => continue,
+                result => result?,
+            };
             let more = match slice {
                 Slice::Progress(_) => true,
                 Slice::Blocked => self.save_snapshot(engine)?,
@@ -264,14 +315,20 @@ impl Collector {
         let segment = engine.log.source().segment_bytes;
         let (appended, looked_at) = (engine.log.appended_bytes(), self.looked_at.load(Ordering::Relaxed));
         let more = appended.saturating_sub(looked_at);
-        if engine.no_space.load(Ordering::Acquire) && !self.paused.load(Ordering::Acquire) {
+        let paused = self.paused.load(Ordering::Acquire);
+        if engine.no_space.load(Ordering::Acquire) && !paused {
             self.work(engine)?;
+        } else if engine.in_reserve.load(Ordering::Acquire) {
+            self.keep_reserve(engine);
         }
-        if more < segment / 8 || self.paused.load(Ordering::Acquire) {
+        if more < segment / 8 {
             return Ok(());
         }
         self.looked_at.store(appended, Ordering::Relaxed);
-        Space::of(engine).note(engine);
+        Self::note_size(engine);
+        if paused {
+            return Ok(());
+        }
         self.keep_reserve(engine);
         let mut paid = 0;
         while Space::of(engine).is_over(&self.settings, segment) {
@@ -312,6 +369,7 @@ impl Collector {
         progress: &mut dyn FnMut(Collected),
     ) -> Result<Collected> {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        Self::note_size(engine);
         // What was emptied before may be the room for what follows.
         self.sweep(engine)?;
         // What is dead in the segment that is being appended to can be gained only when appending goes on in another.
@@ -329,9 +387,16 @@ impl Collector {
         let mut idle = false;
         while !idle && !is_over() {
             let mut inner = self.inner.lock();
-            match self.slice(engine, &mut inner, WORTH_COMPACTING)? {
-                Slice::Progress(_) => {}
-                Slice::Blocked | Slice::Idle => idle = true,
+            match self.slice(engine, &mut inner, WORTH_COMPACTING) {
+                Ok(Slice::Progress(_)) => {}
+                Ok(Slice::Blocked | Slice::Idle) => idle = true,
+                Err(error) => {
+                    drop(inner);
+                    if matches!(error, Error::NoSpace { .. }) && self.sweep_patiently(engine)? {
+                        continue;
+                    }
+                    return Err(error);
+                }
             }
             if inner.work.is_none() {
                 // Now, so that there is never a second copy of everything.
@@ -347,15 +412,25 @@ impl Collector {
         }
         self.retire_dead(engine);
         self.sweep(engine)?;
-        // Reads that were under way, and the other threads of the store, hold what they look at for microseconds.
+        while self.sweep_patiently(engine)? {}
+        Ok(self.collected().since(before))
+    }
+
+    /// Deletes what can be deleted, and waits a while for what is only being looked at: reads that were under way, and the other
+    /// threads of the store, hold a segment for microseconds. Whether anything went.
+    fn sweep_patiently(&self, engine: &Engine) -> Result<bool> {
+        let before = self.collected().bytes_deleted;
         for _ in 0..PATIENCE_MILLIS {
+            self.sweep(engine)?;
+            if self.collected().bytes_deleted > before {
+                return Ok(true);
+            }
             if !retire::waits_for_readers(engine, &self.inner.lock().retired) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));
-            self.sweep(engine)?;
         }
-        Ok(self.collected().since(before))
+        Ok(false)
     }
 
     /// Retires what is dead without copying anything.
@@ -370,7 +445,9 @@ impl Collector {
     fn batch(&self, engine: &Engine, goal: u64) -> Result<Slice> {
         let mut inner = self.inner.lock();
         let (mut copied, mut found) = (0, Ok(Slice::Idle));
-        let retired_before: u64 = inner.retired.iter().map(Retired::bytes).sum();
+        let emptied =
+            |inner: &Inner| inner.collected.bytes_deleted + inner.retired.iter().map(Retired::bytes).sum::<u64>();
+        let (emptied_before, deleted_before) = (emptied(&inner), inner.collected.bytes_deleted);
         loop {
             match self.slice(engine, &mut inner, WORTH_COPYING) {
                 Ok(Slice::Progress(bytes)) => copied += bytes,
@@ -379,14 +456,16 @@ impl Collector {
                     break;
                 }
             }
-            let retired: u64 = inner.retired.iter().map(Retired::bytes).sum();
-            if retired.saturating_sub(retired_before) >= goal + copied || copied >= 8 * SLICE_BYTES {
+            if emptied(&inner) - emptied_before >= goal + copied || copied >= 8 * SLICE_BYTES {
                 break;
             }
+            if inner.work.is_none() && engine.in_reserve.load(Ordering::Acquire) {
+                // The reserve has room for one segment.
+                Self::delete_retired(engine, &mut inner)?;
+            }
         }
-        let gained = inner.retired.iter().map(Retired::bytes).sum::<u64>() > retired_before;
+        let gained = emptied(&inner) > emptied_before;
         // Also when there was no room for more: what has been emptied is the room for it.
-        let deleted_before = inner.collected.bytes_deleted;
         Self::delete_retired(engine, &mut inner)?;
         match found {
             Err(Error::NoSpace { .. }) if inner.collected.bytes_deleted > deleted_before => Ok(Slice::Progress(copied)),

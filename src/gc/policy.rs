@@ -17,7 +17,7 @@ use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;
 
-/// A segment is small when it is shorter than this part of a full one.
+/// A segment is small when it is shorter than this part of the smallest that are full.
 const SMALL_PART: u64 = 4;
 /// So many small segments are left alone.
 const SMALL_MAX: usize = 6;
@@ -94,7 +94,7 @@ pub(crate) struct Choice {
 /// transaction leaves one, would take the room and give nothing.
 pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<SegmentSeq>, worth: f64) -> Choice {
     let table = engine.heap.segments();
-    let small = engine.log.source().next_bytes() / SMALL_PART;
+    let small = engine.log.source().smallest_bytes() / SMALL_PART;
     let is_small = |segment: &Segment| segment.len().is_ok_and(|bytes| bytes < small);
     let merge = worth >= WORTH_COMPACTING && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);

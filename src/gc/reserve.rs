@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::engine::Engine;
+use crate::error::is_no_space;
 use crate::id::to_u64;
 use crate::id::to_usize;
 
@@ -58,12 +59,16 @@ impl Reserve {
 
     /// Makes the reserve if it is not there. Whether it is there now: where there is no room for it, there is none.
     pub(crate) fn keep(&mut self, engine: &Engine) -> bool {
+        let mut is_hopeless = false;
         if self.is_there != Some(true) && engine.check_writable().is_ok() {
             let bytes = Self::bytes(engine);
             let found = engine.backing.open(RESERVE).and_then(|file| file.len());
-            self.is_there = Some(found.is_ok_and(|len| len == bytes) || Self::make(engine, bytes).is_ok());
+            let made = if found.is_ok_and(|len| len == bytes) { Ok(()) } else { Self::make(engine, bytes) };
+            // What cannot be made for another reason is nothing to wait for.
+            is_hopeless = made.as_ref().is_err_and(|error| !is_no_space(error));
+            self.is_there = Some(made.is_ok());
         }
-        if self.is_there == Some(true) {
+        if self.is_there == Some(true) || is_hopeless {
             engine.in_reserve.store(false, Ordering::Release);
         }
         self.is_there == Some(true)
@@ -101,11 +106,16 @@ impl Reserve {
 
     /// Gives the room to the collector; until it is made anew, commits are refused. Whether there was any.
     pub(crate) fn give_up(&mut self, engine: &Engine) -> bool {
+        if engine.in_reserve.swap(true, Ordering::AcqRel) {
+            // It was given up before.
+            return false;
+        }
         self.is_there = Some(false);
         self.next = None;
-        engine.in_reserve.store(true, Ordering::Release);
         let is_given = engine.backing.delete(RESERVE).is_ok();
-        engine.in_reserve.store(is_given, Ordering::Release);
+        if !is_given {
+            engine.in_reserve.store(false, Ordering::Release);
+        }
         is_given
     }
 }

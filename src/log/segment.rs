@@ -54,7 +54,7 @@ pub(crate) struct Segment {
     is_absent: bool,
 }
 
-/// Bytes that the largest segments of a store have at least.
+/// The smallest that the largest segments of a store may be.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// The smallest segments are so many times smaller than the largest, and never smaller than `SEGMENT_BYTES_MIN`.
 const SMALLEST_PART: u64 = 4;
@@ -82,8 +82,12 @@ pub(crate) struct SegmentSource {
 impl SegmentSource {
     /// Bytes of the next segment of records.
     pub(crate) fn next_bytes(&self) -> u64 {
-        let smallest = (self.segment_bytes / SMALLEST_PART).max(SEGMENT_BYTES_MIN);
-        self.next_bytes.0.load(Ordering::Relaxed).max(smallest).min(self.segment_bytes)
+        self.next_bytes.0.load(Ordering::Relaxed).max(self.smallest_bytes()).min(self.segment_bytes)
+    }
+
+    /// Bytes of segments where hardly anything lives.
+    pub(crate) fn smallest_bytes(&self) -> u64 {
+        (self.segment_bytes / SMALLEST_PART).max(SEGMENT_BYTES_MIN)
     }
 
     /// So many bytes of records live now.

@@ -211,8 +211,15 @@ impl Log {
             self.seal(tail);
         }
         let needed = to_u64(SEGMENT_HEADER_BYTES) + bytes + seal_bytes;
-        // A spare that is too small is left behind empty: segments are used in the order of their numbers.
-        let spare = tail.spare.take().filter(|spare| needed <= spare.capacity());
+        // Segments are used in the order of their numbers, so a spare that is too small is of no more use. Where it cannot be
+        // deleted it stays, empty.
+        let spare = tail.spare.take().filter(|spare| {
+            let fits = needed <= spare.capacity();
+            if !fits {
+                drop(self.source.backing.delete(spare.name()));
+            }
+            fits
+        });
         let segment = if let Some(spare) = spare {
             spare
         } else {

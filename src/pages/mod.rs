@@ -42,7 +42,7 @@ const ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
 const WRITE_BYTES: usize = 128 << 10;
 
-/// Of so many segments those consist that hold what lives, where they are neither the smallest nor the largest.
+/// What lives would fill so many segments, where they are neither the smallest nor the largest.
 const SEGMENTS: u64 = 16;
 /// The smallest are so many times smaller than the largest segments of the store, but never smaller than a segment may be.
 const SMALLEST_PART: u64 = 16;
@@ -153,10 +153,10 @@ impl PageStore {
         Self { source, rows: RwLock::default(), adopted: Mutex::default() }
     }
 
-    /// Bytes of a new segment.
-    fn capacity(&self) -> u64 {
-        let live = self.rows.read().values().map(|row| row.live_bytes).sum();
-        self.capacity_for(live)
+    /// Bytes of a new segment, when so many were written that no snapshot has yet.
+    fn capacity(&self, unsettled: u64) -> u64 {
+        let rows = self.rows.read();
+        self.capacity_for(rows.values().fold(unsettled, |sum, row| sum.saturating_add(row.live_bytes)))
     }
 
     /// Bytes of a new segment where so many live. A segment is deleted whole, so it is small beside all of them together.
@@ -241,14 +241,14 @@ impl PageStore {
         let all = rows.iter().filter(|(number, row)| row.live_bytes > 0 && Some(**number) != writing);
         let mut all: Vec<(SegmentSeq, u64, u64)> =
             all.map(|(number, row)| (*number, row.segment.segment.len().unwrap_or_default(), row.live_bytes)).collect();
-        let mut bytes: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
-        let live: u64 = all.iter().map(|(.., live)| live).sum();
+        let mut bytes = all.iter().fold(0_u64, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
+        let live = all.iter().fold(0_u64, |sum, (.., live)| sum.saturating_add(*live));
         // By how much of each lives, in parts of a thousand.
-        all.sort_unstable_by_key(|(_, bytes, live)| live * 1_000 / (*bytes).max(1));
+        all.sort_unstable_by_key(|(_, bytes, live)| live.saturating_mul(1_000) / (*bytes).max(1));
         let (mut chosen, mut moved) = (BTreeSet::new(), 0);
         for (number, in_all, in_use) in all {
-            let is_enough = bytes <= 2 * live + self.capacity_for(live);
-            if is_enough || in_use * 2 > in_all || moved + in_use > live_bytes_max {
+            let is_enough = bytes <= live.saturating_mul(2).saturating_add(self.capacity_for(live));
+            if is_enough || in_use > in_all / 2 || in_use > live_bytes_max.saturating_sub(moved) {
                 break;
             }
             chosen.insert(number);
@@ -394,7 +394,7 @@ impl PageWriter {
         let full = self.current.as_ref().is_none_or(|(_, len, capacity)| len + padded > *capacity);
         if full {
             self.flush()?;
-            let capacity = store.capacity().max(to_u64(SEGMENT_HEADER_BYTES) + padded);
+            let capacity = store.capacity(self.bytes).max(to_u64(SEGMENT_HEADER_BYTES) + padded);
             let segment = store.create_segment(number(), timeline, capacity, self.holds)?;
             if let Some((before, ..)) = self.current.replace((segment, to_u64(SEGMENT_HEADER_BYTES), capacity)) {
                 self.unsynced.push(before);

@@ -212,7 +212,9 @@ pub(crate) fn is_needed_at_close(engine: &Engine) -> bool {
 fn log_what_is_pending(engine: &Engine) -> Result<()> {
     if engine.slots.has_outstanding() {
         let (mut frame, mut effects) = (FrameBuilder::new(), Vec::<Effect>::new());
-        engine.commit_frame(&mut frame, &mut effects, || Ok(()))?;
+        // Not refused for want of a reserve: it may be the collector who closes the gap, or the last that the store does.
+        let guard = engine.lock_commit();
+        engine.append_and_apply(&guard, &mut frame, &mut effects)?;
     }
     Ok(())
 }

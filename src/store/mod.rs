@@ -130,6 +130,7 @@ impl Store {
         let stop = Arc::new(AtomicBool::new(false));
         let collector = Arc::new(Collector::new(options.gc()));
         collector.pause(!options.collector);
+        Collector::note_size(&engine);
         let mut threads = Vec::new();
         if options.background && !read_only {
             let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);

@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::item::Kind;
 use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::format::item::item_bytes;
 use crate::id::RecordId;
 use crate::txn::RecordSet;
 use crate::txn::Transaction;
@@ -34,8 +35,9 @@ impl Transaction {
     /// taken at once, which takes less time.
     ///
     /// # Errors
-    /// Those of `insert` for the first record that cannot be inserted. The ones before it are inserted then, but nobody learns
-    /// their IDs: a transaction in which this fails is best dropped.
+    /// `TooLarge` before any is inserted, if all together are too much for a transaction. Otherwise those of `insert` for the first
+    /// record that cannot be inserted. The ones before it are inserted then, but nobody learns their IDs: a transaction in
+    /// which this fails is best dropped.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -49,6 +51,7 @@ impl Transaction {
             return values.iter().map(|value| self.insert(set, value)).collect();
         }
         set.check_store(self.engine().store_id())?;
+        self.check_more(values.iter().map(|value| item_bytes(Kind::Record as u8, value.as_ref().len())).sum())?;
         let ids = self.engine().take_ids(set.number(), values.len())?;
         let mut unused = Unused { engine: Arc::clone(self.engine()), ids: ids.clone().into_iter() };
         for value in values {

@@ -40,6 +40,8 @@ pub(crate) fn pages_of(effects: &[Effect]) -> u64 {
 /// Waits until there is room for changing so many pages of the record index and nodes of key indexes. The caller holds no
 /// lock.
 pub(crate) fn make_room(engine: &Engine, pages: u64, nodes: u64) -> Result<Room<'_>> {
+    // Before a snapshot takes what is left.
+    engine.check_reserve()?;
     let limit = engine.dirty_bytes_max;
     // Each leaf may be split, and there are the nodes above.
     let nodes = if nodes == 0 { 0 } else { nodes + nodes / 8 + NODES_ABOVE };
@@ -56,7 +58,7 @@ pub(crate) fn make_room(engine: &Engine, pages: u64, nodes: u64) -> Result<Room<
             std::thread::sleep(OTHERS_TIME);
             engine.check_writable()?;
         } else if snapshots < SNAPSHOTS_MAX {
-            snapshot::save_if(engine, is_full)?;
+            snapshot::save_if(engine, is_full).inspect_err(|error| engine.note_no_space(error))?;
             snapshots += 1;
         } else {
             return Ok(engine.take_room_anyway(bytes));

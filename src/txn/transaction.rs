@@ -376,6 +376,11 @@ impl Transaction {
         self.update_value(id, Kind::Record, None, bytes)
     }
 
+    /// Refuses what would make the transaction too large.
+    pub(super) fn check_more(&mut self, bytes: u64) -> Result<()> {
+        check_bytes(&self.engine, self.parts.get(), bytes)
+    }
+
     pub(super) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }

@@ -1,0 +1,128 @@
+//! A full disk on which the reserve was given up and could not be made anew: a view holds what was emptied.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+use std::sync::Arc;
+
+use tenure::Durability;
+use tenure::Error;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::Result;
+use tenure::Store;
+use tenure::View;
+use tenure::backing::Backing;
+use tenure::backing::FaultBacking;
+
+const SEGMENT: u64 = 64 << 10;
+
+/// A ratio that no disk here allows: only a full one makes the collector work.
+fn options() -> Options {
+    let options = Options::new().segment_bytes(SEGMENT).durability(Durability::Buffered);
+    options.background(false).space_ratio(20.0)
+}
+
+fn insert(store: &Store, count: usize) -> Vec<RecordId> {
+    let set = store.record_set("a").expect("a set");
+    (0..count / 100).flat_map(|_| store.write(|tx| tx.insert_many(&set, &[[7; 200]; 100])).expect("inserts")).collect()
+}
+
+struct Stuck {
+    disk: FaultBacking,
+    store: Store,
+    ids: Vec<RecordId>,
+    view: View,
+}
+
+impl Stuck {
+    fn new(segments_of_room: u64) -> Self {
+        let disk = FaultBacking::new();
+        let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+        let store = options().open_backing(backing).expect("opens");
+        let ids = insert(&store, 8_000);
+        disk.disk_bytes_max(Some(disk.disk_bytes() + segments_of_room * SEGMENT));
+        let view = store.view();
+        let stuck = Self { disk, store, ids, view };
+        let mut refused = 0;
+        for round in 0.. {
+            match stuck.update(round) {
+                Ok(()) => refused = 0,
+                Err(Error::NoSpace { .. }) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            if refused == 10 {
+                break;
+            }
+        }
+        assert!(!stuck.has_reserve(), "the collector has needed it");
+        stuck
+    }
+
+    fn update(&self, round: usize) -> Result<()> {
+        self.store.write(|tx| tx.update(self.ids[round % self.ids.len()], [1; 200]))
+    }
+
+    fn has_reserve(&self) -> bool {
+        self.disk.names().iter().any(|name| name == "reserve")
+    }
+}
+
+#[test]
+fn no_commit_takes_room_that_is_less_than_the_reserve() {
+    let stuck = Stuck::new(14);
+    stuck.disk.disk_bytes_max(Some(stuck.disk.disk_bytes() + 3 * SEGMENT));
+    let names = stuck.disk.names();
+    for round in 0..300 {
+        let error = stuck.update(round).expect_err("there is no reserve");
+        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    }
+    assert_eq!(stuck.disk.names(), names, "nothing was tried");
+    // With what the view has held there is.
+    drop(stuck.view);
+    assert!((0..300).filter(|_| stuck.store.write(|tx| tx.update(stuck.ids[0], [2; 200])).is_ok()).count() > 290);
+}
+
+#[test]
+fn a_store_that_collects_nothing_makes_its_reserve_anew() {
+    let stuck = Stuck::new(14);
+    stuck.store.set_collecting(false);
+    stuck.disk.disk_bytes_max(None);
+    // Once a second it is tried.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    assert!((0..300).filter(|round| stuck.update(*round).is_ok()).count() > 290);
+    assert!(stuck.has_reserve());
+}
+
+#[test]
+fn a_store_without_a_reserve_closes_with_a_snapshot() {
+    let Stuck { disk, store, view, .. } = Stuck::new(14);
+    let set = store.record_set("a").expect("is there");
+    store.write(|tx| tx.insert(&set, [1; 10])).expect_err("there is no reserve");
+    disk.disk_bytes_max(None);
+    drop(view);
+    store.close().expect("closes, and logs the ID that came to nothing");
+    let backing: Arc<dyn Backing> = Arc::new(disk);
+    let report = tenure::verify::verify_backing(&backing, &mut |_| {}).expect("verifies");
+    assert!(report.is_ok(), "{:?}", report.problems);
+}
+
+#[test]
+fn a_limit_on_changed_pages_that_needs_a_snapshot_on_a_full_disk_wakes_the_collector() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    let store = options().dirty_bytes_max(1 << 20).snapshot_log_bytes(1 << 40).open_backing(backing).expect("opens");
+    let ids = insert(&store, 100_000);
+    store.save_snapshot().expect("saves");
+    for some in ids.chunks(1_000).take(40) {
+        store.write(|tx| some.iter().try_for_each(|id| tx.update(*id, [9; 200]))).expect("updates");
+    }
+    store.save_snapshot().expect("saves");
+    store.save_snapshot().expect("saves");
+    disk.disk_bytes_max(Some(disk.disk_bytes() + 3 * SEGMENT));
+    let mut refused = 0;
+    for round in 0..5_000 {
+        let result = store.write(|tx| tx.update(ids[(round * 5_123) % ids.len()], [1; 20]));
+        refused = if result.is_ok() { 0 } else { refused + 1 };
+        assert!(refused < 100, "{result:?}");
+    }
+}

@@ -24,7 +24,9 @@ fn options() -> Options {
 
 fn insert(store: &Store, count: usize) -> Vec<RecordId> {
     let set = store.record_set("a").expect("a set");
-    (0..count / 100).flat_map(|_| store.write(|tx| tx.insert_many(&set, &[[7; 200]; 100])).expect("inserts")).collect()
+    (0..count / 100)
+        .flat_map(|_| store.write(|tx| tx.insert_many(&set, &vec![[7; 200]; 100])).expect("inserts"))
+        .collect()
 }
 
 struct Stuck {

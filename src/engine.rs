@@ -143,13 +143,16 @@ impl Engine {
     }
 
     /// An error when what room there is belongs to the collector.
+    #[inline]
     pub(crate) fn check_reserve(&self) -> Result<()> {
-        if !self.in_reserve.load(Ordering::Acquire) {
-            return Ok(());
-        }
+        if self.in_reserve.load(Ordering::Acquire) { Err(self.refused()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn refused(&self) -> Error {
         self.no_space.store(true, Ordering::Release);
         let source = std::io::ErrorKind::StorageFull.into();
-        Err(Error::NoSpace { action: "append to", file: "the log".to_owned(), source })
+        Error::NoSpace { action: "append to", file: "the log".to_owned(), source }
     }
 
     /// Which store this is.

@@ -307,10 +307,16 @@ impl Collector {
 
     /// A writer's part: pays for what was appended, if the collector in the background does not keep up. What fails here is
     /// not the writer's concern: where it is of consequence, the commit finds it too.
+    #[inline]
     pub(crate) fn pay(&self, engine: &Engine) {
-        drop(self.try_to_pay(engine));
+        let more = engine.log.appended_bytes().saturating_sub(self.looked_at.load(Ordering::Relaxed));
+        let is_full = engine.no_space.load(Ordering::Acquire) || engine.in_reserve.load(Ordering::Acquire);
+        if more >= engine.log.source().segment_bytes / 8 || is_full {
+            drop(self.try_to_pay(engine));
+        }
     }
 
+    #[cold]
     fn try_to_pay(&self, engine: &Engine) -> Result<()> {
         let segment = engine.log.source().segment_bytes;
         let (appended, looked_at) = (engine.log.appended_bytes(), self.looked_at.load(Ordering::Relaxed));

@@ -83,7 +83,13 @@ impl Machine {
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
             memory_gibibytes: (field("/proc/meminfo", "MemTotal")? + (1 << 19)) >> 20,
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            // What follows the numbers tells of the host.
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             file_system,
             date: output("date", &["-u", "+%Y-%m-%d"]),
             commit: output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]),

@@ -40,8 +40,8 @@ impl Engine for Tenure {
     type Session<'e> = &'e Self;
 
     const NAME: &'static str = "tenure";
-    const SETTINGS: &'static str = "Defaults: checksums on, collector on, changed index pages at most 256 MiB. Loads and \
-        updates with `Durability::Buffered`, durable commits with `Durability::Sync`. References are the record IDs \
+    const SETTINGS: &'static str = "Defaults: checksums on, collector on, changed index pages at most 256 MiB. Batches \
+        through `insert_many`, `update_many` and `delete_many`. Loads and updates with `Durability::Buffered`, durable commits with `Durability::Sync`. References are the record IDs \
         themselves. Indexes are kept by extractors, which also look at the old value of a record that is updated.";
 
     fn open(path: &Path, setup: Setup) -> Result<Self> {

@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 
 use crate::backing::Backing;
 use crate::catalogue::Catalogue;
+use crate::commit_lock::CommitLock;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
@@ -94,7 +95,7 @@ pub(crate) struct Engine {
     pub(crate) replay_bytes: AtomicU64,
     /// Log bytes of changes of key indexes since the store was opened.
     pub(crate) index_log_bytes: AtomicU64,
-    pub(crate) commit: Mutex<()>,
+    pub(crate) commit: CommitLock,
     pub(crate) next_stream: AtomicU64,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) history: History,

@@ -30,6 +30,7 @@
 pub mod backing;
 pub mod backup;
 mod catalogue;
+mod commit_lock;
 mod engine;
 mod error;
 pub mod extract;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["backing", "pins"],
     &["log", "pages", "manifest"],
     &["record_index", "key_index"],
-    &["extract", "catalogue", "heap", "history"],
+    &["extract", "catalogue", "heap", "history", "commit_lock"],
     &["engine"],
     &["snapshot"],
     &["recovery", "gc"],

@@ -42,6 +42,8 @@ const SLICE_BYTES: u64 = 1 << 20;
 const RESERVE_FROM_SEGMENTS: u64 = 8;
 /// How long a collection on request waits for readers that hold an emptied segment, at the most.
 const PATIENCE_MILLIS: u32 = 20;
+/// How often something is tried again for which there was no room, at the most.
+const ATTEMPTS: u32 = 4;
 /// How full a segment may be to be worth copying in the background.
 const WORTH_COPYING: f64 = 0.95;
 /// The same when everything is to be gained that can be.
@@ -106,7 +108,7 @@ pub(crate) struct Collector {
     inner: Mutex<Inner>,
     paused: AtomicBool,
     /// How many threads may be at work with the room of the reserve.
-    with_reserve: AtomicU32,
+    at_work: AtomicU32,
     /// Bytes appended to the log when space was last looked at by a writer.
     looked_at: AtomicU64,
 }
@@ -116,14 +118,14 @@ struct AtWork<'c>(&'c Collector);
 
 impl<'c> AtWork<'c> {
     fn of(collector: &'c Collector) -> Self {
-        collector.with_reserve.fetch_add(1, Ordering::AcqRel);
+        collector.at_work.fetch_add(1, Ordering::AcqRel);
         Self(collector)
     }
 }
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.0.with_reserve.fetch_sub(1, Ordering::AcqRel);
+        self.0.at_work.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -144,7 +146,7 @@ impl Collector {
             settings,
             inner: Mutex::default(),
             paused: AtomicBool::new(false),
-            with_reserve: AtomicU32::new(0),
+            at_work: AtomicU32::new(0),
             looked_at: AtomicU64::new(0),
         }
     }
@@ -234,7 +236,7 @@ impl Collector {
     /// with its room any more, also while nothing is collected.
     fn keep_reserve(&self, engine: &Engine) {
         if engine.in_reserve.load(Ordering::Acquire) {
-            if self.with_reserve.load(Ordering::Acquire) == 0 {
+            if self.at_work.load(Ordering::Acquire) == 0 {
                 self.give_back(engine);
             }
         } else if Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) && !engine.no_space.load(Ordering::Acquire) {
@@ -247,16 +249,23 @@ impl Collector {
         self.with_reserve(engine, || self.gain(engine, bytes))
     }
 
-    /// Does something, and where there is no room for it once more with the room of the reserve. Until there is a reserve
+    /// Does something, and where there is no room for it again with the room of the reserve. Until there is a reserve
     /// again, what room there is belongs to the collector: the next full disk could be the last one otherwise.
     fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let _at_work = AtWork::of(self);
+        let mut seen = self.made_room(engine);
         let mut result = work();
-        if matches!(result, Err(Error::NoSpace { .. })) && self.give_up_reserve(engine) {
+        for _ in 0..ATTEMPTS {
+            // Another thread may have given the reserve up, or taken its room first and made more.
+            let is_full = matches!(result, Err(Error::NoSpace { .. }));
+            if !is_full || !(self.give_up_reserve(engine) || self.made_room(engine) != seen) {
+                break;
+            }
+            seen = self.made_room(engine);
             result = work();
         }
         // Who comes last gives it back.
-        let is_last = || self.with_reserve.load(Ordering::Acquire) == 1;
+        let is_last = || self.at_work.load(Ordering::Acquire) == 1;
         while engine.in_reserve.load(Ordering::Acquire) && is_last() && !self.give_back(engine) {
             let before = self.collected().bytes_deleted;
             let gained = self.gain(engine, Reserve::bytes(engine));
@@ -265,6 +274,11 @@ impl Collector {
             }
         }
         result
+    }
+
+    /// What changes when there is more room: whether the reserve was given up, and what was deleted.
+    fn made_room(&self, engine: &Engine) -> (bool, u64) {
+        (engine.in_reserve.load(Ordering::Acquire), self.collected().bytes_deleted)
     }
 
     /// Gives the reserve up. Whether there was one.
@@ -290,10 +304,7 @@ impl Collector {
     fn gain(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
         let before = self.collected().bytes_deleted;
         loop {
-            let slice = match self.batch(engine, bytes) {
-                Err(Error::NoSpace { .. }) if self.sweep_patiently(engine)? => continue,
-                result => result?,
-            };
+            let slice = self.batch(engine, bytes)?;
             let more = match slice {
                 Slice::Progress(_) => true,
                 Slice::Blocked => self.save_snapshot(engine)?,
@@ -396,13 +407,7 @@ impl Collector {
             match self.slice(engine, &mut inner, WORTH_COMPACTING) {
                 Ok(Slice::Progress(_)) => {}
                 Ok(Slice::Blocked | Slice::Idle) => idle = true,
-                Err(error) => {
-                    drop(inner);
-                    if matches!(error, Error::NoSpace { .. }) && self.sweep_patiently(engine)? {
-                        continue;
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
             if inner.work.is_none() {
                 // Now, so that there is never a second copy of everything.

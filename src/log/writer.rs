@@ -211,21 +211,17 @@ impl Log {
             self.seal(tail);
         }
         let needed = to_u64(SEGMENT_HEADER_BYTES) + bytes + seal_bytes;
-        // Segments are used in the order of their numbers, so a spare that is too small is of no more use. Where it cannot be
-        // deleted it stays, empty.
-        let spare = tail.spare.take().filter(|spare| {
-            let fits = needed <= spare.capacity();
-            if !fits {
-                drop(self.source.backing.delete(spare.name()));
+        let segment = match tail.spare.take() {
+            Some(spare) if needed <= spare.capacity() => spare,
+            too_small => {
+                if let Some(spare) = too_small {
+                    // Segments are used in the order of their numbers, so it is of no more use. If this fails it stays, empty.
+                    drop(self.source.backing.delete(spare.name()));
+                }
+                let number = take_number(&mut tail.next_segment);
+                let capacity = needed.max(self.source.next_bytes());
+                self.source.create(FileKind::Records, number, self.timeline, tail.previous, capacity)?
             }
-            fits
-        });
-        let segment = if let Some(spare) = spare {
-            spare
-        } else {
-            let number = take_number(&mut tail.next_segment);
-            let capacity = needed.max(self.source.next_bytes());
-            self.source.create(FileKind::Records, number, self.timeline, tail.previous, capacity)?
         };
         tail.previous = segment.number();
         tail.active = Some(Active { segment: Arc::new(segment), len: to_u64(SEGMENT_HEADER_BYTES) });

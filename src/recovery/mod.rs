@@ -26,6 +26,7 @@ use parking_lot::RwLock;
 
 use crate::backing::Backing;
 use crate::catalogue::Catalogue;
+use crate::commit_lock::CommitLock;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
@@ -433,7 +434,7 @@ impl Based {
             index_log_bytes: AtomicU64::new(0),
             no_space: AtomicBool::new(false),
             in_reserve: AtomicBool::new(false),
-            commit: Mutex::new(()),
+            commit: CommitLock::new(),
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),
             history: History::default(),

@@ -172,7 +172,12 @@ fn segments_grow_with_what_lives() {
     // They are the larger again after opening, and what was ended when they were smaller is not worth a copy.
     store.close().expect("closes");
     let store = small_segments().open_backing(Arc::clone(&backing)).expect("opens");
-    append(&store, 2 << 20);
+    let before = ended(&store).len();
+    append(&store, 3 << 20);
+    let after = ended(&store);
+    // The last from before is followed by the first that was made since.
+    let (file, bytes) = &after[before + 1];
+    assert!((900 << 10..=1 << 20).contains(bytes), "{file}: {bytes}");
     let collected = store.collect(None).expect("collects");
     assert!(collected.bytes_copied < 1 << 20, "{collected:?}");
     assert!(ended(&store).last().is_some_and(|(_, bytes)| *bytes > 900 << 10));
@@ -190,11 +195,10 @@ fn frames_that_are_larger_than_a_segment_leave_no_empty_files() {
     let backing: Arc<dyn Backing> = Arc::new(disk.clone());
     let store = small_segments().background(true).open_backing(Arc::clone(&backing)).expect("opens");
     let set = store.record_set("a").expect("a set");
-    for _ in 0..12 {
-        let ids = store.write(|tx| tx.insert_many(&set, &vec![vec![7; 50_000]; 6])).expect("inserts");
-        store.write(|tx| tx.delete_many(&ids)).expect("deletes");
-        // In the meantime a segment is made ready.
-        std::thread::sleep(std::time::Duration::from_millis(60));
+    for _ in 0..8 {
+        // Nothing small comes between, which would go to the segment that is made ready in the meantime.
+        store.write(|tx| tx.insert_many(&set, &vec![vec![7; 50_000]; 6])).expect("inserts");
+        std::thread::sleep(std::time::Duration::from_millis(130));
     }
     let empty = |name: &String| name.starts_with("log-") && disk.contents(name).is_some_and(|bytes| bytes.len() <= 128);
     assert!(disk.names().iter().filter(|name| empty(name)).count() <= 2, "{:?}", disk.names());

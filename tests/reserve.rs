@@ -113,7 +113,8 @@ fn a_limit_on_changed_pages_that_needs_a_snapshot_on_a_full_disk_wakes_the_colle
     let disk = FaultBacking::new();
     let backing: Arc<dyn Backing> = Arc::new(disk.clone());
     let store = options().dirty_bytes_max(1 << 20).snapshot_log_bytes(1 << 40).open_backing(backing).expect("opens");
-    let ids = insert(&store, 100_000);
+    // Their pages are more than the limit.
+    let ids = insert(&store, 160_000);
     store.save_snapshot().expect("saves");
     for some in ids.chunks(1_000).take(40) {
         store.write(|tx| some.iter().try_for_each(|id| tx.update(*id, [9; 200]))).expect("updates");
@@ -124,6 +125,31 @@ fn a_limit_on_changed_pages_that_needs_a_snapshot_on_a_full_disk_wakes_the_colle
     let mut refused = 0;
     for round in 0..5_000 {
         let result = store.write(|tx| tx.update(ids[(round * 5_123) % ids.len()], [1; 20]));
+        refused = if result.is_ok() { 0 } else { refused + 1 };
+        assert!(refused < 100, "{result:?}");
+    }
+}
+
+#[test]
+fn a_segment_of_which_more_lives_than_the_reserve_takes_is_passed_over() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    let store = options().open_backing(backing).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    // One frame, and so one segment: the oldest, and the one of which most is dead.
+    let large = store.write(|tx| tx.insert_many(&set, &vec![vec![7; 50_000]; 40])).expect("inserts");
+    let ids = insert(&store, 8_000);
+    store.write(|tx| tx.delete_many(&large[..16])).expect("deletes");
+    let some: Vec<RecordId> = ids.iter().copied().step_by(5).collect();
+    for some in some.chunks(100) {
+        store.write(|tx| some.iter().try_for_each(|id| tx.update(*id, [9; 200]))).expect("updates");
+    }
+    store.save_snapshot().expect("saves");
+    store.save_snapshot().expect("saves");
+    disk.disk_bytes_max(Some(disk.disk_bytes() + SEGMENT));
+    let mut refused = 0;
+    for round in 0..3_000 {
+        let result = store.write(|tx| tx.update(ids[(round * 5_123) % ids.len()], [1; 200]));
         refused = if result.is_ok() { 0 } else { refused + 1 };
         assert!(refused < 100, "{result:?}");
     }

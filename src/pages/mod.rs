@@ -41,6 +41,8 @@ use crate::log::SegmentSource;
 const ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
 const WRITE_BYTES: usize = 128 << 10;
+/// What is synced at once while no commit waits for a sync.
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// What lives would fill so many segments, where they are neither the smallest nor the largest.
 const SEGMENTS: u64 = 16;
@@ -326,12 +328,22 @@ pub(crate) struct PageWriter {
     root_refreshed: bool,
     /// Whether its segments are held until a snapshot lists them.
     holds: bool,
+    /// Bytes that were appended and not synced.
+    unsynced_bytes: u64,
+    /// How many commits had asked for a sync when pages were last appended, and now.
+    commits: (u64, u64),
 }
 
 impl PageWriter {
     /// A writer that goes on from a snapshot with this root page.
     pub(crate) fn new(root: PageRef) -> Self {
         Self { root, ..Self::default() }
+    }
+
+    /// So many commits have asked for a sync by now. A sync of theirs has to wait for what the file system has gathered, so pages
+    /// are synced in small pieces while there are such commits, and in large ones while there are none.
+    pub(crate) fn note_commits(&mut self, count: u64) {
+        self.commits.1 = count;
     }
 
     /// The root page of the newest snapshot.
@@ -368,6 +380,7 @@ impl PageWriter {
         (self.pages, self.bytes) = (0, 0);
         self.buffer.clear();
         self.unsynced.clear();
+        self.unsynced_bytes = 0;
         self.current = None;
     }
 
@@ -418,10 +431,15 @@ impl PageWriter {
         self.bytes += padded;
         self.replaced.push(Replaced { old: *old, new: page });
         if self.buffer.len() >= WRITE_BYTES {
-            // Synced piece by piece: a commit's sync may have to wait for all that the file system has gathered by then.
             let segment = Arc::clone(segment);
+            self.unsynced_bytes += to_u64(self.buffer.len());
             self.flush()?;
-            segment.segment.sync().map_err(|source| Error::io("sync", segment.segment.name(), source))?;
+            let (before, now) = self.commits;
+            if before != now || self.unsynced_bytes >= SYNC_BYTES {
+                segment.segment.sync().map_err(|source| Error::io("sync", segment.segment.name(), source))?;
+                self.unsynced_bytes = 0;
+            }
+            self.commits.0 = now;
         }
         Ok(page)
     }
@@ -455,6 +473,7 @@ impl PageWriter {
         for full in self.unsynced.drain(..) {
             full.segment.close_file();
         }
+        self.unsynced_bytes = 0;
         Ok(())
     }
 }

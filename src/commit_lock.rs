@@ -1,7 +1,7 @@
 //! The commit lock: a mutex that one of those who wait for it looks at for a while before it sleeps.
 //!
 //! Owns: how long that is. Never: decides who is next; fairness is the mutex's.
-//! A commit holds the lock for two or three microseconds, and to put a thread to sleep and to wake it takes longer. Only
+//! A commit holds the lock for a few microseconds, and to put a thread to sleep and to wake it takes longer. Only
 //! one looks at a time: more would take the processor from who holds the lock, where there are few of them.
 
 use std::sync::atomic::AtomicBool;

@@ -30,6 +30,7 @@ use crate::log::NextBytes;
 use crate::log::Scan;
 use crate::log::ScanEnd;
 use crate::log::SegmentSource;
+use crate::log::SyncsWanted;
 use crate::manifest;
 use crate::manifest::Loaded;
 use crate::recovery::Files;
@@ -102,6 +103,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
         uuid: loaded.uuid,
         segment_bytes: loaded.segment_bytes,
         next_bytes: NextBytes::default(),
+        syncs_wanted: SyncsWanted::default(),
         check_every_read: true,
     };
     let newest = newest_with_frames(&source, &files.logs)?;

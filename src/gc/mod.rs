@@ -404,11 +404,8 @@ impl Collector {
         let mut idle = false;
         while !idle && !is_over() {
             let mut inner = self.inner.lock();
-            match self.slice(engine, &mut inner, WORTH_COMPACTING) {
-                Ok(Slice::Progress(_)) => {}
-                Ok(Slice::Blocked | Slice::Idle) => idle = true,
-                Err(error) => return Err(error),
-            }
+            let slice = self.slice(engine, &mut inner, WORTH_COMPACTING)?;
+            idle = matches!(slice, Slice::Blocked | Slice::Idle);
             if inner.work.is_none() {
                 // Now, so that there is never a second copy of everything.
                 Self::delete_retired(engine, &mut inner)?;

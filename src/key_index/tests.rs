@@ -29,6 +29,7 @@ use crate::key_index::node::Child;
 use crate::key_index::save::count_heap_nodes;
 use crate::log::NextBytes;
 use crate::log::SegmentSource;
+use crate::log::SyncsWanted;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
 
@@ -48,6 +49,7 @@ impl Pages {
             uuid: [7; 16],
             segment_bytes: 1 << 20,
             next_bytes: NextBytes::default(),
+            syncs_wanted: SyncsWanted::default(),
             check_every_read: false,
         };
         Self { store: PageStore::new(source), writer: PageWriter::default(), next: Cell::new(1) }

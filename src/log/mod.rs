@@ -20,6 +20,7 @@ pub(crate) use segment::NextBytes;
 pub(crate) use segment::SEGMENT_BYTES_MIN;
 pub(crate) use segment::Segment;
 pub(crate) use segment::SegmentSource;
+pub(crate) use segment::SyncsWanted;
 pub(crate) use writer::Log;
 pub(crate) use writer::LogStart;
 pub(crate) use writer::now_micros;

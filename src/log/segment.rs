@@ -66,6 +66,21 @@ const SEGMENTS: u64 = 32;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NextBytes(Arc<AtomicU64>);
 
+/// How often somebody wanted to wait until the log is on the medium. Who writes much beside the log looks whether it rises: a
+/// sync has to wait for what the file system has gathered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SyncsWanted(Arc<AtomicU64>);
+
+impl SyncsWanted {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Makes and opens segments of one store.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentSource {
@@ -75,6 +90,7 @@ pub(crate) struct SegmentSource {
     pub(crate) segment_bytes: u64,
     /// Bytes of the next ones.
     pub(crate) next_bytes: NextBytes,
+    pub(crate) syncs_wanted: SyncsWanted,
     /// Whether every read compares checksums, or only the first of each record.
     pub(crate) check_every_read: bool,
 }

@@ -82,7 +82,6 @@ pub(crate) struct Log {
     /// Not behind the lock of the tail: who begins a transaction asks for it, and need not wait for another's append.
     appended_bytes: AtomicU64,
     durable: GroupSync,
-    syncs_asked_for: AtomicU64,
     poison: Arc<Poison>,
 }
 
@@ -103,7 +102,6 @@ impl Log {
             tail: Mutex::new(tail),
             appended_bytes: AtomicU64::new(0),
             durable: GroupSync::new(start.durable),
-            syncs_asked_for: AtomicU64::new(0),
             poison,
         }
     }
@@ -301,13 +299,8 @@ impl Log {
 
     /// Waits until `seq` is on the medium. Concurrent callers share one sync.
     pub(crate) fn sync_to(&self, seq: Seq) -> Result<()> {
-        self.syncs_asked_for.fetch_add(1, Ordering::Relaxed);
+        self.source.syncs_wanted.note();
         self.durable.sync_to(seq, || self.poison.check(), || self.sync_all())
-    }
-
-    /// How often somebody wanted to wait for the medium.
-    pub(crate) fn syncs_asked_for(&self) -> u64 {
-        self.syncs_asked_for.load(Ordering::Relaxed)
     }
 
     /// Syncs everything that was appended; returns the last commit that this covers.

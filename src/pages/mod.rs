@@ -7,6 +7,8 @@
 //! multiples of 64 bytes, so that no two share a bit.
 
 mod aside;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use aside::Adopted;
 pub(crate) use aside::Aside;
@@ -41,7 +43,8 @@ use crate::log::SegmentSource;
 const ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
 const WRITE_BYTES: usize = 128 << 10;
-/// What is synced at once while no commit waits for a sync.
+/// What is synced at once while nobody waits for a sync of the log. While there are such commits every piece is synced, because
+/// their own syncs have to wait for what the file system has gathered.
 const SYNC_BYTES: u64 = 4 << 20;
 
 /// What lives would fill so many segments, where they are neither the smallest nor the largest.
@@ -330,20 +333,14 @@ pub(crate) struct PageWriter {
     holds: bool,
     /// Bytes that were appended and not synced.
     unsynced_bytes: u64,
-    /// How many commits had asked for a sync when pages were last appended, and now.
-    commits: (u64, u64),
+    /// Syncs of the log that had been wanted when pages were last appended.
+    syncs_wanted: u64,
 }
 
 impl PageWriter {
     /// A writer that goes on from a snapshot with this root page.
     pub(crate) fn new(root: PageRef) -> Self {
         Self { root, ..Self::default() }
-    }
-
-    /// So many commits have asked for a sync by now. A sync of theirs has to wait for what the file system has gathered, so pages
-    /// are synced in small pieces while there are such commits, and in large ones while there are none.
-    pub(crate) fn note_commits(&mut self, count: u64) {
-        self.commits.1 = count;
     }
 
     /// The root page of the newest snapshot.
@@ -431,15 +428,12 @@ impl PageWriter {
         self.bytes += padded;
         self.replaced.push(Replaced { old: *old, new: page });
         if self.buffer.len() >= WRITE_BYTES {
-            let segment = Arc::clone(segment);
             self.unsynced_bytes += to_u64(self.buffer.len());
             self.flush()?;
-            let (before, now) = self.commits;
-            if before != now || self.unsynced_bytes >= SYNC_BYTES {
-                segment.segment.sync().map_err(|source| Error::io("sync", segment.segment.name(), source))?;
-                self.unsynced_bytes = 0;
+            let before = std::mem::replace(&mut self.syncs_wanted, store.source.syncs_wanted.count());
+            if before != self.syncs_wanted || self.unsynced_bytes >= SYNC_BYTES {
+                self.sync()?;
             }
-            self.commits.0 = now;
         }
         Ok(page)
     }

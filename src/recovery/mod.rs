@@ -55,6 +55,7 @@ use crate::log::NextBytes;
 use crate::log::Poison;
 use crate::log::Segment;
 use crate::log::SegmentSource;
+use crate::log::SyncsWanted;
 use crate::log::now_micros;
 use crate::manifest;
 use crate::manifest::Loaded;
@@ -298,6 +299,7 @@ impl Attempt<'_> {
             uuid,
             segment_bytes,
             next_bytes: NextBytes::default(),
+            syncs_wanted: SyncsWanted::default(),
             check_every_read: self.settings.check_every_read,
         };
         let pages = PageStore::new(source.clone());

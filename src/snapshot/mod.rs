@@ -259,7 +259,6 @@ fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<
         for cell in &mut mid.cells {
             let LeafRef::Dirty(leaf) = &cell.leaf else { continue };
             leaf.image(&mut image);
-            writer.note_commits(engine.log.syncs_asked_for());
             let mut descriptor = cell.descriptor_now();
             descriptor.page = writer.write(&engine.pages, timeline, &number, &image, &cell.descriptor.page)?;
             cell.leaf = LeafRef::Clean(engine.pages.segment(&descriptor.page)?);
@@ -299,7 +298,6 @@ fn write_indexes(
     let mut all = Vec::new();
     for index in indexes {
         let mut write = |image: &[u8]| {
-            writer.note_commits(engine.log.syncs_asked_for());
             let page = writer.write(&engine.pages, timeline, &number, image, &PageRef::default())?;
             Ok((page, engine.pages.segment(&page)?))
         };

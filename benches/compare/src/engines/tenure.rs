@@ -42,7 +42,8 @@ impl Engine for Tenure {
     const NAME: &'static str = "tenure";
     const SETTINGS: &'static str = "Defaults: checksums on, collector on, changed index pages at most 256 MiB. Batches \
         through `insert_many`, `update_many` and `delete_many`. Loads and updates with `Durability::Buffered`, durable \
-        commits with `Durability::Sync`. References are the record IDs themselves. Indexes are kept by extractors, which also look at the old value of a record that is updated.";
+        commits with `Durability::Sync`. References are the record IDs themselves. Indexes are kept by extractors, which \
+        also look at the old value of a record that is updated.";
 
     fn open(path: &Path, setup: Setup) -> Result<Self> {
         let durability = if setup.durable { Durability::Sync } else { Durability::Buffered };

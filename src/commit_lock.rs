@@ -4,6 +4,7 @@
 //! A commit holds the lock for a few microseconds, and to put a thread to sleep and to wake it takes longer. Only
 //! one looks at a time: more would take the processor from who holds the lock, where there are few of them.
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -25,8 +26,13 @@ pub(crate) struct CommitLock {
 
 impl CommitLock {
     pub(crate) fn new() -> Self {
-        let is_alone = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
-        Self { mutex: Mutex::new(()), is_watched: AtomicBool::new(false), looks: if is_alone { 0 } else { LOOKS } }
+        // To count the processors is to read files of the system: not each time a store is opened.
+        static LOOKS_HERE: OnceLock<u32> = OnceLock::new();
+        let looks = *LOOKS_HERE.get_or_init(|| {
+            let is_alone = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);
+            if is_alone { 0 } else { LOOKS }
+        });
+        Self { mutex: Mutex::new(()), is_watched: AtomicBool::new(false), looks }
     }
 
     #[inline]

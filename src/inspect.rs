@@ -105,6 +105,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
         next_bytes: NextBytes::default(),
         syncs_wanted: SyncsWanted::default(),
         check_every_read: true,
+        beside_a_writer: true,
     };
     let newest = newest_with_frames(&source, &files.logs)?;
     for number in files.logs {

@@ -51,6 +51,7 @@ impl Pages {
             next_bytes: NextBytes::default(),
             syncs_wanted: SyncsWanted::default(),
             check_every_read: false,
+            beside_a_writer: false,
         };
         Self { store: PageStore::new(source), writer: PageWriter::default(), next: Cell::new(1) }
     }

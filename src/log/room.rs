@@ -18,8 +18,8 @@ use crate::id::to_usize;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u64 = 256 << 10;
-/// How often bytes that are neither a frame nor room are looked at again: a writer may be in the middle of them.
-const LOOKS: u32 = 20;
+/// How often bytes that are neither a frame nor room are looked at where a writer may be in the middle of them.
+const LOOKS_BESIDE_A_WRITER: u32 = 20;
 /// No writer makes a segment longer than that.
 const LEN_MAX: u64 = SEGMENT_BYTES_END + 64;
 
@@ -30,7 +30,14 @@ const LEN_MAX: u64 = SEGMENT_BYTES_END + 64;
 ///
 /// # Errors
 /// `UnexpectedEof` if the file has become shorter since `len` was asked for: its writer has taken the room back.
-pub(super) fn end_of_content(file: &dyn BackingFile, seed: Seed, proven: u64, len: u64) -> io::Result<u64> {
+pub(super) fn end_of_content(
+    file: &dyn BackingFile,
+    seed: Seed,
+    proven: u64,
+    len: u64,
+    beside_a_writer: bool,
+) -> io::Result<u64> {
+    let looks_max = if beside_a_writer { LOOKS_BESIDE_A_WRITER } else { 1 };
     let mut last = [0; 16];
     let tail = len.checked_sub(to_u64(last.len())).filter(|tail| *tail >= proven && len <= LEN_MAX);
     let Some(tail) = tail else { return Ok(len) };
@@ -45,11 +52,10 @@ pub(super) fn end_of_content(file: &dyn BackingFile, seed: Seed, proven: u64, le
             at += u64::from(header.bytes);
         }
         let Some(end) = window.end_of_bytes(at)? else { return Ok(at) };
-        // A writer may be in the middle of a frame.
         let mut looks = 0;
         while window.frame(seed, at)?.is_none() {
             looks += 1;
-            if looks == LOOKS {
+            if looks == looks_max {
                 return Ok(end.next_multiple_of(GRANULE_BYTES).min(len));
             }
             std::thread::sleep(Duration::from_micros(100));
@@ -99,5 +105,80 @@ impl Window<'_> {
             at += count;
         }
         Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::format::frame::FrameBuilder;
+    use crate::format::frame::FrameKind;
+    use crate::format::frame::Stamp;
+    use crate::format::item::Kind;
+    use crate::id::RecordId;
+    use crate::id::SegmentSeq;
+    use crate::id::Seq;
+
+    const BEGIN: u64 = 128;
+    const LEN: u64 = 4_096;
+
+    /// A frame and room behind it. The frame's second half appears with the third look at its beginning.
+    #[derive(Debug)]
+    struct Arriving {
+        frame: Vec<u8>,
+        looks: AtomicU32,
+    }
+
+    impl BackingFile for Arriving {
+        fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+            Err(io::Error::from(io::ErrorKind::Unsupported))
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+            if offset == BEGIN {
+                self.looks.fetch_add(1, Ordering::Relaxed);
+            }
+            let mut file = vec![0; to_usize(LEN)];
+            let there = if self.looks.load(Ordering::Relaxed) < 3 { self.frame.len() / 2 } else { self.frame.len() };
+            file[to_usize(BEGIN)..to_usize(BEGIN) + there].copy_from_slice(&self.frame[..there]);
+            buffer.copy_from_slice(&file[to_usize(offset)..to_usize(offset) + buffer.len()]);
+            Ok(())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(LEN)
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_being_written_is_waited_for_only_beside_a_writer() {
+        let seed = Seed::new([7; 16], SegmentSeq(1));
+        let stamp = Stamp {
+            kind: FrameKind::Commit,
+            seq: Seq(1),
+            durable: Seq(0),
+            timeline: 1,
+            time_micros: 0,
+            move_number: 0,
+        };
+        let mut builder = FrameBuilder::new();
+        builder.record(Kind::Record, RecordId::FIRST, &[0xFF; 1_000]);
+        let frame = builder.seal(&stamp, seed, BEGIN).to_vec();
+        let end = |beside_a_writer| {
+            let file = Arriving { frame: frame.clone(), looks: AtomicU32::new(0) };
+            let end = end_of_content(&file, seed, BEGIN, LEN, beside_a_writer).unwrap();
+            (end, file.looks.into_inner())
+        };
+        assert_eq!(end(true), (BEGIN + to_u64(frame.len()), 3));
+        let (torn, looks) = end(false);
+        assert!(torn < BEGIN + to_u64(frame.len()), "ends at {torn}");
+        assert_eq!(looks, 1);
     }
 }

@@ -93,6 +93,8 @@ pub(crate) struct SegmentSource {
     pub(crate) syncs_wanted: SyncsWanted,
     /// Whether every read compares checksums, or only the first of each record.
     pub(crate) check_every_read: bool,
+    /// Whether another process may be writing to what is opened.
+    pub(crate) beside_a_writer: bool,
 }
 
 impl SegmentSource {
@@ -221,7 +223,8 @@ impl SegmentSource {
             return Err(Malformed::new("file header", expected, got).at(&name, 0));
         }
         let content_end = if header.has_room() {
-            let end = room::end_of_content(&*file, Seed::new(self.uuid, segment), proven.max(to_u64(bytes.len())), len);
+            let (seed, proven) = (Seed::new(self.uuid, segment), proven.max(to_u64(bytes.len())));
+            let end = room::end_of_content(&*file, seed, proven, len, self.beside_a_writer);
             end.map_err(|source| Error::io("read", &name, source))?
         } else {
             len

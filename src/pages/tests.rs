@@ -24,6 +24,7 @@ fn syncs(are_commits_waiting: bool) -> usize {
         next_bytes: NextBytes::default(),
         syncs_wanted: syncs_wanted.clone(),
         check_every_read: false,
+        beside_a_writer: false,
     });
     let (mut writer, next) = (PageWriter::default(), Cell::new(1));
     let number = || SegmentSeq(next.replace(next.get() + 1));

@@ -301,6 +301,7 @@ impl Attempt<'_> {
             next_bytes: NextBytes::default(),
             syncs_wanted: SyncsWanted::default(),
             check_every_read: self.settings.check_every_read,
+            beside_a_writer: self.settings.read_only,
         };
         let pages = PageStore::new(source.clone());
         let mut segments = Vec::new();

@@ -22,6 +22,7 @@ use crate::key_index::Gathered;
 use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
 use crate::key_index::NODE_HEAP_BYTES;
+use crate::key_index::Passed;
 use crate::key_index::Prepared;
 use crate::key_index::Saved;
 use crate::pages::PageSegments;
@@ -30,6 +31,13 @@ use crate::pages::PageSegments;
 const INSTALL_NODES: usize = 512;
 /// Bytes of changes that are gathered before they are applied.
 const GATHERED_BYTES_MAX: usize = 32 << 20;
+
+/// How far nodes were taken out of page segments.
+#[derive(Debug, Default)]
+pub(crate) struct Refreshed {
+    tree: IndexNumber,
+    passed: Passed,
+}
 
 /// A tree that a snapshot saves.
 #[derive(Debug)]
@@ -55,13 +63,19 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
-    /// Takes nodes out of page segments, a part in one call. `true` when none is left there.
-    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>) -> Result<bool> {
+    /// Takes nodes out of page segments, a part in one call. `true` when there is nothing left to do.
+    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, refreshed: &mut Refreshed) -> Result<bool> {
         let mut is_done = Ok(true);
-        for tree in self.trees.values_mut() {
-            is_done = match tree.refresh(from, INSTALL_NODES) {
+        for (number, tree) in self.trees.range_mut(refreshed.tree..) {
+            if refreshed.tree != *number {
+                *refreshed = Refreshed { tree: *number, ..Refreshed::default() };
+            }
+            is_done = match tree.refresh(from, INSTALL_NODES, &mut refreshed.passed) {
                 // A damaged node stays where it is, and its segment with it: what reads it says so.
-                Err(error) if error.is_corruption() => Ok(true),
+                Err(error) if error.is_corruption() => {
+                    refreshed.passed = Passed::default();
+                    Ok(true)
+                }
                 other => other,
             };
             if !matches!(is_done, Ok(true)) {

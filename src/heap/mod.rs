@@ -17,6 +17,7 @@ pub(crate) use effects::put_assigned;
 pub(crate) use effects::put_frees;
 pub(crate) use indexes::FrozenIndex;
 pub(crate) use indexes::Indexes;
+pub(crate) use indexes::Refreshed;
 pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
@@ -481,7 +482,8 @@ impl Heap {
         while self.with_tree(|tree| tree.refresh(mid, from))? {
             mid += 1;
         }
-        while !self.with_indexes(|indexes| indexes.refresh(from))? {}
+        let mut refreshed = Refreshed::default();
+        while !self.with_indexes(|indexes| indexes.refresh(from, &mut refreshed))? {}
         Ok(())
     }
 

@@ -48,6 +48,7 @@ pub(crate) use gathered::Gathered;
 pub(crate) use ledger::Prepared;
 pub(crate) use probe::Probed;
 pub(crate) use range::Range;
+pub(crate) use refresh::Passed;
 pub(crate) use save::Frozen;
 pub(crate) use save::Saved;
 pub(crate) use tree::KeyRoot;

@@ -1,6 +1,11 @@
 //! Emptying page segments: nodes whose images lie in them are treated as changed, and the next save writes them elsewhere.
+//!
+//! Owns: the walk over a tree, a part in each call. Never: looks twice at what a call before has passed, unless the tree was
+//! changed to the left of it. What such a change makes it miss is left for the next save.
 
 use std::collections::BTreeSet;
+
+use smallvec::SmallVec;
 
 use crate::error::Result;
 use crate::id::SegmentSeq;
@@ -10,19 +15,24 @@ use crate::key_index::node::Node;
 use crate::key_index::tree::KeyTree;
 use crate::pages::PageSegments;
 
+/// Where a walk goes on: the number of a child at each level, from the root.
+#[derive(Debug, Default)]
+pub(crate) struct Passed(SmallVec<[usize; 8]>);
+
 struct Pass<'p> {
     from: &'p BTreeSet<SegmentSeq>,
     ledger: &'p mut Ledger,
     segments: &'p PageSegments,
     left: usize,
+    passed: &'p mut Passed,
 }
 
 impl KeyTree {
-    /// Takes nodes out of page segments, so many in one call. `true` when none is left there.
-    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, nodes: usize) -> Result<bool> {
+    /// Takes nodes out of page segments, so many in one call. `true` when the walk has come to its end.
+    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, nodes: usize, passed: &mut Passed) -> Result<bool> {
         let segments = std::sync::Arc::clone(&self.now.segments);
-        let mut pass = Pass { from, ledger: &mut self.ledger, segments: &segments, left: nodes };
-        pass.node(&mut self.now.root)?;
+        let mut pass = Pass { from, ledger: &mut self.ledger, segments: &segments, left: nodes, passed };
+        pass.node(&mut self.now.root, 0)?;
         Ok(pass.left > 0)
     }
 }
@@ -45,17 +55,51 @@ impl Pass<'_> {
         Ok(false)
     }
 
-    fn node(&mut self, child: &mut Child) -> Result<()> {
-        if self.left == 0 || !self.is_below(child)? {
+    /// The first child from a number on with something in the segments.
+    fn next_below(&self, child: &Child, from: usize) -> Result<Option<usize>> {
+        let children = child.as_inner(self.segments)?.map_or(&[][..], |inner| &inner.children);
+        for (number, child) in children.iter().enumerate().skip(from) {
+            if self.is_below(child)? {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
+    fn node(&mut self, child: &mut Child, depth: usize) -> Result<()> {
+        if matches!(child.node, Node::Leaf(_) | Node::CleanLeaf(_)) {
+            self.passed.0.truncate(depth);
+            if self.is_in(child) {
+                self.left = self.left.saturating_sub(1);
+                self.ledger.leaf_mut(child)?;
+            }
             return Ok(());
         }
-        self.left -= 1;
-        if matches!(child.node, Node::Leaf(_) | Node::CleanLeaf(_)) {
-            return self.ledger.leaf_mut(child).map(drop);
+        if self.is_in(child) {
+            self.left = self.left.saturating_sub(1);
+            self.ledger.inner_mut(child, self.segments)?;
         }
-        for child in &mut self.ledger.inner_mut(child, self.segments)?.children {
-            self.node(child)?;
+        let mut next = 0;
+        loop {
+            let number = match self.passed.0.get(depth) {
+                Some(begun) => *begun,
+                None => match self.next_below(child, next)? {
+                    Some(number) => number,
+                    None => return Ok(()),
+                },
+            };
+            if self.passed.0.len() == depth {
+                self.passed.0.push(number);
+            }
+            let inner = self.ledger.inner_mut(child, self.segments)?;
+            if let Some(below) = inner.children.get_mut(number) {
+                self.node(below, depth + 1)?;
+            }
+            if self.left == 0 {
+                return Ok(());
+            }
+            self.passed.0.truncate(depth);
+            next = number + 1;
         }
-        Ok(())
     }
 }

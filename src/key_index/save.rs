@@ -106,7 +106,11 @@ impl Pass<'_, '_> {
     fn save_children(&mut self, inner: &Inner) -> Result<Vec<ChildRef>> {
         let mut references = Vec::with_capacity(inner.children.len());
         for child in &inner.children {
-            references.push(ChildRef { page: self.save(child)?.page(), entries: child.entries });
+            let page = match child.saved() {
+                Some(clean) => clean.page(),
+                None => self.save(child)?.page(),
+            };
+            references.push(ChildRef { page, entries: child.entries });
         }
         Ok(references)
     }

@@ -3,6 +3,7 @@
 mod bench;
 mod checking;
 mod cursors;
+mod emptying;
 mod hostile;
 mod images;
 mod model;

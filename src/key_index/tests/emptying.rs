@@ -1,0 +1,108 @@
+//! Taking nodes out of page segments, a part in each call.
+
+use std::collections::BTreeSet;
+
+use super::Model;
+use super::Numbers;
+use super::Pages;
+use super::check;
+use super::entries;
+use super::walk;
+use crate::id::SegmentSeq;
+use crate::key_index::KeyTree;
+use crate::key_index::Passed;
+
+/// A key that makes for small fan-out, so that the tree has several levels.
+fn long_key(numbers: &mut Numbers) -> Vec<u8> {
+    [numbers.key16().as_slice(), &[b'k'; 200]].concat()
+}
+
+/// A tree all of whose nodes are in pages, and every second page segment that is full.
+fn saved(pages: &mut Pages, numbers: &mut Numbers) -> (KeyTree, Model, BTreeSet<SegmentSeq>) {
+    let (mut tree, mut model) = (KeyTree::new().unwrap(), Model::new());
+    for id in 1..=8_000 {
+        let key = long_key(numbers);
+        assert!(tree.insert(&key, id).unwrap());
+        model.insert((key, id));
+    }
+    pages.save(&mut tree, |_| ());
+    assert_eq!(tree.dirty(), 0);
+    let full = |number: &SegmentSeq| Some(*number) != pages.writer.writing();
+    let from: BTreeSet<SegmentSeq> = pages.store.segments().keys().copied().filter(full).step_by(2).collect();
+    assert!(from.len() > 2, "{from:?}");
+    (tree, model, from)
+}
+
+/// Nodes that lie in the segments, and those with any of them below.
+fn nodes_in(tree: &KeyTree, from: &BTreeSet<SegmentSeq>) -> (u64, u64) {
+    let (mut inside, mut above) = (0, 0);
+    let is_in = |child: &super::Child| child.saved().is_some_and(|clean| from.contains(&clean.page().segment));
+    walk(&tree.now().root, tree.now(), &mut |child| {
+        inside += u64::from(is_in(child));
+        let mut is_below = false;
+        walk(child, tree.now(), &mut |below| is_below |= is_in(below));
+        above += u64::from(is_below);
+    });
+    (inside, above)
+}
+
+#[test]
+fn nodes_leave_their_segments_one_by_one_and_no_others_do() {
+    let mut pages = Pages::in_memory();
+    let (mut tree, model, from) = saved(&mut pages, &mut Numbers(51));
+    let (inside, above) = nodes_in(&tree, &from);
+    assert!(inside > 200 && above < 800, "{inside} nodes, {above} with those above");
+    let (mut passed, mut calls) = (Passed::default(), 0);
+    while !tree.refresh(&from, 1, &mut passed).unwrap() {
+        calls += 1;
+        assert!(calls <= inside, "no end after {calls} calls for {inside} nodes");
+    }
+    assert_eq!(nodes_in(&tree, &from), (0, 0));
+    assert_eq!(tree.dirty(), above);
+    check(&tree);
+    assert!(entries(tree.now()) == model);
+    pages.save(&mut tree, |_| ());
+    let left = pages.store.segments().keys().filter(|number| from.contains(number)).count();
+    assert_eq!(left, 0, "segments are still there");
+}
+
+#[test]
+fn what_was_passed_is_not_looked_at_again() {
+    let mut pages = Pages::in_memory();
+    let (mut tree, _, from) = saved(&mut pages, &mut Numbers(54));
+    let (inside, _) = nodes_in(&tree, &from);
+    let half = usize::try_from(inside / 2).unwrap();
+    let mut passed = Passed::default();
+    assert!(!tree.refresh(&from, half, &mut passed).unwrap());
+    let all = pages.store.segments().keys().copied().collect();
+    let (before, _) = nodes_in(&tree, &all);
+    while !tree.refresh(&all, half, &mut passed).unwrap() {}
+    let (left, _) = nodes_in(&tree, &all);
+    assert!((before / 4..before * 3 / 4).contains(&left), "{left} of {before} nodes are left");
+}
+
+#[test]
+fn the_walk_ends_while_the_tree_grows_and_shrinks_beside_it() {
+    for (seed, is_shrinking) in [(52, false), (53, true)] {
+        let (mut pages, mut numbers) = (Pages::in_memory(), Numbers(seed));
+        let (mut tree, mut model, from) = saved(&mut pages, &mut numbers);
+        let (mut passed, mut id) = (Passed::default(), 10_000);
+        while !tree.refresh(&from, 4, &mut passed).unwrap() {
+            for _ in 0..60 {
+                if is_shrinking {
+                    let Some((key, id)) = model.pop_first() else { break };
+                    assert!(tree.remove(&key, id).unwrap());
+                } else {
+                    let key = long_key(&mut numbers);
+                    assert!(tree.insert(&key, id).unwrap());
+                    model.insert((key, id));
+                    id += 1;
+                }
+            }
+        }
+        check(&tree);
+        assert!(entries(tree.now()) == model, "seed {seed}");
+        pages.save(&mut tree, |_| ());
+        check(&tree);
+    }
+}

@@ -28,7 +28,7 @@ use crate::key_index::Saved;
 use crate::pages::PageSegments;
 
 /// Nodes that are put in place under the writer's lock in one go.
-const INSTALL_NODES: usize = 512;
+pub(super) const INSTALL_NODES: usize = 512;
 /// Bytes of changes that are gathered before they are applied.
 const GATHERED_BYTES_MAX: usize = 32 << 20;
 
@@ -63,19 +63,21 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
-    /// Takes nodes out of page segments, a part in one call. `true` when there is nothing left to do.
-    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, refreshed: &mut Refreshed) -> Result<bool> {
+    /// Takes nodes out of page segments, so many in one call, or somewhat more. `true` when there is nothing left to do.
+    pub(crate) fn refresh(
+        &mut self,
+        from: &BTreeSet<SegmentSeq>,
+        nodes: usize,
+        refreshed: &mut Refreshed,
+    ) -> Result<bool> {
         let mut is_done = Ok(true);
         for (number, tree) in self.trees.range_mut(refreshed.tree..) {
             if refreshed.tree != *number {
                 *refreshed = Refreshed { tree: *number, ..Refreshed::default() };
             }
-            is_done = match tree.refresh(from, INSTALL_NODES, &mut refreshed.passed) {
+            is_done = match tree.refresh(from, nodes, &mut refreshed.passed) {
                 // A damaged node stays where it is, and its segment with it: what reads it says so.
-                Err(error) if error.is_corruption() => {
-                    refreshed.passed = Passed::default();
-                    Ok(true)
-                }
+                Err(error) if error.is_corruption() => Ok(true),
                 other => other,
             };
             if !matches!(is_done, Ok(true)) {
@@ -301,3 +303,6 @@ pub(crate) fn apply(tree: &mut KeyTree, payload: &[u8], file: &str) -> Result<()
     }
     tree.apply_sorted(&sorted).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -483,7 +483,7 @@ impl Heap {
             mid += 1;
         }
         let mut refreshed = Refreshed::default();
-        while !self.with_indexes(|indexes| indexes.refresh(from, &mut refreshed))? {}
+        while !self.with_indexes(|indexes| indexes.refresh(from, indexes::INSTALL_NODES, &mut refreshed))? {}
         Ok(())
     }
 

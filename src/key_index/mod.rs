@@ -38,7 +38,7 @@ mod save;
 mod shape;
 mod slotted;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 pub(crate) use apply::Change;

@@ -1,7 +1,8 @@
 //! Emptying page segments: nodes whose images lie in them are treated as changed, and the next save writes them elsewhere.
 //!
-//! Owns: the walk over a tree, a part in each call. Never: looks twice at what a call before has passed, unless the tree was
-//! changed to the left of it. What such a change makes it miss is left for the next save.
+//! Owns: the walk over a tree, a part in each call; what bounds a part is the nodes that are taken out. Never: looks twice at
+//! what a call before has passed, unless the tree was changed meanwhile: from the root again where its height is another one, and
+//! where merges have moved nodes to the left of the walk, they are left for the next save.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +14,16 @@ use crate::key_index::ledger::Ledger;
 use crate::key_index::node::Child;
 use crate::key_index::node::Node;
 use crate::key_index::tree::KeyTree;
+use crate::key_index::tree::level;
 use crate::pages::PageSegments;
 
-/// Where a walk goes on: the number of a child at each level, from the root.
+/// Where a walk goes on.
 #[derive(Debug, Default)]
-pub(crate) struct Passed(SmallVec<[usize; 8]>);
+pub(crate) struct Passed {
+    /// The number of a child at each level, from the root.
+    path: SmallVec<[usize; 8]>,
+    root_level: u8,
+}
 
 struct Pass<'p> {
     from: &'p BTreeSet<SegmentSeq>,
@@ -30,6 +36,10 @@ struct Pass<'p> {
 impl KeyTree {
     /// Takes nodes out of page segments, so many in one call. `true` when the walk has come to its end.
     pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, nodes: usize, passed: &mut Passed) -> Result<bool> {
+        let root_level = level(&self.now.root)?;
+        if passed.root_level != root_level {
+            *passed = Passed { root_level, ..Passed::default() };
+        }
         let segments = std::sync::Arc::clone(&self.now.segments);
         let mut pass = Pass { from, ledger: &mut self.ledger, segments: &segments, left: nodes, passed };
         pass.node(&mut self.now.root, 0)?;
@@ -68,7 +78,7 @@ impl Pass<'_> {
 
     fn node(&mut self, child: &mut Child, depth: usize) -> Result<()> {
         if matches!(child.node, Node::Leaf(_) | Node::CleanLeaf(_)) {
-            self.passed.0.truncate(depth);
+            self.passed.path.truncate(depth);
             if self.is_in(child) {
                 self.left = self.left.saturating_sub(1);
                 self.ledger.leaf_mut(child)?;
@@ -81,15 +91,15 @@ impl Pass<'_> {
         }
         let mut next = 0;
         loop {
-            let number = match self.passed.0.get(depth) {
+            let number = match self.passed.path.get(depth) {
                 Some(begun) => *begun,
                 None => match self.next_below(child, next)? {
                     Some(number) => number,
                     None => return Ok(()),
                 },
             };
-            if self.passed.0.len() == depth {
-                self.passed.0.push(number);
+            if self.passed.path.len() == depth {
+                self.passed.path.push(number);
             }
             let inner = self.ledger.inner_mut(child, self.segments)?;
             if let Some(below) = inner.children.get_mut(number) {
@@ -98,7 +108,7 @@ impl Pass<'_> {
             if self.left == 0 {
                 return Ok(());
             }
-            self.passed.0.truncate(depth);
+            self.passed.path.truncate(depth);
             next = number + 1;
         }
     }

@@ -26,7 +26,9 @@ use crate::id::to_usize;
 use crate::key_index::KeyRoot;
 use crate::key_index::KeyTree;
 use crate::key_index::Saved;
+use crate::key_index::ledger::Ledger;
 use crate::key_index::node::Child;
+use crate::key_index::node::Clean;
 use crate::key_index::save::count_heap_nodes;
 use crate::log::NextBytes;
 use crate::log::SegmentSource;
@@ -37,8 +39,8 @@ use crate::pages::PageWriter;
 type Model = BTreeSet<(Vec<u8>, u64)>;
 
 /// Page segments in memory or in a directory, as a snapshot would use them.
-struct Pages {
-    store: PageStore,
+pub(crate) struct Pages {
+    pub(crate) store: PageStore,
     writer: PageWriter,
     next: Cell<u64>,
 }
@@ -57,7 +59,7 @@ impl Pages {
         Self { store: PageStore::new(source), writer: PageWriter::default(), next: Cell::new(1) }
     }
 
-    fn in_memory() -> Self {
+    pub(crate) fn in_memory() -> Self {
         Self::over(Arc::new(Memory::new()))
     }
 
@@ -79,7 +81,7 @@ impl Pages {
     }
 
     /// Saves with `meanwhile` between freeze and install.
-    fn save(&mut self, tree: &mut KeyTree, meanwhile: impl FnOnce(&mut KeyTree)) -> Saved {
+    pub(crate) fn save(&mut self, tree: &mut KeyTree, meanwhile: impl FnOnce(&mut KeyTree)) -> Saved {
         let frozen = tree.freeze();
         let mut saved = frozen.save(&mut |image| self.write(image)).unwrap();
         drop(frozen);
@@ -92,6 +94,13 @@ impl Pages {
 
     fn load(&self, saved: &Saved) -> KeyTree {
         KeyTree::load(&saved.root, saved.entries, self.store.segments()).unwrap()
+    }
+
+    /// The saved tree, whose root page has one entry less than is said of it.
+    pub(crate) fn with_wrong_count(&self, saved: &Saved) -> KeyTree {
+        let clean = Clean::new(&saved.root, self.store.segment(&saved.root).unwrap());
+        let root = Child::clean(clean.clone(), clean.level().unwrap(), saved.entries + 1);
+        KeyTree::of(KeyRoot { root, segments: self.store.segments() }, Ledger::new(0))
     }
 
     fn live_bytes(&self) -> u64 {
@@ -120,7 +129,7 @@ fn entries(root: &KeyRoot) -> Model {
     found.into_iter().collect()
 }
 
-fn walk(child: &Child, root: &KeyRoot, visit: &mut dyn FnMut(&Child)) {
+pub(crate) fn walk(child: &Child, root: &KeyRoot, visit: &mut dyn FnMut(&Child)) {
     visit(child);
     if let Some(inner) = child.as_inner(&root.segments).unwrap() {
         inner.children.iter().for_each(|child| walk(child, root, visit));

@@ -18,7 +18,7 @@ use crate::id::to_usize;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u64 = 256 << 10;
-/// How often bytes that are neither a frame nor room are looked at where a writer may be in the middle of them.
+/// How often bytes that are neither a frame nor room are looked at again where a writer may be in the middle of them.
 const LOOKS_BESIDE_A_WRITER: u32 = 20;
 /// No writer makes a segment longer than that.
 const LEN_MAX: u64 = SEGMENT_BYTES_END + 64;
@@ -26,7 +26,8 @@ const LEN_MAX: u64 = SEGMENT_BYTES_END + 64;
 /// Where the content ends. It is known to reach `proven` bytes, which is the beginning of the file's frames or the end of one.
 ///
 /// Where there is neither a frame nor room behind the last frame, that is the end of what is not zero: never is there any room
-/// in the content, because its writer may take that back.
+/// in the content, because its writer may take that back. `beside_a_writer`, who may be in the middle of a frame, such bytes are
+/// looked at again for two milliseconds.
 ///
 /// # Errors
 /// `UnexpectedEof` if the file has become shorter since `len` was asked for: its writer has taken the room back.
@@ -37,7 +38,7 @@ pub(super) fn end_of_content(
     len: u64,
     beside_a_writer: bool,
 ) -> io::Result<u64> {
-    let looks_max = if beside_a_writer { LOOKS_BESIDE_A_WRITER } else { 1 };
+    let looks_max = if beside_a_writer { LOOKS_BESIDE_A_WRITER } else { 0 };
     let mut last = [0; 16];
     let tail = len.checked_sub(to_u64(last.len())).filter(|tail| *tail >= proven && len <= LEN_MAX);
     let Some(tail) = tail else { return Ok(len) };
@@ -53,13 +54,16 @@ pub(super) fn end_of_content(
         }
         let Some(end) = window.end_of_bytes(at)? else { return Ok(at) };
         let mut looks = 0;
-        while window.frame(seed, at)?.is_none() {
-            looks += 1;
+        loop {
             if looks == looks_max {
                 return Ok(end.next_multiple_of(GRANULE_BYTES).min(len));
             }
+            looks += 1;
             std::thread::sleep(Duration::from_micros(100));
             window.bytes.clear();
+            if window.frame(seed, at)?.is_some() {
+                break;
+            }
         }
     }
 }

@@ -11,16 +11,17 @@ use super::walk;
 use crate::id::SegmentSeq;
 use crate::key_index::KeyTree;
 use crate::key_index::Passed;
+use crate::key_index::tree::level;
 
-/// A key that makes for small fan-out, so that the tree has several levels.
+/// A key of which few have room in a leaf.
 fn long_key(numbers: &mut Numbers) -> Vec<u8> {
     [numbers.key16().as_slice(), &[b'k'; 200]].concat()
 }
 
-/// A tree all of whose nodes are in pages, and every second page segment that is full.
-fn saved(pages: &mut Pages, numbers: &mut Numbers) -> (KeyTree, Model, BTreeSet<SegmentSeq>) {
+/// A tree of so many entries all of whose nodes are in pages, and every second page segment that is full.
+fn saved(pages: &mut Pages, numbers: &mut Numbers, end: u64) -> (KeyTree, Model, BTreeSet<SegmentSeq>) {
     let (mut tree, mut model) = (KeyTree::new().unwrap(), Model::new());
-    for id in 1..=8_000 {
+    for id in 1..=end {
         let key = long_key(numbers);
         assert!(tree.insert(&key, id).unwrap());
         model.insert((key, id));
@@ -29,7 +30,7 @@ fn saved(pages: &mut Pages, numbers: &mut Numbers) -> (KeyTree, Model, BTreeSet<
     assert_eq!(tree.dirty(), 0);
     let full = |number: &SegmentSeq| Some(*number) != pages.writer.writing();
     let from: BTreeSet<SegmentSeq> = pages.store.segments().keys().copied().filter(full).step_by(2).collect();
-    assert!(from.len() > 2, "{from:?}");
+    assert!(!from.is_empty());
     (tree, model, from)
 }
 
@@ -49,7 +50,7 @@ fn nodes_in(tree: &KeyTree, from: &BTreeSet<SegmentSeq>) -> (u64, u64) {
 #[test]
 fn nodes_leave_their_segments_one_by_one_and_no_others_do() {
     let mut pages = Pages::in_memory();
-    let (mut tree, model, from) = saved(&mut pages, &mut Numbers(51));
+    let (mut tree, model, from) = saved(&mut pages, &mut Numbers(51), 8_000);
     let (inside, above) = nodes_in(&tree, &from);
     assert!(inside > 200 && above < 800, "{inside} nodes, {above} with those above");
     let (mut passed, mut calls) = (Passed::default(), 0);
@@ -69,7 +70,7 @@ fn nodes_leave_their_segments_one_by_one_and_no_others_do() {
 #[test]
 fn what_was_passed_is_not_looked_at_again() {
     let mut pages = Pages::in_memory();
-    let (mut tree, _, from) = saved(&mut pages, &mut Numbers(54));
+    let (mut tree, _, from) = saved(&mut pages, &mut Numbers(54), 8_000);
     let (inside, _) = nodes_in(&tree, &from);
     let half = usize::try_from(inside / 2).unwrap();
     let mut passed = Passed::default();
@@ -81,28 +82,60 @@ fn what_was_passed_is_not_looked_at_again() {
     assert!((before / 4..before * 3 / 4).contains(&left), "{left} of {before} nodes are left");
 }
 
-#[test]
-fn the_walk_ends_while_the_tree_grows_and_shrinks_beside_it() {
-    for (seed, is_shrinking) in [(52, false), (53, true)] {
-        let (mut pages, mut numbers) = (Pages::in_memory(), Numbers(seed));
-        let (mut tree, mut model, from) = saved(&mut pages, &mut numbers);
-        let (mut passed, mut id) = (Passed::default(), 10_000);
-        while !tree.refresh(&from, 4, &mut passed).unwrap() {
-            for _ in 0..60 {
-                if is_shrinking {
-                    let Some((key, id)) = model.pop_first() else { break };
-                    assert!(tree.remove(&key, id).unwrap());
-                } else {
-                    let key = long_key(&mut numbers);
-                    assert!(tree.insert(&key, id).unwrap());
-                    model.insert((key, id));
-                    id += 1;
-                }
-            }
-        }
-        check(&tree);
-        assert!(entries(tree.now()) == model, "seed {seed}");
-        pages.save(&mut tree, |_| ());
-        check(&tree);
+/// Changes the tree between calls, and counts the nodes that are left in the segments.
+fn left_beside_changes(seed: u64, count: u64, change: &mut dyn FnMut(&mut KeyTree, &mut Model, &mut Numbers)) -> u64 {
+    let (mut pages, mut numbers) = (Pages::in_memory(), Numbers(seed));
+    let (mut tree, mut model, from) = saved(&mut pages, &mut numbers, count);
+    let (inside, _) = nodes_in(&tree, &from);
+    let (mut passed, mut calls) = (Passed::default(), 0);
+    while !tree.refresh(&from, 4, &mut passed).unwrap() {
+        calls += 1;
+        assert!(calls <= inside, "no end after {calls} calls for {inside} nodes");
+        change(&mut tree, &mut model, &mut numbers);
     }
+    assert!(calls > 4, "{calls} calls");
+    let (left, _) = nodes_in(&tree, &from);
+    check(&tree);
+    assert!(entries(tree.now()) == model);
+    pages.save(&mut tree, |_| ());
+    check(&tree);
+    left
+}
+
+fn insert(tree: &mut KeyTree, model: &mut Model, count: u64, key: &mut dyn FnMut() -> Vec<u8>) {
+    for _ in 0..count {
+        let (key, id) = (key(), u64::MAX);
+        assert!(tree.insert(&key, id).unwrap());
+        model.insert((key, id));
+    }
+}
+
+#[test]
+fn splits_beside_the_walk_hide_nothing_from_it() {
+    let left = left_beside_changes(52, 8_000, &mut |tree, model, numbers| {
+        insert(tree, model, 60, &mut || long_key(numbers));
+    });
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn the_walk_begins_anew_when_the_tree_becomes_higher() {
+    let mut levels = BTreeSet::new();
+    let left = left_beside_changes(53, 1_300, &mut |tree, model, numbers| {
+        levels.insert(level(&tree.now().root).unwrap());
+        // Behind all others, so that no leaf changes that the walk has before it.
+        insert(tree, model, 300, &mut || [&[0xFF; 8], long_key(numbers).as_slice()].concat());
+    });
+    assert_eq!((left, levels), (0, BTreeSet::from([1, 2])));
+}
+
+#[test]
+fn the_walk_ends_while_nodes_are_merged_beside_it() {
+    let left = left_beside_changes(55, 8_000, &mut |tree, model, _| {
+        for _ in 0..12 {
+            let Some((key, id)) = model.pop_first() else { break };
+            assert!(tree.remove(&key, id).unwrap());
+        }
+    });
+    assert!(left < 130, "{left} of some 260 nodes are left");
 }

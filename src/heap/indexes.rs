@@ -27,7 +27,7 @@ use crate::key_index::Prepared;
 use crate::key_index::Saved;
 use crate::pages::PageSegments;
 
-/// Nodes that are put in place under the writer's lock in one go.
+/// Nodes that are put in place, or taken out of page segments, under the writer's lock in one go.
 pub(super) const INSTALL_NODES: usize = 512;
 /// Bytes of changes that are gathered before they are applied.
 const GATHERED_BYTES_MAX: usize = 32 << 20;

@@ -60,7 +60,8 @@ impl Engine for Sqlite {
     const NAME: &'static str = "sqlite";
     const SETTINGS: &'static str = "WAL, `synchronous = NORMAL` for loads and updates and `FULL` for durable commits, cache \
         256 MiB a connection, so more than the others with several threads, file mapped, checkpoint at 64 MiB, prepared \
-        statements, a connection for each thread, one writer at a time by a lock. One table: id, key (unique index), section (index), value. No checksums.";
+        statements, a connection for each thread, one writer at a time by a lock. One table: id, key (unique index), \
+        section (index), value. No checksums.";
 
     fn open(path: &Path, setup: Setup) -> Result<Self> {
         std::fs::create_dir_all(path)?;

@@ -63,30 +63,31 @@ pub struct BackupReport {
 }
 
 /// Where a copy goes.
-struct Destination<'a> {
+struct Destination {
     backing: Arc<dyn Backing>,
-    /// Its directory, if files may be linked into it.
-    link_into: Option<&'a Path>,
+    /// Whether files may be linked into it.
+    may_link: bool,
 }
 
 /// Makes a directory for a copy; one that exists must be empty.
 fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
-    let is_empty = std::fs::read_dir(path).map(|mut entries| entries.next().is_none());
-    let files = match is_empty {
-        Ok(true) => Files::open(path),
-        Ok(false) => return Err(Error::Exists { path: shown }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Files::create(path),
-        Err(error) => Err(error),
-    };
-    files.map_err(|source| Error::io("create", shown, source))
+    let files = Files::open(path).and_then(|files| Ok((files.is_empty()?, files)));
+    match files {
+        Ok((true, files)) => Ok(files),
+        Ok((false, _)) => Err(Error::Exists { path: shown }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Files::create(path).map_err(|source| Error::io("create", shown, source))
+        }
+        Err(source) => Err(Error::io("open", shown, source)),
+    }
 }
 
 /// Copies a running store.
 fn back_up(
     engine: &Engine,
     collector: &Collector,
-    to: &Destination<'_>,
+    to: &Destination,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupReport> {
     begin(&*to.backing)?;
@@ -110,7 +111,7 @@ fn back_up(
 /// Makes a store of a copy, or of any store that nobody writes to.
 fn restore_backing(
     from: &Arc<dyn Backing>,
-    to: &Destination<'_>,
+    to: &Destination,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupReport> {
     refuse_unfinished(&**from)?;
@@ -145,14 +146,14 @@ fn copy(
     snapshot: &Snapshot,
     uuid: [u8; 16],
     segment_bytes: u64,
-    to: &Destination<'_>,
+    to: &Destination,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupReport> {
     let bytes_total = snapshot.segments.iter().map(|row| row.bytes).sum();
     let (mut bytes, mut linked) = (0, 0);
     for row in &snapshot.segments {
         let name = if row.pages { FileKind::Pages } else { FileKind::Records }.file_name(row.segment);
-        if to.link_into.is_some_and(|into| from.link(&name, into).is_ok()) {
+        if to.may_link && from.link(&name, &*to.backing).is_ok() {
             linked += 1;
         } else {
             copy_file(&**from, &*to.backing, &name, row.bytes)?;
@@ -232,7 +233,7 @@ pub fn restore(
     let source: Arc<dyn Backing> = Arc::new(source);
     // Before anything is made.
     refuse_unfinished(&*source)?;
-    let to = Destination { backing: Arc::new(directory(to.as_ref())?), link_into: None };
+    let to = Destination { backing: Arc::new(directory(to.as_ref())?), may_link: false };
     restore_backing(&source, &to, progress)
 }
 
@@ -260,7 +261,7 @@ impl Store {
     ) -> Result<BackupReport> {
         self.engine().check_writable()?;
         let backing = Arc::new(self::directory(directory.as_ref())?);
-        self.back_up(&Destination { backing, link_into: Some(directory.as_ref()) }, progress)
+        self.back_up(&Destination { backing, may_link: true }, progress)
     }
 
     /// The same into any backing store that holds nothing.
@@ -268,10 +269,10 @@ impl Store {
     /// # Errors
     /// As [`backup_to`](Self::backup_to).
     pub fn backup_to_backing(&self, backing: Arc<dyn Backing>) -> Result<BackupReport> {
-        self.back_up(&Destination { backing, link_into: None }, &mut |_| {})
+        self.back_up(&Destination { backing, may_link: false }, &mut |_| {})
     }
 
-    fn back_up(&self, to: &Destination<'_>, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
+    fn back_up(&self, to: &Destination, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupReport> {
         self.engine().check_writable()?;
         let report = back_up(self.engine(), self.collector(), to, progress)?;
         self.collector().sweep(self.engine())?;

@@ -289,6 +289,12 @@ pub enum Error {
         /// The failure.
         reason: String,
     },
+    /// The store was opened by a process from which this one was forked. It alone writes; reads go on here.
+    #[error("the store is that of process {owner}, which has opened it; this process was forked from it")]
+    OtherProcess {
+        /// The process that opened it.
+        owner: u32,
+    },
     /// The store was opened for reading.
     #[error("the store is open for reading only")]
     ReadOnly,
@@ -398,6 +404,9 @@ impl Error {
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
             Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",
+            Self::OtherProcess { .. } => {
+                "write in the process that has opened the store, or open the store in this one after that has closed it"
+            }
             Self::ReadOnly => "open the store for writing",
             Self::Exhausted { .. } => "see docs/limits.md",
             Self::Source { .. } => "nothing of the value remains; mend the source and try again",

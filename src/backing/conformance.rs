@@ -271,6 +271,7 @@ fn reuse(backing: &dyn Backing) -> Outcome {
 fn locking(backing: &dyn Backing) -> Outcome {
     for _ in 0..3 {
         let lock = succeeds("lock", backing.lock())?;
+        succeeds("say that the lock is still held", lock.check())?;
         fails("lock what is locked", backing.lock(), io::ErrorKind::WouldBlock)?;
         fails("lock what is still locked", backing.lock(), io::ErrorKind::WouldBlock)?;
         drop(lock);

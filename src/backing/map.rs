@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use memmap2::Mmap;
+use memmap2::MmapMut;
 use memmap2::MmapOptions;
 use memmap2::MmapRaw;
 
@@ -69,5 +71,34 @@ impl Map {
             }
             Bytes::Held(bytes) => bytes.get(to_usize(offset)..to_usize(end)),
         }
+    }
+}
+
+/// A page of memory that is zeroed in a child that is forked from this process. To look at it takes no system call.
+#[derive(Debug)]
+pub(super) struct WipedByFork {
+    page: Mmap,
+}
+
+impl WipedByFork {
+    /// `None` where the system has no such pages.
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "the crate for maps has no such advice")]
+    pub(super) fn new() -> Option<Self> {
+        let mut page = MmapMut::map_anon(1).ok()?;
+        *page.first_mut()? = 1;
+        // SAFETY: the range is a private, anonymous mapping of our own, which is not changed in this process.
+        let advised = unsafe { libc::madvise(page.as_mut_ptr().cast(), page.len(), libc::MADV_WIPEONFORK) };
+        if advised == 0 { Some(Self { page: page.make_read_only().ok()? }) } else { None }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn new() -> Option<Self> {
+        None
+    }
+
+    #[inline]
+    pub(super) fn is_wiped(&self) -> bool {
+        self.page.first().is_none_or(|byte| *byte == 0)
     }
 }

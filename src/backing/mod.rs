@@ -11,6 +11,7 @@ mod fault;
 mod files;
 mod map;
 mod memory;
+mod process;
 
 pub use fault::Event;
 pub use fault::FailFor;
@@ -18,10 +19,11 @@ pub use fault::FaultBacking;
 pub use files::Files;
 pub use map::Map;
 pub use memory::Memory;
+pub(crate) use process::Process;
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// A set of named append-only files. `docs/backing.md` shows how to write one.
@@ -59,17 +61,32 @@ pub trait Backing: Send + Sync + Debug {
     /// Where it is, for messages.
     fn location(&self) -> String;
 
-    /// Makes a hard link to a file in another directory of the same file system.
+    /// The directory of the file system that this is, for hard links into it. `None` where it is none.
+    fn directory(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Makes a hard link of the same name in another directory of the same file system. On return it is on the medium.
     ///
     /// # Errors
     /// `Unsupported` where there is no such thing.
-    fn link(&self, _name: &str, _into: &Path) -> io::Result<()> {
+    fn link(&self, _name: &str, _into: &dyn Backing) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
 /// The writer's lock, held until it is dropped.
-pub trait BackingLock: Send + Sync + Debug {}
+pub trait BackingLock: Send + Sync + Debug {
+    /// Whether it is still held. Asked before a file is created or deleted, before the manifest grows, and after each sync, before
+    /// anything is acknowledged that it covers: after an error nothing more is written. For locks that can be lost, as leases
+    /// can.
+    ///
+    /// # Errors
+    /// What happened, and what to do, in words for the user.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// One append-only file.
 #[expect(clippy::len_without_is_empty, reason = "a length that can fail; emptiness is of no interest")]

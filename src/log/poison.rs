@@ -1,25 +1,47 @@
-//! The end of a handle after a failed write or sync.
+//! The end of a handle: after a failed write or sync, and in a process that was forked from the one that opened it.
 //!
-//! Owns: the first failure. Never: forgets it; only opening the store again helps.
+//! Owns: the first failure, and whose the handle is. Never: forgets either; only opening the store again helps.
 
 use std::sync::OnceLock;
 
+use crate::backing::Process;
 use crate::error::Error;
 use crate::error::Result;
 
 /// Set once, by the first failure that leaves the medium in doubt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Poison {
     reason: OnceLock<String>,
+    process: Process,
+}
+
+impl Default for Poison {
+    fn default() -> Self {
+        Self { reason: OnceLock::new(), process: Process::this() }
+    }
 }
 
 impl Poison {
-    /// An error when the handle is dead.
+    /// An error when the handle is dead, or another process's.
+    #[inline]
     pub(crate) fn check(&self) -> Result<()> {
+        self.check_process()?;
         match self.reason.get() {
             None => Ok(()),
             Some(reason) => Err(Error::Poisoned { reason: reason.clone() }),
         }
+    }
+
+    /// An error in a child of the process that opened the handle.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.is_ours() { Ok(()) } else { Err(Error::OtherProcess { owner: self.process.id() }) }
+    }
+
+    /// Whether this process opened the handle. Where it did not, locks may be held for ever by threads that it does not have.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.process.is_current()
     }
 
     /// Ends the handle. The first reason stays.

@@ -8,6 +8,7 @@ use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::backing::Process;
 use crate::sync::Mutex;
 
 #[derive(Debug)]
@@ -26,11 +27,12 @@ struct Inner<S> {
 #[derive(Debug)]
 pub(crate) struct Pins<S> {
     inner: Mutex<Inner<S>>,
+    process: Process,
 }
 
 impl<S> Default for Pins<S> {
     fn default() -> Self {
-        Self { inner: Mutex::new(Inner { next: 0, held: BTreeMap::new() }) }
+        Self { inner: Mutex::new(Inner { next: 0, held: BTreeMap::new() }), process: Process::this() }
     }
 }
 
@@ -65,6 +67,9 @@ impl<S> Drop for Pin<S> {
         if std::thread::panicking() {
             return;
         }
-        self.pins.inner.lock().held.remove(&self.number);
+        // A child that was forked has a copy of the register, which nobody reads, and perhaps nobody to release its lock.
+        if self.pins.process.is_current() {
+            self.pins.inner.lock().held.remove(&self.number);
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::gc::Collector;
 use crate::snapshot;
+use crate::store::guard::Guard;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -42,7 +43,8 @@ pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &Atomi
 }
 
 /// Saves snapshots when they are due, syncs at intervals, makes segments ready, writes watermarks when idle.
-pub(super) fn run_background(engine: &Engine, stop: &AtomicBool, interval: Option<Duration>) {
+/// Looks whether the lock is still held: a store that only appends would not meet another writer for long.
+pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &AtomicBool, interval: Option<Duration>) {
     let (mut synced, mut pause) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
         {
@@ -52,7 +54,8 @@ pub(super) fn run_background(engine: &Engine, stop: &AtomicBool, interval: Optio
                 engine.grown.wait_for(&mut guard, tick);
             }
         }
-        if engine.poison.check().is_err() {
+        let is_held = guard.is_none_or(|guard| guard.check().is_ok());
+        if !is_held || engine.poison.check().is_err() {
             return;
         }
         let mut results = Vec::new();

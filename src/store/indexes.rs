@@ -51,6 +51,7 @@ impl Store {
         check_name("index", name)?;
         let store = self.engine().heap.catalogue().store();
         set.check_store(self.engine().store_id())?;
+        self.engine().poison.check_process()?;
         let _turn = self.inner.indexing.lock();
         let wanted = Wanted { set: set.number(), name, is_unique, extractor };
         indexing::open(self.engine(), &wanted).map(|definition| Index::new(store, definition))
@@ -81,6 +82,7 @@ impl Store {
 
     /// Drops an index. Views that see it go on.
     pub fn drop_index(&self, index: &Index) -> Result<()> {
+        self.engine().check_writable()?;
         let _turn = self.inner.indexing.lock();
         index.check_store(self.engine().store_id())?;
         indexing::drop_index(self.engine(), index.number())
@@ -111,6 +113,7 @@ impl Store {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn rebuild_index(&self, index: &Index) -> Result<Index> {
+        self.engine().check_writable()?;
         let _turn = self.inner.indexing.lock();
         let store = self.engine().heap.catalogue().store();
         index.check_store(store)?;

@@ -5,8 +5,10 @@
 use crate::store::background::run_background;
 use crate::store::background::run_collector;
 use crate::store::background::spawn;
-use crate::store::opening::take_lock;
+use crate::store::guard::Guard;
+use crate::store::guard::Guarded;
 mod background;
+mod guard;
 mod indexes;
 mod opening;
 mod past;
@@ -14,6 +16,7 @@ mod space;
 mod statistics;
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,7 +29,6 @@ use parking_lot::ReentrantMutex;
 use parking_lot::ReentrantMutexGuard;
 
 use crate::backing::Backing;
-use crate::backing::BackingLock;
 use crate::backing::Memory;
 use crate::catalogue::check_name;
 use crate::engine::Engine;
@@ -64,14 +66,16 @@ struct Inner {
     options: Options,
     report: RecoveryReport,
     stop: Arc<AtomicBool>,
-    background: Mutex<Vec<JoinHandle<()>>>,
+    /// Left alone where the threads are not: to let go of a handle asks for its thread.
+    background: Mutex<ManuallyDrop<Vec<JoinHandle<()>>>>,
     collector: Arc<Collector>,
     turnstile: ReentrantMutex<()>,
     /// Closures that run alone, or wait to.
     alone: AtomicUsize,
     /// One index is made or dropped at a time.
     indexing: Mutex<()>,
-    lock: Mutex<Option<Box<dyn BackingLock>>>,
+    /// The lock, unless the store is open for reading only.
+    guard: Option<Arc<Guard>>,
     closed: AtomicBool,
 }
 
@@ -114,17 +118,18 @@ impl Store {
     pub(crate) fn start(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
         recovery::refuse_unfinished(&**backing)?;
         let settings = options.settings();
-        let lock = if settings.read_only { None } else { Some(take_lock(&**backing)?) };
-        let opened = recovery::open_beside_a_writer(backing, &settings)?;
-        Self::run(options, lock, opened)
+        if settings.read_only {
+            return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?);
+        }
+        let guard = Guard::take(backing)?;
+        let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
+        let opened = recovery::open_beside_a_writer(&guarded, &settings)?;
+        guard.ends(&opened.0.poison);
+        Self::run(options, Some(guard), opened)
     }
 
     /// A store over what was opened.
-    fn run(
-        options: &Options,
-        lock: Option<Box<dyn BackingLock>>,
-        (engine, report): (Engine, RecoveryReport),
-    ) -> Result<Self> {
+    fn run(options: &Options, guard: Option<Arc<Guard>>, (engine, report): (Engine, RecoveryReport)) -> Result<Self> {
         let read_only = engine.read_only;
         let engine = Arc::new(engine);
         let stop = Arc::new(AtomicBool::new(false));
@@ -134,13 +139,14 @@ impl Store {
         let mut threads = Vec::new();
         if options.background && !read_only {
             let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);
-            threads.push(spawn("tenure", move || run_background(&engine, &stop, interval))?);
+            let guard = guard.clone();
+            threads.push(spawn("tenure", move || run_background(&engine, guard.as_deref(), &stop, interval))?);
         }
         if options.background && !read_only {
             let (engine, stop, collector) = (Arc::clone(&engine), Arc::clone(&stop), Arc::clone(&collector));
             threads.push(spawn("tenure-collector", move || run_collector(&engine, &collector, &stop))?);
         }
-        let background = Mutex::new(threads);
+        let background = Mutex::new(ManuallyDrop::new(threads));
         let inner = Inner {
             engine,
             pins: Arc::default(),
@@ -152,7 +158,7 @@ impl Store {
             turnstile: ReentrantMutex::new(()),
             alone: AtomicUsize::new(0),
             indexing: Mutex::new(()),
-            lock: Mutex::new(lock),
+            guard,
             closed: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -209,6 +215,7 @@ impl Store {
 
     /// Begins a write transaction.
     pub fn begin(&self) -> Result<Transaction> {
+        self.inner.engine.poison.check_process()?;
         if !self.inner.engine.read_only {
             self.inner.collector.pay(&self.inner.engine);
         }
@@ -223,6 +230,7 @@ impl Store {
     /// # Errors
     /// What the closure returns, or what the commit does; a conflict only after 64 attempts.
     pub fn write<T>(&self, mut body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        self.inner.engine.poison.check_process()?;
         let (mut attempt, mut turn) = (0, None);
         loop {
             if attempt >= RETRIES_SIDE_BY_SIDE {
@@ -350,12 +358,13 @@ impl Drop for Alone<'_> {
 
 impl Inner {
     fn close(&self) -> Result<()> {
+        self.engine.poison.check_process()?;
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.stop.store(true, Ordering::Release);
         self.engine.grown.notify_all();
-        for thread in self.background.lock().drain(..) {
+        for thread in std::mem::take(&mut **self.background.lock()) {
             // The thread's own failures have poisoned the handle, and the snapshot says so.
             drop(thread.join());
         }
@@ -379,12 +388,26 @@ impl Inner {
         engine.manifest.wait_idle();
         // Another clone may be collecting: its files must not come or go when another process has the store.
         self.collector.wait_idle();
-        *self.lock.lock() = None;
+        if let Some(guard) = &self.guard {
+            guard.release();
+        }
+    }
+
+    /// What a child may do with the store of its parent: nothing. Its threads are not here, and locks that they held when
+    /// the child was forked stay held.
+    fn leave(&self) {
+        if let Some(guard) = &self.guard {
+            guard.leave();
+        }
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop(self.close());
+        if self.engine.poison.is_ours() {
+            drop(self.close());
+        } else {
+            self.leave();
+        }
     }
 }

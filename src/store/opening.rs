@@ -1,7 +1,6 @@
 //! Opening: a directory or another backing, now or at a point of the past.
 
 use crate::backing::Backing;
-use crate::backing::BackingLock;
 use crate::backing::Files;
 use crate::error::Error;
 use crate::error::Result;
@@ -23,32 +22,30 @@ impl Options {
         let shown = path.display().to_string();
         self.check()?;
         let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
-        let backing = match std::fs::metadata(path) {
-            Ok(found) if !found.is_dir() => return Err(refused("it is not a directory")),
-            Ok(_) if self.read_only => Files::read_only(path),
-            Ok(_) => {
-                let mut entries = std::fs::read_dir(path).map_err(|source| Error::io("list", &shown, source))?;
-                let ours = |entry: std::io::Result<std::fs::DirEntry>| {
-                    entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_store_file))
-                };
-                let empty = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-                if !empty && !entries.any(ours) {
+        let backing = match Files::open(path) {
+            Ok(_) if self.read_only => Files::read_only(path).map_err(|source| Error::io("open", &shown, source))?,
+            Ok(files) => {
+                let listed = |source| Error::io("list", &shown, source);
+                let (empty, names) = (files.is_empty().map_err(listed)?, files.list().map_err(listed)?);
+                if !empty && !names.iter().any(|name| is_store_file(name)) {
                     return Err(refused("it holds other files and no manifest"));
                 }
                 if empty && !self.create {
                     return Err(refused("it is empty"));
                 }
-                Files::open(path)
+                files
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                return Err(refused("it is not a directory"));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if self.read_only || !self.create {
                     return Err(refused("there is nothing"));
                 }
-                Files::create(path)
+                Files::create(path).map_err(|source| Error::io("open", &shown, source))?
             }
             Err(source) => return Err(Error::io("open", shown, source)),
         };
-        let backing = backing.map_err(|source| Error::io("open", &shown, source))?;
         self.open_backing(Arc::new(backing))
     }
 
@@ -85,14 +82,6 @@ impl Options {
         self.check()?;
         Store::start(&backing, self)
     }
-}
-
-pub(super) fn take_lock(backing: &dyn Backing) -> Result<Box<dyn BackingLock>> {
-    let location = backing.location();
-    backing.lock().map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => Error::Locked { path: location },
-        _ => Error::io("lock", location, source),
-    })
 }
 
 /// Whether a file name is one that a store uses.

@@ -1,5 +1,6 @@
 //! Saved snapshots, marks, and going back to them.
 
+use crate::backing::Backing;
 use crate::catalogue::check_name;
 use crate::error::Error;
 use crate::error::Result;
@@ -17,7 +18,8 @@ use crate::snapshot;
 use crate::stats::Mark;
 use crate::stats::SnapshotInfo;
 use crate::store::Store;
-use crate::store::opening::take_lock;
+use crate::store::guard::Guard;
+use crate::store::guard::Guarded;
 use crate::txn::Durability;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +61,7 @@ impl Store {
     /// `BadName` if there is one of this name, and what [`save_snapshot`](Self::save_snapshot) says.
     pub fn save_named_snapshot(&self, name: &str) -> Result<SnapshotInfo> {
         check_name("snapshot", name)?;
+        self.engine().check_writable()?;
         if self.snapshots()?.iter().any(|snapshot| snapshot.name.as_deref() == Some(name)) {
             let why = "there is one of this name";
             return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why });
@@ -101,12 +104,14 @@ impl Store {
     /// # Errors
     /// `PointGone` if there is no way back to that state; then nothing has changed, and the store is closed.
     pub fn roll_back_to(self, point: &Point) -> Result<Self> {
-        let (backing, options) = (Arc::clone(&self.engine().backing), self.inner.options.clone());
         self.engine().check_writable()?;
+        let held = self.inner.guard.as_ref().ok_or(Error::ReadOnly)?;
+        let (backing, options) = (Arc::clone(held.backing()), self.inner.options.clone());
         self.inner.close()?;
-        let lock = take_lock(&*backing)?;
-        recovery::roll_back(&backing, &options.settings(), point)?;
-        drop(lock);
+        let guard = Guard::take(&backing)?;
+        let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
+        recovery::roll_back(&guarded, &options.settings(), point)?;
+        guard.release();
         Self::start(&backing, &options)
     }
 

@@ -485,6 +485,7 @@ impl Transaction {
 
     fn commit_only(&mut self) -> Result<Seq> {
         let engine = &*self.engine;
+        engine.poison.check_process()?;
         let Parts { frame, effects, own, frees, handed, streams, keys, .. } = self.parts.get();
         if effects.is_empty() && frees.is_empty() && streams.is_empty() && keys.is_empty() {
             self.done = handed.is_empty();
@@ -640,6 +641,10 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        if !self.engine.poison.is_ours() {
+            // Its IDs and streams are the parent's to give back, which has them too.
+            return;
+        }
         if self.in_history {
             self.engine.history.leave();
         }
@@ -657,6 +662,7 @@ impl Drop for Transaction {
 
 /// Refuses what would make the transaction too large.
 fn check_bytes(engine: &Engine, parts: &Parts, more: u64) -> Result<()> {
+    engine.poison.check_process()?;
     let limit = engine.transaction_bytes_max;
     let bytes = parts.frame.bytes() + to_u64(parts.frees.len()) * 8 + parts.keys.bytes() + more;
     if bytes > limit { Err(Error::TooLarge { what: "transaction", bytes, limit }) } else { Ok(()) }

@@ -1,0 +1,175 @@
+//! A directory that is held open, and the calls relative to it.
+//!
+//! Owns: the descriptor. Never: looks anything up by the path from which the directory was opened; that is for messages.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::AtFlags;
+use rustix::fs::Dir;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::Stat;
+use rustix::io::Errno;
+
+/// Which file it is, under whatever name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: rustix::fs::Dev,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(found: &Stat) -> Self {
+        Self { device: found.st_dev, inode: found.st_ino }
+    }
+
+    pub(super) fn of_file(file: &File) -> io::Result<Self> {
+        Ok(Self::of(&rustix::fs::fstat(file)?))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    descriptor: OwnedFd,
+}
+
+/// The rights of a new file and of a new directory, of which the process's mask takes away what it does not want.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
+
+/// No link is followed, and no pipe waited on.
+const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+const AS_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, AS_DIRECTORY, Mode::empty())?)
+}
+
+fn is_file(found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+}
+
+fn not_a_file(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}
+
+impl Directory {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), descriptor: open_directory(path)? })
+    }
+
+    /// Makes a directory in one that exists. On return its entry is on the medium.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let name: &OsStr = path.file_name().ok_or(io::ErrorKind::AlreadyExists)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = open_directory(parent)?;
+        rustix::fs::mkdirat(&parent, name, DIRECTORY_MODE)?;
+        let descriptor = rustix::fs::fsync(&parent)
+            .and_then(|()| rustix::fs::openat(&parent, name, AS_DIRECTORY | OFlags::NOFOLLOW, Mode::empty()));
+        if descriptor.is_err() {
+            // It is ours and empty: nothing is lost with it. What went wrong first is what the caller has to know.
+            rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).unwrap_or_default();
+        }
+        Ok(Self { path: path.to_owned(), descriptor: descriptor? })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    fn look_at(&self, name: &str) -> rustix::io::Result<Stat> {
+        rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Which file has this name now.
+    pub(super) fn identity(&self, name: &str) -> io::Result<Identity> {
+        Ok(Identity::of(&self.look_at(name)?))
+    }
+
+    pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
+        let how = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | SAFELY;
+        Ok(rustix::fs::openat(&self.descriptor, name, how, FILE_MODE)?.into())
+    }
+
+    pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
+        // Looked at first: to open a device may have effects.
+        if !is_file(&self.look_at(name)?) {
+            return Err(not_a_file("not a regular file"));
+        }
+        Ok(rustix::fs::openat(&self.descriptor, name, OFlags::RDONLY | SAFELY, Mode::empty())?.into())
+    }
+
+    /// Opens a file that is there for its lock alone, or makes it.
+    pub(super) fn open_lock(&self, name: &str) -> io::Result<File> {
+        let refused = || not_a_file("its lock is not a regular file");
+        if self.look_at(name).is_ok_and(|found| !is_file(&found)) {
+            return Err(refused());
+        }
+        let how = OFlags::WRONLY | OFlags::CREATE | SAFELY;
+        let file = rustix::fs::openat(&self.descriptor, name, how, FILE_MODE)?;
+        if !is_file(&rustix::fs::fstat(&file)?) {
+            return Err(refused());
+        }
+        Ok(file.into())
+    }
+
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty())?)
+    }
+
+    /// Puts on the medium which files there are.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.descriptor)?)
+    }
+
+    /// Makes a hard link of the same name in another directory. On return it is on the medium.
+    pub(super) fn link(&self, name: &str, into: BorrowedFd<'_>) -> io::Result<()> {
+        rustix::fs::linkat(&self.descriptor, name, into, name, AtFlags::empty())?;
+        Ok(rustix::fs::fsync(into)?)
+    }
+
+    /// Names of regular files.
+    pub(super) fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.descriptor)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let is_file = match entry.file_type() {
+                // Some file systems leave it to whoever wants to know.
+                FileType::Unknown => match self.look_at(name) {
+                    Ok(found) => is_file(&found),
+                    Err(Errno::NOENT) => false,
+                    Err(error) => return Err(error.into()),
+                },
+                kind => kind == FileType::RegularFile,
+            };
+            if is_file {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether there is nothing in it, of any kind.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        for entry in Dir::read_from(&self.descriptor)? {
+            if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

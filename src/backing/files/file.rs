@@ -1,0 +1,168 @@
+//! One file of a directory, and room behind what was appended.
+//!
+//! Owns: that room. Never: cuts off what was appended, or changes a file that a parent process appends to.
+//!
+//! Where a file becomes longer with each sync, the file system writes its length into its journal each time. So a file that is
+//! synced again and again, and for which `preallocate` was called, is made longer in steps, and the room that is left
+//! is given back when it is said that no more comes, or the handle is dropped. A process that is killed leaves zeros there.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::backing::BackingFile;
+use crate::backing::Map;
+use crate::id::to_u64;
+
+/// The step in which a file is made longer.
+pub(super) const ROOM_BYTES: u64 = 256 << 10;
+
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: File,
+    /// Bytes that were appended, or that were there.
+    len: Arc<AtomicU64>,
+    writable: bool,
+    room: Room,
+    /// The process that opened it. A child of it has the same file.
+    process: u32,
+}
+
+/// Room behind what was appended.
+#[derive(Debug, Default)]
+struct Room {
+    /// How long the file may be made; zero where no room is wanted.
+    bytes_max: AtomicU64,
+    /// How long it was made.
+    bytes: AtomicU64,
+    /// Whether it was synced: a file that never is gains nothing.
+    is_wanted: AtomicBool,
+}
+
+impl Room {
+    /// Sees to it that the file is long enough for so many bytes, and more. That it cannot be is of no concern.
+    fn make(&self, file: &File, bytes: u64) {
+        let (end, max) = (self.bytes.load(Ordering::Relaxed), self.bytes_max.load(Ordering::Relaxed));
+        if bytes <= end || bytes >= max || !self.is_wanted.load(Ordering::Relaxed) {
+            return;
+        }
+        let end = (bytes + ROOM_BYTES).min(max);
+        // Noted before it is tried: a failure may have had its effect all the same.
+        self.bytes.store(end, Ordering::Relaxed);
+        if file.set_len(end).is_err() {
+            self.bytes_max.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn is_made(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes it back. Only zeros go, of which nobody has read any: maps end where something was appended. If that fails they
+    /// stay, and whoever opens the file passes over them.
+    fn take_back(&self, file: &File, len: u64) {
+        self.bytes_max.store(0, Ordering::Relaxed);
+        if self.bytes.load(Ordering::Relaxed) > len && file.set_len(len).is_ok() {
+            self.bytes.store(len, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a failed append is reported as. Where zeros, which may stand behind it on the medium, could complete what was appended
+/// in part, it is not certain that it failed.
+fn failed_append(error: io::Error, missing: &[u8], had_room: bool) -> io::Error {
+    if had_room && missing.iter().all(|byte| *byte == 0) {
+        return io::Error::other(format!("{error}, and what is missing is zeros, as is the room behind it"));
+    }
+    error
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if self.room.is_made() && std::process::id() == self.process {
+            self.room.take_back(&self.file, self.len.load(Ordering::Acquire));
+        }
+    }
+}
+
+impl OpenFile {
+    pub(super) fn new(file: File, writable: bool) -> io::Result<Self> {
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let len = Arc::new(AtomicU64::new(found.len()));
+        Ok(Self { file, len, writable, room: Room::default(), process: std::process::id() })
+    }
+}
+
+impl BackingFile for OpenFile {
+    fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let mut at = self.len.load(Ordering::Relaxed);
+        self.room.make(&self.file, at + to_u64(bytes.len()));
+        while !bytes.is_empty() {
+            match self.file.write_at(bytes, at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = bytes.get(written..).unwrap_or_default();
+                    at += to_u64(written);
+                    // Published as it is written, so that what follows a failure leaves no hole.
+                    self.len.store(at, Ordering::Release);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let had_room = self.room.bytes.load(Ordering::Relaxed) > at;
+                    self.room.take_back(&self.file, at);
+                    return Err(failed_append(error, bytes, had_room));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.room.is_wanted.store(true, Ordering::Relaxed);
+        self.file.sync_data()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len.load(Ordering::Acquire))
+    }
+
+    fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
+        Map::of_file(&self.file, capacity, Arc::clone(&self.len)).map(Some)
+    }
+
+    fn preallocate(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            self.room.take_back(&self.file, self.len.load(Ordering::Acquire));
+        } else {
+            self.room.bytes_max.store(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_zeros_could_complete_is_not_reported_as_no_space() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let kinds = [(&[0, 0][..], true), (&[0, 1], true), (&[0, 0], false)]
+            .map(|(missing, had_room)| failed_append(full(), missing, had_room).kind());
+        assert_eq!(kinds, [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::StorageFull]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Files of a directory.
+//!
+//! Owns: the only calls of the file system. Never: follows a link, overwrites, renames, or cuts off what was appended.
+//! Invariant: after the directory was opened its path is only for messages. Everything is found relative to the descriptor, so
+//! a process that changes its working directory, and a directory that is renamed, stay with the same files.
+
+mod directory;
+mod file;
+mod lock;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::backing::BackingLock;
+use crate::backing::check_name;
+use crate::backing::files::directory::Directory;
+use crate::backing::files::file::OpenFile;
+use crate::backing::files::lock::FileLock;
+
+/// The files of one directory, which is held open: a store in a directory that is moved goes on in it.
+///
+/// ```
+/// use tenure::backing::{Backing, BackingFile, Files};
+/// let dir = tempfile::tempdir().unwrap();
+/// let files = Files::create(&dir.path().join("store")).unwrap();
+/// let file = files.create("log-1").unwrap();
+/// file.append(b"abc").unwrap();
+/// file.sync().unwrap();
+/// assert_eq!(files.list().unwrap(), ["log-1"]);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Files {
+    directory: Arc<Directory>,
+    read_only: bool,
+}
+
+impl Files {
+    /// An existing directory.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        Ok(Self { directory: Arc::new(Directory::open(directory)?), read_only: false })
+    }
+
+    /// An existing directory in which nothing will be written.
+    pub fn read_only(directory: &Path) -> io::Result<Self> {
+        Self::open(directory).map(|files| Self { read_only: true, ..files })
+    }
+
+    /// A new directory below one that exists. On return it is on the medium.
+    pub fn create(directory: &Path) -> io::Result<Self> {
+        Ok(Self { directory: Arc::new(Directory::create(directory)?), read_only: false })
+    }
+
+    /// Whether the directory holds nothing at all, of any kind.
+    pub(crate) fn is_empty(&self) -> io::Result<bool> {
+        self.directory.is_empty()
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+}
+
+impl Backing for Files {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.writable()?;
+        check_name(name)?;
+        let file = self.directory.create_file(name)?;
+        if let Err(error) = self.directory.sync() {
+            // It is ours and empty: nothing is lost with it.
+            drop(self.directory.remove(name));
+            return Err(error);
+        }
+        Ok(Arc::new(OpenFile::new(file, true)?))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        check_name(name)?;
+        Ok(Arc::new(OpenFile::new(self.directory.open_file(name)?, false)?))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.directory.list()
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.writable()?;
+        check_name(name)?;
+        self.directory.remove(name)?;
+        self.directory.sync()
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        self.writable()?;
+        Ok(Box::new(FileLock::take(&self.directory)?))
+    }
+
+    fn location(&self) -> String {
+        self.directory.path().display().to_string()
+    }
+
+    fn directory(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.directory.descriptor())
+    }
+
+    fn link(&self, name: &str, into: &dyn Backing) -> io::Result<()> {
+        check_name(name)?;
+        let into = into.directory().ok_or(io::ErrorKind::Unsupported)?;
+        self.directory.link(name, into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::to_usize;
+
+    #[test]
+    fn a_directory_that_is_moved_stays_the_same_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [before, after] = ["before", "after"].map(|name| dir.path().join(name));
+        let files = Files::create(&before).expect("files");
+        drop(files.create("a").expect("creates"));
+        std::process::Command::new("mv").args([&before, &after]).status().expect("moves");
+        std::fs::create_dir(&before).expect("another one in its place");
+        drop(files.create("b").expect("creates"));
+        files.delete("a").expect("deletes");
+        assert_eq!(files.list().expect("lists"), ["b"]);
+        assert!(after.join("b").exists() && Files::open(&before).expect("files").is_empty().expect("lists"));
+        let lock = files.lock().expect("locks");
+        assert!(after.join("lock").exists() && lock.check().is_ok());
+    }
+
+    #[test]
+    fn room_is_made_between_syncs_and_given_back() {
+        use crate::backing::files::file::ROOM_BYTES;
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = Files::open(dir.path()).expect("files");
+        let on_disk = || std::fs::metadata(dir.path().join("a")).expect("is there").len();
+        let file = files.create("a").expect("creates");
+        file.preallocate(2 * ROOM_BYTES).expect("takes it");
+        file.append(b"abc").expect("appends");
+        assert_eq!(on_disk(), 3, "never synced");
+        file.sync().expect("syncs");
+        file.append(b"def").expect("appends");
+        assert_eq!((on_disk(), file.len().expect("a length")), (6 + ROOM_BYTES, 6));
+        let map = file.map(ROOM_BYTES).expect("maps").expect("a map");
+        assert_eq!((map.slice(0, 6), map.slice(6, 1)), (Some(&b"abcdef"[..]), None));
+        for _ in 0..3 {
+            file.append(&vec![1; to_usize(ROOM_BYTES / 2)]).expect("appends");
+            file.sync().expect("syncs");
+        }
+        assert_eq!(on_disk(), 2 * ROOM_BYTES, "no more than was asked for");
+        drop(file);
+        assert_eq!(on_disk(), 6 + 3 * (ROOM_BYTES / 2));
+        let file = files.create("b").expect("creates");
+        file.preallocate(ROOM_BYTES).expect("takes it");
+        file.sync().expect("syncs");
+        file.append(b"abc").expect("appends");
+        file.preallocate(0).expect("takes it back");
+        file.append(b"def").expect("appends");
+        assert_eq!(std::fs::read(dir.path().join("b")).expect("reads"), b"abcdef");
+    }
+}

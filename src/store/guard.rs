@@ -1,0 +1,164 @@
+//! The writer's lock, and the one place where it is asked whether it is still held.
+//!
+//! Owns: the lock, and every call by which the store changes its backing. Never: creates or deletes a file, lengthens the
+//! manifest, or lets a sync count, without having asked the lock. A failure ends the handle, also when nobody looks at the
+//! call's result.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use parking_lot::RwLock;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::backing::BackingLock;
+use crate::backing::Map;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::segment::FileKind;
+use crate::log::Poison;
+
+/// A backing whose lock is held.
+#[derive(Debug)]
+pub(super) struct Guard {
+    backing: Arc<dyn Backing>,
+    lock: RwLock<Option<Box<dyn BackingLock>>>,
+    /// What a lost lock ends, once the store is open.
+    poison: OnceLock<Arc<Poison>>,
+    lost: OnceLock<String>,
+}
+
+impl Guard {
+    /// Takes the lock.
+    pub(super) fn take(backing: &Arc<dyn Backing>) -> Result<Arc<Self>> {
+        let lock = backing.lock().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => Error::Locked { path: backing.location() },
+            _ => Error::io("lock", backing.location(), source),
+        })?;
+        let (poison, lost) = (OnceLock::new(), OnceLock::new());
+        Ok(Arc::new(Self { backing: Arc::clone(backing), lock: RwLock::new(Some(lock)), poison, lost }))
+    }
+
+    /// The handle that ends when the lock is lost.
+    pub(super) fn ends(&self, poison: &Arc<Poison>) {
+        self.poison.get_or_init(|| Arc::clone(poison));
+    }
+
+    /// The backing, for a handle that takes the lock anew.
+    pub(super) fn backing(&self) -> &Arc<dyn Backing> {
+        &self.backing
+    }
+
+    /// An error when the lock was lost or released.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if let Some(lost) = self.lost.get() {
+            return Err(io::Error::other(lost.clone()));
+        }
+        let held = match &*self.lock.read() {
+            Some(lock) => lock.check(),
+            None => return Err(io::Error::other("the store was closed")),
+        };
+        held.inspect_err(|error| {
+            let lost = self.lost.get_or_init(|| error.to_string());
+            if let Some(poison) = self.poison.get() {
+                poison.set(&Error::io("keep the lock of", self.backing.location(), io::Error::other(lost.clone())));
+            }
+        })
+    }
+
+    /// Lets others have the lock.
+    pub(super) fn release(&self) {
+        *self.lock.write() = None;
+    }
+
+    /// Lets go of the lock of a parent process, which keeps it.
+    pub(super) fn leave(&self) {
+        // A thread of the parent may have held this when it forked; then the descriptor stays open, as long as the child lives.
+        if let Some(mut lock) = self.lock.try_write() {
+            *lock = None;
+        }
+    }
+}
+
+/// The backing as the store sees it. Its files ask the lock too.
+#[derive(Debug, Clone)]
+pub(super) struct Guarded(pub(super) Arc<Guard>);
+
+impl Backing for Guarded {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.0.check()?;
+        let file = self.0.backing.create(name)?;
+        let is_manifest = matches!(FileKind::parse_name(name), Some((FileKind::Manifest, _)));
+        Ok(Arc::new(GuardedFile { file, guard: Arc::clone(&self.0), is_manifest }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.0.backing.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.backing.list()
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.0.check()?;
+        self.0.backing.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        self.0.backing.lock()
+    }
+
+    fn location(&self) -> String {
+        self.0.backing.location()
+    }
+
+    fn directory(&self) -> Option<BorrowedFd<'_>> {
+        self.0.backing.directory()
+    }
+
+    fn link(&self, name: &str, into: &dyn Backing) -> io::Result<()> {
+        self.0.backing.link(name, into)
+    }
+}
+
+#[derive(Debug)]
+struct GuardedFile {
+    file: Arc<dyn BackingFile>,
+    guard: Arc<Guard>,
+    is_manifest: bool,
+}
+
+impl BackingFile for GuardedFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        // What is appended to a segment behind another writer's back does no harm, as long as no sync of it counts.
+        if self.is_manifest {
+            self.guard.check()?;
+        }
+        self.file.append(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()?;
+        // Afterwards: what another writer, who has the lock by then, has read or cut off may not be acknowledged here.
+        self.guard.check()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, buffer)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
+        self.file.map(capacity)
+    }
+
+    fn preallocate(&self, bytes: u64) -> io::Result<()> {
+        self.file.preallocate(bytes)
+    }
+}

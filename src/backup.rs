@@ -70,7 +70,7 @@ struct Destination {
 }
 
 /// Makes a directory for a copy; one that exists must be empty.
-fn directory(path: &Path) -> Result<Files> {
+pub(crate) fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
     let files = Files::open(path).and_then(|files| Ok((files.is_empty()?, files)));
     match files {

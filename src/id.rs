@@ -135,7 +135,7 @@ impl fmt::Display for Seq {
 }
 
 /// The number of a record set within its store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetNumber(pub u32);
 
 impl SetNumber {

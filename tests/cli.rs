@@ -34,6 +34,9 @@ mod points;
 #[path = "cli/refusals.rs"]
 mod refusals;
 #[cfg(test)]
+#[path = "cli/rescue.rs"]
+mod rescue;
+#[cfg(test)]
 #[path = "cli/space.rs"]
 mod space;
 #[cfg(test)]

@@ -6,12 +6,15 @@
 //! the same state.
 
 mod point;
+mod remains;
 mod replay;
 mod report;
 
 pub use point::Point;
 pub(crate) use point::open_at;
 pub(crate) use point::roll_back;
+pub(crate) use remains::Remains;
+pub(crate) use remains::remains;
 pub use report::CutReport;
 pub use report::RecoveryReport;
 
@@ -232,14 +235,30 @@ fn begin(
     settings: &Settings,
     unfinished: Vec<SegmentSeq>,
 ) -> Result<(Engine, RecoveryReport)> {
-    initialise(&backing, settings, unfinished)?;
+    initialise(&backing, settings, unfinished, |_| {})?;
     let (engine, mut report) = open(backing, settings)?;
     report.snapshot = None;
     Ok((engine, report))
 }
 
+/// Makes a store whose first snapshot has what `fill` puts in, and opens it. For those who bring records with IDs and commit
+/// numbers of their own.
+pub(crate) fn make(
+    backing: &Arc<dyn Backing>,
+    settings: &Settings,
+    fill: impl FnOnce(&mut Snapshot),
+) -> Result<Engine> {
+    initialise(backing, settings, Vec::new(), fill)?;
+    open(Arc::clone(backing), settings).map(|(engine, _)| engine)
+}
+
 /// Writes the first manifest entry of a new store: an empty snapshot. What an interrupted making left is deleted.
-fn initialise(backing: &Arc<dyn Backing>, settings: &Settings, unfinished: Vec<SegmentSeq>) -> Result<()> {
+fn initialise(
+    backing: &Arc<dyn Backing>,
+    settings: &Settings,
+    unfinished: Vec<SegmentSeq>,
+    fill: impl FnOnce(&mut Snapshot),
+) -> Result<()> {
     let uuid = *uuid::Uuid::new_v4().as_bytes();
     let (segment_bytes, files, ours) = (settings.segment_bytes, unfinished.clone(), unfinished);
     let loaded = Loaded { uuid, segment_bytes, files, ours, ..Loaded::default() };
@@ -270,6 +289,7 @@ fn initialise(backing: &Arc<dyn Backing>, settings: &Settings, unfinished: Vec<S
         extensions: Vec::new(),
     };
     Catalogue::default().fill(&mut snapshot);
+    fill(&mut snapshot);
     manifest.append(|_| Body::Snapshot(Box::new(snapshot))).map(drop)
 }
 
@@ -292,17 +312,20 @@ struct Based {
 }
 
 impl Attempt<'_> {
-    fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
-        let (uuid, segment_bytes) = (self.loaded.uuid, self.loaded.segment_bytes);
-        let source = SegmentSource {
+    fn source(&self) -> SegmentSource {
+        SegmentSource {
             backing: Arc::clone(self.backing),
-            uuid,
-            segment_bytes,
+            uuid: self.loaded.uuid,
+            segment_bytes: self.loaded.segment_bytes,
             next_bytes: NextBytes::default(),
             syncs_wanted: SyncsWanted::default(),
             check_every_read: self.settings.check_every_read,
             beside_a_writer: self.settings.read_only,
-        };
+        }
+    }
+
+    fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
+        let (source, uuid) = (self.source(), self.loaded.uuid);
         let pages = PageStore::new(source.clone());
         let mut segments = Vec::new();
         let mut known: BTreeMap<SegmentSeq, Arc<Segment>> = BTreeMap::new();

@@ -22,6 +22,7 @@ use crate::commands::mark;
 use crate::commands::put;
 use crate::commands::restore;
 use crate::commands::rollback;
+use crate::commands::salvage;
 use crate::commands::scan;
 use crate::commands::sets;
 use crate::commands::snapshot;
@@ -83,6 +84,7 @@ pub enum Command {
     Rollback(rollback::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Salvage(salvage::Args),
     Log(log::Args),
     Verify(verify::Args),
     Demo(demo::Args),

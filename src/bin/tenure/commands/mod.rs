@@ -22,6 +22,7 @@ pub mod mark;
 pub mod put;
 pub mod restore;
 pub mod rollback;
+pub mod salvage;
 pub mod scan;
 pub mod sets;
 pub mod snapshot;
@@ -58,6 +59,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Rollback(args) => rollback::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Restore(args) => restore::run(context, args),
+        Command::Salvage(args) => salvage::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Demo(args) => demo::run(context, args),

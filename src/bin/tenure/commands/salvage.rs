@@ -1,0 +1,146 @@
+//! `tenure salvage`: a new store of what is whole in a damaged one.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::Error;
+use tenure::salvage::IndexFate;
+use tenure::salvage::SalvageReport;
+use tenure::salvage::salvage;
+
+use crate::commands::backup;
+use crate::context::Context;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::failure::one_line;
+use crate::output::Output;
+use crate::progress;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure salvage damaged.tenure new.tenure
+  tenure salvage damaged.tenure new.tenure --json | jq '.lost[]'
+  tenure verify new.tenure
+
+The exit code is 4 when something did not come back: the new store is complete all the same, and the output lists what is missing.";
+
+/// Make a new store of everything that is whole in a damaged one
+///
+/// Every record whose bytes are whole comes back with its ID, its set and its version, and key indexes whose fields are stored with
+/// them are rebuilt. The segments of records are enough; the manifest and the index tell which records were deleted, if they
+/// can be read. The damaged store is not written to.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The damaged store
+    damaged: PathBuf,
+    /// The directory of the new store; it must be empty, or not there yet
+    new: PathBuf,
+}
+
+/// Salvages.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout()?;
+    let bar = progress::over_bytes("salvaging", None);
+    let report = salvage(&args.damaged, &args.new, &mut |now| {
+        bar.set_length(now.bytes_total);
+        bar.set_position(now.bytes);
+    });
+    bar.finish_and_clear();
+    let report = report.map_err(|error| match error {
+        // What is wrong is not the new directory.
+        Error::NotAStore { .. } => error.into(),
+        other => backup::refused(other, &args.new),
+    })?;
+    if context.json {
+        print_json(&mut out, args, &report)?;
+    } else {
+        print(&mut out, args, &report)?;
+    }
+    out.finish()?;
+    if report.is_complete() {
+        return Ok(());
+    }
+    let lost = units::counted(number(report.lost.len()), "record");
+    let places = units::counted(number(report.unreadable.len()), "unreadable place");
+    let message = format!("{}: {lost} did not come back, {places}", args.damaged.display());
+    let help = format!("look at what is listed, and for it in a backup; {} is complete", args.new.display());
+    Err(Failure::new(Exit::Corrupt, message, help))
+}
+
+fn number(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn fate(fate: &IndexFate) -> String {
+    match fate {
+        IndexFate::Rebuilt => "rebuilt".to_owned(),
+        IndexFate::WaitsForItsProgram => "waits for the program that has its code".to_owned(),
+        IndexFate::Failed(why) => format!("not there: {why}"),
+    }
+}
+
+fn print(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome {
+    for lost in &report.lost {
+        out.line(&one_line(&format!("lost: {lost}")))?;
+    }
+    for bad in &report.unreadable {
+        out.line(&format!("unreadable: {} of {} at byte {}", units::bytes(bad.bytes), bad.file, bad.offset))?;
+    }
+    for id in &report.of_broken_commits {
+        out.line(&format!("of a commit that is not whole: record {id}"))?;
+    }
+    for set in &report.sets {
+        let name = if set.is_named { "" } else { " (its name is not known)" };
+        out.line(&one_line(&format!("set {}{name}: {}", set.name, units::counted(set.records, "record"))))?;
+    }
+    for index in &report.indexes {
+        out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
+    }
+    match report.indexed_to {
+        Some(seq) => out.line(&format!("the index of the damaged store could be asked up to commit {seq}"))?,
+        None => out.line("no index of the damaged store could be asked: records that were deleted may be back")?,
+    }
+    if report.maybe_deleted > 0 && report.indexed_to.is_some() {
+        let records = units::counted(report.maybe_deleted, "record");
+        out.line(&format!("{records} of which no index tells whether they were deleted"))?;
+    }
+    if report.behind_the_end > 0 {
+        let records = units::counted(report.behind_the_end, "record");
+        out.line(&format!("{records} from behind the last commit that an opening would give"))?;
+    }
+    let (records, bytes) = (units::counted(report.records, "record"), units::bytes(report.record_bytes));
+    let files = units::counted(report.files, "segment");
+    out.line(&format!(
+        "{records}, {bytes}, out of {files} are in {}, as of commit {}",
+        args.new.display(),
+        report.last_seq
+    ))
+}
+
+fn print_json(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome {
+    let lost = report.lost.iter().map(|lost| {
+        json!({
+            "id": lost.id.map(|id| id.to_string()), "slot": lost.slot, "set": lost.set.map(|set| set.0),
+            "file": lost.file, "offset": lost.offset, "why": lost.why,
+        })
+    });
+    let unreadable =
+        report.unreadable.iter().map(|bad| json!({ "file": bad.file, "offset": bad.offset, "bytes": bad.bytes }));
+    let sets = report.sets.iter().map(
+        |set| json!({ "number": set.number.0, "name": set.name, "is_named": set.is_named, "records": set.records }),
+    );
+    let indexes =
+        report.indexes.iter().map(|index| json!({ "set": index.set, "name": index.name, "fate": fate(&index.fate) }));
+    out.json(&json!({
+        "new": args.new.display().to_string(), "complete": report.is_complete(), "files": report.files,
+        "bytes": report.bytes, "records": report.records, "record_bytes": report.record_bytes,
+        "last_seq": report.last_seq.0, "indexed_to": report.indexed_to.map(|seq| seq.0),
+        "maybe_deleted": report.maybe_deleted, "behind_the_end": report.behind_the_end,
+        "of_broken_commits": report.of_broken_commits.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "sets": sets.collect::<Vec<_>>(), "indexes": indexes.collect::<Vec<_>>(),
+        "lost": lost.collect::<Vec<_>>(), "unreadable": unreadable.collect::<Vec<_>>(),
+    }))
+}

@@ -1,0 +1,228 @@
+//! A new store, written with records that have their IDs and commit numbers already.
+//!
+//! Owns: where they are put: frames of survivors, in segments of the first generation above the log, which keep the commit numbers
+//! of records. Never: gives an ID, or logs a commit: the snapshot at the end makes all of it durable at once.
+//! Invariants: 1. Until `finish` has returned, the file `unfinished` says that this is no store. 2. A slot beside a record that
+//! was brought is never given out below a count that may have been seen.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::descriptor::PageRef;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::Entry;
+use crate::format::frame::FrameBuilder;
+use crate::format::frame::FrameKind;
+use crate::format::frame::Stamp;
+use crate::format::index::IndexDefinition;
+use crate::format::index::IndexRow;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::format::manifest::SetRow;
+use crate::format::manifest::SnapshotKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::heap::Effect;
+use crate::id::IndexNumber;
+use crate::id::REUSE_MAX;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::log::Segment;
+use crate::log::now_micros;
+use crate::options::Options;
+use crate::recovery;
+use crate::recovery::UNFINISHED;
+use crate::snapshot;
+
+/// Bytes of records in one frame, more or less.
+const FRAME_BYTES: u64 = 256 << 10;
+
+/// What the new store begins with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beginning {
+    /// The last commit: the next one is behind it.
+    pub(crate) last_seq: Seq,
+    /// Pages below this one are not given to a set, but for those of records that are brought.
+    pub(crate) page_end: u64,
+    pub(crate) sets: BTreeMap<SetNumber, String>,
+    /// Indexes that are built when somebody who has their extractors opens them.
+    pub(crate) indexes: Vec<IndexDefinition>,
+    pub(crate) next_index: IndexNumber,
+}
+
+#[derive(Debug)]
+struct Target {
+    segment: Arc<Segment>,
+    len: u64,
+}
+
+/// A store that is being written.
+#[derive(Debug)]
+pub(crate) struct Import {
+    engine: Engine,
+    last_seq: Seq,
+    target: Option<Target>,
+    frame: FrameBuilder,
+    effects: Vec<Effect>,
+    set: Option<SetNumber>,
+    /// Pages that have records, and the slots of them that have.
+    pages: BTreeMap<u64, Box<[bool; ENTRIES_PER_PAGE]>>,
+    batch: u64,
+}
+
+impl Import {
+    /// Begins a store in a backing that holds nothing, or nothing but the file `unfinished`.
+    pub(crate) fn begin(backing: &Arc<dyn Backing>, options: &Options, beginning: &Beginning) -> Result<Self> {
+        let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
+        if names.iter().any(|name| name != UNFINISHED) {
+            return Err(Error::Exists { path: backing.location() });
+        }
+        if names.is_empty() {
+            backing.create(UNFINISHED).map_err(|source| Error::io("create", UNFINISHED, source))?;
+        }
+        let engine = recovery::make(backing, &options.settings(), |snapshot| {
+            snapshot.seq = beginning.last_seq;
+            snapshot.page_end = beginning.page_end;
+            for (number, name) in beginning.sets.iter().filter(|(number, _)| **number >= SetNumber::FIRST_USER) {
+                let (number, name, changed) = (*number, name.clone(), beginning.last_seq);
+                snapshot.sets.push(SetRow { number, name, records: 0, bytes: 0, changed });
+                snapshot.next_set = snapshot.next_set.max(number.0.saturating_add(1));
+            }
+            for definition in &beginning.indexes {
+                let definition = definition.clone();
+                snapshot.indexes.push(IndexRow { definition, ready: false, root: PageRef::default(), entries: 0 });
+            }
+            snapshot.next_index = snapshot.next_index.max(beginning.next_index.0);
+        })?;
+        Ok(Self {
+            engine,
+            last_seq: beginning.last_seq,
+            target: None,
+            frame: FrameBuilder::new(),
+            effects: Vec::new(),
+            set: None,
+            pages: BTreeMap::new(),
+            batch: 0,
+        })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Brings a record as it lies in a frame of another store: its ID, kind, commit number and payload stay.
+    pub(crate) fn put(&mut self, id: RecordId, set: SetNumber, item: &Item<'_>) -> Result<()> {
+        let (page, index) = (id.slot() / to_u64(ENTRIES_PER_PAGE), id.slot() % to_u64(ENTRIES_PER_PAGE));
+        let taken = self.pages.entry(page).or_insert_with(|| {
+            self.effects.push(Effect::Assign(page, set));
+            Box::new([false; ENTRIES_PER_PAGE])
+        });
+        if let Some(taken) = taken.get_mut(crate::id::to_usize(index)) {
+            *taken = true;
+        }
+        if self.set != Some(set) {
+            self.frame.control(Kind::Run, &set.0.to_le_bytes());
+            self.set = Some(set);
+        }
+        let (offset, bytes) = self.frame.copy(item);
+        self.effects.push(Effect::Put { id, set, offset, bytes });
+        if self.frame.bytes() < FRAME_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        self.batch += 1;
+        let stamp = Stamp {
+            kind: FrameKind::Survivors,
+            seq: self.last_seq,
+            durable: self.last_seq,
+            timeline: self.engine.log.timeline(),
+            time_micros: now_micros(),
+            move_number: self.batch,
+        };
+        let bytes = self.frame.bytes();
+        if self.target.as_ref().is_some_and(|target| target.len + bytes > target.segment.capacity()) {
+            self.end_target()?;
+        }
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => self.new_target(bytes)?,
+        };
+        let (segment, base) = (Arc::clone(&target.segment), target.len);
+        let sealed = self.frame.seal(&stamp, segment.seed(), base);
+        segment.append(sealed).map_err(|source| Error::io("append to", segment.name(), source))?;
+        self.target = Some(Target { len: base + bytes, ..target });
+        self.engine.heap.apply(&segment, base, self.last_seq, &self.effects)?;
+        self.frame.clear();
+        self.effects.clear();
+        self.set = None;
+        if self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max {
+            self.save_some()?;
+        }
+        Ok(())
+    }
+
+    fn new_target(&self, bytes: u64) -> Result<Target> {
+        let (log, len) = (&self.engine.log, to_u64(SEGMENT_HEADER_BYTES));
+        let capacity = log.source().segment_bytes.max(len + bytes);
+        let segment = log.source().create_older(1, log.take_segment_number(), log.timeline(), capacity)?;
+        Ok(Target { segment: Arc::new(segment), len })
+    }
+
+    fn end_target(&mut self) -> Result<()> {
+        let Some(target) = self.target.take() else { return Ok(()) };
+        target.segment.sync().map_err(|source| Error::io("sync", target.segment.name(), source))?;
+        target.segment.close_file();
+        Ok(())
+    }
+
+    /// Puts pages out of memory.
+    fn save_some(&mut self) -> Result<()> {
+        self.end_target()?;
+        snapshot::save(&self.engine, SnapshotKind::Automatic, "").map(drop)
+    }
+
+    /// Says what the other slots are of pages that have records: `entry` tells it of those of which something is known. All others
+    /// are never given out again, because nobody knows which of their IDs have been seen.
+    pub(crate) fn close_slots(&mut self, entry: &dyn Fn(u64) -> Option<Entry>) -> Result<()> {
+        self.flush()?;
+        for (page, taken) in std::mem::take(&mut self.pages) {
+            let first = page * to_u64(ENTRIES_PER_PAGE);
+            let free = (first..).zip(taken.iter()).filter(|(_, taken)| !**taken).map(|(slot, _)| slot);
+            self.engine.heap.with_tree(|tree| {
+                for slot in free {
+                    let known = entry(slot).filter(|entry| !entry.is_live());
+                    tree.set(slot, known.unwrap_or_else(|| Entry::freed_after(REUSE_MAX)))?;
+                }
+                Ok::<(), Error>(())
+            })?;
+            if self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max {
+                self.save_some()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable. From now on indexes can be made.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.flush()?;
+        self.save_some()
+    }
+
+    /// Closes the store. From now on it is one.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        self.end_target()?;
+        snapshot::save(&self.engine, SnapshotKind::Close, "")?;
+        let backing = Arc::clone(&self.engine.backing);
+        drop(self);
+        backing.delete(UNFINISHED).map_err(|source| Error::io("delete", UNFINISHED, source))
+    }
+}

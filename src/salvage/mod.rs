@@ -1,0 +1,302 @@
+//! Salvage: a new store of what is whole in a damaged one.
+//!
+//! Owns: the order survey → verdict → copy → indexes, and the report. Never: writes to the damaged store, or trusts anything in
+//! it that has no check of its own.
+//! Every record in a segment carries its ID, its commit number and a check that is bound to store, file and offset. So the segments
+//! alone say what the newest version of each record is. What they may not say is that a record was deleted: the collector drops
+//! what tells of it. The record index does, as far as it can be read.
+
+mod report;
+mod source;
+mod survey;
+mod verdict;
+mod walk;
+
+pub use report::IndexFate;
+pub use report::Lost;
+pub use report::RescuedIndex;
+pub use report::RescuedSet;
+pub use report::SalvageProgress;
+pub use report::SalvageReport;
+pub use report::Unreadable;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::backing::Files;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::format::entry::Entry;
+use crate::format::entry::SEGMENT_BYTES_END;
+use crate::format::index::IndexDefinition;
+use crate::format::item::Item;
+use crate::format::manifest::Body;
+use crate::format::manifest::Snapshot;
+use crate::id::IndexNumber;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::import::Beginning;
+use crate::import::Import;
+use crate::indexing;
+use crate::indexing::Wanted;
+use crate::log::SEGMENT_BYTES_MIN;
+use crate::manifest;
+use crate::manifest::Loaded;
+use crate::options::Options;
+use crate::recovery;
+use crate::recovery::Remains;
+use crate::salvage::source::Source;
+use crate::salvage::survey::Survey;
+use crate::salvage::survey::Version;
+use crate::salvage::verdict::Verdict;
+
+/// Makes a new store of what is whole in a damaged one. Every record whose bytes are whole comes back with its ID, its set and the
+/// commit that wrote it; of each the newest version. Key indexes whose extractor is stored with them are rebuilt. The damaged
+/// store is only read: not a byte of it changes, and no lock is taken, so nobody may write to it meanwhile.
+///
+/// The files of record segments are enough. Where the manifest and the pages of the record index can be read too, they tell which
+/// records were deleted. Where they cannot, a record that was deleted may come back: the report counts those of which
+/// that cannot be excluded. IDs that were given in the damaged store are not given again in the new one.
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// let [damaged, new] = ["damaged.tenure", "new.tenure"].map(|name| dir.path().join(name));
+/// let store = tenure::Store::open(&damaged)?;
+/// let notes = store.record_set("notes")?;
+/// let id = store.write(|tx| tx.insert(&notes, "a"))?;
+/// store.close()?;
+/// std::fs::remove_file(damaged.join("manifest-000000000002.man")).unwrap();
+/// assert!(tenure::Store::open(&damaged).is_err());
+///
+/// let report = tenure::salvage::salvage(&damaged, &new, &mut |_| {})?;
+/// assert!(report.is_complete() && report.records == 1);
+/// let store = tenure::Store::open(&new)?;
+/// assert_eq!(store.get(id)?.as_slice(), Some(&b"a"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+///
+/// # Errors
+/// `NotAStore` if no file tells which store it belongs to, `Exists` if `to` is not empty, and what the file systems say of
+/// writing. What cannot be read is in the report.
+pub fn salvage(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    progress: &mut dyn FnMut(SalvageProgress),
+) -> Result<SalvageReport> {
+    let shown = from.as_ref().display().to_string();
+    let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
+    let files = Files::read_only(from.as_ref()).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => refused("there is nothing"),
+        io::ErrorKind::NotADirectory => refused("it is not a directory"),
+        _ => Error::io("open", shown.clone(), source),
+    })?;
+    let files: Arc<dyn Backing> = Arc::new(files);
+    // Before anything is made.
+    Source::open(&files)?;
+    let to: Arc<dyn Backing> = Arc::new(crate::backup::directory(to.as_ref())?);
+    salvage_backing(&files, &to, progress)
+}
+
+/// The same from any backing store to any other that holds nothing.
+///
+/// # Errors
+/// As [`salvage`].
+pub fn salvage_backing(
+    from: &Arc<dyn Backing>,
+    to: &Arc<dyn Backing>,
+    progress: &mut dyn FnMut(SalvageProgress),
+) -> Result<SalvageReport> {
+    let source = Source::open(from)?;
+    let loaded = manifest::load(&**from, &source.files.manifests).ok();
+    let settings = Options::new().read_only(true).check_every_read(true).settings();
+    let remains = recovery::remains(from, &settings, loaded.as_ref(), &source.files);
+    let bytes_total = source.bytes().saturating_mul(2);
+    let survey = survey::survey(&source, remains.as_ref(), &mut |bytes| {
+        progress(SalvageProgress { bytes, bytes_total, records: 0 });
+    })?;
+    let verdict = verdict::decide(&source, &survey, remains.as_ref())?;
+    let snapshots = loaded.as_ref().map(snapshots).unwrap_or_default();
+    let beginning = beginning(&survey, &verdict, &snapshots, loaded.as_ref(), remains.as_ref());
+    let bytes_max = source
+        .segment_bytes
+        .filter(|bytes| bytes.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_END).contains(bytes));
+    let options = bytes_max.map_or_else(Options::new, |bytes| Options::new().segment_bytes(bytes));
+    let mut import = Import::begin(to, &options, &beginning.0)?;
+    let mut rescue =
+        Rescue { source: &source, survey: &survey, import: &mut import, counts: BTreeMap::new(), bytes: 0 };
+    rescue.copy(&verdict, bytes_total, progress)?;
+    let (counts, record_bytes) = (std::mem::take(&mut rescue.counts), rescue.bytes);
+    import.close_slots(&|slot| known_free(&survey, remains.as_ref(), slot))?;
+    import.settle()?;
+    let indexes = rebuild(&import, &beginning.0, &beginning.1);
+    import.finish()?;
+    Ok(report(&source, survey, verdict, &beginning.0, Done { counts, record_bytes, indexes, remains }))
+}
+
+/// Snapshots that the manifest has, newest first.
+fn snapshots(loaded: &Loaded) -> Vec<&Snapshot> {
+    let bodies = loaded.entries.values().rev();
+    bodies.filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None }).collect()
+}
+
+/// What the new store begins with, and the indexes that are rebuilt.
+fn beginning(
+    survey: &Survey,
+    verdict: &Verdict,
+    snapshots: &[&Snapshot],
+    loaded: Option<&Loaded>,
+    remains: Option<&Remains>,
+) -> (Beginning, Vec<IndexDefinition>) {
+    let known = snapshots.iter().map(|snapshot| snapshot.seq).chain(remains.map(|remains| remains.seq));
+    let last_seq = known.max().unwrap_or_default().max(survey.last_seq);
+    let reserved = loaded.into_iter().flat_map(|loaded| loaded.entries.values()).filter_map(|body| match body {
+        Body::Reserve(pages) => pages.iter().max().map(|page| page.saturating_add(1)),
+        Body::Snapshot(snapshot) => Some(snapshot.page_end),
+        Body::Cut(_) | Body::Drop(_) => None,
+    });
+    let page_end = reserved.max().unwrap_or_default().max(survey.page_end);
+    let mut sets = survey.sets.clone();
+    for snapshot in snapshots {
+        for row in snapshot.sets.iter().filter(|row| row.number >= SetNumber::FIRST_USER) {
+            sets.entry(row.number).or_insert_with(|| row.name.clone());
+        }
+    }
+    for slot in verdict.live.keys() {
+        if let Some(set) = survey.set_of_slot(*slot).filter(|set| *set != SetNumber::CHUNKS) {
+            sets.entry(set).or_insert_with(|| name_of(set));
+        }
+    }
+    let base = snapshots.first();
+    let mut definitions: BTreeMap<IndexNumber, IndexDefinition> = survey
+        .definitions()
+        .filter(|(made, _)| base.is_none_or(|base| *made > base.seq))
+        .map(|(_, definition)| (definition.number, definition.clone()))
+        .collect();
+    for row in base.into_iter().flat_map(|base| &base.indexes) {
+        if !survey.dropped_indexes.contains_key(&row.definition.number) {
+            definitions.insert(row.definition.number, row.definition.clone());
+        }
+    }
+    definitions.retain(|_, definition| sets.contains_key(&definition.set));
+    let (rebuilt, waiting): (Vec<_>, Vec<_>) =
+        definitions.into_values().partition(|definition| Extractor::from_spec(&definition.spec).is_some());
+    let known = survey.indexes.keys().chain(rebuilt.iter().chain(&waiting).map(|definition| &definition.number));
+    let next_index = IndexNumber(known.max().map_or(1, |number| number.0.saturating_add(1)));
+    (Beginning { last_seq, page_end, sets, indexes: waiting, next_index }, rebuilt)
+}
+
+/// The name of a set whose name nothing tells.
+fn name_of(set: SetNumber) -> String {
+    format!("salvaged set {set}")
+}
+
+/// The entry of a slot without a record, where its next count is known for certain.
+fn known_free(survey: &Survey, remains: Option<&Remains>, slot: u64) -> Option<Entry> {
+    let remains = remains.filter(|remains| remains.is_newest)?;
+    // What the log says behind the end that an opening gives, the index does not know.
+    let found = survey.slots.get(&slot).copied().unwrap_or_default();
+    let is_behind = found.newest.is_some_and(|version| version.seq > remains.seq)
+        || found.freed.is_some_and(|(_, seq)| seq > remains.seq);
+    remains.state.root.entry(slot).ok().filter(|entry| !entry.is_live() && !is_behind)
+}
+
+/// Copies what comes back.
+struct Rescue<'r> {
+    source: &'r Source,
+    survey: &'r Survey,
+    import: &'r mut Import,
+    counts: BTreeMap<SetNumber, u64>,
+    bytes: u64,
+}
+
+impl Rescue<'_> {
+    fn copy(&mut self, verdict: &Verdict, bytes_total: u64, progress: &mut dyn FnMut(SalvageProgress)) -> Result<()> {
+        let mut done = self.source.bytes();
+        for (log, versions) in verdict::by_segment(verdict) {
+            let Some(file) = self.source.logs.get(log as usize) else { continue };
+            let contents = self.source.contents(file)?;
+            let seed = self.source.seed(file);
+            for version in &versions {
+                let bytes = contents.get(to_usize(version.offset)..).unwrap_or_default();
+                let item = Item::parse(bytes).and_then(|item| item.verify(seed.at(version.offset)).map(|()| item));
+                // What was whole a moment ago.
+                let item = item.map_err(|malformed| malformed.at(&file.name, version.offset))?;
+                self.put(version, &item)?;
+            }
+            done += file.bytes;
+            let records = self.counts.values().sum();
+            progress(SalvageProgress { bytes: done, bytes_total, records });
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, version: &Version, item: &Item<'_>) -> Result<()> {
+        let Some(set) = self.survey.set_of_slot(version.id.slot()) else { return Ok(()) };
+        self.import.put(version.id, set, item)?;
+        if set != SetNumber::CHUNKS {
+            *self.counts.entry(set).or_default() += 1;
+        }
+        self.bytes += version.bytes;
+        Ok(())
+    }
+}
+
+/// Builds the key indexes that can be built.
+fn rebuild(import: &Import, beginning: &Beginning, definitions: &[IndexDefinition]) -> Vec<RescuedIndex> {
+    let set_name = |set: SetNumber| beginning.sets.get(&set).cloned().unwrap_or_default();
+    let mut all = Vec::new();
+    for definition in definitions {
+        let Some(extractor) = Extractor::from_spec(&definition.spec) else { continue };
+        let wanted = Wanted { set: definition.set, name: &definition.name, is_unique: definition.unique, extractor };
+        let fate = match indexing::open(import.engine(), &wanted) {
+            Ok(_) => IndexFate::Rebuilt,
+            Err(error) => IndexFate::Failed(error.to_string()),
+        };
+        all.push(RescuedIndex { set: set_name(definition.set), name: definition.name.clone(), fate });
+    }
+    for definition in &beginning.indexes {
+        let (set, name) = (set_name(definition.set), definition.name.clone());
+        all.push(RescuedIndex { set, name, fate: IndexFate::WaitsForItsProgram });
+    }
+    all
+}
+
+struct Done {
+    counts: BTreeMap<SetNumber, u64>,
+    record_bytes: u64,
+    indexes: Vec<RescuedIndex>,
+    remains: Option<Remains>,
+}
+
+fn report(source: &Source, survey: Survey, verdict: Verdict, beginning: &Beginning, done: Done) -> SalvageReport {
+    let sets = beginning.sets.iter().map(|(number, name)| RescuedSet {
+        number: *number,
+        name: name.clone(),
+        is_named: *name != name_of(*number),
+        records: done.counts.get(number).copied().unwrap_or_default(),
+    });
+    let unreadable =
+        survey.bad.into_iter().map(|bad| Unreadable { file: bad.file, offset: bad.offset, bytes: bad.bytes });
+    let indexed_to: Option<Seq> = done.remains.map(|remains| remains.seq);
+    SalvageReport {
+        files: to_u64(source.logs.len()),
+        bytes: source.bytes(),
+        records: done.counts.values().sum(),
+        record_bytes: done.record_bytes,
+        last_seq: beginning.last_seq,
+        indexed_to,
+        maybe_deleted: verdict.without_index,
+        behind_the_end: verdict.behind_the_end,
+        of_broken_commits: verdict.of_broken_commits,
+        sets: sets.collect(),
+        indexes: done.indexes,
+        lost: verdict.lost,
+        unreadable: unreadable.collect(),
+    }
+}

@@ -1,0 +1,331 @@
+//! A survey of the record segments: the newest version of each record that is whole, and what the log says beside.
+//!
+//! Owns: which of several versions is the newest, which commits an earlier recovery has made void, which set a page is of.
+//! Never: asks an index.
+//! Segments are gone through from the newest to the oldest, so that what a later timeline has made void is known by then.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::State as EntryState;
+use crate::format::frame::FrameHeader;
+use crate::format::frame::FrameKind;
+use crate::format::index::IndexDefinition;
+use crate::format::item::FIRST_CONTROL_KIND;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::id::IndexNumber;
+use crate::id::NumberHash;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::recovery::Remains;
+use crate::salvage::source::LogFile;
+use crate::salvage::source::Source;
+use crate::salvage::walk::Piece;
+use crate::salvage::walk::walk;
+
+/// Where a version of a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) id: RecordId,
+    pub(crate) seq: Seq,
+    /// Which of the source's segments.
+    pub(crate) log: u32,
+    pub(crate) generation: u8,
+    pub(crate) is_head: bool,
+    pub(crate) is_chunk: bool,
+    /// Whether its commit is whole.
+    pub(crate) is_whole: bool,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Version {
+    /// Newer versions, and of two copies of one version the one that was made later, are higher.
+    fn rank(&self) -> (Seq, bool, u8, u32) {
+        (self.seq, self.is_whole, self.generation, self.log)
+    }
+}
+
+/// What the log says of a slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Slot {
+    pub(crate) newest: Option<Version>,
+    /// The version that the record index leads to.
+    pub(crate) indexed: Option<Version>,
+    /// The highest count that was freed, and with which commit.
+    pub(crate) freed: Option<(u32, Seq)>,
+}
+
+impl Slot {
+    /// Whether the newest version was deleted, as far as the log tells.
+    pub(crate) fn is_freed(&self) -> bool {
+        let freed = |version: Version| {
+            self.freed.is_some_and(|(count, seq)| count >= version.id.reuse_count() && seq >= version.seq)
+        };
+        self.newest.is_none_or(freed)
+    }
+}
+
+/// A place where a version seems to have been that is not whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Suspect {
+    pub(crate) id: RecordId,
+    pub(crate) seq: Seq,
+    pub(crate) file: String,
+    pub(crate) offset: u64,
+}
+
+/// Bytes of a segment that are nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct BadBytes {
+    pub(crate) file: String,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What the segments hold.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) slots: HashMap<u64, Slot, NumberHash>,
+    /// Sets of pages.
+    pub(crate) pages: HashMap<u64, SetNumber, NumberHash>,
+    pub(crate) sets: BTreeMap<SetNumber, String>,
+    /// Definitions of key indexes, and the commits that made them.
+    pub(crate) indexes: BTreeMap<IndexNumber, (Seq, IndexDefinition)>,
+    pub(crate) dropped_indexes: BTreeMap<IndexNumber, Seq>,
+    pub(crate) suspects: Vec<Suspect>,
+    pub(crate) bad: Vec<BadBytes>,
+    pub(crate) last_seq: Seq,
+    /// One more than the highest page that is named anywhere.
+    pub(crate) page_end: u64,
+    /// The first commit of each timeline that is no copy.
+    begins: BTreeMap<u64, Seq>,
+}
+
+/// What is known while one segment is gone through.
+struct Pass<'s> {
+    survey: &'s mut Survey,
+    remains: Option<&'s Remains>,
+    log: &'s LogFile,
+    index: u32,
+    generation: u8,
+    timeline: u64,
+    run: Option<SetNumber>,
+    /// The commit of the newest record that was met in a frame whose header is gone.
+    seq: Option<Seq>,
+}
+
+/// Goes through all record segments.
+pub(crate) fn survey(source: &Source, remains: Option<&Remains>, progress: &mut dyn FnMut(u64)) -> Result<Survey> {
+    let mut survey = Survey::default();
+    let mut done = 0;
+    for (index, log) in (0..).zip(&source.logs).collect::<Vec<_>>().into_iter().rev() {
+        let contents = source.contents(log)?;
+        let (generation, timeline) = log.header.as_ref().map_or((0, 0), |header| (header.generation, header.timeline));
+        let mut pass = Pass { survey: &mut survey, remains, log, index, generation, timeline, run: None, seq: None };
+        if log.header.is_none() {
+            let (file, bytes) = (log.name.clone(), to_u64(contents.len()).min(128));
+            pass.survey.bad.push(BadBytes { file, offset: 0, bytes });
+        }
+        walk(&contents, source.seed(log), &mut |piece| pass.piece(piece));
+        done += log.bytes;
+        progress(done);
+    }
+    if let Some(remains) = remains {
+        survey.note_sets(remains);
+    }
+    survey.note_set_of_rest();
+    Ok(survey)
+}
+
+impl Survey {
+    /// The set that a slot's page is of.
+    pub(crate) fn set_of_slot(&self, slot: u64) -> Option<SetNumber> {
+        self.pages.get(&(slot / to_u64(ENTRIES_PER_PAGE))).copied()
+    }
+
+    /// What the record index says of pages of which the log does not say it.
+    fn note_sets(&mut self, remains: &Remains) {
+        let root = &remains.state.root;
+        for page in 0..root.page_end() {
+            if let Some(cell) = root.cell(page).filter(|cell| cell.descriptor.set != 0) {
+                self.note_page(page, SetNumber(cell.descriptor.set));
+            }
+        }
+        for (number, set) in remains.state.catalogue.user_sets() {
+            self.sets.entry(number).or_insert_with(|| set.name.to_string());
+        }
+    }
+
+    /// Records whose set nothing tells of go into one that nobody has.
+    fn note_set_of_rest(&mut self) {
+        let known = self.pages.values().chain(self.sets.keys()).copied();
+        let next = SetNumber(known.max().unwrap_or_default().0.max(SetNumber::FIRST_USER.0).saturating_add(1));
+        for (slot, found) in &self.slots {
+            if let Some(version) = found.newest {
+                let set = if version.is_chunk { SetNumber::CHUNKS } else { next };
+                self.pages.entry(slot / to_u64(ENTRIES_PER_PAGE)).or_insert(set);
+            }
+        }
+    }
+
+    /// Definitions that stand at the end.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = (Seq, &IndexDefinition)> {
+        let stands = |number: &IndexNumber, made: Seq| self.dropped_indexes.get(number).is_none_or(|gone| *gone < made);
+        let all = self.indexes.iter().filter(move |(number, (made, _))| stands(number, *made));
+        all.map(|(_, (made, definition))| (*made, definition))
+    }
+
+    /// Whether an opening has made a commit void: a later timeline has one of this number, or a lower one, of its own.
+    fn is_void(&self, timeline: u64, seq: Seq) -> bool {
+        self.begins.range(timeline.saturating_add(1)..).any(|(_, begin)| *begin <= seq)
+    }
+
+    fn note_page(&mut self, page: u64, set: SetNumber) {
+        self.pages.entry(page).or_insert(set);
+        self.page_end = self.page_end.max(page.saturating_add(1));
+    }
+}
+
+impl Pass<'_> {
+    fn piece(&mut self, piece: &Piece<'_>) {
+        match *piece {
+            Piece::Frame { header, is_whole } => self.frame(&header, is_whole),
+            Piece::Item { offset, item, frame, is_whole } => self.item(offset, &item, frame.as_ref(), is_whole),
+            Piece::Gap => (self.run, self.seq) = (None, None),
+            Piece::Suspect { offset, id, seq } => {
+                let file = self.log.name.clone();
+                self.survey.suspects.push(Suspect { id, seq: Seq(seq), file, offset });
+            }
+            Piece::Bad { offset, bytes } => {
+                self.survey.bad.push(BadBytes { file: self.log.name.clone(), offset, bytes });
+            }
+        }
+    }
+
+    fn frame(&mut self, header: &FrameHeader, is_whole: bool) {
+        (self.run, self.seq) = (None, None);
+        self.timeline = header.timeline;
+        if header.kind == FrameKind::Survivors {
+            self.generation = self.generation.max(1);
+        } else if !self.survey.is_void(header.timeline, header.seq) {
+            self.survey.last_seq = self.survey.last_seq.max(header.seq);
+        }
+        // What was cut is void only if something else was committed in its place.
+        if header.kind == FrameKind::Commit && header.move_number == 0 && is_whole {
+            let begin = self.survey.begins.entry(header.timeline).or_insert(header.seq);
+            *begin = header.seq.min(*begin);
+        }
+    }
+
+    fn item(&mut self, offset: u64, item: &Item<'_>, frame: Option<&FrameHeader>, is_whole: bool) {
+        let kind = Kind::from_u8(item.kind);
+        if item.kind < FIRST_CONTROL_KIND {
+            self.seq = Some(item.seq);
+            // What the collector copied was never void.
+            if self.generation > 0 || !self.survey.is_void(self.timeline, item.seq) {
+                self.record(offset, item, kind, is_whole);
+            }
+            return;
+        }
+        let seq = frame.map(|header| header.seq).or(self.seq);
+        if kind == Some(Kind::Run) {
+            self.run = item.payload.first_chunk().map(|number| SetNumber(u32::from_le_bytes(*number)));
+        } else if let Some(seq) = seq.filter(|seq| !self.survey.is_void(self.timeline, *seq)) {
+            self.control(item, kind, seq);
+        }
+    }
+
+    fn record(&mut self, offset: u64, item: &Item<'_>, kind: Option<Kind>, is_whole: bool) {
+        let Some(id) = RecordId::from_u64(item.raw_id) else { return };
+        let version = Version {
+            id,
+            seq: item.seq,
+            log: self.index,
+            generation: self.generation,
+            is_head: kind == Some(Kind::Head),
+            is_chunk: kind == Some(Kind::Chunk),
+            is_whole,
+            offset,
+            bytes: item.bytes(),
+        };
+        self.survey.last_seq = self.survey.last_seq.max(item.seq);
+        if let Some(set) = self.run {
+            self.survey.note_page(id.slot() / to_u64(ENTRIES_PER_PAGE), set);
+        }
+        self.note_slot(id);
+        let is_indexed = self.is_indexed(&version);
+        let slot = self.survey.slots.entry(id.slot()).or_default();
+        if is_indexed {
+            slot.indexed = Some(version);
+        }
+        if slot.newest.is_none_or(|newest| newest.rank() < version.rank()) {
+            slot.newest = Some(version);
+        }
+    }
+
+    /// Whether the record index, as far as it can be read, leads to this version.
+    fn is_indexed(&self, version: &Version) -> bool {
+        let Some(state) = self.remains.map(|remains| &remains.state) else { return false };
+        let Ok(entry) = state.root.entry(version.id.slot()) else { return false };
+        let EntryState::Live(location) = entry.state() else { return false };
+        location.offset() == version.offset
+            && location.bytes() == version.bytes
+            && location.reuse_low == version.id.reuse_count() & 0xf
+            && state.table.get(location.place).is_some_and(|segment| segment.number() == self.log.number)
+    }
+
+    fn note_slot(&mut self, id: RecordId) {
+        self.survey.page_end = self.survey.page_end.max(id.slot() / to_u64(ENTRIES_PER_PAGE) + 1);
+    }
+
+    fn control(&mut self, item: &Item<'_>, kind: Option<Kind>, seq: Seq) {
+        match kind {
+            Some(Kind::Frees) => {
+                for id in item.payload.chunks_exact(8).map(LittleEndian::read_u64).filter_map(RecordId::from_u64) {
+                    self.note_slot(id);
+                    let freed = &mut self.survey.slots.entry(id.slot()).or_default().freed;
+                    *freed = Some((id.reuse_count(), seq)).max(*freed);
+                }
+            }
+            Some(Kind::Pages) => {
+                for part in item.payload.chunks_exact(12) {
+                    let (page, set) = (LittleEndian::read_u64(part), part.get(8..).map(LittleEndian::read_u32));
+                    if let Some(set) = set.filter(|_| page < PAGES_END) {
+                        self.survey.note_page(page, SetNumber(set));
+                    }
+                }
+            }
+            Some(Kind::CreateSet) => {
+                if let Some((number, name)) = item.payload.split_first_chunk()
+                    && let Ok(name) = std::str::from_utf8(name)
+                {
+                    self.survey.sets.entry(SetNumber(u32::from_le_bytes(*number))).or_insert_with(|| name.to_owned());
+                }
+            }
+            Some(Kind::CreateIndex) => {
+                let definition = item.payload.split_first().map(|(_, definition)| IndexDefinition::decode(definition));
+                if let Some(Ok(definition)) = definition {
+                    self.survey.indexes.entry(definition.number).or_insert((seq, definition));
+                }
+            }
+            Some(Kind::DropIndex) => {
+                if let Some(number) = item.payload.first_chunk() {
+                    self.survey.dropped_indexes.entry(IndexNumber(u32::from_le_bytes(*number))).or_insert(seq);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Pages that a store can have.
+const PAGES_END: u64 = crate::id::SLOT_END / ENTRIES_PER_PAGE as u64;

@@ -1,0 +1,254 @@
+//! Which version of each record comes back, which are gone, and what is not certain.
+//!
+//! Owns: weighing what the log says against what can be read of the record index. Never: reads a record's value, but for those
+//! that list the chunks of large values.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::State as EntryState;
+use crate::format::item::Item;
+use crate::format::segment::FileKind;
+use crate::format::value::Head;
+use crate::format::value::decode_ids;
+use crate::id::NumberHash;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::recovery::Remains;
+use crate::salvage::report::Lost;
+use crate::salvage::source::Source;
+use crate::salvage::survey::Survey;
+use crate::salvage::survey::Version;
+
+/// Contents of segments that are kept while lists of chunks are read.
+const KEPT_SEGMENTS: usize = 4;
+
+/// What comes back.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// By slot. Chunks of values that are not whole are not among them.
+    pub(crate) live: HashMap<u64, Version, NumberHash>,
+    pub(crate) lost: Vec<Lost>,
+    /// IDs of commits that are not whole.
+    pub(crate) of_broken_commits: Vec<RecordId>,
+    /// Records of commits behind the last one that an opening would give.
+    pub(crate) behind_the_end: u64,
+    /// Records for which no index could be asked: they may have been deleted.
+    pub(crate) without_index: u64,
+}
+
+/// What the record index says of a slot.
+enum Indexed {
+    /// It cannot be read.
+    Unknown,
+    Live,
+    NotLive,
+}
+
+/// Weighs.
+pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>) -> Result<Verdict> {
+    let mut verdict = Verdict::default();
+    let suspects = suspects_by_id(survey);
+    for (slot, found) in &survey.slots {
+        let (indexed, base) = indexed(remains, *slot);
+        let is_newer =
+            found.newest.is_some_and(|version| version.seq > base) || found.freed.is_some_and(|(_, seq)| seq > base);
+        let chosen = match indexed {
+            Indexed::Live if !is_newer => {
+                // A copy of the version that is damaged where the index says does as well.
+                let copy = |version: &Version| suspects.get(&version.id).is_some_and(|seq| *seq == version.seq);
+                found.indexed.or_else(|| found.newest.filter(copy))
+            }
+            Indexed::NotLive if !is_newer => None,
+            _ => found.newest.filter(|_| !found.is_freed()),
+        };
+        let Some(version) = chosen else { continue };
+        if matches!(indexed, Indexed::Unknown) {
+            verdict.without_index += 1;
+        }
+        if remains.is_some_and(|remains| remains.is_newest && version.seq > remains.seq) {
+            verdict.behind_the_end += 1;
+        }
+        if !version.is_whole {
+            verdict.of_broken_commits.push(version.id);
+        }
+        verdict.live.insert(*slot, version);
+    }
+    find_lost_entries(survey, remains, &mut verdict);
+    find_lost_suspects(survey, remains, &mut verdict);
+    check_heads(source, survey, &mut verdict)?;
+    verdict.of_broken_commits.retain(|id| verdict.live.contains_key(&id.slot()));
+    verdict.of_broken_commits.sort_unstable();
+    verdict.lost.sort_by(|a, b| (a.slot, &a.file, a.offset).cmp(&(b.slot, &b.file, b.offset)));
+    Ok(verdict)
+}
+
+fn suspects_by_id(survey: &Survey) -> HashMap<RecordId, Seq> {
+    let mut all = HashMap::new();
+    for suspect in &survey.suspects {
+        let seq = all.entry(suspect.id).or_insert(suspect.seq);
+        *seq = suspect.seq.max(*seq);
+    }
+    all
+}
+
+/// What the index says of a slot, and up to which commit it does.
+fn indexed(remains: Option<&Remains>, slot: u64) -> (Indexed, Seq) {
+    let Some(remains) = remains else { return (Indexed::Unknown, Seq::ZERO) };
+    match remains.state.root.entry(slot).map(crate::format::entry::Entry::state) {
+        Ok(EntryState::Live(_)) => (Indexed::Live, remains.seq),
+        Ok(EntryState::Free { .. } | EntryState::Retired) => (Indexed::NotLive, remains.seq),
+        Err(_) => (Indexed::Unknown, Seq::ZERO),
+    }
+}
+
+/// Records that the index leads to and that are not whole there.
+fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
+    let Some(remains) = remains else { return };
+    let state = &remains.state;
+    for page in 0..state.root.page_end() {
+        let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
+        let Ok(entries) = cell.entries() else { continue };
+        for (index, entry) in (0..).zip(entries) {
+            let EntryState::Live(location) = entry.state() else { continue };
+            let slot = page * to_u64(ENTRIES_PER_PAGE) + index;
+            let found = survey.slots.get(&slot).copied().unwrap_or_default();
+            let is_replaced = found.freed.is_some_and(|(_, seq)| seq > remains.seq);
+            if verdict.live.contains_key(&slot) || is_replaced || cell.descriptor.set == SetNumber::CHUNKS.0 {
+                continue;
+            }
+            let file = state.table.get(location.place).map(|segment| segment.number());
+            let file = file.map_or_else(|| "record index".to_owned(), |number| FileKind::Records.file_name(number));
+            let offset = location.offset();
+            let suspect = survey.suspects.iter().find(|suspect| suspect.offset == offset && suspect.file == file);
+            let id = suspect.map(|suspect| suspect.id).filter(|id| id.slot() == slot);
+            let id = id.or_else(|| found.newest.map(|version| version.id));
+            let id = id.filter(|id| id.reuse_count() & 0xf == location.reuse_low);
+            let older = found.newest.filter(|version| Some(version.id) == id);
+            let why = older.map_or_else(
+                || "its bytes are not what was written".to_owned(),
+                |version| format!("its bytes are not what was written; a version of commit {} is whole", version.seq),
+            );
+            let set = survey.set_of_slot(slot).unwrap_or(SetNumber(cell.descriptor.set));
+            verdict.lost.push(Lost { slot, id, set: Some(set), file, offset, why });
+        }
+    }
+}
+
+/// Records that nothing but their own damaged header tells of.
+fn find_lost_suspects(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
+    let told: HashSet<(u64, String)> = verdict.lost.iter().map(|lost| (lost.offset, lost.file.clone())).collect();
+    for suspect in &survey.suspects {
+        let slot = suspect.id.slot();
+        let (indexed, base) = indexed(remains, slot);
+        let known = survey.slots.get(&slot).copied().unwrap_or_default();
+        let is_older = known.newest.is_some_and(|version| version.seq >= suspect.seq)
+            || known.freed.is_some_and(|(count, seq)| count >= suspect.id.reuse_count() && seq >= suspect.seq)
+            || !matches!(indexed, Indexed::Unknown) && suspect.seq <= base;
+        let set = survey.set_of_slot(slot);
+        if is_older || set == Some(SetNumber::CHUNKS) || told.contains(&(suspect.offset, suspect.file.clone())) {
+            continue;
+        }
+        let why = match verdict.live.get(&slot) {
+            Some(version) => format!("its bytes are not what was written; that of commit {} came back", version.seq),
+            None => "its bytes are not what was written".to_owned(),
+        };
+        let (file, offset) = (suspect.file.clone(), suspect.offset);
+        verdict.lost.push(Lost { slot, id: Some(suspect.id), set, file, offset, why });
+    }
+}
+
+/// Contents of the segments that were read last.
+struct Contents<'s> {
+    source: &'s Source,
+    kept: Vec<(u32, Vec<u8>)>,
+}
+
+impl Contents<'_> {
+    fn payload(&mut self, version: &Version) -> Result<Option<Vec<u8>>> {
+        let place = self.kept.iter().position(|(log, _)| *log == version.log);
+        let kept = match place {
+            Some(place) => self.kept.remove(place),
+            None => {
+                let Some(log) = self.source.logs.get(version.log as usize) else { return Ok(None) };
+                (version.log, self.source.contents(log)?)
+            }
+        };
+        let item = kept.1.get(to_usize(version.offset)..).and_then(|bytes| Item::parse(bytes).ok());
+        let payload = item.map(|item| item.payload.to_vec());
+        self.kept.push(kept);
+        if self.kept.len() > KEPT_SEGMENTS {
+            self.kept.remove(0);
+        }
+        Ok(payload)
+    }
+}
+
+/// Leaves out large values of which a chunk is missing, and chunks that belong to no value.
+fn check_heads(source: &Source, survey: &Survey, verdict: &mut Verdict) -> Result<()> {
+    let mut contents = Contents { source, kept: Vec::new() };
+    let mut heads: Vec<Version> = verdict.live.values().filter(|version| version.is_head).copied().collect();
+    heads.sort_unstable_by_key(|version| (version.log, version.offset));
+    let mut wanted: HashSet<u64, NumberHash> = HashSet::default();
+    for head in heads {
+        match chunks(&mut contents, verdict, &head)? {
+            Ok(slots) => wanted.extend(slots),
+            Err(why) => {
+                verdict.live.remove(&head.id.slot());
+                let file = source.logs.get(head.log as usize).map(|log| log.name.clone()).unwrap_or_default();
+                let (slot, id, set) = (head.id.slot(), Some(head.id), survey.set_of_slot(head.id.slot()));
+                verdict.lost.push(Lost { slot, id, set, file, offset: head.offset, why });
+            }
+        }
+    }
+    verdict.live.retain(|slot, version| !version.is_chunk || wanted.contains(slot));
+    Ok(())
+}
+
+/// The slots of all chunks and lists of a large value, or why it is not whole.
+fn chunks(
+    contents: &mut Contents<'_>,
+    verdict: &Verdict,
+    head: &Version,
+) -> Result<std::result::Result<Vec<u64>, String>> {
+    let payload = contents.payload(head)?.unwrap_or_default();
+    let decoded = match Head::decode(&payload) {
+        Ok(decoded) => decoded,
+        Err(malformed) => return Ok(Err(format!("{}: expected {}", malformed.what, malformed.expected))),
+    };
+    let missing = |id: &RecordId| format!("chunk {id} of its value is not there");
+    let whole = |id: &RecordId| verdict.live.get(&id.slot()).filter(|version| version.id == *id).copied();
+    let (mut slots, mut level) = (Vec::new(), decoded.ids);
+    for depth in (0..=decoded.depth).rev() {
+        let mut below = Vec::new();
+        for id in &level {
+            let Some(version) = whole(id) else { return Ok(Err(missing(id))) };
+            slots.push(id.slot());
+            if depth > 0 {
+                let payload = contents.payload(&version)?.unwrap_or_default();
+                let Ok(ids) = decode_ids(&payload) else { return Ok(Err(missing(id))) };
+                below.extend(ids);
+            }
+        }
+        level = below;
+    }
+    Ok(Ok(slots))
+}
+
+/// What comes back, by segment and place: each segment is read once.
+pub(crate) fn by_segment(verdict: &Verdict) -> BTreeMap<u32, Vec<Version>> {
+    let mut all: BTreeMap<u32, Vec<Version>> = BTreeMap::new();
+    for version in verdict.live.values() {
+        all.entry(version.log).or_default().push(*version);
+    }
+    for versions in all.values_mut() {
+        versions.sort_unstable_by_key(|version| version.offset);
+    }
+    all
+}

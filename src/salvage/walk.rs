@@ -1,0 +1,135 @@
+//! Walking over the bytes of a damaged segment: whole frames, and items that stand by themselves.
+//!
+//! Owns: finding the next frame or item behind damage. Never: decides what an item is worth.
+//! Every item has a check that is bound to its store, file and offset, so one that holds is what was written, whatever
+//! became of the frame around it.
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::format::Frame;
+use crate::format::GRANULE_BYTES;
+use crate::format::Seed;
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::frame::FRAME_TAG;
+use crate::format::frame::FrameHeader;
+use crate::format::item::FIRST_CONTROL_KIND;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::id::RecordId;
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// The search for items hashes as many bytes as the file has, times this. Bytes that look like items at every place would take
+/// the square of their number; behind this only whole frames are found.
+const HASHED_PER_BYTE: u64 = 16;
+
+/// What a walk comes upon, in the order of the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Piece<'a> {
+    /// A frame begins. Its items follow, all of them if it is whole.
+    Frame { header: FrameHeader, is_whole: bool },
+    /// An item whose check holds, with the header of its frame if that is known.
+    Item { offset: u64, item: Item<'a>, frame: Option<FrameHeader>, is_whole: bool },
+    /// What follows need not belong to what came before.
+    Gap,
+    /// Where an item should begin, and what a record's header says there though its check does not hold.
+    Suspect { offset: u64, id: RecordId, seq: u64 },
+    /// Bytes that are nothing.
+    Bad { offset: u64, bytes: u64 },
+}
+
+struct Walk<'a, 'e> {
+    bytes: &'a [u8],
+    seed: Seed,
+    each: &'e mut dyn FnMut(&Piece<'a>),
+    at: u64,
+    /// The frame that is not whole, and where it ends.
+    broken: Option<(FrameHeader, u64)>,
+    bad_from: Option<u64>,
+    hashed_max: u64,
+}
+
+/// Walks over the content of a segment. What is zero up to its end is room that was made ahead, and nothing.
+pub(crate) fn walk<'a>(bytes: &'a [u8], seed: Seed, each: &mut dyn FnMut(&Piece<'a>)) {
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let (at, hashed_max) = (to_u64(SEGMENT_HEADER_BYTES), to_u64(bytes.len()).saturating_mul(HASHED_PER_BYTE));
+    let mut walk = Walk { bytes, seed, each, at, broken: None, bad_from: None, hashed_max };
+    while walk.at < to_u64(used) {
+        walk.step();
+    }
+    walk.end_bad();
+}
+
+impl<'a> Walk<'a, '_> {
+    fn step(&mut self) {
+        let rest = self.bytes.get(to_usize(self.at)..).unwrap_or_default();
+        if self.frame(rest) {
+            return;
+        }
+        if self.broken.is_some_and(|(_, end)| self.at >= end) {
+            self.broken = None;
+        }
+        if let Some(item) = self.item(rest) {
+            self.end_bad();
+            let frame = self.broken.map(|(header, _)| header);
+            (self.each)(&Piece::Item { offset: self.at, item, frame, is_whole: false });
+            self.at += item.bytes();
+            return;
+        }
+        if self.bad_from.is_none() {
+            self.bad_from = Some(self.at);
+            (self.each)(&Piece::Gap);
+            if let Some((id, seq)) = suspect(rest) {
+                (self.each)(&Piece::Suspect { offset: self.at, id, seq });
+            }
+        }
+        self.at += GRANULE_BYTES;
+    }
+
+    /// A frame that begins here; one that is not whole is gone through item by item.
+    fn frame(&mut self, rest: &'a [u8]) -> bool {
+        if rest.len() < FRAME_HEADER_BYTES || LittleEndian::read_u32(rest) != FRAME_TAG {
+            return false;
+        }
+        let Ok(header) = FrameHeader::parse(rest, self.seed, self.at) else { return false };
+        self.end_bad();
+        if let Ok(frame) = Frame::parse(rest, self.seed, self.at) {
+            (self.each)(&Piece::Frame { header, is_whole: true });
+            for (offset, item) in frame.items().flatten() {
+                (self.each)(&Piece::Item { offset, item, frame: Some(header), is_whole: true });
+            }
+            self.broken = None;
+            self.at += u64::from(header.bytes);
+            return true;
+        }
+        (self.each)(&Piece::Frame { header, is_whole: false });
+        self.broken = Some((header, self.at + u64::from(header.bytes)));
+        self.at += to_u64(FRAME_HEADER_BYTES);
+        true
+    }
+
+    fn item(&mut self, rest: &'a [u8]) -> Option<Item<'a>> {
+        let item = Item::parse(rest).ok().filter(|item| item.flags == 0 && Kind::from_u8(item.kind).is_some())?;
+        if item.kind < FIRST_CONTROL_KIND && (item.id().is_err() || item.seq.0 == 0) {
+            return None;
+        }
+        self.hashed_max = self.hashed_max.checked_sub(item.bytes())?;
+        item.verify(self.seed.at(self.at)).ok().map(|()| item)
+    }
+
+    fn end_bad(&mut self) {
+        if let Some(offset) = self.bad_from.take() {
+            (self.each)(&Piece::Bad { offset, bytes: self.at.min(to_u64(self.bytes.len())) - offset });
+        }
+    }
+}
+
+/// What the header of a record says whose check does not hold.
+fn suspect(rest: &[u8]) -> Option<(RecordId, u64)> {
+    let item = Item::parse(rest).ok()?;
+    let is_record = item.kind < FIRST_CONTROL_KIND && Kind::from_u8(item.kind).is_some();
+    let id = item.id().ok().filter(|_| is_record && item.seq.0 > 0)?;
+    Some((id, item.seq.0))
+}

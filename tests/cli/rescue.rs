@@ -1,0 +1,57 @@
+//! Salvage, and what it prints.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::Fixture;
+use crate::support::PEOPLE;
+use crate::support::files_of;
+use crate::support::tenure;
+
+#[test]
+fn what_is_whole_of_a_damaged_store_is_in_a_new_one() {
+    let fixture = Fixture::new();
+    let (store, new, again) = (fixture.store(), fixture.path("new"), fixture.path("again"));
+    for (path, _) in files_of(Path::new(&store)) {
+        if path.extension().is_some_and(|end| end == "man") {
+            fs::remove_file(path).expect("removed");
+        }
+    }
+    assert_eq!(tenure(&["get", &store, "0.1"]).code, 4);
+    let before = files_of(Path::new(&store));
+    let told = tenure(&["salvage", &store, &new]).ok();
+    assert!(told.contains("set people: 3 records\n") && told.contains("may be back"), "{told}");
+    assert_eq!(files_of(Path::new(&store)), before, "the damaged store was written to");
+    assert_eq!(tenure(&["export", &new, "--set", "people"]).ok(), PEOPLE);
+    tenure(&["verify", &new]).ok();
+    let made = tenure(&["salvage", &store, &again, "--json"]).json();
+    assert_eq!((&made["complete"], &made["records"], &made["lost"]), (&json!(true), &json!(5), &json!([])), "{made}");
+    // Into a directory that is taken, nothing is put.
+    let refused = tenure(&["salvage", &store, &again]);
+    assert!(refused.code == 1 && refused.err.contains("is not empty"), "{}", refused.err);
+    assert_eq!(tenure(&["salvage", &fixture.path("nothing"), &fixture.path("other")]).code, 8);
+}
+
+#[test]
+fn what_does_not_come_back_is_told_by_id_and_place() {
+    let fixture = Fixture::new();
+    let (store, new) = (fixture.store(), fixture.path("new"));
+    let ids = fixture.ids("people");
+    for (path, mut bytes) in files_of(Path::new(&store)) {
+        if let Some(at) = bytes.windows(5).position(|window| window == b"Grace") {
+            bytes[at] ^= 1;
+            fs::write(path, bytes).expect("written");
+        }
+    }
+    let run = tenure(&["salvage", &store, &new]);
+    let told = String::from_utf8(run.out).expect("text");
+    assert_eq!(run.code, 4, "{}", run.err);
+    assert!(told.contains(&format!("lost: record {} in log-", ids[1])), "{told}");
+    assert!(run.err.contains("1 record did not come back"), "{}", run.err);
+    assert_eq!(tenure(&["get", &new, &ids[1]]).code, 3);
+    for id in [&ids[0], &ids[2]] {
+        tenure(&["get", &new, id]).ok();
+    }
+}

@@ -1,0 +1,10 @@
+//! Stores that are damaged: they open, say what is damaged, and give back everything that is whole.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod common;
+
+#[path = "rescue/model.rs"]
+mod model;
+#[path = "rescue/salvage.rs"]
+mod salvage;

@@ -1,0 +1,217 @@
+//! Salvage: every record whose bytes are whole comes back, with its ID, set and version, whatever else is gone.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tenure::RecordId;
+use tenure::Store;
+use tenure::backing::Backing;
+use tenure::backing::Memory;
+use tenure::salvage::IndexFate;
+use tenure::salvage::SalvageReport;
+use tenure::salvage::salvage_backing;
+
+use crate::common;
+use crate::common::Rng;
+use crate::model::Expected;
+use crate::model::Files;
+use crate::model::Left;
+use crate::model::Model;
+use crate::model::build;
+use crate::model::by_length;
+use crate::model::by_value;
+use crate::model::options;
+
+/// Salvages a damaged store, and checks that nothing of it was written.
+fn rescue(files: &Files, what: &str) -> (Store, Arc<dyn Backing>, SalvageReport) {
+    let (from, to) = (common::memory_of(files), Arc::new(Memory::new()) as Arc<dyn Backing>);
+    let report = salvage_backing(&from, &to, &mut |_| {}).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(&common::read_backing(&*from), files, "{what}: the damaged store was written to");
+    let verified = tenure::verify::verify_backing(&to, &mut |_| {}).expect("verifies");
+    assert!(verified.is_ok(), "{what}: {:?}", verified.problems);
+    let store = options().open_backing(Arc::clone(&to)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    (store, to, report)
+}
+
+/// All records of a store.
+fn read(store: &Store) -> BTreeMap<RecordId, Expected> {
+    let view = store.view();
+    let mut all = BTreeMap::new();
+    for set in store.record_sets() {
+        for record in view.scan(&set) {
+            let record = record.expect("readable");
+            let (seq, bytes) = (record.seq().0, record.to_vec().expect("readable"));
+            // The name stands in the manifest, and in a segment that may have been collected.
+            let set = match set.name() {
+                "salvaged set 16" => "a",
+                "salvaged set 17" => "b",
+                own => own,
+            };
+            all.insert(record.id(), Expected { set: set.to_owned(), seq, bytes });
+        }
+    }
+    all
+}
+
+/// Compares what came back with what was there: nothing is wrong, and what is missing is told.
+fn compare(
+    model: &Model,
+    found: &BTreeMap<RecordId, Expected>,
+    report: &SalvageReport,
+    what: &str,
+) -> BTreeSet<RecordId> {
+    let mut missing = BTreeSet::new();
+    for (id, expected) in &model.live {
+        match found.get(id) {
+            Some(record) => {
+                // Where even the ID is not whole, and no index tells of it, only the place can be named.
+                let is_nameless = report.indexed_to.is_none() && !report.unreadable.is_empty();
+                let is_told = is_nameless || report.lost.iter().any(|lost| lost.id == Some(*id));
+                assert!(
+                    record == expected || is_told,
+                    "{what}: {id} of commit {} is that of {}",
+                    expected.seq,
+                    record.seq
+                );
+            }
+            None => {
+                missing.insert(*id);
+            }
+        }
+    }
+    for id in &missing {
+        let is_told = report.lost.iter().any(|lost| lost.id == Some(*id) || lost.slot == id.slot());
+        assert!(is_told || !report.unreadable.is_empty(), "{what}: {id} is gone, and nothing says so");
+    }
+    missing
+}
+
+#[test]
+fn a_whole_store_comes_back_whole() {
+    for left in [Left::Closed, Left::Killed] {
+        let model = build(7, left);
+        let (store, _, report) = rescue(&model.files, "whole");
+        assert!(read(&store) == model.live);
+        assert!(report.is_complete(), "{report:?}");
+        assert_eq!(report.records, u64::try_from(model.live.len()).expect("64 bits"));
+        assert!(report.maybe_deleted == 0 && report.behind_the_end == 0 && report.of_broken_commits.is_empty());
+        assert!(store.last_seq().0 >= model.last_seq);
+        for id in &model.dead {
+            assert!(common::is_dead(&store, *id), "{id}");
+        }
+        assert!(report.indexes.iter().all(|index| index.fate == IndexFate::WaitsForItsProgram), "{:?}", report.indexes);
+        // The program that has the extractors opens them: they are built.
+        let sets = ["a", "b"].map(|name| store.find_set(name).expect("a set"));
+        let (length, value) = (
+            store.index(&sets[0], "length", by_length()).expect("an index"),
+            store.unique_index(&sets[1], "value", by_value()).expect("an index"),
+        );
+        assert_eq!(store.verify_index(&length).expect("verifies"), Vec::<String>::new());
+        assert_eq!(store.verify_index(&value).expect("verifies"), Vec::<String>::new());
+        // No ID that was given comes again.
+        for _ in 0..600 {
+            let id = store.write(|tx| tx.insert(&sets[0], "new")).expect("inserts");
+            assert!(!model.live.contains_key(&id) && !model.dead.contains(&id), "{id} again");
+        }
+        store.close().expect("closes");
+    }
+}
+
+#[test]
+fn the_record_segments_alone_are_enough() {
+    for left in [Left::Closed, Left::Killed] {
+        let mut model = build(8, left);
+        model.files.retain(|name, _| name.starts_with("log-"));
+        let (store, _, report) = rescue(&model.files, "segments alone");
+        let mut found = read(&store);
+        assert!(report.indexed_to.is_none() && report.maybe_deleted > 0);
+        assert!(report.lost.is_empty() && report.unreadable.is_empty(), "{report:?}");
+        found.retain(|id, _| !model.dead.contains(id));
+        assert!(found == model.live);
+        for set in store.record_sets() {
+            for _ in 0..600 {
+                let id = store.write(|tx| tx.insert(&set, "new")).expect("inserts");
+                assert!(!model.live.contains_key(&id) && !model.dead.contains(&id), "{id} again");
+            }
+        }
+    }
+}
+
+/// The newest version of each record by where it lies, found without the library's help: by its value.
+fn places(model: &Model) -> BTreeMap<RecordId, Vec<(String, usize, usize)>> {
+    let mut all = BTreeMap::new();
+    for (id, expected) in model.live.iter().filter(|(_, expected)| expected.bytes.len() < 60_000) {
+        let mut places = Vec::new();
+        for (name, bytes) in model.files.iter().filter(|(name, _)| name.starts_with("log-")) {
+            let len = expected.bytes.len();
+            let found = bytes.windows(len).enumerate().filter(|(_, window)| *window == expected.bytes);
+            places.extend(found.map(|(at, _)| (name.clone(), at - 24, at + len)));
+        }
+        all.insert(*id, places);
+    }
+    all
+}
+
+#[test]
+fn every_record_whose_bytes_are_whole_comes_back_from_a_flipped_byte() {
+    let rounds = std::env::var("TENURE_RESCUE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(150);
+    let mut rng = Rng::new(9);
+    for left in [Left::Closed, Left::Killed] {
+        let model = build(9, left);
+        let places = places(&model);
+        let names: Vec<&String> = model.files.keys().filter(|name| *name != "reserve").collect();
+        let mut lost = 0;
+        for round in 0..rounds {
+            let name = names[rng.below(names.len())];
+            let mut files = model.files.clone();
+            // Not only the log: also its manifest is gone, one time in three.
+            if round % 3 == 0 {
+                files.retain(|name, _| name.starts_with("log-"));
+            }
+            let Some(bytes) = files.get_mut(name) else { continue };
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+            let at = rng.below(used);
+            bytes[at] ^= 1 << rng.below(8);
+            let what = format!("{left:?}, round {round}: {name} byte {at}");
+            let (store, _, report) = rescue(&files, &what);
+            let found = read(&store);
+            let missing = compare(&model, &found, &report, &what);
+            lost += missing.len();
+            for id in missing
+                .iter()
+                .chain(found.iter().filter(|(id, found)| model.live.get(id) != Some(found)).map(|(id, _)| id))
+            {
+                let Some(places) = places.get(id) else { continue };
+                let hit = places.iter().any(|(file, begin, end)| file == name && (*begin..*end).contains(&at));
+                assert!(hit, "{what}: {id} is whole, and did not come back");
+            }
+        }
+        assert!(lost > 0, "no damage has hit a record");
+    }
+}
+
+#[test]
+fn blocks_that_are_gone_take_nothing_else_with_them() {
+    let mut rng = Rng::new(10);
+    let model = build(10, Left::Closed);
+    let places = places(&model);
+    for round in 0..40 {
+        let logs: Vec<&String> = model.files.keys().filter(|name| name.starts_with("log-")).collect();
+        let name = logs[rng.below(logs.len())];
+        let mut files = model.files.clone();
+        let bytes = files.get_mut(name).expect("the file");
+        let (begin, len) = (rng.below(bytes.len()) / 512 * 512, 512 * (1 + rng.below(8)));
+        let end = (begin + len).min(bytes.len());
+        bytes[begin..end].fill(if round % 2 == 0 { 0 } else { 0xa5 });
+        let what = format!("round {round}: {name} bytes {begin} to {end}");
+        let (store, _, report) = rescue(&files, &what);
+        let found = read(&store);
+        let missing = compare(&model, &found, &report, &what);
+        for id in &missing {
+            let Some(places) = places.get(id) else { continue };
+            let hit = places.iter().any(|(file, from, to)| file == name && *from < end && *to > begin);
+            assert!(hit, "{what}: {id} is whole, and did not come back");
+        }
+    }
+}

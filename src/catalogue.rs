@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
@@ -39,6 +40,8 @@ pub(crate) struct Index {
     pub(crate) definition: Arc<IndexDefinition>,
     /// Whether its entries are all there.
     pub(crate) is_ready: bool,
+    /// What was damaged when it was read last. It is not ready until it is built again.
+    pub(crate) damage: Option<Arc<Corruption>>,
 }
 
 /// Chunks in a part that is shared between states.
@@ -131,6 +134,9 @@ impl Catalogue {
         for row in &snapshot.indexes {
             catalogue.create_index(&Arc::new(row.definition.clone()), row.ready);
         }
+        for (number, damage) in snapshot.damaged_indexes() {
+            catalogue.damage_index(number, Arc::new(damage));
+        }
         catalogue.next_index = catalogue.next_index.max(IndexNumber(snapshot.next_index));
         catalogue.next_set = SetNumber(snapshot.next_set.max(SetNumber::FIRST_USER.0));
         catalogue.next_stream = snapshot.next_stream.max(1);
@@ -161,6 +167,7 @@ impl Catalogue {
             entries: 0,
         };
         snapshot.indexes = self.indexes.values().map(index).collect();
+        snapshot.note_damaged_indexes(self.damaged_indexes().map(|(index, damage)| (index.definition.number, damage)));
         snapshot.next_index = self.next_index.0;
         snapshot.next_set = self.next_set.0;
         snapshot.next_stream = self.next_stream;
@@ -203,8 +210,25 @@ impl Catalogue {
 
     pub(crate) fn create_index(&mut self, definition: &Arc<IndexDefinition>, is_ready: bool) {
         let number = definition.number;
-        self.indexes.insert(number, Index { definition: Arc::clone(definition), is_ready });
+        self.indexes.insert(number, Index { definition: Arc::clone(definition), is_ready, damage: None });
         self.next_index = self.next_index.max(IndexNumber(number.0.saturating_add(1)));
+    }
+
+    /// An index cannot be read, and has to be built again.
+    pub(crate) fn damage_index(&mut self, number: IndexNumber, damage: Arc<Corruption>) {
+        if let Some(index) = self.indexes.get_mut(&number) {
+            (index.is_ready, index.damage) = (false, Some(damage));
+        }
+    }
+
+    /// Indexes that cannot be read.
+    pub(crate) fn damaged_indexes(&self) -> impl Iterator<Item = (&Index, &Corruption)> {
+        self.indexes.values().filter_map(|index| Some((index, &**index.damage.as_ref()?)))
+    }
+
+    /// The name of a set; empty for one that is not there.
+    pub(crate) fn name_of(&self, number: SetNumber) -> &str {
+        self.sets.get(&number).map_or("", |set| &set.name)
     }
 
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {

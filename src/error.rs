@@ -184,6 +184,16 @@ pub enum Error {
         /// Its version.
         version: u32,
     },
+    /// A node of a key index is damaged, or was when the index was last used. The records are not concerned.
+    #[error("index {index:?} of set {set:?} is damaged: {damage}")]
+    DamagedIndex {
+        /// The set.
+        set: String,
+        /// The index.
+        index: String,
+        /// What is damaged, and where.
+        damage: Box<Corruption>,
+    },
     /// There is no such index, or it is not complete yet.
     #[error("index {index:?} {why}")]
     NoSuchIndex {
@@ -338,6 +348,14 @@ impl Error {
         }))
     }
 
+    /// The same error with the key index in which the damage is.
+    pub(crate) fn in_index(self, set: &str, index: &str) -> Self {
+        match self {
+            Self::Corrupt(damage) => Self::DamagedIndex { set: set.to_owned(), index: index.to_owned(), damage },
+            other => other,
+        }
+    }
+
     /// A value of type `T` that cannot become a record, or a record that is no `T`: for those who implement
     /// [`Value`](crate::typed::Value).
     pub fn bad_value<T>(why: impl fmt::Display) -> Self {
@@ -351,7 +369,7 @@ impl Error {
 
     /// Whether bytes on the medium are damaged.
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt(_))
+        matches!(self, Self::Corrupt(_) | Self::DamagedIndex { .. })
     }
 
     /// Whether the same transaction, run again, may succeed.
@@ -385,6 +403,7 @@ impl Error {
             Self::NoExtractor { .. } => {
                 "open the index with its extractor before writing to the set, or drop the index"
             }
+            Self::DamagedIndex { .. } => "rebuild the index: `tenure index rebuild`, or `Store::rebuild_index`",
             Self::NoSuchIndex { .. } => "make the index, or wait until it is built",
             Self::OtherStore { .. } => "get the set from the store that is written to or read",
             Self::WrongSet { .. } => "name the set that holds the record",

@@ -12,12 +12,14 @@
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
+use crate::error::Corruption;
 use crate::format::Cursor;
 use crate::format::Malformed;
 use crate::format::Seed;
 use crate::format::align;
 use crate::format::checksum;
 use crate::format::descriptor::Descriptor;
+use crate::format::entry::Entry as Entry64;
 use crate::format::index::IndexRow;
 use crate::format::put_text;
 use crate::format::put_u16;
@@ -25,6 +27,7 @@ use crate::format::put_u32;
 use crate::format::put_u64;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::segment::SEGMENT_NUMBER_END;
+use crate::id::IndexNumber;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::SetNumber;
@@ -35,6 +38,10 @@ use crate::id::to_usize;
 pub const ENTRY_HEADER_BYTES: usize = 32;
 /// First four bytes of an entry: `TnMf`.
 pub const ENTRY_TAG: u32 = 0x664d_6e54;
+/// Tag of the extension that lists key indexes that cannot be read.
+pub const DAMAGED_INDEXES: u16 = 1;
+/// Tag of the extension that lists what is known of slots of damaged leaf pages.
+pub const KNOWN_ENTRIES: u16 = 2;
 /// An extension with this bit must be understood.
 pub const MUST_UNDERSTAND: u16 = 0x8000;
 
@@ -162,6 +169,53 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Key indexes that cannot be read, with what is damaged of them. An extension that is not whole says nothing.
+    pub fn damaged_indexes(&self) -> Vec<(IndexNumber, Corruption)> {
+        let mut all = Vec::new();
+        for extension in self.extensions.iter().filter(|extension| extension.tag == DAMAGED_INDEXES) {
+            let mut cursor = Cursor::new(&extension.bytes, "damaged indexes");
+            while let Ok((number, damage)) = damaged_index(&mut cursor) {
+                all.push((number, damage));
+            }
+        }
+        all
+    }
+
+    /// Notes key indexes that cannot be read.
+    pub fn note_damaged_indexes<'d>(&mut self, damaged: impl Iterator<Item = (IndexNumber, &'d Corruption)>) {
+        let mut bytes = Vec::new();
+        for (number, damage) in damaged {
+            put_u32(&mut bytes, number.0);
+            put_u64(&mut bytes, damage.offset);
+            for text in [&damage.file, &damage.what, &damage.expected, &damage.got] {
+                put_text(&mut bytes, text);
+            }
+        }
+        if !bytes.is_empty() {
+            self.extensions.push(Extension { tag: DAMAGED_INDEXES, bytes });
+        }
+    }
+
+    /// Entries of leaf pages that are damaged: what is known of their slots from the log.
+    pub fn known_entries(&self) -> impl Iterator<Item = (u64, Entry64)> {
+        let known = self.extensions.iter().filter(|extension| extension.tag == KNOWN_ENTRIES);
+        known
+            .flat_map(|extension| extension.bytes.chunks_exact(16))
+            .map(|row| (LittleEndian::read_u64(row), Entry64(LittleEndian::read_u64(&row[8..]))))
+    }
+
+    /// Notes entries of leaf pages that are damaged.
+    pub fn note_known_entries(&mut self, known: impl Iterator<Item = (u64, Entry64)>) {
+        let mut bytes = Vec::new();
+        for (slot, entry) in known {
+            put_u64(&mut bytes, slot);
+            put_u64(&mut bytes, entry.0);
+        }
+        if !bytes.is_empty() {
+            self.extensions.push(Extension { tag: KNOWN_ENTRIES, bytes });
+        }
+    }
+
     /// Where replay begins in a segment of the log.
     pub fn begin_of(&self, segment: SegmentSeq) -> u64 {
         if segment == self.head_segment { self.head_offset } else { to_u64(SEGMENT_HEADER_BYTES) }
@@ -301,6 +355,12 @@ impl Entry {
         }
         Ok(Decoded { entry: Self { number, body }, check, bytes: total })
     }
+}
+
+fn damaged_index(cursor: &mut Cursor<'_>) -> Result<(IndexNumber, Corruption), Malformed> {
+    let (number, offset) = (IndexNumber(cursor.u32()?), cursor.u64()?);
+    let (file, what, expected, got) = (cursor.text()?, cursor.text()?, cursor.text()?, cursor.text()?);
+    Ok((number, Corruption { file, offset, what, expected, got }))
 }
 
 /// A segment number from which counting up never overflows.

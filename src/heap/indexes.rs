@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::error::Corruption;
+use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::index;
@@ -58,6 +60,10 @@ pub(crate) struct Indexes {
     missed: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
     /// Pages of indexes that are gone, until a snapshot has let go of them.
     released: Vec<PageRef>,
+    /// Indexes that cannot be read and have no tree.
+    damaged: BTreeMap<IndexNumber, Arc<Corruption>>,
+    /// Those of them that the catalogue does not know of.
+    newly_damaged: Vec<IndexNumber>,
     /// Changes that wait to be applied, while they are gathered.
     gathered: Option<BTreeMap<IndexNumber, Gathered>>,
 }
@@ -94,6 +100,7 @@ impl Indexes {
     }
 
     fn put(&mut self, number: IndexNumber, tree: KeyTree) {
+        self.damaged.remove(&number);
         self.nodes += tree.heap_nodes();
         self.trees.insert(number, tree);
     }
@@ -136,15 +143,49 @@ impl Indexes {
         Ok(())
     }
 
+    /// An index cannot be read. It has no tree from now on: the log goes on having its changes, and it is built again from the
+    /// records.
+    pub(crate) fn damage(&mut self, number: IndexNumber, damage: Corruption) {
+        self.remove_tree(number);
+        self.damaged.insert(number, Arc::new(damage));
+        self.newly_damaged.push(number);
+    }
+
+    /// What is damaged of an index that cannot be read.
+    pub(crate) fn damage_of(&self, number: IndexNumber) -> Option<&Arc<Corruption>> {
+        self.damaged.get(&number)
+    }
+
+    /// Indexes that were found damaged since the last call.
+    pub(super) fn take_newly_damaged(&mut self) -> Vec<(IndexNumber, Arc<Corruption>)> {
+        let numbers = std::mem::take(&mut self.newly_damaged);
+        numbers.into_iter().filter_map(|number| Some((number, Arc::clone(self.damaged.get(&number)?)))).collect()
+    }
+
+    /// Damage of a tree is noted, and nothing else fails for it.
+    fn note(&mut self, number: IndexNumber, result: Result<()>) -> Result<()> {
+        match result {
+            Err(Error::Corrupt(damage)) => {
+                self.damage(number, *damage);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// The index is gone.
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {
+        self.damaged.remove(&number);
+        self.remove_tree(number);
+    }
+
+    fn remove_tree(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
         self.gathered.as_mut().and_then(|gathered| gathered.remove(&number));
         if let Some(tree) = self.trees.remove(&number) {
             self.nodes = self.nodes.saturating_sub(tree.heap_nodes());
             self.leaving += if self.is_saving { tree.heap_nodes() } else { 0 };
-            // Pages that cannot be read are not released: their segment stays, and does no harm.
-            self.released.extend(tree.end().unwrap_or_default());
+            self.released.extend(tree.end());
         }
     }
 
@@ -166,8 +207,9 @@ impl Indexes {
             gathered.sort();
             let mut changes = Changes::new();
             gathered.fill(&mut changes);
-            self.with_tree(*number, |tree| tree.apply_sorted(&changes)).transpose()?;
+            let result = self.with_tree(*number, |tree| tree.apply_sorted(&changes).map(drop)).unwrap_or(Ok(()));
             drop(changes);
+            self.note(*number, result)?;
             gathered.clear();
         }
         self.gathered = Some(all);
@@ -193,8 +235,10 @@ impl Indexes {
         if self.gathered.is_some() && self.trees.contains_key(&number) {
             return self.gather(number, changes, file);
         }
-        if let Some(result) = self.with_tree(number, |tree| apply(tree, changes, file)) {
-            return result;
+        if self.trees.contains_key(&number) {
+            let sorted = sorted(changes, file)?;
+            let result = self.with_tree(number, |tree| tree.apply_sorted(&sorted).map(drop)).unwrap_or(Ok(()));
+            return self.note(number, result);
         }
         // Of an index that is being built, or that has to be.
         if let Some(missed) = self.missed.get_mut(&number) {
@@ -291,6 +335,11 @@ impl Indexes {
 
 /// Applies logged changes to a tree.
 pub(crate) fn apply(tree: &mut KeyTree, payload: &[u8], file: &str) -> Result<()> {
+    tree.apply_sorted(&sorted(payload, file)?).map(drop)
+}
+
+/// Logged changes in the order of their entries.
+fn sorted<'p>(payload: &'p [u8], file: &str) -> Result<Changes<'p>> {
     let (_, changes) = index::changes(payload).map_err(|malformed| malformed.at(file, 0))?;
     let mut sorted = Changes::new();
     for change in changes {
@@ -301,7 +350,7 @@ pub(crate) fn apply(tree: &mut KeyTree, payload: &[u8], file: &str) -> Result<()
     if !sorted.is_sorted_by_key(|change| change.entry) {
         sorted.sort_by_key(|change| change.entry);
     }
-    tree.apply_sorted(&sorted).map(drop)
+    Ok(sorted)
 }
 
 #[cfg(test)]

@@ -321,6 +321,7 @@ impl Heap {
             let (frame, mut sums) = (Applied { segment, place, base, seq }, Sums::default());
             let done = effects.iter().try_for_each(|effect| writer.apply(&frame, &mut sums, effect));
             sums.settle(&mut writer.notes(&frame));
+            drop(writer.note_damaged());
             done?;
             writer.seq = writer.seq.max(seq);
             Ok(())
@@ -491,7 +492,10 @@ impl Heap {
     pub(crate) fn with_indexes<T>(&self, work: impl FnOnce(&mut Indexes) -> T) -> T {
         let mut writer = self.writer.lock();
         let result = work(&mut writer.indexes);
+        let pinned = writer.note_damaged();
         self.note_dirty(&writer);
+        drop(writer);
+        drop(pinned);
         result
     }
 
@@ -575,6 +579,18 @@ impl Writer {
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
         State { root, table, catalogue: Arc::clone(&self.catalogue), indexes: BTreeMap::new(), seq: self.seq }
+    }
+
+    /// The catalogue knows of indexes that were found damaged. The state that views share by then is theirs alone.
+    fn note_damaged(&mut self) -> Option<Arc<State>> {
+        let damaged = self.indexes.take_newly_damaged();
+        if damaged.is_empty() {
+            return None;
+        }
+        for (number, damage) in damaged {
+            Arc::make_mut(&mut self.catalogue).damage_index(number, damage);
+        }
+        self.pinned.take()
     }
 
     fn dirty_bytes(&self) -> u64 {

@@ -278,25 +278,25 @@ impl KeyTree {
 }
 
 impl KeyTree {
-    /// Ends the tree: every page that a snapshot refers to for it is released.
-    pub(crate) fn end(self) -> Result<Vec<PageRef>> {
+    /// Ends the tree: every page that a snapshot refers to for it is released. Those below a page that cannot be read are not:
+    /// their segment stays, and does no harm.
+    pub(crate) fn end(self) -> Vec<PageRef> {
         let Self { now, mut ledger, .. } = self;
-        retire_all(&now.root, &now.segments, &mut ledger)?;
-        Ok(ledger.released)
+        retire_all(&now.root, &now.segments, &mut ledger);
+        ledger.released
     }
 }
 
-fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) -> Result<()> {
+fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
     let inner = match &child.node {
         Node::Inner(inner) => Some(&**inner),
-        Node::CleanInner(lazy) => Some(&**lazy.get(segments)?),
+        Node::CleanInner(lazy) => lazy.get(segments).ok().map(|inner| &**inner),
         Node::Leaf(_) | Node::CleanLeaf(_) => None,
     };
     for below in inner.into_iter().flat_map(|inner| &inner.children) {
-        retire_all(below, segments, ledger)?;
+        retire_all(below, segments, ledger);
     }
     ledger.retire(child);
-    Ok(())
 }
 
 /// The level of a node on the heap.

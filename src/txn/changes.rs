@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::engine::Engine;
 use crate::engine::SetIndex;
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Keys;
@@ -174,10 +175,21 @@ impl KeyChanges {
         for index in &mut self.indexes {
             // Held for as long as it takes: a node that others change meanwhile is copied.
             let to_probe = engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, index.is_unique));
-            let Some((root, version)) = to_probe else { continue };
+            let Some((root, version)) = to_probe else {
+                check_damage(engine, index)?;
+                continue;
+            };
             let mut changes = Changes::new();
             index.changes.fill(&mut changes);
-            let Probed { leaves, is_clear } = root.probe(&changes, index.is_unique)?;
+            let Probed { leaves, is_clear } = match root.probe(&changes, index.is_unique) {
+                Ok(probed) => probed,
+                // Nothing depends on an index that is not unique: it is given up, and built again when its owner says so.
+                Err(Error::Corrupt(damage)) if !index.is_unique => {
+                    engine.heap.with_indexes(|trees| trees.damage(index.number, *damage));
+                    continue;
+                }
+                Err(error) => return Err(named(engine, index, error)),
+            };
             drop(root);
             index.clear_at = is_clear.then_some(version);
             if !leaves.is_empty() {
@@ -227,10 +239,13 @@ impl KeyChanges {
     /// Refuses a key that a unique index would have twice. The caller excludes commits.
     pub(crate) fn check_unique(&self, engine: &Engine) -> Result<()> {
         for index in self.indexes.iter().filter(|index| index.is_unique) {
-            engine.heap.look_at_indexes(|trees| {
-                let is_clear = index.clear_at.is_some() && index.clear_at == trees.version(index.number);
-                if is_clear { Ok(()) } else { check_unique(index, trees) }
-            })?;
+            engine
+                .heap
+                .look_at_indexes(|trees| {
+                    let is_clear = index.clear_at.is_some() && index.clear_at == trees.version(index.number);
+                    if is_clear { Ok(()) } else { check_unique(index, trees) }
+                })
+                .map_err(|error| named(engine, index, error))?;
         }
         Ok(())
     }
@@ -251,6 +266,22 @@ impl Drop for Offers<'_> {
     }
 }
 
+/// Refuses changes of a unique index that cannot be read: nobody can tell whether a key is taken.
+fn check_damage(engine: &Engine, index: &IndexChanges) -> Result<()> {
+    if !index.is_unique {
+        return Ok(());
+    }
+    let damage = engine.heap.look_at_indexes(|trees| trees.damage_of(index.number).cloned());
+    damage.map_or(Ok(()), |damage| Err(named(engine, index, Error::Corrupt(Box::new(Corruption::clone(&damage))))))
+}
+
+/// Damage of an index, with its name and that of its set.
+fn named(engine: &Engine, index: &IndexChanges, error: Error) -> Error {
+    let catalogue = engine.heap.catalogue();
+    let set = catalogue.index(index.number).map_or("", |known| catalogue.name_of(known.definition.set));
+    error.in_index(set, &index.name)
+}
+
 fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
     let net: Vec<Change<'_>> = index.changes.iter().collect();
     let violation = |key: &[u8], id| {
@@ -263,7 +294,11 @@ fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
         if put.next().is_some() {
             return Err(violation(first.key, first.id));
         }
-        let Some(tree) = trees.now(index.number) else { continue };
+        let Some(tree) = trees.now(index.number) else {
+            let damage = trees.damage_of(index.number).map(|damage| Box::new(damage.as_ref().clone()));
+            damage.map_or(Ok(()), |damage| Err(Error::Corrupt(damage)))?;
+            continue;
+        };
         let Some(holder) = tree.first(first.key)?.and_then(RecordId::from_u64) else { continue };
         let goes = same.iter().any(|change| !change.put && change.id == holder);
         if holder != first.id && !goes {

@@ -3,8 +3,11 @@
 //! Records of neighbouring keys lie anywhere. Looking at several before the first is handed out lets the processor wait for
 //! all of them at once. How many are looked at rises from two on, so that a short walk costs hardly more.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::index::IndexDefinition;
 use crate::id::REUSE_BITS;
 use crate::id::RecordId;
 use crate::key_index::Range;
@@ -20,6 +23,8 @@ const AHEAD_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Fetch<'v> {
     range: Range,
+    /// The names of set and index, for errors.
+    of: (Arc<str>, Arc<IndexDefinition>),
     view: &'v View,
     /// Entries whose records were looked at; those from `at` on are left.
     ahead: Vec<u64>,
@@ -33,20 +38,21 @@ fn id_of(id: u64) -> Result<RecordId> {
 }
 
 impl<'v> Fetch<'v> {
-    pub(crate) fn new(range: Range, view: &'v View) -> Self {
-        Self { range, view, ahead: Vec::new(), at: 0, wanted: AHEAD_MIN, failed: None }
+    pub(crate) fn new(range: Range, view: &'v View, of: (Arc<str>, Arc<IndexDefinition>)) -> Self {
+        Self { range, of, view, ahead: Vec::new(), at: 0, wanted: AHEAD_MIN, failed: None }
     }
 
     /// No records, and an error instead.
-    pub(crate) fn refused(mut range: Range, view: &'v View, why: Error) -> Self {
+    pub(crate) fn refused(mut range: Range, view: &'v View, of: (Arc<str>, Arc<IndexDefinition>), why: Error) -> Self {
         range.end();
-        Self { failed: Some(why), ..Self::new(range, view) }
+        Self { failed: Some(why), ..Self::new(range, view, of) }
     }
 
     fn look_ahead(&mut self) {
         self.ahead.clear();
         self.at = 0;
-        self.failed = self.range.next_ids(self.wanted, &mut self.ahead).err();
+        let result = self.range.next_ids(self.wanted, &mut self.ahead);
+        self.failed = result.map_err(|error| error.in_index(&self.of.0, &self.of.1.name)).err();
         self.view.state().look_ahead(self.ahead.iter().map(|id| id >> REUSE_BITS));
         self.wanted = (self.wanted * 4).min(AHEAD_MAX);
     }

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::index::IndexDefinition;
@@ -86,16 +87,25 @@ impl Index {
     pub(crate) fn root<'s>(&self, state: &'s State) -> Result<&'s KeyRoot> {
         self.check_store(state.catalogue.store())?;
         state.indexes.get(&self.number()).ok_or_else(|| {
-            let exists = state.catalogue.index(self.number()).is_some();
-            let why = if exists { "is not complete yet" } else { "is not there" };
+            let known = state.catalogue.index(self.number());
+            if let Some(damage) = known.and_then(|index| index.damage.as_ref()) {
+                return self.named(state, Error::Corrupt(Box::new(Corruption::clone(damage))));
+            }
+            let why = if known.is_some() { "is not complete yet" } else { "is not there" };
             Error::NoSuchIndex { index: self.name().to_owned(), why }
         })
+    }
+
+    /// Damage that was met in the index, with its name and that of its set.
+    pub(crate) fn named(&self, state: &State, error: Error) -> Error {
+        error.in_index(state.catalogue.name_of(self.set()), self.name())
     }
 
     /// The record of a key; of several the one with the lowest ID. One walk down the tree.
     pub fn get<K: ToKey + ?Sized>(&self, view: &View, key: &K) -> Result<Option<RecordId>> {
         let root = self.root(view.state())?;
-        Ok(root.first(Key::new(key)?.as_bytes())?.and_then(RecordId::from_u64))
+        let first = root.first(Key::new(key)?.as_bytes()).map_err(|error| self.named(view.state(), error))?;
+        Ok(first.and_then(RecordId::from_u64))
     }
 
     /// The record of a key, fetched.
@@ -160,7 +170,9 @@ impl Index {
         let root = self.root(view.state())?;
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
         let (store, seq) = (self.store, view.seq());
-        Ok(IndexRange { range: Range::new(root, lower, upper)?, index: Arc::clone(&self.definition), store, seq })
+        let range = Range::new(root, lower, upper).map_err(|error| self.named(view.state(), error))?;
+        let set = view.state().catalogue.set(self.set()).map(|set| Arc::clone(&set.name)).unwrap_or_default();
+        Ok(IndexRange { range, index: Arc::clone(&self.definition), set, store, seq })
     }
 
     /// Entries of the index.
@@ -233,6 +245,8 @@ fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
 pub struct IndexRange {
     range: Range,
     index: Arc<IndexDefinition>,
+    /// The name of its set, for errors.
+    set: Arc<str>,
     /// The commit that it is of, and the store.
     store: [u8; 16],
     seq: Seq,
@@ -250,7 +264,8 @@ impl IndexRange {
     /// # Errors
     /// `KeyTooLong`, or `Corrupt` where a node cannot be read.
     pub fn seek<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
-        self.range.seek(Key::new(key)?.as_bytes(), false)
+        let result = self.range.seek(Key::new(key)?.as_bytes(), false);
+        result.map_err(|error| error.in_index(&self.set, &self.index.name))
     }
 
     /// The same from the back: entries behind the key that are left are passed.
@@ -258,7 +273,8 @@ impl IndexRange {
     /// # Errors
     /// As [`seek`](Self::seek).
     pub fn seek_back<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
-        self.range.seek_back(Key::new(key)?.as_bytes(), false)
+        let result = self.range.seek_back(Key::new(key)?.as_bytes(), false);
+        result.map_err(|error| error.in_index(&self.set, &self.index.name))
     }
 
     /// Each key once: with its lowest ID from the front, with its highest from the back.
@@ -274,13 +290,13 @@ impl IndexRange {
         let index = || self.index.name.clone();
         if view.state().catalogue.store() != self.store {
             let why = Error::OtherStore { set: index() };
-            return Fetch::refused(self.range, view, why);
+            return Fetch::refused(self.range, view, (self.set, self.index), why);
         }
         if view.seq() != self.seq {
             let why = Error::OtherView { index: index(), expected: self.seq, got: view.seq() };
-            return Fetch::refused(self.range, view, why);
+            return Fetch::refused(self.range, view, (self.set, self.index), why);
         }
-        Fetch::new(self.range, view)
+        Fetch::new(self.range, view, (self.set, self.index))
     }
 }
 
@@ -288,7 +304,8 @@ impl Iterator for IndexRange {
     type Item = Result<IndexEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.range.next().and_then(|found| found.map(entry).transpose()).transpose()
+        let found = self.range.next().and_then(|found| found.map(entry).transpose());
+        found.map_err(|error| error.in_index(&self.set, &self.index.name)).transpose()
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -308,7 +325,8 @@ impl Iterator for IndexRange {
 
 impl DoubleEndedIterator for IndexRange {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.range.next_back().and_then(|found| found.map(entry).transpose()).transpose()
+        let found = self.range.next_back().and_then(|found| found.map(entry).transpose());
+        found.map_err(|error| error.in_index(&self.set, &self.index.name)).transpose()
     }
 }
 

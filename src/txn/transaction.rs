@@ -301,7 +301,7 @@ impl Transaction {
         let view = Arc::clone(self.view());
         let root = index.root(&view)?;
         let own = self.parts.get().keys.of(index.number(), (as_bytes(&bounds.0), as_bytes(&bounds.1)));
-        let range = TransactionRange::new(root, &bounds, own)?;
+        let range = TransactionRange::new(root, &bounds, own).map_err(|error| index.named(&view, error))?;
         self.ranges.push(index.definition(), bounds);
         Ok(range)
     }

@@ -292,8 +292,12 @@ impl Engine {
             // A chunk that was freed before has left its slot to others.
             let mut chunks = Vec::new();
             for id in state.catalogue.chunks(*stream) {
-                if let Answer::Live(_) = state.lookup(id)? {
-                    chunks.push(id);
+                match state.lookup(id) {
+                    Ok(Answer::Live(_)) => chunks.push(id),
+                    Ok(_) => {}
+                    // One that cannot be read stays, and takes room: nothing else can be said of it.
+                    Err(error) if error.is_corruption() => {}
+                    Err(error) => return Err(error),
                 }
             }
             drop(state);

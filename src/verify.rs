@@ -211,6 +211,9 @@ fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMu
 
 fn check_indexes(state: &Arc<State>, report: &mut VerifyReport) {
     for index in state.catalogue.indexes() {
+        if let Some(damage) = &index.damage {
+            report.add(&Error::Corrupt(Box::new(damage.as_ref().clone())));
+        }
         let Some(root) = state.indexes.get(&index.definition.number) else { continue };
         let definition = &index.definition;
         let before = report.problems.len();

@@ -476,6 +476,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("ENTRY_HEADER_BYTES", to_u64(manifest::ENTRY_HEADER_BYTES)),
         ("ENTRY_TAG", manifest::ENTRY_TAG.into()),
         ("MUST_UNDERSTAND", manifest::MUST_UNDERSTAND.into()),
+        ("DAMAGED_INDEXES", manifest::DAMAGED_INDEXES.into()),
+        ("KNOWN_ENTRIES", manifest::KNOWN_ENTRIES.into()),
         ("DESCRIPTOR_BYTES", to_u64(descriptor::DESCRIPTOR_BYTES)),
         ("DESCRIPTORS_PER_PAGE", to_u64(descriptor::DESCRIPTORS_PER_PAGE)),
         ("PAGE_IMAGE_BYTES_MAX", descriptor::PAGE_IMAGE_BYTES_MAX.into()),

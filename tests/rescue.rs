@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "rescue/indexes.rs"]
+mod indexes;
 #[path = "rescue/model.rs"]
 mod model;
 #[path = "rescue/salvage.rs"]

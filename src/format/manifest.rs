@@ -39,9 +39,9 @@ pub const ENTRY_HEADER_BYTES: usize = 32;
 /// First four bytes of an entry: `TnMf`.
 pub const ENTRY_TAG: u32 = 0x664d_6e54;
 /// Tag of the extension that lists key indexes that cannot be read.
-pub const DAMAGED_INDEXES: u16 = 1;
+pub const DAMAGED_INDEXES: u16 = MUST_UNDERSTAND | 1;
 /// Tag of the extension that lists what is known of slots of damaged leaf pages.
-pub const KNOWN_ENTRIES: u16 = 2;
+pub const KNOWN_ENTRIES: u16 = MUST_UNDERSTAND | 2;
 /// An extension with this bit must be understood.
 pub const MUST_UNDERSTAND: u16 = 0x8000;
 
@@ -514,8 +514,9 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     }
     for _ in 0..cursor.count(6)? {
         let tag = cursor.u16()?;
-        if tag & MUST_UNDERSTAND != 0 {
-            return Err(Malformed::unsupported("extension of a snapshot", "none that must be understood", tag));
+        if tag & MUST_UNDERSTAND != 0 && ![DAMAGED_INDEXES, KNOWN_ENTRIES].contains(&tag) {
+            let known = "0x8001 and 0x8002 of those that must be understood";
+            return Err(Malformed::unsupported("extension of a snapshot", known, tag));
         }
         let len = cursor.count(1)?;
         snapshot.extensions.push(Extension { tag, bytes: cursor.take(len)?.to_vec() });

@@ -634,7 +634,7 @@ impl Writer {
                 sums.put(&mut self.notes(frame), *set, *bytes, old);
             }
             Effect::Free(id) => {
-                let old = self.tree.root().entry(id.slot())?;
+                let old = self.entry_if_known(id.slot())?.unwrap_or(Entry::NEVER);
                 let stale = match old.state() {
                     EntryState::Free { next_count } => next_count > id.reuse_count(),
                     EntryState::Retired => true,
@@ -680,7 +680,8 @@ impl Writer {
         let to = self.table.get(place).map(Arc::clone);
         let mut bytes = 0;
         for each in moves {
-            let old = self.tree.root().entry(each.slot)?;
+            // Of a page that is damaged nobody knows: then the record stays where it is.
+            let Some(old) = self.entry_if_known(each.slot)? else { continue };
             let EntryState::Live(location) = old.state() else { continue };
             let is_there = location.place == from && location.offset() == each.from;
             let is_there = is_there || planted::is(Fault::MovesDoNotCompare);
@@ -696,6 +697,14 @@ impl Writer {
             }
         }
         Ok(bytes)
+    }
+
+    /// The entry of a slot; `None` if its page is damaged.
+    fn entry_if_known(&self, slot: u64) -> Result<Option<Entry>> {
+        match self.tree.root().entry(slot) {
+            Err(error) if error.is_corruption() => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// The bytes that an entry pointed at are no longer live.

@@ -152,11 +152,16 @@ impl SegmentSource {
 
     /// A segment whose file is gone, for replay: entries may point into it until a later commit or move leads elsewhere.
     pub(crate) fn absent(&self, segment: SegmentSeq) -> Segment {
-        let header = self.header(FileKind::Records, 0, segment, 0, SegmentSeq(0));
+        self.absent_of(FileKind::Records, segment)
+    }
+
+    /// The same of any kind.
+    pub(crate) fn absent_of(&self, kind: FileKind, segment: SegmentSeq) -> Segment {
+        let header = self.header(kind, 0, segment, 0, SegmentSeq(0));
         let checked = OnceLock::new();
         checked.get_or_init(Box::default);
         Segment {
-            name: FileKind::Records.file_name(segment),
+            name: kind.file_name(segment),
             header,
             seed: Seed::new(self.uuid, segment),
             file: RwLock::new(None),
@@ -205,6 +210,17 @@ impl SegmentSource {
             }
             result => result,
         }
+    }
+
+    /// Opens a segment whose header is damaged: its name tells what it is.
+    pub(crate) fn open_unchecked(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
+        let name = kind.file_name(segment);
+        let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
+        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
+        let map = file.map(len).map_err(|source| Error::io("map", &name, source))?;
+        let segment = self.segment(name, self.header(kind, 0, segment, 0, SegmentSeq(0)), file, map, len);
+        segment.close_file();
+        Ok(segment)
     }
 
     fn open_once(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {

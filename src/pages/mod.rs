@@ -24,6 +24,7 @@ use bitvec::vec::BitVec;
 use parking_lot::Mutex;
 use parking_lot::RwLock;
 
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::GRANULE_BYTES;
@@ -171,13 +172,24 @@ impl PageStore {
         (live_bytes / SEGMENTS).max(least).min(most).next_multiple_of(ALIGN_BYTES)
     }
 
-    /// Opens a segment that a snapshot lists.
-    pub(crate) fn open_segment(&self, number: SegmentSeq, live_bytes: u64) -> Result<()> {
-        let segment = self.source.open(FileKind::Pages, number)?;
+    /// Opens a segment that a snapshot lists. One without a file, or with a header that is damaged, is told and counts all the same:
+    /// each page has a check of its own.
+    pub(crate) fn open_segment(&self, number: SegmentSeq, live_bytes: u64) -> Result<Option<Corruption>> {
+        let (segment, damage) = match self.source.open(FileKind::Pages, number) {
+            Ok(segment) => (segment, None),
+            Err(Error::Corrupt(damage)) => (self.source.open_unchecked(FileKind::Pages, number)?, Some(*damage)),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                let (file, what) = (FileKind::Pages.file_name(number), "page segment".to_owned());
+                let (expected, got) = ("the file".to_owned(), "no file of this name".to_owned());
+                let damage = Corruption { file, offset: 0, what, expected, got };
+                (self.source.absent_of(FileKind::Pages, number), Some(damage))
+            }
+            Err(error) => return Err(error),
+        };
         let capacity = segment.len()?;
         let segment = Arc::new(PageSegment::new(segment, capacity));
         self.rows.write().insert(number, Row { segment, live_bytes, is_held: false });
-        Ok(())
+        Ok(damage)
     }
 
     /// The segment that a descriptor names.

@@ -46,7 +46,7 @@ impl Root {
 
 fn compare(cell: &Cell, other: &Cell, kept: &mut Kept) -> Result<()> {
     match (&cell.leaf, &other.leaf) {
-        (LeafRef::Absent, _) => return Ok(()),
+        (LeafRef::Absent | LeafRef::Damaged(_), _) => return Ok(()),
         (LeafRef::Dirty(leaf), LeafRef::Dirty(other)) if Arc::ptr_eq(leaf, other) => return Ok(()),
         (LeafRef::Clean(_), LeafRef::Clean(_)) if cell.descriptor.page == other.descriptor.page => return Ok(()),
         (LeafRef::Dirty(_), _) => kept.heap_leaves += 1,

@@ -7,11 +7,13 @@
 //! made. 2. A leaf on the heap is dirty; a clean one is an image in a page segment. 3. A slot is handed out only from
 //! a page whose reservation is durable, and never twice.
 
+mod damaged;
 mod difference;
 mod page_bits;
 mod slots;
 mod tree;
 
+pub(crate) use damaged::DamagedLeaf;
 pub(crate) use slots::Pending;
 pub(crate) use slots::Slots;
 pub(crate) use tree::LEAF_HEAP_BYTES;

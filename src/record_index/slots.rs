@@ -172,8 +172,12 @@ impl Slots {
                 return Ok(id);
             }
             if let Some(page) = next_page(&mut inner, set, durable) {
-                let open = open_page(&inner, page, &root())?;
-                inner.open.insert(set, open);
+                match open_page(&inner, page, &root()) {
+                    Ok(open) => drop(inner.open.insert(set, open)),
+                    // Nobody knows which of its slots are free: it is passed over until it is repaired.
+                    Err(error) if error.is_corruption() => {}
+                    Err(error) => return Err(error),
+                }
                 continue;
             }
             if !inner.reserving.is_empty() {

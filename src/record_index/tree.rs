@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
@@ -31,6 +32,7 @@ use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::pages::PageSegment;
 use crate::pages::PageStore;
+use crate::record_index::DamagedLeaf;
 
 const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
 /// Bytes of heap that a leaf takes, with the allocator's share.
@@ -106,6 +108,8 @@ pub(crate) enum LeafRef {
     Clean(Arc<PageSegment>),
     /// On the heap, and not in any snapshot yet.
     Dirty(Arc<Leaf>),
+    /// Its image cannot be read.
+    Damaged(Arc<DamagedLeaf>),
 }
 
 /// A leaf page and its descriptor. The counts of a dirty leaf stand in the leaf.
@@ -124,6 +128,7 @@ impl Cell {
                 Entry(image.get(index * 8..index * 8 + 8).map_or(0, LittleEndian::read_u64))
             }),
             LeafRef::Absent => Ok(Entry::NEVER),
+            LeafRef::Damaged(leaf) => leaf.entry(index),
         }
     }
 
@@ -136,7 +141,7 @@ impl Cell {
                 descriptor.free = leaf.free.load(Ordering::Relaxed);
             }
             LeafRef::Absent => descriptor.free = FREE_SLOTS,
-            LeafRef::Clean(_) => {}
+            LeafRef::Clean(_) | LeafRef::Damaged(_) => {}
         }
         descriptor
     }
@@ -149,6 +154,7 @@ impl Cell {
                 image.chunks_exact(8).map(|bytes| Entry(LittleEndian::read_u64(bytes))).collect()
             }),
             LeafRef::Absent => Ok(vec![Entry::NEVER; ENTRIES_PER_PAGE]),
+            LeafRef::Damaged(leaf) => Err(leaf.error()),
         }
     }
 }
@@ -190,6 +196,8 @@ impl Mid {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Root {
     pub(crate) mids: Vec<Arc<Mid>>,
+    /// Whether a leaf page was found damaged.
+    pub(crate) has_damaged: bool,
 }
 
 impl Root {
@@ -256,7 +264,7 @@ impl Root {
             }
             mids.push(Arc::new(load_mid(&descriptor, pages)?));
         }
-        Ok(Self { mids })
+        Ok(Self { mids, has_damaged: false })
     }
 
     /// The root's image.
@@ -412,7 +420,26 @@ impl Tree {
         Ok(true)
     }
 
-    /// Sets a slot's entry and returns the one before.
+    /// Notes the entry of a slot whose page is found damaged now.
+    #[cold]
+    fn set_damaged(&mut self, page: u64, index: usize, entry: Entry, damage: Corruption) -> Entry {
+        let (leaf, old) = DamagedLeaf::new(damage).with(index, entry);
+        self.mark_damaged(page, leaf);
+        old
+    }
+
+    /// A leaf page cannot be read.
+    pub(crate) fn mark_damaged(&mut self, page: u64, leaf: DamagedLeaf) {
+        self.restructured = true;
+        let root = Arc::make_mut(&mut self.root);
+        root.has_damaged = true;
+        let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
+        if let Some(cell) = root.mids.get_mut(mid).and_then(|mid| Arc::make_mut(mid).cells.get_mut(cell)) {
+            cell.leaf = LeafRef::Damaged(Arc::new(leaf));
+        }
+    }
+
+    /// Sets a slot's entry and returns the one before. Of a page that is damaged that may not be known: then it counts as never used.
     pub(crate) fn set(&mut self, slot: u64, entry: Entry) -> Result<Entry> {
         let (page, index) = (slot / to_u64(ENTRIES_PER_PAGE), to_usize(slot) % ENTRIES_PER_PAGE);
         if page >= self.root.page_end() {
@@ -431,7 +458,16 @@ impl Tree {
             LeafRef::Dirty(leaf) => leaf.copy(epoch),
             LeafRef::Clean(segment) => {
                 let descriptor = cell.descriptor;
-                segment.with(&descriptor.page, |image| Leaf::from_image(image, epoch, &descriptor))?
+                match segment.with(&descriptor.page, |image| Leaf::from_image(image, epoch, &descriptor)) {
+                    Ok(leaf) => leaf,
+                    Err(Error::Corrupt(damage)) => return Ok(self.set_damaged(page, index, entry, *damage)),
+                    Err(error) => return Err(error),
+                }
+            }
+            LeafRef::Damaged(leaf) => {
+                let (leaf, old) = leaf.with(index, entry);
+                cell.leaf = LeafRef::Damaged(Arc::new(leaf));
+                return Ok(old);
             }
         };
         let old = leaf.set(index, entry);

@@ -19,6 +19,7 @@ pub use report::CutReport;
 pub use report::RecoveryReport;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -31,6 +32,7 @@ use crate::backing::Backing;
 use crate::catalogue::Catalogue;
 use crate::commit_lock::CommitLock;
 use crate::engine::Engine;
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::Descriptor;
@@ -48,6 +50,7 @@ use crate::heap::Heap;
 use crate::heap::Indexes;
 use crate::heap::effects_of;
 use crate::history::History;
+use crate::id::IndexNumber;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -65,6 +68,7 @@ use crate::manifest::Loaded;
 use crate::manifest::Manifest;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
+use crate::record_index::DamagedLeaf;
 use crate::record_index::Root;
 use crate::record_index::Slots;
 use crate::recovery::replay::Replayed;
@@ -142,7 +146,7 @@ pub(crate) fn open_beside_a_writer(
     settings: &Settings,
 ) -> Result<(Engine, RecoveryReport)> {
     // To fall back is a sign of damage, or of a writer that was faster.
-    let is_whole = |(_, report): &(Engine, RecoveryReport)| report.fell_back.is_empty();
+    let is_whole = |(_, report): &(Engine, RecoveryReport)| report.fell_back.is_empty() && report.damaged.is_empty();
     beside_a_writer(backing, settings.read_only, is_whole, || open(Arc::clone(backing), settings))
 }
 
@@ -201,11 +205,27 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
     let mut report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
     let retained = manifest::retained(&loaded.entries);
     let mut unusable: Vec<(u64, Error)> = Vec::new();
-    for number in retained.iter().rev() {
+    // Snapshots with pages that are damaged, which do until they are repaired: if there is none that is whole.
+    let mut usable = BTreeSet::new();
+    for number in retained.iter().rev().chain(retained.iter().rev()) {
         let Some(Body::Snapshot(base)) = loaded.entries.get(number) else { continue };
+        let is_second = usable.contains(number);
+        if unusable.iter().any(|(unusable, _)| unusable == number) && !is_second {
+            continue;
+        }
         let attempt = Attempt { backing: &backing, settings, loaded: &loaded, files: &files, base, until: None };
         match attempt.run(&mut report) {
+            Ok(based) if !based.damage.is_empty() && !is_second => {
+                report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
+                usable.insert(*number);
+                let damage = based.damage.into_iter().next().map(Box::new);
+                unusable.extend(damage.map(|damage| (*number, Error::Corrupt(damage))));
+            }
             Ok(base) => {
+                // A snapshot is dropped only if another one does better.
+                if is_second {
+                    unusable.retain(|(number, _)| !usable.contains(number));
+                }
                 report.fell_back.extend(unusable.iter().map(|(number, error)| format!("snapshot {number}: {error}")));
                 report.clean &= unusable.is_empty();
                 let numbers: Vec<u64> = unusable.iter().map(|(number, _)| *number).collect();
@@ -309,6 +329,8 @@ struct Based {
     pages: PageStore,
     heap: Heap,
     replayed: Replayed,
+    /// What was found damaged and is not needed to open the store.
+    damage: Vec<Corruption>,
 }
 
 impl Attempt<'_> {
@@ -327,11 +349,11 @@ impl Attempt<'_> {
     fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
         let (source, uuid) = (self.source(), self.loaded.uuid);
         let pages = PageStore::new(source.clone());
-        let mut segments = Vec::new();
+        let (mut segments, mut damage) = (Vec::new(), Vec::new());
         let mut known: BTreeMap<SegmentSeq, Arc<Segment>> = BTreeMap::new();
         for row in &self.base.segments {
             let result = if row.pages {
-                pages.open_segment(row.segment, row.live_bytes)
+                pages.open_segment(row.segment, row.live_bytes).map(|found| damage.extend(found))
             } else {
                 let is_ended = row.segment < self.base.head_segment;
                 let proven = if is_ended { row.bytes } else { self.base.begin_of(row.segment) };
@@ -342,30 +364,63 @@ impl Attempt<'_> {
                     segments.push((row.place, segment));
                 })
             };
-            result.map_err(|error| missing_is_damage(error, row.pages, row.segment, self.base.number))?;
+            result?;
         }
         let root = Root::load(&self.base.root, &pages)?;
+        let mut unreadable = Vec::new();
         if self.settings.check_pages {
-            for cell in root.mids.iter().flat_map(|mid| &mid.cells) {
-                cell.entries()?;
-            }
+            unreadable = look_at_pages(&root)?;
         }
         let mut indexes = Indexes::default();
         for row in self.base.indexes.iter().filter(|row| row.ready) {
             let number = row.definition.number;
-            indexes.insert(number, KeyTree::load(&row.root, row.entries, pages.segments())?);
+            match KeyTree::load(&row.root, row.entries, pages.segments()) {
+                Ok(tree) => indexes.insert(number, tree),
+                Err(Error::Corrupt(damaged)) => indexes.damage(number, *damaged),
+                Err(error) => return Err(error),
+            }
+        }
+        for (number, damaged) in self.base.damaged_indexes() {
+            indexes.damage(number, damaged);
         }
         let catalogue = Catalogue::from_snapshot(self.base, uuid);
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
+        // What was known of damaged pages when the snapshot was saved.
+        for (slot, entry) in self.base.known_entries() {
+            heap.with_tree(|tree| tree.set(slot, entry).map(drop))?;
+        }
+        heap.with_indexes(|_| {});
+        for (page, damaged) in unreadable {
+            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
+        }
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
         let past = replay::Past { manifest: entries, base: self.base, until: self.until };
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
-        check_absent(&heap, self.base.number)?;
+        damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
+        check_absent(&heap, self.base.number, damage.is_empty())?;
+        let marked = self.base.damaged_indexes();
+        let is_new = |number: IndexNumber| marked.iter().all(|(marked, _)| *marked != number);
+        let catalogue = heap.catalogue();
+        let found = catalogue.damaged_indexes().filter(|(index, _)| is_new(index.definition.number));
+        damage.extend(found.map(|(_, damaged)| damaged.clone()));
         report.last_seq = replayed.last;
         report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;
-        Ok(Based { source, pages, heap, replayed })
+        Ok(Based { source, pages, heap, replayed, damage })
     }
+}
+
+/// Looks at all leaf pages. Gives those that are damaged.
+fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
+    let mut damaged = Vec::new();
+    for (page, cell) in (0..).zip(root.mids.iter().flat_map(|mid| &mid.cells)) {
+        match cell.entries() {
+            Ok(_) => {}
+            Err(Error::Corrupt(damage)) => damaged.push((page, *damage)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(damaged)
 }
 
 /// A segment of the log, or its absence: a later commit or move may have emptied it before it was deleted.
@@ -376,11 +431,14 @@ fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Re
     }
 }
 
-/// When replay has ended, nothing may point into a segment that has no file. Such segments are let go.
-fn check_absent(heap: &Heap, snapshot: u64) -> Result<()> {
+/// When replay has ended, nothing may point into a segment that has no file, as far as all pages can be read. Such segments are
+/// let go.
+fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<()> {
     let table = heap.segments();
     let absent: Vec<&Arc<Segment>> = table.iter().map(|(_, segment)| segment).filter(|s| s.is_absent()).collect();
-    if let Some(missing) = absent.iter().find(|segment| segment.live_bytes() > 0) {
+    let missing = absent.iter().find(|segment| segment.live_bytes() > 0);
+    // What a damaged page says of it, nobody knows: it may have been emptied by moves that could not be followed.
+    if let Some(missing) = missing.filter(|_| all_is_known) {
         let what = format!("segment of snapshot {snapshot}");
         let expected = format!("the file, with {} live bytes", missing.live_bytes());
         return Err(Error::corrupt(missing.name(), 0, what, expected, "no file of this name"));
@@ -391,21 +449,17 @@ fn check_absent(heap: &Heap, snapshot: u64) -> Result<()> {
     Ok(())
 }
 
-/// A file that a snapshot lists and that is not there is damage.
-fn missing_is_damage(error: Error, pages: bool, segment: SegmentSeq, snapshot: u64) -> Error {
-    match error {
-        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            let kind = if pages { FileKind::Pages } else { FileKind::Records };
-            let what = format!("segment of snapshot {snapshot}");
-            Error::corrupt(kind.file_name(segment), 0, what, "the file", "no file of this name")
-        }
-        other => other,
-    }
-}
-
 impl Based {
     fn finish(self, attempt: &Attempt<'_>, unusable: &[u64], report: &mut RecoveryReport) -> Result<Engine> {
-        let Self { source, pages, heap, replayed } = self;
+        let Self { source, pages, heap, replayed, damage } = self;
+        report.damaged = damage.iter().map(ToString::to_string).collect();
+        for line in heap
+            .catalogue()
+            .damaged_indexes()
+            .map(|(index, damage)| format!("index {:?}: {damage}", index.definition.name))
+        {
+            report.damaged.push(line);
+        }
         let read_only = attempt.settings.read_only;
         let new_timeline = !report.clean && !read_only;
         let files = attempt.files;
@@ -423,8 +477,11 @@ impl Based {
             previous: replayed.last_segment,
             next_segment,
         };
-        let engine =
-            Self { source, pages, heap, replayed: replayed.clone() }.engine(attempt, start, report.bytes_replayed);
+        let engine = Self { source, pages, heap, replayed: replayed.clone(), damage }.engine(
+            attempt,
+            start,
+            report.bytes_replayed,
+        );
         if new_timeline {
             begin_timeline(&engine, &replayed, start, report)?;
         }
@@ -441,7 +498,7 @@ impl Based {
 
     /// The parts of a store in this state.
     fn engine(self, attempt: &Attempt<'_>, start: LogStart, replay_bytes: u64) -> Engine {
-        let Self { source, pages, heap, replayed } = self;
+        let Self { source, pages, heap, replayed, .. } = self;
         let poison = Arc::new(Poison::default());
         let next_stream = heap.pin().catalogue.next_stream();
         let slots = Slots::load(&heap.pin().root, replayed.page_end);

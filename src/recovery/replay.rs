@@ -412,7 +412,11 @@ fn lacks_a_watermark(segment: &Segment, contents: &[u8], head: u64) -> bool {
 fn burn_page(heap: &Heap, page: u64, times: usize) -> Result<u64> {
     heap.with_tree(|tree| {
         let Some(cell) = tree.root().cell(page).filter(|cell| cell.descriptor.set != 0) else { return Ok(0) };
-        let entries = cell.entries()?;
+        let entries = match cell.entries() {
+            // No slot of it is handed out while it is damaged, and none that is free when it is repaired.
+            Err(error) if error.is_corruption() => return Ok(0),
+            entries => entries?,
+        };
         let mut burned = 0;
         for (index, entry) in entries.into_iter().enumerate() {
             let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);

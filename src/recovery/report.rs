@@ -45,6 +45,8 @@ pub struct RecoveryReport {
     pub torn: Vec<String>,
     /// Snapshots that could not be used, with the reason.
     pub fell_back: Vec<String>,
+    /// Index pages and files that are damaged and without which the store was opened: what needs them says so.
+    pub damaged: Vec<String>,
     /// Where the log was cut, when something stood behind its end.
     pub cut: Option<CutReport>,
     /// Slots whose count was raised, because their IDs may have been handed out before the crash.
@@ -73,6 +75,9 @@ impl fmt::Display for RecoveryReport {
         }
         for reason in &self.fell_back {
             writeln!(f, "not used: {reason}")?;
+        }
+        for damage in &self.damaged {
+            writeln!(f, "damaged: {damage}")?;
         }
         if let Some(cut) = &self.cut {
             writeln!(

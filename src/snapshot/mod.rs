@@ -139,6 +139,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
         extensions: Vec::new(),
     };
     frozen.state.catalogue.fill(&mut snapshot);
+    snapshot.note_known_entries(frozen.state.root.known_entries());
     for row in &mut snapshot.indexes {
         if let Some((_, saved)) = saved_indexes.iter().find(|(number, _)| *number == row.definition.number) {
             (row.root, row.entries) = (saved.root, saved.entries);

@@ -126,7 +126,7 @@ impl Index {
     ///
     /// # Errors
     /// `NoSuchIndex` if the view does not have the index, `OtherStore` if it is of another store, `KeyTooLong`, or
-    /// `Corrupt` where a node cannot be read.
+    /// `DamagedIndex` where a node cannot be read.
     pub fn range<K: ToKey>(&self, view: &View, range: impl RangeBounds<K>) -> Result<IndexRange> {
         self.between(view, &key_bounds(&range)?)
     }
@@ -262,7 +262,7 @@ impl IndexRange {
     /// walk has come past changes nothing. A near key is found without a walk down the tree, another one takes two.
     ///
     /// # Errors
-    /// `KeyTooLong`, or `Corrupt` where a node cannot be read.
+    /// `KeyTooLong`, or `DamagedIndex` where a node cannot be read.
     pub fn seek<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
         let result = self.range.seek(Key::new(key)?.as_bytes(), false);
         result.map_err(|error| error.in_index(&self.set, &self.index.name))

@@ -37,7 +37,7 @@ impl Exit {
     /// The code of an error of the library.
     pub fn of(error: &Error) -> Self {
         match error {
-            Error::Corrupt(_) => Self::Corrupt,
+            Error::Corrupt(_) | Error::DamagedIndex { .. } => Self::Corrupt,
             Error::Unsupported { .. } | Error::NotAStore { .. } => Self::NotAStore,
             Error::Locked { .. } => Self::Locked,
             Error::NoSpace { .. } => Self::NoSpace,

@@ -10,6 +10,7 @@ mod effects;
 mod indexes;
 mod kept;
 mod sums;
+mod trees;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;
@@ -21,7 +22,6 @@ pub(crate) use indexes::Refreshed;
 pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -51,7 +51,6 @@ use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_usize;
 use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
 use crate::log::Segment;
 use crate::pins::Current;
 use crate::pins::Held;
@@ -475,47 +474,6 @@ impl Heap {
         result
     }
 
-    /// Treats pages as changed whose images lie in these page segments, so that the next snapshot writes them elsewhere.
-    /// What they say stays as it is.
-    pub(crate) fn refresh_pages(&self, from: &BTreeSet<SegmentSeq>) -> Result<()> {
-        let mut mid = 0;
-        // A directory page at a time, so that nobody waits long for the lock.
-        while self.with_tree(|tree| tree.refresh(mid, from))? {
-            mid += 1;
-        }
-        let mut refreshed = Refreshed::default();
-        while !self.with_indexes(|indexes| indexes.refresh(from, indexes::INSTALL_NODES, &mut refreshed))? {}
-        Ok(())
-    }
-
-    /// Works on the key indexes under the writer's lock. What it says of records stays as it is.
-    pub(crate) fn with_indexes<T>(&self, work: impl FnOnce(&mut Indexes) -> T) -> T {
-        let mut writer = self.writer.lock();
-        let result = work(&mut writer.indexes);
-        let pinned = writer.note_damaged();
-        self.note_dirty(&writer);
-        drop(writer);
-        drop(pinned);
-        result
-    }
-
-    /// Looks at the key indexes under the writer's lock.
-    pub(crate) fn look_at_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> T {
-        look(&self.writer.lock().indexes)
-    }
-
-    /// A key index that was being built is complete.
-    pub(crate) fn publish_index(&self, number: IndexNumber, tree: KeyTree) -> Result<bool> {
-        self.change(|writer, _| {
-            let Some(definition) = writer.catalogue.index(number).map(|index| Arc::clone(&index.definition)) else {
-                return Ok(false);
-            };
-            writer.indexes.publish(number, tree)?;
-            Arc::make_mut(&mut writer.catalogue).create_index(&definition, true);
-            Ok(true)
-        })
-    }
-
     /// Changes the catalogue without a commit, before the store is used.
     pub(crate) fn with_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
         let mut writer = self.writer.lock();
@@ -579,18 +537,6 @@ impl Writer {
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
         State { root, table, catalogue: Arc::clone(&self.catalogue), indexes: BTreeMap::new(), seq: self.seq }
-    }
-
-    /// The catalogue knows of indexes that were found damaged. The state that views share by then is theirs alone.
-    fn note_damaged(&mut self) -> Option<Arc<State>> {
-        let damaged = self.indexes.take_newly_damaged();
-        if damaged.is_empty() {
-            return None;
-        }
-        for (number, damage) in damaged {
-            Arc::make_mut(&mut self.catalogue).damage_index(number, damage);
-        }
-        self.pinned.take()
     }
 
     fn dirty_bytes(&self) -> u64 {

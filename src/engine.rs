@@ -27,6 +27,7 @@ use crate::format::index::IndexDefinition;
 use crate::format::item::CONTROL_HEADER_BYTES;
 use crate::format::item::Kind;
 use crate::format::manifest::Body;
+use crate::format::manifest::NUMBER_END;
 use crate::format::moves::Move;
 use crate::format::moves::put_moves;
 use crate::heap::Answer;
@@ -340,8 +341,10 @@ impl Engine {
     }
 
     /// The number of a new stream of chunks.
-    pub(crate) fn take_stream(&self) -> u64 {
-        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn take_stream(&self) -> Result<u64> {
+        let next = |stream: u64| (stream < NUMBER_END).then_some(stream + 1);
+        let taken = self.next_stream.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        taken.map_err(|_next| Error::Exhausted { what: "stream of chunks", limit: NUMBER_END })
     }
 
     /// Whether the next snapshot is wanted: the log since the last one is long, or much has changed that is on the heap.

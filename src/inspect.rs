@@ -131,6 +131,11 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
             }
             Err(error) => return Err(error),
         };
+        if let Some(damage) = segment.header_damage()
+            && !show(no_frame("damage", segment.name(), 0, to_u64(SEGMENT_HEADER_BYTES), damage.to_owned()))
+        {
+            return Ok(());
+        }
         let contents = segment.contents()?;
         let mut scan = Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
         while let Some(frame) = scan.next_frame() {

@@ -80,6 +80,7 @@ pub use id::Seq;
 pub use id::SetNumber;
 pub use options::Options;
 pub use recovery::CutReport;
+pub use recovery::LogEnd;
 pub use recovery::Point;
 pub use recovery::RecoveryReport;
 pub use stats::FileKind;

@@ -5,6 +5,8 @@
 //! Invariants: 1. An entry counts only when it is whole and chained to the one before it. 2. A file is deleted only
 //! when everything that is still needed of it stands, synced, in a later one.
 
+mod mend;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::format::manifest::Body;
 use crate::format::manifest::ENTRY_HEADER_BYTES;
 use crate::format::manifest::ENTRY_TAG;
 use crate::format::manifest::Entry;
+use crate::format::manifest::NUMBER_END;
 use crate::format::manifest::Snapshot;
 use crate::format::segment::FileKind;
 use crate::format::segment::MAGIC;
@@ -61,6 +64,8 @@ pub(crate) struct Loaded {
     pub(crate) ours: Vec<SegmentSeq>,
     /// What was left out: a torn end of the last file.
     pub(crate) torn: Vec<String>,
+    /// Headers of manifest files that are damaged, and whose entries are read all the same.
+    pub(crate) damaged: Vec<String>,
 }
 
 /// Reads every manifest file.
@@ -73,7 +78,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
     let mut contents = Vec::new();
     for number in files {
         let (name, bytes) = read_bytes(backing, *number)?;
-        let content = read_file(&name, *number, &bytes);
+        let content = read_file(backing, &name, *number, &bytes);
         // What is neither readable nor the beginning of one of ours is somebody else's, and is never deleted.
         if content.is_ok() || begins_like_ours(&bytes) {
             loaded.ours.push(*number);
@@ -93,6 +98,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
                 (loaded.uuid, loaded.segment_bytes) = (content.uuid, content.segment_bytes);
                 loaded.entries.extend(content.entries);
                 loaded.torn.extend(content.torn);
+                loaded.damaged.extend(content.damaged);
             }
             Err(error) => {
                 if !error.is_corruption() || !any_is_whole {
@@ -110,7 +116,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
 pub(crate) fn is_unfinished(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<bool> {
     for number in files {
         let (name, bytes) = read_bytes(backing, *number)?;
-        let readable = match read_file(&name, *number, &bytes) {
+        let readable = match read_file(backing, &name, *number, &bytes) {
             Ok(content) => !content.entries.is_empty(),
             Err(error) => !error.is_corruption(),
         };
@@ -145,20 +151,39 @@ struct Content {
     segment_bytes: u64,
     entries: BTreeMap<u64, Body>,
     torn: Option<String>,
+    damaged: Option<String>,
 }
 
-fn read_file(name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<Content> {
+fn read_header(name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<SegmentHeader> {
     let header = SegmentHeader::decode(bytes, name)?;
     if header.kind != FileKind::Manifest || header.segment != number {
         return Err(Error::corrupt(name, 0, "file header", format!("manifest {number}"), header.segment));
     }
+    Ok(header)
+}
+
+fn read_file(backing: &dyn Backing, name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<Content> {
+    let (header, damaged) = match read_header(name, number, bytes) {
+        Ok(header) => (header, None),
+        Err(error) if error.is_corruption() => match mend::header(backing, number, bytes)? {
+            Some(header) => (header, Some(format!("{error}; its entries tell what it said, and are read"))),
+            None => return Err(error),
+        },
+        Err(error) => return Err(error),
+    };
     let (uuid, segment_bytes) = (header.uuid, header.segment_bytes);
-    let mut content = Content { uuid, segment_bytes, entries: BTreeMap::new(), torn: None };
+    let mut content = Content { uuid, segment_bytes, entries: BTreeMap::new(), torn: None, damaged };
     let seed = Seed::new(header.uuid, number);
     let (mut offset, mut check) = (to_u64(SEGMENT_HEADER_BYTES), 0);
     while let Some(rest) = bytes.get(to_usize(offset)..).filter(|rest| !rest.is_empty()) {
         match Entry::decode(rest, seed, offset, check) {
             Ok(decoded) => {
+                let number = decoded.entry.number;
+                let lowest = content.entries.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+                if number < lowest || number >= NUMBER_END {
+                    let expected = format!("a number from {lowest} on, below {NUMBER_END}");
+                    return Err(Error::corrupt(name, offset, "manifest entry", expected, number));
+                }
                 content.entries.insert(decoded.entry.number, decoded.entry.body);
                 check = decoded.check;
                 offset += decoded.bytes;
@@ -253,6 +278,9 @@ impl Manifest {
         let (number, file, name, done) = {
             let mut writer = self.writer.lock();
             let number = writer.next_number;
+            if number >= NUMBER_END {
+                return Err(Error::Exhausted { what: "manifest entry", limit: NUMBER_END });
+            }
             writer.next_number += 1;
             writer.kept.insert(number, body(number));
             let fresh = writer.file.is_none() || writer.offset > MANIFEST_BYTES_MAX;
@@ -391,7 +419,7 @@ fn append_entry(writer: &mut Writer, number: u64) -> Result<()> {
 
 /// Numbers of the snapshots that are kept: the last two without a name, and those with one that were not dropped.
 pub(crate) fn retained(entries: &BTreeMap<u64, Body>) -> Vec<u64> {
-    let dropped: Vec<u64> =
+    let dropped: BTreeSet<u64> =
         entries.values().filter_map(|body| if let Body::Drop(number) = body { Some(*number) } else { None }).collect();
     let mut unnamed = 0;
     let mut kept = Vec::new();

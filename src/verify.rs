@@ -2,6 +2,7 @@
 //!
 //! Owns: the walk over manifest, log, index pages, records and key indexes. Never: writes, and never stops at the first problem.
 
+mod large;
 #[cfg(test)]
 #[cfg(feature = "json")]
 mod tests;
@@ -24,6 +25,7 @@ use crate::log::Segment;
 use crate::options::Options;
 use crate::recovery;
 use crate::recovery::list;
+use crate::verify::large::LargeValues;
 
 /// Entries of one index that are named when they are wrong.
 const LINES_MAX: usize = 100;
@@ -106,8 +108,8 @@ impl VerifyReport {
     }
 }
 
-/// Checks a store without writing a byte: manifest, log tail, every index page, every record, counts and live bytes, and key
-/// indexes: every node, its checksum, order, bounds and counts; that each entry leads to a live record of the set; and,
+/// Checks a store without writing a byte: manifest, log tail, every index page, every record, the chunks of every large value,
+/// counts and live bytes, and key indexes: every node, its checksum, order, bounds and counts; that each entry leads to a live record of the set; and,
 /// where the extractor is stored with the index, that each record has exactly the entries of its keys. For the last it holds
 /// the keys of one set at a time in memory. At most a hundred entries of an index are named.
 ///
@@ -159,7 +161,7 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
         }
     };
     report.frames = recovered.frames_replayed;
-    for reason in recovered.fell_back {
+    for reason in recovered.fell_back.into_iter().chain(recovered.damaged) {
         report.problems.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
     }
     let state = engine.heap.pin();
@@ -172,6 +174,7 @@ fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMu
     let records_total = state.catalogue.user_sets().map(|(_, set)| set.records).sum();
     let mut live: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
     let mut counted: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
+    let mut large = LargeValues::default();
     for page in 0..state.root.page_end() {
         let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
         let entries = match cell.entries() {
@@ -188,12 +191,15 @@ fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMu
             *counted.entry(cell.descriptor.set).or_default() += 1;
             report.bytes += location.bytes();
             report.records += 1;
-            if let Err(error) = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location) {
-                report.add(&error);
+            let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
+            match state.read(slot, location) {
+                Ok(found) => large.meet(state, slot, location, &found),
+                Err(error) => report.add(&error),
             }
         }
         progress(Progress { records: report.records, records_total, bytes: report.bytes });
     }
+    large.check(state, &mut |error| report.add(&error));
     for (place, segment) in state.table.iter() {
         check_live(segment, live.get(&place).copied().unwrap_or_default(), report);
         report.segments += 1;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "damage/bar.rs"]
+mod bar;
 mod common;
 
 use std::collections::BTreeMap;

@@ -478,6 +478,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("MUST_UNDERSTAND", manifest::MUST_UNDERSTAND.into()),
         ("DAMAGED_INDEXES", manifest::DAMAGED_INDEXES.into()),
         ("KNOWN_ENTRIES", manifest::KNOWN_ENTRIES.into()),
+        ("NUMBER_END", manifest::NUMBER_END),
         ("DESCRIPTOR_BYTES", to_u64(descriptor::DESCRIPTOR_BYTES)),
         ("DESCRIPTORS_PER_PAGE", to_u64(descriptor::DESCRIPTORS_PER_PAGE)),
         ("PAGE_IMAGE_BYTES_MAX", descriptor::PAGE_IMAGE_BYTES_MAX.into()),

@@ -42,6 +42,8 @@ pub const ENTRY_TAG: u32 = 0x664d_6e54;
 pub const DAMAGED_INDEXES: u16 = MUST_UNDERSTAND | 1;
 /// Tag of the extension that lists what is known of slots of damaged leaf pages.
 pub const KNOWN_ENTRIES: u16 = MUST_UNDERSTAND | 2;
+/// Numbers that count up for ever are below this one: of commits, timelines, streams and manifest entries.
+pub const NUMBER_END: u64 = 1 << 62;
 /// An extension with this bit must be understood.
 pub const MUST_UNDERSTAND: u16 = 0x8000;
 

@@ -65,7 +65,7 @@ impl Head {
             let got = format!("{} at depth {}", head.chunk_bytes, head.depth);
             return Err(Malformed::new("head of a large value", "a chunk size and a depth", got));
         }
-        let expected = head.ids_expected();
+        let expected = head.ids_at(head.depth);
         if expected != crate::id::to_u64(head.ids.len()) {
             return Err(Malformed::new("head of a large value", format!("{expected} IDs"), head.ids.len()));
         }
@@ -77,8 +77,9 @@ impl Head {
         self.total_bytes.div_ceil(u64::from(self.chunk_bytes.max(1)))
     }
 
-    fn ids_expected(&self) -> u64 {
-        (0..self.depth).fold(self.chunks(), |count, _| count.div_ceil(crate::id::to_u64(IDS_PER_LIST)))
+    /// IDs that lie so many levels above the chunks.
+    pub fn ids_at(&self, level: u8) -> u64 {
+        (0..level).fold(self.chunks(), |count, _| count.div_ceil(crate::id::to_u64(IDS_PER_LIST)))
     }
 }
 

@@ -9,6 +9,7 @@
 mod effects;
 mod indexes;
 mod kept;
+mod loading;
 mod sums;
 mod trees;
 
@@ -217,6 +218,8 @@ struct Writer {
     seq: Seq,
     pinned: Option<Arc<State>>,
     table_changed: bool,
+    /// Nobody reads yet: states are not published, and so what they share need not be copied.
+    is_loading: bool,
     /// Places whose segments are gone.
     free_places: Vec<u32>,
 }
@@ -259,8 +262,18 @@ impl Heap {
             State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
         let free_places =
             (0_u32..).zip(&table.places).filter(|(_, cell)| cell.is_none()).map(|(place, _)| place).collect();
-        let writer =
-            Writer { tree, table, by_number, catalogue, indexes, seq, pinned: None, table_changed: false, free_places };
+        let writer = Writer {
+            tree,
+            table,
+            by_number,
+            catalogue,
+            indexes,
+            seq,
+            pinned: None,
+            table_changed: false,
+            is_loading: false,
+            free_places,
+        };
         let dirty_bytes = AtomicU64::new(writer.dirty_bytes());
         let current = Current::new(Arc::new(state));
         Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0) }
@@ -399,22 +412,6 @@ impl Heap {
         })
     }
 
-    /// Puts a segment that was opened anew in the place of what was known of it. Only while the store is being opened.
-    pub(crate) fn replace(&self, segment: &Arc<Segment>) {
-        let mut publish = Publish { current: &self.current, freed: Vec::new() };
-        let mut writer = self.writer.lock();
-        let place = writer.by_number.get(&segment.number()).copied();
-        let table = Arc::make_mut(&mut writer.table);
-        if let Some(cell) = place.and_then(|place| table.places.get_mut(place as usize)) {
-            segment.add_live(cell.as_ref().map_or(0, |known| signed(known.live_bytes())));
-            *cell = Some(Arc::clone(segment));
-        }
-        let pinned = writer.pinned.take();
-        publish.state(&writer);
-        drop(writer);
-        drop((pinned, publish));
-    }
-
     /// A segment that is in the table, by number.
     pub(crate) fn segment(&self, number: SegmentSeq) -> Option<Arc<Segment>> {
         let writer = self.writer.lock();
@@ -522,6 +519,9 @@ struct Publish<'h> {
 
 impl Publish<'_> {
     fn state(&mut self, writer: &Writer) {
+        if writer.is_loading {
+            return;
+        }
         self.freed.extend(self.current.store(Arc::new(writer.state())));
     }
 

@@ -6,6 +6,7 @@
 //! watermark rises only after a sync that covered every segment below it. 3. Commit numbers are dense.
 
 mod group;
+mod mend;
 mod poison;
 mod room;
 mod scan;

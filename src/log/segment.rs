@@ -21,6 +21,7 @@ use crate::format::GRANULE_BYTES;
 use crate::format::Malformed;
 use crate::format::Seed;
 use crate::format::entry::Location;
+use crate::format::frame::FrameKind;
 use crate::format::item::Item;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
@@ -28,6 +29,7 @@ use crate::format::segment::SegmentHeader;
 use crate::id::SegmentSeq;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::log::mend;
 use crate::log::room;
 
 /// A segment that can be read.
@@ -35,6 +37,8 @@ use crate::log::room;
 pub(crate) struct Segment {
     name: String,
     header: SegmentHeader,
+    /// What was wrong with the file's header, where it had to be told from what stands behind it.
+    header_damage: Option<String>,
     seed: Seed,
     /// Gone when nothing more is appended and everything is mapped: descriptors are scarce.
     file: RwLock<Option<Arc<dyn BackingFile>>>,
@@ -163,6 +167,7 @@ impl SegmentSource {
         Segment {
             name: kind.file_name(segment),
             header,
+            header_damage: None,
             seed: Seed::new(self.uuid, segment),
             file: RwLock::new(None),
             final_bytes: AtomicU64::new(0),
@@ -225,28 +230,70 @@ impl SegmentSource {
 
     fn open_once(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
         let name = kind.file_name(segment);
-        let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
-        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        if len < to_u64(bytes.len()) {
-            return Err(Malformed::new("file header", "128 bytes", len).at(&name, 0));
-        }
-        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", &name, source))?;
-        let header = SegmentHeader::decode(&bytes, &name)?;
-        if header.kind != kind || header.segment != segment || header.uuid != self.uuid {
-            let expected = format!("{kind:?} {segment} of this store");
-            let got = format!("{:?} {} of store {}", header.kind, header.segment, uuid::Uuid::from_bytes(header.uuid));
-            return Err(Malformed::new("file header", expected, got).at(&name, 0));
-        }
+        let (file, len) = self.open_file(&name)?;
+        let (header, damage) = match self.read_header(&*file, len, kind, segment, &name) {
+            Ok(header) => (header, None),
+            Err(error) if error.is_corruption() && kind == FileKind::Records => {
+                let found = mend::first_frame(&*file, Seed::new(self.uuid, segment), len);
+                let Some(frame) = found.map_err(|source| Error::io("read", &name, source))? else {
+                    return Err(error);
+                };
+                let generation = u8::from(frame.kind == FrameKind::Survivors);
+                let header = self.header(kind, generation, segment, frame.timeline, SegmentSeq(0));
+                (header, Some(error.to_string()))
+            }
+            Err(error) => return Err(error),
+        };
         let content_end = if header.has_room() {
-            let (seed, proven) = (Seed::new(self.uuid, segment), proven.max(to_u64(bytes.len())));
+            let (seed, proven) = (Seed::new(self.uuid, segment), proven.max(to_u64(SEGMENT_HEADER_BYTES)));
             let end = room::end_of_content(&*file, seed, proven, len, self.beside_a_writer);
             end.map_err(|source| Error::io("read", &name, source))?
         } else {
             len
         };
+        self.opened(name, header, file, content_end, damage)
+    }
+
+    fn open_file(&self, name: &str) -> Result<(Arc<dyn BackingFile>, u64)> {
+        let file = self.backing.open(name).map_err(|source| Error::io("open", name, source))?;
+        let len = file.len().map_err(|source| Error::io("measure", name, source))?;
+        Ok((file, len))
+    }
+
+    /// The header of a file, which is the one that its name says.
+    fn read_header(
+        &self,
+        file: &dyn BackingFile,
+        len: u64,
+        kind: FileKind,
+        segment: SegmentSeq,
+        name: &str,
+    ) -> Result<SegmentHeader> {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        if len < to_u64(bytes.len()) {
+            return Err(Malformed::new("file header", "128 bytes", len).at(name, 0));
+        }
+        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", name, source))?;
+        let header = SegmentHeader::decode(&bytes, name)?;
+        if header.kind != kind || header.segment != segment || header.uuid != self.uuid {
+            let expected = format!("{kind:?} {segment} of this store");
+            let got = format!("{:?} {} of store {}", header.kind, header.segment, uuid::Uuid::from_bytes(header.uuid));
+            return Err(Malformed::new("file header", expected, got).at(name, 0));
+        }
+        Ok(header)
+    }
+
+    fn opened(
+        &self,
+        name: String,
+        header: SegmentHeader,
+        file: Arc<dyn BackingFile>,
+        content_end: u64,
+        header_damage: Option<String>,
+    ) -> Result<Segment> {
         let map = file.map(content_end).map_err(|source| Error::io("map", &name, source))?;
-        let segment = self.segment(name, header, file, map, content_end);
+        let mut segment = self.segment(name, header, file, map, content_end);
+        segment.header_damage = header_damage;
         segment.close_file();
         Ok(segment)
     }
@@ -267,6 +314,7 @@ impl SegmentSource {
         Segment {
             name,
             header,
+            header_damage: None,
             seed,
             file: RwLock::new(Some(file)),
             final_bytes: AtomicU64::new(0),
@@ -331,6 +379,11 @@ impl Segment {
 
     pub(crate) fn header(&self) -> &SegmentHeader {
         &self.header
+    }
+
+    /// What is wrong with the file's header, where `header` was told from what stands behind it.
+    pub(crate) fn header_damage(&self) -> Option<&str> {
+        self.header_damage.as_deref()
     }
 
     pub(crate) fn seed(&self) -> Seed {

@@ -19,6 +19,7 @@ use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
 use crate::format::frame::Stamp;
+use crate::format::manifest::NUMBER_END;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::id::SegmentSeq;
@@ -164,6 +165,9 @@ impl Log {
         let Some(active) = tail.active.as_mut() else {
             return Err(Error::Poisoned { reason: "no active segment".to_owned() });
         };
+        if kind == FrameKind::Commit && tail.last_seq.next().0 >= NUMBER_END {
+            return Err(Error::Exhausted { what: "commit", limit: NUMBER_END });
+        }
         let seq = match (kind, copied) {
             (_, Some(seq)) => seq,
             (FrameKind::Commit, None) => tail.last_seq.next(),

@@ -41,7 +41,7 @@ use crate::log::Segment;
 use crate::log::SegmentSource;
 
 /// Images begin at multiples of this.
-const ALIGN_BYTES: u64 = 64;
+pub(crate) const PAGE_ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
 const WRITE_BYTES: usize = 128 << 10;
 /// What is synced at once while nobody waits for a sync of the log. While there are such commits every piece is synced, because
@@ -63,7 +63,7 @@ pub(crate) struct PageSegment {
 
 impl PageSegment {
     fn new(segment: Segment, capacity: u64) -> Self {
-        let bits = to_usize(capacity.div_ceil(ALIGN_BYTES));
+        let bits = to_usize(capacity.div_ceil(PAGE_ALIGN_BYTES));
         let mut verified = BitVec::new();
         verified.resize(bits, false);
         Self { segment, verified, cache: RwLock::default() }
@@ -85,7 +85,7 @@ impl PageSegment {
         let Some(bytes) = self.segment.mapped(page.offset(), page.bytes as usize) else {
             return self.cached(page).map(|bytes| read(&bytes));
         };
-        let bit = to_usize(page.offset() / ALIGN_BYTES);
+        let bit = to_usize(page.offset() / PAGE_ALIGN_BYTES);
         let verified: &BitSlice<AtomicU64, Lsb0> = &self.verified;
         if !verified.get(bit).is_some_and(|bit| *bit) {
             self.check(page, bytes)?;
@@ -109,6 +109,11 @@ impl PageSegment {
 
     pub(crate) fn number(&self) -> SegmentSeq {
         self.segment.number()
+    }
+
+    /// Bytes in its file; none if it cannot be asked.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.segment.len().unwrap_or_default()
     }
 }
 
@@ -169,7 +174,7 @@ impl PageStore {
     fn capacity_for(&self, live_bytes: u64) -> u64 {
         let most = self.source.segment_bytes;
         let least = (most / SMALLEST_PART).max(SEGMENT_BYTES_MIN);
-        (live_bytes / SEGMENTS).max(least).min(most).next_multiple_of(ALIGN_BYTES)
+        (live_bytes / SEGMENTS).max(least).min(most).next_multiple_of(PAGE_ALIGN_BYTES)
     }
 
     /// Opens a segment that a snapshot lists. One without a file, or with a header that is damaged, is told and counts all the same:
@@ -412,7 +417,7 @@ impl PageWriter {
         image: &[u8],
         old: &PageRef,
     ) -> Result<PageRef> {
-        let padded = to_u64(image.len()).next_multiple_of(ALIGN_BYTES);
+        let padded = to_u64(image.len()).next_multiple_of(PAGE_ALIGN_BYTES);
         let full = self.current.as_ref().is_none_or(|(_, len, capacity)| len + padded > *capacity);
         if full {
             self.flush()?;

@@ -14,10 +14,13 @@ mod slots;
 mod tree;
 
 pub(crate) use damaged::DamagedLeaf;
+pub(crate) use slots::PAGES_AHEAD_MAX;
 pub(crate) use slots::Pending;
+pub(crate) use slots::RESERVE_PAGES_MAX;
 pub(crate) use slots::Slots;
 pub(crate) use tree::LEAF_HEAP_BYTES;
 pub(crate) use tree::LeafRef;
 pub(crate) use tree::Mid;
+pub(crate) use tree::PAGES_END;
 pub(crate) use tree::Root;
 pub(crate) use tree::Tree;

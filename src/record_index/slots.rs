@@ -21,18 +21,21 @@ use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::State;
 use crate::id::NumberHash;
 use crate::id::RecordId;
-use crate::id::SLOT_END;
 use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::record_index::Root;
 use crate::record_index::page_bits::PageBits;
+use crate::record_index::tree::PAGES_END;
 
 /// A page is opened again only when it has this many free slots, so that one reservation serves many records.
 const FREE_SLOTS_MIN: u16 = 32;
 /// Pages that one reservation takes at most.
-const RESERVE_PAGES_MAX: u64 = 256;
+pub(crate) const RESERVE_PAGES_MAX: u64 = 256;
+/// How far pages may be reserved behind those that were given to sets. Only pages that were reserved and lost lie there, at most
+/// `RESERVE_PAGES_MAX` for each crash. So a page number says no more than what was there.
+pub(crate) const PAGES_AHEAD_MAX: u64 = 1 << 26;
 
 #[derive(Debug)]
 struct OpenPage {
@@ -90,6 +93,8 @@ struct Inner {
     outstanding: HashMap<u64, PageBits, NumberHash>,
     fresh: BTreeSet<u64>,
     page_end: u64,
+    /// Pages below this one were given to sets in a state that the store went back from.
+    raised_end: u64,
     reserved: BTreeSet<u64>,
     reserve_next: u64,
     reserving: Vec<u64>,
@@ -116,8 +121,8 @@ fn index_of(slot: u64) -> usize {
 
 impl Slots {
     /// Reads from the directory which pages have free slots.
-    pub(crate) fn load(root: &Root, page_end: u64) -> Self {
-        let mut inner = Inner { page_end, reserve_next: 1, ..Inner::default() };
+    pub(crate) fn load(root: &Root, page_end: u64, raised_end: u64) -> Self {
+        let mut inner = Inner { page_end, raised_end, reserve_next: 1, ..Inner::default() };
         let cells = root.mids.iter().flat_map(|mid| &mid.cells).enumerate();
         for (page, cell) in cells {
             let descriptor = cell.descriptor_now();
@@ -184,7 +189,7 @@ impl Slots {
                 self.reserved.wait(&mut inner);
                 continue;
             }
-            let pages = pages_to_reserve(&mut inner, set, durable())?;
+            let pages = pages_to_reserve(&mut inner, set, durable(), root().page_end())?;
             inner.reserving.clone_from(&pages);
             drop(inner);
             let result = reserve(&pages);
@@ -362,7 +367,7 @@ fn next_page(inner: &mut Inner, set: SetNumber, durable: &dyn Fn() -> Seq) -> Op
 }
 
 /// Pages of the set with free slots, else pages that were never used.
-fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq) -> Result<Vec<u64>> {
+fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq, root_end: u64) -> Result<Vec<u64>> {
     let count = inner.reserve_next.max(1);
     let reused: Vec<u64> = inner
         .with_free
@@ -376,8 +381,9 @@ fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq) -> Result<V
         return Ok(reused);
     }
     let end = inner.page_end + count;
-    if end > SLOT_END / to_u64(ENTRIES_PER_PAGE) {
-        return Err(Error::Exhausted { what: "slot", limit: SLOT_END });
+    let limit = (root_end.max(inner.raised_end) + PAGES_AHEAD_MAX).min(PAGES_END);
+    if end > limit {
+        return Err(Error::Exhausted { what: "slot", limit: limit * to_u64(ENTRIES_PER_PAGE) });
     }
     Ok((inner.page_end..end).collect())
 }
@@ -415,7 +421,7 @@ mod tests {
 
     #[test]
     fn no_slot_is_handed_out_twice_or_before_its_page_is_reserved() {
-        let slots = Slots::load(&Root::default(), 0);
+        let slots = Slots::load(&Root::default(), 0, 0);
         let root = Arc::new(Root::default());
         let reserved: RefCell<BTreeSet<u64>> = RefCell::default();
         let mut seen = HashSet::new();

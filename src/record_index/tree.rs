@@ -3,13 +3,15 @@
 //! Owns: lookups, changes of entries, counts of live and free slots a page.
 //! Source of the shape: path copying as in Driscoll et al. 1989, with the copy put off until a view needs it.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use bitvec::prelude::Lsb0;
+use bitvec::vec::BitVec;
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
 
@@ -30,6 +32,7 @@ use crate::id::SetNumber;
 use crate::id::low_u16;
 use crate::id::to_u64;
 use crate::id::to_usize;
+use crate::pages::PAGE_ALIGN_BYTES;
 use crate::pages::PageSegment;
 use crate::pages::PageStore;
 use crate::record_index::DamagedLeaf;
@@ -37,7 +40,8 @@ use crate::record_index::DamagedLeaf;
 const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
 /// Bytes of heap that a leaf takes, with the allocator's share.
 pub(crate) const LEAF_HEAP_BYTES: u64 = PAGE_BYTES as u64 + 64;
-const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
+/// Pages that a store can have.
+pub(crate) const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
 
 /// A leaf on the heap.
 #[derive(Debug)]
@@ -247,8 +251,10 @@ impl Root {
         if !root.page.is_written() {
             return Ok(Self::default());
         }
-        let image = pages.segment(&root.page)?.with(&root.page, <[u8]>::to_vec)?;
-        let (mut mids, mut seen) = (Vec::new(), HashSet::new());
+        let segment = pages.segment(&root.page)?;
+        let image = segment.with(&root.page, <[u8]>::to_vec)?;
+        let (mut mids, mut seen) = (Vec::new(), Seen::default());
+        seen.meet(&root.page, &segment, "root page")?;
         let empty = Arc::new(Mid { dirty: false, ..Mid::default() });
         for bytes in image.chunks(DESCRIPTOR_BYTES) {
             let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
@@ -256,13 +262,7 @@ impl Root {
                 mids.push(Arc::clone(&empty));
                 continue;
             }
-            // So what is read is no more than what the files hold.
-            if !seen.insert((descriptor.page.segment, descriptor.page.offset_granules)) {
-                let (segment, offset) = (descriptor.page.segment, descriptor.page.offset());
-                let file = FileKind::Pages.file_name(segment);
-                return Err(Error::corrupt(file, offset, "root page", "each directory page once", "one twice"));
-            }
-            mids.push(Arc::new(load_mid(&descriptor, pages)?));
+            mids.push(Arc::new(load_mid(&descriptor, pages, &mut seen)?));
         }
         Ok(Self { mids, has_damaged: false })
     }
@@ -276,9 +276,48 @@ impl Root {
     }
 }
 
-fn load_mid(descriptor: &Descriptor, pages: &PageStore) -> Result<Mid> {
+/// Images that were referred to, a bit each: none has two parents. So what is read is no more than what the files hold, and a
+/// record has one slot.
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<(SegmentSeq, BitVec<u64, Lsb0>)>,
+    others: BTreeMap<SegmentSeq, BitVec<u64, Lsb0>>,
+}
+
+impl Seen {
+    /// Meets an image of a segment of so many bytes. What lies behind its end is found damaged by who reads it.
+    fn meet(&mut self, page: &PageRef, segment: &PageSegment, what: &str) -> Result<()> {
+        if page.offset() >= segment.bytes() {
+            return Ok(());
+        }
+        if self.last.as_ref().is_none_or(|(segment, _)| *segment != page.segment) {
+            self.others.extend(self.last.take());
+            self.last = Some((page.segment, self.others.remove(&page.segment).unwrap_or_default()));
+        }
+        let Some((_, bits)) = &mut self.last else { return Ok(()) };
+        let bit = to_usize(page.offset() / PAGE_ALIGN_BYTES);
+        if bits.len() <= bit {
+            bits.resize(bit + 1, false);
+        }
+        if page.offset().is_multiple_of(PAGE_ALIGN_BYTES) && !bits.replace(bit, true) {
+            return Ok(());
+        }
+        let file = FileKind::Pages.file_name(page.segment);
+        Err(Error::corrupt(
+            file,
+            page.offset(),
+            what,
+            "each page once, at a multiple of 64 bytes",
+            "one twice or elsewhere",
+        ))
+    }
+}
+
+fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Seen) -> Result<Mid> {
+    let segment = pages.segment(&descriptor.page)?;
+    seen.meet(&descriptor.page, &segment, "directory page")?;
     let mut mid = Mid { page: descriptor.page, dirty: false, ..Mid::default() };
-    let image = pages.segment(&descriptor.page)?.with(&descriptor.page, <[u8]>::to_vec)?;
+    let image = segment.with(&descriptor.page, <[u8]>::to_vec)?;
     let mut last: Option<Arc<PageSegment>> = None;
     for (cell, bytes) in mid.cells.iter_mut().zip(image.chunks(DESCRIPTOR_BYTES)) {
         cell.descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("directory page", 0))?;
@@ -293,6 +332,7 @@ fn load_mid(descriptor: &Descriptor, pages: &PageStore) -> Result<Mid> {
             Some(segment) => segment,
             None => pages.segment(&page)?,
         };
+        seen.meet(&page, &segment, "leaf page")?;
         last = Some(Arc::clone(&segment));
         cell.leaf = LeafRef::Clean(segment);
     }

@@ -5,6 +5,8 @@
 //! Invariants: 1. Nothing is acknowledged before every commit that is kept is on the medium. 2. Recovering twice gives
 //! the same state.
 
+mod bounds;
+mod headless;
 mod point;
 mod remains;
 mod replay;
@@ -16,6 +18,7 @@ pub(crate) use point::roll_back;
 pub(crate) use remains::Remains;
 pub(crate) use remains::remains;
 pub use report::CutReport;
+pub use report::LogEnd;
 pub use report::RecoveryReport;
 
 use std::collections::BTreeMap;
@@ -36,10 +39,12 @@ use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::Descriptor;
+use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::frame::FrameBuilder;
 use crate::format::frame::FrameKind;
 use crate::format::manifest::Body;
 use crate::format::manifest::Cut;
+use crate::format::manifest::NUMBER_END;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::format::moves::Move;
@@ -202,7 +207,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
         return begin(backing, settings, files.manifests);
     }
     let loaded = manifest::load(&*backing, &files.manifests)?;
-    let mut report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
+    let mut report = RecoveryReport::of(&loaded);
     let retained = manifest::retained(&loaded.entries);
     let mut unusable: Vec<(u64, Error)> = Vec::new();
     // Snapshots with pages that are damaged, which do until they are repaired: if there is none that is whole.
@@ -216,7 +221,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
         let attempt = Attempt { backing: &backing, settings, loaded: &loaded, files: &files, base, until: None };
         match attempt.run(&mut report) {
             Ok(based) if !based.damage.is_empty() && !is_second => {
-                report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
+                report = RecoveryReport::of(&loaded);
                 usable.insert(*number);
                 let damage = based.damage.into_iter().next().map(Box::new);
                 unusable.extend(damage.map(|damage| (*number, Error::Corrupt(damage))));
@@ -234,7 +239,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
                 return Ok((engine, report));
             }
             Err(error) if error.is_corruption() => {
-                report = RecoveryReport { torn: loaded.torn.clone(), ..RecoveryReport::default() };
+                report = RecoveryReport::of(&loaded);
                 unusable.push((*number, error));
             }
             Err(error) => return Err(error),
@@ -347,6 +352,7 @@ impl Attempt<'_> {
     }
 
     fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
+        bounds::check_snapshot(self.base)?;
         let (source, uuid) = (self.source(), self.loaded.uuid);
         let pages = PageStore::new(source.clone());
         let (mut segments, mut damage) = (Vec::new(), Vec::new());
@@ -359,6 +365,7 @@ impl Attempt<'_> {
                 let proven = if is_ended { row.bytes } else { self.base.begin_of(row.segment) };
                 open_or_absent(&source, row.segment, proven).map(|segment| {
                     let segment = Arc::new(segment);
+                    headless::note(&segment, report);
                     segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
                     known.insert(row.segment, Arc::clone(&segment));
                     segments.push((row.place, segment));
@@ -367,6 +374,8 @@ impl Attempt<'_> {
             result?;
         }
         let root = Root::load(&self.base.root, &pages)?;
+        bounds::check_beside(self.base, &root)?;
+        let reserved_end = bounds::check_others(self.base, &root, &self.loaded.entries)?;
         let mut unreadable = Vec::new();
         if self.settings.check_pages {
             unreadable = look_at_pages(&root)?;
@@ -395,7 +404,8 @@ impl Attempt<'_> {
         }
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
-        let past = replay::Past { manifest: entries, base: self.base, until: self.until };
+        let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end };
+        heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
         check_absent(&heap, self.base.number, damage.is_empty())?;
@@ -404,6 +414,7 @@ impl Attempt<'_> {
         let catalogue = heap.catalogue();
         let found = catalogue.damaged_indexes().filter(|(index, _)| is_new(index.definition.number));
         damage.extend(found.map(|(_, damaged)| damaged.clone()));
+        heap.end_loading();
         report.last_seq = replayed.last;
         report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;
         Ok(Based { source, pages, heap, replayed, damage })
@@ -452,7 +463,7 @@ fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<()> {
 impl Based {
     fn finish(self, attempt: &Attempt<'_>, unusable: &[u64], report: &mut RecoveryReport) -> Result<Engine> {
         let Self { source, pages, heap, replayed, damage } = self;
-        report.damaged = damage.iter().map(ToString::to_string).collect();
+        report.damaged.extend(damage.iter().map(ToString::to_string));
         for line in heap
             .catalogue()
             .damaged_indexes()
@@ -470,6 +481,9 @@ impl Based {
         let begun = begun.max().unwrap_or_default();
         let moved_to = SegmentSeq(replayed.moved_to.0 + 1);
         let next_segment = attempt.base.next_segment.max(SegmentSeq(highest.0 + 1)).max(begun).max(moved_to);
+        if new_timeline && replayed.timeline + 1 >= NUMBER_END {
+            return Err(Error::Exhausted { what: "timeline", limit: NUMBER_END });
+        }
         let start = LogStart {
             timeline: replayed.timeline.saturating_add(u64::from(new_timeline)),
             last_seq: if read_only { replayed.last } else { replayed.durable.min(replayed.last) },
@@ -501,7 +515,8 @@ impl Based {
         let Self { source, pages, heap, replayed, .. } = self;
         let poison = Arc::new(Poison::default());
         let next_stream = heap.pin().catalogue.next_stream();
-        let slots = Slots::load(&heap.pin().root, replayed.page_end);
+        let raised_end = attempt.base.raised.iter().map(|row| row.slot / to_u64(ENTRIES_PER_PAGE) + 1).max();
+        let slots = Slots::load(&heap.pin().root, replayed.page_end, raised_end.unwrap_or_default());
         Engine {
             backing: Arc::clone(attempt.backing),
             log: Log::new(source, start, Arc::clone(&poison)),

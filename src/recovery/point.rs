@@ -17,6 +17,7 @@ use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
 use crate::format::entry::State as EntryState;
 use crate::format::manifest::Body;
+use crate::format::manifest::NUMBER_END;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::heap::State;
@@ -138,12 +139,23 @@ impl<'a> Past<'a> {
         before.map(|snapshot| (*snapshot, seq)).ok_or_else(|| point.gone("every snapshot that is kept is younger"))
     }
 
+    /// Whether commits up to `seq` cannot be had because the log behind a named snapshot may have been deleted. What the snapshot
+    /// itself lists is never deleted while it stands, and neither is the log behind an automatic one: that is damage.
+    fn is_log_gone(&self, base: &Snapshot, seq: Seq) -> Result<bool> {
+        if seq == base.seq || base.head_segment >= manifest::replay_from(&self.loaded.entries) {
+            return Ok(false);
+        }
+        self.attempt(base, Some(base.seq)).run(&mut RecoveryReport::default()).map(|_| true)
+    }
+
     fn go_to(&self, point: &Point) -> Result<(Based, &Snapshot, RecoveryReport)> {
         let (base, seq) = self.find(point)?;
         let mut report = RecoveryReport::default();
         let based = match self.attempt(base, Some(seq)).run(&mut report) {
             Ok(based) => based,
-            Err(error) if error.is_corruption() => return Err(point.gone(error.to_string())),
+            Err(error) if error.is_corruption() && self.is_log_gone(base, seq)? => {
+                return Err(point.gone(error.to_string()));
+            }
             Err(error) => return Err(error),
         };
         if based.replayed.last != seq {
@@ -190,10 +202,14 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
         Body::Reserve(_) | Body::Drop(_) => SegmentSeq(0),
     });
     let next_segment = next_segment.max().unwrap_or_default();
+    let timeline = timelines.max().unwrap_or_default() + 1;
+    if timeline >= NUMBER_END || newest.replayed.last.0 + 1 >= NUMBER_END {
+        return Err(Error::Exhausted { what: "timeline or commit", limit: NUMBER_END });
+    }
     // The state of the past is that of a commit that was not there before.
     let seq = newest.replayed.last.next();
     let start = LogStart {
-        timeline: timelines.max().unwrap_or_default().saturating_add(1),
+        timeline,
         last_seq: seq,
         durable: seq,
         previous: newest.replayed.last_segment,

@@ -19,6 +19,7 @@ use crate::record_index::Root;
 use crate::recovery::Attempt;
 use crate::recovery::Files;
 use crate::recovery::Settings;
+use crate::recovery::bounds;
 use crate::recovery::open_beside_a_writer;
 
 /// What can be read of a record index, whether the records that it leads to are there or not.
@@ -61,6 +62,7 @@ pub(crate) fn remains(
 impl Attempt<'_> {
     /// The record index of the snapshot. Its segments of records count as absent.
     fn index_alone(&self) -> Result<Heap> {
+        bounds::check_snapshot(self.base)?;
         let source = self.source();
         let pages = PageStore::new(source.clone());
         let mut segments = Vec::new();

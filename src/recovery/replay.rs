@@ -18,17 +18,19 @@ use crate::format::entry::Entry;
 use crate::format::entry::RECORD_BYTES_MAX;
 use crate::format::entry::State as EntryState;
 use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::frame::FrameHeader;
 use crate::format::frame::FrameKind;
 use crate::format::manifest::Body;
 use crate::format::manifest::Cut;
 use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
 use crate::heap::Heap;
 use crate::heap::Indexes;
 use crate::heap::effects_of;
-use crate::id::SLOT_END;
+use crate::id::REUSE_MAX;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -38,11 +40,12 @@ use crate::log::ScanEnd;
 use crate::log::Segment;
 use crate::log::SegmentSource;
 use crate::log::highest_watermark;
+use crate::record_index::PAGES_END;
 use crate::recovery::CutReport;
+use crate::recovery::LogEnd;
 use crate::recovery::RecoveryReport;
-
-/// Pages that a store can have.
-const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
+use crate::recovery::headless;
+use crate::recovery::headless::Headless;
 
 /// A commit that may have to be copied.
 #[derive(Debug, Clone)]
@@ -78,19 +81,27 @@ pub(crate) struct Replayed {
 struct Replay<'a> {
     source: &'a SegmentSource,
     heap: &'a Heap,
-    manifest: &'a BTreeMap<u64, Body>,
     base: &'a Snapshot,
     report: &'a mut RecoveryReport,
     expected: Seq,
     watermark: Seq,
     unproven: VecDeque<Position>,
     broken: Option<CutReport>,
+    /// Whether bytes are bad there, and not only a commit missing.
+    is_damaged: bool,
     ended: bool,
     found_more: bool,
     page_end: u64,
     /// The last commit to apply, where not all are wanted.
     until: Option<Seq>,
     moved_to: SegmentSeq,
+    headless: Headless,
+    /// Reservations that count, with the numbers of their entries.
+    reserves: Vec<(u64, &'a [u64])>,
+    /// Pages from this one on were never reserved.
+    reserved_end: u64,
+    /// The end of the last frame.
+    read_to: (SegmentSeq, u64),
 }
 
 /// Where replay begins and ends.
@@ -100,6 +111,8 @@ pub(crate) struct Past<'a> {
     pub(crate) base: &'a Snapshot,
     /// The last commit to apply, where not all are wanted.
     pub(crate) until: Option<Seq>,
+    /// Pages from this one on were never reserved.
+    pub(crate) reserved_end: u64,
 }
 
 /// Replays everything behind the snapshot's head, or what of it comes up to `until`.
@@ -111,47 +124,35 @@ pub(crate) fn replay(
     files: &[SegmentSeq],
     report: &mut RecoveryReport,
 ) -> Result<Replayed> {
-    let Past { manifest, base, until } = *past;
+    let Past { manifest, base, .. } = *past;
     let cuts: Vec<(u64, Cut)> = manifest
         .iter()
         .filter_map(|(number, body)| if let Body::Cut(cut) = body { Some((*number, *cut)) } else { None })
         .filter(|(number, _)| *number > base.number)
         .collect();
+    let limits = Limits::of(&cuts);
     let timeline = cuts.iter().map(|(_, cut)| cut.timeline).fold(base.timeline, u64::max);
-    let mut replay = Replay {
-        source,
-        heap,
-        manifest,
-        base,
-        report,
-        expected: base.seq.next(),
-        watermark: proven_by(manifest).max(base.seq),
-        unproven: VecDeque::new(),
-        broken: None,
-        ended: false,
-        found_more: false,
-        page_end: base.page_end,
-        until,
-        moved_to: SegmentSeq(0),
-    };
+    let mut replay = Replay::new(source, heap, past, report);
+    replay.check_head(files)?;
     heap.with_indexes(Indexes::begin_gathering);
     let mut undeclared = Vec::new();
     let mut last_segment = base.head_segment;
-    let mut next_cut = 0;
+    let mut cuts = cuts.as_slice();
     for number in files.iter().copied().filter(|number| *number >= base.head_segment) {
         if replay.has_reached_its_end() {
             break;
         }
-        while let Some((entry, cut)) = cuts.get(next_cut).filter(|(_, cut)| cut.first_segment <= number) {
-            replay.begin_timeline(*entry, cut)?;
-            next_cut += 1;
-        }
-        let limit = cuts.iter().filter(|(_, cut)| cut.first_segment > number).map(|(_, cut)| cut.seq).min();
+        let here = cuts.iter().take_while(|(_, cut)| cut.first_segment <= number).count();
+        let (begun, later) = cuts.split_at(here);
+        replay.begin_timelines(begun)?;
+        cuts = later;
+        let limit = limits.of_segment(number);
         let segment = match known.get(&number) {
             Some(segment) => Arc::clone(segment),
             None => match source.open_proven(FileKind::Records, number, base.begin_of(number)) {
                 Ok(segment) => Arc::new(segment),
                 Err(error) if error.is_corruption() => {
+                    replay.is_damaged = true;
                     replay.break_at(FileKind::Records.file_name(number), 0, error.to_string(), 0);
                     continue;
                 }
@@ -159,7 +160,10 @@ pub(crate) fn replay(
             },
         };
         if segment.header().generation > 0 {
-            // What lies here was moved, and the moves stand in the log.
+            // What lies here was moved, and the moves stand in the log. But it tells what was on the medium then.
+            if limit.is_none() {
+                replay.watermark = replay.watermark.max(durable_of(&segment)?);
+            }
             continue;
         }
         last_segment = last_segment.max(number);
@@ -170,9 +174,8 @@ pub(crate) fn replay(
         }
         replay.segment(&segment, limit)?;
     }
-    while let Some((entry, cut)) = cuts.get(next_cut).filter(|_| !replay.has_reached_its_end()) {
-        replay.begin_timeline(*entry, cut)?;
-        next_cut += 1;
+    if !replay.has_reached_its_end() {
+        replay.begin_timelines(cuts)?;
     }
     replay.finish(timeline, last_segment, undeclared)
 }
@@ -185,6 +188,19 @@ fn proven_by(manifest: &BTreeMap<u64, Body>) -> Seq {
         _ => Seq::ZERO,
     });
     proven.max().unwrap_or_default()
+}
+
+/// What the headers of a segment's frames say that was on the medium, up to the first one that does not check.
+fn durable_of(segment: &Segment) -> Result<Seq> {
+    let contents = segment.contents()?;
+    let (mut at, mut durable) = (to_u64(SEGMENT_HEADER_BYTES), Seq::ZERO);
+    while let Some(rest) = contents.get(to_usize(at)..)
+        && let Ok(header) = FrameHeader::parse(rest, segment.seed(), at)
+    {
+        durable = durable.max(header.durable);
+        at += u64::from(header.bytes);
+    }
+    Ok(durable)
 }
 
 /// A segment of a timeline that no cut declares holds only copies, unless the manifest lost its end.
@@ -200,43 +216,111 @@ fn check_undeclared(segment: &Segment) -> Result<()> {
     Ok(())
 }
 
-impl Replay<'_> {
+/// Up to which commit segments count that lie in front of cuts.
+struct Limits(Vec<(SegmentSeq, Seq)>);
+
+impl Limits {
+    fn of(cuts: &[(u64, Cut)]) -> Self {
+        let mut limits: Vec<_> = cuts.iter().map(|(_, cut)| (cut.first_segment, cut.seq)).collect();
+        limits.sort_unstable_by_key(|(first_segment, _)| *first_segment);
+        // The lowest of all cuts that begin there or behind.
+        let mut lowest = Seq(u64::MAX);
+        for (_, seq) in limits.iter_mut().rev() {
+            lowest = lowest.min(*seq);
+            *seq = lowest;
+        }
+        Self(limits)
+    }
+
+    fn of_segment(&self, number: SegmentSeq) -> Option<Seq> {
+        let behind = self.0.partition_point(|(first_segment, _)| *first_segment <= number);
+        self.0.get(behind).map(|(_, seq)| *seq)
+    }
+}
+
+impl<'a> Replay<'a> {
+    fn new(source: &'a SegmentSource, heap: &'a Heap, past: &Past<'a>, report: &'a mut RecoveryReport) -> Self {
+        let Past { manifest, base, until, reserved_end } = *past;
+        let reserves = manifest.range(base.reserved_from..).filter_map(|(number, body)| match body {
+            Body::Reserve(pages) => Some((*number, pages.as_slice())),
+            _ => None,
+        });
+        Self {
+            source,
+            heap,
+            base,
+            report,
+            expected: base.seq.next(),
+            watermark: proven_by(manifest).max(base.seq),
+            unproven: VecDeque::new(),
+            broken: None,
+            is_damaged: false,
+            ended: false,
+            found_more: false,
+            page_end: base.page_end,
+            until,
+            moved_to: SegmentSeq(0),
+            headless: Headless::default(),
+            reserves: reserves.collect(),
+            reserved_end,
+            read_to: (base.head_segment, base.head_offset),
+        }
+    }
+
+    /// The segment in which the head stands was there when the snapshot was saved, and is not deleted while its log is needed.
+    fn check_head(&self, files: &[SegmentSeq]) -> Result<()> {
+        let Snapshot { number, head_segment, head_offset, .. } = *self.base;
+        let is_there = head_offset <= to_u64(SEGMENT_HEADER_BYTES) || files.contains(&head_segment);
+        if is_there || self.has_reached_its_end() {
+            return Ok(());
+        }
+        let (name, what) = (FileKind::Records.file_name(head_segment), format!("segment of snapshot {number}"));
+        Err(Error::corrupt(name, 0, what, format!("{head_offset} bytes of the log"), "no file of this name"))
+    }
+
     /// Whether all that is wanted was applied.
     fn has_reached_its_end(&self) -> bool {
         self.until.is_some_and(|until| self.expected > until)
     }
 
-    /// What was unfinished when an earlier crash was recovered from ends here.
-    fn begin_timeline(&mut self, entry: u64, cut: &Cut) -> Result<()> {
-        if self.expected <= cut.seq {
-            let (file, expected) = (FileKind::Records.file_name(cut.first_segment), self.expected);
-            let what = format!("commits {expected} to {}", cut.seq);
-            return Err(match self.broken.take() {
-                Some(broken) => Error::corrupt(broken.file, broken.offset, what, "durable commits", broken.why),
-                None => Error::corrupt(file, 0, what, "durable commits", "none"),
-            });
+    /// What was unfinished when earlier crashes were recovered from ends here.
+    fn begin_timelines(&mut self, cuts: &[(u64, Cut)]) -> Result<()> {
+        for (_, cut) in cuts {
+            if self.expected <= cut.seq {
+                let (file, expected) = (FileKind::Records.file_name(cut.first_segment), self.expected);
+                let what = format!("commits {expected} to {}", cut.seq);
+                return Err(match self.broken.take() {
+                    Some(broken) => Error::corrupt(broken.file, broken.offset, what, "durable commits", broken.why),
+                    None => Error::corrupt(file, 0, what, "durable commits", "none"),
+                });
+            }
+            self.watermark = self.watermark.max(cut.seq);
+            self.unproven.clear();
+            (self.broken, self.is_damaged, self.ended) = (None, false, false);
+            self.found_more = true;
         }
-        self.watermark = self.watermark.max(cut.seq);
-        self.unproven.clear();
-        (self.broken, self.ended) = (None, false);
-        self.found_more = true;
-        self.burn(entry)
+        let entries: Vec<u64> = cuts.iter().map(|(entry, _)| *entry).collect();
+        self.burn(&entries)
     }
 
-    /// Raises the counts of slots whose IDs may have been handed out before manifest entry `before`.
-    fn burn(&mut self, before: u64) -> Result<()> {
-        let mut pages = self.base.reserved.clone();
-        for (_, body) in self.manifest.range(self.base.reserved_from..before.max(self.base.reserved_from)) {
-            if let Body::Reserve(reserved) = body {
-                pages.extend(reserved);
+    /// Raises the counts of slots whose IDs may have been handed out before each of these manifest entries, which ascend.
+    fn burn(&mut self, before: &[u64]) -> Result<()> {
+        // Each reservation lets a slot be handed out once, so a page that was reserved twice is burned twice.
+        let mut times: BTreeMap<u64, usize> = BTreeMap::new();
+        if !before.is_empty() {
+            for page in &self.base.reserved {
+                *times.entry(*page).or_default() += before.len();
             }
         }
-        // Each reservation lets a slot be handed out once, so a page that was reserved twice is burned twice.
-        pages.sort_unstable();
-        for reservations in pages.chunk_by(|a, b| a == b) {
-            let Some(page) = reservations.first().copied() else { continue };
+        for (number, pages) in &self.reserves {
+            let later = before.len() - before.partition_point(|entry| entry <= number);
+            for page in pages.iter().filter(|_| later > 0) {
+                *times.entry(*page).or_default() += later;
+            }
+        }
+        for (page, times) in times {
             self.page_end = self.page_end.max(page.saturating_add(1)).min(PAGES_END);
-            self.report.burned_slots += burn_page(self.heap, page, reservations.len())?;
+            self.report.burned_slots += burn_page(self.heap, page, times)?;
         }
         Ok(())
     }
@@ -258,11 +342,20 @@ impl Replay<'_> {
             let what = "log below the head of a snapshot";
             return Err(Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len));
         }
+        let mut lowest = None;
         while !self.ended && !self.has_reached_its_end() {
             let offset = scan.offset();
             let Some(frame) = scan.next_frame() else { break };
             self.found_more = true;
-            if !self.frame(segment, &frame, limit)? {
+            let counts = self.frame(segment, &frame, limit)?;
+            if counts {
+                self.read_to = (segment.number(), scan.offset());
+            }
+            if counts && frame.header.kind == FrameKind::Commit && lowest.is_none() {
+                lowest = Some(frame.header.seq);
+            }
+            if !counts {
+                self.headless.meet(segment, lowest);
                 // Void since an earlier recovery, or beyond a gap.
                 if self.ended {
                     self.break_at(
@@ -276,11 +369,13 @@ impl Replay<'_> {
                 return Ok(());
             }
         }
+        self.headless.meet(segment, lowest);
         if self.ended {
             self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), begin));
             self.break_at(segment.name().to_owned(), begin, String::new(), len.saturating_sub(begin));
         } else if let ScanEnd::Broken { offset, why } = scan.end() {
             let why = format!("{}: expected {}, got {}", why.what, why.expected, why.got);
+            self.is_damaged = true;
             self.break_at(segment.name().to_owned(), offset, why, len - offset);
             if limit.is_none_or(|limit| limit >= self.expected) {
                 self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), offset));
@@ -309,12 +404,13 @@ impl Replay<'_> {
                 return Ok(true);
             }
             let effects = effects_of(frame, segment.name())?;
+            self.check_pages(segment, frame, &effects)?;
             self.adopt_targets(&effects)?;
             self.heap.apply(segment, 0, header.seq, &effects)?;
             self.report.commits_replayed += 1;
             self.unproven.push_back(Position { segment: Arc::clone(segment), offset: frame.offset(), seq: header.seq });
             self.expected = self.expected.next();
-            self.broken = None;
+            (self.broken, self.is_damaged) = (None, false);
         }
         self.report.frames_replayed += 1;
         self.report.bytes_replayed += u64::from(header.bytes);
@@ -323,6 +419,19 @@ impl Replay<'_> {
             self.unproven.pop_front();
         }
         Ok(true)
+    }
+
+    /// A page was reserved before it was given to a set.
+    fn check_pages(&self, segment: &Segment, frame: &Frame<'_>, effects: &[Effect]) -> Result<()> {
+        let pages =
+            effects.iter().filter_map(|effect| if let Effect::Assign(page, _) = effect { Some(*page) } else { None });
+        match pages.max().filter(|page| *page >= self.reserved_end) {
+            None => Ok(()),
+            Some(page) => {
+                let expected = format!("one below {}, which the manifest has reserved", self.reserved_end);
+                Err(Error::corrupt(segment.name(), frame.offset(), "page that is given to a set", expected, page))
+            }
+        }
     }
 
     /// Makes the segments known into which records were moved. One that is gone has been emptied by later moves or
@@ -343,6 +452,7 @@ impl Replay<'_> {
                 }
                 Err(error) => return Err(error),
             };
+            headless::note(&segment, self.report);
             self.heap.adopt(&Arc::new(segment))?;
         }
         Ok(())
@@ -366,8 +476,10 @@ impl Replay<'_> {
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {
         self.heap.with_indexes(Indexes::end_gathering)?;
-        if self.until.is_none() && self.watermark >= self.expected {
-            let what = format!("commits {} to {}", self.expected, self.watermark);
+        // On the way to a commit of the past the log may have been deleted, but not damaged.
+        let wanted = self.until.map_or(self.watermark, |until| self.watermark.min(until));
+        if wanted >= self.expected && (self.until.is_none() || self.is_damaged) {
+            let what = format!("commits {} to {wanted}", self.expected);
             return Err(match self.broken.take() {
                 Some(broken) => Error::corrupt(broken.file, broken.offset, what, "durable commits", broken.why),
                 None => {
@@ -379,12 +491,13 @@ impl Replay<'_> {
         while self.unproven.front().is_some_and(|position| position.seq <= self.watermark) {
             self.unproven.pop_front();
         }
-        let reserved = self.manifest.range(self.base.reserved_from..).any(|(_, body)| matches!(body, Body::Reserve(_)));
-        let found_more = self.found_more || reserved || !self.base.reserved.is_empty();
+        let found_more = self.found_more || !self.reserves.is_empty() || !self.base.reserved.is_empty();
         if found_more && self.until.is_none() {
-            self.burn(u64::MAX)?;
+            self.burn(&[u64::MAX])?;
         }
+        self.report.end = self.end();
         self.report.cut = self.broken;
+        self.headless.report(self.watermark, self.report);
         let last = Seq(self.expected.0 - 1);
         let (durable, unproven, page_end) = (self.watermark, self.unproven, self.page_end);
         Ok(Replayed {
@@ -398,6 +511,19 @@ impl Replay<'_> {
             found_more,
             moved_to: self.moved_to,
         })
+    }
+}
+
+impl Replay<'_> {
+    /// Where the log ends, if nothing was wrong with it there and the store was not closed behind it.
+    fn end(&self) -> Option<LogEnd> {
+        let is_closed = self.base.kind == SnapshotKind::Close && !self.found_more && self.reserves.is_empty();
+        if is_closed || self.broken.is_some() || self.until.is_some() {
+            return None;
+        }
+        let (segment, offset) = self.read_to;
+        let (last, proven) = (Seq(self.expected.0 - 1), self.watermark.min(Seq(self.expected.0 - 1)));
+        Some(LogEnd { file: FileKind::Records.file_name(segment), offset, last, proven })
     }
 }
 
@@ -420,11 +546,9 @@ fn burn_page(heap: &Heap, page: u64, times: usize) -> Result<u64> {
         let mut burned = 0;
         for (index, entry) in entries.into_iter().enumerate() {
             let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
-            let mut raised = entry;
-            for _ in 0..times {
-                let EntryState::Free { next_count } = raised.state() else { break };
-                raised = Entry::freed_after(next_count);
-            }
+            let EntryState::Free { next_count } = entry.state() else { continue };
+            let more = u32::try_from(times).unwrap_or(u32::MAX).saturating_sub(1);
+            let raised = Entry::freed_after(next_count.saturating_add(more).min(REUSE_MAX));
             if raised != entry {
                 tree.set(slot, raised)?;
                 burned += 1;

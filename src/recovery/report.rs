@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::id::Seq;
+use crate::manifest::Loaded;
 
 /// Where the log ended, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,20 @@ pub struct CutReport {
     pub why: String,
     /// Bytes from there to the end of the log.
     pub bytes_void: u64,
+}
+
+/// Where the log of a store ends that was not closed, and at which nothing is wrong: what stood behind it, if anything did, is gone
+/// with the end of its file, or with its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The segment.
+    pub file: String,
+    /// Bytes from its beginning.
+    pub offset: u64,
+    /// The last commit before it.
+    pub last: Seq,
+    /// The last commit that was on the medium for certain. Up to this one a missing commit would be damage.
+    pub proven: Seq,
 }
 
 /// What opening a store did.
@@ -41,18 +56,28 @@ pub struct RecoveryReport {
     pub bytes_copied: u64,
     /// The last commit that is there.
     pub last_seq: Seq,
-    /// Ends of manifest files that a crash left unfinished.
+    /// What a crash left unfinished: ends of manifest files, and headers of log segments.
     pub torn: Vec<String>,
     /// Snapshots that could not be used, with the reason.
     pub fell_back: Vec<String>,
-    /// Index pages and files that are damaged and without which the store was opened: what needs them says so.
+    /// Headers of files, index pages and files that are damaged and without which the store was opened. Of a header nothing is lost,
+    /// because the rest of its file tells what it said; what needs a page says so.
     pub damaged: Vec<String>,
     /// Where the log was cut, when something stood behind its end.
     pub cut: Option<CutReport>,
+    /// Where the log ends, when the store was not closed and nothing stood behind its end.
+    pub end: Option<LogEnd>,
     /// Slots whose count was raised, because their IDs may have been handed out before the crash.
     pub burned_slots: u64,
     /// Microseconds that the opening took.
     pub micros: u64,
+}
+
+impl RecoveryReport {
+    /// What is known of an opening when the manifest has been read.
+    pub(super) fn of(loaded: &Loaded) -> Self {
+        Self { torn: loaded.torn.clone(), damaged: loaded.damaged.clone(), ..Self::default() }
+    }
 }
 
 impl fmt::Display for RecoveryReport {
@@ -73,11 +98,18 @@ impl fmt::Display for RecoveryReport {
         for reason in &self.torn {
             writeln!(f, "unfinished: {reason}")?;
         }
+        for reason in &self.damaged {
+            writeln!(f, "damaged: {reason}")?;
+        }
         for reason in &self.fell_back {
             writeln!(f, "not used: {reason}")?;
         }
-        for damage in &self.damaged {
-            writeln!(f, "damaged: {damage}")?;
+        if let Some(LogEnd { file, offset, last, proven }) = &self.end {
+            writeln!(
+                f,
+                "the log ends in {file} at byte {offset}, with commit {last}; that it reached commit {proven} is proven, \
+                 and whether there was anything behind {last} nothing tells"
+            )?;
         }
         if let Some(cut) = &self.cut {
             writeln!(

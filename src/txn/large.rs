@@ -152,19 +152,36 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize> {
 /// All chunks and lists of a value.
 pub(crate) fn chunks_of(state: &State, head: &[u8]) -> Result<Vec<RecordId>> {
     let head = Head::decode(head).map_err(|malformed| malformed.at("record", 0))?;
-    let (mut all, mut level) = (Vec::new(), head.ids);
-    for _ in 0..head.depth {
-        let mut below = Vec::new();
+    // Each chunk is a record of its own: a value has no more of them than there are.
+    let there = state.catalogue.set(SetNumber::CHUNKS).map_or(0, |set| set.records);
+    if head.chunks() > there {
+        return Err(Error::corrupt(
+            "record",
+            0,
+            "head of a large value",
+            format!("at most {there} chunks"),
+            head.chunks(),
+        ));
+    }
+    let (mut all, mut level, depth) = (Vec::new(), head.ids.clone(), head.depth);
+    for below in (0..depth).rev() {
+        let mut ids = Vec::new();
+        let expected = head.ids_at(below);
         for id in &level {
             let Answer::Live(found) = state.lookup(*id)? else {
                 return Err(Error::corrupt("record", 0, format!("list {id} of chunks"), "a list", "none"));
             };
-            below.extend(
-                decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?,
-            );
+            ids.extend(decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?);
+            if to_u64(ids.len()) > expected {
+                break;
+            }
+        }
+        if to_u64(ids.len()) != expected {
+            let what = format!("lists of chunks at level {below}");
+            return Err(Error::corrupt("record", 0, what, format!("{expected} IDs"), ids.len()));
         }
         all.extend(level);
-        level = below;
+        level = ids;
     }
     all.extend(level);
     Ok(all)

@@ -635,7 +635,7 @@ impl Transaction {
     }
 
     fn stage(&self, source: &mut dyn Read) -> Result<Staged> {
-        Stager::new(&self.engine, self.engine.take_stream()).stage(source)
+        Stager::new(&self.engine, self.engine.take_stream()?).stage(source)
     }
 }
 

@@ -129,7 +129,7 @@ fn store_of_a_future_format() {
 fn damaged_manifest() {
     let fixture = Fixture::new();
     let store = fixture.store();
-    let held = change(&store, "manifest-", |bytes| bytes[60] ^= 1);
+    let held = change(&store, "manifest-", |bytes| bytes[200] ^= 1);
     let changed = fixture.files();
     for command in ON_A_STORE.into_iter().filter(|command| command[0] != "log") {
         assert_told("damaged_manifest", &on(&store, command), "manifest-");

@@ -1,0 +1,43 @@
+//! The heap while a store is opened: nobody reads it yet.
+//!
+//! Owns: holding back states until there is somebody who may read them, so that what they would share need not be copied for each
+//! frame that is replayed. Never: changes an entry.
+
+use std::sync::Arc;
+
+use crate::heap::Heap;
+use crate::heap::Publish;
+use crate::heap::signed;
+use crate::log::Segment;
+
+impl Heap {
+    /// Until `end_loading` nothing is published: nobody reads. `pin` shows what there is.
+    pub(crate) fn begin_loading(&self) {
+        self.writer.lock().is_loading = true;
+    }
+
+    /// From now on somebody may read.
+    pub(crate) fn end_loading(&self) {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
+        let mut writer = self.writer.lock();
+        writer.is_loading = false;
+        publish.state(&writer);
+        drop(writer);
+    }
+
+    /// Puts a segment that was opened anew in the place of what was known of it. Only while the store is being opened.
+    pub(crate) fn replace(&self, segment: &Arc<Segment>) {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
+        let mut writer = self.writer.lock();
+        let place = writer.by_number.get(&segment.number()).copied();
+        let table = Arc::make_mut(&mut writer.table);
+        if let Some(cell) = place.and_then(|place| table.places.get_mut(place as usize)) {
+            segment.add_live(cell.as_ref().map_or(0, |known| signed(known.live_bytes())));
+            *cell = Some(Arc::clone(segment));
+        }
+        let pinned = writer.pinned.take();
+        publish.state(&writer);
+        drop(writer);
+        drop((pinned, publish));
+    }
+}

@@ -1,0 +1,143 @@
+//! Large values: each chunk that a head leads to is there, once and with the bytes that it must have, and each chunk has a head.
+//!
+//! Owns: following heads and lists. Chunks are read as what they are, records; what was found then is compared here.
+//! Never: reads the data of a chunk again.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::Location;
+use crate::format::value::Head;
+use crate::format::value::decode_ids;
+use crate::heap::Answer;
+use crate::heap::Found;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+
+/// What the records say that make up large values.
+#[derive(Debug, Default)]
+pub(super) struct LargeValues {
+    heads: Vec<(u64, Location)>,
+    /// Bytes of each chunk that could be read.
+    chunks: HashMap<RecordId, usize>,
+}
+
+impl LargeValues {
+    /// A record was read.
+    pub(super) fn meet(&mut self, state: &State, slot: u64, location: Location, found: &Found) {
+        if state.root.set_of_slot(slot) == SetNumber::CHUNKS {
+            self.chunks.insert(found.id, state.payload(&found.place).len());
+        } else if found.is_head {
+            self.heads.push((slot, location));
+        }
+    }
+
+    /// Follows all heads.
+    pub(super) fn check(self, state: &State, problem: &mut dyn FnMut(Error)) {
+        let Self { heads, chunks } = self;
+        let mut pass = Pass { state, chunks: &chunks, met: HashSet::new() };
+        let mut all_were_followed = true;
+        for (slot, location) in heads {
+            if let Err(why) = pass.head(slot, location) {
+                all_were_followed = false;
+                problem(located(state, location, why));
+            }
+        }
+        let mut met = pass.met;
+        met.extend(state.catalogue.streams().flat_map(|stream| state.catalogue.chunks(stream)));
+        let mut without: Vec<RecordId> = chunks.keys().filter(|id| !met.contains(id)).copied().collect();
+        without.sort_unstable();
+        // Behind a head that leads nowhere lie chunks that cannot be told from those of none.
+        if let Some(first) = without.first().filter(|_| all_were_followed) {
+            let got = format!("none for {} of them, the first {first}", without.len());
+            problem(Error::corrupt("record index", 0, "chunks of large values", "a value for each", got));
+        }
+    }
+}
+
+/// What is wrong with a value.
+struct Wrong {
+    id: Option<RecordId>,
+    expected: String,
+    got: String,
+}
+
+fn wrong(expected: impl Into<String>, got: impl Into<String>) -> Wrong {
+    Wrong { id: None, expected: expected.into(), got: got.into() }
+}
+
+fn located(state: &State, location: Location, why: Wrong) -> Error {
+    let file = state.table.get(location.place).map(|segment| segment.name().to_owned()).unwrap_or_default();
+    let value = why.id.map(|id| format!("large value {id}"));
+    Error::corrupt(file, location.offset(), value.unwrap_or_else(|| "large value".to_owned()), why.expected, why.got)
+}
+
+struct Pass<'p> {
+    state: &'p State,
+    chunks: &'p HashMap<RecordId, usize>,
+    /// Chunks that a value has.
+    met: HashSet<RecordId>,
+}
+
+impl Pass<'_> {
+    fn head(&mut self, slot: u64, location: Location) -> Result<(), Wrong> {
+        let found = self.state.read(slot, location).map_err(|error| wrong("a head", error.to_string()))?;
+        self.value(self.state.payload(&found.place)).map_err(|why| Wrong { id: Some(found.id), ..why })
+    }
+
+    fn value(&mut self, payload: &[u8]) -> Result<(), Wrong> {
+        let head = Head::decode(payload).map_err(|malformed| wrong(malformed.expected, malformed.got))?;
+        let there = to_u64(self.chunks.len());
+        // What the head lists by itself is not more than a record has room for, and each can be named.
+        if head.depth > 0 && head.chunks() > there {
+            return Err(wrong(format!("at most {there} chunks"), head.chunks().to_string()));
+        }
+        let (mut level, depth) = (head.ids.clone(), head.depth);
+        for below in (0..depth).rev() {
+            let (mut ids, expected) = (Vec::new(), head.ids_at(below));
+            for id in &level {
+                ids.extend(self.list(*id)?);
+                if to_u64(ids.len()) > expected {
+                    break;
+                }
+            }
+            if to_u64(ids.len()) != expected {
+                return Err(wrong(format!("{expected} IDs in lists at level {below}"), ids.len().to_string()));
+            }
+            level = ids;
+        }
+        let mut rest = head.total_bytes;
+        for id in level {
+            let bytes = rest.min(head.chunk_bytes.into());
+            let got = self.chunk(id)?;
+            if to_u64(got) != bytes {
+                return Err(wrong(format!("{bytes} bytes in chunk {id}"), got.to_string()));
+            }
+            rest -= bytes;
+        }
+        Ok(())
+    }
+
+    /// A chunk, which belongs to one value. Gives its bytes.
+    fn chunk(&mut self, id: RecordId) -> Result<usize, Wrong> {
+        let bytes =
+            self.chunks.get(&id).copied().ok_or_else(|| wrong(format!("chunk {id}"), "none that can be read"))?;
+        if !self.met.insert(id) {
+            return Err(wrong(format!("chunk {id} in one place"), "in two"));
+        }
+        Ok(bytes)
+    }
+
+    fn list(&mut self, id: RecordId) -> Result<Vec<RecordId>, Wrong> {
+        self.chunk(id)?;
+        let unread = |error: Error| wrong(format!("list {id} of chunks"), error.to_string());
+        let Answer::Live(found) = self.state.lookup(id).map_err(unread)? else {
+            return Err(wrong(format!("list {id} of chunks"), "none"));
+        };
+        decode_ids(self.state.payload(&found.place)).map_err(|malformed| wrong(malformed.expected, malformed.got))
+    }
+}

@@ -1,0 +1,193 @@
+//! Stores whose files say something else, with checks that hold: entries of the manifest, frames of the log, pages of the index.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tenure::Durability;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::SegmentSeq;
+use tenure::Seq;
+use tenure::backing::Backing;
+use tenure::backing::Memory;
+use tenure::extract::Extractor;
+use tenure::format::Seed;
+use tenure::format::checksum;
+use tenure::format::descriptor::DESCRIPTOR_BYTES;
+use tenure::format::descriptor::Descriptor;
+use tenure::format::frame::Frame;
+use tenure::format::frame::FrameBuilder;
+use tenure::format::frame::FrameKind;
+use tenure::format::frame::Stamp;
+use tenure::format::item::Kind;
+use tenure::format::manifest::Body;
+use tenure::format::manifest::Entry;
+use tenure::format::manifest::Snapshot;
+use tenure::format::segment::FileKind;
+use tenure::format::segment::SEGMENT_HEADER_BYTES;
+use tenure::format::segment::SegmentHeader;
+
+use crate::common;
+
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+pub fn options() -> Options {
+    Options::new().background(false).segment_bytes(64 << 10).durability(Durability::Sync)
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap()
+}
+
+/// A store that was closed, with a value in chunks, a key index, a mark and a named snapshot; and the same, killed, with commits
+/// behind its last snapshot.
+pub fn stores() -> (Files, Files) {
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let store = options().open_backing(Arc::clone(&backing)).unwrap();
+    let set = store.record_set("a").unwrap();
+    let key = || Extractor::new("key", 1, |record, keys| keys.push(record.get(..2).unwrap_or_default()));
+    store.index(&set, "by key", key()).unwrap();
+    for n in 0..40 {
+        store.write(|tx| tx.insert(&set, format!("{n:02} a record"))).unwrap();
+    }
+    store.write(|tx| tx.insert(&store.record_set("large")?, vec![7; 200_000])).unwrap();
+    store.save_named_snapshot("named").unwrap();
+    store.mark("a mark").unwrap();
+    // Both automatic snapshots have everything.
+    store.save_snapshot().unwrap();
+    store.write(|tx| tx.insert(&set, "99 the last before it was closed")).unwrap();
+    store.close().unwrap();
+    let closed = common::read_backing(&*backing);
+    let store = options().open_backing(Arc::clone(&backing)).unwrap();
+    store.index(&set, "by key", key()).unwrap();
+    for n in 40..45 {
+        store.write(|tx| tx.insert(&set, format!("{n:02} a record"))).unwrap();
+    }
+    let killed = common::read_backing(&*backing);
+    (closed, killed)
+}
+
+fn newest(files: &Files, stem: &str) -> String {
+    files.keys().rfind(|name| name.starts_with(stem)).unwrap().clone()
+}
+
+fn header(name: &str, bytes: &[u8]) -> (SegmentHeader, Seed) {
+    let header = SegmentHeader::decode(bytes, name).unwrap();
+    let seed = Seed::new(header.uuid, header.segment);
+    (header, seed)
+}
+
+/// The store with other entries in its newest manifest file.
+pub fn with_entries(files: &Files, change: impl FnOnce(&mut Vec<Entry>)) -> Files {
+    let name = newest(files, "manifest-");
+    let bytes = &files[&name];
+    let (_, seed) = header(&name, bytes);
+    let (mut entries, mut at, mut check) = (Vec::new(), SEGMENT_HEADER_BYTES, 0);
+    while at < bytes.len() {
+        let decoded = Entry::decode(&bytes[at..], seed, u64::try_from(at).unwrap(), check).unwrap();
+        at += usize::try_from(decoded.bytes).unwrap();
+        check = decoded.check;
+        entries.push(decoded.entry);
+    }
+    change(&mut entries);
+    let (mut out, mut check) = (bytes[..SEGMENT_HEADER_BYTES].to_vec(), 0);
+    for entry in &entries {
+        let (encoded, next) = entry.encode(seed, len(&out), check);
+        out.extend_from_slice(&encoded);
+        check = next;
+    }
+    let mut crafted = files.clone();
+    crafted.insert(name, out);
+    crafted
+}
+
+/// The store with another thing in each of its snapshots.
+pub fn with_snapshots(files: &Files, mut change: impl FnMut(&mut Snapshot)) -> Files {
+    with_entries(files, |entries| {
+        for entry in entries {
+            if let Body::Snapshot(snapshot) = &mut entry.body {
+                change(snapshot);
+            }
+        }
+    })
+}
+
+/// The store with commits more at the end of its log.
+pub fn with_commits(files: &Files, count: u64, mut fill: impl FnMut(u64, &mut FrameBuilder)) -> Files {
+    let name = newest(files, "log-");
+    let mut bytes = files[&name].clone();
+    let (file_header, seed) = header(&name, &bytes);
+    let (mut at, mut seq) = (SEGMENT_HEADER_BYTES, Seq::ZERO);
+    while let Ok(frame) = Frame::parse(&bytes[at..], seed, u64::try_from(at).unwrap()) {
+        at += usize::try_from(frame.header.bytes).unwrap();
+        seq = seq.max(frame.header.seq);
+    }
+    bytes.truncate(at);
+    let mut frame = FrameBuilder::new();
+    for number in 0..count {
+        frame.clear();
+        fill(number, &mut frame);
+        seq = seq.next();
+        let (kind, timeline) = (FrameKind::Commit, file_header.timeline);
+        let stamp = Stamp { kind, seq, durable: Seq::ZERO, timeline, time_micros: 0, move_number: 0 };
+        let offset = len(&bytes);
+        bytes.extend_from_slice(frame.seal(&stamp, seed, offset));
+    }
+    let mut crafted = files.clone();
+    crafted.insert(name, bytes);
+    crafted
+}
+
+/// IDs of all records of a kind in the log.
+pub fn ids_of(files: &Files, kind: Kind) -> Vec<RecordId> {
+    let mut ids = Vec::new();
+    for (name, bytes) in files.iter().filter(|(name, _)| name.starts_with("log-")) {
+        let (_, seed) = header(name, bytes);
+        let mut at = SEGMENT_HEADER_BYTES;
+        while let Ok(frame) = Frame::parse(&bytes[at..], seed, u64::try_from(at).unwrap()) {
+            let of_kind = frame.items().flatten().filter(|(_, item)| item.kind == kind as u8);
+            ids.extend(of_kind.map(|(_, item)| item.id().unwrap()));
+            at += usize::try_from(frame.header.bytes).unwrap();
+        }
+    }
+    ids
+}
+
+/// The store with another first directory page.
+pub fn with_directory(files: &Files, change: impl FnOnce(&mut Vec<Descriptor>)) -> Files {
+    let mut files = files.clone();
+    let mut root = None;
+    with_snapshots(&files, |snapshot| root = Some(snapshot.root));
+    let mut root: Descriptor = root.unwrap();
+    let name = FileKind::Pages.file_name(root.page.segment);
+    let bytes = files.get_mut(&name).unwrap();
+    let (_, seed) = header(&name, bytes);
+    let image = |bytes: &[u8], descriptor: &Descriptor| {
+        let at = usize::try_from(descriptor.page.offset()).unwrap();
+        let image = &bytes[at..at + usize::try_from(descriptor.page.bytes).unwrap()];
+        image.chunks(DESCRIPTOR_BYTES).map(|bytes| Descriptor::decode(bytes).unwrap()).collect::<Vec<_>>()
+    };
+    let put = |bytes: &mut Vec<u8>, descriptors: &[Descriptor], parent: &mut Descriptor| {
+        bytes.resize(bytes.len().next_multiple_of(64), 0);
+        let (offset, mut image) = (len(bytes), Vec::new());
+        for descriptor in descriptors {
+            descriptor.encode(&mut image);
+        }
+        bytes.extend_from_slice(&image);
+        parent.page.offset_granules = u32::try_from(offset / 16).unwrap();
+        (parent.page.bytes, parent.page.check) =
+            (u32::try_from(image.len()).unwrap(), checksum(seed.at(offset), &image));
+    };
+    let mut mids = image(bytes, &root);
+    assert_eq!(mids[0].page.segment, root.page.segment, "all pages are in one file");
+    let mut cells = image(bytes, &mids[0]);
+    change(&mut cells);
+    put(bytes, &cells, &mut mids[0]);
+    put(bytes, &mids, &mut root);
+    with_snapshots(&files, |snapshot| snapshot.root = root)
+}
+
+/// A segment that no file has.
+pub fn nowhere(number: u64) -> SegmentSeq {
+    SegmentSeq(1_000_000 + number)
+}

@@ -30,8 +30,8 @@ pub(crate) struct DamagedLeaf {
     known: BTreeMap<usize, Entry>,
 }
 
-/// Directory pages that are rebuilt at most: 64 million records.
-const MIDS_MAX: usize = 1024;
+/// Directory pages that are rebuilt at most: those of a thousand million records.
+const MIDS_MAX: usize = 1 << 14;
 
 fn lost_mid(damage: &Corruption) -> Mid {
     let leaf = LeafRef::Damaged(Arc::new(DamagedLeaf::new(damage.clone())));

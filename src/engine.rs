@@ -4,11 +4,15 @@
 //! Never: syncs under the commit lock, or runs user code under it.
 //! Lock order: commit, then allocator, then log tail, then the heap's writer; see `docs/locking.md`.
 
+mod reserve;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
@@ -49,6 +53,8 @@ use crate::pages::PageStore;
 use crate::pages::PageWriter;
 use crate::record_index::Pending;
 use crate::record_index::Slots;
+use crate::reserve::Release;
+use crate::reserve::Reserve;
 
 /// IDs that are freed with one frame at most, when they are many: half a megabyte.
 const FREES_PER_FRAME: usize = 1 << 16;
@@ -79,6 +85,15 @@ pub(crate) struct Registry {
     epoch: u64,
 }
 
+/// What a commit does to the room that there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It takes some: it is refused while the reserve is not whole.
+    Ordinary,
+    /// It only deletes or moves, or is the last that a store does: it leads to more, and may use the reserve.
+    MakesRoom,
+}
+
 /// The parts of a store that is open.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -105,8 +120,15 @@ pub(crate) struct Engine {
     pub(crate) grown_lock: Mutex<()>,
     /// Somebody found no room on the medium, and the collector has not looked since.
     pub(crate) no_space: AtomicBool,
-    /// The reserve was given up and is not there again: what room there is belongs to the collector.
-    pub(crate) in_reserve: AtomicBool,
+    pub(crate) reserve: Reserve,
+    /// Bytes of the log and of changed pages from which on a commit has to see to the reserve.
+    pub(crate) reserve_look: AtomicU64,
+    /// How many threads may be at work with the room of the reserve.
+    pub(crate) reserve_users: AtomicU32,
+    /// When a commit may see again whether there is room for the reserve.
+    pub(crate) reserve_next: Mutex<Option<Instant>>,
+    /// Bytes of survivors for which the room is that the collector was given of the reserve.
+    pub(crate) reserve_survivors: AtomicU64,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
     /// Bytes of heap that changed index pages may take.
@@ -144,19 +166,6 @@ impl Engine {
         }
     }
 
-    /// An error when what room there is belongs to the collector.
-    #[inline]
-    pub(crate) fn check_reserve(&self) -> Result<()> {
-        if self.in_reserve.load(Ordering::Acquire) { Err(self.refused()) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn refused(&self) -> Error {
-        self.no_space.store(true, Ordering::Release);
-        let source = std::io::ErrorKind::StorageFull.into();
-        Error::NoSpace { action: "append to", file: "the log".to_owned(), source }
-    }
-
     /// Which store this is.
     pub(crate) fn store_id(&self) -> [u8; 16] {
         self.log.source().uuid
@@ -191,6 +200,7 @@ impl Engine {
 
     #[cold]
     fn take_id_of_next_page(&self, set: SetNumber) -> Result<RecordId> {
+        self.check_reserve(0)?;
         let root = || Arc::clone(&self.heap.current().root);
         let reserve = |pages: &[u64]| self.manifest.append(|_| Body::Reserve(pages.to_vec())).map(drop);
         self.slots.take(set, &root, &reserve, &|| self.log.durable_seq())
@@ -207,14 +217,24 @@ impl Engine {
         &self,
         frame: &mut FrameBuilder,
         effects: &mut Vec<Effect>,
+        need: Need,
         validate: impl FnOnce() -> Result<()>,
     ) -> Result<Seq> {
         self.check_writable()?;
+        if need == Need::Ordinary {
+            self.check_reserve(frame.bytes())?;
+        }
         let guard = self.lock_commit();
-        self.check_reserve()?;
+        if need == Need::Ordinary && self.reserve.is_short() {
+            // It was given up since.
+            return Err(self.refused());
+        }
         validate()?;
-        let seq = self.append_and_apply(&guard, frame, effects)?;
+        let seq = self.append_and_apply(&guard, frame, effects, need)?;
         drop(guard);
+        if self.reserve.is_short() {
+            self.prove();
+        }
         if self.snapshot_is_due() {
             self.grown.notify_all();
         }
@@ -228,7 +248,13 @@ impl Engine {
         put_moves(&mut frame, from, to, &moves);
         self.check_writable()?;
         let guard = self.lock_commit();
-        self.append_and_apply(&guard, &mut frame, &mut vec![Effect::Moves(from, to, moves)])
+        let mut effects = vec![Effect::Moves(from, to, moves)];
+        let seq = self.append_and_apply(&guard, &mut frame, &mut effects, Need::MakesRoom)?;
+        drop(guard);
+        if self.reserve.is_short() {
+            self.prove();
+        }
+        Ok(seq)
     }
 
     /// The part of a commit behind its validation.
@@ -237,19 +263,30 @@ impl Engine {
         _guard: &MutexGuard<'_, ()>,
         frame: &mut FrameBuilder,
         effects: &mut Vec<Effect>,
+        need: Need,
     ) -> Result<Seq> {
         let pending = self.slots.take_pending();
-        let pending = self.append_burned(pending)?;
+        let pending = self.append_burned(pending, need)?;
         if !pending.is_empty() {
             put_pending(&pending, frame, effects);
         }
-        self.append_frame(frame, effects).inspect_err(|_| self.slots.put_back(pending))
+        self.append_frame(frame, effects, need).inspect_err(|_| self.slots.put_back(pending))
     }
 
     /// Appends a frame that has everything, and applies it.
-    fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect]) -> Result<Seq> {
-        let appended =
-            self.log.append(frame, FrameKind::Commit, None).inspect_err(|error| self.note_no_space(error))?;
+    fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect], need: Need) -> Result<Seq> {
+        let appended = match need {
+            Need::Ordinary => self.log.append(frame, FrameKind::Commit, None),
+            Need::MakesRoom => {
+                // One that was sealed cannot be sealed again.
+                let unsealed = frame.clone();
+                self.with_reserve(Release::Least, || {
+                    frame.clone_from(&unsealed);
+                    self.log.append(frame, FrameKind::Commit, None)
+                })
+            }
+        };
+        let appended = appended.inspect_err(|error| self.note_no_space(error))?;
         let seq = appended.seq;
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();
@@ -270,13 +307,13 @@ impl Engine {
     }
 
     /// Logs IDs that came to nothing in frames of their own while they are too many to ride along with a commit.
-    fn append_burned(&self, mut pending: Pending) -> Result<Pending> {
+    fn append_burned(&self, mut pending: Pending, need: Need) -> Result<Pending> {
         while pending.burned.len() > FREES_PER_FRAME {
             let part = pending.burned.split_off(pending.burned.len() - FREES_PER_FRAME);
             let part = Pending { assigned: std::mem::take(&mut pending.assigned), burned: part };
             let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
             put_pending(&part, &mut frame, &mut effects);
-            if let Err(error) = self.append_frame(&mut frame, &effects) {
+            if let Err(error) = self.append_frame(&mut frame, &effects, need) {
                 self.slots.put_back(part);
                 self.slots.put_back(pending);
                 return Err(error);
@@ -311,7 +348,7 @@ impl Engine {
                     frame.control(Kind::StreamEnd, &stream.to_le_bytes());
                     effects.push(Effect::StreamEnd(*stream));
                 }
-                self.commit_frame(&mut frame, &mut effects, || Ok(()))?;
+                self.commit_frame(&mut frame, &mut effects, Need::MakesRoom, || Ok(()))?;
                 if chunks.is_empty() {
                     break;
                 }

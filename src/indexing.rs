@@ -11,6 +11,7 @@ mod sort;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::Need;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
@@ -89,6 +90,7 @@ pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexD
 /// other, so that no crash leaves neither.
 fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> Result<Arc<IndexDefinition>> {
     engine.check_writable()?;
+    engine.check_reserve(0)?;
     let guard = engine.lock_commit();
     let catalogue = engine.heap.catalogue();
     let number = catalogue.next_index();
@@ -118,7 +120,7 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     // The extractor is there before the index is seen, and the epoch changes once more when it is.
     let extractor = wanted.extractor.clone();
     engine.change_registry(|all| drop(all.insert(number, extractor)));
-    let appended = engine.append_and_apply(&guard, &mut frame, &mut effects);
+    let appended = engine.append_and_apply(&guard, &mut frame, &mut effects, Need::Ordinary);
     engine.change_registry(|all| {
         let gone = if appended.is_err() { Some(number) } else { replaced };
         gone.and_then(|number| all.remove(&number));
@@ -140,7 +142,7 @@ pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
     let guard = engine.lock_commit();
     let mut frame = FrameBuilder::new();
     frame.control(Kind::DropIndex, &number.0.to_le_bytes());
-    engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)])?;
+    engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)], Need::MakesRoom)?;
     engine.change_registry(|all| drop(all.remove(&number)));
     drop(guard);
     Ok(())

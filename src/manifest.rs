@@ -62,6 +62,8 @@ pub(crate) struct Loaded {
     pub(crate) files: Vec<SegmentSeq>,
     /// Those of them that may be deleted when a later one holds what they hold.
     pub(crate) ours: Vec<SegmentSeq>,
+    /// Bytes of the longest of them.
+    pub(crate) bytes: u64,
     /// What was left out: a torn end of the last file.
     pub(crate) torn: Vec<String>,
     /// Headers of manifest files that are damaged, and whose entries are read all the same.
@@ -78,6 +80,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
     let mut contents = Vec::new();
     for number in files {
         let (name, bytes) = read_bytes(backing, *number)?;
+        loaded.bytes = loaded.bytes.max(to_u64(bytes.len()));
         let content = read_file(backing, &name, *number, &bytes);
         // What is neither readable nor the beginning of one of ours is somebody else's, and is never deleted.
         if content.is_ok() || begins_like_ours(&bytes) {
@@ -239,6 +242,8 @@ pub(crate) struct Manifest {
     uuid: [u8; 16],
     segment_bytes: u64,
     writer: Mutex<Writer>,
+    /// Bytes of the longest file that was there.
+    bytes_before: u64,
     /// Whether an append is under way: one at a time, so that what follows an entry proves that it was synced.
     busy: Mutex<bool>,
     idle: Condvar,
@@ -262,7 +267,7 @@ impl Manifest {
         };
         let (uuid, segment_bytes) = (loaded.uuid, loaded.segment_bytes);
         let (writer, busy, idle) = (Mutex::new(writer), Mutex::new(false), Condvar::new());
-        Self { backing, uuid, segment_bytes, writer, busy, idle, poison }
+        Self { backing, uuid, segment_bytes, writer, bytes_before: loaded.bytes, busy, idle, poison }
     }
 
     /// Appends an entry; it is on the medium on return. Gives its number. The body is made from the number.
@@ -285,10 +290,13 @@ impl Manifest {
             writer.kept.insert(number, body(number));
             let fresh = writer.file.is_none() || writer.offset > MANIFEST_BYTES_MAX;
             let result = if fresh { self.begin_file(&mut writer) } else { append_entry(&mut writer, number) };
-            if result.is_err() {
+            if let Err(error) = &result {
                 // What was half written may not be followed by anything: the next append begins another file.
                 writer.file = None;
                 writer.kept.remove(&number);
+                if fresh && matches!(error, Error::NoSpace { .. }) {
+                    self.forget_begun(&mut writer);
+                }
             }
             result?;
             // Also what could not be deleted at an earlier time.
@@ -338,6 +346,24 @@ impl Manifest {
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
         writer.file = Some(file);
         Ok(())
+    }
+
+    /// A file for which there was no room says nothing: it goes at once, so that failing again and again leaves nothing.
+    fn forget_begun(&self, writer: &mut Writer) {
+        let Some(number) = writer.files.last().copied() else { return };
+        let gone = match self.backing.delete(&FileKind::Manifest.file_name(number)) {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if gone {
+            writer.files.pop();
+        }
+    }
+
+    /// Bytes that a file has, more or less.
+    pub(crate) fn bytes(&self) -> u64 {
+        let offset = self.writer.lock().offset;
+        if offset == 0 { self.bytes_before } else { offset }
     }
 
     /// Deletes the files before the newest of `files`, which holds all that is needed of them. What cannot be deleted

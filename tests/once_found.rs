@@ -156,11 +156,11 @@ fn a_torn_manifest_between_whole_ones_is_passed_over() {
     store.close().unwrap();
     let store = options().open_backing(Arc::new(backing.clone())).unwrap();
     store.write(|tx| tx.update(id, "2")).unwrap();
+    // Deletions that fail are as if the power had gone before them.
+    backing.keeps_manifests.store(true, Ordering::SeqCst);
     backing.is_full.store(true, Ordering::SeqCst);
     assert!(store.save_snapshot().is_err());
     backing.is_full.store(false, Ordering::SeqCst);
-    // Deletions that fail are as if the power had gone before them.
-    backing.keeps_manifests.store(true, Ordering::SeqCst);
     store.save_snapshot().unwrap();
     assert!(backing.list().unwrap().iter().filter(|name| name.starts_with("manifest")).count() >= 3);
     let reader = Options::new().read_only(true).open_backing(Arc::new(backing.inner.clone())).unwrap();

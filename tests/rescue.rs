@@ -8,7 +8,5 @@ mod common;
 mod indexes;
 #[path = "rescue/model.rs"]
 mod model;
-#[path = "rescue/repair.rs"]
-mod repair;
 #[path = "rescue/salvage.rs"]
 mod salvage;

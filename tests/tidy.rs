@@ -14,14 +14,14 @@ use std::path::PathBuf;
 const FLOORS: &[&[&str]] = &[
     &["sync", "planted", "id", "error", "key", "format"],
     &["backing", "pins"],
-    &["log", "pages", "manifest"],
+    &["log", "pages", "manifest", "reserve"],
     &["record_index", "key_index"],
     &["extract", "catalogue", "heap", "history", "commit_lock"],
     &["engine"],
     &["snapshot"],
     &["recovery", "gc"],
     &["txn"],
-    &["stats", "options", "indexing", "store", "typed", "verify", "backup", "inspect", "import", "salvage", "repair"],
+    &["stats", "options", "indexing", "store", "typed", "verify", "backup", "inspect", "import", "salvage"],
 ];
 
 /// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.

@@ -26,6 +26,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use crate::id::to_u64;
+use crate::id::to_usize;
+
+/// Zeros that are written at once.
+const ZEROS_BYTES: u64 = 1 << 20;
+
 /// A set of named append-only files. `docs/backing.md` shows how to write one.
 ///
 /// Names are 1 to 128 bytes of `a-z`, `0-9`, `.`, `_` and `-`, and do not begin with a dot; [`check_name`] refuses others.
@@ -117,6 +123,15 @@ pub trait BackingFile: Send + Sync + Debug {
         Ok(None)
     }
 
+    /// Makes the file so many bytes longer, with room on the medium for all of them. They are zeros and count as appended, but
+    /// need not be synced. The default appends them; whoever can get room without writing to it saves the writing.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        append_zeros(bytes, |zeros| self.append(zeros))
+    }
+
     /// Says that up to so many bytes will be appended in all, with syncs between them: the store may make room ahead. Zero says
     /// that no more are appended: the store takes the room back, if it can. The length that
     /// this handle tells stays. Until the handle is dropped, and for good where its process was killed, others may see
@@ -124,6 +139,18 @@ pub trait BackingFile: Send + Sync + Debug {
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Zeros, a piece at a time.
+fn append_zeros(bytes: u64, mut append: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let zeros = vec![0; to_usize(bytes.min(ZEROS_BYTES))];
+    let mut left = bytes;
+    while left > 0 {
+        let piece = zeros.get(..to_usize(left.min(ZEROS_BYTES))).unwrap_or_default();
+        append(piece)?;
+        left -= to_u64(piece.len());
+    }
+    Ok(())
 }
 
 /// Checks a name against the rule of [`Backing`].

@@ -9,12 +9,11 @@
 
 mod evacuate;
 mod policy;
-mod reserve;
 mod retire;
+mod room;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,20 +29,16 @@ use crate::format::segment::FileKind;
 use crate::gc::evacuate::Targets;
 use crate::gc::evacuate::Work;
 use crate::gc::policy::Space;
-use crate::gc::reserve::Reserve;
 use crate::gc::retire::Retired;
+use crate::gc::room::Looked;
 use crate::id::SegmentSeq;
 use crate::manifest;
 use crate::snapshot;
 
 /// Survivors that are copied before they are synced and moved.
 const SLICE_BYTES: u64 = 1 << 20;
-/// A store of so many segments keeps a reserve of one.
-const RESERVE_FROM_SEGMENTS: u64 = 8;
 /// How long a collection on request waits for readers that hold an emptied segment, at the most.
 const PATIENCE_MILLIS: u32 = 20;
-/// How often something is tried again for which there was no room, at the most.
-const ATTEMPTS: u32 = 4;
 /// How full a segment may be to be worth copying in the background.
 const WORTH_COPYING: f64 = 0.95;
 /// The same when everything is to be gained that can be.
@@ -97,7 +92,7 @@ struct Inner {
     retired: Vec<Retired>,
     /// Segments that could not be emptied.
     damaged: BTreeSet<SegmentSeq>,
-    reserve: Reserve,
+    looked: Looked,
     collected: Collected,
 }
 
@@ -107,26 +102,8 @@ pub(crate) struct Collector {
     settings: GcSettings,
     inner: Mutex<Inner>,
     paused: AtomicBool,
-    /// How many threads may be at work with the room of the reserve.
-    at_work: AtomicU32,
     /// Bytes appended to the log when space was last looked at by a writer.
     looked_at: AtomicU64,
-}
-
-/// Somebody may be at work with the room of the reserve until this is dropped, also by a panic in a backing store.
-struct AtWork<'c>(&'c Collector);
-
-impl<'c> AtWork<'c> {
-    fn of(collector: &'c Collector) -> Self {
-        collector.at_work.fetch_add(1, Ordering::AcqRel);
-        Self(collector)
-    }
-}
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// What one slice came to.
@@ -142,13 +119,7 @@ enum Slice {
 
 impl Collector {
     pub(crate) fn new(settings: GcSettings) -> Self {
-        Self {
-            settings,
-            inner: Mutex::default(),
-            paused: AtomicBool::new(false),
-            at_work: AtomicU32::new(0),
-            looked_at: AtomicU64::new(0),
-        }
+        Self { settings, inner: Mutex::default(), paused: AtomicBool::new(false), looked_at: AtomicU64::new(0) }
     }
 
     /// Stops collecting in the background and in commits; `collect` still works.
@@ -232,74 +203,6 @@ impl Collector {
         }
     }
 
-    /// Makes the reserve, once a store is of a size at which it does not count; and where it was given up and nobody is at work
-    /// with its room any more, also while nothing is collected.
-    fn keep_reserve(&self, engine: &Engine) {
-        if engine.in_reserve.load(Ordering::Acquire) {
-            if self.at_work.load(Ordering::Acquire) == 0 {
-                self.give_back(engine);
-            }
-        } else if Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) && !engine.no_space.load(Ordering::Acquire) {
-            self.inner.lock().reserve.keep_at_times(engine);
-        }
-    }
-
-    /// Gains so many bytes; where there is no room even for that, with the room of the reserve, while commits are refused.
-    fn gain_with_reserve(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
-        self.with_reserve(engine, || self.gain(engine, bytes))
-    }
-
-    /// Does something, and where there is no room for it again with the room of the reserve. Until there is a reserve
-    /// again, what room there is belongs to the collector: the next full disk could be the last one otherwise.
-    fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        let _at_work = AtWork::of(self);
-        let mut seen = self.made_room(engine);
-        let mut result = work();
-        for _ in 0..ATTEMPTS {
-            // Another thread may have given the reserve up, or taken its room first and made more.
-            let is_full = matches!(result, Err(Error::NoSpace { .. }));
-            if !is_full || !(self.give_up_reserve(engine) || self.made_room(engine) != seen) {
-                break;
-            }
-            seen = self.made_room(engine);
-            result = work();
-        }
-        // Who comes last gives it back.
-        let is_last = || self.at_work.load(Ordering::Acquire) == 1;
-        while engine.in_reserve.load(Ordering::Acquire) && is_last() && !self.give_back(engine) {
-            let before = self.collected().bytes_deleted;
-            let gained = self.gain(engine, Reserve::bytes(engine));
-            if gained.is_err() || self.collected().bytes_deleted == before {
-                break;
-            }
-        }
-        result
-    }
-
-    /// What changes when there is more room: whether the reserve was given up, and what was deleted.
-    fn made_room(&self, engine: &Engine) -> (bool, u64) {
-        (engine.in_reserve.load(Ordering::Acquire), self.collected().bytes_deleted)
-    }
-
-    /// Gives the reserve up. Whether there was one.
-    fn give_up_reserve(&self, engine: &Engine) -> bool {
-        let mut inner = self.inner.lock();
-        // The victim in hand may be larger than the room that there is now. What was copied of it stays so.
-        inner.work = None;
-        inner.reserve.give_up(engine)
-    }
-
-    /// Makes the reserve anew after it was given up. Whether commits may go on: a small store needs none.
-    fn give_back(&self, engine: &Engine) -> bool {
-        let mut inner = self.inner.lock();
-        if !Space::of(engine).is_of_segments(RESERVE_FROM_SEGMENTS) {
-            engine.in_reserve.store(false, Ordering::Release);
-            return true;
-        }
-        let deleted = inner.collected.bytes_deleted;
-        inner.reserve.keep_after(engine, deleted)
-    }
-
     /// Batches and snapshots until so many bytes are back, or nothing more is to be gained.
     fn gain(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
         let before = self.collected().bytes_deleted;
@@ -321,7 +224,7 @@ impl Collector {
     #[inline]
     pub(crate) fn pay(&self, engine: &Engine) {
         let more = engine.log.appended_bytes().saturating_sub(self.looked_at.load(Ordering::Relaxed));
-        let is_full = engine.no_space.load(Ordering::Acquire) || engine.in_reserve.load(Ordering::Acquire);
+        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
         if more >= engine.log.source().segment_bytes / 8 || is_full {
             drop(self.try_to_pay(engine));
         }
@@ -335,7 +238,7 @@ impl Collector {
         let paused = self.paused.load(Ordering::Acquire);
         if engine.no_space.load(Ordering::Acquire) && !paused {
             self.work(engine)?;
-        } else if engine.in_reserve.load(Ordering::Acquire) {
+        } else if engine.reserve.is_short() {
             self.keep_reserve(engine);
         }
         if more < segment / 8 {
@@ -375,7 +278,13 @@ impl Collector {
     ) -> Result<Collected> {
         let before = self.collected();
         let end = budget.map(|budget| Instant::now() + budget);
-        self.with_reserve(engine, || self.collect_until(engine, end, before, progress))
+        let result = self.with_reserve(engine, || self.collect_until(engine, end, before, progress));
+        if engine.check_writable().is_ok() {
+            // It follows the store down, and is there again for who wants to write now.
+            Self::wait_for_others(engine, 0);
+            engine.keep_reserve_if_used();
+        }
+        result
     }
 
     fn collect_until(
@@ -467,7 +376,7 @@ impl Collector {
             if emptied(&inner) - emptied_before >= goal + copied || copied >= 8 * SLICE_BYTES {
                 break;
             }
-            if inner.work.is_none() && engine.in_reserve.load(Ordering::Acquire) {
+            if inner.work.is_none() && engine.reserve.is_short() {
                 // The reserve has room for one segment.
                 Self::delete_retired(engine, &mut inner)?;
             }

@@ -5,15 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::gc::GcSettings;
 use crate::gc::WORTH_COMPACTING;
 use crate::gc::evacuate::Work;
-use crate::gc::reserve::Reserve;
 use crate::id::SegmentSeq;
 use crate::log::Segment;
+use crate::manifest;
 use crate::planted;
 use crate::planted::Fault;
 
@@ -21,6 +20,9 @@ use crate::planted::Fault;
 const SMALL_PART: u64 = 4;
 /// So many small segments are left alone.
 const SMALL_MAX: usize = 6;
+
+/// How full a segment may be to be worth copying while room is what is scarce.
+const WORTH_ON_A_FULL_DISK: f64 = 0.9;
 
 /// Headers of a segment and its frames: dead bytes that copying does not gain.
 const OVERHEAD_BYTES: u64 = 256;
@@ -63,11 +65,6 @@ impl Space {
         self.total > self.cap(settings).max(2 * self.segment) + more
     }
 
-    /// Whether the store takes at least so many segments.
-    pub(crate) fn is_of_segments(&self, segments: u64) -> bool {
-        self.total >= segments * self.segment
-    }
-
     /// Bytes that may be dead.
     pub(crate) fn slack(&self, settings: &GcSettings) -> u64 {
         self.cap(settings).saturating_sub(self.live)
@@ -99,8 +96,11 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
     let merge = worth >= WORTH_COMPACTING && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);
     let newest = engine.log.next_segment();
-    let is_tight = engine.in_reserve.load(Ordering::Acquire);
-    let room = if is_tight { Reserve::bytes_for_survivors(engine) } else { u64::MAX };
+    let is_short = engine.reserve.is_short();
+    let room = if is_short { engine.survivor_bytes() } else { u64::MAX };
+    let worth = if is_short { worth.min(WORTH_ON_A_FULL_DISK) } else { worth };
+    // Of these nothing comes back before their names are dropped.
+    let kept = if is_short { engine.manifest.with_entries(manifest::kept_by_name) } else { BTreeSet::new() };
     let mut choice = Choice::default();
     let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
     for (place, segment) in table.iter() {
@@ -112,7 +112,7 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
         let used = part(live, bytes);
         let is_sparse = used < worth && live + OVERHEAD_BYTES < bytes;
-        let gain = (is_sparse || (merge && is_small(segment))) && !damaged.contains(&number);
+        let gain = (is_sparse || (merge && is_small(segment))) && !damaged.contains(&number) && !kept.contains(&number);
         if generation == 0 && number >= replay_from {
             choice.blocked |= gain;
             choice.blocked_bytes += bytes.saturating_sub(live);

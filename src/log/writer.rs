@@ -82,6 +82,10 @@ pub(crate) struct Log {
     tail: Mutex<Tail>,
     /// Not behind the lock of the tail: who begins a transaction asks for it, and need not wait for another's append.
     appended_bytes: AtomicU64,
+    /// How many of them the medium has.
+    synced_bytes: AtomicU64,
+    /// How many of them the log itself tells that the medium has them.
+    proven_bytes: AtomicU64,
     durable: GroupSync,
     poison: Arc<Poison>,
 }
@@ -102,6 +106,8 @@ impl Log {
             timeline: start.timeline,
             tail: Mutex::new(tail),
             appended_bytes: AtomicU64::new(0),
+            synced_bytes: AtomicU64::new(0),
+            proven_bytes: AtomicU64::new(0),
             durable: GroupSync::new(start.durable),
             poison,
         }
@@ -129,6 +135,16 @@ impl Log {
         self.appended_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes appended through this handle that the medium may not have.
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
+        self.appended_bytes().saturating_sub(self.synced_bytes.load(Ordering::Acquire))
+    }
+
+    /// Bytes appended through this handle that the next opening would copy, if the process was killed now.
+    pub(crate) fn unproven_bytes(&self) -> u64 {
+        self.appended_bytes().saturating_sub(self.proven_bytes.load(Ordering::Acquire))
+    }
+
     /// Takes the number of a new segment of any kind.
     pub(crate) fn take_segment_number(&self) -> SegmentSeq {
         let mut tail = self.tail.lock();
@@ -154,6 +170,8 @@ impl Log {
     /// in commit order. On `NoSpace` nothing of the frame remains; any other failure ends the handle.
     pub(crate) fn append(&self, frame: &mut FrameBuilder, kind: FrameKind, copied: Option<Seq>) -> Result<Appended> {
         self.poison.check()?;
+        // First, so that what is durable by then is not less.
+        let proven = self.synced_bytes.load(Ordering::Acquire);
         let durable = self.durable_seq();
         let mut guard = self.tail.lock();
         let tail = &mut *guard;
@@ -198,6 +216,7 @@ impl Log {
         active.len += to_u64(bytes.len());
         let segment = Arc::clone(&active.segment);
         self.appended_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        self.proven_bytes.fetch_max(proven, Ordering::Release);
         tail.watermark_written = tail.watermark_written.max(durable);
         if kind == FrameKind::Commit {
             tail.last_seq = seq;
@@ -304,13 +323,17 @@ impl Log {
     /// Waits until `seq` is on the medium. Concurrent callers share one sync.
     pub(crate) fn sync_to(&self, seq: Seq) -> Result<()> {
         self.source.syncs_wanted.note();
-        self.durable.sync_to(seq, || self.poison.check(), || self.sync_all())
+        let mut synced = 0;
+        self.durable.sync_to(seq, || self.poison.check(), || self.sync_all(&mut synced))?;
+        self.synced_bytes.fetch_max(synced, Ordering::Release);
+        Ok(())
     }
 
-    /// Syncs everything that was appended; returns the last commit that this covers.
-    fn sync_all(&self) -> Result<Seq> {
+    /// Syncs everything that was appended; returns the last commit that this covers, and notes bytes.
+    fn sync_all(&self, bytes: &mut u64) -> Result<Seq> {
         let (segments, active, reached) = {
             let mut tail = self.tail.lock();
+            *bytes = self.appended_bytes();
             let active = tail.active.as_ref().map(|active| Arc::clone(&active.segment));
             (std::mem::take(&mut tail.unsynced), active, tail.last_seq)
         };
@@ -339,13 +362,15 @@ impl Log {
         }
     }
 
-    /// Writes the durable watermark when no later frame carries it yet.
+    /// Writes the durable watermark when no later frame carries it yet, and there is a segment for it.
     pub(crate) fn write_watermark(&self) -> Result<()> {
+        if self.tail.lock().active.is_some() { self.prove() } else { Ok(()) }
+    }
+
+    /// The same, in another segment where there is none.
+    pub(crate) fn prove(&self) -> Result<()> {
         let durable = self.durable_seq();
-        let due = {
-            let tail = self.tail.lock();
-            tail.active.is_some() && tail.watermark_written < durable
-        };
+        let due = self.tail.lock().watermark_written < durable;
         if due {
             self.append(&mut FrameBuilder::new(), FrameKind::Watermark, None)?;
         }

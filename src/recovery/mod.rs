@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
@@ -77,6 +78,8 @@ use crate::record_index::DamagedLeaf;
 use crate::record_index::Root;
 use crate::record_index::Slots;
 use crate::recovery::replay::Replayed;
+use crate::reserve::Release;
+use crate::reserve::Reserve;
 
 /// How often opening for reading looks again while a writer changes the directory.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
@@ -87,8 +90,6 @@ pub(crate) struct Settings {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) check_pages: bool,
-    /// Whether an index without a directory will do, and records without a file.
-    pub(crate) repairs: bool,
     pub(crate) check_every_read: bool,
     pub(crate) segment_bytes: u64,
     pub(crate) transaction_bytes_max: u64,
@@ -155,6 +156,23 @@ pub(crate) fn open_beside_a_writer(
     // To fall back is a sign of damage, or of a writer that was faster.
     let is_whole = |(_, report): &(Engine, RecoveryReport)| report.fell_back.is_empty() && report.damaged.is_empty();
     beside_a_writer(backing, settings.read_only, is_whole, || open(Arc::clone(backing), settings))
+}
+
+/// As `open_beside_a_writer`; where an opening for writing finds no room, again with the room of the reserve. Whether it was
+/// released.
+pub(crate) fn open_with_reserve(
+    backing: &Arc<dyn Backing>,
+    settings: &Settings,
+) -> Result<((Engine, RecoveryReport), bool)> {
+    match open_beside_a_writer(backing, settings) {
+        Err(error @ Error::NoSpace { .. }) if !settings.read_only => {
+            if Reserve::new(Arc::clone(backing)).release(Release::All).is_none() {
+                return Err(error);
+            }
+            open_beside_a_writer(backing, settings).map(|opened| (opened, true))
+        }
+        result => result.map(|opened| (opened, false)),
+    }
 }
 
 /// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
@@ -375,17 +393,8 @@ impl Attempt<'_> {
             };
             result?;
         }
-        let root = match Root::load(&self.base.root, &pages) {
-            Err(Error::Corrupt(found)) if self.settings.repairs => {
-                damage.push(*found);
-                Root::load_what_is(&self.base.root, &pages, self.base.page_end)?
-            }
-            root => root?,
-        };
-        // What stands for pages that cannot be read says nothing that could be compared.
-        if !root.has_damaged {
-            bounds::check_beside(self.base, &root)?;
-        }
+        let root = Root::load(&self.base.root, &pages)?;
+        bounds::check_beside(self.base, &root)?;
         let reserved_end = bounds::check_others(self.base, &root, &self.loaded.entries)?;
         let mut unreadable = Vec::new();
         if self.settings.check_pages {
@@ -405,21 +414,21 @@ impl Attempt<'_> {
         }
         let catalogue = Catalogue::from_snapshot(self.base, uuid);
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
-        for (page, damaged) in unreadable {
-            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
-        }
         // What was known of damaged pages when the snapshot was saved.
         for (slot, entry) in self.base.known_entries() {
             heap.with_tree(|tree| tree.set(slot, entry).map(drop))?;
         }
         heap.with_indexes(|_| {});
+        for (page, damaged) in unreadable {
+            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
+        }
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
         let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end };
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
-        check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?;
+        check_absent(&heap, self.base.number, damage.is_empty())?;
         let marked = self.base.damaged_indexes();
         let is_new = |number: IndexNumber| marked.iter().all(|(marked, _)| *marked != number);
         let catalogue = heap.catalogue();
@@ -508,7 +517,8 @@ impl Based {
             report.bytes_replayed,
         );
         if new_timeline {
-            begin_timeline(&engine, &replayed, start, report)?;
+            begin_timeline(&engine, &replayed, start, report)
+                .inspect_err(|error| forget_timeline(&engine, start, error))?;
         }
         if !read_only {
             for number in unusable {
@@ -542,7 +552,11 @@ impl Based {
             replay_bytes: AtomicU64::new(replay_bytes),
             index_log_bytes: AtomicU64::new(0),
             no_space: AtomicBool::new(false),
-            in_reserve: AtomicBool::new(false),
+            reserve: Reserve::new(Arc::clone(attempt.backing)),
+            reserve_look: AtomicU64::new(0),
+            reserve_users: AtomicU32::new(0),
+            reserve_next: Mutex::new(None),
+            reserve_survivors: AtomicU64::new(0),
             commit: CommitLock::new(),
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),
@@ -592,6 +606,15 @@ fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report:
         resumed: replayed.last,
     };
     engine.manifest.append(|_| Body::Cut(cut)).map(drop)
+}
+
+/// A timeline for which there was no room is not in the manifest, and leaves nothing: the next opening begins it anew.
+fn forget_timeline(engine: &Engine, start: LogStart, error: &Error) {
+    if matches!(error, Error::NoSpace { .. }) && engine.poison.check().is_ok() {
+        for number in start.next_segment.0..engine.log.next_segment().0 {
+            drop(engine.backing.delete(&FileKind::Records.file_name(SegmentSeq(number))));
+        }
+    }
 }
 
 /// A snapshot of which a copy was being made is of no use any more.
@@ -650,5 +673,9 @@ fn reaches_a_mark(engine: &Engine) -> bool {
 /// Frees the chunks of values whose head was never committed.
 fn free_orphaned_chunks(engine: &Engine) -> Result<()> {
     let streams: Vec<u64> = engine.heap.pin().catalogue.streams().collect();
-    engine.drop_streams(&streams)
+    match engine.drop_streams(&streams) {
+        // What cannot be freed now is freed by the next opening.
+        Err(Error::NoSpace { .. }) => Ok(()),
+        result => result,
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
+use crate::engine::Need;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::Descriptor;
@@ -180,6 +181,10 @@ struct Unsaved {
 
 /// Pages that lie in segments which hold little are written anew with this snapshot.
 fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
+    if engine.reserve.is_short() {
+        // A snapshot on a full disk takes as little room as it can.
+        return Ok(());
+    }
     let emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
     if !emptied.is_empty() {
         engine.heap.refresh_pages(&emptied)?;
@@ -193,7 +198,10 @@ fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &E
     writer.abandon();
     engine.pages.adopt(unsaved.adopted);
     engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
-    if !matches!(error, Error::NoSpace { .. }) {
+    if matches!(error, Error::NoSpace { .. }) {
+        // What was written of it takes room that others need.
+        drop_unneeded(engine, writer);
+    } else {
         engine.poison.set(error);
     }
 }
@@ -215,7 +223,7 @@ fn log_what_is_pending(engine: &Engine) -> Result<()> {
         let (mut frame, mut effects) = (FrameBuilder::new(), Vec::<Effect>::new());
         // Not refused for want of a reserve: it may be the collector who closes the gap, or the last that the store does.
         let guard = engine.lock_commit();
-        engine.append_and_apply(&guard, &mut frame, &mut effects)?;
+        engine.append_and_apply(&guard, &mut frame, &mut effects, Need::MakesRoom)?;
     }
     Ok(())
 }

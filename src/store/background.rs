@@ -60,7 +60,7 @@ pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &Atom
         }
         let mut results = Vec::new();
         // What the reserve gives is the collector's.
-        if !engine.in_reserve.load(Ordering::Acquire) {
+        if !engine.reserve.is_short() {
             results.push(engine.log.prepare_spare());
             if engine.snapshot_is_due() {
                 results.push(snapshot::save_if(engine, || engine.snapshot_is_due()));

@@ -140,6 +140,10 @@ impl BackingFile for GuardedFile {
         self.file.append(bytes)
     }
 
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.file.allocate(bytes)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file.sync()?;
         // Afterwards: what another writer, who has the lock by then, has read or cut off may not be acknowledged here.

@@ -32,6 +32,7 @@ use crate::backing::Backing;
 use crate::backing::Memory;
 use crate::catalogue::check_name;
 use crate::engine::Engine;
+use crate::engine::Need;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
@@ -48,6 +49,7 @@ use crate::options::Options;
 use crate::pins::Pins;
 use crate::recovery;
 use crate::recovery::RecoveryReport;
+use crate::reserve::Release;
 use crate::snapshot;
 use crate::txn::Lookup;
 use crate::txn::Record;
@@ -123,9 +125,14 @@ impl Store {
         }
         let guard = Guard::take(backing)?;
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
-        let opened = recovery::open_beside_a_writer(&guarded, &settings)?;
+        let (opened, released) = recovery::open_with_reserve(&guarded, &settings)?;
         guard.ends(&opened.0.poison);
-        Self::run(options, Some(guard), opened)
+        let store = Self::run(options, Some(guard), opened)?;
+        if released {
+            // At once: what the opening has left of it is for the next one.
+            store.engine().keep_reserve();
+        }
+        Ok(store)
     }
 
     /// A store over what was opened.
@@ -180,6 +187,7 @@ impl Store {
         check_name("record set", name)?;
         let engine = self.engine();
         engine.check_writable()?;
+        engine.check_reserve(0)?;
         let guard = engine.lock_commit();
         if let Some(set) = self.find_set(name) {
             return Ok(set);
@@ -193,7 +201,8 @@ impl Store {
         payload.extend_from_slice(name.as_bytes());
         let mut frame = FrameBuilder::new();
         frame.control(Kind::CreateSet, &payload);
-        engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::CreateSet(number, name.to_owned())])?;
+        let mut effects = vec![Effect::CreateSet(number, name.to_owned())];
+        engine.append_and_apply(&guard, &mut frame, &mut effects, Need::Ordinary)?;
         drop(guard);
         Ok(RecordSet::new(catalogue.store(), number, Arc::from(name)))
     }
@@ -371,10 +380,27 @@ impl Inner {
         let result = if self.engine.read_only || !snapshot::is_needed_at_close(&self.engine) {
             Ok(())
         } else {
-            snapshot::save(&self.engine, SnapshotKind::Close, "").map(drop)
+            self.save_at_close()
         };
+        if !self.engine.read_only && self.engine.poison.check().is_ok() {
+            // Also smaller, now that nothing waits to be saved. What there is no room for the next opening tries again.
+            self.engine.keep_reserve_if_used();
+        }
         self.end(result.as_ref().err());
         result
+    }
+
+    /// Saves the snapshot with which the next opening replays nothing. Where there is no room for one, the log has everything.
+    fn save_at_close(&self) -> Result<()> {
+        let engine = &*self.engine;
+        // Before anything that may find no room.
+        engine.make_durable(engine.log.last_seq())?;
+        let saved = engine.with_reserve(Release::Most, || snapshot::save(engine, SnapshotKind::Close, ""));
+        if matches!(saved, Err(Error::NoSpace { .. })) {
+            // The next opening need not copy what the log tells to be durable, which takes room.
+            engine.prove();
+        }
+        saved.map(drop)
     }
 
     /// Lets go of the store once nothing that another handle or thread does can write any more.

@@ -2,6 +2,7 @@
 
 use crate::backing::Backing;
 use crate::catalogue::check_name;
+use crate::engine::Need;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
@@ -14,6 +15,7 @@ use crate::id::Seq;
 use crate::manifest::retained;
 use crate::recovery;
 use crate::recovery::Point;
+use crate::reserve::Release;
 use crate::snapshot;
 use crate::stats::Mark;
 use crate::stats::SnapshotInfo;
@@ -88,10 +90,14 @@ impl Store {
             Some(Body::Snapshot(snapshot)) => snapshot.segments.clone(),
             _ => Vec::new(),
         });
-        engine.manifest.append(|_| Body::Drop(named.number))?;
+        engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(named.number)))?;
         snapshot::drop_unneeded_pages(engine);
         let records = listed.iter().filter(|row| !row.pages).map(|row| row.segment);
-        self.inner.collector.let_go(engine, records)
+        let result = self.inner.collector.let_go(engine, records);
+        if engine.reserve.is_short() && engine.check_writable().is_ok() {
+            engine.keep_reserve();
+        }
+        result
     }
 
     /// Takes the store back to a state of the past: a saved snapshot, or a mark or commit as long as the log from a saved
@@ -133,7 +139,8 @@ impl Store {
         let mut frame = FrameBuilder::new();
         frame.control(Kind::Mark, name.as_bytes());
         let engine = self.engine();
-        let seq = engine.commit_frame(&mut frame, &mut vec![Effect::Mark(name.to_owned())], || Ok(()))?;
+        let seq =
+            engine.commit_frame(&mut frame, &mut vec![Effect::Mark(name.to_owned())], Need::Ordinary, || Ok(()))?;
         if self.inner.options.durability == Durability::Sync {
             engine.make_durable(seq)?;
         }

@@ -7,6 +7,7 @@
 use std::io::Read;
 
 use crate::engine::Engine;
+use crate::engine::Need;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
@@ -111,8 +112,8 @@ impl<'e> Stager<'e> {
     fn flush(&mut self) -> Result<()> {
         if self.chunks_in_frame > 0 {
             let pages = pages_of(&self.effects);
-            let room = make_room(self.engine, pages, 0)?;
-            self.engine.commit_frame(&mut self.frame, &mut self.effects, || Ok(()))?;
+            let room = make_room(self.engine, Need::Ordinary, pages, 0)?;
+            self.engine.commit_frame(&mut self.frame, &mut self.effects, Need::Ordinary, || Ok(()))?;
             drop(room);
             self.chunks_in_frame = 0;
             self.is_begun = true;

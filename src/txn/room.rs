@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::engine::Need;
 use crate::engine::Room;
 use crate::error::Result;
 use crate::format::entry::ENTRIES_PER_PAGE;
@@ -15,6 +16,7 @@ use crate::id::RecordId;
 use crate::id::to_u64;
 use crate::key_index::NODE_HEAP_BYTES;
 use crate::record_index::LEAF_HEAP_BYTES;
+use crate::reserve::Release;
 use crate::snapshot;
 
 /// Snapshots that a commit waits for.
@@ -39,9 +41,11 @@ pub(crate) fn pages_of(effects: &[Effect]) -> u64 {
 
 /// Waits until there is room for changing so many pages of the record index and nodes of key indexes. The caller holds no
 /// lock.
-pub(crate) fn make_room(engine: &Engine, pages: u64, nodes: u64) -> Result<Room<'_>> {
-    // Before a snapshot takes what is left.
-    engine.check_reserve()?;
+pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> Result<Room<'_>> {
+    if need == Need::Ordinary {
+        // Before a snapshot takes what is left.
+        engine.check_reserve(0)?;
+    }
     let limit = engine.dirty_bytes_max;
     // Each leaf may be split, and there are the nodes above.
     let nodes = if nodes == 0 { 0 } else { nodes + nodes / 8 + NODES_ABOVE };
@@ -58,7 +62,11 @@ pub(crate) fn make_room(engine: &Engine, pages: u64, nodes: u64) -> Result<Room<
             std::thread::sleep(OTHERS_TIME);
             engine.check_writable()?;
         } else if snapshots < SNAPSHOTS_MAX {
-            snapshot::save_if(engine, is_full).inspect_err(|error| engine.note_no_space(error))?;
+            let save = || snapshot::save_if(engine, is_full).inspect_err(|error| engine.note_no_space(error));
+            match need {
+                Need::Ordinary => save()?,
+                Need::MakesRoom => engine.with_reserve(Release::Most, save)?,
+            }
             snapshots += 1;
         } else {
             return Ok(engine.take_room_anyway(bytes));

@@ -9,6 +9,7 @@ use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::Need;
 use crate::engine::SetIndexes;
 use crate::error::Error;
 use crate::error::Result;
@@ -505,7 +506,10 @@ impl Transaction {
         keys.seal();
         self.ranges.seal();
         keys.put(frame, effects);
-        let room = make_room(engine, pages_of(effects), keys.len())?;
+        let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
+        // What only deletes is never refused for want of room.
+        let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
+        let room = make_room(engine, need, pages_of(effects), keys.len())?;
         let offers = keys.prepare(engine)?;
         let claim = Claim {
             isolation: self.isolation,
@@ -518,7 +522,7 @@ impl Transaction {
             keys,
             planted: self.planted,
         };
-        let result = engine.commit_frame(frame, effects, || claim.check(engine));
+        let result = engine.commit_frame(frame, effects, need, || claim.check(engine));
         drop((offers, room));
         let seq = result?;
         self.done = true;

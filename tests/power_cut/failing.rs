@@ -3,6 +3,8 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use tenure::Durability;
 use tenure::Error;
@@ -238,7 +240,9 @@ fn run_on_a_full_disk(base: &FaultBacking, durability: Durability, room: u64) ->
     world.check_image(&full).map_err(|wrong| format!("after a power cut on the full disk: {wrong}"))?;
     world.backing.disk_bytes_max(None);
     if world.store.is_some() {
-        // The same handle goes on.
+        // The same handle goes on, once it has looked for room again.
+        let until = Instant::now() + Duration::from_secs(5);
+        while matches!(world.run(Op::Insert), Err(Error::NoSpace { .. })) && Instant::now() < until {}
         for op in [Op::Insert, Op::SaveSnapshot, Op::Several, Op::Reopen] {
             world.run(op).map_err(|error| format!("{op:?} with room again: {error}"))?;
         }

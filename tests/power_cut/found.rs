@@ -76,6 +76,8 @@ fn a_manifest_whose_creation_failed_half_way_does_not_stand_in_the_way_of_the_ne
         store.close().expect("closes");
         let backing = backing.crash_image(seed);
         let store = open(&backing);
+        // So that the reserve is looked at.
+        store.record_set("other").expect("a set");
         backing.fail_at(backing.steps(), ErrorKind::Other, FailFor::Once);
         let mut tx = store.begin().expect("begins");
         assert!(tx.insert(&set, "1").is_err(), "a reservation begins a manifest");

@@ -24,7 +24,8 @@ impl Monitor {
     }
 
     fn unsynced(&self, kind: &str) -> Vec<&String> {
-        self.unsynced.iter().filter(|name| name.starts_with(kind)).collect()
+        // Nothing stands on the reserve.
+        self.unsynced.iter().filter(|name| name.starts_with(kind) && !name.starts_with("reserve-")).collect()
     }
 
     /// The calls of one operation. `names_pages`: whether its manifest entries name pages and logs; a reservation does not.

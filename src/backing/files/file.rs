@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use crate::backing::BackingFile;
 use crate::backing::Map;
+use crate::backing::append_zeros;
 use crate::id::to_u64;
 
 /// The step in which a file is made longer.
@@ -81,6 +82,22 @@ fn failed_append(error: io::Error, missing: &[u8], had_room: bool) -> io::Error 
     error
 }
 
+/// Room for bytes from an offset on, which nobody writes to.
+#[cfg(target_os = "linux")]
+fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
+    loop {
+        match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), at, bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allocate(_file: &File, _at: u64, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 impl Drop for OpenFile {
     fn drop(&mut self) {
         if self.room.is_made() && std::process::id() == self.process {
@@ -125,6 +142,20 @@ impl BackingFile for OpenFile {
             }
         }
         Ok(())
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let at = self.len.load(Ordering::Relaxed);
+        match allocate(&self.file, at, bytes) {
+            // A file system that cannot.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => {
+                append_zeros(bytes, |zeros| self.append(zeros))
+            }
+            result => result.map(|()| self.len.store(at + bytes, Ordering::Release)),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

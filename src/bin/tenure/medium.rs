@@ -1,4 +1,4 @@
-//! What a store takes on the medium: its files, whatever they are for.
+//! What a store takes on the medium: its files, whatever they are for, but for the reserve for a full disk, which follows them.
 
 use std::fs;
 use std::path::Path;
@@ -26,9 +26,12 @@ impl Medium {
         for entry in entries.flatten() {
             // A file that goes meanwhile takes nothing.
             let Some(file) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("reserve-") {
+                continue;
+            }
             found.files += 1;
             found.bytes += file.len();
-            let name = entry.file_name().to_string_lossy().into_owned();
             if Path::new(&name).extension().is_some_and(|extension| extension == "seg") {
                 found.segments.push((name, file.len()));
             }
@@ -53,6 +56,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), [0; 10]).unwrap();
         fs::write(dir.path().join("b.seg"), [0; 5]).unwrap();
+        fs::write(dir.path().join("reserve-0"), [0; 7]).unwrap();
         fs::create_dir(dir.path().join("c")).unwrap();
         let found = Medium::of(dir.path()).unwrap();
         assert_eq!((found.files, found.bytes), (2, 15));

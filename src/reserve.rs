@@ -1,0 +1,256 @@
+//! The reserve: files that do nothing but take room on the medium, so that a full disk still has some for what makes more.
+//!
+//! Owns: the files `reserve-0`, `reserve-1` and so on. Never: knows what the room is for, or how much there should be; the
+//! engine does. `docs/full-disk.md` tells the rules.
+//! Invariants: 1. The first piece is released only by an opening, which is what nothing else may lock out. 2. The collector gets
+//! neither the first nor the second. 3. Pieces come and go whole, so that the reserve follows the store without giving up
+//! what it has.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
+use crate::error::is_no_space;
+
+/// What names begin with.
+const PREFIX: &str = "reserve-";
+/// The name of the whole reserve in stores of earlier versions.
+const OLD_NAME: &str = "reserve";
+/// The number that it gets here.
+const OLD_NUMBER: u32 = u32::MAX;
+/// The pieces that are not for the collector, in bytes: the first is for an opening alone, the second is the last that what is
+/// small may have, as a delete. Others may take the room that the collector was given, and these are still there.
+const KEPT: [u64; 2] = [64 << 10, 32 << 10];
+/// The numbers of the others begin here.
+const NUMBERS_FROM: u32 = 2;
+/// Pieces have multiples of this.
+const STEP_BYTES: u64 = 64 << 10;
+/// Where there is no more room, pieces down to this size are made.
+const LEAST_BYTES: u64 = 8 << 10;
+/// A piece has so many bytes at most: a process may have a limit on the size of files that is just enough for its segments.
+const PIECE_BYTES_MAX: u64 = 16 << 20;
+/// More pieces than that are put together.
+const PIECES_MAX: usize = 64;
+
+/// How much room is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The smallest piece but the first, and the second when there is no other: for a few blocks.
+    Least,
+    /// All but the first and the second.
+    Most,
+    /// All: for an opening.
+    All,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    number: u32,
+    bytes: u64,
+}
+
+impl Piece {
+    /// Whether it is not for the collector.
+    fn is_kept(self) -> bool {
+        self.number < NUMBERS_FROM
+    }
+
+    fn name(self) -> String {
+        if self.number == OLD_NUMBER { OLD_NAME.to_owned() } else { format!("{PREFIX}{}", self.number) }
+    }
+
+    fn number_of(name: &str) -> Option<u32> {
+        if name == OLD_NAME {
+            return Some(OLD_NUMBER);
+        }
+        name.strip_prefix(PREFIX)?.parse().ok()
+    }
+}
+
+/// The pieces, once somebody has looked.
+#[derive(Debug, Default)]
+struct Pieces {
+    all: Option<Vec<Piece>>,
+}
+
+/// The reserve of one store.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    backing: Arc<dyn Backing>,
+    pieces: Mutex<Pieces>,
+    /// It is known to be less than it should be: what room there is belongs to what makes more.
+    is_short: AtomicBool,
+    /// Bytes for the collector when there were enough the last time.
+    last_bytes: AtomicU64,
+}
+
+impl Reserve {
+    /// The reserve of a store that somebody has the lock of. Nothing is looked at yet.
+    pub(crate) fn new(backing: Arc<dyn Backing>) -> Self {
+        let (pieces, is_short, last_bytes) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
+        Self { backing, pieces, is_short, last_bytes }
+    }
+
+    /// Whether it is less than it should be, as far as this process knows.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_short.load(Ordering::Acquire)
+    }
+
+    /// Bytes that it had for the collector when it was last whole.
+    pub(crate) fn last_bytes(&self) -> u64 {
+        self.last_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Gives room to what makes more. Until the reserve is whole again it is short. Gives the bytes, if there were any to give.
+    pub(crate) fn release(&self, how: Release) -> Option<u64> {
+        let mut pieces = self.pieces.lock();
+        let all = pieces.look(&*self.backing).ok()?;
+        // The smallest first.
+        all.sort_unstable_by_key(|piece| (piece.is_kept(), std::cmp::Reverse(piece.number == 1), piece.bytes));
+        let (mut released, mut bytes) = (false, 0);
+        all.retain(|piece| {
+            let stays = match how {
+                Release::Least => piece.number == 0 || released,
+                Release::Most => piece.is_kept(),
+                Release::All => false,
+            };
+            if stays {
+                return true;
+            }
+            // Before it is gone: nobody else may take the room.
+            self.is_short.store(true, Ordering::Release);
+            let is_gone = is_gone(&self.backing.delete(&piece.name()));
+            released |= is_gone;
+            bytes += if is_gone { piece.bytes } else { 0 };
+            !is_gone
+        });
+        released.then_some(bytes)
+    }
+
+    /// Sees to it that there are the two that are kept, and at least so many bytes for the collector. Where they are missing, it
+    /// is made to have `target`, or what there is room for; what is far more than that is given back. Gives the bytes for the
+    /// collector, if they are enough.
+    ///
+    /// # Errors
+    /// What cannot be made for another reason than want of room is nothing to wait for: the reserve is not short then.
+    pub(crate) fn keep(&self, least: u64, target: u64) -> io::Result<Option<u64>> {
+        let mut pieces = self.pieces.lock();
+        let result = pieces.look(&*self.backing).and_then(|all| keep(&*self.backing, all, least, target.max(least)));
+        self.is_short.store(matches!(result, Ok(None)), Ordering::Release);
+        if let Ok(Some(bytes)) = result {
+            self.last_bytes.store(bytes, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Pieces {
+    fn look(&mut self, backing: &dyn Backing) -> io::Result<&mut Vec<Piece>> {
+        if self.all.is_none() {
+            let mut all = Vec::new();
+            for name in backing.list()? {
+                let Some(number) = Piece::number_of(&name) else { continue };
+                let bytes = backing.open(&name)?.len()?;
+                all.push(Piece { number, bytes });
+            }
+            self.all = Some(all);
+        }
+        Ok(self.all.get_or_insert_default())
+    }
+}
+
+fn is_gone(deleted: &io::Result<()>) -> bool {
+    deleted.as_ref().map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |()| true)
+}
+
+/// Bytes for the collector.
+fn held(all: &[Piece]) -> u64 {
+    all.iter().filter(|piece| !piece.is_kept()).map(|piece| piece.bytes).sum()
+}
+
+fn keep(backing: &dyn Backing, all: &mut Vec<Piece>, least: u64, target: u64) -> io::Result<Option<u64>> {
+    let mut has_kept = true;
+    for (number, bytes) in (0..).zip(KEPT) {
+        // A small one was made by somebody who found less room.
+        let is_small = |piece: &Piece| piece.number == number && piece.bytes < bytes;
+        all.retain(|piece| !is_small(piece) || !is_gone(&backing.delete(&piece.name())));
+        if all.iter().all(|piece| piece.number != number) {
+            has_kept &= make(backing, all, number, bytes)? == bytes;
+        }
+    }
+    if held(all) < least {
+        if all.len() >= PIECES_MAX {
+            all.retain(|piece| piece.is_kept() || !is_gone(&backing.delete(&piece.name())));
+        }
+        fill(backing, all, target)?;
+    }
+    // What is far too much goes, the largest pieces first.
+    all.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.bytes));
+    while held(all) > 2 * target + STEP_BYTES {
+        let more = held(all) - target;
+        let Some(index) = all.iter().position(|piece| !piece.is_kept() && piece.bytes <= more) else { break };
+        backing.delete(&all.remove(index).name())?;
+    }
+    Ok(Some(held(all)).filter(|bytes| has_kept && *bytes >= least))
+}
+
+/// A limit on the size of files is not: it will not go.
+fn is_want_of_room(error: &io::Error) -> bool {
+    is_no_space(error) && error.kind() != io::ErrorKind::FileTooLarge
+}
+
+/// Makes pieces until there are so many bytes, or there is no room for more.
+fn fill(backing: &dyn Backing, all: &mut Vec<Piece>, bytes: u64) -> io::Result<()> {
+    let mut most = PIECE_BYTES_MAX;
+    while held(all) < bytes && most >= LEAST_BYTES {
+        let missing = (bytes - held(all)).next_multiple_of(STEP_BYTES).min(most);
+        let used = |number: &u32| all.iter().any(|piece| piece.number == *number);
+        let Some(number) = (NUMBERS_FROM..OLD_NUMBER).find(|number| !used(number)) else { break };
+        let made = make(backing, all, number, missing)?;
+        if made < missing {
+            // What is left is less than twice that.
+            most = made / 2;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a piece of so many bytes, or of as many as there is room for, more or less. Gives its bytes.
+fn make(backing: &dyn Backing, all: &mut Vec<Piece>, number: u32, bytes: u64) -> io::Result<u64> {
+    let name = Piece { number, bytes }.name();
+    let mut tried = bytes;
+    while tried >= LEAST_BYTES {
+        let file = match backing.create(&name) {
+            // Left by somebody who could not delete it.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                backing.delete(&name).and_then(|()| backing.create(&name))
+            }
+            result => result,
+        };
+        let file = match file {
+            Err(error) if is_want_of_room(&error) => break,
+            result => result?,
+        };
+        let made = file.allocate(tried);
+        drop(file);
+        match made {
+            Ok(()) => {
+                all.push(Piece { number, bytes: tried });
+                return Ok(tried);
+            }
+            // Half of it would only take the room.
+            Err(error) => match (backing.delete(&name), is_want_of_room(&error)) {
+                (_, false) => return Err(error),
+                (Err(error), true) => return Err(error),
+                (Ok(()), true) => tried = (tried / 2).next_multiple_of(4_096),
+            },
+        }
+    }
+    Ok(0)
+}

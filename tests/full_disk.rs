@@ -1,0 +1,18 @@
+//! A disk that is full to the last block, and a store that ended on it: it opens for writing, with every acknowledged commit, and
+//! makes its own room.
+//!
+//! On a tmpfs and on ext4 in a file, which only root can mount: where that fails the tests say so and end. In memory the same
+//! runs everywhere. `TENURE_FULL_DISK=all` runs all cells of the table of `docs/full-disk.md` on ext4 too.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+#[path = "full_disk/cells.rs"]
+mod cells;
+#[path = "full_disk/content.rs"]
+mod content;
+#[path = "full_disk/memory.rs"]
+mod memory;
+#[path = "full_disk/mounted.rs"]
+mod mounted;
+#[path = "full_disk/small.rs"]
+mod small;

@@ -15,6 +15,7 @@ fn main() -> std::io::Result<()> {
         ("head", seeds::heads()),
         ("node", seeds::nodes()),
         ("key", seeds::keys()),
+        ("import", seeds::imports()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);

@@ -108,19 +108,15 @@ fn back_up(
     result
 }
 
-/// Makes a store of a copy, or of any store that nobody writes to.
-fn restore_backing(
-    from: &Arc<dyn Backing>,
-    to: &Destination,
-    progress: &mut dyn FnMut(BackupProgress),
-) -> Result<BackupReport> {
-    refuse_unfinished(&**from)?;
+/// What a copy, or a store that nobody writes to, holds: its newest snapshot, with which its log ends.
+fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     let settings = Options::new().read_only(true).settings();
     let (engine, report) = recovery::open_beside_a_writer(from, &settings)?;
-    let entries = engine.manifest.entries();
-    let newest = entries.values().rev().find_map(|body| match body {
-        Body::Snapshot(snapshot) => Some(snapshot),
-        _ => None,
+    let newest = engine.manifest.with_entries(|entries| {
+        entries.values().rev().find_map(|body| match body {
+            Body::Snapshot(snapshot) => Some(Snapshot::clone(snapshot)),
+            _ => None,
+        })
     });
     // A copy of a running store has pages reserved, as a store that crashed has, and its log ends with the snapshot.
     let is_whole = report.frames_replayed == 0 && report.cut.is_none() && report.fell_back.is_empty();
@@ -128,9 +124,22 @@ fn restore_backing(
         let why = "it was not closed: open it once, or back it up while it is open".to_owned();
         return Err(Error::NotAStore { path: from.location(), why });
     };
-    begin(&*to.backing)?;
-    let source = engine.log.source();
-    copy(from, newest, source.uuid, source.segment_bytes, to, progress)
+    Ok((engine, newest))
+}
+
+/// Refuses a directory that is `store`, or lies in it: what a store does not know by name it deletes, or trips over.
+fn refuse_inside(directory: &Path, store: &Path) -> Result<()> {
+    // One that holds something is refused for that.
+    let holds_nothing = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
+    let Some(store) = store.canonicalize().ok().filter(|_| holds_nothing) else { return Ok(()) };
+    // The directory itself may not be there yet.
+    let mut there = directory.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let Some(there) = there.find_map(|path| path.canonicalize().ok()) else { return Ok(()) };
+    if there.starts_with(&store) {
+        let path = directory.display().to_string();
+        return Err(Error::BadDestination { path, why: "it lies in the store's own directory" });
+    }
+    Ok(())
 }
 
 fn begin(backing: &dyn Backing) -> Result<()> {
@@ -215,7 +224,8 @@ fn copy_file(from: &dyn Backing, to: &dyn Backing, name: &str, len: u64) -> Resu
 /// ```
 ///
 /// # Errors
-/// `NotAStore` if `from` is no store, an unfinished copy, or was not closed; `Exists` if `to` is not empty; `Corrupt` if what was copied does not hold: then `to` stays marked as unfinished.
+/// `NotAStore` if `from` is no store, an unfinished copy, or was not closed, `Exists` if `to` is not empty, and `BadDestination` if it
+/// lies in `from`: then nothing is made. `Corrupt` if what was copied does not hold: then `to` stays marked as unfinished.
 pub fn restore(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -233,8 +243,12 @@ pub fn restore(
     let source: Arc<dyn Backing> = Arc::new(source);
     // Before anything is made.
     refuse_unfinished(&*source)?;
+    refuse_inside(to.as_ref(), path)?;
+    let (engine, newest) = closed(&source)?;
     let to = Destination { backing: Arc::new(directory(to.as_ref())?), may_link: false };
-    restore_backing(&source, &to, progress)
+    begin(&*to.backing)?;
+    let segments = engine.log.source();
+    copy(&source, &newest, segments.uuid, segments.segment_bytes, &to, progress)
 }
 
 impl Store {
@@ -245,7 +259,7 @@ impl Store {
     /// After an interruption the directory says that it is unfinished, and is not opened.
     ///
     /// # Errors
-    /// `Exists` if the directory is not empty, and what the file systems say.
+    /// `Exists` if the directory is not empty, `BadDestination` if it lies in the store's own, and what the file systems say.
     pub fn backup_to(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
         self.backup_with(directory, &mut |_| {})
     }
@@ -260,6 +274,7 @@ impl Store {
         progress: &mut dyn FnMut(BackupProgress),
     ) -> Result<BackupReport> {
         self.engine().check_writable()?;
+        refuse_inside(directory.as_ref(), Path::new(&self.engine().backing.location()))?;
         let backing = Arc::new(self::directory(directory.as_ref())?);
         self.back_up(&Destination { backing, may_link: true }, progress)
     }

@@ -94,6 +94,14 @@ pub enum Error {
         /// The place.
         path: String,
     },
+    /// A copy cannot go to this place.
+    #[error("no copy can be made in {path}: {why}")]
+    BadDestination {
+        /// The place.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Another process, or another handle of this one, has the store open for writing.
     #[error("{path} is open for writing elsewhere")]
     Locked {
@@ -393,6 +401,7 @@ impl Error {
             Self::Unsupported { .. } => "open the store with a version of Tenure that knows this format",
             Self::NotAStore { .. } => "check the path, or create a store there",
             Self::Exists { .. } => "open it, or choose another path",
+            Self::BadDestination { .. } => "name a directory outside of the store",
             Self::Locked { .. } => "close the other writer, or open the store for reading only",
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
                 "check the ID; IDs of deleted records never come back"

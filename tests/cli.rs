@@ -22,6 +22,9 @@ mod import;
 #[path = "cli/index.rs"]
 mod index;
 #[cfg(test)]
+#[path = "cli/interrupt.rs"]
+mod interrupt;
+#[cfg(test)]
 #[path = "cli/past.rs"]
 mod past;
 #[cfg(test)]
@@ -45,3 +48,9 @@ mod support;
 #[cfg(test)]
 #[path = "cli/table.rs"]
 mod table;
+#[cfg(test)]
+#[path = "cli/terminal.rs"]
+mod terminal;
+#[cfg(test)]
+#[path = "cli/untrusted.rs"]
+mod untrusted;

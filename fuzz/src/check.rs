@@ -392,6 +392,14 @@ mod tests {
     }
 
     #[test]
+    fn mutated_imports_keep_the_rules() {
+        mutate(seeds::imports(), 4_000, |bytes| {
+            crate::import::check(bytes);
+            crate::import::endless(bytes);
+        });
+    }
+
+    #[test]
     fn seeds_are_what_sealing_makes() {
         for seed in seeds::frames() {
             assert_eq!(reseal::frame(&seed, true, 0), seed);

@@ -251,3 +251,16 @@ pub fn keys() -> Vec<Vec<u8>> {
     let bytes = texts.iter().map(|text| text.parse::<Key>().expect("a key").as_bytes().to_vec());
     bytes.chain(texts.iter().map(|text| text.as_bytes().to_vec())).collect()
 }
+
+/// Rows of JSON and of CSV, also packed.
+pub fn imports() -> Vec<Vec<u8>> {
+    let texts = [
+        "{\"a\": 1}\n\n[2, \"\\u0041\"]\r\n\"x\"\nnull",
+        "a,b\n1,2\n\"x,\"\"y\"\"\",\"two\nlines\"\r\n\n3,\n",
+        "\u{feff}a\n1\n\u{feff}a\n2\n",
+        "a,b\n1\n1,2,3\n\"open,2\n",
+    ];
+    let packed = texts.map(|text| crate::import::packed(text.as_bytes()));
+    let twice = [packed[0].as_slice(), &packed[1]].concat();
+    texts.iter().map(|text| text.as_bytes().to_vec()).chain(packed).chain([twice]).collect()
+}

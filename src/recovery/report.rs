@@ -87,7 +87,7 @@ impl fmt::Display for RecoveryReport {
             (Some(number), true) => format!("clean, from snapshot {number}"),
             (Some(number), false) => format!("recovered from snapshot {number}"),
         };
-        writeln!(f, "opened in {} µs: {how}, last commit {}", self.micros, self.last_seq)?;
+        writeln!(f, "opened in {}: {how}, last commit {}", time(self.micros), self.last_seq)?;
         if !self.clean && self.snapshot.is_some() {
             writeln!(
                 f,
@@ -119,5 +119,29 @@ impl fmt::Display for RecoveryReport {
             )?;
         }
         Ok(())
+    }
+}
+
+/// A time in a unit that a person reads at a glance.
+fn time(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{} s", micros / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_opening_has_a_unit_that_fits() {
+        let begin = |micros| {
+            let report = RecoveryReport { micros, ..RecoveryReport::default() };
+            report.to_string().split_once(':').map(|(begin, _)| begin.to_owned()).unwrap()
+        };
+        let told = [0, 999, 185_197, 9_999_999, 75_000_000].map(begin);
+        assert_eq!(told, ["0 µs", "999 µs", "185 ms", "9999 ms", "75 s"].map(|time| format!("opened in {time}")));
     }
 }

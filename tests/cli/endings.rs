@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use rustix::process::Signal;
+
+use crate::interrupt::interrupted;
 use crate::support::Fixture;
 use crate::support::PEOPLE;
 use crate::support::Run;
@@ -153,5 +156,13 @@ fn closed_stdout() {
     let file = fixture.path("out.jsonl");
     assert_eq!(tenure_under(r#"exec "$@" >&-"#, &["export", &store, "--set", "people", "-o", &file]).code, 0);
     assert_eq!(std::fs::read_to_string(file).expect("written"), PEOPLE);
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn interrupted_import() {
+    let fixture = Fixture::new();
+    let run = interrupted(&fixture, "jsonl", "100", Signal::INT);
+    assert_told("interrupted_import", &run, "stdin, line 1001, ");
     fixture.assert_unchanged();
 }

@@ -115,6 +115,30 @@ fn line_too_long() {
 }
 
 #[test]
+fn csv_row_too_long() {
+    let fixture = Fixture::new();
+    for long in ["x".repeat(5000), format!("\"{}", "x".repeat(5000)), ",".repeat(2000)] {
+        let text = format!("a,b\n1,2\n{long}\n3,4\n");
+        let run = import(&fixture, "long.csv", text.as_bytes(), &["--line-bytes-max", "4KiB"]);
+        assert_told("csv_row_too_long", &run, "long.csv, line 3, the row ");
+        let run = import(&fixture, "long.csv", format!("{long}\n").as_bytes(), &["--line-bytes-max", "4KiB"]);
+        assert_told("csv_row_too_long", &run, "long.csv, line 1, the row ");
+    }
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn line_without_an_end() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    for more in [&["--on-error", "skip"][..], &["--from-line", "2"]] {
+        let args = [&["import", &store, "/dev/zero", "--set", "more", "--format", "jsonl"][..], more].concat();
+        assert_told("line_without_an_end", &tenure(&args), "/dev/zero, line 1, ");
+    }
+    fixture.assert_unchanged();
+}
+
+#[test]
 fn damaged_gzip() {
     let fixture = Fixture::new();
     assert_told("damaged_gzip", &import(&fixture, "bad.jsonl.gz", b"this was never packed", &[]), "bad.jsonl.gz");

@@ -338,3 +338,21 @@ fn full_disk_for_the_output() {
     assert_told("full_disk_for_the_output", &run, "/dev/full");
     fixture.assert_unchanged();
 }
+
+#[test]
+fn backup_into_the_store() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let before = fixture.files();
+    let link = fixture.path("link");
+    std::os::unix::fs::symlink(&store, &link).expect("linked");
+    for inside in [format!("{store}/backup"), format!("{link}/backup"), format!("{store}/../store/backup")] {
+        let run = tenure(&["backup", &store, &inside]);
+        assert_told("backup_into_the_store", &run, &inside);
+        let run = tenure(&["restore", &store, &inside]);
+        assert_told("backup_into_the_store", &run, &inside);
+    }
+    assert_eq!(tenure(&["backup", &store, &store]).code, 1, "it is not empty");
+    assert_eq!(fixture.files(), before);
+    fixture.assert_unchanged();
+}

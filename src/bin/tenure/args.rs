@@ -45,6 +45,7 @@ Exit codes:
   8  not a store, or a store of another format
   9  stored, but the store could not be closed or the result not be printed
  10  not certain whether it is stored: the message says how to look
+130  interrupted: the message says what is stored
 
 Examples:
   tenure import things.tenure people.jsonl --set people
@@ -99,6 +100,40 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// A command and those below it, with their names from the program's on.
+    fn all(command: &clap::Command, name: &str, into: &mut Vec<(String, clap::Command)>) {
+        let name = format!("{name} {}", command.get_name());
+        command.get_subcommands().for_each(|below| all(below, &name, into));
+        into.push((name, command.clone()));
+    }
+
+    #[test]
+    fn usage_names_arguments_in_the_order_in_which_they_are_taken() {
+        let mut commands = Vec::new();
+        let mut cli = Cli::command();
+        cli.build();
+        all(&cli, "", &mut commands);
+        assert!(commands.len() > 25, "the commands were not found");
+        for (name, mut command) in commands {
+            let usage = command.render_usage().to_string();
+            let shown = |arg: &clap::Arg| arg.get_value_names().and_then(|names| usage.find(names.first()?.as_str()));
+            // In the order of their definitions, which is that in which they are taken.
+            let places: Vec<usize> = command.get_positionals().filter_map(shown).collect();
+            let count = command.get_positionals().count();
+            assert!(places.len() == count && places.is_sorted(), "{name}: {usage}");
+        }
+    }
+
+    #[test]
+    fn no_help_shows_what_only_source_text_needs() {
+        let mut commands = Vec::new();
+        all(&Cli::command(), "", &mut commands);
+        for (name, mut command) in commands {
+            let help = command.render_long_help().to_string();
+            assert!(!help.contains('\\'), "{name} shows a backslash: {help}");
+        }
+    }
 
     #[test]
     fn the_arguments_fit_together_and_each_command_shows_examples() {

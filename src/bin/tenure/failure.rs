@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use tenure::Error;
 
+use crate::escape::is_obeyed;
+
 /// The result of a command or of a step of it.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
@@ -27,6 +29,8 @@ pub enum Exit {
     NotAStore = 8,
     Stored = 9,
     InDoubt = 10,
+    /// As a shell calls what a signal ended.
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -45,7 +49,10 @@ impl Exit {
                 Self::NotFound
             }
             Error::NoSuchIndex { .. } | Error::PointGone { .. } => Self::NotFound,
-            Error::BadName { .. } | Error::BadOption { .. } | Error::BadKeyText { .. } => Self::Usage,
+            Error::BadDestination { .. }
+            | Error::BadName { .. }
+            | Error::BadOption { .. }
+            | Error::BadKeyText { .. } => Self::Usage,
             Error::TooLarge { .. }
             | Error::Source { .. }
             | Error::KeyTooLong { .. }
@@ -147,9 +154,9 @@ impl From<Error> for Failure {
     }
 }
 
-/// Names can hold line breaks and other control characters; a report stays on its line.
+/// Names can hold line breaks and other characters that a terminal obeys; a report stays on its line.
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    text.chars().map(|char| if is_obeyed(char) { '\u{fffd}' } else { char }).collect()
 }
 
 #[cfg(test)]
@@ -158,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_report_stays_on_its_line() {
-        assert_eq!(one_line("a\nb\x1b[31m"), "a\u{fffd}b\u{fffd}[31m");
+        assert_eq!(one_line("a\nb\x1b[31m\u{202e}"), "a\u{fffd}b\u{fffd}[31m\u{fffd}");
     }
 
     #[test]

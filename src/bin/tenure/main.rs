@@ -10,15 +10,18 @@ mod at;
 mod commands;
 mod context;
 mod ending;
+mod escape;
 mod failure;
 #[cfg(test)]
 mod faulty;
 mod input;
+mod interrupt;
 mod keys;
 mod medium;
 mod output;
 mod process;
 mod progress;
+mod source;
 mod table;
 mod units;
 mod value;

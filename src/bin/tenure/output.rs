@@ -1,16 +1,19 @@
 //! Where results go: stdout or a file.
 //!
-//! Owns: buffering, and telling a reader that left from a write that failed.
+//! Owns: buffering, telling a reader that left from a write that failed, and escaping what a terminal would obey.
 //! Never: writes messages for people; those go to stderr through [`note`].
 
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::BufWriter;
+use std::io::IsTerminal;
 use std::io::Write;
 use std::path::Path;
 
 use serde_json::Value;
 
+use crate::escape::Escape;
 use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
@@ -23,7 +26,9 @@ const BUFFER_BYTES: usize = 128 << 10;
 /// A place for results.
 pub struct Output {
     name: String,
-    sink: BufWriter<Box<dyn Write>>,
+    sink: BufWriter<File>,
+    /// Where the sink is a terminal.
+    escape: Option<Escape>,
     /// Whether a reader that leaves ends the command quietly.
     reader_may_leave: bool,
 }
@@ -31,7 +36,7 @@ pub struct Output {
 impl Output {
     /// Stdout. A command that changes a store asks for it first, so that it does nothing when stdout is closed.
     pub fn stdout() -> Outcome<Self> {
-        Ok(Self::new("stdout".to_owned(), Box::new(process::stdout()?)))
+        Ok(Self::new("stdout".to_owned(), process::stdout()?))
     }
 
     /// `path`, emptied first, or stdout where there is none.
@@ -40,7 +45,7 @@ impl Output {
         let name = path.display().to_string();
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
         let file = file.map_err(|error| Failure::output(&name, &error))?;
-        Ok(Self::new(name, Box::new(file)))
+        Ok(Self::new(name, file))
     }
 
     /// `path`, to which is added beside other work: that a pipe breaks is an error.
@@ -48,11 +53,18 @@ impl Output {
         let name = path.display().to_string();
         let file = OpenOptions::new().append(true).create(true).open(path);
         let file = file.map_err(|error| Failure::output(&name, &error))?;
-        Ok(Self { reader_may_leave: false, ..Self::new(name, Box::new(file)) })
+        Ok(Self { reader_may_leave: false, ..Self::new(name, file) })
     }
 
-    fn new(name: String, sink: Box<dyn Write>) -> Self {
-        Self { name, sink: BufWriter::with_capacity(BUFFER_BYTES, sink), reader_may_leave: true }
+    fn new(name: String, sink: File) -> Self {
+        let escape = sink.is_terminal().then(Escape::default);
+        Self { name, sink: BufWriter::with_capacity(BUFFER_BYTES, sink), escape, reader_may_leave: true }
+    }
+
+    /// Everything is written as it is, also to a terminal.
+    #[must_use]
+    pub fn raw(self) -> Self {
+        Self { escape: None, ..self }
     }
 
     fn failed(&self, error: &io::Error) -> Failure {
@@ -66,7 +78,11 @@ impl Output {
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) -> Outcome {
-        self.sink.write_all(bytes).map_err(|error| self.failed(&error))
+        let written = match &mut self.escape {
+            Some(escape) => self.sink.write_all(&escape.push(bytes)),
+            None => self.sink.write_all(bytes),
+        };
+        written.map_err(|error| self.failed(&error))
     }
 
     pub fn text(&mut self, text: &str) -> Outcome {
@@ -85,7 +101,8 @@ impl Output {
 
     /// Hands everything on. What is not finished is not written.
     pub fn finish(mut self) -> Outcome {
-        self.sink.flush().map_err(|error| self.failed(&error))
+        let rest = self.escape.as_mut().map(Escape::end).unwrap_or_default();
+        self.sink.write_all(&rest).and_then(|()| self.sink.flush()).map_err(|error| self.failed(&error))
     }
 
     /// Hands on what is there so far.

@@ -72,7 +72,7 @@ pub fn refused(error: Error, directory: &Path) -> Failure {
         Error::NoSpace { .. } => Failure::new(exit, error.to_string(), "free space on the device"),
         other => other.into(),
     };
-    let is_begun = std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+    let is_begun = directory.join("unfinished").exists();
     if is_begun { failure.and_help(format!("{} is unfinished: delete it", directory.display())) } else { failure }
 }
 

@@ -26,10 +26,10 @@ use crate::context::existing_set;
 use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::input;
 use crate::input::Rows;
 use crate::input::Step;
 use crate::input::jsonl::JsonLines;
+use crate::source;
 use crate::units;
 
 /// The records of the demo, below the directory of the package.
@@ -162,7 +162,7 @@ fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outc
     tale.step("Import", "Each line of the file becomes a record; two hundred records are one commit.")?;
     let name = data.display().to_string();
     let begun = Instant::now();
-    let input = input::open(&name)?;
+    let input = source::open(&name, None)?;
     let mut rows = JsonLines::new(input.reader, 1, LINE_BYTES_MAX);
     let (mut ids, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
     loop {
@@ -310,7 +310,7 @@ fn reopen(context: &Context, tale: &mut Story, path: &Path) -> Outcome<Store> {
     let begun = Instant::now();
     let store = context.open_to_write(path)?;
     let taken = begun.elapsed();
-    tale.fact(&format!("the call took {} microseconds", units::count(u64::try_from(taken.as_micros()).unwrap_or(0))))?;
+    tale.fact(&format!("the call took {}", units::time(taken)))?;
     let report = store.recovery_report().to_string();
     report.lines().try_for_each(|line| tale.fact(line.trim()))?;
     Ok(store)

@@ -16,10 +16,10 @@ use crate::context::existing_set;
 use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::input::Format;
 use crate::output::Output;
 use crate::output::note;
 use crate::progress;
+use crate::source::Format;
 use crate::units;
 use crate::value;
 use crate::value::Form;
@@ -32,8 +32,8 @@ Examples:
 
 /// Write the records of a set to a file or stdout, in the order of their IDs
 ///
-/// JSON Lines: a record that is JSON stands as it is; other text becomes {\"text\":…}, other bytes {\"hex\":…}. With
-/// --with-ids each line is {\"id\":…,\"seq\":…,\"value\":…}, with `text` or `hex` in the place of `value` where it is not
+/// JSON Lines: a record that is JSON stands as it is; other text becomes {"text":…}, other bytes {"hex":…}. With
+/// --with-ids each line is {"id":…,"seq":…,"value":…}, with `text` or `hex` in the place of `value` where it is not
 /// JSON. CSV: every record must be a JSON object; the names of the first one are the columns.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

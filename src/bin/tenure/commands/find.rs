@@ -33,7 +33,8 @@ Examples:
 /// as 2031-05-06T07:08:09Z. Keys of an index that a program keeps with its own code are written as docs/keys.md says. A
 /// record that has several keys in a range comes once for each.
 ///
-/// Each value is printed as it is, with a line break behind it. With --json each entry is a line with id, seq, key, bytes
+/// Each value is printed as it is, with a line break behind it; --raw leaves the line break out. On a terminal control characters
+/// and marks of direction are escaped, unless --raw is given. With --json each entry is a line with id, seq, key, bytes
 /// and value. When a key has no record, the exit code is 3; a range may be empty.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -67,12 +68,18 @@ pub struct Args {
     /// Prints IDs alone
     #[arg(long)]
     ids_only: bool,
+    /// Prints the bytes of the values and nothing else, on a terminal, too
+    #[arg(long, conflicts_with_all = ["count", "ids_only"])]
+    raw: bool,
     #[command(flatten)]
     at: At,
 }
 
 /// Finds.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    if args.raw && context.json {
+        return Err(Failure::usage("--raw and --json cannot both be given"));
+    }
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let named = keys::resolve(&store, &args.store, &args.index)?;
     named.check_ready(&args.store)?;
@@ -81,6 +88,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let left = range.left();
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut out = Output::stdout()?;
+    if args.raw {
+        out = out.raw();
+    }
     if args.count {
         let count = left.min(limit);
         if context.json {
@@ -107,7 +117,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             }
             (false, false) => {
                 value::print_raw(&mut out, &view.get(id)?)?;
-                out.text("\n")?;
+                if !args.raw {
+                    out.text("\n")?;
+                }
             }
         }
     }

@@ -30,8 +30,9 @@ Records that are found are printed, also when others are missing; the exit code 
 
 /// Print records
 ///
-/// Each value is printed as it is, with a line break behind it; --raw leaves the line break out. With --json each record
-/// is a line with id, state, seq, set, bytes and value.
+/// Each value is printed as it is, with a line break behind it; --raw leaves the line break out. On a terminal control characters
+/// and marks of direction are escaped, unless --raw is given. With --json each record is a line with id, state, seq, set, bytes and
+/// value.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -43,7 +44,7 @@ pub struct Args {
     /// The set that must hold the records
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
-    /// Prints the bytes of the values and nothing else
+    /// Prints the bytes of the values and nothing else, on a terminal, too
     #[arg(long)]
     raw: bool,
     /// The file to write; what it held is replaced
@@ -66,6 +67,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         args.ids.iter().try_for_each(|&id| find(&view, set.as_ref(), id).map(|_record| ()))?;
     }
     let mut out = Output::file_or_stdout(args.output.as_deref())?;
+    if args.raw {
+        out = out.raw();
+    }
     let mut missing = Vec::new();
     for &id in &args.ids {
         match find(&view, set.as_ref(), id) {

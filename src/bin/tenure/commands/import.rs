@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::io::Cursor;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -31,19 +34,20 @@ use crate::ending;
 use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
-use crate::input;
 use crate::input::BadRow;
-use crate::input::Format;
-use crate::input::Input;
 use crate::input::Row;
 use crate::input::Rows;
 use crate::input::Step;
 use crate::input::csv::CsvRows;
 use crate::input::jsonl::JsonLines;
+use crate::interrupt::Interrupt;
 use crate::keys;
 use crate::keys::Field;
 use crate::output::Output;
 use crate::output::note;
+use crate::source;
+use crate::source::Format;
+use crate::source::Input;
 use crate::units;
 
 /// Bad rows that are told one by one; beyond them they are counted.
@@ -147,7 +151,16 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let out = Output::stdout()?;
     check_set_name(&args.set)?;
     args.check_fields()?;
-    let Input { name, reader, bar } = input::open(&args.file)?;
+    let interrupt = Interrupt::watched()?;
+    let opened = source::open(&args.file, Some(&interrupt));
+    if interrupt.flag().load(Ordering::Relaxed) {
+        return Err(Failure::new(
+            Exit::Interrupted,
+            format!("{}, interrupted", if args.file == "-" { "stdin" } else { &args.file }),
+            "nothing is stored",
+        ));
+    }
+    let Input { name, reader, bar } = opened?;
     let mut rows: Box<dyn Rows> = match format {
         Format::Jsonl => {
             let bytes_max = usize::try_from(args.line_bytes_max).unwrap_or(usize::MAX);
@@ -166,6 +179,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         keys::ensure(&store, &set, field, is_unique)?;
     }
     let mut import = Import::new(&store, &set, args, ids, context.transaction_bytes());
+    import.interrupted = interrupt.flag();
     let ended = import.all(rows.as_mut(), &name, &bar);
     bar.finish_and_clear();
     import.settle(ended)?;
@@ -197,6 +211,10 @@ struct Import<'a> {
     /// The input, for messages.
     name: String,
     bar: ProgressBar,
+    /// No row below this line was looked at.
+    next_line: u64,
+    /// Whether the user has ended the import.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl<'a> Import<'a> {
@@ -219,17 +237,30 @@ impl<'a> Import<'a> {
             in_doubt: false,
             name,
             bar,
+            next_line: args.from_line,
+            interrupted: Arc::default(),
         }
     }
 
     fn all(&mut self, rows: &mut dyn Rows, name: &str, bar: &ProgressBar) -> Outcome {
         (self.name, self.bar) = (name.to_owned(), bar.clone());
         loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(self.end_early());
+            }
             match rows.step() {
-                Ok(Step::Row(row)) => self.take(row)?,
-                Ok(Step::Bad(bad)) if self.args.on_error == OnError::Skip => self.skip(&bad),
+                Ok(Step::Row(row)) => {
+                    self.next_line = row.line.saturating_add(1);
+                    self.take(row)?;
+                }
+                Ok(Step::Bad(bad)) if self.args.on_error == OnError::Skip => {
+                    self.next_line = bad.line.saturating_add(1);
+                    self.skip(&bad);
+                }
                 Ok(Step::Bad(bad)) => return Err(self.stop(bad.line, &bad.what)),
                 Ok(Step::End) => return self.commit(),
+                // The read that was interrupted fails.
+                Err(_broken) if self.interrupted.load(Ordering::Relaxed) => return Err(self.end_early()),
                 Err(broken) => return Err(self.stop(broken.line, &broken.what)),
             }
         }
@@ -394,6 +425,17 @@ impl<'a> Import<'a> {
         let help = format!("{stored} from above that line stored; mend the line, then resume with --from-line {line}");
         Failure::new(Exit::BadInput, format!("{name}, line {line}, {what}"), help)
     }
+
+    /// Commits the rows that were read when the user ended the import, and says how to go on.
+    fn end_early(&mut self) -> Failure {
+        if let Err(failure) = self.commit() {
+            return failure;
+        }
+        let (name, line) = (&self.name, self.next_line);
+        let stored = units::counted(self.summary.records, "record");
+        let help = format!("{stored} from above that line stored; resume with --from-line {line}");
+        Failure::new(Exit::Interrupted, format!("{name}, line {line}, interrupted"), help)
+    }
 }
 
 /// Why an index refused a row; `holder` tells the record that the row of a place became.
@@ -465,10 +507,6 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-    use std::sync::atomic::Ordering;
-
     use clap::Parser;
     use tenure::Options;
 

@@ -29,7 +29,7 @@ Examples:
 ///
 /// The store and the set are made if they are not there. A file or stdin may be of any size.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tenure put [OPTIONS] --set <NAME> <STORE> <VALUE|--file <FILE>>")]
 pub struct Args {
     /// The store
     store: PathBuf,

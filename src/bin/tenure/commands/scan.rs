@@ -11,6 +11,7 @@ use tenure::RecordId;
 use crate::at::At;
 use crate::context::Context;
 use crate::context::existing_set;
+use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::table::Table;
@@ -29,6 +30,9 @@ Examples:
   tenure scan things.tenure --set people --ids-only | xargs tenure delete things.tenure";
 
 /// List the records of a set, in the order of their IDs
+///
+/// The table shows the beginning of each value. On a terminal control characters and marks of direction are escaped, in JSON, too.
+/// With --raw the values are printed as they are, one behind the other.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -46,12 +50,18 @@ pub struct Args {
     /// Lists IDs alone
     #[arg(long)]
     ids_only: bool,
+    /// Prints the bytes of the values and nothing else, on a terminal, too
+    #[arg(long, conflicts_with_all = ["ids_only"])]
+    raw: bool,
     #[command(flatten)]
     at: At,
 }
 
 /// Scans.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    if args.raw && context.json {
+        return Err(Failure::usage("--raw and --json cannot both be given"));
+    }
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = existing_set(&store, &args.set)?;
     let view = store.view();
@@ -60,10 +70,14 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         scan = scan.from(from);
     }
     let mut out = Output::stdout()?;
+    if args.raw {
+        out = out.raw();
+    }
     let mut together = Vec::new();
     for record in scan.take(args.limit.unwrap_or(usize::MAX)) {
         let record = record?;
         match (context.json, args.ids_only) {
+            _ if args.raw => value::print_raw(&mut out, &record)?,
             (true, true) => out.json(&json!({ "id": record.id().to_string() }))?,
             (true, false) => value::print_record(&mut out, &record, &[("bytes", json!(record.len()))])?,
             (false, true) => out.line(&record.id().to_string())?,

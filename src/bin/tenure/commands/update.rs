@@ -27,7 +27,7 @@ Examples:
 ///
 /// The record keeps its ID and its set.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "tenure update [OPTIONS] <STORE> <ID> <VALUE|--file <FILE>>")]
 pub struct Args {
     /// The store
     store: PathBuf,

@@ -14,18 +14,25 @@ use std::rc::Rc;
 use csv::ByteRecord;
 use csv::Reader;
 use csv::ReaderBuilder;
-use serde_json::Value;
+use csv::StringRecord;
 
-use crate::input::BYTE_ORDER_MARK;
-use crate::input::BadRow;
-use crate::input::Broken;
-use crate::input::MARK_INSIDE;
-use crate::input::Row;
-use crate::input::Rows;
-use crate::input::Step;
+use super::BYTE_ORDER_MARK;
+use super::BadRow;
+use super::Broken;
+use super::MARK_INSIDE;
+use super::Row;
+use super::Rows;
+use super::Step;
+use super::endless;
+use super::fill;
+use super::passed_over_max;
 
 /// Bytes that the parser reads at once.
 const BUFFER_BYTES: usize = 64 << 10;
+/// A row may have a field for so many bytes of `--line-bytes-max`: a field costs memory of its own, however short it is.
+const BYTES_PER_FIELD: u64 = 16;
+/// A row may have so many fields whatever `--line-bytes-max` says.
+const FIELDS_MIN: u64 = 1024;
 
 /// Reads the rows that begin on line `from` or below.
 pub struct CsvRows<R> {
@@ -33,14 +40,41 @@ pub struct CsvRows<R> {
     watch: Rc<Watch>,
     from: u64,
     bytes_max: u64,
-    names: Option<Vec<String>>,
+    names: Option<StringRecord>,
     row: ByteRecord,
+}
+
+/// Where a row begins, and whether the parser got all of it.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    line: u64,
+    /// What it has too much of.
+    excess: Option<Excess>,
+}
+
+/// What the beginning of a row has too much of already.
+#[derive(Debug, Clone, Copy)]
+enum Excess {
+    Bytes,
+    Fields,
+}
+
+impl Excess {
+    fn told(self, watch: &Watch) -> String {
+        match self {
+            Self::Bytes => "the row is longer than --line-bytes-max allows; is a quote not closed?".to_owned(),
+            Self::Fields => {
+                format!("the row has more than the {} fields that --line-bytes-max allows", watch.fields_max)
+            }
+        }
+    }
 }
 
 impl<R: BufRead> CsvRows<R> {
     pub fn new(reader: R, from: u64, bytes_max: u64) -> Self {
-        let watch = Rc::new(Watch::default());
-        let watched = Watched { reader, watch: Rc::clone(&watch) };
+        let fields_max = (bytes_max / BYTES_PER_FIELD).max(FIELDS_MIN);
+        let watch = Rc::new(Watch { bytes_max, fields_max, ..Watch::default() });
+        let watched = Watched { reader, watch: Rc::clone(&watch), closing: VecDeque::new() };
         let mut builder = ReaderBuilder::new();
         // Uneven rows are found here, where the place can be told.
         let builder = builder.has_headers(false).flexible(true).buffer_capacity(BUFFER_BYTES);
@@ -48,54 +82,60 @@ impl<R: BufRead> CsvRows<R> {
         Self { reader, watch, from, bytes_max, names: None, row: ByteRecord::new() }
     }
 
-    /// Reads a row into `self.row`; gives its line, or `None` at the end.
-    fn advance(&mut self) -> Result<Option<u64>, Broken> {
-        let buffer = u64::try_from(BUFFER_BYTES).unwrap_or(u64::MAX);
-        self.watch.budget.set(self.bytes_max.saturating_add(buffer));
+    /// Reads a row into `self.row`; gives its beginning, or `None` at the end.
+    fn advance(&mut self) -> Result<Option<Begun>, Broken> {
         let some = self.reader.read_byte_record(&mut self.row).map_err(|error| self.broken(&error))?;
-        if !some {
-            return Ok(None);
-        }
         // The parser's own count takes in the empty lines above a row.
-        let line = self.watch.begun.borrow_mut().pop_front().unwrap_or_default();
-        if self.watch.ended.get() && self.watch.quote.get() == Quote::Inside {
+        let begun = if some { self.watch.begun.borrow_mut().pop_front() } else { None };
+        // Of a row with too much the parser has got the beginning only.
+        let is_cut = begun.is_some_and(|begun| begun.excess.is_some());
+        if self.watch.ended.get() && self.watch.quote.get() == Quote::Inside && !is_cut {
+            let line = begun.map_or(self.watch.begins.get(), |begun| begun.line);
             let what = format!("the quote that opens on line {} is never closed", self.watch.opened.get());
             return Err(Broken { line, what });
         }
-        Ok(Some(line))
+        Ok(begun)
     }
 
     fn broken(&self, error: &csv::Error) -> Broken {
-        let line = self.watch.begun.borrow().front().copied().unwrap_or(self.watch.lines.get() + 1);
-        if self.watch.budget.get() == 0 {
-            let what = "the row is longer than --line-bytes-max allows; is a quote not closed?".to_owned();
-            return Broken { line, what };
+        let begun = self.watch.begun.borrow().front().map(|begun| begun.line);
+        let line = match begun {
+            Some(line) => line,
+            None if self.watch.in_row.get() => self.watch.begins.get(),
+            None => self.watch.lines.get() + 1,
+        };
+        match error.kind() {
+            csv::ErrorKind::Io(error) => Broken::io(line, error),
+            _ => Broken { line, what: format!("the input cannot be read further: {error}") },
         }
-        Broken { line, what: format!("the input cannot be read further: {error}") }
     }
 
     fn read_names(&mut self) -> Result<Option<BadRow>, Broken> {
-        let mut names: Vec<String> = Vec::new();
-        let Some(line) = self.advance()? else { return Ok(None) };
-        for (index, field) in self.row.iter().enumerate() {
-            let what = match std::str::from_utf8(field) {
-                Err(error) => format!("field {}: {}", index + 1, not_utf8(field, error)),
-                Ok(name) if names.iter().any(|other| other == name) => {
-                    format!("field {}: the name {name:?} stands there twice", index + 1)
-                }
-                Ok(name) => {
-                    names.push(name.to_owned());
-                    continue;
-                }
-            };
-            return Ok(Some(BadRow { line, what }));
+        let Some(Begun { line, excess }) = self.advance()? else { return Ok(None) };
+        if let Some(excess) = excess {
+            return Ok(Some(BadRow { line, what: excess.told(&self.watch) }));
+        }
+        // As many as there are fields in a row: neither a list of owned strings nor a search for each of them.
+        let names = match StringRecord::from_byte_record(std::mem::take(&mut self.row)) {
+            Ok(names) => names,
+            Err(error) => {
+                let at = error.utf8_error().field();
+                let row = error.into_byte_record();
+                let field = row.get(at).unwrap_or_default();
+                let what = std::str::from_utf8(field).err().map_or_else(String::new, |error| not_utf8(field, error));
+                return Ok(Some(BadRow { line, what: format!("field {}: {what}", at + 1) }));
+            }
+        };
+        if let Some(at) = twice(&names) {
+            let name = names.get(at).unwrap_or_default();
+            return Ok(Some(BadRow { line, what: format!("field {}: the name {name:?} stands there twice", at + 1) }));
         }
         self.names = Some(names);
         Ok(None)
     }
 
     /// The row as a JSON object.
-    fn object(&self, names: &[String]) -> Result<Vec<u8>, String> {
+    fn object(&self, names: &StringRecord) -> Result<Vec<u8>, String> {
         if self.row.as_slice().starts_with(&BYTE_ORDER_MARK) {
             return Err(format!("field 1: {MARK_INSIDE}"));
         }
@@ -104,22 +144,25 @@ impl<R: BufRead> CsvRows<R> {
             let (expected, got) = (names.len(), self.row.len());
             return Err(format!("field {at}: expected {expected} fields, one for each name, got {got}"));
         }
-        if u64::try_from(self.row.as_slice().len()).is_ok_and(|bytes| bytes > self.bytes_max) {
-            return Err("the row is longer than --line-bytes-max allows".to_owned());
-        }
-        let mut out = String::from("{");
+        let mut out = vec![b'{'];
         for (index, (name, field)) in names.iter().zip(&self.row).enumerate() {
             let text = std::str::from_utf8(field);
             let text = text.map_err(|error| format!("field {} ({name}): {}", index + 1, not_utf8(field, error)))?;
             if index > 0 {
-                out.push(',');
+                out.push(b',');
             }
-            out.push_str(&Value::from(name.as_str()).to_string());
-            out.push(':');
-            out.push_str(&Value::from(text).to_string());
+            push_string(&mut out, name);
+            out.push(b':');
+            push_string(&mut out, text);
+            if u64::try_from(out.len()).is_ok_and(|bytes| bytes >= self.bytes_max) {
+                return Err(format!(
+                    "field {}: the row becomes a JSON object that is longer than --line-bytes-max allows",
+                    index + 1
+                ));
+            }
         }
-        out.push('}');
-        Ok(out.into_bytes())
+        out.push(b'}');
+        Ok(out)
     }
 }
 
@@ -131,18 +174,47 @@ impl<R: BufRead> Rows for CsvRows<R> {
             // Without names there is nothing that a row could become.
             return Err(Broken { line: bad.line, what: bad.what });
         }
+        let names = self.names.take().unwrap_or_default();
+        let step = self.row_below(&names);
+        self.names = Some(names);
+        step
+    }
+}
+
+impl<R: BufRead> CsvRows<R> {
+    /// The next row that is wanted.
+    fn row_below(&mut self, names: &StringRecord) -> Result<Step, Broken> {
         loop {
-            let Some(line) = self.advance()? else { return Ok(Step::End) };
+            let Some(Begun { line, excess }) = self.advance()? else { return Ok(Step::End) };
             if line < self.from {
                 continue;
             }
-            let names = self.names.as_deref().unwrap_or_default();
-            return Ok(match self.object(names) {
+            let object = match excess {
+                Some(excess) => Err(excess.told(&self.watch)),
+                None => self.object(names),
+            };
+            return Ok(match object {
                 Ok(bytes) => Step::Row(Row { line, bytes }),
                 Err(what) => Step::Bad(BadRow { line, what }),
             });
         }
     }
+}
+
+/// A string with quotes and escapes.
+fn push_string(out: &mut Vec<u8>, text: &str) {
+    // Writing a string to memory has no way to fail.
+    drop(serde_json::to_writer(out, text));
+}
+
+/// The first name that stands in front of it, too.
+fn twice(names: &StringRecord) -> Option<usize> {
+    let name = |at: &u32| names.get(usize::try_from(*at).unwrap_or(usize::MAX)).unwrap_or_default();
+    let mut order: Vec<u32> = (0..u32::try_from(names.len()).unwrap_or(u32::MAX)).collect();
+    order.sort_unstable_by(|one, other| name(one).cmp(name(other)).then(one.cmp(other)));
+    let pairs = order.iter().zip(order.iter().skip(1));
+    let again = pairs.filter(|(one, other)| name(one) == name(other)).map(|(_, other)| *other).min();
+    again.and_then(|at| usize::try_from(at).ok())
 }
 
 fn not_utf8(field: &[u8], error: std::str::Utf8Error) -> String {
@@ -164,11 +236,12 @@ enum Quote {
     Closing,
 }
 
-/// What is known of the bytes that the parser has taken.
+/// What is known of the bytes that were read.
 #[derive(Debug, Default)]
 struct Watch {
-    /// Bytes that may still be read before a row has to end.
-    budget: Cell<u64>,
+    /// The most bytes and fields of a row.
+    bytes_max: u64,
+    fields_max: u64,
     quote: Cell<Quote>,
     /// Line breaks so far.
     lines: Cell<u64>,
@@ -177,8 +250,12 @@ struct Watch {
     ended: Cell<bool>,
     /// Whether a row has begun that has not ended.
     in_row: Cell<bool>,
-    /// The lines on which the rows begin that the parser has not given yet.
-    begun: RefCell<VecDeque<u64>>,
+    /// The line of its beginning, its bytes and its fields so far.
+    begins: Cell<u64>,
+    row_bytes: Cell<u64>,
+    row_fields: Cell<u64>,
+    /// The rows that the parser has not given yet.
+    begun: RefCell<VecDeque<Begun>>,
 }
 
 impl Watch {
@@ -186,8 +263,12 @@ impl Watch {
         let line_break = matches!(byte, b'\n' | b'\r');
         if !self.in_row.get() && !line_break {
             self.in_row.set(true);
-            self.begun.borrow_mut().push_back(self.lines.get() + 1);
+            self.begins.set(self.lines.get() + 1);
+            self.row_bytes.set(0);
+            self.row_fields.set(1);
+            self.begun.borrow_mut().push_back(Begun { line: self.begins.get(), excess: None });
         }
+        self.row_bytes.set(self.row_bytes.get() + 1);
         let next = match (self.quote.get(), byte) {
             (Quote::Inside, b'"') => Quote::Closing,
             (Quote::Inside, _) | (Quote::Closing, b'"') => Quote::Inside,
@@ -195,7 +276,10 @@ impl Watch {
                 self.opened.set(self.lines.get() + 1);
                 Quote::Inside
             }
-            (_, b',') => Quote::Start,
+            (_, b',') => {
+                self.row_fields.set(self.row_fields.get() + 1);
+                Quote::Start
+            }
             (_, b'\n' | b'\r') => {
                 self.in_row.set(false);
                 Quote::Start
@@ -207,26 +291,88 @@ impl Watch {
             self.lines.set(self.lines.get() + 1);
         }
     }
+
+    /// What the row that has not ended has too much of.
+    fn excess(&self) -> Option<Excess> {
+        if !self.in_row.get() {
+            None
+        } else if self.row_bytes.get() > self.bytes_max {
+            Some(Excess::Bytes)
+        } else if self.row_fields.get() > self.fields_max {
+            Some(Excess::Fields)
+        } else {
+            None
+        }
+    }
+
+    fn note_excess(&self, excess: Excess) {
+        if let Some(begun) = self.begun.borrow_mut().back_mut() {
+            begun.excess = Some(excess);
+        }
+    }
 }
 
-/// A reader under watch.
+/// A reader under watch. Of a row with too much it gives the beginning, as a row of its own, and then passes over the rest.
 struct Watched<R> {
     reader: R,
     watch: Rc<Watch>,
+    /// Bytes that end the row that was cut, and that no one has read yet.
+    closing: VecDeque<u8>,
 }
 
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let budget = self.watch.budget.get();
-        if budget == 0 {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+impl<R: BufRead> Watched<R> {
+    /// Reads on to the end of the row that has not ended.
+    fn pass_over(&mut self) -> io::Result<()> {
+        let most = passed_over_max(self.watch.bytes_max);
+        while self.watch.in_row.get() {
+            if self.watch.row_bytes.get() > most {
+                return Err(endless(most));
+            }
+            let bytes = fill(&mut self.reader)?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let mut used = 0;
+            for byte in bytes {
+                self.watch.see(*byte);
+                used += 1;
+                if !self.watch.in_row.get() {
+                    break;
+                }
+            }
+            self.reader.consume(used);
         }
-        let allowed = usize::try_from(budget).unwrap_or(usize::MAX).min(buffer.len());
-        let len = self.reader.read(buffer.get_mut(..allowed).unwrap_or_default())?;
-        buffer.iter().take(len).for_each(|&byte| self.watch.see(byte));
-        self.watch.budget.set(budget - u64::try_from(len).unwrap_or(budget).min(budget));
-        self.watch.ended.set(len == 0 && !buffer.is_empty());
-        Ok(len)
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.closing.is_empty() && self.watch.excess().is_some() {
+            self.pass_over()?;
+        }
+        if !self.closing.is_empty() {
+            return self.closing.read(buffer);
+        }
+        let bytes = fill(&mut self.reader)?;
+        self.watch.ended.set(bytes.is_empty() && !buffer.is_empty());
+        let mut used = 0;
+        let mut excess = None;
+        for (byte, place) in bytes.iter().zip(buffer) {
+            self.watch.see(*byte);
+            *place = *byte;
+            used += 1;
+            excess = self.watch.excess();
+            if excess.is_some() {
+                break;
+            }
+        }
+        self.reader.consume(used);
+        if let Some(excess) = excess {
+            self.watch.note_excess(excess);
+            self.closing.extend(if self.watch.quote.get() == Quote::Inside { &b"\"\n"[..] } else { b"\n" });
+        }
+        Ok(used)
     }
 }
 
@@ -303,9 +449,39 @@ mod tests {
 
     #[test]
     fn a_row_without_an_end_does_not_fill_the_memory() {
-        let endless = io::BufReader::new(io::Cursor::new("a\n\"").chain(io::repeat(b'x')));
-        let broken = CsvRows::new(endless, 1, 1000).step().unwrap_err();
-        assert!(broken.what.contains("--line-bytes-max"), "{}", broken.what);
-        assert_eq!(broken.line, 2);
+        for open in ["", "\""] {
+            let endless = io::BufReader::new(io::Cursor::new(format!("a\n{open}")).chain(io::repeat(b'x')));
+            let step = CsvRows::new(endless, 1, 1000).step().unwrap();
+            let Step::Bad(bad) = step else { panic!("{step:?}") };
+            assert!(bad.line == 2 && bad.what.contains("--line-bytes-max"), "{bad:?}");
+            let endless = io::BufReader::new(io::Cursor::new(open).chain(io::repeat(b'x')));
+            let broken = CsvRows::new(endless, 1, 1000).step().unwrap_err();
+            assert!(broken.line == 1 && broken.what.contains("--line-bytes-max"), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_exactly_the_limit_is_read_and_the_rest_of_a_longer_one_is_passed_over() {
+        // With the names it is stored in no more bytes than it may have.
+        let names = "a,b";
+        let longest = format!("{},2", "1".repeat(998 - 14));
+        let kinds = |row: &str| -> Vec<(u64, bool)> {
+            let steps = steps(&format!("{names}\n1,2\n{row}\n\n3,4\n"), 1).unwrap();
+            let kind = |step: &Step| match step {
+                Step::Row(row) => (row.line, true),
+                Step::Bad(bad) => (bad.line, false),
+                Step::End => (0, false),
+            };
+            steps.iter().map(kind).collect()
+        };
+        assert_eq!(kinds(&longest), [(2, true), (3, true), (5, true)]);
+        assert_eq!(kinds(&format!("1{longest}")), [(2, true), (3, false), (5, true)], "what it becomes is too long");
+        let long = "x".repeat(2000);
+        assert_eq!(kinds(&long), [(2, true), (3, false), (5, true)]);
+        assert_eq!(kinds(&",".repeat(1024)), [(2, true), (3, false), (5, true)]);
+        // A quote that is open where the limit is: the row ends behind its closing one.
+        assert_eq!(kinds(&format!("\"{long}\n\"\"\n{long}\",1")), [(2, true), (3, false), (7, true)]);
+        let broken = steps(&format!("{names}\n1,\"{long}\"\"\n3,4\n"), 1).unwrap_err();
+        assert_eq!((broken.line, broken.what.as_str()), (2, "the quote that opens on line 2 is never closed"));
     }
 }

@@ -7,31 +7,47 @@ use std::io::BufRead;
 
 use serde::de::IgnoredAny;
 
-use crate::input::BYTE_ORDER_MARK;
-use crate::input::BadRow;
-use crate::input::Broken;
-use crate::input::MARK_INSIDE;
-use crate::input::Row;
-use crate::input::Rows;
-use crate::input::Step;
+use super::BYTE_ORDER_MARK;
+use super::BadRow;
+use super::Broken;
+use super::MARK_INSIDE;
+use super::Row;
+use super::Rows;
+use super::Step;
+use super::endless;
+use super::fill;
+use super::passed_over_max;
 
 /// Reads the lines of an input from line `from` on.
 pub struct JsonLines<R> {
     reader: R,
+    /// The line that was read last, or is being passed over.
     line: u64,
     from: u64,
     bytes_max: usize,
+    /// Whether the rest of that line is still to be passed over.
+    is_inside: bool,
 }
 
 impl<R: BufRead> JsonLines<R> {
     pub fn new(reader: R, from: u64, bytes_max: usize) -> Self {
-        Self { reader, line: 0, from, bytes_max }
+        Self { reader, line: 0, from, bytes_max, is_inside: false }
+    }
+
+    /// Passes over what is left of a line, if anything is.
+    fn pass_over(&mut self) -> Result<(), Broken> {
+        if std::mem::take(&mut self.is_inside) {
+            let most = passed_over_max(u64::try_from(self.bytes_max).unwrap_or(u64::MAX));
+            pass_over(&mut self.reader, most).map_err(|error| Broken::io(self.line, &error))?;
+        }
+        Ok(())
     }
 }
 
 impl<R: BufRead> Rows for JsonLines<R> {
     fn step(&mut self) -> Result<Step, Broken> {
         loop {
+            self.pass_over()?;
             let mut bytes = Vec::new();
             let line = self.line + 1;
             let wanted = line >= self.from;
@@ -41,6 +57,7 @@ impl<R: BufRead> Rows for JsonLines<R> {
                 return Ok(Step::End);
             }
             self.line = line;
+            self.is_inside = read == LineRead::TooLong;
             if !wanted {
                 continue;
             }
@@ -65,36 +82,50 @@ impl<R: BufRead> Rows for JsonLines<R> {
 #[derive(Debug, PartialEq, Eq)]
 enum LineRead {
     Line,
+    /// It goes on.
     TooLong,
     End,
 }
 
-/// Reads up to the next line break, which is left out. What is longer than `bytes_max` is passed over.
+/// Reads up to the next line break, which is left out, or to where the line becomes too long.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, bytes_max: usize) -> io::Result<LineRead> {
-    let (mut some, mut too_long) = (false, false);
+    let mut some = false;
     loop {
-        let available = match reader.fill_buf() {
-            Ok(available) => available,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
+        let available = fill(reader)?;
+        if available.is_empty() {
+            return Ok(if some { LineRead::Line } else { LineRead::End });
+        }
+        some = true;
         let end = available.iter().position(|&byte| byte == b'\n');
         let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
-        some = some || !available.is_empty();
-        too_long = too_long || line.len() + part.len() > bytes_max;
-        if !too_long {
-            line.extend_from_slice(part);
+        if line.len() + part.len() > bytes_max {
+            return Ok(LineRead::TooLong);
         }
-        let (used, ended) = (part.len() + usize::from(end.is_some()), end.is_some() || available.is_empty());
+        line.extend_from_slice(part);
+        let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
-        if ended {
-            return Ok(match (some, too_long) {
-                (false, _) => LineRead::End,
-                (true, false) => LineRead::Line,
-                (true, true) => LineRead::TooLong,
-            });
+        if end.is_some() {
+            return Ok(LineRead::Line);
         }
     }
+}
+
+/// Passes over everything up to the next line break, and the line break.
+fn pass_over(reader: &mut impl BufRead, most: u64) -> io::Result<()> {
+    let mut passed = 0_u64;
+    while passed <= most {
+        let available = fill(reader)?;
+        let (used, ended) = match available.iter().position(|&byte| byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (available.len(), available.is_empty()),
+        };
+        reader.consume(used);
+        if ended {
+            return Ok(());
+        }
+        passed = passed.saturating_add(u64::try_from(used).unwrap_or(u64::MAX));
+    }
+    Err(endless(most))
 }
 
 /// Whether the line is one JSON value; if not, where and why.

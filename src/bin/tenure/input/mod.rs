@@ -1,26 +1,20 @@
-//! What is imported: where it comes from, and the rows that it holds.
+//! The rows that an input holds.
 //!
-//! Owns: opening, unpacking gzip, guessing the format; the steps that a reader of rows gives.
-//! Never: reads more of a row into memory than the limit allows.
+//! Owns: unpacking gzip; the steps that a reader of rows gives; how much of what is no row is passed over.
+//! Never: opens a file, or reads more of a row into memory than the limit allows.
+//! Invariants: 1. A row that is longer than the limit is told as soon as the limit is passed. Its rest is read only when the next
+//! row is asked for, and no further than [`passed_over_max`].
 
 pub mod csv;
 pub mod jsonl;
 
-use std::fs::OpenOptions;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Cursor;
 use std::io::Read;
 
-use clap::ValueEnum;
 use flate2::read::MultiGzDecoder;
-use indicatif::ProgressBar;
-
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::process;
-use crate::progress;
 
 /// Bytes that are read from the input at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -31,28 +25,10 @@ const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// What is said of such a mark anywhere but at the beginning of the input. It is not passed over: where it stands a file
 /// was put behind another one, and a file of CSV brings its names along, which are no row.
 const MARK_INSIDE: &str = "a byte order mark inside the input: is it several files, one behind the other?";
-
-/// How rows are written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// JSON Lines: a JSON value on each line
-    Jsonl,
-    /// Comma-separated values below a row of names
-    Csv,
-}
-
-impl Format {
-    /// The format that the name of a file tells.
-    pub fn of_name(name: &str) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        match name.rsplit_once('.')?.1 {
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            "csv" => Some(Self::Csv),
-            _ => None,
-        }
-    }
-}
+/// What is too long to be a row is passed over up to this length, or up to a multiple of what a row may have.
+const PASSED_OVER_BYTES: u64 = 1 << 30;
+/// That multiple.
+const PASSED_OVER_ROWS: u64 = 16;
 
 /// A row that can be stored.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,40 +76,16 @@ pub trait Rows {
     fn step(&mut self) -> Result<Step, Broken>;
 }
 
-/// An input that was opened.
-pub struct Input {
-    /// Its name for messages.
-    pub name: String,
-    /// Its bytes, unpacked.
-    pub reader: Box<dyn BufRead>,
-    /// Follows the bytes as they are read.
-    pub bar: ProgressBar,
-}
-
-/// Opens a file, or stdin when its name is `-`.
-pub fn open(name: &str) -> Outcome<Input> {
-    let (shown, length, source): (_, _, Box<dyn Read>) = if name == "-" {
-        ("stdin".to_owned(), None, Box::new(process::stdin()?))
-    } else {
-        let cannot = |error| Failure::input("open", name, &error);
-        let file = OpenOptions::new().read(true).open(name).map_err(cannot)?;
-        let about = file.metadata().map_err(cannot)?;
-        if about.is_dir() {
-            return Err(cannot(io::Error::from(io::ErrorKind::IsADirectory)));
-        }
-        (name.to_owned(), about.is_file().then_some(about.len()), Box::new(file))
-    };
-    let bar = progress::over_bytes("importing", length);
-    let cannot = |error| Failure::input("read", &shown, &error);
-    let (head, source) = peek::<2>(bar.wrap_read(source)).map_err(cannot)?;
-    let packed = head == GZIP_MAGIC || (name.to_ascii_lowercase().ends_with(".gz") && !head.is_empty());
-    let plain: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(source)) } else { Box::new(source) };
-    let (head, mut plain) = peek::<3>(plain).map_err(cannot)?;
+/// The text of a source: unpacked where gzip packed it or `is_packed` says so, and without a mark at its beginning.
+pub fn text<'s>(source: impl Read + 's, is_packed: bool) -> io::Result<Box<dyn BufRead + 's>> {
+    let (head, source) = peek::<2>(source)?;
+    let packed = head == GZIP_MAGIC || (is_packed && !head.is_empty());
+    let plain: Box<dyn Read + 's> = if packed { Box::new(MultiGzDecoder::new(source)) } else { Box::new(source) };
+    let (head, mut plain) = peek::<3>(plain)?;
     if head == BYTE_ORDER_MARK {
-        plain.read_exact(&mut [0; 3]).map_err(cannot)?;
+        plain.read_exact(&mut [0; 3])?;
     }
-    let reader = Box::new(BufReader::with_capacity(BUFFER_BYTES, plain));
-    Ok(Input { name: shown, reader, bar })
+    Ok(Box::new(BufReader::with_capacity(BUFFER_BYTES, plain)))
 }
 
 /// The first bytes of a source, at most `N`, and the source with these bytes still in it.
@@ -143,16 +95,31 @@ fn peek<const N: usize>(mut source: impl Read) -> io::Result<(Vec<u8>, impl Read
     Ok((head.clone(), Cursor::new(head).chain(source)))
 }
 
+/// The bytes that are there, none at the end.
+fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    while let Err(error) = reader.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    reader.fill_buf()
+}
+
+/// How much of a line is passed over where a row may have so many bytes.
+fn passed_over_max(bytes_max: u64) -> u64 {
+    bytes_max.saturating_mul(PASSED_OVER_ROWS).max(PASSED_OVER_BYTES)
+}
+
+/// A line that was passed over that far, and did not end.
+fn endless(most: u64) -> io::Error {
+    let what =
+        format!("the line has more than {most} bytes and no end: is it text? --line-bytes-max allows longer ones");
+    io::Error::new(io::ErrorKind::FileTooLarge, what)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_tell_formats() {
-        let formats = ["a.jsonl", "b.NDJSON.gz", "c.csv", "d.csv.gz", "e.txt", "jsonl", "f.gz"].map(Format::of_name);
-        let (jsonl, csv) = (Some(Format::Jsonl), Some(Format::Csv));
-        assert_eq!(formats, [jsonl, jsonl, csv, csv, None, None, None]);
-    }
 
     #[test]
     fn what_was_peeked_is_still_there() {

@@ -1,0 +1,85 @@
+//! Where an import reads from: a file or stdin, and how its rows are written down.
+//!
+//! Owns: opening it, guessing the format, ending a read when the user interrupts the command. Never: looks at a row.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::BufRead;
+
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::input;
+use crate::interrupt::Interrupt;
+use crate::process;
+use crate::progress;
+
+/// How rows are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// JSON Lines: a JSON value on each line
+    Jsonl,
+    /// Comma-separated values below a row of names
+    Csv,
+}
+
+impl Format {
+    /// The format that the name of a file tells.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        match name.rsplit_once('.')?.1 {
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+}
+
+/// An input that was opened.
+pub struct Input {
+    /// Its name for messages.
+    pub name: String,
+    /// Its bytes, unpacked.
+    pub reader: Box<dyn BufRead>,
+    /// Follows the bytes as they are read.
+    pub bar: ProgressBar,
+}
+
+/// Opens a file, or stdin when its name is `-`. Reading fails from the moment on in which the command is interrupted.
+pub fn open(name: &str, interrupt: Option<&Interrupt>) -> Outcome<Input> {
+    let (shown, length, source): (_, _, File) = if name == "-" {
+        ("stdin".to_owned(), None, process::stdin()?)
+    } else {
+        let cannot = |error| Failure::input("open", name, &error);
+        let file = OpenOptions::new().read(true).open(name).map_err(cannot)?;
+        let about = file.metadata().map_err(cannot)?;
+        if about.is_dir() {
+            return Err(cannot(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        (name.to_owned(), about.is_file().then_some(about.len()), file)
+    };
+    let bar = progress::over_bytes("importing", length);
+    let is_packed = name.to_ascii_lowercase().ends_with(".gz");
+    let reader = match interrupt {
+        Some(interrupt) => input::text(bar.wrap_read(interrupt.watch(source)), is_packed),
+        None => input::text(bar.wrap_read(source), is_packed),
+    };
+    let reader = reader.map_err(|error| Failure::input("read", &shown, &error))?;
+    Ok(Input { name: shown, reader, bar })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_formats() {
+        let formats = ["a.jsonl", "b.NDJSON.gz", "c.csv", "d.csv.gz", "e.txt", "jsonl", "f.gz"].map(Format::of_name);
+        let (jsonl, csv) = (Some(Format::Jsonl), Some(Format::Csv));
+        assert_eq!(formats, [jsonl, jsonl, csv, csv, None, None, None]);
+    }
+}

@@ -226,6 +226,18 @@ impl Catalogue {
         self.indexes.values().filter_map(|index| Some((index, &**index.damage.as_ref()?)))
     }
 
+    /// Numbers of all sets, the hidden ones too.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = SetNumber> {
+        self.sets.keys().copied()
+    }
+
+    /// What a set holds, counted anew.
+    pub(crate) fn set_counts(&mut self, number: SetNumber, records: u64, bytes: u64) {
+        if let Some(set) = self.sets.get_mut(&number) {
+            (set.records, set.bytes) = (records, bytes);
+        }
+    }
+
     /// The name of a set; empty for one that is not there.
     pub(crate) fn name_of(&self, number: SetNumber) -> &str {
         self.sets.get(&number).map_or("", |set| &set.name)

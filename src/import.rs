@@ -22,6 +22,7 @@ use crate::format::index::IndexDefinition;
 use crate::format::index::IndexRow;
 use crate::format::item::Item;
 use crate::format::item::Kind;
+use crate::format::manifest::RaisedRow;
 use crate::format::manifest::SetRow;
 use crate::format::manifest::SnapshotKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
@@ -88,6 +89,13 @@ impl Import {
         let engine = recovery::make(backing, &options.settings(), |snapshot| {
             snapshot.seq = beginning.last_seq;
             snapshot.page_end = beginning.page_end;
+            // Says that there were so many pages once: nobody would believe it of an index that does not have them.
+            snapshot.raised.extend(
+                beginning
+                    .page_end
+                    .checked_sub(1)
+                    .map(|page| RaisedRow { slot: page * to_u64(ENTRIES_PER_PAGE), next_count: REUSE_MAX + 1 }),
+            );
             for (number, name) in beginning.sets.iter().filter(|(number, _)| **number >= SetNumber::FIRST_USER) {
                 let (number, name, changed) = (*number, name.clone(), beginning.last_seq);
                 snapshot.sets.push(SetRow { number, name, records: 0, bytes: 0, changed });

@@ -57,6 +57,7 @@ pub mod planted;
 mod planted;
 mod record_index;
 mod recovery;
+pub mod repair;
 mod reserve;
 pub mod salvage;
 mod snapshot;

@@ -32,6 +32,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     check_pages: bool,
+    repairs: bool,
     check_every_read: bool,
     segment_bytes: u64,
     transaction_bytes_max: u64,
@@ -52,6 +53,7 @@ impl Default for Options {
             create: true,
             read_only: false,
             check_pages: false,
+            repairs: false,
             check_every_read: false,
             segment_bytes: 64 << 20,
             transaction_bytes_max: 64 << 20,
@@ -187,6 +189,12 @@ impl Options {
         self
     }
 
+    /// To open what has no directory of the record index, so that it can be rebuilt.
+    pub(crate) fn repairing(mut self) -> Self {
+        self.repairs = true;
+        self
+    }
+
     pub(crate) fn gc(&self) -> GcSettings {
         GcSettings { space_ratio: self.space_ratio, generations: self.generations }
     }
@@ -220,6 +228,7 @@ impl Options {
             create: self.create,
             read_only: self.read_only,
             check_pages: self.check_pages,
+            repairs: self.repairs,
             check_every_read: self.check_every_read,
             segment_bytes: self.segment_bytes,
             transaction_bytes_max: self.transaction_bytes_max,

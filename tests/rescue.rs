@@ -8,5 +8,7 @@ mod common;
 mod indexes;
 #[path = "rescue/model.rs"]
 mod model;
+#[path = "rescue/repair.rs"]
+mod repair;
 #[path = "rescue/salvage.rs"]
 mod salvage;

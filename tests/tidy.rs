@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["snapshot"],
     &["recovery", "gc"],
     &["txn"],
-    &["stats", "options", "indexing", "store", "typed", "verify", "backup", "inspect", "import", "salvage"],
+    &["stats", "options", "indexing", "store", "typed", "verify", "backup", "inspect", "import", "salvage", "repair"],
 ];
 
 /// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.

@@ -135,6 +135,8 @@ pub(crate) struct PageStore {
     rows: RwLock<BTreeMap<SegmentSeq, Row>>,
     /// Segments that were written aside, and that the next snapshot lists.
     adopted: Mutex<Vec<Adopted>>,
+    /// Segments without a file, or whose header is damaged.
+    suspects: Mutex<BTreeSet<SegmentSeq>>,
 }
 
 /// A page that takes the place of another in the next snapshot.
@@ -161,7 +163,7 @@ pub(crate) struct PageSegmentRow {
 
 impl PageStore {
     pub(crate) fn new(source: SegmentSource) -> Self {
-        Self { source, rows: RwLock::default(), adopted: Mutex::default() }
+        Self { source, rows: RwLock::default(), adopted: Mutex::default(), suspects: Mutex::default() }
     }
 
     /// Bytes of a new segment, when so many were written that no snapshot has yet.
@@ -191,10 +193,25 @@ impl PageStore {
             }
             Err(error) => return Err(error),
         };
+        if damage.is_some() {
+            self.suspects.lock().insert(number);
+        }
         let capacity = segment.len()?;
         let segment = Arc::new(PageSegment::new(segment, capacity));
         self.rows.write().insert(number, Row { segment, live_bytes, is_held: false });
         Ok(damage)
+    }
+
+    /// Segments without a file, or whose header is damaged.
+    pub(crate) fn suspects(&self) -> BTreeSet<SegmentSeq> {
+        self.suspects.lock().clone()
+    }
+
+    /// Nothing refers to these segments any more, whatever was counted.
+    pub(crate) fn forget(&self, numbers: &BTreeSet<SegmentSeq>) {
+        for (_, row) in self.rows.write().iter_mut().filter(|(number, _)| numbers.contains(number)) {
+            row.live_bytes = 0;
+        }
     }
 
     /// The segment that a descriptor names.
@@ -317,7 +334,10 @@ impl PageStore {
     /// Deletes the file of a segment.
     pub(crate) fn delete_file(&self, number: SegmentSeq) -> Result<()> {
         let name = FileKind::Pages.file_name(number);
-        self.source.backing.delete(&name).map_err(|source| Error::io("delete", &name, source))
+        match self.source.backing.delete(&name) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::io("delete", &name, source)),
+            _ => Ok(()),
+        }
     }
 
     /// Begins a page segment that the writer appends to.

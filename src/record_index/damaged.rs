@@ -3,21 +3,40 @@
 //! Owns: the entries that were set since the image was written. Never: guesses an entry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::descriptor::DESCRIPTOR_BYTES;
+use crate::format::descriptor::DESCRIPTORS_PER_PAGE;
+use crate::format::descriptor::Descriptor;
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
 use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::pages::PageStore;
 use crate::record_index::LeafRef;
+use crate::record_index::Mid;
 use crate::record_index::Root;
+use crate::record_index::tree::Cell;
+use crate::record_index::tree::Seen;
+use crate::record_index::tree::load_mid;
 
 /// A leaf page whose image is damaged.
 #[derive(Debug, Clone)]
 pub(crate) struct DamagedLeaf {
     damage: Corruption,
     known: BTreeMap<usize, Entry>,
+}
+
+/// Directory pages that are rebuilt at most: those of a thousand million records.
+const MIDS_MAX: usize = 1 << 14;
+
+fn lost_mid(damage: &Corruption) -> Mid {
+    let leaf = LeafRef::Damaged(Arc::new(DamagedLeaf::new(damage.clone())));
+    let cell = Cell { leaf, ..Cell::default() };
+    Mid { cells: vec![cell; DESCRIPTORS_PER_PAGE], ..Mid::default() }
 }
 
 impl DamagedLeaf {
@@ -45,6 +64,38 @@ impl DamagedLeaf {
 }
 
 impl Root {
+    /// As `load`. Leaf pages below a directory page or root that cannot be read count as damaged; `page_end` tells how many there
+    /// may be.
+    pub(crate) fn load_what_is(root: &Descriptor, pages: &PageStore, page_end: u64) -> Result<Self> {
+        let mids_max = to_usize(page_end.div_ceil(to_u64(DESCRIPTORS_PER_PAGE)));
+        let image = pages.segment(&root.page).and_then(|segment| segment.with(&root.page, <[u8]>::to_vec));
+        let (image, damage) = match image {
+            Ok(image) => (image, None),
+            Err(Error::Corrupt(damage)) => (Vec::new(), Some(*damage)),
+            Err(error) => return Err(error),
+        };
+        let mut seen = Seen::default();
+        let mut all = Self { mids: Vec::new(), has_damaged: true };
+        for bytes in image.chunks(DESCRIPTOR_BYTES) {
+            let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
+            let mid = if descriptor.page.is_written() {
+                match load_mid(&descriptor, pages, &mut seen) {
+                    Ok(mid) => mid,
+                    Err(Error::Corrupt(damage)) => lost_mid(&damage),
+                    Err(error) => return Err(error),
+                }
+            } else {
+                Mid { dirty: false, ..Mid::default() }
+            };
+            all.mids.push(Arc::new(mid));
+        }
+        if let Some(damage) = damage {
+            // No more than the manifest bears out, and that no more than the log could fill.
+            all.mids.resize(mids_max.min(MIDS_MAX), Arc::new(lost_mid(&damage)));
+        }
+        Ok(all)
+    }
+
     /// Leaf pages that were found damaged, with what is damaged.
     pub(crate) fn damaged_pages(&self) -> impl Iterator<Item = (u64, &Corruption)> {
         self.damaged().map(|(page, leaf)| (page, &leaf.damage))

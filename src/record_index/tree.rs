@@ -279,7 +279,7 @@ impl Root {
 /// Images that were referred to, a bit each: none has two parents. So what is read is no more than what the files hold, and a
 /// record has one slot.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     last: Option<(SegmentSeq, BitVec<u64, Lsb0>)>,
     others: BTreeMap<SegmentSeq, BitVec<u64, Lsb0>>,
 }
@@ -313,7 +313,7 @@ impl Seen {
     }
 }
 
-fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Seen) -> Result<Mid> {
+pub(super) fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Seen) -> Result<Mid> {
     let segment = pages.segment(&descriptor.page)?;
     seen.meet(&descriptor.page, &segment, "directory page")?;
     let mut mid = Mid { page: descriptor.page, dirty: false, ..Mid::default() };
@@ -475,8 +475,40 @@ impl Tree {
         root.has_damaged = true;
         let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
         if let Some(cell) = root.mids.get_mut(mid).and_then(|mid| Arc::make_mut(mid).cells.get_mut(cell)) {
-            cell.leaf = LeafRef::Damaged(Arc::new(leaf));
+            // What is known of its slots stays known.
+            if !matches!(cell.leaf, LeafRef::Damaged(_)) {
+                cell.leaf = LeafRef::Damaged(Arc::new(leaf));
+            }
         }
+    }
+
+    /// Puts a leaf page in the place of one that cannot be read.
+    pub(crate) fn replace_page(&mut self, page: u64, set: SetNumber, entries: &[Entry]) -> Result<()> {
+        let epoch = self.epoch;
+        let cell = self.cell_mut(page)?;
+        let leaf = Leaf::new(epoch);
+        for (index, entry) in entries.iter().enumerate() {
+            leaf.set(index, *entry);
+        }
+        cell.descriptor.set = set.0;
+        let before = std::mem::replace(&mut cell.leaf, LeafRef::Dirty(Arc::new(leaf)));
+        self.dirty += u64::from(!matches!(before, LeafRef::Dirty(_)));
+        Ok(())
+    }
+
+    /// A page that cannot be read, and in which no record lies: it has no set from now on.
+    pub(crate) fn clear_page(&mut self, page: u64) {
+        self.restructured = true;
+        let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
+        if let Some(mid) = Arc::make_mut(&mut self.root).mids.get_mut(mid).map(Arc::make_mut) {
+            mid.dirty = true;
+            mid.cells.get_mut(cell).into_iter().for_each(|cell| *cell = Cell::default());
+        }
+    }
+
+    /// Every page that was damaged has been replaced.
+    pub(crate) fn end_of_damage(&mut self) {
+        Arc::make_mut(&mut self.root).has_damaged = false;
     }
 
     /// Sets a slot's entry and returns the one before. Of a page that is damaged that may not be known: then it counts as never used.

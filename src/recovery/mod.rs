@@ -90,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) check_pages: bool,
+    /// Whether an index without a directory will do, and records without a file.
+    pub(crate) repairs: bool,
     pub(crate) check_every_read: bool,
     pub(crate) segment_bytes: u64,
     pub(crate) transaction_bytes_max: u64,
@@ -393,8 +395,17 @@ impl Attempt<'_> {
             };
             result?;
         }
-        let root = Root::load(&self.base.root, &pages)?;
-        bounds::check_beside(self.base, &root)?;
+        let root = match Root::load(&self.base.root, &pages) {
+            Err(Error::Corrupt(found)) if self.settings.repairs => {
+                damage.push(*found);
+                Root::load_what_is(&self.base.root, &pages, self.base.page_end)?
+            }
+            root => root?,
+        };
+        // What stands for pages that cannot be read says nothing that could be compared.
+        if !root.has_damaged {
+            bounds::check_beside(self.base, &root)?;
+        }
         let reserved_end = bounds::check_others(self.base, &root, &self.loaded.entries)?;
         let mut unreadable = Vec::new();
         if self.settings.check_pages {
@@ -414,21 +425,21 @@ impl Attempt<'_> {
         }
         let catalogue = Catalogue::from_snapshot(self.base, uuid);
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
+        for (page, damaged) in unreadable {
+            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
+        }
         // What was known of damaged pages when the snapshot was saved.
         for (slot, entry) in self.base.known_entries() {
             heap.with_tree(|tree| tree.set(slot, entry).map(drop))?;
         }
         heap.with_indexes(|_| {});
-        for (page, damaged) in unreadable {
-            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
-        }
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
         let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end };
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
-        check_absent(&heap, self.base.number, damage.is_empty())?;
+        check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?;
         let marked = self.base.damaged_indexes();
         let is_new = |number: IndexNumber| marked.iter().all(|(marked, _)| *marked != number);
         let catalogue = heap.catalogue();

@@ -19,6 +19,10 @@ pub use report::RescuedSet;
 pub use report::SalvageProgress;
 pub use report::SalvageReport;
 pub use report::Unreadable;
+pub(crate) use source::Source;
+pub(crate) use survey::Survey;
+pub(crate) use survey::Version;
+pub(crate) use survey::survey;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,9 +55,6 @@ use crate::manifest::Loaded;
 use crate::options::Options;
 use crate::recovery;
 use crate::recovery::Remains;
-use crate::salvage::source::Source;
-use crate::salvage::survey::Survey;
-use crate::salvage::survey::Version;
 use crate::salvage::verdict::Verdict;
 
 /// Makes a new store of what is whole in a damaged one. Every record whose bytes are whole comes back with its ID, its set and the
@@ -117,7 +118,7 @@ pub fn salvage_backing(
     let settings = Options::new().read_only(true).check_every_read(true).settings();
     let remains = recovery::remains(from, &settings, loaded.as_ref(), &source.files);
     let bytes_total = source.bytes().saturating_mul(2);
-    let survey = survey::survey(&source, remains.as_ref(), &mut |bytes| {
+    let survey = survey(&source, remains.as_ref(), None, &mut |bytes| {
         progress(SalvageProgress { bytes, bytes_total, records: 0 });
     })?;
     let verdict = verdict::decide(&source, &survey, remains.as_ref())?;

@@ -49,7 +49,7 @@ pub(crate) struct Version {
 
 impl Version {
     /// Newer versions, and of two copies of one version the one that was made later, are higher.
-    fn rank(&self) -> (Seq, bool, u8, u32) {
+    pub(crate) fn rank(&self) -> (Seq, bool, u8, u32) {
         (self.seq, self.is_whole, self.generation, self.log)
     }
 }
@@ -106,6 +106,9 @@ pub(crate) struct Survey {
     pub(crate) last_seq: Seq,
     /// One more than the highest page that is named anywhere.
     pub(crate) page_end: u64,
+    /// All versions in slots of which the record index does not tell.
+    pub(crate) unknown: HashMap<u64, Vec<Version>, NumberHash>,
+    until: Option<Seq>,
     /// The first commit of each timeline that is no copy.
     begins: BTreeMap<u64, Seq>,
 }
@@ -123,9 +126,15 @@ struct Pass<'s> {
     seq: Option<Seq>,
 }
 
-/// Goes through all record segments.
-pub(crate) fn survey(source: &Source, remains: Option<&Remains>, progress: &mut dyn FnMut(u64)) -> Result<Survey> {
-    let mut survey = Survey::default();
+/// Goes through all record segments. Commits behind `until` do not count; where it is given, all versions are noted of slots of
+/// which the record index does not tell.
+pub(crate) fn survey(
+    source: &Source,
+    remains: Option<&Remains>,
+    until: Option<Seq>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Survey> {
+    let mut survey = Survey { until, ..Survey::default() };
     let mut done = 0;
     for (index, log) in (0..).zip(&source.logs).collect::<Vec<_>>().into_iter().rev() {
         let contents = source.contents(log)?;
@@ -186,6 +195,9 @@ impl Survey {
 
     /// Whether an opening has made a commit void: a later timeline has one of this number, or a lower one, of its own.
     fn is_void(&self, timeline: u64, seq: Seq) -> bool {
+        if self.until.is_some_and(|until| seq > until) {
+            return true;
+        }
         self.begins.range(timeline.saturating_add(1)..).any(|(_, begin)| *begin <= seq)
     }
 
@@ -263,9 +275,13 @@ impl Pass<'_> {
         }
         self.note_slot(id);
         let is_indexed = self.is_indexed(&version);
+        let is_unknown = self.remains.is_some_and(|remains| remains.state.root.entry(id.slot()).is_err());
         let slot = self.survey.slots.entry(id.slot()).or_default();
         if is_indexed {
             slot.indexed = Some(version);
+        }
+        if self.survey.until.is_some() && is_unknown {
+            self.survey.unknown.entry(id.slot()).or_default().push(version);
         }
         if slot.newest.is_none_or(|newest| newest.rank() < version.rank()) {
             slot.newest = Some(version);

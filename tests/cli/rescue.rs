@@ -55,3 +55,25 @@ fn what_does_not_come_back_is_told_by_id_and_place() {
         tenure(&["get", &new, id]).ok();
     }
 }
+
+#[test]
+fn a_damaged_page_is_rebuilt_in_place() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    tenure(&["snapshot", "save", &store]).ok();
+    assert_eq!(tenure(&["repair", &store]).ok(), "nothing to repair\n");
+    for (path, mut bytes) in files_of(Path::new(&store)) {
+        if path.to_string_lossy().contains("pages-") {
+            for at in (128..bytes.len()).step_by(64) {
+                bytes[at] ^= 1;
+            }
+            fs::write(path, bytes).expect("written");
+        }
+    }
+    assert_eq!(tenure(&["export", &store, "--set", "people"]).code, 4);
+    let told = tenure(&["repair", &store]).ok();
+    assert!(told.contains("damaged: ") && told.ends_with("repaired\n"), "{told}");
+    assert_eq!(tenure(&["export", &store, "--set", "people"]).ok(), PEOPLE);
+    tenure(&["verify", &store]).ok();
+    assert_eq!(tenure(&["repair", &store, "--json"]).json()["nothing"], json!(true));
+}

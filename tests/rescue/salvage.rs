@@ -215,3 +215,27 @@ fn blocks_that_are_gone_take_nothing_else_with_them() {
         }
     }
 }
+
+#[test]
+fn pages_behind_the_last_record_are_not_given_out_again() {
+    let backing = Arc::new(Memory::new()) as Arc<dyn Backing>;
+    let store = options().segment_bytes(1 << 20).open_backing(Arc::clone(&backing)).expect("opens");
+    let set = store.record_set("things").expect("a set");
+    let mut first = None;
+    let mut last = None;
+    for _ in 0..33 {
+        let ids = store.write(|tx| tx.insert_many(&set, &vec!["x"; 10_000])).expect("inserts");
+        first = first.or(ids.first().copied());
+        last = ids.last().copied();
+        store.write(|tx| ids.iter().skip(1).try_for_each(|id| tx.delete(*id))).expect("deletes");
+    }
+    store.close().expect("closes");
+    let files = common::read_backing(&*backing).into_iter().filter(|(name, _)| name.starts_with("log-")).collect();
+    let (store, to, _) = rescue(&files, "many pages");
+    let set = store.find_set("salvaged set 16").or_else(|| store.find_set("things")).expect("a set");
+    assert!(store.get(first.expect("an ID")).is_ok());
+    let new = store.write(|tx| tx.insert(&set, "new")).expect("inserts");
+    assert!(new.slot() / 512 > last.expect("an ID").slot() / 512, "{new} is not behind {last:?}");
+    store.close().expect("closes");
+    assert!(options().open_backing(to).expect("opens").get(new).is_ok());
+}

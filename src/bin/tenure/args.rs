@@ -20,6 +20,7 @@ use crate::commands::log;
 use crate::commands::map;
 use crate::commands::mark;
 use crate::commands::put;
+use crate::commands::repair;
 use crate::commands::restore;
 use crate::commands::rollback;
 use crate::commands::salvage;
@@ -85,6 +86,7 @@ pub enum Command {
     Rollback(rollback::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Repair(repair::Args),
     Salvage(salvage::Args),
     Log(log::Args),
     Verify(verify::Args),

@@ -20,6 +20,7 @@ pub mod log;
 pub mod map;
 pub mod mark;
 pub mod put;
+pub mod repair;
 pub mod restore;
 pub mod rollback;
 pub mod salvage;
@@ -59,6 +60,7 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Rollback(args) => rollback::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Restore(args) => restore::run(context, args),
+        Command::Repair(args) => repair::run(context, args),
         Command::Salvage(args) => salvage::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Verify(args) => verify::run(context, args),

@@ -70,11 +70,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     Err(Failure::new(Exit::Corrupt, message, help))
 }
 
-fn number(len: usize) -> u64 {
+/// A number of things.
+pub fn number(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-fn fate(fate: &IndexFate) -> String {
+/// What became of an index.
+pub fn fate(fate: &IndexFate) -> String {
     match fate {
         IndexFate::Rebuilt => "rebuilt".to_owned(),
         IndexFate::WaitsForItsProgram => "waits for the program that has its code".to_owned(),

@@ -1,0 +1,112 @@
+//! `tenure repair`: damaged index pages rebuilt in place.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenure::repair::RepairReport;
+use tenure::repair::repair;
+
+use crate::commands::salvage::fate;
+use crate::commands::salvage::number;
+use crate::context::Context;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::failure::one_line;
+use crate::output::Output;
+use crate::progress;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure repair things.tenure
+  tenure repair things.tenure --json | jq '.doubts[]'
+  tenure verify things.tenure
+
+The exit code is 4 when a record is gone, or it is not certain that one had not been deleted: the store is repaired all the same.
+A store that this does not open is for tenure salvage.";
+
+/// Rebuild damaged index pages from the records
+///
+/// Pages of the record index are rebuilt from the segments, and key indexes whose fields are stored with them from the records. Records
+/// are not touched. What the log and the counts do not decide is listed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+}
+
+/// Repairs.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut out = Output::stdout()?;
+    let bar = progress::over_bytes("repairing", None);
+    let report = repair(&args.store, &mut |now| {
+        bar.set_length(now.bytes_total);
+        bar.set_position(now.bytes);
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    if context.json {
+        print_json(&mut out, &report)?;
+    } else {
+        print(&mut out, &report)?;
+    }
+    out.finish()?;
+    if report.is_certain() {
+        return Ok(());
+    }
+    let (lost, doubts) =
+        (units::counted(number(report.lost.len()), "record"), units::counted(number(report.doubts.len()), "record"));
+    let message = format!("{}: {lost} lost, {doubts} in doubt", args.store.display());
+    Err(Failure::new(Exit::Corrupt, message, "the store is repaired; look at what is listed, and for it in a backup"))
+}
+
+fn print(out: &mut Output, report: &RepairReport) -> Outcome {
+    for damage in &report.damaged {
+        out.line(&one_line(&format!("damaged: {damage}")))?;
+    }
+    for lost in &report.lost {
+        out.line(&one_line(&format!("lost: {lost}")))?;
+    }
+    for doubt in &report.doubts {
+        out.line(&format!(
+            "perhaps deleted: record {} in {} at byte {}: {}",
+            doubt.id, doubt.file, doubt.offset, doubt.why
+        ))?;
+    }
+    for page in &report.pages {
+        let of = page.records_expected.map_or_else(String::new, |expected| format!(" of {}", units::count(expected)));
+        let records = units::counted(page.records, "record");
+        out.line(&one_line(&format!("page {} rebuilt with {records}{of}: {}", page.page, page.damage)))?;
+    }
+    for index in &report.indexes {
+        out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
+    }
+    if report.is_nothing() { out.line("nothing to repair") } else { out.line("repaired") }
+}
+
+fn print_json(out: &mut Output, report: &RepairReport) -> Outcome {
+    let pages = report.pages.iter().map(|page| {
+        json!({
+            "page": page.page, "set": page.set.map(|set| set.0), "records": page.records,
+            "records_expected": page.records_expected, "damage": page.damage,
+        })
+    });
+    let doubts = report.doubts.iter().map(
+        |doubt| json!({ "id": doubt.id.to_string(), "file": doubt.file, "offset": doubt.offset, "why": doubt.why }),
+    );
+    let lost = report.lost.iter().map(|lost| {
+        json!({
+            "id": lost.id.map(|id| id.to_string()), "slot": lost.slot, "set": lost.set.map(|set| set.0),
+            "file": lost.file, "offset": lost.offset, "why": lost.why,
+        })
+    });
+    let indexes =
+        report.indexes.iter().map(|index| json!({ "set": index.set, "name": index.name, "fate": fate(&index.fate) }));
+    out.json(&json!({
+        "certain": report.is_certain(), "nothing": report.is_nothing(), "damaged": report.damaged,
+        "pages": pages.collect::<Vec<_>>(), "indexes": indexes.collect::<Vec<_>>(),
+        "doubts": doubts.collect::<Vec<_>>(), "lost": lost.collect::<Vec<_>>(),
+    }))
+}

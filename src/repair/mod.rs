@@ -1,0 +1,212 @@
+//! Repair: pages of the record index and key indexes rebuilt in place, from the records.
+//!
+//! Owns: which pages are damaged, what their slots say from now on. Never: writes a record, or opens a store whose log is damaged:
+//! that is for `salvage`.
+//! Source of the evidence: a segment's live bytes are the bytes of the entries that point into it. What the pages that can be
+//! read do not account for is what the damaged ones pointed at.
+
+mod evidence;
+mod report;
+
+pub use report::Doubt;
+pub use report::RebuiltPage;
+pub use report::RepairProgress;
+pub use report::RepairReport;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::format::manifest::SnapshotKind;
+use crate::heap::State;
+use crate::id::IndexNumber;
+use crate::id::SetNumber;
+use crate::indexing;
+use crate::indexing::Wanted;
+use crate::options::Options;
+use crate::record_index::DamagedLeaf;
+use crate::recovery::Remains;
+use crate::repair::evidence::Evidence;
+use crate::salvage::IndexFate;
+use crate::salvage::RescuedIndex;
+use crate::salvage::Source;
+use crate::salvage::survey;
+use crate::snapshot;
+use crate::store::Store;
+
+/// Rebuilds what is damaged of the indexes of a store, in place: leaf pages of the record index, those below a directory page
+/// or root that is damaged, and key indexes whose extractor is stored with them. Records are not touched. It reads all record segments if a
+/// page of the record index is damaged, and the pages alone if none is.
+///
+/// Of each ID the newest version counts. Whether a record had been deleted is told by the log, by the page's own count and by the
+/// live bytes of each segment; what none of them decides is there again, and in the report. Free slots of a page that is rebuilt
+/// are not given out again.
+///
+/// ```
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().join("things.tenure");
+/// let store = tenure::Store::open(&path)?;
+/// let notes = store.record_set("notes")?;
+/// let id = store.write(|tx| tx.insert(&notes, "a"))?;
+/// store.close()?;
+/// # for file in std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path()) {
+/// #     if file.file_name().unwrap().to_str().unwrap().starts_with("pages-") {
+/// #         let mut bytes = std::fs::read(&file).unwrap();
+/// #         bytes[130] ^= 1;
+/// #         std::fs::write(&file, bytes).unwrap();
+/// #     }
+/// # }
+/// // A bit flips in the page that says where the record lies.
+/// assert!(tenure::Store::open(&path)?.get(id).is_err());
+///
+/// let report = tenure::repair::repair(&path, &mut |_| {})?;
+/// assert!(report.is_certain() && !report.is_nothing());
+/// assert_eq!(tenure::Store::open(&path)?.get(id)?.as_slice(), Some(&b"a"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of opening a store for writing: a store whose manifest, or log behind the snapshot, is damaged cannot be repaired.
+pub fn repair(path: impl AsRef<Path>, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
+    repair_opened(options().open(path)?, progress)
+}
+
+/// The same in any backing store.
+///
+/// # Errors
+/// As [`repair`].
+pub fn repair_backing(backing: Arc<dyn Backing>, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
+    repair_opened(options().open_backing(backing)?, progress)
+}
+
+fn options() -> Options {
+    Options::new().create(false).background(false).collector(false).check_pages(true).repairing()
+}
+
+fn repair_opened(store: Store, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
+    let recovered = store.recovery_report();
+    let damaged = recovered.fell_back.iter().chain(&recovered.damaged).cloned().collect();
+    let mut report = RepairReport { damaged, ..RepairReport::default() };
+    let engine = store.engine();
+    mark_pages(engine)?;
+    mark_indexes(engine)?;
+    let state = engine.heap.pin();
+    let has_damaged = state.root.damaged_pages().next().is_some();
+    let has_absent = state.table.iter().any(|(_, segment)| segment.is_absent());
+    if has_damaged || has_absent {
+        rebuild_pages(engine, &state, &mut report, progress)?;
+    }
+    drop(state);
+    let suspects = engine.pages.suspects();
+    if !suspects.is_empty() {
+        engine.heap.refresh_pages(&suspects)?;
+        engine.page_writer.lock().refresh_root(&suspects);
+        engine.pages.forget(&suspects);
+    }
+    if has_damaged || has_absent || !suspects.is_empty() || !report.damaged.is_empty() {
+        // Twice: both snapshots that an opening may take are whole then.
+        snapshot::save(engine, SnapshotKind::Automatic, "")?;
+        snapshot::save(engine, SnapshotKind::Automatic, "")?;
+    }
+    rebuild_indexes(engine, &mut report);
+    store.close()?;
+    Ok(report)
+}
+
+/// Looks at every leaf page.
+fn mark_pages(engine: &Engine) -> Result<()> {
+    let root = Arc::clone(&engine.heap.pin().root);
+    let known: Vec<u64> = root.damaged_pages().map(|(page, _)| page).collect();
+    for (page, cell) in (0..).zip(root.mids.iter().flat_map(|mid| &mid.cells)) {
+        match cell.entries() {
+            Ok(_) => {}
+            Err(Error::Corrupt(_)) if known.binary_search(&page).is_ok() => {}
+            Err(Error::Corrupt(damage)) => {
+                engine.heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(*damage)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Looks at every node of every key index.
+fn mark_indexes(engine: &Engine) -> Result<()> {
+    let state = engine.heap.pin();
+    let mut found: Vec<(IndexNumber, Error)> = Vec::new();
+    for (number, root) in &state.indexes {
+        root.check(&mut |error| found.push((*number, error)));
+    }
+    drop(state);
+    for (number, error) in found {
+        match error {
+            Error::Corrupt(damage) => engine.heap.with_indexes(|indexes| indexes.damage(number, *damage)),
+            other => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+fn rebuild_pages(
+    engine: &Engine,
+    state: &Arc<State>,
+    report: &mut RepairReport,
+    progress: &mut dyn FnMut(RepairProgress),
+) -> Result<()> {
+    let source = Source::open(&engine.backing)?;
+    let bytes_total = source.bytes();
+    let remains = Remains { state: Arc::clone(state), seq: state.seq, is_newest: true };
+    let survey = survey(&source, Some(&remains), Some(state.seq), &mut |bytes| {
+        progress(RepairProgress { bytes, bytes_total });
+    })?;
+    let evidence = Evidence::new(&source, &survey, state);
+    evidence.lose_what_is_absent(engine, report)?;
+    let damaged: Vec<(u64, String)> =
+        state.root.damaged_pages().map(|(page, damage)| (page, damage.to_string())).collect();
+    for (page, damage) in damaged {
+        let rebuilt = evidence.page(page);
+        let set = state.root.cell(page).map_or(0, |cell| cell.descriptor.set);
+        let set = Some(SetNumber(set)).filter(|set| set.0 != 0).or_else(|| survey.pages.get(&page).copied());
+        match set {
+            Some(set) => engine.heap.with_tree(|tree| tree.replace_page(page, set, &rebuilt.entries))?,
+            // No record lies there, and nobody gets a slot of it.
+            None => engine.heap.with_tree(|tree| tree.clear_page(page)),
+        }
+        for doubt in &rebuilt.doubts {
+            let slot = doubt.id.slot();
+            // When it is deleted, no ID of its slot that may have been seen comes again.
+            engine.heap.with_catalogue(|catalogue| catalogue.raise(slot, crate::id::REUSE_MAX + 1));
+        }
+        report.doubts.extend(rebuilt.doubts);
+        let (records, records_expected) = (rebuilt.records, rebuilt.records_expected);
+        if set.is_some() {
+            report.pages.push(RebuiltPage { page, set, records, records_expected, damage });
+        }
+    }
+    engine.heap.with_tree(crate::record_index::Tree::end_of_damage);
+    evidence::count_again(engine)
+}
+
+/// Builds the key indexes that can be built.
+fn rebuild_indexes(engine: &Engine, report: &mut RepairReport) {
+    let catalogue = engine.heap.catalogue();
+    let damaged: Vec<_> = catalogue.damaged_indexes().map(|(index, _)| Arc::clone(&index.definition)).collect();
+    for definition in damaged {
+        let fate = match Extractor::from_spec(&definition.spec) {
+            None => IndexFate::WaitsForItsProgram,
+            Some(extractor) => {
+                let (set, name, is_unique) = (definition.set, definition.name.as_str(), definition.unique);
+                match indexing::open(engine, &Wanted { set, name, is_unique, extractor }) {
+                    Ok(_) => IndexFate::Rebuilt,
+                    Err(error) => IndexFate::Failed(error.to_string()),
+                }
+            }
+        };
+        let (set, name) = (catalogue.name_of(definition.set).to_owned(), definition.name.clone());
+        report.indexes.push(RescuedIndex { set, name, fate });
+    }
+}

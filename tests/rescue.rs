@@ -6,6 +6,8 @@ mod common;
 
 #[path = "rescue/indexes.rs"]
 mod indexes;
+#[path = "rescue/measure.rs"]
+mod measure;
 #[path = "rescue/model.rs"]
 mod model;
 #[path = "rescue/repair.rs"]

@@ -61,8 +61,12 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
             found.newest.is_some_and(|version| version.seq > base) || found.freed.is_some_and(|(_, seq)| seq > base);
         let chosen = match indexed {
             Indexed::Live if !is_newer => {
-                // A copy of the version that is damaged where the index says does as well.
-                let copy = |version: &Version| suspects.get(&version.id).is_some_and(|seq| *seq == version.seq);
+                // A copy of the version that is damaged where the index says does as well. Where that file is gone, the collector has
+                // moved the record since the index was saved.
+                let is_moved = is_moved(source, remains, *slot);
+                let copy = |version: &Version| {
+                    is_moved && !found.is_freed() || suspects.get(&version.id).is_some_and(|seq| *seq == version.seq)
+                };
                 found.indexed.or_else(|| found.newest.filter(copy))
             }
             Indexed::NotLive if !is_newer => None,
@@ -87,6 +91,16 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
     verdict.of_broken_commits.sort_unstable();
     verdict.lost.sort_by(|a, b| (a.slot, &a.file, a.offset).cmp(&(b.slot, &b.file, b.offset)));
     Ok(verdict)
+}
+
+/// Whether the index of an older snapshot leads into a segment whose file is gone.
+fn is_moved(source: &Source, remains: Option<&Remains>, slot: u64) -> bool {
+    let Some(remains) = remains.filter(|remains| !remains.is_newest) else { return false };
+    let Ok(EntryState::Live(location)) = remains.state.root.entry(slot).map(crate::format::entry::Entry::state) else {
+        return false;
+    };
+    let number = remains.state.table.get(location.place).map(|segment| segment.number());
+    number.is_some_and(|number| source.logs.iter().all(|log| log.number != number))
 }
 
 fn suspects_by_id(survey: &Survey) -> HashMap<RecordId, Seq> {

@@ -104,7 +104,7 @@ fn back_up(
         progress,
     );
     engine.manifest.append(|_| Body::Drop(saved.snapshot.number))?;
-    snapshot::drop_unneeded_pages(engine);
+    snapshot::drop_unneeded_pages(engine, &saved.snapshot.segments);
     result
 }
 
@@ -112,12 +112,7 @@ fn back_up(
 fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     let settings = Options::new().read_only(true).settings();
     let (engine, report) = recovery::open_beside_a_writer(from, &settings)?;
-    let newest = engine.manifest.with_entries(|entries| {
-        entries.values().rev().find_map(|body| match body {
-            Body::Snapshot(snapshot) => Some(Snapshot::clone(snapshot)),
-            _ => None,
-        })
-    });
+    let newest = engine.manifest.with_kept(|kept| kept.snapshots().next_back().cloned());
     // A copy of a running store has pages reserved, as a store that crashed has, and its log ends with the snapshot.
     let is_whole = report.frames_replayed == 0 && report.cut.is_none() && report.fell_back.is_empty();
     let Some(newest) = newest.filter(|newest| newest.kind == SnapshotKind::Close && is_whole) else {

@@ -4,6 +4,7 @@
 //! Invariant: a set's number is never given to another set.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::Corruption;
@@ -13,7 +14,6 @@ use crate::format::descriptor::PageRef;
 use crate::format::index::IndexDefinition;
 use crate::format::index::IndexRow;
 use crate::format::manifest::MarkRow;
-use crate::format::manifest::RaisedRow;
 use crate::format::manifest::SetRow;
 use crate::format::manifest::Snapshot;
 use crate::format::manifest::StreamRow;
@@ -21,7 +21,10 @@ use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
+use crate::id::to_u64;
 
+/// What the rows of sets, marks, indexes and waiting chunks may take in a snapshot, which lists all of them.
+pub(crate) const CATALOGUE_BYTES_MAX: u64 = 384 << 20;
 /// The longest name of a set or mark, in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
@@ -63,9 +66,20 @@ impl Chunks {
         }
     }
 
+    fn len(&self) -> usize {
+        self.full.len() * CHUNKS_PER_PART + self.rest.len()
+    }
+
     fn iter(&self) -> impl Iterator<Item = RecordId> {
         self.full.iter().flat_map(|part| part.iter()).chain(&self.rest).copied()
     }
+}
+
+/// Marks. They are shared between states, so that a commit costs no more where there are many.
+#[derive(Debug, Clone, Default)]
+struct Marks {
+    by_name: BTreeMap<String, Seq>,
+    by_seq: BTreeSet<(Seq, String)>,
 }
 
 /// What the store holds beside records.
@@ -73,14 +87,14 @@ impl Chunks {
 pub(crate) struct Catalogue {
     store: [u8; 16],
     sets: BTreeMap<SetNumber, Set>,
-    marks: BTreeMap<String, Seq>,
+    marks: Arc<Marks>,
     streams: Arc<BTreeMap<u64, Chunks>>,
     indexes: BTreeMap<IndexNumber, Index>,
     next_index: IndexNumber,
     next_set: SetNumber,
     next_stream: u64,
-    /// Next counts of slots whose records were live in a state that was gone back to, and were deleted after it.
-    raised: Arc<BTreeMap<u64, u32>>,
+    /// Bytes of the rows of a snapshot.
+    bytes: u64,
 }
 
 impl Default for Catalogue {
@@ -88,17 +102,47 @@ impl Default for Catalogue {
         let mut catalogue = Self {
             store: [0; 16],
             sets: BTreeMap::new(),
-            marks: BTreeMap::new(),
+            marks: Arc::default(),
             streams: Arc::default(),
             indexes: BTreeMap::new(),
             next_index: IndexNumber(1),
             next_set: SetNumber::FIRST_USER,
             next_stream: 1,
-            raised: Arc::default(),
+            bytes: 0,
         };
         catalogue.create(SetNumber::CHUNKS, "");
         catalogue
     }
+}
+
+/// What a commit adds to the catalogue.
+#[derive(Debug)]
+pub(crate) enum Added<'a> {
+    /// A set of this name.
+    Set(&'a str),
+    /// A mark of this name.
+    Mark(&'a str),
+    /// An index.
+    Index(&'a IndexDefinition),
+    /// A chunk that waits for its head.
+    Chunk,
+}
+
+/// Bytes of a stream's row without its chunks.
+const STREAM_BYTES: u64 = 12;
+/// Bytes of a chunk in it.
+const CHUNK_ROW_BYTES: u64 = 8;
+
+fn set_bytes(name: &str) -> u64 {
+    30 + to_u64(name.len())
+}
+
+fn mark_bytes(name: &str) -> u64 {
+    10 + to_u64(name.len())
+}
+
+fn index_bytes(definition: &IndexDefinition) -> u64 {
+    48 + to_u64(definition.name.len() + definition.extractor.len() + definition.spec.len())
 }
 
 /// Checks a name for a set or mark.
@@ -124,7 +168,9 @@ impl Catalogue {
             let (name, records, bytes, changed) = (Arc::from(name.as_str()), *records, *bytes, *changed);
             catalogue.sets.insert(*number, Set { name, records, bytes, changed });
         }
-        catalogue.marks = snapshot.marks.iter().map(|row| (row.name.clone(), row.seq)).collect();
+        for row in &snapshot.marks {
+            catalogue.mark(&row.name, row.seq);
+        }
         for row in &snapshot.streams {
             Arc::make_mut(&mut catalogue.streams).entry(row.stream).or_default();
             for chunk in row.chunks.iter().filter_map(|raw| RecordId::from_u64(*raw)) {
@@ -140,7 +186,6 @@ impl Catalogue {
         catalogue.next_index = catalogue.next_index.max(IndexNumber(snapshot.next_index));
         catalogue.next_set = SetNumber(snapshot.next_set.max(SetNumber::FIRST_USER.0));
         catalogue.next_stream = snapshot.next_stream.max(1);
-        catalogue.raised = Arc::new(snapshot.raised.iter().map(|row| (row.slot, row.next_count)).collect());
         catalogue
     }
 
@@ -154,7 +199,7 @@ impl Catalogue {
             changed: set.changed,
         };
         snapshot.sets = self.sets.iter().map(row).collect();
-        snapshot.marks = self.marks.iter().map(|(name, seq)| MarkRow { name: name.clone(), seq: *seq }).collect();
+        snapshot.marks = self.marks().map(|(name, seq)| MarkRow { name: name.to_owned(), seq }).collect();
         let stream = |(stream, chunks): (&u64, &Chunks)| StreamRow {
             stream: *stream,
             chunks: chunks.iter().map(RecordId::as_u64).collect(),
@@ -171,25 +216,6 @@ impl Catalogue {
         snapshot.next_index = self.next_index.0;
         snapshot.next_set = self.next_set.0;
         snapshot.next_stream = self.next_stream;
-        let raised = |(slot, next_count): (&u64, &u32)| RaisedRow { slot: *slot, next_count: *next_count };
-        snapshot.raised = self.raised.iter().map(raised).collect();
-    }
-
-    /// When the record in a slot is deleted, its next count is at least this one. For the first slot of a page that has no
-    /// set: so are those of all its slots, should the store go back to a state in which it has one.
-    pub(crate) fn raise(&mut self, slot: u64, next_count: u32) {
-        let count = Arc::make_mut(&mut self.raised).entry(slot).or_default();
-        *count = next_count.max(*count);
-    }
-
-    /// What `raise` has said of a slot.
-    pub(crate) fn raised(&self, slot: u64) -> Option<u32> {
-        self.raised.get(&slot).copied()
-    }
-
-    /// The least next count of a slot whose record is deleted now.
-    pub(crate) fn take_raised(&mut self, slot: u64) -> Option<u32> {
-        if self.raised.contains_key(&slot) { Arc::make_mut(&mut self.raised).remove(&slot) } else { None }
     }
 
     /// Numbers that another state of the same store has given are not given again.
@@ -197,19 +223,21 @@ impl Catalogue {
         self.next_set = self.next_set.max(other.next_set);
         self.next_index = self.next_index.max(other.next_index);
         self.next_stream = self.next_stream.max(other.next_stream);
-        for (slot, next_count) in &*other.raised {
-            self.raise(*slot, *next_count);
-        }
     }
 
     pub(crate) fn create(&mut self, number: SetNumber, name: &str) {
         let set = Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO };
-        self.sets.entry(number).or_insert(set);
+        self.sets.entry(number).or_insert_with(|| {
+            self.bytes += set_bytes(name);
+            set
+        });
         self.next_set = self.next_set.max(SetNumber(number.0.saturating_add(1)));
     }
 
     pub(crate) fn create_index(&mut self, definition: &Arc<IndexDefinition>, is_ready: bool) {
         let number = definition.number;
+        self.drop_index(number);
+        self.bytes += index_bytes(definition);
         self.indexes.insert(number, Index { definition: Arc::clone(definition), is_ready, damage: None });
         self.next_index = self.next_index.max(IndexNumber(number.0.saturating_add(1)));
     }
@@ -244,7 +272,9 @@ impl Catalogue {
     }
 
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {
-        self.indexes.remove(&number);
+        if let Some(index) = self.indexes.remove(&number) {
+            self.bytes = self.bytes.saturating_sub(index_bytes(&index.definition));
+        }
     }
 
     pub(crate) fn next_index(&self) -> IndexNumber {
@@ -273,16 +303,27 @@ impl Catalogue {
     }
 
     pub(crate) fn mark(&mut self, name: &str, seq: Seq) {
-        self.marks.insert(name.to_owned(), seq);
+        let marks = Arc::make_mut(&mut self.marks);
+        if let Some(before) = marks.by_name.insert(name.to_owned(), seq) {
+            marks.by_seq.remove(&(before, name.to_owned()));
+        } else {
+            self.bytes += mark_bytes(name);
+        }
+        marks.by_seq.insert((seq, name.to_owned()));
     }
 
     pub(crate) fn stream(&mut self, stream: u64, chunk: RecordId) {
-        Arc::make_mut(&mut self.streams).entry(stream).or_default().push(chunk);
+        let chunks = Arc::make_mut(&mut self.streams).entry(stream).or_default();
+        self.bytes += if chunks.len() == 0 { STREAM_BYTES + CHUNK_ROW_BYTES } else { CHUNK_ROW_BYTES };
+        chunks.push(chunk);
         self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
 
     pub(crate) fn end_stream(&mut self, stream: u64) {
-        Arc::make_mut(&mut self.streams).remove(&stream);
+        if let Some(chunks) = Arc::make_mut(&mut self.streams).remove(&stream) {
+            let bytes = STREAM_BYTES + CHUNK_ROW_BYTES * to_u64(chunks.len());
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
         self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
 
@@ -294,6 +335,25 @@ impl Catalogue {
     /// Chunks of a stream, in their order.
     pub(crate) fn chunks(&self, stream: u64) -> impl Iterator<Item = RecordId> {
         self.streams.get(&stream).into_iter().flat_map(Chunks::iter)
+    }
+
+    /// An error if the catalogue would become one that no snapshot can hold.
+    pub(crate) fn check_room<'a>(&self, added: impl Iterator<Item = Added<'a>>) -> Result<()> {
+        let more: u64 = added.map(|added| self.bytes_of(&added)).sum();
+        if more > 0 && self.bytes + more > CATALOGUE_BYTES_MAX {
+            return Err(Error::Exhausted { what: "room in the catalogue", limit: CATALOGUE_BYTES_MAX });
+        }
+        Ok(())
+    }
+
+    fn bytes_of(&self, added: &Added<'_>) -> u64 {
+        match added {
+            Added::Set(name) => set_bytes(name),
+            Added::Mark(name) if self.marks.by_name.contains_key(*name) => 0,
+            Added::Mark(name) => mark_bytes(name),
+            Added::Index(definition) => index_bytes(definition),
+            Added::Chunk => STREAM_BYTES + CHUNK_ROW_BYTES,
+        }
     }
 
     /// The store's UUID.
@@ -324,6 +384,76 @@ impl Catalogue {
     }
 
     pub(crate) fn marks(&self) -> impl Iterator<Item = (&str, Seq)> {
-        self.marks.iter().map(|(name, seq)| (name.as_str(), *seq))
+        self.marks.by_name.iter().map(|(name, seq)| (name.as_str(), *seq))
+    }
+
+    /// The oldest commit from this one on that a mark names.
+    pub(crate) fn oldest_mark_from(&self, seq: Seq) -> Option<Seq> {
+        self.marks.by_seq.range((seq, String::new())..).next().map(|(seq, _)| *seq)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(bytes: u64) -> Catalogue {
+        Catalogue { bytes, ..Catalogue::default() }
+    }
+
+    fn rows(catalogue: &Catalogue) -> u64 {
+        let sets: u64 = catalogue.sets.values().map(|set| set_bytes(&set.name)).sum();
+        let marks: u64 = catalogue.marks().map(|(name, _)| mark_bytes(name)).sum();
+        let indexes: u64 = catalogue.indexes().map(|index| index_bytes(&index.definition)).sum();
+        let chunks = |stream| STREAM_BYTES + CHUNK_ROW_BYTES * to_u64(catalogue.chunks(stream).count());
+        sets + marks + indexes + catalogue.streams().map(chunks).sum::<u64>()
+    }
+
+    #[test]
+    fn what_no_snapshot_can_hold_is_refused_and_there_is_a_way_out() {
+        let room = |catalogue: &Catalogue, name| catalogue.check_room([Added::Mark(name)].into_iter());
+        let needed = mark_bytes("mark");
+        room(&names(CATALOGUE_BYTES_MAX - needed - 1), "mark").unwrap();
+        room(&names(CATALOGUE_BYTES_MAX - needed), "mark").unwrap();
+        let mut full = names(CATALOGUE_BYTES_MAX - needed + 1);
+        let error = room(&full, "mark").unwrap_err();
+        assert!(matches!(error, Error::Exhausted { what: "room in the catalogue", .. }), "{error}");
+        assert!(error.advice().contains("drop key indexes"), "{}", error.advice());
+        // Dropping an index makes room, and a mark that is there moves.
+        let definition = Arc::new(IndexDefinition {
+            number: IndexNumber(1),
+            set: SetNumber(16),
+            unique: false,
+            name: "index".to_owned(),
+            extractor: "code".to_owned(),
+            version: 1,
+            spec: String::new(),
+        });
+        full.bytes -= 2 * index_bytes(&definition);
+        full.create_index(&definition, true);
+        full.mark("mark", Seq(1));
+        full.bytes = CATALOGUE_BYTES_MAX;
+        room(&full, "mark").unwrap();
+        room(&full, "other").unwrap_err();
+        full.drop_index(IndexNumber(1));
+        room(&full, "other").unwrap();
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_rows() {
+        let mut catalogue = Catalogue::default();
+        let id = |slot| RecordId::from_parts(slot, 1).unwrap();
+        for number in 16..40 {
+            catalogue.create(SetNumber(number), &format!("set {number}"));
+            catalogue.mark(&format!("mark {}", number % 7), Seq(number.into()));
+            (0..5000).for_each(|slot| catalogue.stream(u64::from(number % 5), id(slot)));
+            if number % 3 == 0 {
+                catalogue.end_stream(u64::from(number % 5));
+            }
+            assert_eq!(catalogue.bytes, rows(&catalogue));
+        }
+        assert_eq!(catalogue.oldest_mark_from(Seq(0)), Some(Seq(33)));
+        assert_eq!(catalogue.oldest_mark_from(Seq(36)), Some(Seq(36)));
+        assert_eq!(catalogue.oldest_mark_from(Seq(40)), None);
     }
 }

@@ -19,6 +19,7 @@ use parking_lot::MutexGuard;
 use parking_lot::RwLock;
 
 use crate::backing::Backing;
+use crate::catalogue::Added;
 use crate::catalogue::Catalogue;
 use crate::commit_lock::CommitLock;
 use crate::error::Error;
@@ -56,6 +57,10 @@ use crate::record_index::Slots;
 use crate::reserve::Release;
 use crate::reserve::Reserve;
 
+/// Places for segments that commits leave free: the collector needs some to make others free.
+const PLACES_FREE_MIN: u64 = 1_024;
+/// Those that the collector leaves free: each commit that goes on may begin one segment.
+const PLACES_OF_COLLECTOR: u64 = 16;
 /// IDs that are freed with one frame at most, when they are many: half a megabyte.
 const FREES_PER_FRAME: usize = 1 << 16;
 
@@ -229,6 +234,10 @@ impl Engine {
             // It was given up since.
             return Err(self.refused());
         }
+        if effects.iter().any(is_more) {
+            self.heap.check_places(PLACES_FREE_MIN)?;
+            self.log.check_numbers()?;
+        }
         validate()?;
         let seq = self.append_and_apply(&guard, frame, effects, need)?;
         drop(guard);
@@ -265,6 +274,7 @@ impl Engine {
         effects: &mut Vec<Effect>,
         need: Need,
     ) -> Result<Seq> {
+        self.check_catalogue(effects)?;
         let pending = self.slots.take_pending();
         let pending = self.append_burned(pending, need)?;
         if !pending.is_empty() {
@@ -273,8 +283,15 @@ impl Engine {
         self.append_frame(frame, effects, need).inspect_err(|_| self.slots.put_back(pending))
     }
 
+    /// An error if a commit would make the catalogue one that no snapshot can hold.
+    fn check_catalogue(&self, effects: &[Effect]) -> Result<()> {
+        let mut added = effects.iter().filter_map(added_by).peekable();
+        if added.peek().is_none() { Ok(()) } else { self.heap.catalogue().check_room(added) }
+    }
+
     /// Appends a frame that has everything, and applies it.
     fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect], need: Need) -> Result<Seq> {
+        self.heap.check_places(PLACES_OF_COLLECTOR)?;
         let appended = match need {
             Need::Ordinary => self.log.append(frame, FrameKind::Commit, None),
             Need::MakesRoom => {
@@ -381,7 +398,7 @@ impl Engine {
     pub(crate) fn take_stream(&self) -> Result<u64> {
         let next = |stream: u64| (stream < NUMBER_END).then_some(stream + 1);
         let taken = self.next_stream.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        taken.map_err(|_next| Error::Exhausted { what: "stream of chunks", limit: NUMBER_END })
+        taken.map_err(|_next| Error::Exhausted { what: "number of a stream", limit: NUMBER_END })
     }
 
     /// Whether the next snapshot is wanted: the log since the last one is long, or much has changed that is on the heap.
@@ -486,6 +503,21 @@ impl Engine {
 /// Bytes of the log that an effect takes if it is about key indexes: its item with header and padding.
 fn index_log_bytes(effect: &Effect) -> u64 {
     if let Effect::Index(_, changes) = effect { align(to_u64(CONTROL_HEADER_BYTES + changes.len())) } else { 0 }
+}
+
+/// Whether an effect makes the store larger.
+fn is_more(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Free(_) | Effect::StreamEnd(_) | Effect::DropIndex(_) | Effect::Index(..))
+}
+
+fn added_by(effect: &Effect) -> Option<Added<'_>> {
+    match effect {
+        Effect::CreateSet(_, name) => Some(Added::Set(name)),
+        Effect::Mark(name) => Some(Added::Mark(name)),
+        Effect::CreateIndex(definition, _) => Some(Added::Index(definition)),
+        Effect::Stream(..) => Some(Added::Chunk),
+        _ => None,
+    }
 }
 
 fn freed(effect: &Effect) -> Option<RecordId> {

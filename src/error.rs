@@ -436,9 +436,29 @@ impl Error {
                 "write in the process that has opened the store, or open the store in this one after that has closed it"
             }
             Self::ReadOnly => "open the store for writing",
-            Self::Exhausted { .. } => "see docs/limits.md",
+            Self::Exhausted { what, .. } => advice_when_exhausted(what),
             Self::Source { .. } => "nothing of the value remains; mend the source and try again",
         }
+    }
+}
+
+/// How one comes away from a limit; docs/limits.md tells more.
+fn advice_when_exhausted(what: &str) -> &'static str {
+    match what {
+        "slot" => "delete records: their slots are used again; or put what is new into another store",
+        "room for named snapshots in the manifest" => "drop named snapshots",
+        "room for reservations in the manifest" | "room in the manifest" => {
+            "drop the oldest named snapshots: they keep what was reserved since"
+        }
+        "room for a snapshot in the manifest" => {
+            "run `tenure compact`, so that a snapshot lists fewer segments, and end large values that are being written"
+        }
+        "room in the catalogue" => {
+            "drop key indexes, use the names of marks again, end large values that are being written, or divide the sets \
+             among several stores"
+        }
+        "place for a segment" => "run `tenure compact`: it copies what lives into fewer segments",
+        _ => "all can still be read: export the records, and import them into a new store",
     }
 }
 

@@ -180,7 +180,7 @@ impl Import {
     fn new_target(&self, bytes: u64) -> Result<Target> {
         let (log, len) = (&self.engine.log, to_u64(SEGMENT_HEADER_BYTES));
         let capacity = log.source().segment_bytes.max(len + bytes);
-        let segment = log.source().create_older(1, log.take_segment_number(), log.timeline(), capacity)?;
+        let segment = log.source().create_older(1, log.take_segment_number()?, log.timeline(), capacity)?;
         Ok(Target { segment: Arc::new(segment), len })
     }
 

@@ -19,12 +19,14 @@ use crate::format::entry::State as EntryState;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
 use crate::format::item::Kind;
+use crate::format::item::PAYLOAD_BYTES_MAX;
 use crate::format::manifest::SnapshotKind;
 use crate::heap::Effect;
 use crate::heap::State;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SetNumber;
+use crate::id::to_u64;
 use crate::indexing::build::build_tree;
 use crate::indexing::build::keys_of_page;
 use crate::indexing::build::publish;
@@ -32,6 +34,9 @@ use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::key_index::Range;
 use crate::snapshot;
+
+/// Bytes of a definition in the log beside its texts.
+const DEFINITION_BYTES: usize = 20;
 
 /// What an index is to be.
 #[derive(Debug, Clone)]
@@ -108,6 +113,11 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
         version: wanted.extractor.version(),
         spec: wanted.extractor.spec(),
     });
+    let bytes = DEFINITION_BYTES + definition.name.len() + definition.extractor.len() + definition.spec.len();
+    if bytes > PAYLOAD_BYTES_MAX {
+        let (what, limit) = ("definition of a key index", to_u64(PAYLOAD_BYTES_MAX));
+        return Err(Error::TooLarge { what, bytes: to_u64(bytes), limit });
+    }
     let mut payload = vec![u8::from(is_complete)];
     definition.encode(&mut payload);
     let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());

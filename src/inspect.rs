@@ -180,7 +180,7 @@ fn load_beside_a_writer(backing: &Arc<dyn Backing>) -> Result<(Files, Loaded)> {
         };
         match loaded {
             Err(error) if is_gone(&error) && attempts < ATTEMPTS_BESIDE_A_WRITER => {}
-            other => return other.map(|loaded| (files, loaded)),
+            other => return other.map(|loaded| (files.without_foreign(&loaded), loaded)),
         }
     }
 }

@@ -3,12 +3,17 @@
 //! Owns: reading all manifest files, appending, and going over to the next file.
 //! Never: interprets an entry; snapshot and recovery do.
 //! Invariants: 1. An entry counts only when it is whole and chained to the one before it. 2. A file is deleted only
-//! when everything that is still needed of it stands, synced, in a later one.
+//! when everything that is still needed of it stands, synced, in a later one. 3. No file is written that reading would refuse.
+
+mod kept;
+
+pub(crate) use kept::Kept;
+#[cfg(test)]
+mod tests;
 
 mod mend;
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use byteorder::ByteOrder;
@@ -27,25 +32,21 @@ use crate::format::manifest::ENTRY_HEADER_BYTES;
 use crate::format::manifest::ENTRY_TAG;
 use crate::format::manifest::Entry;
 use crate::format::manifest::NUMBER_END;
-use crate::format::manifest::Snapshot;
 use crate::format::segment::FileKind;
 use crate::format::segment::MAGIC;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::format::segment::SegmentHeader;
 use crate::id::SegmentSeq;
-use crate::id::Seq;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::log::Poison;
-use crate::planted;
-use crate::planted::Fault;
+use crate::manifest::kept::READ_BYTES_MAX;
 
-/// A manifest file above this size is replaced by the next one.
-const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// A manifest file of at least this size is replaced by the next one, once it is twice as long as it was begun.
+const ROTATE_BYTES_MIN: u64 = 1 << 20;
 /// The first manifest file of a new store is shorter than this when it is begun.
 const FIRST_BYTES_MAX: u64 = 1 << 10;
-/// A manifest above this size is none: its snapshots would list billions of files.
-const READ_BYTES_MAX: u64 = 1 << 30;
 /// How much is hashed in the search for an entry behind damage.
 const SEARCH_BYTES_MAX: u64 = 64 << 20;
 
@@ -54,6 +55,8 @@ const SEARCH_BYTES_MAX: u64 = 64 << 20;
 pub(crate) struct Loaded {
     /// Entries by number.
     pub(crate) entries: BTreeMap<u64, Body>,
+    /// Their bytes.
+    pub(crate) entry_bytes: BTreeMap<u64, u64>,
     /// The store, from the files' headers.
     pub(crate) uuid: [u8; 16],
     /// The segment size that the store was made with, in bytes.
@@ -68,6 +71,27 @@ pub(crate) struct Loaded {
     pub(crate) torn: Vec<String>,
     /// Headers of manifest files that are damaged, and whose entries are read all the same.
     pub(crate) damaged: Vec<String>,
+}
+
+impl Loaded {
+    /// The number behind every file that an entry knows of.
+    pub(crate) fn next_segment(&self) -> SegmentSeq {
+        let next = self.entries.values().map(|body| match body {
+            Body::Snapshot(snapshot) => snapshot.next_segment,
+            Body::Cut(cut) => cut.first_segment,
+            Body::Reserve(_) | Body::Drop(_) => SegmentSeq(0),
+        });
+        next.max().unwrap_or_default()
+    }
+
+    /// The entries that still count.
+    pub(crate) fn kept(&self) -> Kept {
+        let mut kept = Kept::default();
+        for (number, body) in &self.entries {
+            kept.insert(*number, body.clone(), self.entry_bytes.get(number).copied().unwrap_or_default());
+        }
+        kept
+    }
 }
 
 /// Reads every manifest file.
@@ -100,6 +124,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
                 }
                 (loaded.uuid, loaded.segment_bytes) = (content.uuid, content.segment_bytes);
                 loaded.entries.extend(content.entries);
+                loaded.entry_bytes.extend(content.entry_bytes);
                 loaded.torn.extend(content.torn);
                 loaded.damaged.extend(content.damaged);
             }
@@ -153,6 +178,7 @@ struct Content {
     uuid: [u8; 16],
     segment_bytes: u64,
     entries: BTreeMap<u64, Body>,
+    entry_bytes: BTreeMap<u64, u64>,
     torn: Option<String>,
     damaged: Option<String>,
 }
@@ -175,7 +201,8 @@ fn read_file(backing: &dyn Backing, name: &str, number: SegmentSeq, bytes: &[u8]
         Err(error) => return Err(error),
     };
     let (uuid, segment_bytes) = (header.uuid, header.segment_bytes);
-    let mut content = Content { uuid, segment_bytes, entries: BTreeMap::new(), torn: None, damaged };
+    let (entries, entry_bytes) = (BTreeMap::new(), BTreeMap::new());
+    let mut content = Content { uuid, segment_bytes, entries, entry_bytes, torn: None, damaged };
     let seed = Seed::new(header.uuid, number);
     let (mut offset, mut check) = (to_u64(SEGMENT_HEADER_BYTES), 0);
     while let Some(rest) = bytes.get(to_usize(offset)..).filter(|rest| !rest.is_empty()) {
@@ -187,6 +214,7 @@ fn read_file(backing: &dyn Backing, name: &str, number: SegmentSeq, bytes: &[u8]
                     let expected = format!("a number from {lowest} on, below {NUMBER_END}");
                     return Err(Error::corrupt(name, offset, "manifest entry", expected, number));
                 }
+                content.entry_bytes.insert(decoded.entry.number, decoded.bytes);
                 content.entries.insert(decoded.entry.number, decoded.entry.body);
                 check = decoded.check;
                 offset += decoded.bytes;
@@ -227,12 +255,16 @@ struct Writer {
     seed: Seed,
     offset: u64,
     check: u32,
+    /// The length at which the next file is begun.
+    rotate_at: u64,
+    /// Entries from this number on stand in the newest file only.
+    begun_at: u64,
     next_number: u64,
     /// The number of the newest file, ours or not.
     last_file: SegmentSeq,
     /// Our files, the newest last.
     files: Vec<SegmentSeq>,
-    kept: BTreeMap<u64, Body>,
+    kept: Kept,
 }
 
 /// The manifest, open for appending.
@@ -260,10 +292,12 @@ impl Manifest {
             seed: Seed::new(loaded.uuid, SegmentSeq(0)),
             offset: 0,
             check: 0,
+            rotate_at: 0,
+            begun_at: 0,
             next_number,
             last_file: loaded.files.last().copied().unwrap_or_default(),
             files: loaded.ours.clone(),
-            kept: loaded.entries.clone(),
+            kept: loaded.kept(),
         };
         let (uuid, segment_bytes) = (loaded.uuid, loaded.segment_bytes);
         let (writer, busy, idle) = (Mutex::new(writer), Mutex::new(false), Condvar::new());
@@ -271,6 +305,9 @@ impl Manifest {
     }
 
     /// Appends an entry; it is on the medium on return. Gives its number. The body is made from the number.
+    ///
+    /// # Errors
+    /// `TooLarge` and `Exhausted` if nobody could read the manifest with it; then nothing was written.
     pub(crate) fn append(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
         let turn = Turn::take(self);
         let result = self.append_alone(body);
@@ -280,22 +317,34 @@ impl Manifest {
 
     fn append_alone(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
         self.poison.check()?;
-        let (number, file, name, done) = {
-            let mut writer = self.writer.lock();
+        let (entry, bytes, file, name, done) = {
+            let mut guard = self.writer.lock();
+            let writer = &mut *guard;
             let number = writer.next_number;
             if number >= NUMBER_END {
-                return Err(Error::Exhausted { what: "manifest entry", limit: NUMBER_END });
+                return Err(Error::Exhausted { what: "number of a manifest entry", limit: NUMBER_END });
             }
             writer.next_number += 1;
-            writer.kept.insert(number, body(number));
-            let fresh = writer.file.is_none() || writer.offset > MANIFEST_BYTES_MAX;
-            let result = if fresh { self.begin_file(&mut writer) } else { append_entry(&mut writer, number) };
+            let entry = Entry { number, body: body(number) };
+            let (encoded, check) = entry.encode(writer.seed, writer.offset, writer.check);
+            let bytes = to_u64(encoded.len());
+            writer.kept.check(&entry.body, bytes)?;
+            let goes_on = writer.file.clone().filter(|_| writer.offset + bytes <= writer.rotate_at);
+            let result = match &goes_on {
+                Some(file) => {
+                    let appended = file.append(&encoded);
+                    appended.map_err(|source| Error::io("append to", &writer.name, source)).map(|()| {
+                        writer.offset += bytes;
+                        writer.check = check;
+                    })
+                }
+                None => self.begin_file(writer, &entry),
+            };
             if let Err(error) = &result {
                 // What was half written may not be followed by anything: the next append begins another file.
                 writer.file = None;
-                writer.kept.remove(&number);
-                if fresh && matches!(error, Error::NoSpace { .. }) {
-                    self.forget_begun(&mut writer);
+                if goes_on.is_none() && matches!(error, Error::NoSpace { .. }) {
+                    self.forget_begun(writer);
                 }
             }
             result?;
@@ -304,21 +353,27 @@ impl Manifest {
             let Some(file) = writer.file.clone() else {
                 return Err(Error::Poisoned { reason: "no manifest file".to_owned() });
             };
-            (number, file, writer.name.clone(), done)
+            (entry, bytes, file, writer.name.clone(), done)
         };
         if let Err(source) = file.sync() {
             let error = Error::io("sync", name, source);
             self.poison.set(&error);
             return Err(error);
         }
+        // Only now: nothing may be given back for an entry that a power cut could take.
+        let Entry { number, body } = entry;
+        self.writer.lock().kept.insert(number, body, bytes);
         self.delete_older(&done);
         Ok(number)
     }
 
-    /// Begins the next file with all entries that are still needed.
-    fn begin_file(&self, writer: &mut Writer) -> Result<()> {
-        forget_what_no_snapshot_needs(&mut writer.kept, writer.files.len());
+    /// Begins the next file with all entries that are still needed, and this one.
+    fn begin_file(&self, writer: &mut Writer, entry: &Entry) -> Result<()> {
+        writer.kept.forget_what_no_snapshot_needs(writer.begun_at, writer.files.len());
         let number = SegmentSeq(writer.last_file.0 + 1);
+        if number.0 >= SEGMENT_NUMBER_END {
+            return Err(Error::Exhausted { what: "number of a file", limit: SEGMENT_NUMBER_END });
+        }
         let name = FileKind::Manifest.file_name(number);
         let header = SegmentHeader {
             kind: FileKind::Manifest,
@@ -332,9 +387,10 @@ impl Manifest {
         let seed = Seed::new(self.uuid, number);
         let mut bytes = header.encode().to_vec();
         let mut check = 0;
-        for (number, body) in &writer.kept {
-            let entry = Entry { number: *number, body: body.clone() };
-            let (encoded, next) = entry.encode(seed, to_u64(bytes.len()), check);
+        let superseded = writer.kept.superseded_by(&entry.body);
+        let repeated = writer.kept.iter().filter(|(number, _)| Some(*number) != superseded);
+        for (number, body) in repeated.chain([(entry.number, &entry.body)]) {
+            let (encoded, next) = body.encode(number, seed, to_u64(bytes.len()), check);
             bytes.extend_from_slice(&encoded);
             check = next;
         }
@@ -344,6 +400,8 @@ impl Manifest {
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
+        writer.rotate_at = writer.offset.saturating_mul(2).clamp(ROTATE_BYTES_MIN, READ_BYTES_MAX);
+        writer.begun_at = entry.number;
         writer.file = Some(file);
         Ok(())
     }
@@ -395,18 +453,13 @@ impl Manifest {
     }
 
     /// Looks at the entries that still count.
-    pub(crate) fn with_entries<T>(&self, look: impl FnOnce(&BTreeMap<u64, Body>) -> T) -> T {
+    pub(crate) fn with_kept<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
         look(&self.writer.lock().kept)
     }
 
     /// The first segment of the log that replay may need.
     pub(crate) fn replay_from(&self) -> SegmentSeq {
-        self.with_entries(replay_from)
-    }
-
-    /// The entries that still count.
-    pub(crate) fn entries(&self) -> BTreeMap<u64, Body> {
-        self.writer.lock().kept.clone()
+        self.with_kept(Kept::replay_from)
     }
 }
 
@@ -431,82 +484,4 @@ impl Drop for Turn<'_> {
         *self.manifest.busy.lock() = false;
         self.manifest.idle.notify_one();
     }
-}
-
-fn append_entry(writer: &mut Writer, number: u64) -> Result<()> {
-    let Some((file, body)) = writer.file.clone().zip(writer.kept.get(&number)) else { return Ok(()) };
-    let entry = Entry { number, body: body.clone() };
-    let (bytes, check) = entry.encode(writer.seed, writer.offset, writer.check);
-    file.append(&bytes).map_err(|source| Error::io("append to", &writer.name, source))?;
-    writer.offset += to_u64(bytes.len());
-    writer.check = check;
-    Ok(())
-}
-
-/// Numbers of the snapshots that are kept: the last two without a name, and those with one that were not dropped.
-pub(crate) fn retained(entries: &BTreeMap<u64, Body>) -> Vec<u64> {
-    let dropped: BTreeSet<u64> =
-        entries.values().filter_map(|body| if let Body::Drop(number) = body { Some(*number) } else { None }).collect();
-    let mut unnamed = 0;
-    let mut kept = Vec::new();
-    for (number, body) in entries.iter().rev() {
-        let Body::Snapshot(snapshot) = body else { continue };
-        if dropped.contains(number) {
-            continue;
-        }
-        unnamed += u32::from(snapshot.name.is_empty());
-        if !snapshot.name.is_empty() || unnamed <= 2 {
-            kept.push(*number);
-        }
-    }
-    kept.reverse();
-    kept
-}
-
-/// Snapshots without a name that are kept: those from which recovery replays.
-fn automatic(entries: &BTreeMap<u64, Body>) -> impl Iterator<Item = &Snapshot> {
-    retained(entries).into_iter().filter_map(|number| match entries.get(&number) {
-        Some(Body::Snapshot(snapshot)) if snapshot.name.is_empty() => Some(&**snapshot),
-        _ => None,
-    })
-}
-
-/// The first segment of the log that replay may need, from the older of the two automatic snapshots.
-pub(crate) fn replay_from(entries: &BTreeMap<u64, Body>) -> SegmentSeq {
-    let heads = automatic(entries).map(|snapshot| snapshot.head_segment);
-    let needed = if planted::is(Fault::OlderSnapshotDoesNotCount) { heads.max() } else { heads.min() };
-    needed.unwrap_or_default()
-}
-
-/// The commit of the older of the two automatic snapshots: one can go back to this one or a later one.
-pub(crate) fn oldest_automatic(entries: &BTreeMap<u64, Body>) -> Option<Seq> {
-    automatic(entries).map(|snapshot| snapshot.seq).min()
-}
-
-/// Segments that named snapshots list.
-pub(crate) fn kept_by_name(entries: &BTreeMap<u64, Body>) -> BTreeSet<SegmentSeq> {
-    let named = retained(entries).into_iter().filter_map(|number| match entries.get(&number) {
-        Some(Body::Snapshot(snapshot)) if !snapshot.name.is_empty() => Some(&snapshot.segments),
-        _ => None,
-    });
-    named.flatten().map(|row| row.segment).collect()
-}
-
-/// Leaves out snapshots that are not retained, and reservations and cuts that only they needed. That a snapshot was dropped
-/// is repeated while one of the files that are there may hold it: a crash may leave all of them.
-fn forget_what_no_snapshot_needs(entries: &mut BTreeMap<u64, Body>, files: usize) {
-    let retained = retained(entries);
-    let Some(oldest) = retained.first().copied() else { return };
-    let reserved_from = match entries.get(&oldest) {
-        Some(Body::Snapshot(snapshot)) => snapshot.reserved_from,
-        _ => 0,
-    };
-    let known: BTreeSet<u64> = entries.keys().copied().collect();
-    entries.retain(|number, body| match body {
-        Body::Snapshot(_) => retained.contains(number),
-        Body::Reserve(_) => *number >= reserved_from,
-        // A snapshot that was saved after a cut stands on the log behind it.
-        Body::Cut(_) => *number > oldest,
-        Body::Drop(target) => known.contains(target) || files > 1,
-    });
 }

@@ -9,9 +9,8 @@ use crate::gc::GcSettings;
 use crate::log::SEGMENT_BYTES_MIN;
 use crate::recovery::Settings;
 use crate::txn::Durability;
+use crate::txn::TRANSACTION_BYTES_END;
 
-/// A frame may have a segment to itself, but must leave room for the header.
-const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
 /// The smallest limit on changed pages.
 const DIRTY_BYTES_MIN: u64 = 1 << 20;
 

@@ -267,14 +267,14 @@ fn page_descriptor() -> Descriptor {
         bytes: 4096,
         check: 0x2122_2324,
     };
-    Descriptor { page, set: 0x3132_3334, free: 0x4142, live: 0x5152 }
+    Descriptor { page, set: 0x3132_3334, free: 0x4142, live: 0x5152, floor: 0x6162_6364 }
 }
 
 #[test]
 fn descriptors_and_heads_are_as_described() {
     let (descriptor, mut bytes) = (page_descriptor(), Vec::new());
     descriptor.encode(&mut bytes);
-    let fields: [(&str, &[u8]); 7] = [
+    let fields: [(&str, &[u8]); 8] = [
         ("segment", &descriptor.page.segment.0.to_le_bytes()),
         ("offset_granules", &descriptor.page.offset_granules.to_le_bytes()),
         ("length", &descriptor.page.bytes.to_le_bytes()),
@@ -282,6 +282,7 @@ fn descriptors_and_heads_are_as_described() {
         ("set", &descriptor.set.to_le_bytes()),
         ("free", &descriptor.free.to_le_bytes()),
         ("live", &descriptor.live.to_le_bytes()),
+        ("floor", &descriptor.floor.to_le_bytes()),
     ];
     check_layout("Descriptor", &bytes, &fields);
 
@@ -490,6 +491,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("PLACE_END", entry::PLACE_END.into()),
         ("SEGMENT_BYTES_END", entry::SEGMENT_BYTES_END),
         ("SEGMENT_NUMBER_END", segment::SEGMENT_NUMBER_END),
+        ("SEGMENT_NUMBER_GAP", segment::SEGMENT_NUMBER_GAP),
         ("RECORD_BYTES_MAX", entry::RECORD_BYTES_MAX),
         ("CHUNK_BYTES", to_u64(value::CHUNK_BYTES)),
         ("IDS_PER_LIST", to_u64(value::IDS_PER_LIST)),

@@ -123,12 +123,13 @@ fn texts() -> impl Strategy<Value = String> {
 
 fn descriptors() -> impl Strategy<Value = Descriptor> {
     let page = (any::<u64>(), any::<u32>(), 0..=PAGE_IMAGE_BYTES_MAX, any::<u32>());
-    (page, any::<u32>(), any::<u16>(), any::<u16>()).prop_map(
-        |((segment, offset_granules, bytes, check), set, free, live)| Descriptor {
+    (page, any::<u32>(), any::<u16>(), any::<u16>(), any::<u32>()).prop_map(
+        |((segment, offset_granules, bytes, check), set, free, live, floor)| Descriptor {
             page: PageRef { segment: SegmentSeq(segment), offset_granules, bytes, check },
             set,
             free,
             live,
+            floor,
         },
     )
 }

@@ -173,7 +173,7 @@ pub fn segment_headers() -> Vec<Vec<u8>> {
 
 fn descriptor() -> Descriptor {
     let page = PageRef { segment: SegmentSeq(2), offset_granules: 8, bytes: 4096, check: 0x1234_5678 };
-    Descriptor { page, set: 16, free: 511, live: 1 }
+    Descriptor { page, set: 16, free: 511, live: 1, floor: 0 }
 }
 
 /// A leaf page and a directory page.

@@ -3,7 +3,7 @@
 //! ```text
 //! 0         8                 12    16    20    24   26   28      32
 //! +---------+-----------------+-----+-----+-----+----+----+-------+
-//! | segment | offset granules | len |check| set |free|live| zero  |
+//! | segment | offset granules | len |check| set |free|live| floor |
 //! +---------+-----------------+-----+-----+-----+----+----+-------+
 //! ```
 //! Segment 0 means that the child was never written.
@@ -58,6 +58,8 @@ pub struct Descriptor {
     pub free: u16,
     /// Slots that hold a record.
     pub live: u16,
+    /// A slot of the page whose record is deleted gets at least this count next.
+    pub floor: u32,
 }
 
 impl Descriptor {
@@ -71,6 +73,7 @@ impl Descriptor {
         LittleEndian::write_u32(&mut bytes[20..24], self.set);
         LittleEndian::write_u16(&mut bytes[24..26], self.free);
         LittleEndian::write_u16(&mut bytes[26..28], self.live);
+        LittleEndian::write_u32(&mut bytes[28..], self.floor);
         out.extend_from_slice(&bytes);
     }
 
@@ -93,6 +96,7 @@ impl Descriptor {
             set: LittleEndian::read_u32(&bytes[20..24]),
             free: LittleEndian::read_u16(&bytes[24..26]),
             live: LittleEndian::read_u16(&bytes[26..28]),
+            floor: LittleEndian::read_u32(&bytes[28..]),
         })
     }
 }

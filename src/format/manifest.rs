@@ -279,27 +279,27 @@ pub struct Decoded {
     pub bytes: u64,
 }
 
-impl Entry {
-    /// The bytes for an entry at `offset`, and their check.
-    pub fn encode(&self, seed: Seed, offset: u64, check_before: u32) -> (Vec<u8>, u32) {
+impl Body {
+    /// The bytes for an entry with this number at `offset`, and their check.
+    pub fn encode(&self, number: u64, seed: Seed, offset: u64, check_before: u32) -> (Vec<u8>, u32) {
         let mut out = vec![0; ENTRY_HEADER_BYTES];
-        let kind = match &self.body {
-            Body::Snapshot(snapshot) => {
+        let kind = match self {
+            Self::Snapshot(snapshot) => {
                 encode_snapshot(snapshot, &mut out);
                 1_u8
             }
-            Body::Reserve(pages) => {
+            Self::Reserve(pages) => {
                 put_numbers(&mut out, pages);
                 2
             }
-            Body::Cut(cut) => {
+            Self::Cut(cut) => {
                 for field in [cut.timeline, cut.seq.0, cut.first_segment.0, cut.resumed.0] {
                     put_u64(&mut out, field);
                 }
                 3
             }
-            Body::Drop(number) => {
-                put_u64(&mut out, *number);
+            Self::Drop(target) => {
+                put_u64(&mut out, *target);
                 4
             }
         };
@@ -308,11 +308,18 @@ impl Entry {
         LittleEndian::write_u32(&mut out[..4], ENTRY_TAG);
         LittleEndian::write_u32(&mut out[8..12], length);
         out[12] = kind;
-        LittleEndian::write_u64(&mut out[16..24], self.number);
+        LittleEndian::write_u64(&mut out[16..24], number);
         LittleEndian::write_u32(&mut out[24..28], check_before);
         let check = checksum(seed.at(offset), &out[8..]);
         LittleEndian::write_u32(&mut out[4..8], check);
         (out, check)
+    }
+}
+
+impl Entry {
+    /// The bytes for an entry at `offset`, and their check.
+    pub fn encode(&self, seed: Seed, offset: u64, check_before: u32) -> (Vec<u8>, u32) {
+        self.body.encode(self.number, seed, offset, check_before)
     }
 
     /// Reads the entry at the beginning of `bytes`.

@@ -69,6 +69,9 @@ impl FileKind {
 
 /// Numbers of files are below this: nobody makes so many, and counting up never overflows.
 pub const SEGMENT_NUMBER_END: u64 = 1 << 48;
+/// A file whose number is so far above those that the store knows is none of its own. Each number in between would have been
+/// taken for a file that is gone again.
+pub const SEGMENT_NUMBER_GAP: u64 = 1 << 32;
 
 /// A file's header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -94,7 +94,7 @@ impl Targets {
         }
         if self.open.iter().all(|target| target.generation != generation) {
             let capacity = source.next_bytes().max(to_u64(SEGMENT_HEADER_BYTES) + bytes);
-            let number = engine.log.take_segment_number();
+            let number = engine.log.take_segment_number()?;
             let segment = source.create_older(generation, number, engine.log.timeline(), capacity)?;
             let segment = Arc::new(segment);
             self.numbers.push(number);

@@ -32,7 +32,6 @@ use crate::gc::policy::Space;
 use crate::gc::retire::Retired;
 use crate::gc::room::Looked;
 use crate::id::SegmentSeq;
-use crate::manifest;
 use crate::snapshot;
 
 /// Survivors that are copied before they are synced and moved.
@@ -445,11 +444,13 @@ impl Collector {
         let mut inner = self.inner.lock();
         let marks = retire::oldest_mark(engine).is_some();
         engine.check_writable()?;
-        let (kept, replay_from) =
-            engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
+        let replay_from = engine.manifest.replay_from();
         for number in segments {
-            let is_retired = inner.retired.iter().any(|retired| retired.number() == number);
-            if is_retired || marks || kept.contains(&number) || engine.heap.segment(number).is_some() {
+            let is_kept = marks || engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
+            if is_kept || engine.heap.segment(number).is_some() {
+                continue;
+            }
+            if inner.retired.iter().any(|retired| retired.number() == number) {
                 continue;
             }
             let Ok(segment) = engine.log.source().open(FileKind::Records, number) else { continue };

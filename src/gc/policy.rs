@@ -12,7 +12,6 @@ use crate::gc::WORTH_COMPACTING;
 use crate::gc::evacuate::Work;
 use crate::id::SegmentSeq;
 use crate::log::Segment;
-use crate::manifest;
 use crate::planted;
 use crate::planted::Fault;
 
@@ -100,7 +99,7 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
     let room = if is_short { engine.survivor_bytes() } else { u64::MAX };
     let worth = if is_short { worth.min(WORTH_ON_A_FULL_DISK) } else { worth };
     // Of these nothing comes back before their names are dropped.
-    let kept = if is_short { engine.manifest.with_entries(manifest::kept_by_name) } else { BTreeSet::new() };
+    let is_kept = |number| is_short && engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
     let mut choice = Choice::default();
     let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
     for (place, segment) in table.iter() {
@@ -112,7 +111,7 @@ pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<Se
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
         let used = part(live, bytes);
         let is_sparse = used < worth && live + OVERHEAD_BYTES < bytes;
-        let gain = (is_sparse || (merge && is_small(segment))) && !damaged.contains(&number) && !kept.contains(&number);
+        let gain = (is_sparse || (merge && is_small(segment))) && !damaged.contains(&number) && !is_kept(number);
         if generation == 0 && number >= replay_from {
             choice.blocked |= gain;
             choice.blocked_bytes += bytes.saturating_sub(live);

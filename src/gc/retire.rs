@@ -1,6 +1,5 @@
 //! Retired segments: out of the table, and deleted when nothing can need them any more.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -8,7 +7,7 @@ use crate::error::Result;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::log::Segment;
-use crate::manifest;
+use crate::manifest::Kept;
 use crate::planted;
 use crate::planted::Fault;
 
@@ -20,7 +19,12 @@ pub(crate) struct Retired {
     /// The last commit when it had no live bytes any more, or a later one.
     emptied_at: Seq,
     bytes: u64,
+    /// When it was found last that a name or a mark keeps it.
+    kept_at: Option<Version>,
 }
+
+/// Changes when a snapshot comes or goes, or the oldest mark that counts.
+type Version = (u64, Option<Seq>);
 
 impl Retired {
     pub(crate) fn number(&self) -> SegmentSeq {
@@ -43,7 +47,7 @@ pub(crate) fn retire(engine: &Engine, numbers: &[SegmentSeq], into: &mut Vec<Ret
     let emptied_at = engine.log.last_seq();
     into.extend(retired.into_iter().map(|(place, segment)| {
         let bytes = segment.len().unwrap_or_default();
-        Retired { place, segment, emptied_at, bytes }
+        Retired { place, segment, emptied_at, bytes, kept_at: None }
     }));
 }
 
@@ -52,25 +56,35 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     if retired.is_empty() {
         return Ok((0, 0));
     }
+    let version = version(engine);
+    // What was kept is kept. This is asked two hundred times a second, and names may keep thousands.
+    if retired.iter().all(|each| each.kept_at == Some(version)) {
+        return Ok((0, 0));
+    }
     engine.log.forget_synced();
     engine.heap.forget_pinned();
     engine.heap.reclaim();
     // What nobody holds nobody comes to hold. So a snapshot that was saved of a state with it is in the manifest by now, and
     // what views let go of later waits for the next time, as what emptied it may not be on the medium.
-    let free = retired.iter().filter(|each| !is_held(&each.segment)).map(|each| each.segment.number());
-    let free: BTreeSet<SegmentSeq> = free.collect();
-    let kept = Kept::of(engine);
-    let may_go = |retired: &Retired| free.contains(&retired.segment.number()) && !kept.keeps(retired);
-    let Some(emptied_at) = retired.iter().filter(|each| may_go(each)).map(|each| each.emptied_at).max() else {
+    let free: Vec<bool> = retired.iter().map(|each| !is_held(&each.segment)).collect();
+    let wanted = Wanted::of(engine);
+    engine.manifest.with_kept(|kept| {
+        for each in retired.iter_mut() {
+            each.kept_at = wanted.keeps(kept, each).then_some(version);
+        }
+    });
+    let may_go = |(each, free): &(&Retired, &bool)| **free && each.kept_at.is_none();
+    let going = retired.iter().zip(&free).filter(may_go);
+    let Some(emptied_at) = going.map(|(each, _)| each.emptied_at).max() else {
         return Ok((0, 0));
     };
     if !planted::is(Fault::DeletedBeforeSync) {
         engine.make_durable(emptied_at)?;
     }
     let (mut files, mut bytes, mut places, mut stay) = (0, 0, Vec::new(), Vec::new());
-    for each in retired.drain(..) {
+    for (each, free) in retired.drain(..).zip(&free) {
         // What cannot be deleted now is tried again.
-        let is_gone = may_go(&each)
+        let is_gone = may_go(&(&each, free))
             && match engine.backing.delete(each.segment.name()) {
                 Ok(()) => true,
                 Err(error) => error.kind() == std::io::ErrorKind::NotFound,
@@ -92,23 +106,22 @@ pub(crate) fn waits_for_readers(engine: &Engine, retired: &[Retired]) -> bool {
     if retired.is_empty() {
         return false;
     }
-    let kept = Kept::of(engine);
-    retired.iter().any(|each| !kept.keeps(each) && is_held(&each.segment))
+    let wanted = Wanted::of(engine);
+    engine.manifest.with_kept(|kept| retired.iter().any(|each| !wanted.keeps(kept, each) && is_held(&each.segment)))
 }
 
 /// What users have asked to be kept.
-struct Kept {
-    by_name: BTreeSet<SegmentSeq>,
+struct Wanted {
     oldest_mark: Option<Seq>,
 }
 
-impl Kept {
+impl Wanted {
     fn of(engine: &Engine) -> Self {
-        Self { by_name: engine.manifest.with_entries(manifest::kept_by_name), oldest_mark: oldest_mark(engine) }
+        Self { oldest_mark: oldest_mark(engine) }
     }
 
-    fn keeps(&self, retired: &Retired) -> bool {
-        let by_name = self.by_name.contains(&retired.number()) && !planted::is(Fault::DeletedUnderNames);
+    fn keeps(&self, kept: &Kept, retired: &Retired) -> bool {
+        let by_name = kept.is_kept_by_name(retired.number()) && !planted::is(Fault::DeletedUnderNames);
         by_name || self.oldest_mark.is_some_and(|mark| mark < retired.emptied_at)
     }
 }
@@ -121,6 +134,10 @@ fn is_held(segment: &Arc<Segment>) -> bool {
 
 /// The oldest mark that one can still go back to.
 pub(crate) fn oldest_mark(engine: &Engine) -> Option<Seq> {
-    let base = engine.manifest.with_entries(manifest::oldest_automatic)?;
-    engine.heap.catalogue().marks().map(|(_, seq)| seq).filter(|seq| *seq >= base).min()
+    let base = engine.manifest.with_kept(Kept::oldest_automatic)?;
+    engine.heap.catalogue().oldest_mark_from(base)
+}
+
+fn version(engine: &Engine) -> Version {
+    (engine.manifest.with_kept(Kept::epoch), oldest_mark(engine))
 }

@@ -10,6 +10,7 @@ mod effects;
 mod indexes;
 mod kept;
 mod loading;
+mod places;
 mod sums;
 mod trees;
 
@@ -35,6 +36,7 @@ use crate::catalogue::Catalogue;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
+use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::Entry;
 use crate::format::entry::Location;
 use crate::format::entry::PLACE_END;
@@ -50,6 +52,7 @@ use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
+use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
@@ -233,6 +236,8 @@ pub(crate) struct Heap {
     dirty_bytes: AtomicU64,
     /// The writer's `seq`, to be read without its lock.
     seq: AtomicU64,
+    /// Places that no segment has.
+    places_left: AtomicU64,
 }
 
 impl Heap {
@@ -274,9 +279,9 @@ impl Heap {
             is_loading: false,
             free_places,
         };
-        let dirty_bytes = AtomicU64::new(writer.dirty_bytes());
+        let (dirty_bytes, places_left) = (AtomicU64::new(writer.dirty_bytes()), AtomicU64::new(writer.places_left()));
         let current = Current::new(Arc::new(state));
-        Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0) }
+        Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0), places_left }
     }
 
     /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
@@ -359,6 +364,7 @@ impl Heap {
     }
 
     fn note_dirty(&self, writer: &Writer) {
+        self.places_left.store(writer.places_left(), Ordering::Relaxed);
         self.dirty_bytes.store(writer.dirty_bytes(), Ordering::Relaxed);
     }
 
@@ -452,7 +458,9 @@ impl Heap {
 
     /// Nobody holds a state any more in which these places meant retired segments.
     pub(crate) fn release_places(&self, places: impl Iterator<Item = u32>) {
-        self.writer.lock().free_places.extend(places);
+        let mut writer = self.writer.lock();
+        writer.free_places.extend(places);
+        self.note_dirty(&writer);
     }
 
     /// Changes the tree without changing what it says: after a snapshot was saved, pages are clean.
@@ -587,8 +595,8 @@ impl Writer {
                     EntryState::Live(_) => false,
                 };
                 if !stale {
-                    let raised = Arc::make_mut(&mut self.catalogue).take_raised(id.slot());
-                    let count = raised.map_or(id.reuse_count(), |next| id.reuse_count().max(next.saturating_sub(1)));
+                    let floor = self.tree.root().floor(page_of(id.slot()));
+                    let count = id.reuse_count().max(floor.saturating_sub(1));
                     self.tree.set(id.slot(), Entry::freed_after(count))?;
                     let set = self.tree.root().set_of_slot(id.slot());
                     sums.free(&mut self.notes(frame), set, old);
@@ -661,6 +669,10 @@ impl Writer {
         }
         location.bytes()
     }
+}
+
+fn page_of(slot: u64) -> u64 {
+    slot / to_u64(ENTRIES_PER_PAGE)
 }
 
 fn signed(bytes: u64) -> i64 {

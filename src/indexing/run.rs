@@ -103,7 +103,7 @@ impl<'e> RunWriter<'e> {
     pub(super) fn new(engine: &'e Engine, bytes: u64) -> Result<Self> {
         let blocks = bytes / to_u64(BLOCK_BYTES) + 2;
         let capacity = to_u64(SEGMENT_HEADER_BYTES) + bytes + blocks * to_u64(BLOCK_HEADER_BYTES);
-        let (number, timeline) = (engine.log.take_segment_number(), engine.log.timeline());
+        let (number, timeline) = (engine.log.take_segment_number()?, engine.log.timeline());
         let segment = Arc::new(engine.pages.create_scratch(number, timeline, capacity)?);
         let run = Run { engine, segment, end: to_u64(SEGMENT_HEADER_BYTES) };
         Ok(Self { run, block: vec![0; BLOCK_HEADER_BYTES] })

@@ -33,6 +33,7 @@ use crate::key_index::save::count_heap_nodes;
 use crate::log::NextBytes;
 use crate::log::SegmentSource;
 use crate::log::SyncsWanted;
+use crate::pages::Fate;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
 
@@ -64,7 +65,7 @@ impl Pages {
     }
 
     fn write(&mut self, image: &[u8]) -> Result<(PageRef, Arc<crate::pages::PageSegment>)> {
-        let number = || SegmentSeq(self.next.replace(self.next.get() + 1));
+        let number = || Ok(SegmentSeq(self.next.replace(self.next.get() + 1)));
         let page = self.writer.write(&self.store, 1, &number, image, &PageRef::default())?;
         Ok((page, self.store.segment(&page)?))
     }
@@ -77,7 +78,7 @@ impl Pages {
         self.writer.sync().unwrap();
         self.store.settle(self.writer.replaced());
         self.writer.saved(PageRef::default());
-        self.store.delete_dead(&[], self.writer.writing()).unwrap();
+        self.store.delete_dead(|_| Fate::Delete, self.writer.writing()).unwrap();
     }
 
     /// Saves with `meanwhile` between freeze and install.

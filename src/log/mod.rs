@@ -22,6 +22,8 @@ pub(crate) use segment::SEGMENT_BYTES_MIN;
 pub(crate) use segment::Segment;
 pub(crate) use segment::SegmentSource;
 pub(crate) use segment::SyncsWanted;
+pub(crate) use writer::LAST_SEQ;
 pub(crate) use writer::Log;
 pub(crate) use writer::LogStart;
+pub(crate) use writer::no_commit_left;
 pub(crate) use writer::now_micros;

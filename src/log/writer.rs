@@ -4,6 +4,7 @@
 //! `group`, then nothing. Neither is held over a sync.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -22,6 +23,7 @@ use crate::format::frame::Stamp;
 use crate::format::manifest::NUMBER_END;
 use crate::format::segment::FileKind;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
@@ -86,6 +88,8 @@ pub(crate) struct Log {
     synced_bytes: AtomicU64,
     /// How many of them the log itself tells that the medium has them.
     proven_bytes: AtomicU64,
+    /// Few numbers of files are left. They are for what ends and opens the store.
+    numbers_are_few: AtomicBool,
     durable: GroupSync,
     poison: Arc<Poison>,
 }
@@ -108,6 +112,7 @@ impl Log {
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             proven_bytes: AtomicU64::new(0),
+            numbers_are_few: AtomicBool::new(are_few(start.next_segment, start.last_seq)),
             durable: GroupSync::new(start.durable),
             poison,
         }
@@ -146,9 +151,32 @@ impl Log {
     }
 
     /// Takes the number of a new segment of any kind.
-    pub(crate) fn take_segment_number(&self) -> SegmentSeq {
+    pub(crate) fn take_segment_number(&self) -> Result<SegmentSeq> {
         let mut tail = self.tail.lock();
-        take_number(&mut tail.next_segment)
+        self.take_number(&mut tail)
+    }
+
+    /// An error when what numbers of files are left is for what ends and opens the store.
+    #[inline]
+    pub(crate) fn check_numbers(&self) -> Result<()> {
+        if self.numbers_are_few.load(Ordering::Relaxed) { Err(self.few()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn few(&self) -> Error {
+        let is_commit = self.last_seq().0 >= LAST_SEQ.0 - NUMBERS_LEFT_MIN;
+        if is_commit { no_commit_left() } else { exhausted() }
+    }
+
+    /// The next number of a file. A snapshot can still tell the one behind it.
+    fn take_number(&self, tail: &mut Tail) -> Result<SegmentSeq> {
+        let number = tail.next_segment;
+        if number.0 >= SEGMENT_NUMBER_END - 1 {
+            return Err(exhausted());
+        }
+        tail.next_segment.0 += 1;
+        self.numbers_are_few.store(are_few(tail.next_segment, tail.last_seq), Ordering::Relaxed);
+        Ok(number)
     }
 
     /// The number that the next segment will have.
@@ -183,8 +211,8 @@ impl Log {
         let Some(active) = tail.active.as_mut() else {
             return Err(Error::Poisoned { reason: "no active segment".to_owned() });
         };
-        if kind == FrameKind::Commit && tail.last_seq.next().0 >= NUMBER_END {
-            return Err(Error::Exhausted { what: "commit", limit: NUMBER_END });
+        if kind == FrameKind::Commit && copied.is_none() && tail.last_seq >= LAST_SEQ {
+            return Err(no_commit_left());
         }
         let seq = match (kind, copied) {
             (_, Some(seq)) => seq,
@@ -220,6 +248,9 @@ impl Log {
         tail.watermark_written = tail.watermark_written.max(durable);
         if kind == FrameKind::Commit {
             tail.last_seq = seq;
+            if seq.0 >= LAST_SEQ.0 - NUMBERS_LEFT_MIN {
+                self.numbers_are_few.store(true, Ordering::Relaxed);
+            }
         }
         Ok(Appended { segment, offset, seq: tail.last_seq })
     }
@@ -241,7 +272,7 @@ impl Log {
                     // Segments are used in the order of their numbers, so it is of no more use. If this fails it stays, empty.
                     drop(self.source.backing.delete(spare.name()));
                 }
-                let number = take_number(&mut tail.next_segment);
+                let number = self.take_number(tail)?;
                 let capacity = needed.max(self.source.next_bytes());
                 self.source.create(FileKind::Records, number, self.timeline, tail.previous, capacity)?
             }
@@ -308,7 +339,7 @@ impl Log {
             if tail.spare.is_some() {
                 return Ok(());
             }
-            (take_number(&mut tail.next_segment), previous)
+            (self.take_number(&mut tail)?, previous)
         };
         let capacity = self.source.next_bytes();
         let spare = self.source.create(FileKind::Records, number, self.timeline, previous, capacity)?;
@@ -383,8 +414,20 @@ impl Log {
     }
 }
 
-fn take_number(next: &mut SegmentSeq) -> SegmentSeq {
-    let number = *next;
-    next.0 += 1;
-    number
+/// Numbers of files and of commits that ordinary commits leave for what ends and opens the store.
+const NUMBERS_LEFT_MIN: u64 = 1 << 20;
+/// The highest commit: what counts on from it never overflows.
+pub(crate) const LAST_SEQ: Seq = Seq(NUMBER_END - 16);
+
+fn are_few(next: SegmentSeq, last: Seq) -> bool {
+    next.0 >= SEGMENT_NUMBER_END - NUMBERS_LEFT_MIN || last.0 >= LAST_SEQ.0 - NUMBERS_LEFT_MIN
+}
+
+/// What there is instead of a commit behind the last one.
+pub(crate) fn no_commit_left() -> Error {
+    Error::Exhausted { what: "number of a commit", limit: LAST_SEQ.0 }
+}
+
+fn exhausted() -> Error {
+    Error::Exhausted { what: "number of a file", limit: SEGMENT_NUMBER_END }
 }

@@ -35,7 +35,7 @@ impl<'p> Aside<'p> {
     pub(crate) fn write(
         &mut self,
         timeline: u64,
-        number: &dyn Fn() -> SegmentSeq,
+        number: &dyn Fn() -> Result<SegmentSeq>,
         image: &[u8],
     ) -> Result<(PageRef, Arc<PageSegment>)> {
         let written = self.writer.write(self.store, timeline, number, image, &PageRef::default());

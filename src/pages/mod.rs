@@ -120,6 +120,17 @@ impl PageSegment {
 /// Page segments by number: what references to pages are resolved with for as long as it is held.
 pub(crate) type PageSegments = BTreeMap<SegmentSeq, Arc<PageSegment>>;
 
+/// What becomes of a segment without live pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// A snapshot without a name may still be opened.
+    Stay,
+    /// Named snapshots list it: its file stays.
+    LetGo,
+    /// Nothing lists it.
+    Delete,
+}
+
 #[derive(Debug)]
 struct Row {
     segment: Arc<PageSegment>,
@@ -297,15 +308,34 @@ impl PageStore {
         chosen
     }
 
-    /// Deletes the segments that are neither live nor in `keep`. Maps that readers hold stay readable.
-    pub(crate) fn delete_dead(&self, keep: &[SegmentSeq], writing: Option<SegmentSeq>) -> Result<()> {
+    /// Deletes the segments that are not live and that no snapshot lists. Those that only named ones list are let go of: so what
+    /// is looked through here and by each snapshot does not grow with the names. Maps that readers hold stay readable.
+    pub(crate) fn delete_dead(&self, fate: impl Fn(SegmentSeq) -> Fate, writing: Option<SegmentSeq>) -> Result<()> {
         let dead: Vec<SegmentSeq> = {
             let rows = self.rows.read();
             let is_dead = |row: &Row| row.live_bytes == 0 && !row.is_held;
-            let dead = rows.iter().filter(|(number, row)| is_dead(row) && !keep.contains(number));
+            let dead = rows.iter().filter(|(_, row)| is_dead(row));
             dead.map(|(number, _)| *number).filter(|number| Some(*number) != writing).collect()
         };
-        dead.into_iter().try_for_each(|number| self.discard(number))
+        dead.into_iter().try_for_each(|number| match fate(number) {
+            Fate::Stay => Ok(()),
+            Fate::LetGo => {
+                self.rows.write().remove(&number);
+                Ok(())
+            }
+            Fate::Delete => self.discard(number),
+        })
+    }
+
+    /// Deletes the files of segments that a snapshot listed which is dropped, and that none lists now. One that is still known
+    /// here is deleted when it is dead.
+    pub(crate) fn delete_unlisted(&self, numbers: impl Iterator<Item = SegmentSeq>) {
+        for number in numbers {
+            if !self.rows.read().contains_key(&number) {
+                // What cannot be deleted is deleted by the next opening.
+                drop(self.delete_file(number));
+            }
+        }
     }
 
     /// Deletes a segment that nothing refers to.
@@ -433,7 +463,7 @@ impl PageWriter {
         &mut self,
         store: &PageStore,
         timeline: u64,
-        number: &dyn Fn() -> SegmentSeq,
+        number: &dyn Fn() -> Result<SegmentSeq>,
         image: &[u8],
         old: &PageRef,
     ) -> Result<PageRef> {
@@ -442,7 +472,7 @@ impl PageWriter {
         if full {
             self.flush()?;
             let capacity = store.capacity(self.bytes).max(to_u64(SEGMENT_HEADER_BYTES) + padded);
-            let segment = store.create_segment(number(), timeline, capacity, self.holds)?;
+            let segment = store.create_segment(number()?, timeline, capacity, self.holds)?;
             if let Some((before, ..)) = self.current.replace((segment, to_u64(SEGMENT_HEADER_BYTES), capacity)) {
                 self.unsynced.push(before);
             }

@@ -27,7 +27,7 @@ fn syncs(are_commits_waiting: bool) -> usize {
         beside_a_writer: false,
     });
     let (mut writer, next) = (PageWriter::default(), Cell::new(1));
-    let number = || SegmentSeq(next.replace(next.get() + 1));
+    let number = || Ok(SegmentSeq(next.replace(next.get() + 1)));
     for page in 0..2_048_u64 {
         if are_commits_waiting {
             syncs_wanted.note();

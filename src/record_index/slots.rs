@@ -380,9 +380,10 @@ fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq, root_end: u
     if !reused.is_empty() {
         return Ok(reused);
     }
-    let end = inner.page_end + count;
+    // The last ones are few.
     let limit = (root_end.max(inner.raised_end) + PAGES_AHEAD_MAX).min(PAGES_END);
-    if end > limit {
+    let end = (inner.page_end + count).min(limit);
+    if end <= inner.page_end {
         return Err(Error::Exhausted { what: "slot", limit: limit * to_u64(ENTRIES_PER_PAGE) });
     }
     Ok((inner.page_end..end).collect())

@@ -188,7 +188,9 @@ impl Mid {
     /// The image: descriptors, without the absent ones at the end.
     pub(crate) fn image(&self, out: &mut Vec<u8>) {
         out.clear();
-        let used = |cell: &Cell| cell.descriptor.set != 0 || !matches!(cell.leaf, LeafRef::Absent);
+        let used = |cell: &Cell| {
+            cell.descriptor.set != 0 || cell.descriptor.floor != 0 || !matches!(cell.leaf, LeafRef::Absent)
+        };
         let len = self.cells.iter().rposition(used).map_or(0, |last| last + 1);
         for cell in self.cells.iter().take(len) {
             cell.descriptor_now().encode(out);
@@ -229,6 +231,12 @@ impl Root {
     #[inline]
     pub(crate) fn set_of_slot(&self, slot: u64) -> SetNumber {
         SetNumber(self.cell_at(to_usize(slot) / ENTRIES_PER_PAGE).map_or(0, |cell| cell.descriptor.set))
+    }
+
+    /// The least count that a slot of a page gets next when its record is deleted; zero where none was set.
+    #[inline]
+    pub(crate) fn floor(&self, page: u64) -> u32 {
+        self.cell(page).map_or(0, |cell| cell.descriptor.floor)
     }
 
     /// One more than the highest page that the tree has room for.
@@ -420,6 +428,15 @@ impl Tree {
         Ok(())
     }
 
+    /// Slots of a page whose records are deleted from now on get at least this count next. For a page that has no set: so do
+    /// all its slots, should the store go back to a state in which it has one.
+    pub(crate) fn raise_floor(&mut self, page: u64, next_count: u32) -> Result<()> {
+        if self.root.floor(page) < next_count {
+            self.cell_mut(page)?.descriptor.floor = next_count;
+        }
+        Ok(())
+    }
+
     fn cell_mut(&mut self, page: u64) -> Result<&mut Cell> {
         if page >= PAGES_END {
             return Err(Error::Exhausted { what: "slot", limit: SLOT_END });
@@ -502,7 +519,10 @@ impl Tree {
         let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
         if let Some(mid) = Arc::make_mut(&mut self.root).mids.get_mut(mid).map(Arc::make_mut) {
             mid.dirty = true;
-            mid.cells.get_mut(cell).into_iter().for_each(|cell| *cell = Cell::default());
+            if let Some(cell) = mid.cells.get_mut(cell) {
+                let floor = cell.descriptor.floor;
+                *cell = Cell { descriptor: Descriptor { floor, ..Descriptor::default() }, ..Cell::default() };
+            }
         }
     }
 

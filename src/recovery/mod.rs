@@ -6,12 +6,15 @@
 //! the same state.
 
 mod bounds;
+mod files;
 mod headless;
 mod point;
 mod remains;
 mod replay;
 mod report;
 
+pub(crate) use files::Files;
+pub(crate) use files::list;
 pub use point::Point;
 pub(crate) use point::open_at;
 pub(crate) use point::roll_back;
@@ -70,6 +73,7 @@ use crate::log::SegmentSource;
 use crate::log::SyncsWanted;
 use crate::log::now_micros;
 use crate::manifest;
+use crate::manifest::Kept;
 use crate::manifest::Loaded;
 use crate::manifest::Manifest;
 use crate::pages::PageStore;
@@ -77,9 +81,11 @@ use crate::pages::PageWriter;
 use crate::record_index::DamagedLeaf;
 use crate::record_index::Root;
 use crate::record_index::Slots;
+use crate::record_index::Tree;
 use crate::recovery::replay::Replayed;
 use crate::reserve::Release;
 use crate::reserve::Reserve;
+use crate::snapshot::OF_A_COPY;
 
 /// How often opening for reading looks again while a writer changes the directory.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
@@ -97,44 +103,6 @@ pub(crate) struct Settings {
     pub(crate) transaction_bytes_max: u64,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) dirty_bytes_max: u64,
-}
-
-/// Files of a store, by kind.
-#[derive(Debug, Default)]
-pub(crate) struct Files {
-    pub(crate) logs: Vec<SegmentSeq>,
-    pub(crate) pages: Vec<SegmentSeq>,
-    pub(crate) manifests: Vec<SegmentSeq>,
-}
-
-/// Lists the files that are ours by name; others are never touched.
-///
-/// Beside a writer, a directory that is read while files are made may show a segment and not the one before it, which
-/// is no younger. So it is read twice: the second look has all that the first could have shown, and what is newer than
-/// the newest segment of the first does not count.
-pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
-    let first = list_once(backing)?;
-    let mut files = list_once(backing)?;
-    if let Some(newest) = first.logs.last() {
-        files.logs.retain(|number| number <= newest);
-    }
-    Ok(files)
-}
-
-fn list_once(backing: &dyn Backing) -> Result<Files> {
-    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
-    let mut files = Files::default();
-    for (kind, number) in names.iter().filter_map(|name| FileKind::parse_name(name)) {
-        match kind {
-            FileKind::Records => files.logs.push(number),
-            FileKind::Pages => files.pages.push(number),
-            FileKind::Manifest => files.manifests.push(number),
-        }
-    }
-    files.logs.sort_unstable();
-    files.pages.sort_unstable();
-    files.manifests.sort_unstable();
-    Ok(files)
 }
 
 /// The file that stands in a copy of a store until it is complete.
@@ -229,24 +197,25 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
         return begin(backing, settings, files.manifests);
     }
     let loaded = manifest::load(&*backing, &files.manifests)?;
-    let mut report = RecoveryReport::of(&loaded);
-    let retained = manifest::retained(&loaded.entries);
+    let files = files.without_foreign(&loaded);
+    let new_report = || RecoveryReport { foreign: files.foreign.clone(), ..RecoveryReport::of(&loaded) };
+    let mut report = new_report();
+    let kept = loaded.kept();
     let mut unusable: Vec<(u64, Error)> = Vec::new();
     // Snapshots with pages that are damaged, which do until they are repaired: if there is none that is whole.
     let mut usable = BTreeSet::new();
-    for number in retained.iter().rev().chain(retained.iter().rev()) {
-        let Some(Body::Snapshot(base)) = loaded.entries.get(number) else { continue };
-        let is_second = usable.contains(number);
-        if unusable.iter().any(|(unusable, _)| unusable == number) && !is_second {
+    for base in kept.snapshots().rev().chain(kept.snapshots().rev()) {
+        let is_second = usable.contains(&base.number);
+        if unusable.iter().any(|(unusable, _)| *unusable == base.number) && !is_second {
             continue;
         }
         let attempt = Attempt { backing: &backing, settings, loaded: &loaded, files: &files, base, until: None };
         match attempt.run(&mut report) {
             Ok(based) if !based.damage.is_empty() && !is_second => {
-                report = RecoveryReport::of(&loaded);
-                usable.insert(*number);
+                report = new_report();
+                usable.insert(base.number);
                 let damage = based.damage.into_iter().next().map(Box::new);
-                unusable.extend(damage.map(|damage| (*number, Error::Corrupt(damage))));
+                unusable.extend(damage.map(|damage| (base.number, Error::Corrupt(damage))));
             }
             Ok(base) => {
                 // A snapshot is dropped only if another one does better.
@@ -261,8 +230,8 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
                 return Ok((engine, report));
             }
             Err(error) if error.is_corruption() => {
-                report = RecoveryReport::of(&loaded);
-                unusable.push((*number, error));
+                report = new_report();
+                unusable.push((base.number, error));
             }
             Err(error) => return Err(error),
         }
@@ -408,6 +377,13 @@ impl Attempt<'_> {
         }
         let reserved_end = bounds::check_others(self.base, &root, &self.loaded.entries)?;
         let mut unreadable = Vec::new();
+        let mut root = Tree::new(root);
+        // Older versions kept what belongs to a page's floor in rows of each snapshot.
+        let page_end = self.base.page_end.max(root.root().page_end());
+        for row in self.base.raised.iter().filter(|row| row.slot / to_u64(ENTRIES_PER_PAGE) < page_end) {
+            root.raise_floor(row.slot / to_u64(ENTRIES_PER_PAGE), row.next_count)?;
+        }
+        let root = Arc::unwrap_or_clone(Arc::clone(root.root()));
         if self.settings.check_pages {
             unreadable = look_at_pages(&root)?;
         }
@@ -510,7 +486,7 @@ impl Based {
         let cuts = attempt.loaded.entries.values();
         let begun = cuts.filter_map(|body| if let Body::Cut(cut) = body { Some(cut.first_segment) } else { None });
         let begun = begun.max().unwrap_or_default();
-        let moved_to = SegmentSeq(replayed.moved_to.0 + 1);
+        let moved_to = SegmentSeq(replayed.moved_to.0.saturating_add(1));
         let next_segment = attempt.base.next_segment.max(SegmentSeq(highest.0 + 1)).max(begun).max(moved_to);
         if new_timeline && replayed.timeline + 1 >= NUMBER_END {
             return Err(Error::Exhausted { what: "timeline", limit: NUMBER_END });
@@ -630,12 +606,9 @@ fn forget_timeline(engine: &Engine, start: LogStart, error: &Error) {
 
 /// A snapshot of which a copy was being made is of no use any more.
 fn drop_interrupted_copies(engine: &Engine) -> Result<()> {
-    let entries = engine.manifest.entries();
-    for number in manifest::retained(&entries) {
-        let is_of_a_copy = |snapshot: &Snapshot| snapshot.name == crate::snapshot::OF_A_COPY;
-        if matches!(entries.get(&number), Some(Body::Snapshot(snapshot)) if is_of_a_copy(snapshot)) {
-            engine.manifest.append(|_| Body::Drop(number))?;
-        }
+    let next = || engine.manifest.with_kept(|kept| kept.named(OF_A_COPY).map(|snapshot| snapshot.number));
+    while let Some(number) = next() {
+        engine.manifest.append(|_| Body::Drop(number))?;
     }
     Ok(())
 }
@@ -643,27 +616,22 @@ fn drop_interrupted_copies(engine: &Engine) -> Result<()> {
 /// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.
 fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
     let source = engine.log.source();
-    let mut keep = Vec::new();
-    let entries = engine.manifest.entries();
-    for number in manifest::retained(&entries) {
-        if let Some(Body::Snapshot(snapshot)) = entries.get(&number) {
-            keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
-        }
-    }
     // Also those of the snapshot that was opened: it is not retained any more if a copy was being made of it.
-    keep.extend(attempt.base.segments.iter().filter(|row| row.pages).map(|row| row.segment));
-    let pages = attempt.files.pages.iter().filter(|number| !keep.contains(number));
-    for number in pages {
+    let of_base = attempt.base.segments.iter().filter(|row| row.pages).map(|row| row.segment);
+    let of_base: BTreeSet<SegmentSeq> = of_base.collect();
+    let is_listed =
+        |number: &SegmentSeq| of_base.contains(number) || engine.manifest.with_kept(|kept| kept.is_listed(*number));
+    for number in attempt.files.pages.iter().filter(|number| !is_listed(number)) {
         if source.open(FileKind::Pages, *number).is_ok() {
             drop(engine.backing.delete(&FileKind::Pages.file_name(*number)));
         }
     }
-    let (kept, replay_from) =
-        engine.manifest.with_entries(|entries| (manifest::kept_by_name(entries), manifest::replay_from(entries)));
+    let replay_from = engine.manifest.replay_from();
     // A mark that one can go back to needs what lived then, and nothing tells what that was.
     let keeps_all = reaches_a_mark(engine);
     for number in &attempt.files.logs {
-        if kept.contains(number) || engine.heap.segment(*number).is_some() {
+        let is_kept = engine.manifest.with_kept(|kept| kept.is_kept_by_name(*number));
+        if is_kept || engine.heap.segment(*number).is_some() {
             continue;
         }
         // Emptied by the collector, or copied to and not moved to yet, or begun by a recovery that never declared it.
@@ -677,8 +645,8 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
 
 /// Whether there is a mark that one can go back to.
 fn reaches_a_mark(engine: &Engine) -> bool {
-    let base = engine.manifest.with_entries(manifest::oldest_automatic);
-    base.is_some_and(|base| engine.heap.catalogue().marks().any(|(_, seq)| seq >= base))
+    let base = engine.manifest.with_kept(Kept::oldest_automatic);
+    base.is_some_and(|base| engine.heap.catalogue().oldest_mark_from(base).is_some())
 }
 
 /// Frees the chunks of values whose head was never committed.

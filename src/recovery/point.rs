@@ -25,8 +25,11 @@ use crate::id::REUSE_MAX;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::id::to_u64;
+use crate::log::LAST_SEQ;
 use crate::log::LogStart;
+use crate::log::no_commit_left;
 use crate::manifest;
+use crate::manifest::Kept;
 use crate::manifest::Loaded;
 use crate::recovery::Attempt;
 use crate::recovery::Based;
@@ -72,6 +75,7 @@ struct Past<'a> {
     backing: &'a Arc<dyn Backing>,
     settings: &'a Settings,
     loaded: Loaded,
+    kept: Kept,
     files: Files,
 }
 
@@ -82,18 +86,13 @@ impl<'a> Past<'a> {
             return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
         }
         let loaded = manifest::load(&**backing, &files.manifests)?;
-        Ok(Self { backing, settings, loaded, files })
+        let (files, kept) = (files.without_foreign(&loaded), loaded.kept());
+        Ok(Self { backing, settings, loaded, kept, files })
     }
 
     /// Saved snapshots that are kept, oldest first.
     fn snapshots(&self) -> Vec<&Snapshot> {
-        let entries = &self.loaded.entries;
-        let kept = manifest::retained(entries);
-        let snapshot = |number: &u64| match entries.get(number) {
-            Some(Body::Snapshot(snapshot)) => Some(&**snapshot),
-            _ => None,
-        };
-        kept.iter().filter_map(snapshot).collect()
+        self.kept.snapshots().collect()
     }
 
     fn attempt<'s>(&'s self, base: &'s Snapshot, until: Option<Seq>) -> Attempt<'s> {
@@ -142,7 +141,7 @@ impl<'a> Past<'a> {
     /// Whether commits up to `seq` cannot be had because the log behind a named snapshot may have been deleted. What the snapshot
     /// itself lists is never deleted while it stands, and neither is the log behind an automatic one: that is damage.
     fn is_log_gone(&self, base: &Snapshot, seq: Seq) -> Result<bool> {
-        if seq == base.seq || base.head_segment >= manifest::replay_from(&self.loaded.entries) {
+        if seq == base.seq || base.head_segment >= self.kept.replay_from() {
             return Ok(false);
         }
         self.attempt(base, Some(base.seq)).run(&mut RecoveryReport::default()).map(|_| true)
@@ -196,17 +195,15 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     let snapshots = past.snapshots();
     let timelines = snapshots.iter().map(|snapshot| snapshot.timeline).chain([newest.replayed.timeline]);
     let page_end = based.replayed.page_end.max(newest.replayed.page_end).max(newest.heap.pin().root.page_end());
-    let next_segment = past.loaded.entries.values().map(|body| match body {
-        Body::Snapshot(snapshot) => snapshot.next_segment,
-        Body::Cut(cut) => cut.first_segment,
-        Body::Reserve(_) | Body::Drop(_) => SegmentSeq(0),
-    });
-    let next_segment = next_segment.max().unwrap_or_default();
+    let next_segment = past.loaded.next_segment();
     let timeline = timelines.max().unwrap_or_default() + 1;
-    if timeline >= NUMBER_END || newest.replayed.last.0 + 1 >= NUMBER_END {
-        return Err(Error::Exhausted { what: "timeline or commit", limit: NUMBER_END });
+    if timeline >= NUMBER_END {
+        return Err(Error::Exhausted { what: "timeline", limit: NUMBER_END });
     }
     // The state of the past is that of a commit that was not there before.
+    if newest.replayed.last >= LAST_SEQ {
+        return Err(no_commit_left());
+    }
     let seq = newest.replayed.last.next();
     let start = LogStart {
         timeline,
@@ -227,60 +224,71 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     Ok(())
 }
 
-/// Raises next counts in the state of the past to what they are in the newest.
+/// Raises next counts in the state of the past to what they are in the newest: in the entries of free slots, and in the
+/// floors of pages for slots whose records live.
 fn burn(past: &Based, newest: &Based) -> Result<()> {
     let (before, now) = (past.heap.pin(), newest.heap.pin());
     past.heap.with_catalogue(|catalogue| catalogue.begin_behind(&now.catalogue));
+    let mut floors = Vec::new();
     for page in 0..now.root.page_end().max(before.root.page_end()) {
         let first = page * to_u64(ENTRIES_PER_PAGE);
         let of_a_set = |state: &State| {
             let cell = state.root.cell(page).filter(|cell| cell.descriptor.set != 0);
             cell.map(|cell| cell.entries().map(|entries| (first..).zip(entries))).transpose()
         };
+        let mut floor = now.root.floor(page);
         match (of_a_set(&before)?, of_a_set(&now)?) {
             (Some(old), Some(new)) => {
                 for ((slot, old), (_, new)) in old.zip(new) {
-                    if old != new {
-                        raise(past, &before, slot, old, next_count(&now, slot, new)?)?;
+                    if !is_same(&before, old, &now, new) {
+                        let next = next_count(&now, slot, new)?;
+                        floor = floor.max(raise(past, &before, slot, old, next)?);
                     }
                 }
             }
             // The store went back before to a state without this page: then a count for all its slots was kept.
             (Some(old), None) => {
-                for (slot, old) in old.filter(|_| now.catalogue.raised(first).is_some()) {
-                    raise(past, &before, slot, old, now.catalogue.raised(first))?;
+                for (slot, old) in old.filter(|_| floor > 0) {
+                    raise(past, &before, slot, old, Some(floor))?;
                 }
             }
             // A page that had no set then is not given to one again, but a younger state may come back that has it.
-            (None, Some(mut new)) => {
-                let counts = new.try_fold(1, |highest, (slot, new)| {
-                    Ok::<u32, Error>(next_count(&now, slot, new)?.unwrap_or(REUSE_MAX + 1).max(highest))
-                });
-                let count = counts?;
-                past.heap.with_catalogue(|catalogue| catalogue.raise(first, count));
+            (None, Some(new)) => {
+                for (slot, new) in new {
+                    floor = floor.max(next_count(&now, slot, new)?.unwrap_or(REUSE_MAX + 1));
+                }
             }
             (None, None) => {}
         }
+        if floor > before.root.floor(page) {
+            floors.push((page, floor));
+        }
     }
-    Ok(())
+    past.heap.with_tree(|tree| floors.into_iter().try_for_each(|(page, floor)| tree.raise_floor(page, floor)))
 }
 
-/// Raises the next count of a slot; `None` when there is none left.
-fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<()> {
+/// Whether two states have the same record in a slot, or the same count. Places mean other segments in other states.
+fn is_same(before: &State, old: Entry, now: &State, new: Entry) -> bool {
+    let number = |state: &State, place| state.table.get(place).map(|segment| segment.number());
+    old == new
+        && match old.state() {
+            EntryState::Live(location) => number(before, location.place) == number(now, location.place),
+            EntryState::Free { .. } | EntryState::Retired => true,
+        }
+}
+
+/// Raises the next count of a free slot; `None` when there is none left. Gives what the floor of the page has to be for a
+/// slot with a record.
+fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<u32> {
     let next = next.unwrap_or(REUSE_MAX + 1);
     if next_count(before, slot, old)?.is_none_or(|before| before >= next) {
-        return Ok(());
+        return Ok(0);
     }
-    match old.state() {
-        EntryState::Free { .. } => {
-            past.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(next.saturating_sub(1))).map(drop))
-        }
-        EntryState::Live(_) => {
-            past.heap.with_catalogue(|catalogue| catalogue.raise(slot, next));
-            Ok(())
-        }
-        EntryState::Retired => Ok(()),
+    if matches!(old.state(), EntryState::Live(_)) {
+        return Ok(next);
     }
+    past.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(next.saturating_sub(1))))?;
+    Ok(0)
 }
 
 /// The reuse count that the next record in a slot gets; `None` when there will be none.
@@ -289,7 +297,7 @@ fn next_count(state: &State, slot: u64, entry: Entry) -> Result<Option<u32>> {
         EntryState::Free { next_count } => Some(next_count),
         EntryState::Live(location) => {
             let count = state.read(slot, location)?.id.reuse_count().saturating_add(1);
-            Some(state.catalogue.raised(slot).map_or(count, |raised| raised.max(count)))
+            Some(count.max(state.root.floor(slot / to_u64(ENTRIES_PER_PAGE))))
         }
         EntryState::Retired => None,
     })

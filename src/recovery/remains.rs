@@ -7,12 +7,10 @@ use std::sync::Arc;
 use crate::backing::Backing;
 use crate::catalogue::Catalogue;
 use crate::error::Result;
-use crate::format::manifest::Body;
 use crate::heap::Heap;
 use crate::heap::Indexes;
 use crate::heap::State;
 use crate::id::Seq;
-use crate::manifest;
 use crate::manifest::Loaded;
 use crate::pages::PageStore;
 use crate::record_index::Root;
@@ -45,8 +43,7 @@ pub(crate) fn remains(
         return Some(Remains { seq: state.seq, state, is_newest: true });
     }
     let loaded = loaded?;
-    for number in manifest::retained(&loaded.entries).iter().rev() {
-        let Some(Body::Snapshot(base)) = loaded.entries.get(number) else { continue };
+    for base in loaded.kept().snapshots().rev() {
         let attempt = Attempt { backing, settings, loaded, files, base, until: None };
         // A named snapshot that is old would say of what is live by now that it was never given.
         if let Ok(heap) = attempt.index_alone()

@@ -58,6 +58,8 @@ pub struct RecoveryReport {
     pub last_seq: Seq,
     /// What a crash left unfinished: ends of manifest files, and headers of log segments.
     pub torn: Vec<String>,
+    /// Files that are named like the store's and are none of its own, by their numbers. They are never touched.
+    pub foreign: Vec<String>,
     /// Snapshots that could not be used, with the reason.
     pub fell_back: Vec<String>,
     /// Headers of files, index pages and files that are damaged and without which the store was opened. Of a header nothing is lost,
@@ -100,6 +102,9 @@ impl fmt::Display for RecoveryReport {
         }
         for reason in &self.damaged {
             writeln!(f, "damaged: {reason}")?;
+        }
+        for name in &self.foreign {
+            writeln!(f, "not of this store, and left alone: {name}")?;
         }
         for reason in &self.fell_back {
             writeln!(f, "not used: {reason}")?;

@@ -176,10 +176,9 @@ fn rebuild_pages(
             // No record lies there, and nobody gets a slot of it.
             None => engine.heap.with_tree(|tree| tree.clear_page(page)),
         }
-        for doubt in &rebuilt.doubts {
-            let slot = doubt.id.slot();
-            // When it is deleted, no ID of its slot that may have been seen comes again.
-            engine.heap.with_catalogue(|catalogue| catalogue.raise(slot, crate::id::REUSE_MAX + 1));
+        if !rebuilt.doubts.is_empty() {
+            // When they are deleted, no ID of their slots that may have been seen comes again, and none of the page's others.
+            engine.heap.with_tree(|tree| tree.raise_floor(page, crate::id::REUSE_MAX + 1))?;
         }
         report.doubts.extend(rebuilt.doubts);
         let (records, records_expected) = (rebuilt.records, rebuilt.records_expected);

@@ -28,7 +28,6 @@ use crate::id::Seq;
 use crate::key_index::Saved as SavedIndex;
 use crate::log::Segment;
 use crate::log::now_micros;
-use crate::manifest::retained;
 use crate::pages::Adopted;
 use crate::pages::PageWriter;
 use crate::record_index::LeafRef;
@@ -193,12 +192,13 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
     Ok(())
 }
 
-/// A snapshot that found no room came to nothing, and the one before it stands. Any other failure ends the handle.
+/// A snapshot that found no room, on the medium or in the manifest, came to nothing, and the one before it stands. Any other
+/// failure ends the handle.
 fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &Error) {
     writer.abandon();
     engine.pages.adopt(unsaved.adopted);
     engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
-    if matches!(error, Error::NoSpace { .. }) {
+    if matches!(error, Error::NoSpace { .. } | Error::Exhausted { .. }) {
         // What was written of it takes room that others need.
         drop_unneeded(engine, writer);
     } else {
@@ -208,12 +208,10 @@ fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &E
 
 /// Whether anything has happened that a snapshot at close would keep from being replayed.
 pub(crate) fn is_needed_at_close(engine: &Engine) -> bool {
-    let entries = engine.manifest.entries();
-    let newest = entries.last_key_value().map(|(_, body)| body);
-    let closed_at = match newest {
+    let closed_at = engine.manifest.with_kept(|kept| match kept.newest() {
         Some(Body::Snapshot(snapshot)) if snapshot.kind == SnapshotKind::Close => Some(snapshot.seq),
         _ => None,
-    };
+    });
     closed_at != Some(engine.log.last_seq()) || engine.slots.has_outstanding()
 }
 
@@ -378,20 +376,17 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
     Arc::new(merged)
 }
 
-/// After a named snapshot was dropped: deletes page segments that only it needed.
-pub(crate) fn drop_unneeded_pages(engine: &Engine) {
-    drop_unneeded(engine, &engine.page_writer.lock());
+/// After a named snapshot was dropped that listed these page segments: deletes those that only it needed.
+pub(crate) fn drop_unneeded_pages(engine: &Engine, listed: &[SegmentRow]) {
+    let writer = engine.page_writer.lock();
+    let pages = listed.iter().filter(|row| row.pages).map(|row| row.segment);
+    let unlisted = pages.filter(|number| engine.manifest.with_kept(|kept| !kept.is_listed(*number)));
+    engine.pages.delete_unlisted(unlisted);
+    drop_unneeded(engine, &writer);
 }
 
 /// Deletes page segments that no retained snapshot needs. The snapshot stands whether that succeeds or not, and the next
 /// one tries again.
 fn drop_unneeded(engine: &Engine, writer: &PageWriter) {
-    let entries = engine.manifest.entries();
-    let mut keep = Vec::new();
-    for number in retained(&entries) {
-        if let Some(Body::Snapshot(snapshot)) = entries.get(&number) {
-            keep.extend(snapshot.segments.iter().filter(|row| row.pages).map(|row| row.segment));
-        }
-    }
-    drop(engine.pages.delete_dead(&keep, writer.writing()));
+    drop(engine.pages.delete_dead(|number| engine.manifest.with_kept(|kept| kept.fate(number)), writer.writing()));
 }

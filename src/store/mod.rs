@@ -14,6 +14,8 @@ mod opening;
 mod past;
 mod space;
 mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::mem::ManuallyDrop;

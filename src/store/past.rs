@@ -12,7 +12,6 @@ use crate::format::manifest::Snapshot;
 use crate::format::manifest::SnapshotKind;
 use crate::heap::Effect;
 use crate::id::Seq;
-use crate::manifest::retained;
 use crate::recovery;
 use crate::recovery::Point;
 use crate::reserve::Release;
@@ -64,7 +63,7 @@ impl Store {
     pub fn save_named_snapshot(&self, name: &str) -> Result<SnapshotInfo> {
         check_name("snapshot", name)?;
         self.engine().check_writable()?;
-        if self.snapshots()?.iter().any(|snapshot| snapshot.name.as_deref() == Some(name)) {
+        if self.engine().manifest.with_kept(|kept| kept.named(name).is_some()) {
             let why = "there is one of this name";
             return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why });
         }
@@ -81,17 +80,16 @@ impl Store {
     pub fn drop_snapshot(&self, name: &str) -> Result<()> {
         let engine = self.engine();
         engine.check_writable()?;
-        let named = self.snapshots()?.into_iter().find(|snapshot| snapshot.name.as_deref() == Some(name));
-        let Some(named) = named else {
+        let named = engine.manifest.with_kept(|kept| {
+            let named = kept.named(name).filter(|_| name != snapshot::OF_A_COPY);
+            named.map(|snapshot| (snapshot.number, snapshot.segments.clone()))
+        });
+        let Some((number, listed)) = named else {
             let why = "no such snapshot is kept".to_owned();
             return Err(Error::PointGone { point: format!("snapshot {name:?}"), why });
         };
-        let listed = engine.manifest.with_entries(|entries| match entries.get(&named.number) {
-            Some(Body::Snapshot(snapshot)) => snapshot.segments.clone(),
-            _ => Vec::new(),
-        });
-        engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(named.number)))?;
-        snapshot::drop_unneeded_pages(engine);
+        engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(number)))?;
+        snapshot::drop_unneeded_pages(engine, &listed);
         let records = listed.iter().filter(|row| !row.pages).map(|row| row.segment);
         let result = self.inner.collector.let_go(engine, records);
         if engine.reserve.is_short() && engine.check_writable().is_ok() {
@@ -123,14 +121,10 @@ impl Store {
 
     /// The saved snapshots that are kept, oldest first.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
-        let entries = self.engine().manifest.entries();
-        let kept = retained(&entries);
-        let snapshots = kept.iter().filter_map(|number| entries.get(number));
-        Ok(snapshots
-            .filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(snapshot) } else { None })
-            .filter(|snapshot| snapshot.name != snapshot::OF_A_COPY)
-            .map(|snapshot| snapshot_info(snapshot))
-            .collect())
+        Ok(self.engine().manifest.with_kept(|kept| {
+            let ours = kept.snapshots().filter(|snapshot| snapshot.name != snapshot::OF_A_COPY);
+            ours.map(snapshot_info).collect()
+        }))
     }
 
     /// Names the state of now: a light snapshot, a few bytes in the log. A name that is used again moves.

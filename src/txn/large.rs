@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::engine::Need;
 use crate::error::Error;
 use crate::error::Result;
+use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::value::CHUNK_BYTES;
@@ -30,6 +31,11 @@ use crate::txn::room::pages_of;
 
 /// Chunks of one frame.
 const CHUNKS_PER_FRAME: usize = 16;
+/// A frame may have a segment to itself, but must leave room for the header.
+pub(crate) const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
+/// Chunks and lists of one value: as many as one transaction can free, the largest that there can be.
+pub(crate) const CHUNKS_MAX: u64 = 33_000_000;
+const _: () = assert!(CHUNKS_MAX * 8 + (1 << 20) < TRANSACTION_BYTES_END, "what is written can be deleted");
 /// IDs that a head keeps by itself.
 const IDS_PER_HEAD: usize = IDS_PER_LIST;
 
@@ -48,13 +54,21 @@ pub(crate) struct Stager<'e> {
     frame: FrameBuilder,
     effects: Vec<Effect>,
     chunks_in_frame: usize,
+    /// Chunks and lists so far.
+    chunks: u64,
     is_begun: bool,
 }
 
 impl<'e> Stager<'e> {
     pub(crate) fn new(engine: &'e Engine, stream: u64) -> Self {
         let (frame, effects) = (FrameBuilder::new(), Vec::new());
-        Self { engine, stream, frame, effects, chunks_in_frame: 0, is_begun: false }
+        Self { engine, stream, frame, effects, chunks_in_frame: 0, chunks: 0, is_begun: false }
+    }
+
+    /// As if so many chunks had been written.
+    #[cfg(test)]
+    pub(crate) fn assume(&mut self, chunks: u64) {
+        self.chunks = chunks;
     }
 
     /// Reads the source to its end. On an error, or if the source panics, the chunks that were written are freed.
@@ -98,6 +112,11 @@ impl<'e> Stager<'e> {
             self.frame.control(Kind::Stream, &self.stream.to_le_bytes());
             self.frame.control(Kind::Run, &SetNumber::CHUNKS.0.to_le_bytes());
         }
+        if self.chunks >= CHUNKS_MAX {
+            let (bytes, limit) = (self.chunks * to_u64(CHUNK_BYTES), CHUNKS_MAX * to_u64(CHUNK_BYTES));
+            return Err(Error::TooLarge { what: "value", bytes, limit });
+        }
+        self.chunks += 1;
         let id = self.engine.take_id(SetNumber::CHUNKS)?;
         let (offset, bytes) = self.frame.record(Kind::Chunk, id, payload);
         self.effects.push(Effect::Put { id, set: SetNumber::CHUNKS, offset, bytes });

@@ -22,6 +22,14 @@ mod transaction;
 mod validation;
 mod view;
 
+#[cfg(test)]
+pub(crate) use large::CHUNKS_MAX;
+#[cfg(test)]
+pub(crate) use large::Staged;
+#[cfg(test)]
+pub(crate) use large::Stager;
+pub(crate) use large::TRANSACTION_BYTES_END;
+
 pub use index::DistinctKeys;
 pub use index::Index;
 pub use index::IndexEntry;

@@ -1,0 +1,244 @@
+//! The entries of a manifest that still count, and what they keep.
+//!
+//! Owns: which snapshots are retained, which segments they list, how much may be written before reading would refuse it.
+//! Never: reads or writes a file.
+//! Invariants: 1. No question costs more with more named snapshots, but for a list of them. 2. Whatever has been let in, a
+//! snapshot without a name, a cut and a drop can still be written, and all of it can be read.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::manifest::Body;
+use crate::format::manifest::Snapshot;
+use crate::id::NumberHash;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::pages::Fate;
+use crate::planted;
+use crate::planted::Fault;
+
+/// A manifest above this size is none: its snapshots would list billions of files.
+pub(crate) const READ_BYTES_MAX: u64 = 4 << 30;
+/// The longest entry that is written.
+pub(crate) const ENTRY_BYTES_MAX: u64 = 640 << 20;
+/// What named snapshots may take, with reservations and cuts.
+pub(crate) const NAMED_BYTES_MAX: u64 = 512 << 20;
+/// What reservations may take, with named snapshots and cuts.
+pub(crate) const RESERVED_BYTES_MAX: u64 = 640 << 20;
+/// What cuts and drops may take, with named snapshots and reservations: millions of them more.
+const FIXED_BYTES_MAX: u64 = 2 << 30;
+/// Snapshots without a name that are kept.
+const AUTOMATIC_MAX: usize = 2;
+const _: () = assert!(FIXED_BYTES_MAX + 2 * ENTRY_BYTES_MAX < READ_BYTES_MAX, "all that is let in can be read");
+
+/// How many retained snapshots list a segment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Listed {
+    named: u32,
+    all: u32,
+}
+
+/// Entries by number, and what is asked of them often.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept {
+    entries: BTreeMap<u64, (Body, u64)>,
+    /// Bytes of all entries that are not snapshots without a name.
+    fixed_bytes: u64,
+    names: BTreeSet<(String, u64)>,
+    /// Snapshots without a name, oldest first.
+    automatic: VecDeque<u64>,
+    listed: HashMap<SegmentSeq, Listed, NumberHash>,
+    /// Changes when a snapshot comes or goes.
+    epoch: u64,
+}
+
+impl Kept {
+    /// Adds an entry of so many bytes. What it supersedes is left out from now on.
+    pub(crate) fn insert(&mut self, number: u64, body: Body, bytes: u64) {
+        match &body {
+            Body::Snapshot(snapshot) => {
+                self.epoch += 1;
+                let is_named = !snapshot.name.is_empty();
+                for row in &snapshot.segments {
+                    let listed = self.listed.entry(row.segment).or_default();
+                    listed.all += 1;
+                    listed.named += u32::from(is_named);
+                }
+                if is_named {
+                    self.fixed_bytes += bytes;
+                    self.names.insert((snapshot.name.clone(), number));
+                } else {
+                    self.automatic.push_back(number);
+                }
+            }
+            Body::Drop(target) => {
+                self.remove(*target);
+                self.fixed_bytes += bytes;
+            }
+            Body::Reserve(_) | Body::Cut(_) => self.fixed_bytes += bytes,
+        }
+        self.entries.insert(number, (body, bytes));
+        while self.automatic.len() > AUTOMATIC_MAX
+            && let Some(oldest) = self.automatic.front().copied()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    /// The snapshot that is not retained any more when this comes.
+    pub(crate) fn superseded_by(&self, body: &Body) -> Option<u64> {
+        match body {
+            Body::Snapshot(snapshot) if snapshot.name.is_empty() && self.automatic.len() >= AUTOMATIC_MAX => {
+                self.automatic.front().copied()
+            }
+            Body::Drop(target) => Some(*target),
+            _ => None,
+        }
+    }
+
+    /// As if named snapshots, reservations and cuts took so many bytes.
+    #[cfg(test)]
+    pub(crate) fn assume(&mut self, fixed_bytes: u64) {
+        self.fixed_bytes = fixed_bytes;
+    }
+
+    /// Leaves a snapshot out.
+    fn remove(&mut self, number: u64) {
+        let Some((Body::Snapshot(_), _)) = self.entries.get(&number) else { return };
+        let Some((Body::Snapshot(snapshot), bytes)) = self.entries.remove(&number) else { return };
+        self.epoch += 1;
+        let is_named = !snapshot.name.is_empty();
+        for row in &snapshot.segments {
+            let Some(listed) = self.listed.get_mut(&row.segment) else { continue };
+            listed.all = listed.all.saturating_sub(1);
+            listed.named = listed.named.saturating_sub(u32::from(is_named));
+            if listed.all == 0 {
+                self.listed.remove(&row.segment);
+            }
+        }
+        if is_named {
+            self.fixed_bytes = self.fixed_bytes.saturating_sub(bytes);
+            self.names.remove(&(snapshot.name, number));
+        } else {
+            self.automatic.retain(|each| *each != number);
+        }
+    }
+
+    /// An error if an entry of so many bytes would make the manifest one that nobody can read, now or when what has to be
+    /// written later is added.
+    pub(crate) fn check(&self, body: &Body, bytes: u64) -> Result<()> {
+        if bytes > ENTRY_BYTES_MAX {
+            return Err(Error::Exhausted { what: "room for a snapshot in the manifest", limit: ENTRY_BYTES_MAX });
+        }
+        let (what, limit) = match body {
+            Body::Snapshot(snapshot) if snapshot.name.is_empty() => return Ok(()),
+            Body::Snapshot(_) => ("room for named snapshots in the manifest", NAMED_BYTES_MAX),
+            Body::Reserve(_) => ("room for reservations in the manifest", RESERVED_BYTES_MAX),
+            Body::Cut(_) | Body::Drop(_) => ("room in the manifest", FIXED_BYTES_MAX),
+        };
+        let is_dropped = matches!(body, Body::Drop(target) if self.entries.contains_key(target));
+        if self.fixed_bytes + bytes > limit && !is_dropped {
+            return Err(Error::Exhausted { what, limit });
+        }
+        Ok(())
+    }
+
+    /// Leaves out reservations and cuts that only snapshots needed that are gone. That a snapshot was dropped is
+    /// repeated while one of the files that are there may hold it: a crash may leave all of them. `begun_at` is the number from
+    /// which on entries stand in the newest file only.
+    pub(crate) fn forget_what_no_snapshot_needs(&mut self, begun_at: u64, files: usize) {
+        let named = self.names.iter().map(|(_, number)| *number).min();
+        let Some(oldest) = named.into_iter().chain(self.automatic.front().copied()).min() else { return };
+        let reserved_from = self.snapshot(oldest).map_or(0, |snapshot| snapshot.reserved_from);
+        let fixed_bytes = &mut self.fixed_bytes;
+        self.entries.retain(|number, (body, bytes)| {
+            let stays = match body {
+                Body::Snapshot(_) => true,
+                Body::Reserve(_) => *number >= reserved_from,
+                // A snapshot that was saved after a cut stands on the log behind it.
+                Body::Cut(_) => *number > oldest,
+                Body::Drop(_) => *number >= begun_at || files > 1,
+            };
+            if !stays {
+                *fixed_bytes = fixed_bytes.saturating_sub(*bytes);
+            }
+            stays
+        });
+    }
+
+    /// Entries by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Body)> {
+        self.entries.iter().map(|(number, (body, _))| (*number, body))
+    }
+
+    /// The newest entry.
+    pub(crate) fn newest(&self) -> Option<&Body> {
+        self.entries.last_key_value().map(|(_, (body, _))| body)
+    }
+
+    /// A retained snapshot by number.
+    pub(crate) fn snapshot(&self, number: u64) -> Option<&Snapshot> {
+        match self.entries.get(&number) {
+            Some((Body::Snapshot(snapshot), _)) => Some(snapshot),
+            _ => None,
+        }
+    }
+
+    /// Retained snapshots, oldest first.
+    pub(crate) fn snapshots(&self) -> impl DoubleEndedIterator<Item = &Snapshot> {
+        self.entries
+            .values()
+            .filter_map(|(body, _)| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None })
+    }
+
+    /// The newest retained snapshot of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Snapshot> {
+        let mut all = self.names.range((name.to_owned(), 0)..=(name.to_owned(), u64::MAX));
+        all.next_back().and_then(|(_, number)| self.snapshot(*number))
+    }
+
+    /// Snapshots without a name that are kept: those from which recovery replays.
+    fn automatic(&self) -> impl Iterator<Item = &Snapshot> {
+        self.automatic.iter().filter_map(|number| self.snapshot(*number))
+    }
+
+    /// The first segment of the log that replay may need, from the older of the two automatic snapshots.
+    pub(crate) fn replay_from(&self) -> SegmentSeq {
+        let heads = self.automatic().map(|snapshot| snapshot.head_segment);
+        let needed = if planted::is(Fault::OlderSnapshotDoesNotCount) { heads.max() } else { heads.min() };
+        needed.unwrap_or_default()
+    }
+
+    /// The commit of the older of the two automatic snapshots: one can go back to this one or a later one.
+    pub(crate) fn oldest_automatic(&self) -> Option<Seq> {
+        self.automatic().map(|snapshot| snapshot.seq).min()
+    }
+
+    /// Whether a named snapshot lists the segment.
+    pub(crate) fn is_kept_by_name(&self, segment: SegmentSeq) -> bool {
+        self.listed.get(&segment).is_some_and(|listed| listed.named > 0)
+    }
+
+    /// Whether a retained snapshot lists the segment.
+    pub(crate) fn is_listed(&self, segment: SegmentSeq) -> bool {
+        self.listed.contains_key(&segment)
+    }
+
+    /// What becomes of a page segment that the newest state does not need.
+    pub(crate) fn fate(&self, segment: SegmentSeq) -> Fate {
+        match self.listed.get(&segment) {
+            None => Fate::Delete,
+            Some(listed) if listed.named == listed.all => Fate::LetGo,
+            Some(_) => Fate::Stay,
+        }
+    }
+
+    /// A number that changes when a snapshot comes or goes.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}

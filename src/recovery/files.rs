@@ -1,0 +1,88 @@
+//! Which files in a directory are those of the store.
+//!
+//! Owns: the list, by names and numbers. Never: opens or touches a file.
+
+use crate::backing::Backing;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_NUMBER_GAP;
+use crate::id::SegmentSeq;
+use crate::manifest::Loaded;
+
+/// Files of a store, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) logs: Vec<SegmentSeq>,
+    pub(crate) pages: Vec<SegmentSeq>,
+    pub(crate) manifests: Vec<SegmentSeq>,
+    /// Names that only look like ours: their numbers are far above those that the store can have come to.
+    pub(crate) foreign: Vec<String>,
+}
+
+impl Files {
+    /// Leaves out manifest files that are none of ours.
+    fn without_foreign_manifests(mut self) -> Self {
+        self.manifests = leave_out_foreign(FileKind::Manifest, &self.manifests, SegmentSeq(0), &mut self.foreign);
+        self
+    }
+
+    /// Leaves out segments that are none of ours: the manifest knows no number near theirs. A store that went on from such a
+    /// number would soon have none left.
+    pub(crate) fn without_foreign(mut self, loaded: &Loaded) -> Self {
+        let known = loaded.next_segment();
+        self.logs = leave_out_foreign(FileKind::Records, &self.logs, known, &mut self.foreign);
+        self.pages = leave_out_foreign(FileKind::Pages, &self.pages, known, &mut self.foreign);
+        self
+    }
+}
+
+/// Those of the files, in order, that each come near one before it or `known`.
+fn leave_out_foreign(
+    kind: FileKind,
+    files: &[SegmentSeq],
+    known: SegmentSeq,
+    foreign: &mut Vec<String>,
+) -> Vec<SegmentSeq> {
+    let mut highest = known;
+    let mut ours = Vec::new();
+    for number in files {
+        if number.0 >= highest.0.saturating_add(SEGMENT_NUMBER_GAP) {
+            foreign.push(kind.file_name(*number));
+        } else {
+            highest = highest.max(*number);
+            ours.push(*number);
+        }
+    }
+    ours
+}
+
+/// Lists the files that are ours by name; others are never touched.
+///
+/// Beside a writer, a directory that is read while files are made may show a segment and not the one before it, which
+/// is no younger. So it is read twice: the second look has all that the first could have shown, and what is newer than
+/// the newest segment of the first does not count.
+pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
+    let first = list_once(backing)?;
+    let mut files = list_once(backing)?;
+    if let Some(newest) = first.logs.last() {
+        files.logs.retain(|number| number <= newest);
+    }
+    Ok(files.without_foreign_manifests())
+}
+
+fn list_once(backing: &dyn Backing) -> Result<Files> {
+    let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
+    let mut files = Files::default();
+    for (kind, number) in names.iter().filter_map(|name| FileKind::parse_name(name)) {
+        match kind {
+            FileKind::Records => files.logs.push(number),
+            FileKind::Pages => files.pages.push(number),
+            FileKind::Manifest => files.manifests.push(number),
+        }
+    }
+    files.logs.sort_unstable();
+    files.pages.sort_unstable();
+    files.manifests.sort_unstable();
+    Ok(files)
+}

@@ -39,12 +39,14 @@ pub struct Move {
     pub to: u64,
 }
 
-/// Puts moves from one segment to another into a frame, in as many items as they need. Places rise from move to move.
+/// Puts moves from one segment to another into a frame, in as many items as they need: where a place does not rise, the next
+/// one begins.
 pub fn put_moves(frame: &mut FrameBuilder, from: SegmentSeq, to: SegmentSeq, moves: &[Move]) {
     let mut payload = Vec::new();
     let mut before = Move { slot: 0, from: 0, to: 0 };
     for each in moves {
-        if payload.len() + MOVE_BYTES_MAX > PAYLOAD_BYTES_MAX {
+        let goes_back = each.from < before.from || each.to < before.to;
+        if goes_back || payload.len() + MOVE_BYTES_MAX > PAYLOAD_BYTES_MAX {
             frame.control(Kind::Moves, &payload);
             payload.clear();
         }

@@ -1,51 +1,46 @@
-//! Copying survivors: from a victim to the open segment of the next generation, then moving their entries.
+//! Copying survivors: from victims to the open segment of an older generation, then moving their entries.
 
 use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
-use crate::format::entry::State as EntryState;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::Frame;
 use crate::format::frame::FrameBuilder;
-use crate::format::frame::FrameHeader;
 use crate::format::frame::FrameKind;
 use crate::format::frame::Stamp;
-use crate::format::item::FIRST_CONTROL_KIND;
+use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::moves::Move;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::heap::State;
-use crate::id::RecordId;
+use crate::gc::survivors::Batch;
+use crate::gc::survivors::Survivors;
 use crate::id::SegmentSeq;
-use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::log::Segment;
 use crate::log::now_micros;
 use crate::planted;
 use crate::planted::Fault;
 
-/// Survivors that one frame holds at most, more or less.
-const FRAME_BYTES: u64 = 256 << 10;
 /// Records that are moved with one commit.
 const MOVES_PER_COMMIT: usize = 4_000;
 
-/// A victim, and how far it has been emptied.
+/// Victims, and how far they have been emptied.
 #[derive(Debug)]
 pub(crate) struct Work {
-    place: u32,
-    segment: Arc<Segment>,
-    offset: u64,
+    victims: Vec<Survivors>,
+    /// The generation that their survivors go to.
+    generation: u8,
+    /// Bytes of a frame at most.
+    limit: u64,
 }
 
 impl Work {
-    pub(crate) fn new(place: u32, segment: Arc<Segment>) -> Self {
-        Self { place, segment, offset: to_u64(SEGMENT_HEADER_BYTES) }
+    pub(crate) fn new(victims: Vec<Survivors>, generation: u8, limit: u64) -> Self {
+        Self { victims, generation, limit }
     }
 
-    pub(crate) fn segment(&self) -> &Segment {
-        &self.segment
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.victims.iter().map(|victim| &**victim.segment())
     }
 }
 
@@ -142,20 +137,14 @@ pub(crate) struct Done {
 /// Survivors of one victim that lie in one target.
 #[derive(Debug)]
 struct Copied {
+    victim: usize,
     to: Arc<Segment>,
     moves: Vec<Move>,
 }
 
 /// Copies survivors up to so many bytes, syncs the copies, and commits their moves.
-pub(crate) fn slice(
-    engine: &Engine,
-    work: &mut Work,
-    targets: &mut Targets,
-    oldest: u8,
-    bytes_max: u64,
-) -> Result<Done> {
-    let generation = work.segment.header().generation.saturating_add(1).min(oldest.max(1));
-    let result = copy(engine, work, targets, generation, bytes_max).and_then(|copied| targets.sync().map(|()| copied));
+pub(crate) fn slice(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64) -> Result<Done> {
+    let result = copy(engine, work, targets, bytes_max).and_then(|copied| targets.sync().map(|()| copied));
     let (copied, mut done) = result.inspect_err(|error| {
         targets.give_up(engine);
         if !matches!(error, Error::NoSpace { .. }) {
@@ -163,120 +152,94 @@ pub(crate) fn slice(
         }
     })?;
     for part in copied {
+        let Some(from) = work.victims.get(part.victim).map(|victim| victim.segment().number()) else { continue };
         engine.heap.adopt(&part.to)?;
         if planted::is(Fault::RetiredBeforeMoves) {
             engine.heap.retire(&[part.to.number()]);
         }
         for moves in part.moves.chunks(MOVES_PER_COMMIT) {
-            engine.commit_moves(work.segment.number(), part.to.number(), moves.to_vec())?;
+            engine.commit_moves(from, part.to.number(), moves.to_vec())?;
             done.records += to_u64(moves.len());
         }
     }
     Ok(done)
 }
 
-fn copy(
-    engine: &Engine,
-    work: &mut Work,
-    targets: &mut Targets,
-    generation: u8,
-    bytes_max: u64,
-) -> Result<(Vec<Copied>, Done)> {
+fn copy(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64) -> Result<(Vec<Copied>, Done)> {
     let (mut copied, mut done) = (Vec::new(), Done::default());
-    let mut batch = Batch::default();
-    let len = work.segment.len()?;
-    while done.bytes + batch.frame.bytes() < bytes_max {
-        let header = if work.offset + to_u64(FRAME_HEADER_BYTES) <= len {
-            let bytes = work.segment.read(work.offset, to_u64(FRAME_HEADER_BYTES))?;
-            FrameHeader::parse(&bytes, work.segment.seed(), work.offset).ok()
-        } else {
-            None
-        };
-        let Some(header) = header.filter(|header| work.offset + u64::from(header.bytes) <= len) else {
-            done.is_last = true;
-            break;
-        };
-        // One look at the newest state a frame: what changes meanwhile is found when the moves are committed.
-        let state = engine.heap.current();
-        let bytes = work.segment.read(work.offset, u64::from(header.bytes))?;
-        if let Ok(frame) = Frame::parse_header(&bytes, work.segment.seed(), work.offset) {
-            for item in frame.items() {
-                let Ok((offset, item)) = item else { break };
-                if item.kind >= FIRST_CONTROL_KIND || !is_live(&state, work.place, item.raw_id, offset) {
-                    continue;
-                }
-                // A damaged record stays where it is, and its segment with it.
-                let Some(id) = RecordId::from_u64(item.raw_id) else { continue };
-                if item.verify(work.segment.seed().at(offset)).is_err() {
-                    continue;
-                }
-                let set = state.root.set_of_slot(id.slot());
-                if batch.set != Some(set) {
-                    batch.frame.control(Kind::Run, &set.0.to_le_bytes());
-                    batch.set = Some(set);
-                }
-                let (to, _) = batch.frame.copy(&item);
-                batch.moves.push(Move { slot: id.slot(), from: offset, to });
-                if batch.frame.bytes() >= FRAME_BYTES {
-                    done.bytes += batch.append(engine, targets, generation, &mut copied)?;
-                }
+    let mut batch = Batch::new(work.limit);
+    let (mut next, count) = (0, work.victims.len());
+    while let Some(victim) = work.victims.get_mut(next) {
+        if victim.fill(engine, next, &mut batch)? {
+            done.bytes += append(engine, work, &mut batch, targets, &mut copied)?;
+            if done.bytes >= bytes_max {
+                break;
             }
+        } else {
+            next += 1;
         }
-        work.offset += u64::from(header.bytes);
     }
-    if !batch.moves.is_empty() {
-        done.bytes += batch.append(engine, targets, generation, &mut copied)?;
+    if !batch.is_empty() {
+        done.bytes += append(engine, work, &mut batch, targets, &mut copied)?;
     }
+    done.is_last = next == count;
     Ok((copied, done))
 }
 
-fn is_live(state: &State, place: u32, raw_id: u64, offset: u64) -> bool {
-    let Some(id) = RecordId::from_u64(raw_id) else { return false };
-    let Ok(entry) = state.root.entry(id.slot()) else { return false };
-    matches!(entry.state(), EntryState::Live(location) if location.place == place && location.offset() == offset)
-}
-
-/// Survivors that wait for their frame.
-#[derive(Debug, Default)]
-struct Batch {
-    frame: FrameBuilder,
-    moves: Vec<Move>,
-    set: Option<SetNumber>,
-}
-
-impl Batch {
-    /// Appends the frame. Gives its bytes.
-    fn append(
-        &mut self,
-        engine: &Engine,
-        targets: &mut Targets,
-        generation: u8,
-        copied: &mut Vec<Copied>,
-    ) -> Result<u64> {
-        let bytes = self.frame.bytes();
-        targets.batch += 1;
-        let stamp = Stamp {
-            kind: FrameKind::Survivors,
-            seq: engine.log.last_seq(),
-            durable: engine.log.durable_seq(),
-            timeline: engine.log.timeline(),
-            time_micros: now_micros(),
-            move_number: targets.batch,
-        };
-        let target = targets.with_room(engine, generation, bytes)?;
-        let segment = &target.segment;
-        let sealed = self.frame.seal(&stamp, segment.seed(), target.len);
-        segment.append(sealed).map_err(|source| Error::io("append to", segment.name(), source))?;
-        let base = target.len;
-        target.len += bytes;
-        target.unsynced = true;
-        let moves = self.moves.drain(..).map(|each| Move { to: base + each.to, ..each });
-        match copied.last_mut().filter(|part| part.to.number() == segment.number()) {
-            Some(part) => part.moves.extend(moves),
-            None => copied.push(Copied { to: Arc::clone(segment), moves: moves.collect() }),
+/// Appends a frame of survivors. Gives its bytes.
+fn append(
+    engine: &Engine,
+    work: &Work,
+    batch: &mut Batch,
+    targets: &mut Targets,
+    copied: &mut Vec<Copied>,
+) -> Result<u64> {
+    let (mut frame, mut moves) = (FrameBuilder::new(), Vec::new());
+    for (set, survivors) in batch.take() {
+        let mut is_begun = false;
+        for survivor in survivors {
+            let Some(from) = work.victims.get(survivor.victim).map(Survivors::segment) else { continue };
+            let bytes = from.read(survivor.offset, survivor.bytes)?;
+            // A damaged record stays where it is, and its segment with it.
+            let Ok(item) = Item::parse(&bytes) else { continue };
+            if item.verify(from.seed().at(survivor.offset)).is_err() {
+                continue;
+            }
+            if !is_begun {
+                frame.control(Kind::Run, &set.0.to_le_bytes());
+                is_begun = true;
+            }
+            let (to, _) = frame.copy(&item);
+            moves.push((survivor.victim, Move { slot: survivor.slot, from: survivor.offset, to }));
         }
-        self.frame.clear();
-        self.set = None;
-        Ok(bytes)
     }
+    if moves.is_empty() {
+        return Ok(0);
+    }
+    let bytes = frame.bytes();
+    targets.batch += 1;
+    let stamp = Stamp {
+        kind: FrameKind::Survivors,
+        seq: engine.log.last_seq(),
+        durable: engine.log.durable_seq(),
+        timeline: engine.log.timeline(),
+        time_micros: now_micros(),
+        move_number: targets.batch,
+    };
+    let target = targets.with_room(engine, work.generation, bytes)?;
+    let segment = &target.segment;
+    let sealed = frame.seal(&stamp, segment.seed(), target.len);
+    segment.append(sealed).map_err(|source| Error::io("append to", segment.name(), source))?;
+    let base = target.len;
+    target.len += bytes;
+    target.unsynced = true;
+    for (victim, each) in moves {
+        let each = Move { to: base + each.to, ..each };
+        let is_part = |part: &&mut Copied| part.victim == victim && part.to.number() == segment.number();
+        match copied.iter_mut().rev().find(is_part) {
+            Some(part) => part.moves.push(each),
+            None => copied.push(Copied { victim, to: Arc::clone(segment), moves: vec![each] }),
+        }
+    }
+    Ok(bytes)
 }

@@ -5,12 +5,18 @@
 //! frame of moves. `docs/collector.md` tells the rules.
 //! Invariants: 1. A copy is on the medium before an entry points at it. 2. A file is deleted only when every commit that
 //! emptied it is on the medium, replay does not need it, and nothing in this process can read it any more. 3. A segment
-//! that is being appended to is no victim.
+//! that is being appended to is no victim. 4. Collecting ends. Take the sum of the bytes of all segments that hold live
+//! records and that commits do not go to. A victim is emptied only if its copy is shorter than the victim by a part of it, and
+//! by 256 bytes at least; the copy is counted by the same walk that makes it, with a header of a new segment for each frame.
+//! So each victim lowers the sum by 256 bytes or more. Only writers raise it: moves and watermarks go where commits go, and a
+//! collection on request leaves alone what the log gets after it began. A record that dies while it is copied may
+//! shift the frames behind it by a few bytes, but it dies once.
 
 mod evacuate;
 mod policy;
 mod retire;
 mod room;
+mod survivors;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -28,9 +34,12 @@ use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
 use crate::gc::evacuate::Targets;
 use crate::gc::evacuate::Work;
+use crate::gc::policy::Counted;
+use crate::gc::policy::Scope;
 use crate::gc::policy::Space;
 use crate::gc::retire::Retired;
 use crate::gc::room::Looked;
+use crate::gc::survivors::Survivors;
 use crate::id::SegmentSeq;
 use crate::snapshot;
 
@@ -42,6 +51,9 @@ const PATIENCE_MILLIS: u32 = 20;
 const WORTH_COPYING: f64 = 0.95;
 /// The same when everything is to be gained that can be.
 const WORTH_COMPACTING: f64 = 0.99;
+
+/// No segment of the log is left alone.
+const ALL: SegmentSeq = SegmentSeq(u64::MAX);
 
 /// How the collector works.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +104,14 @@ struct Inner {
     /// Segments that could not be emptied.
     damaged: BTreeSet<SegmentSeq>,
     looked: Looked,
+    counted: Counted,
     collected: Collected,
+}
+
+impl Inner {
+    fn scope(&self, worth: f64, until: SegmentSeq) -> Scope<'_> {
+        Scope { open: self.targets.open(), damaged: &self.damaged, worth, until }
+    }
 }
 
 /// The collector of one open store.
@@ -161,7 +180,7 @@ impl Collector {
     /// Dead bytes that cannot be gained before the next snapshots.
     fn blocked_bytes(&self, engine: &Engine) -> u64 {
         let inner = self.inner.lock();
-        policy::choose(engine, inner.targets.open(), &inner.damaged, WORTH_COPYING).blocked_bytes
+        policy::survey(engine, &inner.scope(WORTH_COPYING, ALL)).blocked_bytes
     }
 
     /// Whether a snapshot would free more of the log than it writes pages.
@@ -309,10 +328,12 @@ impl Collector {
                 self.save(engine)?;
             }
         }
+        // What writers append from here on is the next collection's, so that this one ends beside them.
+        let until = engine.log.head().0;
         let mut idle = false;
         while !idle && !is_over() {
             let mut inner = self.inner.lock();
-            let slice = self.slice(engine, &mut inner, WORTH_COMPACTING)?;
+            let slice = self.slice(engine, &mut inner, WORTH_COMPACTING, until)?;
             idle = matches!(slice, Slice::Blocked | Slice::Idle);
             if inner.work.is_none() {
                 // Now, so that there is never a second copy of everything.
@@ -353,8 +374,8 @@ impl Collector {
     fn retire_dead(&self, engine: &Engine) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        let choice = policy::choose(engine, inner.targets.open(), &inner.damaged, WORTH_COMPACTING);
-        retire::retire(engine, &choice.dead, &mut inner.retired);
+        let survey = policy::survey(engine, &inner.scope(WORTH_COMPACTING, ALL));
+        retire::retire(engine, &survey.dead, &mut inner.retired);
     }
 
     /// Slices until so many bytes have been gained.
@@ -365,7 +386,7 @@ impl Collector {
             |inner: &Inner| inner.collected.bytes_deleted + inner.retired.iter().map(Retired::bytes).sum::<u64>();
         let (emptied_before, deleted_before) = (emptied(&inner), inner.collected.bytes_deleted);
         loop {
-            match self.slice(engine, &mut inner, WORTH_COPYING) {
+            match self.slice(engine, &mut inner, WORTH_COPYING, ALL) {
                 Ok(Slice::Progress(bytes)) => copied += bytes,
                 other => {
                     found = other;
@@ -390,33 +411,38 @@ impl Collector {
         }
     }
 
-    /// Goes on with the victim in hand, or takes the next.
-    fn slice(&self, engine: &Engine, inner: &mut Inner, worth: f64) -> Result<Slice> {
+    /// Goes on with the victim in hand, or takes the next. Segments of the log from `until` on are left alone.
+    fn slice(&self, engine: &Engine, inner: &mut Inner, worth: f64, until: SegmentSeq) -> Result<Slice> {
         engine.check_writable()?;
         if inner.work.is_none() {
-            let choice = policy::choose(engine, inner.targets.open(), &inner.damaged, worth);
-            if !choice.dead.is_empty() {
-                retire::retire(engine, &choice.dead, &mut inner.retired);
+            let survey = policy::survey(engine, &inner.scope(worth, until));
+            if !survey.dead.is_empty() {
+                retire::retire(engine, &survey.dead, &mut inner.retired);
                 return Ok(Slice::Progress(0));
             }
-            let Some(victim) = choice.victim else {
-                return Ok(if choice.blocked { Slice::Blocked } else { Slice::Idle });
+            let blocked = survey.blocked;
+            let Some((place, segment, limit)) = survey.victim(engine, &mut inner.counted)? else {
+                return Ok(if blocked { Slice::Blocked } else { Slice::Idle });
             };
-            inner.work = Some(victim);
+            let oldest = self.settings.generations.saturating_sub(1).max(1);
+            let generation = segment.header().generation.saturating_add(1).min(oldest);
+            inner.work = Some(Work::new(vec![Survivors::new(place, segment)], generation, limit));
         }
         let Some(mut work) = inner.work.take() else { return Ok(Slice::Idle) };
-        let oldest = self.settings.generations.saturating_sub(1);
-        let slice = evacuate::slice(engine, &mut work, &mut inner.targets, oldest, SLICE_BYTES)?;
+        let slice = evacuate::slice(engine, &mut work, &mut inner.targets, SLICE_BYTES)?;
         inner.collected.bytes_copied += slice.bytes;
         inner.collected.records += slice.records;
         if slice.is_last {
-            inner.collected.victims += 1;
-            let number = work.segment().number();
-            if work.segment().live_bytes() > 0 {
-                inner.damaged.insert(number);
-            } else {
-                drop(work);
-                retire::retire(engine, &[number], &mut inner.retired);
+            let emptied: Vec<(SegmentSeq, u64)> =
+                work.segments().map(|victim| (victim.number(), victim.live_bytes())).collect();
+            drop(work);
+            for (number, live_bytes) in emptied {
+                inner.collected.victims += 1;
+                if live_bytes > 0 {
+                    inner.damaged.insert(number);
+                } else {
+                    retire::retire(engine, &[number], &mut inner.retired);
+                }
             }
         } else {
             inner.work = Some(work);

@@ -3,13 +3,16 @@
 //! Source: the cost-benefit choice of Rosenblum and Ousterhout, "The design and implementation of a log-structured file
 //! system", 1992.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::error::Result;
 use crate::gc::GcSettings;
 use crate::gc::WORTH_COMPACTING;
-use crate::gc::evacuate::Work;
+use crate::gc::survivors;
+use crate::gc::survivors::COPY_OVERHEAD_BYTES;
 use crate::id::SegmentSeq;
 use crate::log::Segment;
 use crate::planted;
@@ -23,8 +26,8 @@ const SMALL_MAX: usize = 6;
 /// How full a segment may be to be worth copying while room is what is scarce.
 const WORTH_ON_A_FULL_DISK: f64 = 0.9;
 
-/// Headers of a segment and its frames: dead bytes that copying does not gain.
-const OVERHEAD_BYTES: u64 = 256;
+/// What is to be gained from a segment at the least.
+const GAIN_BYTES_MIN: u64 = 256;
 
 /// Bytes of record segments.
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,72 +73,155 @@ impl Space {
     }
 }
 
-/// What to do next.
+/// What there is to do.
 #[derive(Debug, Default)]
-pub(crate) struct Choice {
+pub(crate) struct Survey {
     /// Segments without live bytes.
     pub(crate) dead: Vec<SegmentSeq>,
-    /// The segment to empty.
-    pub(crate) victim: Option<Work>,
+    /// Segments that may be worth emptying.
+    candidates: Vec<Candidate>,
+    /// How full a segment may be to be worth copying.
+    worth: f64,
     /// Whether there is something to gain that replay may still need.
     pub(crate) blocked: bool,
     /// Dead bytes of segments that replay may still need.
     pub(crate) blocked_bytes: u64,
 }
 
-/// Looks for what is worth emptying. `open` are segments that survivors are appended to.
+#[derive(Debug)]
+struct Candidate {
+    place: u32,
+    segment: Arc<Segment>,
+    rank: f64,
+    /// It goes with other small ones, whatever a copy gains.
+    is_merged: bool,
+}
+
+/// What is looked at, and what is worth it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// Segments that survivors are appended to.
+    pub(crate) open: &'a [SegmentSeq],
+    /// Segments that could not be emptied.
+    pub(crate) damaged: &'a BTreeSet<SegmentSeq>,
+    /// How full a segment may be to be worth copying.
+    pub(crate) worth: f64,
+    /// Segments of the log from this one on are left alone.
+    pub(crate) until: SegmentSeq,
+}
+
+/// Segments that a copy would gain too little from: how much lived in each when that was counted, what would have been gained,
+/// and how long a frame would have been. What dies later is gained too, so it need not be counted again for that.
+#[derive(Debug, Default)]
+pub(crate) struct Counted(BTreeMap<SegmentSeq, (u64, u64, u64)>);
+
+impl Counted {
+    /// Whether it is known that so much is not to be gained.
+    fn excludes(&self, segment: &Segment, wanted: u64, limit: u64) -> bool {
+        self.0.get(&segment.number()).is_some_and(|(live, gain, counted_with)| {
+            *counted_with == limit && gain + live.saturating_sub(segment.live_bytes()) < wanted
+        })
+    }
+}
+
+/// Looks for what may be worth emptying.
 ///
 /// When everything is to be gained that can be, also small segments are copied together, such as each closing and each
 /// backup leaves one. While the reserve is in use, its room is all there is: a segment that is too large for it, as a large
 /// transaction leaves one, would take the room and give nothing.
-pub(crate) fn choose(engine: &Engine, open: &[SegmentSeq], damaged: &BTreeSet<SegmentSeq>, worth: f64) -> Choice {
+pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
     let table = engine.heap.segments();
     let small = engine.log.source().smallest_bytes() / SMALL_PART;
     let is_small = |segment: &Segment| segment.len().is_ok_and(|bytes| bytes < small);
-    let merge = worth >= WORTH_COMPACTING && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
-    let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0);
+    let is_compacting = scope.worth >= WORTH_COMPACTING;
+    let merge = is_compacting && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
+    let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0.min(scope.until));
     let newest = engine.log.next_segment();
     let is_short = engine.reserve.is_short();
     let room = if is_short { engine.survivor_bytes() } else { u64::MAX };
-    let worth = if is_short { worth.min(WORTH_ON_A_FULL_DISK) } else { worth };
+    let worth = if is_short { scope.worth.min(WORTH_ON_A_FULL_DISK) } else { scope.worth };
     // Of these nothing comes back before their names are dropped.
     let is_kept = |number| is_short && engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
-    let mut choice = Choice::default();
-    let mut best: Option<(f64, u32, &Arc<Segment>)> = None;
+    let mut found = Survey { worth, ..Survey::default() };
     for (place, segment) in table.iter() {
         let (number, generation) = (segment.number(), segment.header().generation);
-        let is_open = open.contains(&number) && !planted::is(Fault::OpenTargetsGo);
+        let is_open = scope.open.contains(&number) && !planted::is(Fault::OpenTargetsGo);
         if is_open || (generation == 0 && number >= head) {
             continue;
         }
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
-        let used = part(live, bytes);
-        let is_sparse = used < worth && live + OVERHEAD_BYTES < bytes;
-        let gain = (is_sparse || (merge && is_small(segment))) && !damaged.contains(&number) && !is_kept(number);
+        let is_merged = merge && is_small(segment);
+        let is_left = scope.damaged.contains(&number) || is_kept(number);
+        let is_candidate = (may_gain(bytes, live, worth) || is_merged) && !is_left;
         if generation == 0 && number >= replay_from {
-            choice.blocked |= gain;
-            choice.blocked_bytes += bytes.saturating_sub(live);
-            continue;
-        }
-        if live == 0 {
-            choice.dead.push(number);
-        } else if gain && live <= room {
-            let age = part(newest.0.saturating_sub(number.0), 1);
-            let score = (1.0 - used) * age / used;
-            if best.is_none_or(|(highest, ..)| score > highest) {
-                best = Some((score, place, segment));
-            }
+            found.blocked |= is_candidate;
+            found.blocked_bytes += bytes.saturating_sub(live);
+        } else if live == 0 {
+            found.dead.push(number);
+        } else if is_candidate && live <= room {
+            let (used, age) = (part(live, bytes), part(newest.0.saturating_sub(number.0), 1));
+            let rank = (1.0 - used) * age / used;
+            found.candidates.push(Candidate { place, segment: Arc::clone(segment), rank, is_merged });
         }
     }
-    choice.victim = best.map(|(_, place, segment)| Work::new(place, Arc::clone(segment)));
-    choice
+    found
 }
 
-/// Whether much of the segment is dead that commits go to.
+impl Survey {
+    /// The segment that is most worth emptying of those from which a copy really gains what is wanted: its place, itself, and
+    /// how long a frame may be.
+    pub(crate) fn victim(mut self, engine: &Engine, counted: &mut Counted) -> Result<Option<(u32, Arc<Segment>, u64)>> {
+        let limit = survivors::frame_bytes(engine);
+        self.candidates.sort_by(|a, b| b.rank.total_cmp(&a.rank));
+        for Candidate { place, segment, is_merged, .. } in self.candidates {
+            let bytes = segment.len()?;
+            let wanted = wanted_gain(bytes, self.worth);
+            if is_merged {
+                return Ok(Some((place, segment, limit)));
+            }
+            if counted.excludes(&segment, wanted, limit) {
+                continue;
+            }
+            // Read before the copy is counted: what dies meanwhile is a gain more.
+            let live = segment.live_bytes();
+            let gain = bytes.saturating_sub(survivors::copy_bytes(engine, place, &segment, limit)?);
+            if gain >= wanted {
+                counted.0.remove(&segment.number());
+                return Ok(Some((place, segment, limit)));
+            }
+            let table = engine.heap.segments();
+            if counted.0.len() > 2 * table.len() {
+                let numbers: BTreeSet<SegmentSeq> = table.iter().map(|(_, segment)| segment.number()).collect();
+                counted.0.retain(|number, _| numbers.contains(number));
+            }
+            counted.0.insert(segment.number(), (live, gain, limit));
+        }
+        Ok(None)
+    }
+}
+
+/// Bytes that a copy of a segment of so many bytes has to gain.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a threshold is no exact number, and bytes of a segment stay far below 2^52"
+)]
+fn wanted_gain(bytes: u64, worth: f64) -> u64 {
+    ((bytes as f64 * (1.0 - worth)) as u64).max(GAIN_BYTES_MIN)
+}
+
+/// Whether so much may be gained, as far as it can be told without looking inside.
+fn may_gain(bytes: u64, live: u64, worth: f64) -> bool {
+    let overhead = if live == 0 { 0 } else { COPY_OVERHEAD_BYTES };
+    bytes >= live + overhead + wanted_gain(bytes, worth)
+}
+
+/// Whether much of the segment may be dead that commits go to.
 pub(crate) fn has_dead_in_head(engine: &Engine) -> bool {
     engine.heap.segment(engine.log.head().0).is_some_and(|segment| {
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
-        part(live, bytes) < WORTH_COMPACTING && live + OVERHEAD_BYTES < bytes
+        may_gain(bytes, live, WORTH_COMPACTING)
     })
 }
 

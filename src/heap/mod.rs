@@ -75,6 +75,11 @@ impl SegmentTable {
         self.places.get(place as usize)?.as_ref()
     }
 
+    /// Places, used or not.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Places and segments.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Segment>)> {
         (0..).zip(&self.places).filter_map(|(place, segment)| Some((place, segment.as_ref()?)))

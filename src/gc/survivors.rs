@@ -1,0 +1,192 @@
+//! Survivors: the live records of a segment, in the batches in which they are copied, and how long a copy of them is.
+//!
+//! Owns: the walk over the records of a victim, and how they are put together. Never: writes, or checks a payload.
+//! Invariant: what is counted is what is made. `copy_bytes` and the copying take the same batches, so while nothing dies a
+//! copy is never longer than was counted, and what dies makes it shorter.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::entry::RECORD_BYTES_MAX;
+use crate::format::entry::State as EntryState;
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::frame::FrameHeader;
+use crate::format::item::FIRST_CONTROL_KIND;
+use crate::format::item::Item;
+use crate::format::item::Kind;
+use crate::format::item::item_bytes;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::log::Segment;
+
+/// Bytes of one frame of survivors at most, where segments are not smaller.
+const FRAME_BYTES: u64 = 256 << 10;
+/// Bytes that are read at once. A record always fits.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// The item that names the set of the records behind it.
+const RUN_BYTES: u64 = item_bytes(Kind::Run as u8, 4);
+
+const _: () = assert!(RECORD_BYTES_MAX < WINDOW_BYTES, "a record fits a window");
+
+/// The least that a copy adds to the bytes of its records: a segment, a frame and a run.
+pub(crate) const COPY_OVERHEAD_BYTES: u64 = to_u64(SEGMENT_HEADER_BYTES) + to_u64(FRAME_HEADER_BYTES) + RUN_BYTES;
+
+/// Where a live record lies, and in which victim.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Survivor {
+    pub(crate) victim: usize,
+    pub(crate) slot: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// Survivors of one frame, set by set, so that each set takes one run.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    runs: BTreeMap<SetNumber, Vec<Survivor>>,
+    bytes: u64,
+    limit: u64,
+}
+
+impl Batch {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { runs: BTreeMap::new(), bytes: to_u64(FRAME_HEADER_BYTES), limit }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Bytes of the frame.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes everything out, set by set.
+    pub(crate) fn take(&mut self) -> BTreeMap<SetNumber, Vec<Survivor>> {
+        self.bytes = to_u64(FRAME_HEADER_BYTES);
+        std::mem::take(&mut self.runs)
+    }
+
+    /// Puts one in, if there is room. One always fits.
+    fn put(&mut self, set: SetNumber, survivor: Survivor) -> bool {
+        let run = if self.runs.contains_key(&set) { 0 } else { RUN_BYTES };
+        let bytes = self.bytes + run + survivor.bytes;
+        if bytes > self.limit && !self.is_empty() {
+            return false;
+        }
+        self.runs.entry(set).or_default().push(survivor);
+        self.bytes = bytes;
+        true
+    }
+}
+
+/// A walk over the live records of one segment.
+#[derive(Debug)]
+pub(crate) struct Survivors {
+    place: u32,
+    segment: Arc<Segment>,
+    /// Where the next frame begins, and the next item of the frame in hand, whose end this is.
+    frame: u64,
+    item: u64,
+}
+
+impl Survivors {
+    pub(crate) fn new(place: u32, segment: Arc<Segment>) -> Self {
+        let begin = to_u64(SEGMENT_HEADER_BYTES);
+        Self { place, segment, frame: begin, item: begin }
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Puts live records into the batch, as those of this victim. Whether the batch was full before the end.
+    pub(crate) fn fill(&mut self, engine: &Engine, victim: usize, batch: &mut Batch) -> Result<bool> {
+        let len = self.segment.len()?;
+        loop {
+            if self.item == self.frame {
+                let Some(header) = self.header_at(self.frame, len)? else { return Ok(false) };
+                self.item = self.frame + to_u64(FRAME_HEADER_BYTES);
+                self.frame += u64::from(header.bytes);
+            }
+            while self.item < self.frame {
+                if self.fill_from_window(engine, victim, batch)? {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn header_at(&self, offset: u64, len: u64) -> Result<Option<FrameHeader>> {
+        if offset + to_u64(FRAME_HEADER_BYTES) > len {
+            return Ok(None);
+        }
+        let bytes = self.segment.read(offset, to_u64(FRAME_HEADER_BYTES))?;
+        let header = FrameHeader::parse(&bytes, self.segment.seed(), offset).ok();
+        Ok(header.filter(|header| offset + u64::from(header.bytes) <= len))
+    }
+
+    fn fill_from_window(&mut self, engine: &Engine, victim: usize, batch: &mut Batch) -> Result<bool> {
+        let (begin, left) = (self.item, self.frame - self.item);
+        let window = self.segment.read(begin, left.min(WINDOW_BYTES))?;
+        // One look at the newest state a window: what changes meanwhile is found when the moves are committed.
+        let state = engine.heap.current();
+        loop {
+            let rest = window.get(to_usize(self.item - begin)..).unwrap_or_default();
+            let item = Item::parse(rest).ok().filter(|item| item.bytes() <= to_u64(rest.len()));
+            let Some(item) = item else {
+                if self.item == begin {
+                    // No item is longer than a window: this one is damaged, and what is behind it cannot be found.
+                    self.item = self.frame;
+                }
+                return Ok(false);
+            };
+            if let Some(slot) = live_slot(&state, self.place, &item, self.item) {
+                let survivor = Survivor { victim, slot, offset: self.item, bytes: item.bytes() };
+                if !batch.put(state.root.set_of_slot(slot), survivor) {
+                    return Ok(true);
+                }
+            }
+            self.item += item.bytes();
+        }
+    }
+}
+
+/// The slot of a record that its entry still points at.
+fn live_slot(state: &State, place: u32, item: &Item<'_>, offset: u64) -> Option<u64> {
+    if item.kind >= FIRST_CONTROL_KIND {
+        return None;
+    }
+    let slot = RecordId::from_u64(item.raw_id)?.slot();
+    let entry = state.root.entry(slot).ok()?.state();
+    let is_here = matches!(entry, EntryState::Live(location) if location.place == place && location.offset() == offset);
+    is_here.then_some(slot)
+}
+
+/// How long a frame of survivors may be now.
+pub(crate) fn frame_bytes(engine: &Engine) -> u64 {
+    FRAME_BYTES.min(engine.log.source().next_bytes() - to_u64(SEGMENT_HEADER_BYTES))
+}
+
+/// How long a copy of what lives in a segment is at the most: its frames, and a segment's header for each of them.
+pub(crate) fn copy_bytes(engine: &Engine, place: u32, segment: &Arc<Segment>, limit: u64) -> Result<u64> {
+    let (mut survivors, mut batch) = (Survivors::new(place, Arc::clone(segment)), Batch::new(limit));
+    let mut bytes = 0;
+    loop {
+        let is_full = survivors.fill(engine, 0, &mut batch)?;
+        if !batch.is_empty() {
+            bytes += batch.bytes() + to_u64(SEGMENT_HEADER_BYTES);
+            drop(batch.take());
+        }
+        if !is_full {
+            return Ok(bytes);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Work and files are bounded by what a store holds: collecting ends, and histories leave no trail behind them.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod common;
+
+#[path = "bounded/collecting.rs"]
+mod collecting;
+
+/// How many rounds a test runs: what the environment variable says, or few.
+fn rounds(variable: &str, few: u64) -> u64 {
+    std::env::var(variable).map_or(few, |rounds| rounds.parse().expect("a number"))
+}

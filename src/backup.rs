@@ -74,7 +74,8 @@ pub(crate) fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
     let files = Files::open(path).and_then(|files| Ok((files.is_empty()?, files)));
     match files {
-        Ok((true, files)) => Ok(files),
+        // Whoever made it may not have synced it.
+        Ok((true, files)) => files.settle().map(|()| files).map_err(|source| Error::io("sync", shown, source)),
         Ok((false, _)) => Err(Error::Exists { path: shown }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Files::create(path).map_err(|source| Error::io("create", shown, source))
@@ -157,7 +158,7 @@ fn copy(
     let (mut bytes, mut linked) = (0, 0);
     for row in &snapshot.segments {
         let name = if row.pages { FileKind::Pages } else { FileKind::Records }.file_name(row.segment);
-        if to.may_link && from.link(&name, &*to.backing).is_ok() {
+        if to.may_link && link(&**from, &*to.backing, &name)? {
             linked += 1;
         } else {
             copy_file(&**from, &*to.backing, &name, row.bytes)?;
@@ -177,8 +178,25 @@ fn copy(
     if let Some(problem) = verified.problems.first() {
         return Err(Error::corrupt(problem.file.clone(), problem.offset, "copy", "what was saved", &problem.what));
     }
-    to.backing.delete(UNFINISHED).map_err(|source| Error::io("delete", UNFINISHED, source))?;
+    to.backing.delete(UNFINISHED).map_err(|source| {
+        // It may be gone until a power cut brings it back: then nobody shall have used the copy meanwhile.
+        drop(to.backing.create(UNFINISHED));
+        Error::io("delete", UNFINISHED, source)
+    })?;
     Ok(BackupReport { seq: snapshot.seq, files: to_u64(snapshot.segments.len()), linked, bytes, verified })
+}
+
+/// Links a file; false where that cannot be done there, so that it has to be copied. Any other failure may have left the link, and
+/// says something about the medium.
+fn link(from: &dyn Backing, to: &dyn Backing, name: &str) -> Result<bool> {
+    use io::ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, TooManyLinks, Unsupported};
+    match from.link(name, to) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.kind() {
+            Unsupported | CrossesDevices | TooManyLinks | PermissionDenied | InvalidInput => Ok(false),
+            _ => Err(Error::io("link", name, error)),
+        },
+    }
 }
 
 /// Copies the first `len` bytes of a file and syncs them.

@@ -4,6 +4,7 @@
 //! Never: interprets an entry; snapshot and recovery do.
 //! Invariants: 1. An entry counts only when it is whole and chained to the one before it. 2. A file is deleted only
 //! when everything that is still needed of it stands, synced, in a later one. 3. No file is written that reading would refuse.
+//! 4. What stands before a newer file that was begun whole does not count: a deletion that failed may bring it back.
 
 mod kept;
 
@@ -12,6 +13,7 @@ pub(crate) use kept::Kept;
 mod tests;
 
 mod mend;
+mod proof;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,6 +73,8 @@ pub(crate) struct Loaded {
     pub(crate) torn: Vec<String>,
     /// Headers of manifest files that are damaged, and whose entries are read all the same.
     pub(crate) damaged: Vec<String>,
+    /// Whether all entries are proven to be on the medium. Otherwise the page cache may show what a power cut takes.
+    pub(crate) proven: bool,
 }
 
 impl Loaded {
@@ -96,8 +100,9 @@ impl Loaded {
 
 /// Reads every manifest file.
 ///
-/// A file is begun with all that is needed of those before it, and those are deleted when it is synced. So a damaged file
-/// is passed over while another one is there: either a later one holds what it held, or nothing has proven it whole.
+/// A file is begun with all that is needed of those before it, and those are deleted when it is synced. So the newest file
+/// whose beginning is whole is the only one that counts: a file before it may have come back, because its deletion failed. A
+/// damaged file is passed over while another one is there: either a later one holds what it held, or nothing has proven it whole.
 /// In the only file a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
 pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded> {
     let mut loaded = Loaded { files: files.to_vec(), ..Loaded::default() };
@@ -112,8 +117,8 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
         }
         contents.push(content);
     }
-    let whole = |content: &Result<Content>| content.as_ref().is_ok_and(|content| !content.entries.is_empty());
-    let any_is_whole = contents.iter().any(whole);
+    let whole = |content: &Result<Content>| content.as_ref().is_ok_and(Content::is_begun_whole);
+    let newest_whole = contents.iter().rposition(whole);
     for (index, content) in contents.into_iter().enumerate() {
         match content {
             Ok(content) => {
@@ -123,18 +128,26 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
                     return Err(Error::corrupt(name.unwrap_or_default(), 0, "file header", expected, got));
                 }
                 (loaded.uuid, loaded.segment_bytes) = (content.uuid, content.segment_bytes);
-                loaded.entries.extend(content.entries);
-                loaded.entry_bytes.extend(content.entry_bytes);
+                if newest_whole.is_none_or(|newest| newest == index) {
+                    loaded.entries.extend(content.entries);
+                    loaded.entry_bytes.extend(content.entry_bytes);
+                    // A damaged header is mended by the next file.
+                    loaded.proven = content.proven && content.damaged.is_none();
+                }
                 loaded.torn.extend(content.torn);
                 loaded.damaged.extend(content.damaged);
             }
             Err(error) => {
-                if !error.is_corruption() || !any_is_whole {
+                if !error.is_corruption() || newest_whole.is_none() {
                     return Err(error);
                 }
                 loaded.torn.push(error.to_string());
             }
         }
+    }
+    if let (None, Some((last, _)), Some(file)) = (newest_whole, loaded.entries.last_key_value(), files.last()) {
+        let (name, expected) = (FileKind::Manifest.file_name(*file), "all entries with which it was begun");
+        return Err(Error::corrupt(name, 0, "manifest", expected, format!("those up to {last}")));
     }
     Ok(loaded)
 }
@@ -181,6 +194,16 @@ struct Content {
     entry_bytes: BTreeMap<u64, u64>,
     torn: Option<String>,
     damaged: Option<String>,
+    /// The last entry with which the file was begun; zero where its header does not say.
+    begun_with: u64,
+    proven: bool,
+}
+
+impl Content {
+    /// Whether all is there with which the file was begun.
+    fn is_begun_whole(&self) -> bool {
+        self.entries.last_key_value().is_some_and(|(last, _)| *last >= self.begun_with)
+    }
 }
 
 fn read_header(name: &str, number: SegmentSeq, bytes: &[u8]) -> Result<SegmentHeader> {
@@ -202,7 +225,8 @@ fn read_file(backing: &dyn Backing, name: &str, number: SegmentSeq, bytes: &[u8]
     };
     let (uuid, segment_bytes) = (header.uuid, header.segment_bytes);
     let (entries, entry_bytes) = (BTreeMap::new(), BTreeMap::new());
-    let mut content = Content { uuid, segment_bytes, entries, entry_bytes, torn: None, damaged };
+    let (begun_with, proven) = (header.timeline, false);
+    let mut content = Content { uuid, segment_bytes, entries, entry_bytes, torn: None, damaged, begun_with, proven };
     let seed = Seed::new(header.uuid, number);
     let (mut offset, mut check) = (to_u64(SEGMENT_HEADER_BYTES), 0);
     while let Some(rest) = bytes.get(to_usize(offset)..).filter(|rest| !rest.is_empty()) {
@@ -218,6 +242,10 @@ fn read_file(backing: &dyn Backing, name: &str, number: SegmentSeq, bytes: &[u8]
                 content.entries.insert(decoded.entry.number, decoded.entry.body);
                 check = decoded.check;
                 offset += decoded.bytes;
+            }
+            Err(_) if proof::is_begun(rest, seed, offset, check) => {
+                content.proven = proof::is_whole(rest, seed, offset, check);
+                break;
             }
             Err(malformed) if malformed.unsupported || entry_follows(rest, seed, offset) => {
                 return Err(malformed.at(name, offset));
@@ -317,7 +345,7 @@ impl Manifest {
 
     fn append_alone(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
         self.poison.check()?;
-        let (entry, bytes, file, name, done) = {
+        let (entry, bytes) = {
             let mut guard = self.writer.lock();
             let writer = &mut *guard;
             let number = writer.next_number;
@@ -338,7 +366,7 @@ impl Manifest {
                         writer.check = check;
                     })
                 }
-                None => self.begin_file(writer, &entry),
+                None => self.begin_file(writer, Some(&entry)),
             };
             if let Err(error) = &result {
                 // What was half written may not be followed by anything: the next append begins another file.
@@ -348,18 +376,9 @@ impl Manifest {
                 }
             }
             result?;
-            // Also what could not be deleted at an earlier time.
-            let done = if writer.files.len() > 1 { writer.files.clone() } else { Vec::new() };
-            let Some(file) = writer.file.clone() else {
-                return Err(Error::Poisoned { reason: "no manifest file".to_owned() });
-            };
-            (entry, bytes, file, writer.name.clone(), done)
+            (entry, bytes)
         };
-        if let Err(source) = file.sync() {
-            let error = Error::io("sync", name, source);
-            self.poison.set(&error);
-            return Err(error);
-        }
+        let done = self.sync_newest()?;
         // Only now: nothing may be given back for an entry that a power cut could take.
         let Entry { number, body } = entry;
         self.writer.lock().kept.insert(number, body, bytes);
@@ -367,8 +386,68 @@ impl Manifest {
         Ok(number)
     }
 
+    /// Begins the next file with the entries that count, on the medium on return. What an opening has read is put there before
+    /// anything is built on it, where it is not proven to be there: a process that was killed may not have synced it, and a sync
+    /// that failed may have left it in the page cache alone. So it is copied, which a mere sync would not do.
+    pub(crate) fn renew(&self) -> Result<()> {
+        let turn = Turn::take(self);
+        let result = self.renew_alone();
+        drop(turn);
+        result
+    }
+
+    fn renew_alone(&self) -> Result<()> {
+        self.poison.check()?;
+        {
+            let mut writer = self.writer.lock();
+            if let Err(error) = self.begin_file(&mut writer, None) {
+                writer.file = None;
+                if matches!(error, Error::NoSpace { .. }) {
+                    self.forget_begun(&mut writer);
+                }
+                return Err(error);
+            }
+        }
+        let done = self.sync_newest()?;
+        self.delete_older(&done);
+        Ok(())
+    }
+
+    /// Says in the newest file, if it was begun here, that all of it is on the medium. The next opening then takes it as it is.
+    /// Where that cannot be written, it copies.
+    pub(crate) fn prove(&self) {
+        let turn = Turn::take(self);
+        if self.poison.check().is_ok() {
+            let mut writer = self.writer.lock();
+            // Nothing stands behind a proof: what is appended later begins another file.
+            if let Some(file) = writer.file.take() {
+                drop(file.append(&proof::encode(writer.seed, writer.offset, writer.check)));
+            }
+        }
+        drop(turn);
+    }
+
+    /// Syncs the newest file, and tells which files there are if others can go now.
+    fn sync_newest(&self) -> Result<Vec<SegmentSeq>> {
+        let (file, name, done) = {
+            let writer = self.writer.lock();
+            // Also what could not be deleted at an earlier time.
+            let done = if writer.files.len() > 1 { writer.files.clone() } else { Vec::new() };
+            let Some(file) = writer.file.clone() else {
+                return Err(Error::Poisoned { reason: "no manifest file".to_owned() });
+            };
+            (file, writer.name.clone(), done)
+        };
+        if let Err(source) = file.sync() {
+            let error = Error::io("sync", name, source);
+            self.poison.set(&error);
+            return Err(error);
+        }
+        Ok(done)
+    }
+
     /// Begins the next file with all entries that are still needed, and this one.
-    fn begin_file(&self, writer: &mut Writer, entry: &Entry) -> Result<()> {
+    fn begin_file(&self, writer: &mut Writer, entry: Option<&Entry>) -> Result<()> {
         writer.kept.forget_what_no_snapshot_needs(writer.begun_at, writer.files.len());
         let number = SegmentSeq(writer.last_file.0 + 1);
         if number.0 >= SEGMENT_NUMBER_END {
@@ -380,16 +459,19 @@ impl Manifest {
             generation: 0,
             uuid: self.uuid,
             segment: number,
-            timeline: 0,
+            timeline: entry
+                .map(|entry| entry.number)
+                .or_else(|| writer.kept.iter().last().map(|(last, _)| last))
+                .unwrap_or_default(),
             previous: writer.last_file,
             segment_bytes: self.segment_bytes,
         };
         let seed = Seed::new(self.uuid, number);
         let mut bytes = header.encode().to_vec();
         let mut check = 0;
-        let superseded = writer.kept.superseded_by(&entry.body);
+        let superseded = entry.and_then(|entry| writer.kept.superseded_by(&entry.body));
         let repeated = writer.kept.iter().filter(|(number, _)| Some(*number) != superseded);
-        for (number, body) in repeated.chain([(entry.number, &entry.body)]) {
+        for (number, body) in repeated.chain(entry.map(|entry| (entry.number, &entry.body))) {
             let (encoded, next) = body.encode(number, seed, to_u64(bytes.len()), check);
             bytes.extend_from_slice(&encoded);
             check = next;
@@ -401,7 +483,7 @@ impl Manifest {
         file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
         writer.rotate_at = writer.offset.saturating_mul(2).clamp(ROTATE_BYTES_MIN, READ_BYTES_MAX);
-        writer.begun_at = entry.number;
+        writer.begun_at = entry.map_or(writer.next_number, |entry| entry.number);
         writer.file = Some(file);
         Ok(())
     }

@@ -9,6 +9,10 @@ mod common;
 mod failing;
 #[path = "power_cut/found.rs"]
 mod found;
+#[path = "power_cut/killed.rs"]
+mod killed;
+#[path = "power_cut/linked.rs"]
+mod linked;
 #[path = "power_cut/order.rs"]
 mod order;
 #[path = "power_cut/planted.rs"]

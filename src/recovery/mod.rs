@@ -2,8 +2,8 @@
 //!
 //! Owns: which snapshot is taken, what is replayed, what a crash left behind. Reports what it did.
 //! Never: cuts anything that was proven durable, or writes when the store is opened for reading.
-//! Invariants: 1. Nothing is acknowledged before every commit that is kept is on the medium. 2. Recovering twice gives
-//! the same state.
+//! Invariants: 1. Nothing is acknowledged, deleted or appended before every commit that is kept, and every manifest entry that was
+//! read, is on the medium. 2. Recovering twice gives the same state.
 
 mod bounds;
 mod files;
@@ -306,7 +306,9 @@ fn initialise(
     };
     Catalogue::default().fill(&mut snapshot);
     fill(&mut snapshot);
-    manifest.append(|_| Body::Snapshot(Box::new(snapshot))).map(drop)
+    manifest.append(|_| Body::Snapshot(Box::new(snapshot)))?;
+    manifest.prove();
+    Ok(())
 }
 
 struct Attempt<'a> {
@@ -506,6 +508,8 @@ impl Based {
         if new_timeline {
             begin_timeline(&engine, &replayed, start, report)
                 .inspect_err(|error| forget_timeline(&engine, start, error))?;
+        } else if !read_only && !attempt.loaded.proven {
+            engine.manifest.renew()?;
         }
         if !read_only {
             for number in unusable {

@@ -221,6 +221,7 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     for snapshot in past.snapshots().iter().filter(|snapshot| snapshot.name.is_empty()) {
         engine.manifest.append(|_| Body::Drop(snapshot.number))?;
     }
+    engine.manifest.prove();
     Ok(())
 }
 

@@ -388,6 +388,9 @@ impl Inner {
             // Also smaller, now that nothing waits to be saved. What there is no room for the next opening tries again.
             self.engine.keep_reserve_if_used();
         }
+        if result.is_ok() && !self.engine.read_only {
+            self.engine.manifest.prove();
+        }
         self.end(result.as_ref().err());
         result
     }

@@ -33,6 +33,10 @@ impl Options {
                 if empty && !self.create {
                     return Err(refused("it is empty"));
                 }
+                if empty {
+                    // Whoever made it may not have synced it.
+                    files.settle().map_err(|source| Error::io("sync", &shown, source))?;
+                }
                 files
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {

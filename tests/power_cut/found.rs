@@ -9,6 +9,7 @@ use tenure::Point;
 use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
+use tenure::backing::Event;
 use tenure::backing::FailFor;
 use tenure::backing::FaultBacking;
 
@@ -238,4 +239,80 @@ fn commits_count_after_a_recovery_has_deleted_the_segment_with_the_highest_numbe
     let id = insert(&store, &set, Durability::Sync);
     let store = open(&third.crash_image_lose_all());
     assert_eq!(store.get(id).expect("was acknowledged").as_slice(), Some(&b"1"[..]));
+}
+
+/// A store that goes back is killed before the entry is synced that says so, or the sync fails. The next process read the entry,
+/// took it for a clean close, and deleted what only the state before needed: a power cut then took the entry.
+#[test]
+fn an_entry_that_was_never_synced_is_not_built_on() {
+    let past = || Point::Name("past".to_owned());
+    let trial = crate::world::base_with_a_past();
+    open(&trial).roll_back_to(&past()).expect("goes back");
+    let is_sync = |event: &Event| matches!(event, Event::Sync { name } if name.starts_with("manifest-"));
+    let step = trial.events().iter().position(is_sync).expect("a sync of the entry");
+    let step = u64::try_from(step).expect("64 bits");
+    for fails in [false, true] {
+        let backing = crate::world::base_with_a_past();
+        let store = open(&backing);
+        if fails {
+            backing.fail_at(step, ErrorKind::Other, FailFor::Once);
+        } else {
+            backing.crash_at(step);
+        }
+        assert!(store.roll_back_to(&past()).is_err());
+        let killed = backing.kill_image();
+        let seq = open(&killed).mark("after").expect("commits");
+        let store = open(&killed.crash_image_lose_all());
+        assert_eq!(store.last_seq(), seq, "the sync failed: {fails}");
+    }
+}
+
+/// The deletion of an older manifest file fails and takes effect all the same, until a power cut brings the file back.
+#[test]
+fn a_name_that_was_dropped_does_not_return_with_an_older_manifest() {
+    let mut returned = 0;
+    for seed in 0..16 {
+        let backing = FaultBacking::with_seed(seed);
+        let store = open(&backing);
+        let set = store.record_set("x").expect("a set");
+        insert(&store, &set, Durability::Sync);
+        store.save_named_snapshot("n").expect("saves");
+        store.close().expect("closes");
+        let store = open(&backing);
+        // A manifest is created, written and synced; then the one before it is deleted.
+        backing.fail_at(backing.steps() + 3, ErrorKind::Other, FailFor::Once);
+        store.drop_snapshot("n").expect("drops");
+        store.close().expect("closes");
+        for _ in 0..3 {
+            let store = open(&backing);
+            insert(&store, &set, Durability::Sync);
+            store.close().expect("closes");
+        }
+        let image = backing.crash_image_lose_all();
+        returned += u32::from(image.names().iter().filter(|name| name.starts_with("manifest-")).count() > 1);
+        let store = open(&image);
+        assert!(store.snapshots().expect("lists").iter().all(|snapshot| snapshot.name.is_none()), "seed {seed}");
+        assert!(store.recovery_report().fell_back.is_empty(), "{}", store.recovery_report());
+    }
+    assert!(returned > 2, "a file came back {returned} times");
+}
+
+/// The deletion of the mark of an unfinished copy fails, and takes effect until a power cut brings the mark back: a store that was
+/// opened meanwhile would be none any more.
+#[test]
+fn a_copy_whose_mark_may_return_is_not_opened() {
+    for seed in 0..8 {
+        let (_, store, set) = new_store();
+        insert(&store, &set, Durability::Sync);
+        let steps = {
+            let copy = FaultBacking::new();
+            store.backup_to_backing(Arc::new(copy.clone())).expect("copies");
+            copy.steps()
+        };
+        let copy = FaultBacking::with_seed(seed);
+        copy.fail_at(steps - 1, ErrorKind::Other, FailFor::Once);
+        assert!(store.backup_to_backing(Arc::new(copy.clone())).is_err());
+        let opened = options(Durability::Sync).open_backing(Arc::new(copy.kill_image()));
+        assert!(matches!(opened, Err(tenure::Error::NotAStore { .. })), "seed {seed}");
+    }
 }

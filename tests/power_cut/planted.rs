@@ -9,6 +9,7 @@ use tenure::backing::BackingFile;
 use tenure::backing::BackingLock;
 use tenure::backing::FaultBacking;
 
+use crate::killed;
 use crate::runs;
 use crate::sequences;
 use crate::world;
@@ -93,6 +94,13 @@ fn a_manifest_that_is_not_synced_is_found_by_short_sequences() {
     let ops = [Op::Insert, Op::SaveSnapshot, Op::Reopen];
     let wrong = sequences::check_all(Durability::Sync, lazy_manifest, &ops, 2).unwrap_err();
     println!("{wrong}");
+}
+
+#[test]
+fn an_opening_that_does_not_sync_what_it_builds_on_is_found() {
+    let wrong = killed::check_going_back(lazy_manifest).unwrap_err();
+    println!("{wrong}");
+    killed::check_going_back(world::as_it_is).unwrap_or_else(|wrong| panic!("and nothing without it: {wrong}"));
 }
 
 #[test]

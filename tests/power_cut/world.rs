@@ -113,7 +113,7 @@ pub fn options(durability: Durability) -> Options {
 /// Named snapshots.
 pub type Named = BTreeMap<String, State>;
 
-fn names_of(store: &Store) -> Result<BTreeSet<String>, Wrong> {
+pub fn names_of(store: &Store) -> Result<BTreeSet<String>, Wrong> {
     let snapshots = store.snapshots().map_err(|error| format!("listing snapshots: {error}"))?;
     Ok(snapshots.into_iter().filter_map(|snapshot| snapshot.name).collect())
 }

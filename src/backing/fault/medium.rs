@@ -121,6 +121,13 @@ impl Content {
         end
     }
 
+    /// What the page cache holds for no reason is read from the medium again.
+    fn evict(&mut self) {
+        for range in std::mem::take(&mut self.doubtful) {
+            zero(&mut self.bytes, range);
+        }
+    }
+
     fn after_power_cut(&self, survival: &mut Survival) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         let shortest = self.durable_end();
@@ -184,11 +191,13 @@ pub(super) enum Entry {
 pub(super) struct Node {
     pub(super) content: Arc<Mutex<Content>>,
     pub(super) entry: Entry,
+    /// The sync of the directory failed: a later one does not mend it.
+    pub(super) is_doubtful: bool,
 }
 
 impl Node {
     pub(super) fn new(content: Content, entry: Entry) -> Self {
-        Self { content: Arc::new(Mutex::new(content)), entry }
+        Self { content: Arc::new(Mutex::new(content)), entry, is_doubtful: false }
     }
 }
 
@@ -213,9 +222,25 @@ impl Directory {
         self.seen().map(|(_, node)| node.content.lock().bytes.len()).sum()
     }
 
+    /// The directory was synced: what a process that was killed had changed in it is on the medium.
+    pub(super) fn sync(&mut self) {
+        self.nodes.retain(|_, node| node.is_doubtful || node.entry != Entry::Deleting);
+        for node in self.nodes.values_mut().filter(|node| !node.is_doubtful) {
+            node.entry = Entry::Durable;
+        }
+    }
+
+    /// Gives up what the page cache holds of syncs that failed.
+    pub(super) fn evict(&self) {
+        self.nodes.values().for_each(|node| node.content.lock().evict());
+    }
+
     /// The same files, shared with nobody.
     pub(super) fn copy(&self) -> Self {
-        let copy = |node: &Node| Node::new(node.content.lock().clone(), node.entry);
+        let copy = |node: &Node| {
+            let is_doubtful = node.is_doubtful;
+            Node { is_doubtful, ..Node::new(node.content.lock().clone(), node.entry) }
+        };
         Self { nodes: self.nodes.iter().map(|(name, node)| (name.clone(), copy(node))).collect() }
     }
 
@@ -280,6 +305,9 @@ mod tests {
         content.sync();
         let (hole, kept) = (content.after_power_cut(&mut Survival::Nothing), content.unsynced_bytes());
         assert_eq!((hole, kept), ([[1; 10], [0; 10], [3; 10]].concat(), 10));
+        let mut evicted = content.clone();
+        evicted.evict();
+        assert_eq!((evicted.bytes, evicted.doubtful.len()), ([[1; 10], [0; 10], [3; 10]].concat(), 0));
         content.truncate(15);
         assert_eq!((content.unsynced_bytes(), content.bytes.len()), (5, 15));
     }

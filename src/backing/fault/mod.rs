@@ -111,6 +111,7 @@ struct Disk {
     bytes_max: Option<u64>,
     random: Random,
     events: Vec<Event>,
+    recorded: Option<Arc<Mutex<Vec<Directory>>>>,
 }
 
 /// What becomes of a step.
@@ -157,6 +158,15 @@ impl Disk {
         is_hit(self.fail_read, number).map_or(Ok(()), |kind| Err(kind.into()))
     }
 
+    /// Keeps what a kill before this step would leave, and one within it.
+    fn record(&self, within: impl FnOnce(&mut Directory)) {
+        if let Some(recorded) = &self.recorded {
+            let mut half = self.directory.copy();
+            within(&mut half);
+            recorded.lock().extend([self.directory.copy(), half]);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.bytes_max.is_some_and(|max| to_u64(self.directory.bytes()) >= max)
     }
@@ -166,6 +176,9 @@ impl Disk {
         if self.directory.find(name).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        self.record(|half| {
+            half.nodes.insert(name.to_owned(), Node::new(Content::default(), Entry::Creating));
+        });
         let (entry, error) = match verdict {
             Verdict::Succeeds if self.is_full() => return Err(io::ErrorKind::StorageFull.into()),
             Verdict::Succeeds => (Entry::Durable, None),
@@ -174,24 +187,32 @@ impl Disk {
             Verdict::Fails(kind) if !is_no_room(kind) && self.random.eighths(4) => (Entry::Creating, Some(kind.into())),
             Verdict::Fails(kind) => return Err(kind.into()),
         };
-        let node = Node::new(Content::default(), entry);
+        let is_doubtful = error.is_some() && !self.is_dead;
+        let node = Node { is_doubtful, ..Node::new(Content::default(), entry) };
         let content = Arc::clone(&node.content);
         self.directory.nodes.insert(name.to_owned(), node);
         if let Some(error) = error {
             return Err(error);
         }
+        self.directory.sync();
         self.events.push(Event::Create { name: name.to_owned() });
         Ok(content)
     }
 
     fn delete(&mut self, name: &str) -> io::Result<()> {
         let verdict = self.step()?;
+        self.record(|half| {
+            if let Some(node) = half.nodes.get_mut(name) {
+                node.entry = Entry::Deleting;
+            }
+        });
         let Some(node) = self.directory.nodes.get_mut(name).filter(|node| node.entry != Entry::Deleting) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         match verdict {
             Verdict::Succeeds => {
                 self.directory.nodes.remove(name);
+                self.directory.sync();
                 self.events.push(Event::Delete { name: name.to_owned() });
                 Ok(())
             }
@@ -201,7 +222,7 @@ impl Disk {
             }
             Verdict::Fails(kind) => {
                 if self.random.eighths(4) {
-                    node.entry = Entry::Deleting;
+                    (node.entry, node.is_doubtful) = (Entry::Deleting, true);
                 }
                 Err(kind.into())
             }
@@ -225,6 +246,12 @@ impl Disk {
                 (self.random.up_to(most), Some(kind.into()))
             }
         };
+        self.record(|half| {
+            if let Some(content) = half.find(name) {
+                let part = bytes.len() * to_usize(self.steps % 8) / 8;
+                content.lock().bytes.extend_from_slice(bytes.get(..part).unwrap_or_default());
+            }
+        });
         let mut content = content.lock();
         let (appended, missing) = bytes.split_at(fits.min(bytes.len()));
         content.bytes.extend_from_slice(appended);
@@ -239,7 +266,12 @@ impl Disk {
     }
 
     fn sync(&mut self, name: &str, content: &Mutex<Content>) -> io::Result<()> {
-        match self.step()? {
+        let verdict = self.step()?;
+        if let Some(recorded) = &self.recorded {
+            // Within a sync nothing is on the medium for certain.
+            recorded.lock().push(self.directory.copy());
+        }
+        match verdict {
             Verdict::Succeeds => {
                 content.lock().sync();
                 self.events.push(Event::Sync { name: name.to_owned() });
@@ -344,8 +376,35 @@ impl FaultBacking {
             let (mut to, from) = (image.shared.disk.lock(), self.shared.disk.lock());
             to.directory = from.directory.copy();
             (to.random, to.bytes_max) = (from.random.clone(), from.bytes_max);
+            to.recorded.clone_from(&from.recorded);
         }
         image
+    }
+
+    /// The same after the page cache was needed for something else: bytes of a sync that failed are read as the medium has them,
+    /// as zeros. What nobody has tried to sync is still there.
+    #[must_use]
+    pub fn kill_image_evicted(&self) -> Self {
+        let image = self.kill_image();
+        image.shared.disk.lock().directory.evict();
+        image
+    }
+
+    /// From now on keeps, for each step, what a kill would leave before it and one within it. Images of `kill_image` go on with
+    /// it.
+    pub fn record(&self) {
+        self.shared.disk.lock().recorded = Some(Arc::default());
+    }
+
+    /// What was kept, in order, and is kept no longer.
+    pub fn take_recorded(&self) -> Vec<Self> {
+        let recorded = self.shared.disk.lock().recorded.clone();
+        let image = |directory| {
+            let image = Self::default();
+            image.shared.disk.lock().directory = directory;
+            image
+        };
+        recorded.map(|recorded| std::mem::take(&mut *recorded.lock())).into_iter().flatten().map(image).collect()
     }
 
     fn image(&self, survival: Survival, seed: u64) -> Self {

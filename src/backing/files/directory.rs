@@ -135,6 +135,15 @@ impl Directory {
         Ok(rustix::fs::fsync(&self.descriptor)?)
     }
 
+    /// Puts on the medium that the directory itself is there. Where its parent cannot be opened or synced, nobody can have made it just now.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        let parent = rustix::fs::openat(&self.descriptor, "..", AS_DIRECTORY, Mode::empty());
+        match parent.and_then(|parent| rustix::fs::fsync(&parent)) {
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::INVAL) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
     /// Makes a hard link of the same name in another directory. On return it is on the medium.
     pub(super) fn link(&self, name: &str, into: BorrowedFd<'_>) -> io::Result<()> {
         rustix::fs::linkat(&self.descriptor, name, into, name, AtFlags::empty())?;

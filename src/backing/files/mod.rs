@@ -59,6 +59,12 @@ impl Files {
         self.directory.is_empty()
     }
 
+    /// Puts on the medium that the directory is there: one that exists may have been made by a process that was killed before
+    /// it could do so.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        self.directory.settle()
+    }
+
     fn writable(&self) -> io::Result<()> {
         if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }

@@ -282,25 +282,25 @@ pub fn check_going_back(wrap: Wrap) -> Result<(), Wrong> {
     check(&world::base_with_a_past(), Durability::Sync, &acts, Second { wrap }, &mut Count::default())
 }
 
-fn check_all(durability: Durability) {
+fn check_all(durability: Durability) -> Count {
     let (base, mut count, (len, one_in)) = (world::base_with_a_past(), Count::default(), wanted());
     let second = Second { wrap: world::as_it_is };
     for acts in sequences(len, one_in) {
         check(&base, durability, &acts, second, &mut count)
             .unwrap_or_else(|wrong| panic!("{durability:?} {acts:?}: {wrong}"));
     }
-    println!("{durability:?}: {count:?}");
     assert!(count.killed > 200 && count.states > 3_000, "{count:?}");
+    count
 }
 
 #[test]
 fn what_a_killed_process_has_synced_in_time_is_built_on_and_the_rest_is_copied() {
-    check_all(Durability::Sync);
+    println!("{:?}", check_all(Durability::Sync));
 }
 
 #[test]
 fn the_same_where_commits_are_buffered() {
-    check_all(Durability::Buffered);
+    println!("{:?}", check_all(Durability::Buffered));
 }
 
 #[test]

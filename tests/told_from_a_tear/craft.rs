@@ -21,6 +21,7 @@ use tenure::format::frame::FrameKind;
 use tenure::format::frame::Stamp;
 use tenure::format::item::Kind;
 use tenure::format::manifest::Body;
+use tenure::format::manifest::ENTRY_HEADER_BYTES;
 use tenure::format::manifest::Entry;
 use tenure::format::manifest::Snapshot;
 use tenure::format::segment::FileKind;
@@ -83,7 +84,8 @@ pub fn with_entries(files: &Files, change: impl FnOnce(&mut Vec<Entry>)) -> File
     let bytes = &files[&name];
     let (_, seed) = header(&name, bytes);
     let (mut entries, mut at, mut check) = (Vec::new(), SEGMENT_HEADER_BYTES, 0);
-    while at < bytes.len() {
+    // What is shorter than an entry is the proof behind the last one.
+    while at + ENTRY_HEADER_BYTES <= bytes.len() {
         let decoded = Entry::decode(&bytes[at..], seed, u64::try_from(at).unwrap(), check).unwrap();
         at += usize::try_from(decoded.bytes).unwrap();
         check = decoded.check;

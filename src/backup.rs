@@ -37,6 +37,43 @@ use crate::verify::verify_backing;
 /// Bytes that are copied at once.
 const PIECE_BYTES: u64 = 1 << 20;
 
+/// How a copy is made.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = tenure::Store::open(dir.path().join("things.tenure"))?;
+/// // Onto the same device, and yet a copy of its own.
+/// let options = tenure::BackupOptions::new().link(false);
+/// let report = store.backup_with_options(dir.path().join("backup"), &options, &mut |_| {})?;
+/// assert_eq!(report.linked, 0);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    link: bool,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BackupOptions {
+    /// Files are linked where that is possible.
+    pub fn new() -> Self {
+        Self { link: true }
+    }
+
+    /// Whether files are hard links where the file system allows it. They take no space and no time, and share their bytes with the
+    /// store: a damaged block is one in both. Default: yes.
+    #[must_use]
+    pub fn link(mut self, link: bool) -> Self {
+        self.link = link;
+        self
+    }
+}
+
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackupProgress {
@@ -96,6 +133,7 @@ fn back_up(
     let saved = snapshot::save(engine, SnapshotKind::Named, snapshot::OF_A_COPY)?;
     // Nothing is appended any more to what the snapshot lists: the end of the log went with it, and these go now.
     collector.end_segments();
+    let hidden = Hidden { engine, saved: &saved.snapshot, is_dropped: false };
     let result = copy(
         &engine.backing,
         &saved.snapshot,
@@ -104,9 +142,37 @@ fn back_up(
         to,
         progress,
     );
-    engine.manifest.append(|_| Body::Drop(saved.snapshot.number))?;
-    snapshot::drop_unneeded_pages(engine, &saved.snapshot.segments);
+    hidden.drop_now()?;
     result
+}
+
+/// The snapshot that stands while a copy is made of it. It goes also when what is told of the progress panics.
+struct Hidden<'e> {
+    engine: &'e Engine,
+    saved: &'e Snapshot,
+    is_dropped: bool,
+}
+
+impl Hidden<'_> {
+    fn drop_now(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.is_dropped = true;
+        self.engine.manifest.append(|_| Body::Drop(self.saved.number))?;
+        snapshot::drop_unneeded_pages(self.engine, &self.saved.segments);
+        Ok(())
+    }
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        if !self.is_dropped {
+            // What cannot be dropped now the next opening drops.
+            drop(self.end());
+        }
+    }
 }
 
 /// What a copy, or a store that nobody writes to, holds: its newest snapshot, with which its log ends.
@@ -286,10 +352,23 @@ impl Store {
         directory: impl AsRef<Path>,
         progress: &mut dyn FnMut(BackupProgress),
     ) -> Result<BackupReport> {
+        self.backup_with_options(directory, &BackupOptions::new(), progress)
+    }
+
+    /// As [`backup_with`](Self::backup_with), in the way that the options say.
+    ///
+    /// # Errors
+    /// As [`backup_to`](Self::backup_to).
+    pub fn backup_with_options(
+        &self,
+        directory: impl AsRef<Path>,
+        options: &BackupOptions,
+        progress: &mut dyn FnMut(BackupProgress),
+    ) -> Result<BackupReport> {
         self.engine().check_writable()?;
         refuse_inside(directory.as_ref(), Path::new(&self.engine().backing.location()))?;
         let backing = Arc::new(self::directory(directory.as_ref())?);
-        self.back_up(&Destination { backing, may_link: true }, progress)
+        self.back_up(&Destination { backing, may_link: options.link }, progress)
     }
 
     /// The same into any backing store that holds nothing.

@@ -291,6 +291,7 @@ impl Engine {
 
     /// Appends a frame that has everything, and applies it.
     fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect], need: Need) -> Result<Seq> {
+        let _panic = self.poison.ends_with_panic("in the middle of a commit");
         self.heap.check_places(PLACES_OF_COLLECTOR)?;
         let appended = match need {
             Need::Ordinary => self.log.append(frame, FrameKind::Commit, None),

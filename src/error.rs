@@ -202,7 +202,7 @@ pub enum Error {
         /// What is damaged, and where.
         damage: Box<Corruption>,
     },
-    /// There is no such index, or it is not complete yet.
+    /// There is no such index, or it is not complete yet, or this handle has stopped in the middle of changing it.
     #[error("index {index:?} {why}")]
     NoSuchIndex {
         /// The index.

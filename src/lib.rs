@@ -68,6 +68,7 @@ mod txn;
 pub mod typed;
 pub mod verify;
 
+pub use backup::BackupOptions;
 pub use backup::BackupProgress;
 pub use backup::BackupReport;
 pub use error::Corruption;

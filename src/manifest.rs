@@ -345,6 +345,7 @@ impl Manifest {
 
     fn append_alone(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
         self.poison.check()?;
+        let _panic = self.poison.ends_with_panic("while the manifest was appended to");
         let (entry, bytes) = {
             let mut guard = self.writer.lock();
             let writer = &mut *guard;

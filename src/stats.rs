@@ -93,6 +93,9 @@ pub struct Stats {
     pub heap_bytes: u64,
     /// Views that exist.
     pub views: Vec<ViewStats>,
+    /// Why this handle writes nothing more, if it has stopped after a failure: every call that writes fails with
+    /// [`Error::Poisoned`](crate::Error::Poisoned) and this reason.
+    pub stopped: Option<String>,
     /// Log bytes that recovery would have to replay.
     pub log_bytes_since_snapshot: u64,
     /// Log bytes appended since the store was opened.

@@ -414,6 +414,7 @@ impl Collector {
     /// Goes on with the victim in hand, or takes the next. Segments of the log from `until` on are left alone.
     fn slice(&self, engine: &Engine, inner: &mut Inner, worth: f64, until: SegmentSeq) -> Result<Slice> {
         engine.check_writable()?;
+        let _panic = engine.poison.ends_with_panic("while space was collected");
         if inner.work.is_none() {
             let survey = policy::survey(engine, &inner.scope(worth, until));
             if !survey.dead.is_empty() {

@@ -66,6 +66,8 @@ pub(crate) struct Indexes {
     newly_damaged: Vec<IndexNumber>,
     /// Changes that wait to be applied, while they are gathered.
     gathered: Option<BTreeMap<IndexNumber, Gathered>>,
+    /// A commit was applied in part.
+    is_lost: bool,
 }
 
 impl Indexes {
@@ -252,8 +254,16 @@ impl Indexes {
         self.trees.get(&number).map(KeyTree::now)
     }
 
+    /// A commit could be applied in part only: no view sees the trees from now on.
+    pub(crate) fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
     /// All trees, for a view.
     pub(crate) fn roots(&self) -> BTreeMap<IndexNumber, KeyRoot> {
+        if self.is_lost {
+            return BTreeMap::new();
+        }
         self.trees.iter().map(|(number, tree)| (*number, tree.root())).collect()
     }
 

@@ -25,6 +25,9 @@ pub(crate) use indexes::apply as apply_changes;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -52,6 +55,7 @@ use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
+use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::key_index::KeyRoot;
@@ -230,7 +234,21 @@ struct Writer {
     is_loading: bool,
     /// Places whose segments are gone.
     free_places: Vec<u32>,
+    /// What the frame that is applied has changed.
+    undo: Vec<Undo>,
 }
+
+/// An entry that a frame has changed, and what it counts for.
+#[derive(Debug)]
+struct Undo {
+    slot: u64,
+    old: Entry,
+    /// The set that counts the change, and bytes of the new record: zero for one that is gone. Moves count nothing.
+    counted: Option<(SetNumber, u64)>,
+}
+
+/// Room for what frames have changed that is kept from one to the next.
+const UNDO_KEPT_MAX: usize = 4_096;
 
 /// The heap.
 #[derive(Debug)]
@@ -283,6 +301,7 @@ impl Heap {
             table_changed: false,
             is_loading: false,
             free_places,
+            undo: Vec::new(),
         };
         let (dirty_bytes, places_left) = (AtomicU64::new(writer.dirty_bytes()), AtomicU64::new(writer.places_left()));
         let current = Current::new(Arc::new(state));
@@ -341,10 +360,17 @@ impl Heap {
             let place = writer.place_of(segment)?;
             publish.table_first(writer);
             let (frame, mut sums) = (Applied { segment, place, base, seq }, Sums::default());
-            let done = effects.iter().try_for_each(|effect| writer.apply(&frame, &mut sums, effect));
+            writer.undo.clear();
+            writer.undo.shrink_to(UNDO_KEPT_MAX);
+            let applied = catch_unwind(AssertUnwindSafe(|| {
+                effects.iter().try_for_each(|effect| writer.apply(&frame, &mut sums, effect))
+            }));
+            if !matches!(applied, Ok(Ok(()))) {
+                writer.take_back(&frame, &mut sums, effects);
+            }
             sums.settle(&mut writer.notes(&frame));
             drop(writer.note_damaged());
-            done?;
+            applied.unwrap_or_else(|panic| resume_unwind(panic))?;
             writer.seq = writer.seq.max(seq);
             Ok(())
         })
@@ -590,6 +616,7 @@ impl Writer {
                     return Err(Error::corrupt(frame.segment.name(), offset, "record", expected, got));
                 };
                 let old = self.tree.set(id.slot(), entry)?;
+                self.undo.push(Undo { slot: id.slot(), old, counted: Some((*set, *bytes)) });
                 sums.put(&mut self.notes(frame), *set, *bytes, old);
             }
             Effect::Free(id) => {
@@ -604,6 +631,7 @@ impl Writer {
                     let count = id.reuse_count().max(floor.saturating_sub(1));
                     self.tree.set(id.slot(), Entry::freed_after(count))?;
                     let set = self.tree.root().set_of_slot(id.slot());
+                    self.undo.push(Undo { slot: id.slot(), old, counted: Some((set, 0)) });
                     sums.free(&mut self.notes(frame), set, old);
                 }
             }
@@ -628,6 +656,20 @@ impl Writer {
         Ok(())
     }
 
+    /// A frame could not be applied as a whole: nothing of it remains for those who look from now on. The handle is at its end.
+    fn take_back(&mut self, frame: &Applied<'_>, sums: &mut Sums, effects: &[Effect]) {
+        for Undo { slot, old, counted } in std::mem::take(&mut self.undo).into_iter().rev() {
+            // Its leaf is on the heap, so there is nothing that could fail.
+            let is_back = self.tree.set(slot, old).is_ok();
+            if let Some((set, bytes)) = counted.filter(|_| is_back) {
+                sums.take_back(&mut self.notes(frame), set, bytes, old);
+            }
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Index(..))) {
+            self.indexes.lose();
+        }
+    }
+
     /// Points entries at copies, where they still point at what was copied. Gives the bytes.
     fn relocate(&mut self, from: SegmentSeq, to: SegmentSeq, moves: &[Move]) -> Result<u64> {
         let Some(place) = self.by_number.get(&to).copied() else {
@@ -649,6 +691,7 @@ impl Writer {
             };
             if is_there {
                 self.tree.set(each.slot, entry)?;
+                self.undo.push(Undo { slot: each.slot, old, counted: None });
                 if let Some(to) = &to {
                     to.add_live(signed(location.bytes()));
                 }

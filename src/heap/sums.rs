@@ -42,6 +42,15 @@ impl Sums {
         self.count(notes, set, -i64::from(old.is_live()), -old_bytes);
     }
 
+    /// What `put`, or `free` for no bytes, has noted is not so. Live bytes of segments stay what they were: the handle deletes no
+    /// file any more.
+    pub(super) fn take_back(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry) {
+        let is_live = bytes > 0;
+        let old_bytes = if let EntryState::Live(location) = old.state() { signed(location.bytes()) } else { 0 };
+        let records = i64::from(old.is_live()) - i64::from(is_live);
+        self.count(notes, set, records, old_bytes - signed(bytes));
+    }
+
     #[inline]
     fn count(&mut self, notes: &mut Notes<'_>, set: SetNumber, records: i64, bytes: i64) {
         if self.set != Some(set) {

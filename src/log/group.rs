@@ -59,7 +59,9 @@ impl GroupSync {
         }
         durable.syncing = true;
         drop(durable);
+        let mut syncing = Syncing { group: self, has_ended: false };
         let result = sync();
+        syncing.has_ended = true;
         let mut durable = self.durable.lock();
         durable.syncing = false;
         if let Ok(reached) = &result {
@@ -71,6 +73,21 @@ impl GroupSync {
         }
         self.synced.notify_all();
         result.map(drop)
+    }
+}
+
+/// A sync under way. One that ends by a panic is one that failed, and `check` tells so by then.
+struct Syncing<'g> {
+    group: &'g GroupSync,
+    has_ended: bool,
+}
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.group.durable.lock().syncing = false;
+            self.group.synced.notify_all();
+        }
     }
 }
 

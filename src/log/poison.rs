@@ -1,4 +1,4 @@
-//! The end of a handle: after a failed write or sync, and in a process that was forked from the one that opened it.
+//! The end of a handle: after a failed write or sync, or a panic in the middle of one, and in a process that was forked from the one that opened it.
 //!
 //! Owns: the first failure, and whose the handle is. Never: forgets either; only opening the store again helps.
 
@@ -46,6 +46,35 @@ impl Poison {
 
     /// Ends the handle. The first reason stays.
     pub(crate) fn set(&self, reason: &Error) {
-        self.reason.get_or_init(|| reason.to_string());
+        self.reason.get_or_init(|| match reason {
+            Error::Poisoned { reason } => reason.clone(),
+            other => other.to_string(),
+        });
+    }
+
+    /// What ended the handle, if something has.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.get().map(String::as_str)
+    }
+
+    /// A panic before this is dropped ends the handle: what it has left in the middle nothing may build on.
+    pub(crate) fn ends_with_panic(&self, when: &'static str) -> EndsWithPanic<'_> {
+        EndsWithPanic { poison: self, when, was_panicking: std::thread::panicking() }
+    }
+}
+
+/// Ends the handle when it is dropped by a panic.
+#[derive(Debug)]
+pub(crate) struct EndsWithPanic<'p> {
+    poison: &'p Poison,
+    when: &'static str,
+    was_panicking: bool,
+}
+
+impl Drop for EndsWithPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.was_panicking {
+            self.poison.set(&Error::Poisoned { reason: format!("a panic {}", self.when) });
+        }
     }
 }

@@ -362,6 +362,7 @@ impl Log {
 
     /// Syncs everything that was appended; returns the last commit that this covers, and notes bytes.
     fn sync_all(&self, bytes: &mut u64) -> Result<Seq> {
+        let _panic = self.poison.ends_with_panic("while the log was synced");
         let (segments, active, reached) = {
             let mut tail = self.tail.lock();
             *bytes = self.appended_bytes();

@@ -448,6 +448,13 @@ impl PageWriter {
         self.current = None;
     }
 
+    /// The next pages go to another segment.
+    pub(crate) fn end_segment(&mut self) {
+        if let Some((segment, ..)) = self.current.take() {
+            segment.segment.close_file();
+        }
+    }
+
     /// The segment that is appended to.
     pub(crate) fn writing(&self) -> Option<SegmentSeq> {
         self.current.as_ref().map(|(segment, ..)| segment.number())

@@ -70,7 +70,17 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     let mut writer = engine.page_writer.lock();
     // Another handle may have closed the store while this one waited.
     engine.check_writable()?;
+    // Under the lock that every save takes: of two that save one name, one is told.
+    if !name.is_empty() && name != OF_A_COPY && is_taken(engine, name) {
+        return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why: "there is one of this name" });
+    }
+    let panic = engine.poison.ends_with_panic("while a snapshot was saved");
     let result = save_alone(engine, &mut writer, kind, name);
+    if name == OF_A_COPY {
+        // What a copy lists of the pages does not grow.
+        writer.end_segment();
+    }
+    drop(panic);
     engine.heap.end_saving();
     result
 }
@@ -81,11 +91,17 @@ pub(crate) fn save_if(engine: &Engine, is_wanted: impl FnOnce() -> bool) -> Resu
     let mut writer = engine.page_writer.lock();
     engine.check_writable()?;
     if is_wanted() {
+        let _panic = engine.poison.ends_with_panic("while a snapshot was saved");
         let result = save_alone(engine, &mut writer, SnapshotKind::Automatic, "");
         engine.heap.end_saving();
         result?;
     }
     Ok(())
+}
+
+/// Whether a snapshot of this name is kept.
+fn is_taken(engine: &Engine, name: &str) -> bool {
+    engine.manifest.with_kept(|kept| kept.named(name).is_some())
 }
 
 fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name: &str) -> Result<Saved> {

@@ -6,6 +6,9 @@ use crate::error::Result;
 use crate::gc::Collector;
 use crate::snapshot;
 use crate::store::guard::Guard;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -19,7 +22,20 @@ const COLLECTOR_TICK: Duration = Duration::from_millis(5);
 /// The longest pause of the background thread after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+/// A panic in it ends the handle: without the thread nothing is synced at intervals, saved or collected, and nobody would know.
+pub(super) fn spawn(
+    name: &'static str,
+    engine: &Arc<Engine>,
+    run: impl FnOnce(&Engine) + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let engine = Arc::clone(engine);
+    let run = move || {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&engine))) {
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            engine.poison.set(&Error::Poisoned { reason: format!("its thread {name:?} panicked: {what}") });
+        }
+    };
     let thread = std::thread::Builder::new().name(name.to_owned());
     thread.spawn(run).map_err(|source| Error::io("start", "a background thread", source))
 }

@@ -147,13 +147,14 @@ impl Store {
         Collector::note_size(&engine);
         let mut threads = Vec::new();
         if options.background && !read_only {
-            let (engine, stop, interval) = (Arc::clone(&engine), Arc::clone(&stop), options.sync_interval);
-            let guard = guard.clone();
-            threads.push(spawn("tenure", move || run_background(&engine, guard.as_deref(), &stop, interval))?);
+            let (guard, stop, interval) = (guard.clone(), Arc::clone(&stop), options.sync_interval);
+            let run = move |engine: &Engine| run_background(engine, guard.as_deref(), &stop, interval);
+            threads.push(spawn("tenure", &engine, run)?);
         }
         if options.background && !read_only {
-            let (engine, stop, collector) = (Arc::clone(&engine), Arc::clone(&stop), Arc::clone(&collector));
-            threads.push(spawn("tenure-collector", move || run_collector(&engine, &collector, &stop))?);
+            let (stop, collector) = (Arc::clone(&stop), Arc::clone(&collector));
+            let run = move |engine: &Engine| run_collector(engine, &collector, &stop);
+            threads.push(spawn("tenure-collector", &engine, run)?);
         }
         let background = Mutex::new(ManuallyDrop::new(threads));
         let inner = Inner {
@@ -376,14 +377,13 @@ impl Inner {
         self.stop.store(true, Ordering::Release);
         self.engine.grown.notify_all();
         for thread in std::mem::take(&mut **self.background.lock()) {
-            // The thread's own failures have poisoned the handle, and the snapshot says so.
+            // The thread's own failures have poisoned the handle.
             drop(thread.join());
         }
-        let result = if self.engine.read_only || !snapshot::is_needed_at_close(&self.engine) {
-            Ok(())
-        } else {
-            self.save_at_close()
-        };
+        let result = self.engine.poison.check().and_then(|()| {
+            let is_needed = !self.engine.read_only && snapshot::is_needed_at_close(&self.engine);
+            if is_needed { self.save_at_close() } else { Ok(()) }
+        });
         if !self.engine.read_only && self.engine.poison.check().is_ok() {
             // Also smaller, now that nothing waits to be saved. What there is no room for the next opening tries again.
             self.engine.keep_reserve_if_used();

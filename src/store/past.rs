@@ -63,10 +63,6 @@ impl Store {
     pub fn save_named_snapshot(&self, name: &str) -> Result<SnapshotInfo> {
         check_name("snapshot", name)?;
         self.engine().check_writable()?;
-        if self.engine().manifest.with_kept(|kept| kept.named(name).is_some()) {
-            let why = "there is one of this name";
-            return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why });
-        }
         let saved = snapshot::save(self.engine(), SnapshotKind::Named, name)?;
         let mut info = snapshot_info(&saved.snapshot);
         (info.pages_written, info.bytes_written) = (saved.pages, saved.bytes);

@@ -91,7 +91,10 @@ impl Index {
             if let Some(damage) = known.and_then(|index| index.damage.as_ref()) {
                 return self.named(state, Error::Corrupt(Box::new(Corruption::clone(damage))));
             }
-            let why = if known.is_some() { "is not complete yet" } else { "is not there" };
+            let why = match known {
+                Some(_) => "is not complete, or this handle has stopped while it changed",
+                None => "is not there",
+            };
             Error::NoSuchIndex { index: self.name().to_owned(), why }
         })
     }

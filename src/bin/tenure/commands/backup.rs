@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use serde_json::json;
+use tenure::BackupOptions;
 use tenure::BackupProgress;
 use tenure::BackupReport;
 use tenure::Error;
@@ -23,6 +24,7 @@ use crate::units;
 const EXAMPLES: &str = "\
 Examples:
   tenure backup things.tenure things.backup
+  tenure backup --copy things.tenure things.copy
   tenure verify things.backup
   tenure get things.backup 0.1
   tenure restore things.backup again.tenure
@@ -40,6 +42,9 @@ pub struct Args {
     store: PathBuf,
     /// The directory of the backup; it must be empty, or not there yet
     directory: PathBuf,
+    /// Copy every file, also where it could be a hard link: nothing is shared with the store
+    #[arg(long)]
+    copy: bool,
 }
 
 /// Backs up.
@@ -47,7 +52,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut out = Output::stdout()?;
     let store = context.open_to_write(&args.store)?;
     let bar = progress::over_bytes("copying", None);
-    let report = store.backup_with(&args.directory, &mut |now| show(&bar, now));
+    let options = BackupOptions::new().link(!args.copy);
+    let report = store.backup_with_options(&args.directory, &options, &mut |now| show(&bar, now));
     bar.finish_and_clear();
     let report = report.map_err(|error| refused(error, &args.directory))?;
     ending::finish(store, &format!("the backup of commit {} is complete", report.seq), || {

@@ -1,0 +1,14 @@
+//! How handles and copies end: a panic is seen, a commit is there or not, and what a copy has stays as it is.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+#[path = "endings/armed.rs"]
+mod armed;
+#[path = "endings/backups.rs"]
+mod backups;
+#[path = "endings/half_commits.rs"]
+mod half_commits;
+#[path = "endings/names.rs"]
+mod names;
+#[path = "endings/panics.rs"]
+mod panics;

@@ -82,8 +82,8 @@ fn closing_a_store_that_has_stopped_says_so_even_with_nothing_to_save() {
     let store = Options::new().background(false).open_backing(Arc::new(backing.clone())).unwrap();
     backing.arm(Fault::Create);
     let panicked = catch_unwind(AssertUnwindSafe(|| put(&store, Durability::Buffered)));
-    assert!(panicked.is_err(), "it is the first commit that makes a segment");
-    is_stopped("closing", store.close(), "in the middle of a commit");
+    assert!(panicked.is_err(), "it is the first commit that makes files");
+    is_stopped("closing", store.close(), "a panic");
 }
 
 #[test]

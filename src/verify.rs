@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::backing::Backing;
 use crate::backing::Files;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
@@ -19,11 +20,15 @@ use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::State as EntryState;
 use crate::format::segment::FileKind;
 use crate::heap::State;
+use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::indexing;
 use crate::log::Segment;
+use crate::manifest;
 use crate::options::Options;
 use crate::recovery;
+use crate::recovery::Point;
+use crate::recovery::Settings;
 use crate::recovery::list;
 use crate::verify::large::LargeValues;
 
@@ -54,6 +59,25 @@ pub struct Problem {
     pub corrupt: bool,
 }
 
+/// An index that was not compared with the keys of its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotCompared {
+    /// The set and the index.
+    pub index: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// How much of a store is verified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All that the store refers to: the newest state, and those of all snapshots that are kept.
+    #[default]
+    Everything,
+    /// The newest state only.
+    Newest,
+}
+
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
@@ -78,6 +102,10 @@ pub struct VerifyReport {
     /// Of these, indexes that were compared with the keys of their records: those whose extractor is stored with them, and
     /// can be run by this build.
     pub indexes_compared: u64,
+    /// Those that were not, with the reason.
+    pub indexes_not_compared: Vec<NotCompared>,
+    /// Other snapshots whose states were read: those with a name, and the automatic one before the newest.
+    pub snapshots: u64,
     /// Nodes of key indexes checked.
     pub nodes: u64,
     /// Entries of key indexes checked.
@@ -128,6 +156,14 @@ impl VerifyReport {
 /// # Errors
 /// Only when there is no store to look at; everything else is in the report.
 pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    verify_with(path, Scope::Everything, progress)
+}
+
+/// As [`verify`], of so much of the store.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(path: impl AsRef<Path>, scope: Scope, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
     let shown = path.as_ref().display().to_string();
     let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
     let files = Files::read_only(path.as_ref()).map_err(|source| match source.kind() {
@@ -135,7 +171,7 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(Progress)) -> Res
         std::io::ErrorKind::NotADirectory => refused("it is not a directory"),
         _ => Error::io("open", shown.clone(), source),
     })?;
-    verify_backing(&(Arc::new(files) as Arc<dyn Backing>), progress)
+    verify_scope(&(Arc::new(files) as Arc<dyn Backing>), scope, progress)
 }
 
 /// The same for any backing store.
@@ -143,6 +179,10 @@ pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(Progress)) -> Res
 /// # Errors
 /// As [`verify`].
 pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    verify_scope(backing, Scope::Everything, progress)
+}
+
+fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
     let files = list(&**backing)?;
     if files.manifests.is_empty() && files.logs.is_empty() && files.pages.is_empty() {
         return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
@@ -167,7 +207,46 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
     let state = engine.heap.pin();
     check_state(&state, &mut report, progress);
     check_indexes(&state, &mut report);
+    if scope == Scope::Everything {
+        check_others(&engine, &settings, &mut report);
+    }
     Ok(report)
+}
+
+/// Reads what only other snapshots need. What the newest state has, too, is read again: a snapshot is a state of its own.
+fn check_others(engine: &Engine, settings: &Settings, report: &mut VerifyReport) {
+    let kept: Vec<(u64, String)> = engine
+        .manifest
+        .with_kept(|kept| kept.snapshots().map(|snapshot| (snapshot.number, snapshot.name.clone())).collect());
+    let newest = kept.iter().map(|(number, _)| *number).max();
+    for (number, name) in kept.into_iter().filter(|(number, _)| Some(*number) != newest) {
+        let told = if name.is_empty() { format!("snapshot {number}") } else { format!("snapshot {name:?}") };
+        let mut found = VerifyReport::default();
+        match recovery::open_at(&engine.backing, settings, &Point::Snapshot(number)) {
+            Ok((then, _)) => {
+                let state = then.heap.pin();
+                check_state(&state, &mut found, &mut |_| {});
+                check_indexes(&state, &mut found);
+            }
+            // Its writer has dropped it meanwhile.
+            Err(Error::PointGone { .. }) if !is_kept(engine, number) => continue,
+            Err(error) => found.add(&error),
+        }
+        report.snapshots += 1;
+        for problem in found.problems {
+            // Most of it is the newest state's, too.
+            let is_known = report.problems.iter().any(|known| known.what == problem.what && known.file == problem.file);
+            if !is_known {
+                report.problems.push(Problem { what: format!("{told}: {}", problem.what), ..problem });
+            }
+        }
+    }
+}
+
+/// Whether a snapshot is kept now, beside a writer that may have dropped it.
+fn is_kept(engine: &Engine, number: u64) -> bool {
+    let files = list(&*engine.backing).map(|files| manifest::load(&*engine.backing, &files.manifests));
+    files.is_ok_and(|loaded| loaded.is_ok_and(|loaded| loaded.kept().snapshot(number).is_some()))
 }
 
 fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMut(Progress)) {
@@ -206,6 +285,12 @@ fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMu
         report.segment_bytes += segment.len().unwrap_or_default();
         report.live_bytes += segment.live_bytes();
     }
+    for (number, records) in counted.iter().filter(|(number, _)| **number >= SetNumber::FIRST_USER.0) {
+        if state.catalogue.set(SetNumber(*number)).is_none() {
+            let what = format!("{records} records are of set {number}, and there is no such set");
+            report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
+        }
+    }
     for (number, set) in state.catalogue.user_sets() {
         let records = counted.get(&number.0).copied().unwrap_or_default();
         if records != set.records {
@@ -220,27 +305,39 @@ fn check_indexes(state: &Arc<State>, report: &mut VerifyReport) {
         if let Some(damage) = &index.damage {
             report.add(&Error::Corrupt(Box::new(damage.as_ref().clone())));
         }
-        let Some(root) = state.indexes.get(&index.definition.number) else { continue };
         let definition = &index.definition;
+        let set = state.catalogue.set(definition.set).map(|set| set.name.to_string()).unwrap_or_default();
+        let not_compared = |why: &str| NotCompared { index: format!("{set}.{}", definition.name), why: why.to_owned() };
+        let Some(root) = state.indexes.get(&definition.number) else {
+            report.indexes_not_compared.push(not_compared("it was not built to its end"));
+            continue;
+        };
         let before = report.problems.len();
         let checked = root.check(&mut |error| report.add(&error));
         report.indexes += 1;
         report.nodes += checked.nodes;
         report.entries += checked.entries;
         if report.problems.len() > before {
+            report.indexes_not_compared.push(not_compared("its tree does not hold"));
             continue;
         }
         let extractor = Extractor::from_spec(&definition.spec);
+        if extractor.is_none() {
+            let why = "a program gives its keys by code of its own: verify_index in that program compares it";
+            report.indexes_not_compared.push(not_compared(why));
+        }
         match indexing::compare(definition, extractor.as_ref(), state, root, LINES_MAX) {
             Ok(lines) => {
-                let set = state.catalogue.set(definition.set).map(|set| set.name.to_string()).unwrap_or_default();
                 let line = |line| format!("index {set}.{}: {line}", definition.name);
                 let problem = |what| Problem { file: String::new(), offset: 0, what, corrupt: true };
                 report.problems.extend(lines.into_iter().map(line).map(problem));
                 report.indexes_compared += u64::from(extractor.is_some());
             }
             // A record that cannot be read is a problem that is known by now.
-            Err(error) => report.add(&error),
+            Err(error) => {
+                report.indexes_not_compared.push(not_compared("a record of it cannot be read"));
+                report.add(&error);
+            }
         }
     }
 }

@@ -347,8 +347,25 @@ impl Log {
         let still_next = tail.active.as_ref().is_some_and(|active| active.segment.number() < number);
         if still_next && tail.spare.is_none() {
             tail.spare = Some(spare);
+            return Ok(());
         }
+        drop(tail);
+        // The log went past it meanwhile.
+        self.delete_spare(&spare);
         Ok(())
+    }
+
+    /// Gives up the segment that was made ready: nothing more is appended.
+    pub(crate) fn give_up_spare(&self) {
+        let spare = self.tail.lock().spare.take();
+        if let Some(spare) = spare {
+            self.delete_spare(&spare);
+        }
+    }
+
+    /// Nothing refers to it. If this fails it stays, empty, until the next opening.
+    fn delete_spare(&self, spare: &Segment) {
+        drop(self.source.backing.delete(spare.name()));
     }
 
     /// Waits until `seq` is on the medium. Concurrent callers share one sync.

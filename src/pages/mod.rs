@@ -148,6 +148,8 @@ pub(crate) struct PageStore {
     adopted: Mutex<Vec<Adopted>>,
     /// Segments without a file, or whose header is damaged.
     suspects: Mutex<BTreeSet<SegmentSeq>>,
+    /// Files that only older snapshots without a name needed when the store was opened.
+    others: Mutex<BTreeSet<SegmentSeq>>,
 }
 
 /// A page that takes the place of another in the next snapshot.
@@ -174,7 +176,8 @@ pub(crate) struct PageSegmentRow {
 
 impl PageStore {
     pub(crate) fn new(source: SegmentSource) -> Self {
-        Self { source, rows: RwLock::default(), adopted: Mutex::default(), suspects: Mutex::default() }
+        let (adopted, suspects, others) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { source, rows: RwLock::default(), adopted, suspects, others }
     }
 
     /// Bytes of a new segment, when so many were written that no snapshot has yet.
@@ -324,7 +327,18 @@ impl PageStore {
                 Ok(())
             }
             Fate::Delete => self.discard(number),
-        })
+        })?;
+        // No lock is held while a file is deleted.
+        let others: Vec<SegmentSeq> = self.others.lock().iter().copied().collect();
+        for number in others {
+            match fate(number) {
+                Fate::Stay => continue,
+                Fate::LetGo => {}
+                Fate::Delete => self.delete_file(number)?,
+            }
+            self.others.lock().remove(&number);
+        }
+        Ok(())
     }
 
     /// Deletes the files of segments that a snapshot listed which is dropped, and that none lists now. One that is still known
@@ -336,6 +350,12 @@ impl PageStore {
                 drop(self.delete_file(number));
             }
         }
+    }
+
+    /// Files that are kept for other snapshots than the one that was opened: they go when no snapshot needs them any more.
+    pub(crate) fn note_others(&self, kept: impl Iterator<Item = SegmentSeq>) {
+        let rows = self.rows.read();
+        self.others.lock().extend(kept.filter(|number| !rows.contains_key(number)));
     }
 
     /// Deletes a segment that nothing refers to.

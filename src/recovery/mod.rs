@@ -77,6 +77,7 @@ use crate::manifest;
 use crate::manifest::Kept;
 use crate::manifest::Loaded;
 use crate::manifest::Manifest;
+use crate::pages::Fate;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
 use crate::record_index::DamagedLeaf;
@@ -352,6 +353,23 @@ impl Attempt<'_> {
         self.settings.repairs && is_closed && self.loaded.entries.range(self.base.number + 1..).next().is_none()
     }
 
+    /// The key indexes of the snapshot, those that are damaged marked as such.
+    fn load_indexes(&self, pages: &PageStore) -> Result<Indexes> {
+        let mut indexes = Indexes::default();
+        for row in self.base.indexes.iter().filter(|row| row.ready) {
+            let number = row.definition.number;
+            match KeyTree::load(&row.root, row.entries, pages.segments()) {
+                Ok(tree) => indexes.insert(number, tree),
+                Err(Error::Corrupt(damaged)) => indexes.damage(number, *damaged),
+                Err(error) => return Err(error),
+            }
+        }
+        for (number, damaged) in self.base.damaged_indexes() {
+            indexes.damage(number, damaged);
+        }
+        Ok(indexes)
+    }
+
     fn run(&self, report: &mut RecoveryReport) -> Result<Based> {
         bounds::check_snapshot(self.base)?;
         let (source, uuid) = (self.source(), self.loaded.uuid);
@@ -400,18 +418,7 @@ impl Attempt<'_> {
         if self.settings.check_pages {
             unreadable = look_at_pages(&root)?;
         }
-        let mut indexes = Indexes::default();
-        for row in self.base.indexes.iter().filter(|row| row.ready) {
-            let number = row.definition.number;
-            match KeyTree::load(&row.root, row.entries, pages.segments()) {
-                Ok(tree) => indexes.insert(number, tree),
-                Err(Error::Corrupt(damaged)) => indexes.damage(number, *damaged),
-                Err(error) => return Err(error),
-            }
-        }
-        for (number, damaged) in self.base.damaged_indexes() {
-            indexes.damage(number, damaged);
-        }
+        let indexes = self.load_indexes(&pages)?;
         let catalogue = Catalogue::from_snapshot(self.base, uuid);
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         for (page, damaged) in unreadable {
@@ -616,6 +623,9 @@ fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed)
             drop(engine.backing.delete(&FileKind::Pages.file_name(*number)));
         }
     }
+    // Those that only names list are deleted with the last of these.
+    let is_waited_for = |number: &SegmentSeq| engine.manifest.with_kept(|kept| kept.fate(*number) == Fate::Stay);
+    engine.pages.note_others(attempt.files.pages.iter().copied().filter(is_waited_for));
     let replay_from = engine.manifest.replay_from();
     // A mark that one can go back to needs what lived then, and nothing tells what that was.
     let keeps_all = reaches_a_mark(engine);

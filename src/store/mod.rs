@@ -380,6 +380,9 @@ impl Inner {
             // The thread's own failures have poisoned the handle.
             drop(thread.join());
         }
+        if !self.engine.read_only && self.engine.check_writable().is_ok() {
+            self.engine.log.give_up_spare();
+        }
         let result = self.engine.poison.check().and_then(|()| {
             let is_needed = !self.engine.read_only && snapshot::is_needed_at_close(&self.engine);
             if is_needed { self.save_at_close() } else { Ok(()) }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tenure::verify;
 use tenure::verify::Problem;
+use tenure::verify::Scope;
 use tenure::verify::VerifyReport;
 
 use crate::context::Context;
@@ -33,6 +34,9 @@ The exit code is 4 when something is damaged.";
 pub struct Args {
     /// The store
     store: PathBuf,
+    /// Reads the newest state only, not what other snapshots that are kept need
+    #[arg(long)]
+    newest: bool,
 }
 
 /// Verifies.
@@ -42,7 +46,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         return Err(failure);
     }
     let bar = progress::over_records("verifying", 0);
-    let report = verify::verify(&args.store, &mut |progress| {
+    let scope = if args.newest { Scope::Newest } else { Scope::Everything };
+    let report = verify::verify_with(&args.store, scope, &mut |progress| {
         bar.set_length(progress.records_total);
         bar.set_position(progress.records);
     })?;
@@ -87,10 +92,18 @@ fn print(out: &mut Output, report: &VerifyReport) -> Outcome {
     for problem in &report.problems {
         out.line(&one_line(&format!("problem: {}", place_and_what(problem))))?;
     }
+    for each in &report.indexes_not_compared {
+        out.line(&one_line(&format!("not compared: index {}: {}", each.index, each.why)))?;
+    }
     let counts = [(report.files, "file"), (report.frames, "frame"), (report.records, "record"), (report.pages, "page")];
     let counts: Vec<String> = counts.iter().map(|&(number, one)| units::counted(number, one)).collect();
     let verdict = match report.problems.len() {
-        0 => "no problem found".to_owned(),
+        0 => match (report.indexes_not_compared.len(), report.snapshots) {
+            (0, 0) => "no problem found".to_owned(),
+            (0, others) => format!("no problem found, nor in {}", units::counted(others, "other snapshot")),
+            (1, _) => "no problem found, but 1 index was not compared with its records".to_owned(),
+            (some, _) => format!("no problem found, but {some} indexes were not compared with their records"),
+        },
         problems => format!("{} found", units::counted(u64::try_from(problems).unwrap_or(u64::MAX), "problem")),
     };
     if report.indexes > 0 {
@@ -119,11 +132,14 @@ fn print_json(out: &mut Output, report: &VerifyReport) -> Outcome {
     let problems = report.problems.iter().map(|Problem { file, offset, what, corrupt }| {
         json!({ "file": file, "offset": offset, "what": what, "corrupt": corrupt })
     });
+    let not_compared = report.indexes_not_compared.iter();
+    let not_compared = not_compared.map(|each| json!({ "index": each.index, "why": each.why }));
     out.json(&json!({
         "ok": report.is_ok(), "files": report.files, "frames": report.frames, "records": report.records,
         "pages": report.pages, "bytes": report.bytes, "live_bytes": report.live_bytes,
         "segments": report.segments, "segment_bytes": report.segment_bytes, "indexes": report.indexes,
-        "indexes_compared": report.indexes_compared, "nodes": report.nodes, "entries": report.entries,
+        "indexes_compared": report.indexes_compared, "indexes_not_compared": not_compared.collect::<Vec<_>>(),
+        "snapshots": report.snapshots, "nodes": report.nodes, "entries": report.entries,
         "problems": problems.collect::<Vec<_>>(),
     }))
 }

@@ -138,9 +138,13 @@ impl<'a> Past<'a> {
         before.map(|snapshot| (*snapshot, seq)).ok_or_else(|| point.gone("every snapshot that is kept is younger"))
     }
 
-    /// Whether commits up to `seq` cannot be had because the log behind a named snapshot may have been deleted. What the snapshot
-    /// itself lists is never deleted while it stands, and neither is the log behind an automatic one: that is damage.
+    /// Whether commits up to `seq` cannot be had because the collector has deleted what they need. It deletes neither what a named
+    /// snapshot lists nor the log behind an automatic one: where these are missing, that is damage. What an automatic snapshot lists
+    /// may be emptied, and the log behind it then tells where the records went.
     fn is_log_gone(&self, base: &Snapshot, seq: Seq) -> Result<bool> {
+        if base.name.is_empty() {
+            return Ok(self.attempt(base, None).run(&mut RecoveryReport::default()).is_ok());
+        }
         if seq == base.seq || base.head_segment >= self.kept.replay_from() {
             return Ok(false);
         }

@@ -5,7 +5,6 @@
 //! Invariants: 1. Nothing is acknowledged, deleted or appended before every commit that is kept, and every manifest entry that was
 //! read, is on the medium. 2. Recovering twice gives the same state.
 
-mod absent;
 mod bounds;
 mod files;
 mod headless;
@@ -346,13 +345,6 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a repair may do without the segment in which the snapshot's head stands: the store was closed, and nothing tells of
-    /// anything behind it.
-    fn gives_head_up(&self) -> bool {
-        let is_closed = self.base.kind == SnapshotKind::Close;
-        self.settings.repairs && is_closed && self.loaded.entries.range(self.base.number + 1..).next().is_none()
-    }
-
     /// The key indexes of the snapshot, those that are damaged marked as such.
     fn load_indexes(&self, pages: &PageStore) -> Result<Indexes> {
         let mut indexes = Indexes::default();
@@ -382,10 +374,7 @@ impl Attempt<'_> {
             } else {
                 let is_ended = row.segment < self.base.head_segment;
                 let proven = if is_ended { row.bytes } else { self.base.begin_of(row.segment) };
-                // What replay needs is never given up, and what it does not need only by a repair, which lists what is lost by it.
-                let is_needed = !is_ended && row.generation == 0 && !self.gives_head_up();
-                let given_up = self.settings.repairs && !is_needed;
-                absent::open_or_absent(&source, row.segment, proven, given_up).map(|segment| {
+                open_or_absent(&source, row.segment, proven).map(|segment| {
                     let segment = Arc::new(segment);
                     headless::note(&segment, report);
                     segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
@@ -431,12 +420,11 @@ impl Attempt<'_> {
         heap.with_indexes(|_| {});
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
-        let gives_head_up = self.gives_head_up();
-        let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end, gives_head_up };
+        let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end };
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
-        absent::check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?;
+        check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?;
         let marked = self.base.damaged_indexes();
         let is_new = |number: IndexNumber| marked.iter().all(|(marked, _)| *marked != number);
         let catalogue = heap.catalogue();
@@ -460,6 +448,32 @@ fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
         }
     }
     Ok(damaged)
+}
+
+/// A segment of the log, or its absence: a later commit or move may have emptied it before it was deleted.
+fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Result<Segment> {
+    match source.open_proven(FileKind::Records, number, proven) {
+        Err(Error::Io { source: why, .. }) if why.kind() == std::io::ErrorKind::NotFound => Ok(source.absent(number)),
+        other => other,
+    }
+}
+
+/// When replay has ended, nothing may point into a segment that has no file, as far as all pages can be read. Such segments are
+/// let go.
+fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<()> {
+    let table = heap.segments();
+    let absent: Vec<&Arc<Segment>> = table.iter().map(|(_, segment)| segment).filter(|s| s.is_absent()).collect();
+    let missing = absent.iter().find(|segment| segment.live_bytes() > 0);
+    // What a damaged page says of it, nobody knows: it may have been emptied by moves that could not be followed.
+    if let Some(missing) = missing.filter(|_| all_is_known) {
+        let what = format!("segment of snapshot {snapshot}");
+        let expected = format!("the file, with {} live bytes", missing.live_bytes());
+        return Err(Error::corrupt(missing.name(), 0, what, expected, "no file of this name"));
+    }
+    let numbers: Vec<SegmentSeq> = absent.iter().map(|segment| segment.number()).collect();
+    // Opening has not ended: nobody holds a state of before.
+    heap.release_places(heap.retire(&numbers).iter().map(|(place, _)| *place));
+    Ok(())
 }
 
 impl Based {

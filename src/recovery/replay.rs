@@ -100,7 +100,6 @@ struct Replay<'a> {
     reserves: Vec<(u64, &'a [u64])>,
     /// Pages from this one on were never reserved.
     reserved_end: u64,
-    gives_head_up: bool,
     /// The end of the last frame.
     read_to: (SegmentSeq, u64),
 }
@@ -114,8 +113,6 @@ pub(crate) struct Past<'a> {
     pub(crate) until: Option<Seq>,
     /// Pages from this one on were never reserved.
     pub(crate) reserved_end: u64,
-    /// Whether the segment of the head may be gone or short.
-    pub(crate) gives_head_up: bool,
 }
 
 /// Replays everything behind the snapshot's head, or what of it comes up to `until`.
@@ -136,8 +133,7 @@ pub(crate) fn replay(
     let limits = Limits::of(&cuts);
     let timeline = cuts.iter().map(|(_, cut)| cut.timeline).fold(base.timeline, u64::max);
     let mut replay = Replay::new(source, heap, past, report);
-    let found = replay.check_head(files);
-    replay.give_up_or_fail(found)?;
+    replay.check_head(files)?;
     heap.with_indexes(Indexes::begin_gathering);
     let mut undeclared = Vec::new();
     let mut last_segment = base.head_segment;
@@ -163,10 +159,6 @@ pub(crate) fn replay(
                 Err(error) => return Err(error),
             },
         };
-        if segment.is_absent() {
-            // Its file is there, and a repair has given it up.
-            continue;
-        }
         if segment.header().generation > 0 {
             // What lies here was moved, and the moves stand in the log. But it tells what was on the medium then.
             if limit.is_none() {
@@ -248,7 +240,7 @@ impl Limits {
 
 impl<'a> Replay<'a> {
     fn new(source: &'a SegmentSource, heap: &'a Heap, past: &Past<'a>, report: &'a mut RecoveryReport) -> Self {
-        let Past { manifest, base, until, reserved_end, gives_head_up } = *past;
+        let Past { manifest, base, until, reserved_end } = *past;
         let reserves = manifest.range(base.reserved_from..).filter_map(|(number, body)| match body {
             Body::Reserve(pages) => Some((*number, pages.as_slice())),
             _ => None,
@@ -271,7 +263,6 @@ impl<'a> Replay<'a> {
             headless: Headless::default(),
             reserves: reserves.collect(),
             reserved_end,
-            gives_head_up,
             read_to: (base.head_segment, base.head_offset),
         }
     }
@@ -285,17 +276,6 @@ impl<'a> Replay<'a> {
         }
         let (name, what) = (FileKind::Records.file_name(head_segment), format!("segment of snapshot {number}"));
         Err(Error::corrupt(name, 0, what, format!("{head_offset} bytes of the log"), "no file of this name"))
-    }
-
-    /// A repair goes on without the end of the log of a store that was closed, and notes what is wrong with it.
-    fn give_up_or_fail(&mut self, found: Result<()>) -> Result<()> {
-        match found {
-            Err(error) if self.gives_head_up && error.is_corruption() => {
-                self.report.damaged.push(error.to_string());
-                Ok(())
-            }
-            other => other,
-        }
     }
 
     /// Whether all that is wanted was applied.
@@ -360,8 +340,7 @@ impl<'a> Replay<'a> {
         let len = to_u64(contents.len());
         if segment.number() == self.base.head_segment && begin > len && !lacks_a_watermark(segment, &contents, begin) {
             let what = "log below the head of a snapshot";
-            let short = Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len);
-            return self.give_up_or_fail(Err(short));
+            return Err(Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len));
         }
         let mut lowest = None;
         while !self.ended && !self.has_reached_its_end() {

@@ -1,11 +1,9 @@
 //! Single damages to a store with every feature: how many open for writing, and that none gives a wrong answer, panics, or takes
 //! an acknowledged commit away without a word.
 //!
-//! `TENURE_DAMAGE_ROUNDS` is the number of damages; the table is printed with `--nocapture`, and with `TENURE_DAMAGE_SHOW` each damage
-//! and why a store does not open.
+//! `TENURE_DAMAGE_ROUNDS` is the number of damages; the table is printed with `--nocapture`.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
@@ -34,24 +32,9 @@ fn options() -> Options {
     Options::new().background(false).segment_bytes(64 << 10).durability(Durability::Sync)
 }
 
-/// What a repair says is gone, or may have been deleted.
-#[derive(Debug, Default)]
-struct Told {
-    is_repaired: bool,
-    lost: BTreeSet<u64>,
-    doubts: BTreeSet<RecordId>,
-}
-
-/// How a damaged store is opened for writing: as it is, or after a repair.
-fn open_for_writing(backing: &Arc<dyn Backing>) -> Result<(Store, Told)> {
-    let open = || options().open_backing(Arc::clone(backing));
-    if let Ok(store) = open() {
-        return Ok((store, Told::default()));
-    }
-    let report = tenure::repair::repair_backing(Arc::clone(backing), &mut |_| {})?;
-    let lost = report.lost.iter().map(|lost| lost.slot).collect();
-    let doubts = report.doubts.iter().map(|doubt| doubt.id).collect();
-    Ok((open()?, Told { is_repaired: true, lost, doubts }))
+/// How a damaged store is opened for writing: what a user does.
+fn open_for_writing(backing: &Arc<dyn Backing>) -> Result<Store> {
+    options().open_backing(Arc::clone(backing))
 }
 
 /// What a store says after a commit.
@@ -170,13 +153,9 @@ fn build() -> [Built; 2] {
 }
 
 /// What came of a damage.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Outcome {
-    /// Why it does not open.
-    why_not: String,
     opened: bool,
-    /// It took a repair.
-    repaired: bool,
     /// Commits are gone, and the report says so.
     shorter: bool,
     /// Some reads say that something is damaged.
@@ -184,7 +163,7 @@ struct Outcome {
 }
 
 /// Compares everything that an opened store says with the state that it claims to be in.
-fn check(store: &Store, built: &Built, told: &Told, outcome: &mut Outcome) {
+fn check(store: &Store, built: &Built, outcome: &mut Outcome) {
     let report = store.recovery_report();
     let newest = built.states.last().unwrap();
     // What an opening commits by itself comes behind it.
@@ -206,13 +185,10 @@ fn check(store: &Store, built: &Built, told: &Told, outcome: &mut Outcome) {
     for (name, records) in &state.contents {
         let set = store.find_set(name).unwrap();
         // What a damaged leaf page held is not known, so a replay over it cannot tell new records from new versions.
-        let is_counted = report.damaged.is_empty() && told.lost.is_empty() && told.doubts.is_empty();
+        let is_counted = report.damaged.is_empty();
         assert!(!is_counted || view.len(&set) == u64::try_from(records.len()).unwrap(), "length of {name}");
-        let is_lost = |id: &RecordId| told.lost.contains(&id.slot());
-        let mut expected = records.iter().filter(|(id, _)| !is_lost(id));
-        for found in
-            view.scan(&set).filter(|found| !found.as_ref().is_ok_and(|found| told.doubts.contains(&found.id())))
-        {
+        let mut expected = records.iter();
+        for found in view.scan(&set) {
             let Ok((id, bytes)) = found.and_then(|record| Ok((record.id(), record.to_vec()?))) else {
                 outcome.unreadable = true;
                 break;
@@ -223,7 +199,7 @@ fn check(store: &Store, built: &Built, told: &Told, outcome: &mut Outcome) {
             match view.get(*id).and_then(|record| record.to_vec()) {
                 Ok(found) => assert_eq!(&found, bytes, "{id}"),
                 Err(error) => {
-                    assert!(error.is_corruption() || is_lost(id), "{id}: {error}");
+                    assert!(error.is_corruption(), "{id}: {error}");
                     outcome.unreadable = true;
                 }
             }
@@ -231,13 +207,9 @@ fn check(store: &Store, built: &Built, told: &Told, outcome: &mut Outcome) {
     }
     for id in &built.dead {
         match view.get(*id) {
-            Ok(_) => assert!(told.doubts.contains(id), "{id} is live"),
+            Ok(_) => panic!("{id} is live"),
             Err(error) => assert!(error.is_not_found() || error.is_corruption(), "{id}: {error}"),
         }
-    }
-    if told.is_repaired {
-        // Their extractors are no lines of text: a repair leaves them to whoever has the code.
-        return;
     }
     check_index(store, state, "a", "whole", 0..12, outcome);
     check_index(store, state, "b", "first", 11..12, outcome);
@@ -301,7 +273,7 @@ fn run(files: &Files, built: &Built) -> Outcome {
     let backing = common::memory_of(files);
     let mut is_whole = false;
     if let Ok(store) = options().read_only(true).open_backing(Arc::clone(&backing)) {
-        check(&store, built, &Told::default(), &mut outcome);
+        check(&store, built, &mut outcome);
         is_whole = !outcome.unreadable;
     }
     if let Ok(report) = tenure::verify::verify_backing(&backing, &mut |_| {}) {
@@ -320,15 +292,9 @@ fn run(files: &Files, built: &Built) -> Outcome {
             "{error}"
         ),
     }
-    let (store, told) = match open_for_writing(&backing) {
-        Ok(opened) => opened,
-        Err(error) => {
-            outcome.why_not = error.to_string();
-            return outcome;
-        }
-    };
-    (outcome.opened, outcome.repaired) = (true, told.is_repaired);
-    check(&store, built, &told, &mut outcome);
+    let Ok(store) = open_for_writing(&backing) else { return outcome };
+    outcome.opened = true;
+    check(&store, built, &mut outcome);
     let (before, last) = (store.last_seq(), store.recovery_report().last_seq);
     let set = store.find_set("c").unwrap();
     let put = store.write(|tx| tx.insert(&set, "new"));
@@ -338,16 +304,14 @@ fn run(files: &Files, built: &Built) -> Outcome {
             !built.dead.contains(&id) && !built.states.iter().any(|state| state.contents["c"].contains_key(&id)),
             "{id} again"
         );
-        let (again, _) = open_for_writing(&backing).unwrap_or_else(|error| panic!("closed, then {error}"));
+        let again = open_for_writing(&backing).unwrap_or_else(|error| panic!("closed, then {error}"));
         assert!(again.last_seq() > before);
         assert_eq!(again.get(id).unwrap().as_slice(), Some(&b"new"[..]));
         let state = built.states.iter().rfind(|state| state.seq <= last).unwrap();
         for (id, bytes) in state.contents.values().flatten() {
             match again.get(*id).and_then(|record| record.to_vec()) {
                 Ok(found) => assert_eq!(&found, bytes, "{id} after a put"),
-                Err(error) => {
-                    assert!(error.is_corruption() || told.lost.contains(&id.slot()), "{id} after a put: {error}");
-                }
+                Err(error) => assert!(error.is_corruption(), "{id} after a put: {error}"),
             }
         }
     }
@@ -415,7 +379,6 @@ fn damage(files: &mut Files, rng: &mut Rng) -> (String, String) {
 struct Row {
     damages: u32,
     opened: u32,
-    repaired: u32,
     shorter: u32,
     unreadable: u32,
 }
@@ -434,7 +397,7 @@ fn single_damages_give_no_wrong_answer_and_take_nothing_away_in_silence() {
         assert!(run(&one.files, one).opened && !run(&one.files, one).unreadable, "without damage");
     }
     let mut rows: BTreeMap<(&str, String, String), Row> = BTreeMap::new();
-    let (mut wrong, shows) = (Vec::new(), std::env::var_os("TENURE_DAMAGE_SHOW").is_some());
+    let mut wrong = Vec::new();
     for round in 0..rounds {
         let mut rng = Rng::new(seed << 32 | u64::try_from(round).unwrap());
         let one = &built[round % 2];
@@ -444,18 +407,11 @@ fn single_damages_give_no_wrong_answer_and_take_nothing_away_in_silence() {
             continue;
         }
         let stem = name.split('-').next().unwrap().to_owned();
-        if shows {
-            println!("round {round}, {}: {kind} of {name}", one.name);
-        }
         let row = rows.entry((one.name, stem, kind.clone())).or_default();
         row.damages += 1;
         match catch_unwind(AssertUnwindSafe(|| run(&files, one))) {
             Ok(outcome) => {
-                if shows && !outcome.opened {
-                    println!("does not open: {}", outcome.why_not);
-                }
                 row.opened += u32::from(outcome.opened);
-                row.repaired += u32::from(outcome.repaired);
                 row.shorter += u32::from(outcome.shorter);
                 row.unreadable += u32::from(outcome.unreadable);
             }
@@ -470,15 +426,14 @@ fn single_damages_give_no_wrong_answer_and_take_nothing_away_in_silence() {
     }
     let mut sum = Row::default();
     println!(
-        "{:<8}{:<10}{:<18}{:>8}{:>8}{:>10}{:>10}{:>12}",
-        "store", "file", "damage", "number", "opened", "repaired", "commits-", "unreadable"
+        "{:<8}{:<10}{:<18}{:>8}{:>8}{:>10}{:>12}",
+        "store", "file", "damage", "number", "opened", "commits-", "unreadable"
     );
     for ((state, stem, kind), row) in &rows {
-        let Row { damages, opened, repaired, shorter, unreadable } = row;
-        println!("{state:<8}{stem:<10}{kind:<18}{damages:>8}{opened:>8}{repaired:>10}{shorter:>10}{unreadable:>12}");
+        let Row { damages, opened, shorter, unreadable } = row;
+        println!("{state:<8}{stem:<10}{kind:<18}{damages:>8}{opened:>8}{shorter:>10}{unreadable:>12}");
         sum.damages += damages;
         sum.opened += opened;
-        sum.repaired += repaired;
         sum.shorter += shorter;
         sum.unreadable += unreadable;
     }

@@ -152,32 +152,3 @@ fn what_only_a_named_snapshot_needs_is_damage_and_no_reason_to_choose_another_po
     let nowhere = options().open_backing_at(common::memory_of(&files), &Point::Name("none".to_owned())).unwrap_err();
     assert!(matches!(nowhere, Error::PointGone { .. }), "{nowhere}");
 }
-
-/// Nothing in the file proves which one it is, and no replay needs it.
-#[test]
-fn a_repair_gives_up_an_old_segment_and_lists_what_was_in_it() {
-    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
-    let put = |text: &str| {
-        let store = options().open_backing(Arc::clone(&backing)).unwrap();
-        let set = store.record_set("a").unwrap();
-        let id = store.write(|tx| tx.insert(&set, text)).unwrap();
-        store.close().unwrap();
-        id
-    };
-    let (first, second) = (put("first"), put("second"));
-    let files = common::read_backing(&*backing);
-    let old = files.keys().find(|name| name.starts_with("log-")).unwrap();
-    let swapped = files[&newest_log(&files)].clone();
-    for bytes in [vec![], vec![0; files[old].len()], swapped] {
-        let mut damaged = files.clone();
-        damaged.insert(old.clone(), bytes);
-        let backing = common::memory_of(&damaged);
-        let error = options().open_backing(Arc::clone(&backing)).unwrap_err();
-        assert!(error.is_corruption(), "{error}");
-        let report = tenure::repair::repair_backing(Arc::clone(&backing), &mut |_| {}).unwrap();
-        assert_eq!(report.lost.iter().map(|lost| lost.slot).collect::<Vec<_>>(), [first.slot()], "{report:?}");
-        let store = options().open_backing(backing).unwrap();
-        assert_eq!(store.get(second).unwrap().as_slice(), Some(&b"second"[..]));
-        assert!(store.get(first).unwrap_err().is_not_found());
-    }
-}

@@ -11,8 +11,10 @@ mod indexes;
 mod kept;
 mod loading;
 mod places;
+mod relocate;
 mod sums;
 mod trees;
+mod undo;
 
 pub(crate) use effects::Effect;
 pub(crate) use effects::effects_of;
@@ -48,22 +50,20 @@ use crate::format::item::Item;
 use crate::format::item::Kind;
 use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
-use crate::format::segment::FileKind;
 use crate::heap::sums::Notes;
 use crate::heap::sums::Sums;
+use crate::heap::undo::UNDO_KEPT_MAX;
+use crate::heap::undo::Undo;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
-use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
 use crate::pins::Current;
 use crate::pins::Held;
-use crate::planted;
-use crate::planted::Fault;
 use crate::record_index::Root;
 use crate::record_index::Tree;
 
@@ -237,18 +237,6 @@ struct Writer {
     /// What the frame that is applied has changed.
     undo: Vec<Undo>,
 }
-
-/// An entry that a frame has changed, and what it counts for.
-#[derive(Debug)]
-struct Undo {
-    slot: u64,
-    old: Entry,
-    /// The set that counts the change, and bytes of the new record: zero for one that is gone. Moves count nothing.
-    counted: Option<(SetNumber, u64)>,
-}
-
-/// Room for what frames have changed that is kept from one to the next.
-const UNDO_KEPT_MAX: usize = 4_096;
 
 /// The heap.
 #[derive(Debug)]
@@ -654,51 +642,6 @@ impl Writer {
             Effect::StreamEnd(stream) => Arc::make_mut(&mut self.catalogue).end_stream(*stream),
         }
         Ok(())
-    }
-
-    /// A frame could not be applied as a whole: nothing of it remains for those who look from now on. The handle is at its end.
-    fn take_back(&mut self, frame: &Applied<'_>, sums: &mut Sums, effects: &[Effect]) {
-        for Undo { slot, old, counted } in std::mem::take(&mut self.undo).into_iter().rev() {
-            // Its leaf is on the heap, so there is nothing that could fail.
-            let is_back = self.tree.set(slot, old).is_ok();
-            if let Some((set, bytes)) = counted.filter(|_| is_back) {
-                sums.take_back(&mut self.notes(frame), set, bytes, old);
-            }
-        }
-        if effects.iter().any(|effect| matches!(effect, Effect::Index(..))) {
-            self.indexes.lose();
-        }
-    }
-
-    /// Points entries at copies, where they still point at what was copied. Gives the bytes.
-    fn relocate(&mut self, from: SegmentSeq, to: SegmentSeq, moves: &[Move]) -> Result<u64> {
-        let Some(place) = self.by_number.get(&to).copied() else {
-            let file = FileKind::Records.file_name(to);
-            return Err(Error::corrupt(file, 0, "target of moves", "a segment of the store", "none"));
-        };
-        // Nothing points into a segment that is not in the table.
-        let Some(from) = self.by_number.get(&from).copied() else { return Ok(0) };
-        let to = self.table.get(place).map(Arc::clone);
-        let mut bytes = 0;
-        for each in moves {
-            // Of a page that is damaged nobody knows: then the record stays where it is.
-            let Some(old) = self.entry_if_known(each.slot)? else { continue };
-            let EntryState::Live(location) = old.state() else { continue };
-            let is_there = location.place == from && location.offset() == each.from;
-            let is_there = is_there || planted::is(Fault::MovesDoNotCompare);
-            let Some(entry) = Entry::live(place, each.to, location.bytes(), location.reuse_low) else {
-                continue;
-            };
-            if is_there {
-                self.tree.set(each.slot, entry)?;
-                self.undo.push(Undo { slot: each.slot, old, counted: None });
-                if let Some(to) = &to {
-                    to.add_live(signed(location.bytes()));
-                }
-                bytes += self.forget(old);
-            }
-        }
-        Ok(bytes)
     }
 
     /// The entry of a slot; `None` if its page is damaged.

@@ -16,6 +16,7 @@ use tenure::backing::Memory;
 use tenure::extract::Extractor;
 use tenure::format::Seed;
 use tenure::format::manifest::Body;
+use tenure::format::manifest::ENTRY_HEADER_BYTES;
 use tenure::format::manifest::Entry;
 use tenure::format::manifest::NUMBER_END;
 use tenure::format::manifest::Snapshot;
@@ -134,7 +135,8 @@ fn edit(backing: &dyn Backing, change: impl Fn(&mut Body)) {
     let mut edited = next.encode().to_vec();
     let (before, after) = (Seed::new(next.uuid, number), Seed::new(next.uuid, next.segment));
     let (mut offset, mut checks) = (SEGMENT_HEADER_BYTES, (0, 0));
-    while offset < bytes.len() {
+    // What is shorter than an entry is the proof behind the last one.
+    while offset + ENTRY_HEADER_BYTES <= bytes.len() {
         let decoded = Entry::decode(&bytes[offset..], before, offset as u64, checks.0).unwrap();
         let mut entry = decoded.entry;
         change(&mut entry.body);

@@ -230,9 +230,11 @@ fn check_others(engine: &Engine, settings: &Settings, report: &mut VerifyReport)
             }
             // An automatic snapshot leads to the newest state, which was tried; what lived only then may have been collected.
             Err(Error::PointGone { .. }) if name.is_empty() => {}
-            // Its writer has dropped it meanwhile.
-            Err(Error::PointGone { .. }) if !is_kept(engine, number) => continue,
             Err(error) => found.add(&error),
+        }
+        if !found.problems.is_empty() && !is_kept(engine, number) {
+            // Its writer has dropped it meanwhile, and its files with it.
+            continue;
         }
         report.snapshots += 1;
         for problem in found.problems {

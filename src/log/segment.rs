@@ -238,9 +238,15 @@ impl SegmentSource {
                 let Some(frame) = found.map_err(|source| Error::io("read", &name, source))? else {
                     return Err(error);
                 };
-                let generation = u8::from(frame.kind == FrameKind::Survivors);
-                let header = self.header(kind, generation, segment, frame.timeline, SegmentSeq(0));
-                (header, Some(error.to_string()))
+                // Beside its writer the frame may have come after the first look, and the header with it.
+                match self.read_header(&*file, len, kind, segment, &name) {
+                    Ok(header) => (header, None),
+                    Err(_) => {
+                        let generation = u8::from(frame.kind == FrameKind::Survivors);
+                        let header = self.header(kind, generation, segment, frame.timeline, SegmentSeq(0));
+                        (header, Some(error.to_string()))
+                    }
+                }
             }
             Err(error) => return Err(error),
         };

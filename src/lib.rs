@@ -10,22 +10,68 @@
 //! let store = Store::open(dir.path().join("things.tenure"))?;
 //! let people = store.record_set("people")?;
 //!
-//! // An ID is given once. It can be kept anywhere, also inside other records.
+//! // An ID is assigned once. Store it anywhere, including inside other records.
 //! let ada = store.write(|tx| tx.insert(&people, "Ada Lovelace"))?;
 //! store.write(|tx| tx.update(ada, "Ada King"))?;
 //! assert_eq!(store.get(ada)?.as_slice(), Some(&b"Ada King"[..]));
 //!
-//! // A view is a consistent state for as long as it is held.
+//! // A view is one consistent state for as long as you hold it.
 //! let before = store.view();
 //! store.write(|tx| tx.delete(ada))?;
 //! assert_eq!(before.len(&people), 1);
 //!
-//! // A deleted ID never comes to mean another record.
+//! // A deleted ID never refers to another record.
 //! assert!(matches!(store.lookup(ada)?, Lookup::Deleted));
 //! # Ok::<(), tenure::Error>(())
 //! ```
 //!
-//! The floors of the house, and how a record passes them, are described in `docs/ARCHITECTURE.md`.
+//! # With your own types
+//!
+//! A [`typed::Value`] says how a type is stored; with the feature `json`, [`typed::Json`] stores every serde type. Definitions of sets
+//! and indexes are constants, and an [`Id<T>`](typed::Id) is a reference that can be a field of another record.
+//!
+//! ```
+//! use tenure::Store;
+//! use tenure::typed::{IndexDefinition, SetDefinition};
+//!
+//! const NOTES: SetDefinition<String> = SetDefinition::new("notes");
+//! const BY_FIRST_WORD: IndexDefinition<String, &str> =
+//!     IndexDefinition::new("first word", 1, |note, put| note.split(' ').take(1).for_each(put));
+//!
+//! let store = Store::in_memory()?;
+//! let notes = store.typed_set(NOTES)?;
+//! let by_first_word = store.typed_index(&notes, BY_FIRST_WORD)?;
+//! let id = store.write(|tx| notes.insert(tx, &"buy milk".to_owned()))?;
+//! assert_eq!(by_first_word.fetch(&store.view(), "buy")?, Some((id, "buy milk".to_owned())));
+//! # Ok::<(), tenure::Error>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! | you want to | look at |
+//! |---|---|
+//! | open a store, and tune it | [`Store`], [`Options`] |
+//! | read one consistent state | [`View`], [`Record`], [`Scan`] |
+//! | write | [`Store::write`], [`Transaction`], [`Durability`], [`Isolation`] |
+//! | find records by key | [`extract`] and [`Store::index`], [`Index`], [`key`] |
+//! | store values larger than 64 KiB | [`Transaction::insert_from`], [`RecordReader`] |
+//! | save a state and go back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
+//! | back up, check, repair, rescue | [`backup`], [`verify`], [`repair`], [`salvage`] |
+//! | see what the store holds and takes | [`Stats`], [`inspect`] |
+//! | keep it somewhere other than in files | [`backing`] |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `serde` | [`typed::Id`] can be a field of types that serde reads and writes |
+//! | `json` | values stored as JSON, and key extractors that are described by a line of text |
+//! | `cli` | the command `tenure` |
+//!
+//! The layers and a record's path through them are described in `docs/ARCHITECTURE.md`, what holds after a crash in
+//! `docs/recovery.md`, and the limits in `docs/limits.md`.
 
 pub mod backing;
 pub mod backup;

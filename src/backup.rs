@@ -1,10 +1,10 @@
-//! Copies of a store while it is used, and stores made of copies.
+//! Backups of a running store, and restoring them.
 //!
-//! Owns: which files a copy needs, the mark of an unfinished one, checking it. Never: stops a writer, or trusts a copy
-//! that it has not read.
-//! A copy is what a saved snapshot lists, and a manifest with that one snapshot. It is opened like any store. Sealed segments
-//! never change, so a later copy may leave out those that an earlier one has; this version copies all.
-//! Invariants: 1. While the file `unfinished` is there, the copy is none. 2. It goes when everything was read back.
+//! Owns: which files a backup needs, the marker of an unfinished one, verifying it. Never: blocks a writer, or trusts a copy
+//! that it has not read back.
+//! A backup holds the files that a saved snapshot lists, and a manifest with that one snapshot. It opens like any store. Sealed
+//! segments never change, so an incremental backup could omit those an earlier one has; this version copies all.
+//! Invariants: 1. While the file `unfinished` exists, the copy does not open. 2. It is deleted after everything was read back.
 
 use std::io;
 use std::path::Path;
@@ -34,15 +34,15 @@ use crate::store::Store;
 use crate::verify::VerifyReport;
 use crate::verify::verify_backing;
 
-/// Bytes that are copied at once.
+/// Bytes copied at a time.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// How a copy is made.
+/// Options for a backup.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let store = tenure::Store::open(dir.path().join("things.tenure"))?;
-/// // Onto the same device, and yet a copy of its own.
+/// // On the same file system, but sharing no bytes with the store.
 /// let options = tenure::BackupOptions::new().link(false);
 /// let report = store.backup_with_options(dir.path().join("backup"), &options, &mut |_| {})?;
 /// assert_eq!(report.linked, 0);
@@ -60,13 +60,13 @@ impl Default for BackupOptions {
 }
 
 impl BackupOptions {
-    /// Files are linked where that is possible.
+    /// The default: hard links where possible.
     pub fn new() -> Self {
         Self { link: true }
     }
 
-    /// Whether files are hard links where the file system allows it. They take no space and no time, and share their bytes with the
-    /// store: a damaged block is one in both. Default: yes.
+    /// Uses hard links where the file system allows them. They take no space and no time, and share their bytes with the
+    /// store: a damaged block damages both. Default: yes.
     #[must_use]
     pub fn link(mut self, link: bool) -> Self {
         self.link = link;
@@ -74,7 +74,7 @@ impl BackupOptions {
     }
 }
 
-/// How far a copy is.
+/// Progress of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackupProgress {
     /// Bytes copied or linked so far.
@@ -83,30 +83,30 @@ pub struct BackupProgress {
     pub bytes_total: u64,
 }
 
-/// What a copy holds.
+/// Contents of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackupReport {
-    /// The last commit that is in it.
+    /// The last commit in it.
     pub seq: Seq,
-    /// Files, without the manifest.
+    /// Files, not counting the manifest.
     pub files: u64,
-    /// Those of them that are hard links to files of the store: they take no space of their own.
+    /// How many of them are hard links to files of the store; these take no space of their own.
     pub linked: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What was read back.
+    /// The result of reading it back.
     pub verified: VerifyReport,
 }
 
-/// Where a copy goes.
+/// The destination of a copy.
 struct Destination {
     backing: Arc<dyn Backing>,
-    /// Whether files may be linked into it.
+    /// Whether files may be hard-linked into it.
     may_link: bool,
 }
 
-/// Makes a directory for a copy; one that exists must be empty.
+/// Creates a directory for a copy; an existing one must be empty.
 pub(crate) fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
     let files = Files::open(path).and_then(|files| Ok((files.is_empty()?, files)));
@@ -146,7 +146,7 @@ fn back_up(
     result
 }
 
-/// The snapshot that stands while a copy is made of it. It goes also when what is told of the progress panics.
+/// The hidden snapshot that is kept while it is copied. It is dropped even if the progress callback panics.
 struct Hidden<'e> {
     engine: &'e Engine,
     saved: &'e Snapshot,
@@ -175,7 +175,7 @@ impl Drop for Hidden<'_> {
     }
 }
 
-/// What a copy, or a store that nobody writes to, holds: its newest snapshot, with which its log ends.
+/// Contents of a backup, or of a store without a writer: its newest snapshot, which the log ends with.
 fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     let settings = Options::new().read_only(true).settings();
     let (engine, report) = recovery::open_beside_a_writer(from, &settings)?;
@@ -189,7 +189,7 @@ fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     Ok((engine, newest))
 }
 
-/// Refuses a directory that is `store`, or lies in it: what a store does not know by name it deletes, or trips over.
+/// Refuses a directory that is `store` or inside it.
 fn refuse_inside(directory: &Path, store: &Path) -> Result<()> {
     // One that holds something is refused for that.
     let holds_nothing = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
@@ -252,8 +252,8 @@ fn copy(
     Ok(BackupReport { seq: snapshot.seq, files: to_u64(snapshot.segments.len()), linked, bytes, verified })
 }
 
-/// Links a file; false where that cannot be done there, so that it has to be copied. Any other failure may have left the link, and
-/// says something about the medium.
+/// Links a file; false if links are impossible there, so that it has to be copied. Any other failure may have left the link and
+/// is reported.
 fn link(from: &dyn Backing, to: &dyn Backing, name: &str) -> Result<bool> {
     use io::ErrorKind::{CrossesDevices, InvalidInput, PermissionDenied, TooManyLinks, Unsupported};
     match from.link(name, to) {
@@ -284,8 +284,8 @@ fn copy_file(from: &dyn Backing, to: &dyn Backing, name: &str, len: u64) -> Resu
     copy.sync().map_err(|source| Error::io("sync", name, source))
 }
 
-/// Makes a store in the directory `to` of a backup in the directory `from`. Files are copied, so that the two share nothing.
-/// The backup must be complete; any store that was closed can be copied, too.
+/// Restores the backup in `from` to the directory `to`. Files are copied, so the two share nothing.
+/// The backup must be complete; `from` may also be any store that was closed.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -303,8 +303,8 @@ fn copy_file(from: &dyn Backing, to: &dyn Backing, name: &str, len: u64) -> Resu
 /// ```
 ///
 /// # Errors
-/// `NotAStore` if `from` is no store, an unfinished copy, or was not closed, `Exists` if `to` is not empty, and `BadDestination` if it
-/// lies in `from`: then nothing is made. `Corrupt` if what was copied does not hold: then `to` stays marked as unfinished.
+/// `NotAStore` if `from` is not a store, is an unfinished copy, or was not closed, `Exists` if `to` is not empty, and `BadDestination`
+/// if `to` is inside `from`; in these cases nothing is created. `Corrupt` if the copy fails verification; then `to` stays marked as unfinished.
 pub fn restore(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -331,19 +331,19 @@ pub fn restore(
 }
 
 impl Store {
-    /// Makes a consistent copy of the store in a new or empty directory, while readers and writers go on. Files are hard links
-    /// where the file system allows it, and copies otherwise; sealed files never change. The copy is read back before this
-    /// returns. It is opened like any store, or made into one by [`backup::restore`](crate::backup::restore).
+    /// Backs up the store to a new or empty directory, while readers and writers continue. Files are hard links
+    /// where the file system allows them, and copies otherwise; sealed files never change. The backup is read back before this
+    /// returns. It opens like any store; [`backup::restore`](crate::backup::restore) copies it back.
     ///
-    /// After an interruption the directory says that it is unfinished, and is not opened.
+    /// An interrupted backup is marked as unfinished and does not open.
     ///
     /// # Errors
-    /// `Exists` if the directory is not empty, `BadDestination` if it lies in the store's own, and what the file systems say.
+    /// `Exists` if the directory is not empty, `BadDestination` if it is inside the store's own, and errors of the file systems.
     pub fn backup_to(&self, directory: impl AsRef<Path>) -> Result<BackupReport> {
         self.backup_with(directory, &mut |_| {})
     }
 
-    /// As [`backup_to`](Self::backup_to); tells how far it is.
+    /// Like [`backup_to`](Self::backup_to), and reports progress.
     ///
     /// # Errors
     /// As [`backup_to`](Self::backup_to).
@@ -355,7 +355,7 @@ impl Store {
         self.backup_with_options(directory, &BackupOptions::new(), progress)
     }
 
-    /// As [`backup_with`](Self::backup_with), in the way that the options say.
+    /// Like [`backup_with`](Self::backup_with), with options.
     ///
     /// # Errors
     /// As [`backup_to`](Self::backup_to).
@@ -371,7 +371,7 @@ impl Store {
         self.back_up(&Destination { backing, may_link: options.link }, progress)
     }
 
-    /// The same into any backing store that holds nothing.
+    /// Like [`backup_to`](Self::backup_to), to any empty backing.
     ///
     /// # Errors
     /// As [`backup_to`](Self::backup_to).

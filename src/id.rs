@@ -1,7 +1,7 @@
-//! Identities: record IDs, commit numbers, set numbers, and where bytes lie.
+//! Identities: record IDs, commit numbers, set numbers, and places.
 //!
 //! Owns: the newtypes and the one door by which each is made from its parts and taken apart.
-//! Never: reads or writes bytes on a medium; that is `format`'s.
+//! Never: reads or writes bytes on disk; that is `format`'s.
 //! Invariants: 1. A `RecordId` is never zero, because reuse counts begin at 1.
 //! 2. IDs sort by slot first, so ID order is the order of the record index.
 
@@ -12,9 +12,9 @@ use std::str::FromStr;
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("Tenure maps whole segments and needs a 64-bit target");
 
-/// Bits of a [`RecordId`] that count how often its slot was used.
+/// Bits of the reuse count in a [`RecordId`].
 pub const REUSE_BITS: u32 = 24;
-/// Bits of a [`RecordId`] that number its slot.
+/// Bits of the slot number in a [`RecordId`].
 pub const SLOT_BITS: u32 = 40;
 /// One more than the highest slot.
 pub const SLOT_END: u64 = 1 << SLOT_BITS;
@@ -25,10 +25,10 @@ pub const REUSE_MAX: u32 = (1 << REUSE_BITS) - 1;
 #[cfg(feature = "narrow-reuse")]
 pub const REUSE_MAX: u32 = 15;
 
-/// The identity of a record: it is given once and means this record for ever.
+/// The ID of a record, assigned once and valid for its lifetime. It never refers to another record, even after a delete.
 ///
-/// Forty bits number a slot of the record index, twenty-four count how often the slot was used. A slot whose
-/// count would wrap is retired, so an ID never comes to mean another record.
+/// Forty bits are the slot in the record index, twenty-four count how often the slot was used. A slot whose
+/// count would wrap is retired.
 ///
 /// It prints and parses as `slot.count`.
 ///
@@ -42,10 +42,10 @@ pub const REUSE_MAX: u32 = 15;
 pub struct RecordId(NonZeroU64);
 
 impl RecordId {
-    /// The first ID of all, for a value whose record has none yet.
+    /// The first possible ID, as a placeholder for a value whose record has none yet.
     pub(crate) const FIRST: Self = Self(NonZeroU64::MIN);
 
-    /// An ID from its parts; `None` when a part is out of range.
+    /// An ID from its parts; `None` if a part is out of range.
     #[inline]
     pub fn from_parts(slot: u64, reuse_count: u32) -> Option<Self> {
         if slot >= SLOT_END || reuse_count == 0 || reuse_count > REUSE_MAX {
@@ -54,7 +54,7 @@ impl RecordId {
         NonZeroU64::new((slot << REUSE_BITS) | u64::from(reuse_count)).map(Self)
     }
 
-    /// An ID from the number that [`as_u64`](Self::as_u64) gave; `None` when it is not one.
+    /// An ID from the number returned by [`as_u64`](Self::as_u64); `None` if it is not one.
     #[inline]
     pub fn from_u64(raw: u64) -> Option<Self> {
         Self::from_parts(raw >> REUSE_BITS, low_u32(raw & ((1 << REUSE_BITS) - 1)))
@@ -72,7 +72,7 @@ impl RecordId {
         self.0.get() >> REUSE_BITS
     }
 
-    /// How often the slot was handed out, from 1.
+    /// How often the slot was assigned, from 1.
     #[inline]
     pub fn reuse_count(self) -> u32 {
         low_u32(self.0.get() & ((1 << REUSE_BITS) - 1))
@@ -171,14 +171,14 @@ impl fmt::Display for SegmentSeq {
     }
 }
 
-/// A count or offset as an index into memory. The target has 64 bits, so nothing is lost.
+/// A count or offset as an index into memory. The target has 64 bits, so this is lossless.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits: checked at compile time above")]
 pub const fn to_usize(value: u64) -> usize {
     value as usize
 }
 
-/// A length in memory as a number on a medium.
+/// A length in memory as a number of the file format.
 #[inline]
 pub const fn to_u64(value: usize) -> u64 {
     value as u64
@@ -205,7 +205,7 @@ pub const fn low_byte(value: u64) -> u8 {
     value as u8
 }
 
-/// Hashes numbers that the store itself gave out: IDs, pages, slots. Nobody outside chooses them, so a
+/// Hashes numbers that the store itself assigns: IDs, pages, slots. No attacker chooses them, so a
 /// multiplication is enough.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NumberHasher(u64);

@@ -14,7 +14,7 @@ use crate::txn::TRANSACTION_BYTES_END;
 /// The smallest limit on changed pages.
 const DIRTY_BYTES_MIN: u64 = 1 << 20;
 
-/// How a store is opened. The defaults are safe: commits are durable when they are acknowledged.
+/// Options for opening a store. The defaults are safe: a commit is durable when it is acknowledged.
 ///
 /// ```
 /// use tenure::{Durability, Options};
@@ -75,46 +75,46 @@ impl Options {
         Self::default()
     }
 
-    /// Whether a store is made where there is none. Default: yes.
+    /// Creates the store if it does not exist. Default: yes.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Whether nothing is written, not a byte. Such a handle may stand beside a writer; it sees what was there when it
-    /// was opened. Default: no.
+    /// Opens for reading only, without writing a byte. Such a handle can run beside a writer and sees the state at the
+    /// time it was opened. Default: no.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Whether every index page is checked while opening, so that a damaged snapshot is passed over for the one before.
-    /// Takes time in proportion to the store. Default: no, pages are checked when they are first read.
+    /// Verifies every index page while opening, and falls back to the previous snapshot if one is damaged.
+    /// Takes time proportional to the store. Default: no, pages are verified when they are first read.
     #[must_use]
     pub fn check_pages(mut self, check: bool) -> Self {
         self.check_pages = check;
         self
     }
 
-    /// Whether every read of a record compares its checksum. Default: no, the first read of each record in a process
-    /// does, and later ones compare the ID in its header; see `docs/decisions`.
+    /// Verifies the checksum on every read of a record. Default: no; the first read of each record in a process verifies
+    /// it, and later reads compare the ID in its header. See `docs/decisions/0004-checksums-on-reads.md`.
     #[must_use]
     pub fn check_every_read(mut self, check: bool) -> Self {
         self.check_every_read = check;
         self
     }
 
-    /// Bytes of the largest segments: a power of two from 64 KiB to 256 MiB, fixed when the store is made. Default: 64 MiB.
-    /// Where little lives, segments have down to a quarter of that, so that the collector has some to choose from.
+    /// The size of the largest segments in bytes: a power of two from 64 KiB to 256 MiB, fixed when the store is created.
+    /// Default: 64 MiB. Small stores use segments down to a quarter of that, so that the collector has some to choose from.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// Bytes that one transaction may have, at most 255 MiB. Default: 64 MiB. Streamed values do not count.
+    /// The maximum size of one transaction in bytes, up to 255 MiB. Default: 64 MiB. Streamed values do not count.
     #[must_use]
     pub fn transaction_bytes_max(mut self, bytes: u64) -> Self {
         self.transaction_bytes_max = bytes;
@@ -128,7 +128,7 @@ impl Options {
         self
     }
 
-    /// How often buffered commits are synced in the background. Default: never, but at snapshots and at close.
+    /// How often buffered commits are synced in the background. Default: never; they are synced by snapshots and at close.
     #[must_use]
     pub fn sync_interval(mut self, interval: Option<Duration>) -> Self {
         self.sync_interval = interval;
@@ -142,8 +142,8 @@ impl Options {
         self
     }
 
-    /// Bytes of heap that changed index pages take, at most, before a snapshot has saved them: 1 MiB or more. From half of
-    /// it on a snapshot is saved in the background; a commit for which there is no room waits for it, or saves one
+    /// The maximum heap in bytes that dirty index pages take before a snapshot has saved them, at least 1 MiB. At half of
+    /// it a snapshot is saved in the background; a commit that would exceed it waits for that snapshot, or saves one
     /// itself. Default: 256 MiB. See `docs/limits.md` for what does not count.
     #[must_use]
     pub fn dirty_bytes_max(mut self, bytes: u64) -> Self {
@@ -151,37 +151,38 @@ impl Options {
         self
     }
 
-    /// Bytes of log that recovery may have to replay: snapshots are saved early enough for it. Default: no budget.
+    /// The maximum bytes of log that recovery has to replay: snapshots are saved early enough for it. Default: no maximum.
     #[must_use]
     pub fn max_replay_bytes(mut self, bytes: Option<u64>) -> Self {
         self.max_replay_bytes = bytes;
         self
     }
 
-    /// Whether a thread saves snapshots, syncs at intervals and writes watermarks when the store is idle. Default: yes.
+    /// Runs a background thread that saves snapshots, syncs at intervals, and writes watermarks when the store is idle.
+    /// Default: yes.
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;
         self
     }
 
-    /// How many bytes record segments may take for each live byte: from 1.05 to 100. When they come to take more, live records
-    /// are copied together and what is dead goes back to the file system. Two segments always come on top. Less space
-    /// costs more copying: at 1.5 each byte of uniform updates is written about 1.7 times. Default: 1.5.
+    /// How many bytes record segments may take for each live byte, from 1.05 to 100. When they exceed it, the collector copies
+    /// live records together and deletes the old files. Two segments always come on top. Less space
+    /// costs more copying: at 1.5, each byte of uniform updates is written about 1.7 times. Default: 1.5.
     #[must_use]
     pub fn space_ratio(mut self, ratio: f64) -> Self {
         self.space_ratio = ratio;
         self
     }
 
-    /// Generations of segments: the log, and one to seven for what survives. Default: 4.
+    /// The number of generations: the log, and one to seven for survivors. Default: 4.
     #[must_use]
     pub fn generations(mut self, generations: u8) -> Self {
         self.generations = generations;
         self
     }
 
-    /// Whether space is collected while the store is used. Without it, `Store::collect` does it on request. Default: yes.
+    /// Collects space while the store is in use. If off, call `Store::collect`. Default: yes.
     #[must_use]
     pub fn collector(mut self, collector: bool) -> Self {
         self.collector = collector;

@@ -17,7 +17,7 @@ pub struct SetStats {
     pub name: String,
     /// Records.
     pub records: u64,
-    /// Bytes that they take in the log, with headers; chunks of large values are counted apart.
+    /// Their bytes in the log, headers included. Chunks of large values are counted separately.
     pub bytes: u64,
 }
 
@@ -26,44 +26,44 @@ pub struct SetStats {
 pub struct SegmentStats {
     /// The file.
     pub file: String,
-    /// What it holds.
+    /// Its contents.
     pub kind: FileKind,
     /// Its generation; 0 for page segments.
     pub generation: u8,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Bytes in it that are still reachable.
+    /// Bytes in it that are still live.
     pub live_bytes: u64,
 }
 
-/// One view, and what it keeps: what its state has and the newest state has not.
+/// One view, and what it retains: what its state contains and the newest state does not.
 ///
-/// The figures compare the view's state with the newest one. A view of the newest commit keeps nothing. Views of one commit
-/// share a state, and older states share what they have in common: each of them then shows it, and all have to go before the
-/// space is free. What a saved snapshot refers to stays in the files when the view goes.
+/// The figures compare the view's state with the newest one. A view of the newest commit retains nothing. Views of the same commit
+/// share a state, and older states share what they have in common: each of them then reports it, and all must be dropped before
+/// the space is reclaimed. Bytes that a saved snapshot refers to stay in the files when the view is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewStats {
     /// The last commit that it sees.
     pub seq: Seq,
     /// How long it has existed.
     pub age: Duration,
-    /// Bytes on the heap: changed pages of the record index and nodes of key indexes that the newest state has replaced,
-    /// with what the allocator adds. The directory of index pages is not counted, nor are inner nodes that were
+    /// Heap bytes: dirty pages of the record index and nodes of key indexes that the newest state has replaced,
+    /// allocator overhead included. The directory of index pages is not counted, nor are inner nodes that were
     /// read from pages.
     pub heap_bytes: u64,
-    /// Bytes of records in the log, with headers and chunks, that the newest state has replaced, deleted or moved.
+    /// Bytes of records in the log, headers and chunks included, that the newest state has replaced, deleted or moved.
     pub log_bytes: u64,
-    /// Bytes of index pages and nodes in page segments that the newest state does not read any more.
+    /// Bytes of index pages and nodes in page segments that the newest state no longer reads.
     pub page_bytes: u64,
 }
 
-/// What a store holds and costs, at one moment.
+/// The contents and cost of a store at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Records of all sets.
     pub records: u64,
-    /// Bytes of all records in the log, with headers and chunks.
+    /// Bytes of all records in the log, headers and chunks included.
     pub record_bytes: u64,
     /// By set.
     pub sets: Vec<SetStats>,
@@ -71,29 +71,29 @@ pub struct Stats {
     pub chunks: SetStats,
     /// What the collector has done since the store was opened.
     pub collected: Collected,
-    /// Files of segments that are emptied, and that a view, a named snapshot or a mark still keeps: name, bytes.
+    /// Emptied segment files that a view, a named snapshot or a mark still retains: name, bytes.
     pub retired: Vec<(String, u64)>,
     /// By segment.
     pub segments: Vec<SegmentStats>,
     /// The last commit.
     pub last_seq: Seq,
-    /// The last commit that is on the medium for certain.
+    /// The last commit that is known to be durable.
     pub durable_seq: Seq,
-    /// The timeline: it rises with each recovery.
+    /// The timeline; each recovery that cuts the log increments it.
     pub timeline: u64,
-    /// Index pages that no snapshot holds yet.
+    /// Dirty index pages: no snapshot has saved them yet.
     pub dirty_pages: u64,
-    /// Of these, nodes of key indexes.
+    /// How many of these are nodes of key indexes.
     pub dirty_nodes: u64,
-    /// Their bytes on the heap, with those of pages that a snapshot is being saved of; see `Options::dirty_bytes_max`.
+    /// Their bytes on the heap, including pages that a snapshot is saving right now; see `Options::dirty_bytes_max`.
     pub dirty_bytes: u64,
     /// Bytes of the directory of index pages on the heap.
     pub directory_bytes: u64,
-    /// Bytes of heap that the index takes: dirty pages and directory.
+    /// Heap bytes of the index: dirty pages and directory.
     pub heap_bytes: u64,
-    /// Views that exist.
+    /// Open views.
     pub views: Vec<ViewStats>,
-    /// Why this handle writes nothing more, if it has stopped after a failure: every call that writes fails with
+    /// Why this handle is poisoned, if it is: every call that writes fails with
     /// [`Error::Poisoned`](crate::Error::Poisoned) and this reason.
     pub stopped: Option<String>,
     /// Log bytes that recovery would have to replay.
@@ -117,9 +117,9 @@ pub struct SnapshotInfo {
     pub seq: Seq,
     /// When it was saved.
     pub time: SystemTime,
-    /// Pages that were written for it; zero when it was only listed.
+    /// Pages written for it; zero when it was listed.
     pub pages_written: u64,
-    /// Bytes that were written for it; zero when it was only listed.
+    /// Bytes written for it; zero when it was listed.
     pub bytes_written: u64,
 }
 
@@ -139,13 +139,13 @@ pub struct IndexInfo {
     pub name: String,
     /// Its number.
     pub number: IndexNumber,
-    /// Whether a key has one record at most.
+    /// Whether each key has at most one record.
     pub unique: bool,
     /// The name of its extractor.
     pub extractor: String,
     /// The extractor's version.
     pub version: u32,
-    /// The extractor itself, where it can be written down.
+    /// The extractor as a line of text, if it has that form.
     pub spec: String,
     /// Whether it is complete.
     pub ready: bool,

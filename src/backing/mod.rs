@@ -1,10 +1,10 @@
-//! The backing store: named files that can only be appended to.
+//! The backing store: named append-only files.
 //!
 //! Owns: the traits, files of a directory, files in memory, and the fault model for tests.
-//! Never: knows what the bytes mean. No rename, overwrite or truncation is ever asked for. Room that an implementation makes
-//! ahead is its own to take back.
-//! Invariants of every implementation: 1. What was appended before a `sync` that succeeded is on the medium. 2. When
-//! `create` or `delete` has returned, its directory entry is on the medium. 3. Bytes that were appended never change.
+//! Never: knows what the bytes mean. The store never renames, overwrites or truncates. An implementation releases the room that it
+//! preallocated itself.
+//! Invariants of every implementation: 1. Bytes appended before a successful `sync` are durable. 2. When
+//! `create` or `delete` has returned, its directory entry is durable. 3. Appended bytes never change.
 
 pub mod conformance;
 mod fault;
@@ -29,18 +29,18 @@ use std::sync::Arc;
 use crate::id::to_u64;
 use crate::id::to_usize;
 
-/// Zeros that are written at once.
+/// Zeros written at a time.
 const ZEROS_BYTES: u64 = 1 << 20;
 
-/// A set of named append-only files. `docs/backing.md` shows how to write one.
+/// A set of named append-only files. `docs/backing.md` explains how to implement one.
 ///
 /// Names are 1 to 128 bytes of `a-z`, `0-9`, `.`, `_` and `-`, and do not begin with a dot; [`check_name`] refuses others.
-/// [`conformance::check`] runs the rules of this trait on an implementation.
+/// [`conformance::check`] tests an implementation against the rules of this trait.
 pub trait Backing: Send + Sync + Debug {
-    /// Creates an empty file. On return its directory entry is on the medium.
+    /// Creates an empty file. On return its directory entry is durable.
     ///
     /// # Errors
-    /// `AlreadyExists` if the name is taken. After any other error the file may be there or not.
+    /// `AlreadyExists` if the name is taken. After any other error the file may or may not exist.
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>>;
 
     /// Opens an existing file for reading only.
@@ -49,33 +49,33 @@ pub trait Backing: Send + Sync + Debug {
     /// `NotFound` if there is none.
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>>;
 
-    /// Names of all regular files, the store's or not, in any order. Links, pipes and directories are left out.
+    /// Names of all regular files, the store's or not, in any order. Links, pipes and directories are omitted.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Deletes a file. On return the removal is on the medium. Handles and maps that exist stay readable.
+    /// Deletes a file. On return the removal is durable. Existing handles and maps stay readable.
     ///
     /// # Errors
-    /// `NotFound` if there is none. After any other error the file may be there or not.
+    /// `NotFound` if there is none. After any other error the file may or may not exist.
     fn delete(&self, name: &str) -> io::Result<()>;
 
-    /// Takes the writer's lock. It goes with its holder, also when that is killed.
+    /// Acquires the writer's lock. It is released when its holder is dropped or its process dies.
     ///
     /// # Errors
-    /// `WouldBlock` if somebody holds it.
+    /// `WouldBlock` if it is already held.
     fn lock(&self) -> io::Result<Box<dyn BackingLock>>;
 
-    /// Where it is, for messages.
+    /// Where it is, for error messages.
     fn location(&self) -> String;
 
-    /// The directory of the file system that this is, for hard links into it. `None` where it is none.
+    /// The file system directory behind it, for hard links into it; `None` if there is none.
     fn directory(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 
-    /// Makes a hard link of the same name in another directory of the same file system. On return it is on the medium.
+    /// Creates a hard link of the same name in another directory of the same file system. On return it is durable.
     ///
     /// # Errors
-    /// `Unsupported` where there is no such thing.
+    /// `Unsupported` if hard links do not exist here.
     fn link(&self, _name: &str, _into: &dyn Backing) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -83,12 +83,12 @@ pub trait Backing: Send + Sync + Debug {
 
 /// The writer's lock, held until it is dropped.
 pub trait BackingLock: Send + Sync + Debug {
-    /// Whether it is still held. Asked before a file is created or deleted, before the manifest grows, and after each sync, before
-    /// anything is acknowledged that it covers: after an error nothing more is written. For locks that can be lost, as leases
-    /// can.
+    /// Checks that it is still held. Called before a file is created or deleted, before the manifest grows, and after each sync,
+    /// before the commits it covers are acknowledged; after an error nothing more is written. For locks that can be lost, such as
+    /// leases.
     ///
     /// # Errors
-    /// What happened, and what to do, in words for the user.
+    /// What happened and what to do, in words for the user.
     fn check(&self) -> io::Result<()> {
         Ok(())
     }
@@ -97,34 +97,34 @@ pub trait BackingLock: Send + Sync + Debug {
 /// One append-only file.
 #[expect(clippy::len_without_is_empty, reason = "a length that can fail; emptiness is of no interest")]
 pub trait BackingFile: Send + Sync + Debug {
-    /// Appends all bytes at the end. Callers take turns.
+    /// Appends all bytes at the end. Calls for one file are serialized.
     ///
     /// # Errors
     /// After `StorageFull`, `QuotaExceeded` or `FileTooLarge` some of the bytes, but not all, may have been appended; if there
-    /// may be room behind them, then not all that is missing is zeros. After any other error any prefix may have been appended,
-    /// the whole included.
+    /// may be room behind them, the missing part is not all zeros. After any other error any prefix may have been appended,
+    /// including all bytes.
     fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Puts everything on the medium that was appended before the call. May run beside appends and reads.
+    /// Makes everything appended before the call durable. May run concurrently with appends and reads.
     fn sync(&self) -> io::Result<()>;
 
-    /// Fills the buffer from an offset.
+    /// Reads from an offset until the buffer is full.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the file ends before the buffer is full.
+    /// `UnexpectedEof` if the file ends before the buffer is full.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
 
-    /// A map of the first `capacity` bytes, good also for bytes that are appended later through this handle. `None`
-    /// where the store cannot map: readers then use `read_at`.
+    /// A map of the first `capacity` bytes, valid also for bytes appended later through this handle. `None`
+    /// if files cannot be mapped: readers then use `read_at`.
     fn map(&self, _capacity: u64) -> io::Result<Option<Map>> {
         Ok(None)
     }
 
-    /// Makes the file so many bytes longer, with room on the medium for all of them. They are zeros and count as appended, but
-    /// need not be synced. The default appends them; whoever can get room without writing to it saves the writing.
+    /// Extends the file by this many zero bytes, with storage allocated for all of them. They count as appended, but
+    /// need not be synced. The default appends them; an implementation that can allocate without writing should.
     ///
     /// # Errors
     /// As [`append`](Self::append).
@@ -132,16 +132,16 @@ pub trait BackingFile: Send + Sync + Debug {
         append_zeros(bytes, |zeros| self.append(zeros))
     }
 
-    /// Says that up to so many bytes will be appended in all, with syncs between them: the store may make room ahead. Zero says
-    /// that no more are appended: the store takes the room back, if it can. The length that
-    /// this handle tells stays. Until the handle is dropped, and for good where its process was killed, others may see
-    /// zeros behind what was appended.
+    /// Announces that up to this many bytes will be appended in total, with syncs in between, so that the implementation can
+    /// preallocate room. Zero means that no more appends follow and room can be released. The length reported by
+    /// this handle does not change. Until the handle is dropped, and permanently if its process is killed, others may see
+    /// zeros after the appended bytes.
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Zeros, a piece at a time.
+/// Appends zeros in pieces.
 fn append_zeros(bytes: u64, mut append: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let zeros = vec![0; to_usize(bytes.min(ZEROS_BYTES))];
     let mut left = bytes;
@@ -153,7 +153,7 @@ fn append_zeros(bytes: u64, mut append: impl FnMut(&[u8]) -> io::Result<()>) -> 
     Ok(())
 }
 
-/// Checks a name against the rule of [`Backing`].
+/// Checks a name against the rules of [`Backing`].
 ///
 /// ```
 /// assert!(tenure::backing::check_name("log-000000000001.seg").is_ok());

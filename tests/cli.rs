@@ -10,6 +10,9 @@ mod commands;
 #[path = "cli/demo.rs"]
 mod demo;
 #[cfg(test)]
+#[path = "cli/documented.rs"]
+mod documented;
+#[cfg(test)]
 #[path = "cli/endings.rs"]
 mod endings;
 #[cfg(test)]

@@ -124,6 +124,8 @@ fn a_backup_is_a_store_and_becomes_one() {
     let (backup, restored, other) = (fixture.path("backup"), fixture.path("restored"), fixture.path("other"));
     let made = tenure(&["backup", &store, &backup, "--json"]).json();
     assert_eq!((&made["records"], &made["directory"]), (&json!(5), &json!(backup)), "{made}");
+    let apart = tenure(&["backup", "--copy", &store, &fixture.path("apart"), "--json"]).json();
+    assert_eq!((&apart["linked"], &apart["files"]), (&json!(0), &made["files"]), "{apart}");
     let copied = files_of(Path::new(&backup));
     // What happens to the store is nothing to its copy.
     tenure(&["delete", &store, &fixture.ids("people")[0]]).ok();

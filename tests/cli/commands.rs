@@ -60,7 +60,7 @@ fn put_get_update_delete() {
     let file = fixture.write("four", b"four");
     tenure(&["update", &store, &id, "--file", &file]).ok();
     let out = fixture.path("out");
-    assert_eq!(tenure(&["get", &store, &id, "--raw", "-o", &out]).ok(), "");
+    assert_eq!(tenure(&["get", &store, &id, "--raw", "--output", &out]).ok(), "");
     assert_eq!(fs::read(out).expect("written"), b"four");
 
     assert_eq!(tenure(&["delete", &store, &id]).ok(), "deleted 1 record\n");

@@ -54,7 +54,11 @@ fn the_demo_tells_its_steps_and_cleans_up() {
 #[test]
 fn the_demo_in_json_is_one_document() {
     let dir = tempfile::tempdir().expect("a directory");
-    let told = demo(dir.path(), &["--json"]).json();
+    let told = demo(dir.path(), &["--json", "--keep"]).json();
+    let kept: Vec<_> =
+        std::fs::read_dir(dir.path()).expect("there").map(|entry| entry.expect("an entry").path()).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    tenure(&["verify", kept[0].to_str().expect("text")]).ok();
     let steps = told["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), 17);
     assert!(steps.iter().all(|step| step["facts"].as_array().is_some_and(|facts| !facts.is_empty())), "{told}");

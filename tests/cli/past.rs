@@ -155,3 +155,14 @@ fn a_backup_tells_of_its_hard_links() {
     assert_eq!(told.contains("hard link"), is_linked, "{told}");
     fixture.assert_unchanged();
 }
+
+#[test]
+fn verify_reads_the_kept_snapshots_unless_told_otherwise() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    tenure(&["snapshot", "save", &store, "monday"]).ok();
+    let all = tenure(&["verify", &store, "--json"]).json();
+    assert!(all["snapshots"].as_u64() >= Some(1), "{all}");
+    let newest = tenure(&["verify", &store, "--newest", "--json"]).json();
+    assert_eq!((&newest["snapshots"], &newest["ok"]), (&json!(0), &json!(true)), "{newest}");
+}

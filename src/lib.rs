@@ -172,3 +172,23 @@ struct BackingDoctests;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/indexes.md")]
 struct IndexesDoctests;
+
+#[cfg(all(doctest, feature = "json"))]
+mod guide_doctests {
+    #[doc = include_str!("../docs/guide/first-store.md")]
+    struct FirstStore;
+    #[doc = include_str!("../docs/guide/graph.md")]
+    struct Graph;
+    #[doc = include_str!("../docs/guide/indexes.md")]
+    struct Indexes;
+    #[doc = include_str!("../docs/guide/transactions.md")]
+    struct Transactions;
+    #[doc = include_str!("../docs/guide/threads.md")]
+    struct Threads;
+    #[doc = include_str!("../docs/guide/backup.md")]
+    struct Backup;
+    #[doc = include_str!("../docs/guide/tuning.md")]
+    struct Tuning;
+    #[doc = include_str!("../docs/guide/trouble.md")]
+    struct Trouble;
+}

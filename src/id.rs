@@ -5,6 +5,9 @@
 //! Invariants: 1. A `RecordId` is never zero, because reuse counts begin at 1.
 //! 2. IDs sort by slot first, so ID order is the order of the record index.
 
+#[cfg(feature = "serde")]
+mod with_serde;
+
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -30,7 +33,8 @@ pub const REUSE_MAX: u32 = 15;
 /// Forty bits are the slot in the record index, twenty-four count how often the slot was used. A slot whose
 /// count would wrap is retired.
 ///
-/// It prints and parses as `slot.count`.
+/// It prints and parses as `slot.count`. With the feature `serde` it is written as this text where people read the format, and
+/// as a number elsewhere.
 ///
 /// ```
 /// let id: tenure::RecordId = "12.1".parse().unwrap();

@@ -6,17 +6,22 @@
 
 #[cfg(feature = "json")]
 mod json;
+mod reading;
 #[cfg(feature = "json")]
 mod walk;
 
 #[cfg(feature = "json")]
 pub use json::JsonExtractor;
+pub(crate) use reading::Reading;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::extract::reading::Decoding;
+use crate::extract::reading::OfValue;
 use crate::key::KeyWriter;
 use crate::key::ToKey;
 
@@ -25,6 +30,7 @@ type Code = dyn Fn(&[u8], &mut Keys) + Send + Sync;
 #[derive(Clone)]
 enum Kind {
     Code(Arc<Code>),
+    OfValue(Arc<dyn OfValue>),
     #[cfg(feature = "json")]
     Json(Arc<JsonExtractor>),
 }
@@ -59,6 +65,17 @@ impl Extractor {
         Self { name: Arc::from(name), version, kind: Kind::Code(Arc::new(code)) }
     }
 
+    /// An extractor that takes keys from the value that a record decodes as. Of several that decode alike, the first to
+    /// look at a record decodes it for all.
+    pub(crate) fn of_value<T: 'static>(
+        name: &str,
+        version: u32,
+        decode: fn(&[u8]) -> Result<T>,
+        keys: impl Fn(&T, &mut Keys) + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: Arc::from(name), version, kind: Kind::OfValue(Arc::new(Decoding { decode, keys })) }
+    }
+
     /// An extractor that reads JSON. All of it is stored with the index, so any program can keep that.
     #[cfg(feature = "json")]
     pub fn json(extractor: JsonExtractor) -> Self {
@@ -90,18 +107,31 @@ impl Extractor {
     /// The line that tells all of it; empty where it is code.
     pub fn spec(&self) -> String {
         match &self.kind {
-            Kind::Code(_) => String::new(),
+            Kind::Code(_) | Kind::OfValue(_) => String::new(),
             #[cfg(feature = "json")]
             Kind::Json(json) => json.to_string(),
         }
     }
 
-    /// Puts the keys of a record behind those that are there.
-    pub(crate) fn run(&self, record: &[u8], keys: &mut Keys) -> Result<()> {
+    /// Whether it needs the bytes of a record of which the value is known.
+    pub(crate) fn needs_bytes(&self, known: Option<&dyn Any>) -> bool {
+        match (&self.kind, known) {
+            (Kind::OfValue(code), Some(known)) => !code.takes(known),
+            _ => true,
+        }
+    }
+
+    /// Appends the keys of a record.
+    pub(crate) fn run(&self, reading: &mut Reading<'_>, keys: &mut Keys) -> Result<()> {
         match &self.kind {
-            Kind::Code(code) => code(record, keys),
+            Kind::Code(code) => code(reading.record(), keys),
+            Kind::OfValue(code) => {
+                if let Ok(value) = reading.value(&**code) {
+                    code.keys(value, keys);
+                }
+            }
             #[cfg(feature = "json")]
-            Kind::Json(json) => json.keys(record, &mut |key| keys.push_bytes(key.as_bytes()))?,
+            Kind::Json(json) => json.keys(reading.record(), &mut |key| keys.push_bytes(key.as_bytes()))?,
         }
         keys.failed.take().map_or(Ok(()), Err)
     }

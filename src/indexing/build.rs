@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
 use crate::extract::Keys;
+use crate::extract::Reading;
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::entry::State as EntryState;
 use crate::format::index;
@@ -62,7 +63,7 @@ pub(super) fn keys_of_page(
         let id = found.id.as_u64();
         let record = Record::in_view(state, found)?;
         keys.clear();
-        extractor.run(&record.bytes()?, &mut keys)?;
+        extractor.run(&mut Reading::new(&record.bytes()?), &mut keys)?;
         keys.iter().try_for_each(|key| each(key, id))?;
     }
     Ok(())

@@ -41,6 +41,8 @@ mod text;
 mod timestamp;
 mod to_key;
 mod value;
+#[cfg(feature = "serde")]
+mod with_serde;
 mod writer;
 
 pub use decode::decode;

@@ -19,7 +19,8 @@ const DAYS_OF_400_YEARS: i64 = 146_097;
 /// A moment, in microseconds since 1970-01-01 00:00 UTC.
 ///
 /// It prints and parses as RFC 3339; years outside 0 to 9999 have a sign and six digits. Parsing takes any offset, and a day
-/// alone as its midnight in UTC. Digits behind the microseconds are dropped.
+/// alone as its midnight in UTC. Digits behind the microseconds are dropped. With the feature `serde` it is written as this text
+/// where people read the format, and as microseconds elsewhere.
 ///
 /// ```
 /// use tenure::key::Timestamp;

@@ -47,6 +47,16 @@ pub(crate) enum Staged {
     Chunked { head: Vec<u8>, stream: u64 },
 }
 
+impl Staged {
+    /// What the record is to be, its payload, and the stream that ends with it.
+    pub(crate) fn parts(self) -> (Kind, Vec<u8>, Option<u64>) {
+        match self {
+            Self::Short(bytes) => (Kind::Record, bytes, None),
+            Self::Chunked { head, stream } => (Kind::Head, head, Some(stream)),
+        }
+    }
+}
+
 /// Writes chunks of one value.
 pub(crate) struct Stager<'e> {
     engine: &'e Engine,

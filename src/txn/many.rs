@@ -3,6 +3,7 @@
 //! Owns: in which pieces a transaction looks ahead, IDs that were taken and not used. Never: writes anything itself; each record
 //! goes the way of a single one.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
@@ -14,6 +15,7 @@ use crate::format::item::item_bytes;
 use crate::id::RecordId;
 use crate::txn::RecordSet;
 use crate::txn::Transaction;
+use crate::txn::own_keys::NewValue;
 use crate::txn::view::AHEAD;
 
 /// IDs that were taken. Those that are left come to nothing, also when an extractor panics.
@@ -47,15 +49,32 @@ impl Transaction {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn insert_many(&mut self, set: &RecordSet, values: &[impl AsRef<[u8]>]) -> Result<Vec<RecordId>> {
-        if values.iter().any(|value| value.as_ref().len() > PAYLOAD_BYTES_MAX) {
-            return values.iter().map(|value| self.insert(set, value)).collect();
+        self.insert_many_known(set, values, |value| (value.as_ref(), None))
+    }
+
+    /// The same of values of any form, of which the bytes may be known as something decoded.
+    pub(crate) fn insert_many_known<V>(
+        &mut self,
+        set: &RecordSet,
+        values: &[V],
+        parts: impl for<'v> Fn(&'v V) -> (&'v [u8], Option<&'v dyn Any>),
+    ) -> Result<Vec<RecordId>> {
+        let bytes = |value| parts(value).0.len();
+        if values.iter().any(|value| bytes(value) > PAYLOAD_BYTES_MAX) {
+            let each = values.iter().map(|value| {
+                let (bytes, known) = parts(value);
+                self.insert_known(set, bytes, known)
+            });
+            return each.collect();
         }
         set.check_store(self.engine().store_id())?;
-        self.check_more(values.iter().map(|value| item_bytes(Kind::Record as u8, value.as_ref().len())).sum())?;
+        self.check_more(values.iter().map(|value| item_bytes(Kind::Record as u8, bytes(value))).sum())?;
         let ids = self.engine().take_ids(set.number(), values.len())?;
         let mut unused = Unused { engine: Arc::clone(self.engine()), ids: ids.clone().into_iter() };
         for value in values {
-            self.insert_value(set, Kind::Record, value.as_ref(), unused.ids.as_slice().first().copied())?;
+            let (bytes, known) = parts(value);
+            let value = NewValue { kind: Kind::Record, bytes, known };
+            self.insert_value(set, value, unused.ids.as_slice().first().copied())?;
             unused.ids.next();
         }
         Ok(ids)

@@ -10,6 +10,7 @@ mod fetch;
 mod index;
 mod large;
 mod many;
+mod membership;
 mod own_changes;
 mod own_keys;
 mod own_writes;

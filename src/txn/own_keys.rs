@@ -2,12 +2,14 @@
 //!
 //! Owns: running the extractors of a set on a value, small or large. Never: notes what changes; `changes` does.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::engine::SetIndexes;
 use crate::error::Result;
 use crate::extract::Keys;
+use crate::extract::Reading;
 use crate::format::item::Kind;
 use crate::heap::Found;
 use crate::heap::Place;
@@ -16,12 +18,29 @@ use crate::id::RecordId;
 use crate::id::Seq;
 use crate::txn::Record;
 
+/// A value to write.
+#[derive(Clone, Copy)]
+pub(crate) struct NewValue<'v> {
+    pub(crate) kind: Kind,
+    /// Its bytes, or the head of one that lies in chunks.
+    pub(crate) bytes: &'v [u8],
+    /// What its bytes decode as, where the caller knows.
+    pub(crate) known: Option<&'v dyn Any>,
+}
+
+impl<'v> NewValue<'v> {
+    /// A value of which only the bytes are known.
+    pub(crate) fn of(kind: Kind, bytes: &'v [u8]) -> Self {
+        Self { kind, bytes, known: None }
+    }
+}
+
 /// The keys of a value, for each index, into the memory of keys that were found before. More of that than there are indexes
-/// means nothing. `holding` gives a state that holds the chunks of a large one.
+/// means nothing. `holding` gives a state that holds the chunks of a large value, which are read only if an extractor needs
+/// them.
 pub(crate) fn fill_keys(
     indexes: &SetIndexes,
-    kind: Kind,
-    bytes: &[u8],
+    value: NewValue<'_>,
     keys: &mut Vec<Keys>,
     holding: impl FnOnce() -> Arc<State>,
 ) -> Result<()> {
@@ -31,16 +50,19 @@ pub(crate) fn fill_keys(
     if keys.len() < indexes.all.len() {
         keys.resize_with(indexes.all.len(), Keys::default);
     }
-    let whole = if kind == Kind::Head {
+    let NewValue { kind, bytes, known } = value;
+    let is_needed = indexes.all.iter().any(|index| index.extractor.needs_bytes(known));
+    let whole = if kind == Kind::Head && is_needed {
         let place = Place::Copied(Arc::from(bytes));
         let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: true, place };
         Cow::Owned(Record::shared(holding(), found)?.to_vec()?)
     } else {
         Cow::Borrowed(bytes)
     };
+    let mut reading = Reading::known(&whole, known);
     for (index, keys) in indexes.all.iter().zip(keys) {
         keys.clear();
-        index.extractor.run(&whole, keys)?;
+        index.extractor.run(&mut reading, keys)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Owns: the write set, what was read, validation. The validation follows Kung and Robinson 1981 (backward, by
 //! version): a commit stands only if every version that it read or replaced is still the newest.
 
+use std::any::Any;
 use std::io::Read;
 use std::ops::Bound;
 use std::ops::RangeBounds;
@@ -39,6 +40,7 @@ use crate::txn::index::key_bounds;
 use crate::txn::large::Staged;
 use crate::txn::large::Stager;
 use crate::txn::large::chunks_of;
+use crate::txn::own_keys::NewValue;
 use crate::txn::own_keys::fill_keys;
 use crate::txn::own_writes::Own;
 use crate::txn::parts::KeptParts;
@@ -234,7 +236,7 @@ impl Transaction {
     }
 
     /// What the transaction itself has done to a record.
-    fn own(&mut self, id: RecordId) -> Option<Own> {
+    pub(super) fn own(&mut self, id: RecordId) -> Option<Own> {
         let parts = self.parts.get();
         // A record that it has not made it has looked at before it has changed it.
         if parts.handed.is_empty() && !parts.seen.contains_key(&id) {
@@ -311,25 +313,32 @@ impl Transaction {
     ///
     /// Values up to 65,504 bytes stand in the transaction's frame; larger ones are streamed into the log at once.
     pub fn insert(&mut self, set: &RecordSet, bytes: impl AsRef<[u8]>) -> Result<RecordId> {
-        let bytes = bytes.as_ref();
+        self.insert_known(set, bytes.as_ref(), None)
+    }
+
+    /// Inserts bytes, with what they decode as.
+    pub(crate) fn insert_known(&mut self, set: &RecordSet, bytes: &[u8], known: Option<&dyn Any>) -> Result<RecordId> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
-            return self.insert_from(set, &mut &*bytes);
+            return self.insert_read(set, &mut &*bytes, known);
         }
-        self.insert_value(set, Kind::Record, bytes, None)
+        self.insert_value(set, NewValue { kind: Kind::Record, bytes, known }, None)
     }
 
     /// Puts a new record into a set, its value read to the end of `source` without holding it in memory.
     pub fn insert_from(&mut self, set: &RecordSet, source: &mut dyn Read) -> Result<RecordId> {
+        self.insert_read(set, source, None)
+    }
+
+    fn insert_read(&mut self, set: &RecordSet, source: &mut dyn Read, known: Option<&dyn Any>) -> Result<RecordId> {
         set.check_store(self.engine.store_id())?;
-        let result = match self.stage(source)? {
-            Staged::Short(bytes) => return self.insert_value(set, Kind::Record, &bytes, None),
-            Staged::Chunked { head, stream } => (self.insert_value(set, Kind::Head, &head, None), stream),
-        };
-        self.settle(result)
+        let (kind, bytes, stream) = self.stage(source)?.parts();
+        let result = self.insert_value(set, NewValue { kind, bytes: &bytes, known }, None);
+        self.settle(result, stream)
     }
 
     /// The stream ends with this transaction if its head is in it, and now if it came to nothing.
-    fn settle<T>(&mut self, (result, stream): (Result<T>, u64)) -> Result<T> {
+    fn settle<T>(&mut self, result: Result<T>, stream: Option<u64>) -> Result<T> {
+        let Some(stream) = stream else { return result };
         match result {
             Ok(value) => {
                 self.parts.get().streams.push(stream);
@@ -348,15 +357,15 @@ impl Transaction {
     pub(super) fn insert_value(
         &mut self,
         set: &RecordSet,
-        kind: Kind,
-        bytes: &[u8],
+        value: NewValue<'_>,
         id: Option<RecordId>,
     ) -> Result<RecordId> {
+        let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
         set.check_store(self.engine.store_id())?;
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set.number())?;
         let parts = self.parts.get();
-        fill_keys(indexes, kind, bytes, &mut parts.new_keys, || self.engine.heap.pin())?;
+        fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
         let id = match id {
             Some(id) => id,
             None => self.engine.take_id(set.number())?,
@@ -370,11 +379,22 @@ impl Transaction {
 
     /// Gives a record a new value. Its ID stays.
     pub fn update(&mut self, id: RecordId, bytes: impl AsRef<[u8]>) -> Result<()> {
-        let bytes = bytes.as_ref();
+        self.update_known(id, None, bytes.as_ref(), None)
+    }
+
+    /// Updates a record, if its version is the expected one, to bytes, with what they decode as.
+    pub(crate) fn update_known(
+        &mut self,
+        id: RecordId,
+        expected: Option<Seq>,
+        bytes: &[u8],
+        known: Option<&dyn Any>,
+    ) -> Result<()> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
-            return self.update_from(id, &mut &*bytes);
+            expected.map_or(Ok(()), |expected| self.check_version(id, expected))?;
+            return self.update_read(id, &mut &*bytes, known);
         }
-        self.update_value(id, Kind::Record, None, bytes)
+        self.update_value(id, expected, NewValue { kind: Kind::Record, bytes, known })
     }
 
     /// Refuses what would make the transaction too large.
@@ -400,19 +420,22 @@ impl Transaction {
 
     /// Gives a record a new value, read to the end of `source` without holding it in memory.
     pub fn update_from(&mut self, id: RecordId, source: &mut dyn Read) -> Result<()> {
-        self.check_exists(id)?;
-        let result = match self.stage(source)? {
-            Staged::Short(bytes) => return self.update_value(id, Kind::Record, None, &bytes),
-            Staged::Chunked { head, stream } => (self.update_value(id, Kind::Head, None, &head), stream),
-        };
-        self.settle(result)
+        self.update_read(id, source, None)
     }
 
-    fn update_value(&mut self, id: RecordId, kind: Kind, expected: Option<Seq>, bytes: &[u8]) -> Result<()> {
+    fn update_read(&mut self, id: RecordId, source: &mut dyn Read, known: Option<&dyn Any>) -> Result<()> {
+        self.check_exists(id)?;
+        let (kind, bytes, stream) = self.stage(source)?.parts();
+        let result = self.update_value(id, None, NewValue { kind, bytes: &bytes, known });
+        self.settle(result, stream)
+    }
+
+    fn update_value(&mut self, id: RecordId, expected: Option<Seq>, value: NewValue<'_>) -> Result<()> {
+        let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
         let old = self.replaced(id, expected)?;
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, old.set)?;
-        fill_keys(indexes, kind, bytes, &mut self.parts.get().new_keys, || self.engine.heap.pin())?;
+        fill_keys(indexes, value, &mut self.parts.get().new_keys, || self.engine.heap.pin())?;
         self.parts.get().frees.extend(&old.chunks);
         self.put(id, old.set, kind, bytes);
         self.change_keys(id, false);
@@ -421,12 +444,7 @@ impl Transaction {
 
     /// Gives a record a new value if its version is still `expected`; `VersionMismatch` if not.
     pub fn update_if(&mut self, id: RecordId, expected: Seq, bytes: impl AsRef<[u8]>) -> Result<()> {
-        let bytes = bytes.as_ref();
-        if bytes.len() > PAYLOAD_BYTES_MAX {
-            self.check_version(id, expected)?;
-            return self.update_from(id, &mut &*bytes);
-        }
-        self.update_value(id, Kind::Record, Some(expected), bytes)
+        self.update_known(id, Some(expected), bytes.as_ref(), None)
     }
 
     /// Deletes a record. Its ID never comes to mean another.
@@ -541,7 +559,8 @@ impl Transaction {
                 let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set)?;
                 let kind = if found.is_head { Kind::Head } else { Kind::Record };
                 let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
-                fill_keys(indexes, kind, &payload, &mut self.parts.get().old_keys, || self.engine.heap.pin())?;
+                let old = NewValue::of(kind, &payload);
+                fill_keys(indexes, old, &mut self.parts.get().old_keys, || self.engine.heap.pin())?;
                 let head = found.is_head.then(|| chunks_of(&self.engine.heap.pin(), &payload));
                 return Ok(Replaced { set, chunks: head.transpose()?.unwrap_or_default() });
             }
@@ -578,7 +597,8 @@ impl Transaction {
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set)?;
         let keys = &mut self.parts.get().old_keys;
         if !found.is_head {
-            fill_keys(indexes, Kind::Record, state.payload(&found.place), keys, || self.engine.heap.pin())?;
+            let old = NewValue::of(Kind::Record, state.payload(&found.place));
+            fill_keys(indexes, old, keys, || self.engine.heap.pin())?;
             return Ok(Replaced { set, chunks: Vec::new() });
         }
         // Chunks can be read only from a state that holds them.
@@ -597,7 +617,7 @@ impl Transaction {
             }
         };
         let head = state.payload(&found.place);
-        fill_keys(indexes, Kind::Head, head, keys, || Arc::clone(&holding))?;
+        fill_keys(indexes, NewValue::of(Kind::Head, head), keys, || Arc::clone(&holding))?;
         Ok(Replaced { set, chunks: chunks_of(&holding, head)? })
     }
 

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use crate::error::Result;
 use crate::id::ParseIdError;
 use crate::id::RecordId;
+use crate::id::Seq;
 use crate::key::KeyWriter;
 use crate::key::ToKey;
 use crate::store::Store;
@@ -126,39 +127,14 @@ impl<T> ToKey for Id<T> {
 #[cfg(feature = "serde")]
 impl<T> serde::Serialize for Id<T> {
     fn serialize<S: serde::Serializer>(&self, out: S) -> std::result::Result<S::Ok, S::Error> {
-        if out.is_human_readable() { out.collect_str(&self.id) } else { out.serialize_u64(self.id.as_u64()) }
+        self.id.serialize(out)
     }
 }
 
 #[cfg(feature = "serde")]
 impl<'de, T> serde::Deserialize<'de> for Id<T> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
-        if from.is_human_readable() {
-            from.deserialize_str(Reader(PhantomData))
-        } else {
-            from.deserialize_u64(Reader(PhantomData))
-        }
-    }
-}
-
-/// Reads an ID in either form.
-#[cfg(feature = "serde")]
-struct Reader<T>(PhantomData<fn() -> T>);
-
-#[cfg(feature = "serde")]
-impl<T> serde::de::Visitor<'_> for Reader<T> {
-    type Value = Id<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a record ID such as \"12.1\"")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Id<T>, E> {
-        text.parse().map_err(E::custom)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, raw: u64) -> std::result::Result<Id<T>, E> {
-        RecordId::from_u64(raw).map(Id::from).ok_or_else(|| E::custom("a number that is no record ID"))
+        RecordId::deserialize(from).map(Self::from)
     }
 }
 
@@ -185,6 +161,13 @@ impl View {
         decoded(&self.get(id.id)?)
     }
 
+    /// The value of a record, and the commit that wrote it, which [`TypedSet::update_if`](crate::typed::TypedSet::update_if)
+    /// takes.
+    pub fn fetch_versioned<T: Value>(&self, id: Id<T>) -> Result<(T, Seq)> {
+        let record = self.get(id.id)?;
+        Ok((decoded(&record)?, record.seq()))
+    }
+
     /// The values of many records, in the order of the IDs. Each is answered by itself, as [`fetch`](Self::fetch) does.
     pub fn fetch_many<T: Value>(&self, ids: &[Id<T>]) -> Vec<Result<T>> {
         ids.iter().map(|id| self.fetch(*id)).collect()
@@ -197,6 +180,12 @@ impl Transaction {
         decoded(&self.get(id.id)?)
     }
 
+    /// The value of a record as this transaction sees it, and the commit that wrote it; [`Seq::ZERO`] for an own write.
+    pub fn fetch_versioned<T: Value>(&mut self, id: Id<T>) -> Result<(T, Seq)> {
+        let record = self.get(id.id)?;
+        Ok((decoded(&record)?, record.seq()))
+    }
+
     /// The values of many records, in the order of the IDs, each answered by itself.
     pub fn fetch_many<T: Value>(&mut self, ids: &[Id<T>]) -> Vec<Result<T>> {
         ids.iter().map(|id| self.fetch(*id)).collect()
@@ -207,5 +196,11 @@ impl Store {
     /// The newest value of a record, outside any view. `Deleted` if it was deleted.
     pub fn fetch<T: Value>(&self, id: Id<T>) -> Result<T> {
         decoded(&self.get(id.id)?)
+    }
+
+    /// The newest value of a record, and the commit that wrote it.
+    pub fn fetch_versioned<T: Value>(&self, id: Id<T>) -> Result<(T, Seq)> {
+        let record = self.get(id.id)?;
+        Ok((decoded(&record)?, record.seq()))
     }
 }

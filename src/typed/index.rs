@@ -67,16 +67,27 @@ impl<K: IndexKey> IndexKey for Desc<K> {
     type Given<'a> = Desc<K::Given<'a>>;
 }
 
-impl<A: IndexKey, B: IndexKey> IndexKey for (A, B) {
-    type Given<'a> = (A::Given<'a>, B::Given<'a>);
+impl<const LEN: usize> IndexKey for [u8; LEN] {
+    type Given<'a> = Self;
 }
 
-impl<A: IndexKey, B: IndexKey, C: IndexKey> IndexKey for (A, B, C) {
-    type Given<'a> = (A::Given<'a>, B::Given<'a>, C::Given<'a>);
+macro_rules! tuples {
+    ($($($name:ident),*;)*) => {$(
+        impl<$($name: IndexKey),*> IndexKey for ($($name,)*) {
+            type Given<'a> = ($($name::Given<'a>,)*);
+        }
+    )*};
 }
 
-impl<A: IndexKey, B: IndexKey, C: IndexKey, D: IndexKey> IndexKey for (A, B, C, D) {
-    type Given<'a> = (A::Given<'a>, B::Given<'a>, C::Given<'a>, D::Given<'a>);
+tuples! {
+    A;
+    A, B;
+    A, B, C;
+    A, B, C, D;
+    A, B, C, D, E;
+    A, B, C, D, E, F;
+    A, B, C, D, E, F, G;
+    A, B, C, D, E, F, G, H;
 }
 
 /// What gives the keys of a value: it calls its second argument once for each of them, or not at all.
@@ -84,7 +95,7 @@ pub type KeysOf<T, K> = for<'a> fn(&'a T, &mut dyn FnMut(<K as IndexKey>::Given<
 
 /// The name of an index, the types of its records and keys, and how a record gives its keys. Made to be a constant.
 ///
-/// When what `keys` gives for a value changes, raise the version: the index is made anew when it is opened. A record that is no `T` has no keys.
+/// When what `keys` gives for a value changes, raise the version: the index is made anew when it is opened.
 ///
 /// ```
 /// use tenure::typed::IndexDefinition;
@@ -141,14 +152,12 @@ impl Store {
     /// As [`Store::index`] and [`Store::unique_index`].
     pub fn typed_index<T, K>(&self, set: &TypedSet<T>, definition: IndexDefinition<T, K>) -> Result<TypedIndex<T, K>>
     where
-        T: Value + 'static,
+        T: Value,
         K: IndexKey,
     {
         let keys_of = definition.keys;
-        let extractor = Extractor::new(definition.name, definition.version, move |record, keys| {
-            if let Ok(value) = T::decode(record) {
-                keys_of(&value, &mut |key| keys.push(&key));
-            }
+        let extractor = Extractor::of_value(definition.name, definition.version, T::decode, move |value, keys| {
+            keys_of(value, &mut |key| keys.push(&key));
         });
         let index = if definition.is_unique {
             self.unique_index(set.record_set(), definition.name, extractor)

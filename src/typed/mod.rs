@@ -40,6 +40,8 @@
 //! # Ok::<(), tenure::Error>(())
 //! ```
 
+#[cfg(feature = "json")]
+mod finite;
 mod id;
 mod index;
 mod set;

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 
 use crate::error::Result;
 use crate::id::RecordId;
+use crate::id::Seq;
 use crate::store::Store;
 use crate::txn::RecordSet;
 use crate::txn::Scan;
@@ -15,6 +16,7 @@ use crate::txn::View;
 use crate::typed::id::Id;
 use crate::typed::id::decoded;
 use crate::typed::value::Value;
+use crate::typed::value::encoded;
 
 /// The name of a record set, and the type of its records. Made to be a constant.
 ///
@@ -86,18 +88,65 @@ impl<T: Value> TypedSet<T> {
     }
 
     /// Puts a value into the set and gives its ID, which is its own from now on.
+    ///
+    /// # Errors
+    /// `BadValue` if the value has no bytes that decode again, and those of [`Transaction::insert`].
     pub fn insert(&self, tx: &mut Transaction, value: &T) -> Result<Id<T>> {
-        tx.insert(&self.set, encoded(value)?).map(Id::from)
+        let (bytes, known) = encoded(value)?;
+        tx.insert_known(&self.set, &bytes, Some(&known)).map(Id::from)
     }
 
-    /// Gives a record a new value. Its ID stays.
+    /// Puts values into the set, as [`insert`](Self::insert) does one after the other, in less time.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert). None is inserted if one of them is refused as a value; otherwise as
+    /// [`Transaction::insert_many`].
+    pub fn insert_many(&self, tx: &mut Transaction, values: &[T]) -> Result<Vec<Id<T>>> {
+        let encoded: Vec<(Vec<u8>, T)> = values.iter().map(encoded).collect::<Result<_>>()?;
+        let ids = tx.insert_many_known(&self.set, &encoded, |(bytes, known)| (bytes, Some(known)))?;
+        Ok(ids.into_iter().map(Id::from).collect())
+    }
+
+    /// Gives a record of the set a new value. Its ID stays.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), `WrongSet` if the record is in another set, and those of [`Transaction::update`].
     pub fn update(&self, tx: &mut Transaction, id: Id<T>, value: &T) -> Result<()> {
-        tx.update(id.record_id(), encoded(value)?)
+        let (bytes, known) = encoded(value)?;
+        tx.check_in(&self.set, id.record_id())?;
+        tx.update_known(id.record_id(), None, &bytes, Some(&known))
     }
 
-    /// Deletes a record. From then on whoever refers to it is told so.
+    /// Gives a record of the set a new value if its version is still `expected`.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update), and `VersionMismatch` if it has another version.
+    ///
+    /// ```
+    /// use tenure::typed::SetDefinition;
+    /// const NOTES: SetDefinition<String> = SetDefinition::new("notes");
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.typed_set(NOTES)?;
+    /// let id = store.write(|tx| notes.insert(tx, &"first".to_owned()))?;
+    /// let (text, seq) = store.view().fetch_versioned(id)?;
+    /// store.write(|tx| notes.update_if(tx, id, seq, &(text.clone() + " and second")))?;
+    /// let late = store.write(|tx| notes.update_if(tx, id, seq, &"too late".to_owned()));
+    /// assert!(matches!(late, Err(tenure::Error::VersionMismatch { .. })));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn update_if(&self, tx: &mut Transaction, id: Id<T>, expected: Seq, value: &T) -> Result<()> {
+        let (bytes, known) = encoded(value)?;
+        tx.check_in(&self.set, id.record_id())?;
+        tx.update_known(id.record_id(), Some(expected), &bytes, Some(&known))
+    }
+
+    /// Deletes a record of the set. From then on whoever refers to it is told so.
+    ///
+    /// # Errors
+    /// `WrongSet` if the record is in another set, and those of [`Transaction::delete`].
     pub fn delete(&self, tx: &mut Transaction, id: Id<T>) -> Result<()> {
-        tx.delete(id.record_id())
+        tx.delete_in(&self.set, id.record_id())
     }
 
     /// The ID with the type of this set, if the record is in it; `WrongSet` if it is in another.
@@ -119,12 +168,6 @@ impl<T: Value> TypedSet<T> {
     pub fn scan<'v>(&self, view: &'v View) -> TypedScan<'v, T> {
         TypedScan { scan: view.scan(&self.set), of: PhantomData }
     }
-}
-
-fn encoded<T: Value>(value: &T) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    value.encode(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Walks over the records of a set. A record that is no `T` is an error by itself; the walk goes on behind it.

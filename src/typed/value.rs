@@ -2,12 +2,16 @@
 //!
 //! Owns: the trait, and the adapter for serde. Never: knows a set.
 
+use crate::error::Error;
 use crate::error::Result;
+#[cfg(feature = "json")]
+use crate::typed::finite;
 
 /// A type whose values are records.
 ///
-/// What `encode` writes, `decode` must read, also in later versions of the program: records live long. Bytes that are no such
-/// value are answered with [`Error::bad_value`](crate::Error::bad_value).
+/// What `encode` writes, `decode` must read, also in later versions of the program: records live long. `decode` answers
+/// bytes that it cannot read with [`Error::bad_value`](crate::Error::bad_value). A typed write decodes what it has encoded,
+/// and refuses a value that would not come back.
 ///
 /// ```
 /// use tenure::typed::Value;
@@ -31,12 +35,21 @@ use crate::error::Result;
 /// assert!(Celsius::decode(b"warm and sunny").is_err());
 /// # Ok::<(), tenure::Error>(())
 /// ```
-pub trait Value: Sized {
-    /// Puts the bytes of the value behind those that are there.
+pub trait Value: Sized + 'static {
+    /// Appends the bytes of the value.
     fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
 
     /// The value of a record.
     fn decode(bytes: &[u8]) -> Result<Self>;
+}
+
+/// The bytes of a value, and what they decode as.
+pub(super) fn encoded<T: Value>(value: &T) -> Result<(Vec<u8>, T)> {
+    let mut bytes = Vec::new();
+    value.encode(&mut bytes)?;
+    let again = T::decode(&bytes);
+    let again = again.map_err(|error| Error::bad_value::<T>(format!("its bytes do not decode again: {error}")))?;
+    Ok((bytes, again))
 }
 
 /// A record that is a string of bytes.
@@ -59,12 +72,14 @@ impl Value for String {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(crate::error::Error::bad_value::<Self>)
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(Error::bad_value::<Self>)
     }
 }
 
 /// A value that is stored as JSON, for types that serde knows. Such records are the ones that the command line reads and
 /// writes.
+///
+/// A float that is infinite or no number (NaN) has no form in JSON: a value that has one is refused.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -91,13 +106,14 @@ impl Value for String {
 pub struct Json<T>(pub T);
 
 #[cfg(feature = "json")]
-impl<T: serde::Serialize + serde::de::DeserializeOwned> Value for Json<T> {
+impl<T: serde::Serialize + serde::de::DeserializeOwned + 'static> Value for Json<T> {
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
-        serde_json::to_writer(out, &self.0).map_err(crate::error::Error::bad_value::<T>)
+        finite::check(&self.0).map_err(Error::bad_value::<T>)?;
+        serde_json::to_writer(out, &self.0).map_err(Error::bad_value::<T>)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
-        serde_json::from_slice(bytes).map(Self).map_err(crate::error::Error::bad_value::<T>)
+        serde_json::from_slice(bytes).map(Self).map_err(Error::bad_value::<T>)
     }
 }
 

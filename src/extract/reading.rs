@@ -1,0 +1,82 @@
+//! A record whose keys several extractors take.
+//!
+//! Owns: the value that the record decodes as, decoded once for all extractors that want it. Never: knows a type; who made
+//! the extractor does.
+
+use std::any::Any;
+use std::fmt;
+
+use crate::error::Result;
+use crate::extract::Keys;
+
+/// Code that takes keys from a decoded value.
+pub(crate) trait OfValue: Send + Sync {
+    /// Whether a value is of the type that this code takes keys from.
+    fn takes(&self, value: &dyn Any) -> bool;
+
+    fn decode(&self, record: &[u8]) -> Result<Box<dyn Any>>;
+
+    /// Adds the keys of a value that this code takes.
+    fn keys(&self, value: &dyn Any, keys: &mut Keys);
+}
+
+/// How a type is decoded, and what gives its keys.
+pub(super) struct Decoding<T, F> {
+    pub(super) decode: fn(&[u8]) -> Result<T>,
+    pub(super) keys: F,
+}
+
+impl<T: 'static, F: Fn(&T, &mut Keys) + Send + Sync> OfValue for Decoding<T, F> {
+    fn takes(&self, value: &dyn Any) -> bool {
+        value.is::<T>()
+    }
+
+    fn decode(&self, record: &[u8]) -> Result<Box<dyn Any>> {
+        Ok(Box::new((self.decode)(record)?))
+    }
+
+    fn keys(&self, value: &dyn Any, keys: &mut Keys) {
+        value.downcast_ref().into_iter().for_each(|value| (self.keys)(value, keys));
+    }
+}
+
+/// A record that extractors read, one after the other.
+pub(crate) struct Reading<'r> {
+    record: &'r [u8],
+    /// What the caller knows it decodes as.
+    known: Option<&'r dyn Any>,
+    decoded: Option<Box<dyn Any>>,
+}
+
+impl fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("bytes", &self.record.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'r> Reading<'r> {
+    pub(crate) fn new(record: &'r [u8]) -> Self {
+        Self::known(record, None)
+    }
+
+    /// A record whose value the caller has decoded already.
+    pub(crate) fn known(record: &'r [u8], known: Option<&'r dyn Any>) -> Self {
+        Self { record, known, decoded: None }
+    }
+
+    pub(super) fn record(&self) -> &'r [u8] {
+        self.record
+    }
+
+    /// The value as this code wants it.
+    pub(super) fn value(&mut self, code: &dyn OfValue) -> Result<&dyn Any> {
+        if let Some(known) = self.known.filter(|known| code.takes(*known)) {
+            return Ok(known);
+        }
+        let decoded = match self.decoded.take().filter(|decoded| code.takes(&**decoded)) {
+            Some(decoded) => decoded,
+            None => code.decode(self.record)?,
+        };
+        Ok(&**self.decoded.insert(decoded))
+    }
+}

@@ -1,0 +1,51 @@
+//! Moments in values that serde reads and writes.
+//!
+//! Owns: the two forms: RFC 3339 where people read the format, microseconds elsewhere. Never: rounds.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de::Error;
+use serde::de::Visitor;
+
+use crate::key::timestamp::Timestamp;
+
+/// As RFC 3339, such as `"2026-01-31T12:00:00Z"`, where people read the format; as microseconds since 1970 elsewhere.
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        if out.is_human_readable() { out.collect_str(self) } else { out.serialize_i64(self.micros()) }
+    }
+}
+
+/// Where people read the format, whole numbers are read as well, as microseconds since 1970.
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if from.is_human_readable() { from.deserialize_any(Reader) } else { from.deserialize_i64(Reader) }
+    }
+}
+
+/// Reads a moment in either form.
+struct Reader;
+
+impl Visitor<'_> for Reader {
+    type Value = Timestamp;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a moment such as \"2026-01-31T12:00:00Z\", or microseconds since 1970")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Timestamp, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, micros: i64) -> Result<Timestamp, E> {
+        Ok(Timestamp::from_micros(micros))
+    }
+
+    fn visit_u64<E: Error>(self, micros: u64) -> Result<Timestamp, E> {
+        i64::try_from(micros).map(Timestamp::from_micros).map_err(E::custom)
+    }
+}

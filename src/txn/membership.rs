@@ -1,0 +1,86 @@
+//! Reading and writing a record only if it belongs to a set.
+//!
+//! Owns: which set a record of a transaction is in, also one that it has made itself. Never: reads a record to learn that:
+//! the pages of the record index tell.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::txn::Record;
+use crate::txn::RecordSet;
+use crate::txn::Transaction;
+use crate::txn::own_writes::Own;
+
+impl Transaction {
+    /// The record as this transaction sees it, if it belongs to the set.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), `WrongSet` if it belongs to another set, `OtherStore` if the set is of another store.
+    pub fn get_in(&mut self, set: &RecordSet, id: RecordId) -> Result<Record<'_>> {
+        self.check_in(set, id)?;
+        self.get(id)
+    }
+
+    /// Gives a record a new value, if it belongs to the set.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update) and [`get_in`](Self::get_in).
+    pub fn update_in(&mut self, set: &RecordSet, id: RecordId, bytes: impl AsRef<[u8]>) -> Result<()> {
+        self.check_in(set, id)?;
+        self.update(id, bytes)
+    }
+
+    /// Gives a record a new value, if it belongs to the set and its version is still `expected`.
+    ///
+    /// # Errors
+    /// As [`update_if`](Self::update_if) and [`get_in`](Self::get_in).
+    pub fn update_if_in(
+        &mut self,
+        set: &RecordSet,
+        id: RecordId,
+        expected: Seq,
+        bytes: impl AsRef<[u8]>,
+    ) -> Result<()> {
+        self.check_in(set, id)?;
+        self.update_if(id, expected, bytes)
+    }
+
+    /// Deletes a record, if it belongs to the set.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let (notes, people) = (store.record_set("notes")?, store.record_set("people")?);
+    /// let ada = store.write(|tx| tx.insert(&people, "Ada"))?;
+    /// assert!(matches!(store.write(|tx| tx.delete_in(&notes, ada)), Err(tenure::Error::WrongSet { .. })));
+    /// store.write(|tx| tx.delete_in(&people, ada))?;
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete) and [`get_in`](Self::get_in).
+    pub fn delete_in(&mut self, set: &RecordSet, id: RecordId) -> Result<()> {
+        self.check_in(set, id)?;
+        self.delete(id)
+    }
+
+    /// Refuses a record of another set, and one that is not there.
+    pub(crate) fn check_in(&mut self, set: &RecordSet, id: RecordId) -> Result<()> {
+        set.check_store(self.engine().store_id())?;
+        let engine = Arc::clone(self.engine());
+        let number = match self.own(id) {
+            Some(Own::Put { set, .. }) => set,
+            // A page belongs to one set for ever: a newer state than the one that is read says the same.
+            _ => engine.heap.current().root.set_of_slot(id.slot()),
+        };
+        if number == set.number() {
+            return Ok(());
+        }
+        // What is not there is told as that.
+        self.get(id)?;
+        let got = engine.heap.catalogue().name_of(number).to_owned();
+        Err(Error::WrongSet { id, expected: set.name().to_owned(), got })
+    }
+}

@@ -1,0 +1,13 @@
+//! The typed layer keeps its word: what a call accepts comes back, and what it cannot keep is an error.
+#![cfg(feature = "json")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+#[cfg(test)]
+#[path = "typed_word/decoding.rs"]
+mod decoding;
+#[cfg(test)]
+#[path = "typed_word/edges.rs"]
+mod edges;
+#[cfg(test)]
+#[path = "typed_word/forms.rs"]
+mod forms;

@@ -14,6 +14,10 @@ mod tests;
 
 mod mend;
 mod proof;
+mod remnants;
+
+pub(crate) use remnants::Remnants;
+pub(crate) use remnants::load_what_is;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

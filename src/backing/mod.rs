@@ -17,6 +17,8 @@ pub use fault::Event;
 pub use fault::FailFor;
 pub use fault::FaultBacking;
 pub use files::Files;
+pub(crate) use files::Parent;
+pub(crate) use files::resemble;
 pub use map::Map;
 pub use memory::Memory;
 pub(crate) use process::Process;

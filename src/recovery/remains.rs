@@ -35,14 +35,13 @@ pub(crate) struct Remains {
 pub(crate) fn remains(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
-    loaded: Option<&Loaded>,
+    loaded: &Loaded,
     files: &Files,
 ) -> Option<Remains> {
     if let Ok((engine, _)) = open_beside_a_writer(backing, settings) {
         let state = engine.heap.pin();
         return Some(Remains { seq: state.seq, state, is_newest: true });
     }
-    let loaded = loaded?;
     for base in loaded.kept().snapshots().rev() {
         let attempt = Attempt { backing, settings, loaded, files, base, until: None };
         // A named snapshot that is old would say of what is live by now that it was never given.

@@ -6,22 +6,28 @@
 //! read do not account for is what the damaged ones pointed at.
 
 mod evidence;
+mod exchange;
 mod report;
 
 pub use report::Doubt;
 pub use report::RebuiltPage;
 pub use report::RepairProgress;
 pub use report::RepairReport;
+pub use report::RepairStep;
+pub use report::SetAside;
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::backing::Backing;
+use crate::backing::Files;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
 use crate::format::manifest::SnapshotKind;
+use crate::format::segment::FileKind;
 use crate::heap::State;
 use crate::id::IndexNumber;
 use crate::id::SetNumber;
@@ -30,13 +36,17 @@ use crate::indexing::Wanted;
 use crate::options::Options;
 use crate::record_index::DamagedLeaf;
 use crate::recovery::Remains;
+use crate::recovery::UNFINISHED;
 use crate::repair::evidence::Evidence;
+use crate::repair::exchange::Place;
 use crate::salvage::IndexFate;
 use crate::salvage::RescuedIndex;
 use crate::salvage::Source;
 use crate::salvage::survey;
 use crate::snapshot;
 use crate::store::Store;
+use crate::verify::Problem;
+use crate::verify::verify;
 
 /// Rebuilds what is damaged of the indexes of a store, in place: leaf pages of the record index, those below a directory page
 /// or root that is damaged, and key indexes whose extractor is stored with them. Records are not touched. It reads all record segments if a
@@ -70,15 +80,88 @@ use crate::store::Store;
 /// ```
 ///
 /// # Errors
-/// Those of opening a store for writing: a store whose manifest, or log behind the snapshot, is damaged cannot be repaired.
+/// `Locked` while somebody has it open, `NotAStore` where nothing is of one, and what the file system says: also where it cannot
+/// exchange two directories in one step. Then the store is as it was, or repaired in place.
 pub fn repair(path: impl AsRef<Path>, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
-    repair_opened(options().open(path)?, progress)
+    let path = path.as_ref();
+    let place = match std::fs::symlink_metadata(path) {
+        Ok(_) => Place::of(path)?,
+        Err(_) => return options().open(path).and_then(|store| repair_opened(store, progress)),
+    };
+    let left: Vec<PathBuf> = place.settle()?.into_iter().collect();
+    let found = look(path, progress)?;
+    let mut report = RepairReport { left, ..RepairReport::default() };
+    if found.is_empty() {
+        return Ok(report);
+    }
+    let mut is_whole = false;
+    if is_for_repair_in_place(&found) {
+        match options().open(path).and_then(|store| repair_opened(store, progress)) {
+            Ok(repaired) => {
+                report = RepairReport { left: report.left, ..repaired };
+                is_whole = look(path, progress)?.is_empty();
+            }
+            Err(error) if is_for_salvage(path, &error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !is_whole {
+        report.damaged.extend(found.into_iter().map(|problem| problem.what));
+        let aside = place.rebuild(progress)?;
+        report.lost.extend(aside.salvaged.lost.iter().cloned());
+        report.indexes.extend(aside.salvaged.indexes.iter().cloned());
+        report.set_aside = Some(aside);
+    }
+    Ok(report)
 }
 
-/// The same in any backing store.
+/// Whether there is a store, and it does not open because it is damaged.
+fn is_for_salvage(path: &Path, error: &Error) -> bool {
+    let has_segments = || {
+        let files = Files::read_only(path).and_then(|files| files.list());
+        files.is_ok_and(|names| {
+            let is_segment = |name: &String| matches!(FileKind::parse_name(name), Some((FileKind::Records, _)));
+            names.iter().any(is_segment) && names.iter().all(|name| name != UNFINISHED)
+        })
+    };
+    match error {
+        Error::Corrupt(_) => true,
+        Error::NotAStore { .. } => has_segments(),
+        _ => false,
+    }
+}
+
+/// What verification finds.
+fn look(path: &Path, progress: &mut dyn FnMut(RepairProgress)) -> Result<Vec<Problem>> {
+    let step = RepairStep::Checking;
+    progress(RepairProgress { step, bytes: 0, bytes_total: 0 });
+    let verified = verify(path, &mut |now| progress(RepairProgress { step, bytes: now.bytes, bytes_total: now.bytes }));
+    match verified {
+        Ok(report) => Ok(report.problems),
+        Err(error) if is_for_salvage(path, &error) => {
+            Ok(vec![Problem { file: String::new(), offset: 0, what: error.to_string(), corrupt: true }])
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this may be mended in place: it is not damage of record segments alone, which is kept as it is.
+fn is_for_repair_in_place(found: &[Problem]) -> bool {
+    let names = |kind: FileKind| {
+        let is_of_kind = move |word: &str| {
+            let name = word.trim_end_matches([':', ',', ';']);
+            FileKind::parse_name(name).is_some_and(|(found, _)| found == kind)
+        };
+        found.iter().any(|problem| is_of_kind(&problem.file) || problem.what.split_whitespace().any(is_of_kind))
+    };
+    names(FileKind::Pages) || !names(FileKind::Records)
+}
+
+/// Rebuilds index pages in any backing store, in place. For a store that this does not open, or that verification finds damaged
+/// afterwards, there is [`salvage_backing`](crate::salvage::salvage_backing).
 ///
 /// # Errors
-/// As [`repair`].
+/// Those of opening a store for writing.
 pub fn repair_backing(backing: Arc<dyn Backing>, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
     repair_opened(options().open_backing(backing)?, progress)
 }
@@ -161,7 +244,7 @@ fn rebuild_pages(
     let bytes_total = source.bytes();
     let remains = Remains { state: Arc::clone(state), seq: state.seq, is_newest: true };
     let survey = survey(&source, Some(&remains), Some(state.seq), &mut |bytes| {
-        progress(RepairProgress { bytes, bytes_total });
+        progress(RepairProgress { step: RepairStep::InPlace, bytes, bytes_total });
     })?;
     let evidence = Evidence::new(&source, &survey, state);
     evidence.lose_what_is_absent(engine, report)?;

@@ -1,17 +1,47 @@
 //! What a repair found, and what it did.
 
+use std::path::PathBuf;
+
 use crate::id::RecordId;
 use crate::id::SetNumber;
 use crate::salvage::Lost;
 use crate::salvage::RescuedIndex;
+use crate::salvage::SalvageReport;
+
+/// What a repair does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepairStep {
+    /// Rebuilds index pages in place.
+    InPlace,
+    /// Reads what there is now.
+    Checking,
+    /// Makes a new store of what is whole, beside the damaged one.
+    Rescuing,
+    /// Puts the new store in the place of the damaged one.
+    Exchanging,
+    /// Gives the damaged store, which is beside the new one by now, the name that it keeps.
+    SettingAside,
+}
 
 /// How far a repair is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RepairProgress {
-    /// Bytes of record segments read so far.
+    /// What it does.
+    pub step: RepairStep,
+    /// Bytes of this step that are done.
     pub bytes: u64,
-    /// Bytes in all.
+    /// Bytes of this step in all; zero where it takes but a moment.
     pub bytes_total: u64,
+}
+
+/// A new store has taken the place of the damaged one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetAside {
+    /// The damaged store. Nothing of it was written or deleted, unless pages of it were rebuilt in place first and that was not enough.
+    pub damaged: PathBuf,
+    /// What the new one has, and what not.
+    pub salvaged: SalvageReport,
 }
 
 /// A leaf page that was rebuilt.
@@ -58,17 +88,24 @@ pub struct RepairReport {
     pub doubts: Vec<Doubt>,
     /// Records that are gone: the index led to them, and their bytes are not there.
     pub lost: Vec<Lost>,
+    /// Where nothing else helped: a new store has taken the place of the damaged one.
+    pub set_aside: Option<SetAside>,
+    /// Directories that an interrupted repair has left beside the store, by the names that they have now. The damaged store is among them
+    /// where the repair had put another one in its place.
+    pub left: Vec<PathBuf>,
 }
 
 impl RepairReport {
     /// Whether there was nothing to repair.
     pub fn is_nothing(&self) -> bool {
-        self.damaged.is_empty() && self.pages.is_empty() && self.indexes.is_empty() && self.lost.is_empty()
+        let is_in_place = self.pages.is_empty() && self.indexes.is_empty() && self.set_aside.is_none();
+        is_in_place && self.damaged.is_empty() && self.lost.is_empty()
     }
 
     /// Whether every record came back, and nothing is in doubt.
     pub fn is_certain(&self) -> bool {
         let is_whole = |page: &RebuiltPage| page.records_expected.is_none_or(|expected| expected <= page.records);
-        self.doubts.is_empty() && self.lost.is_empty() && self.pages.iter().all(is_whole)
+        let is_certain = self.set_aside.as_ref().is_none_or(|aside| aside.salvaged.is_certain());
+        is_certain && self.doubts.is_empty() && self.lost.is_empty() && self.pages.iter().all(is_whole)
     }
 }

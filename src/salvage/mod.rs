@@ -6,6 +6,7 @@
 //! alone say what the newest version of each record is. What they may not say is that a record was deleted: the collector drops
 //! what tells of it. The record index does, as far as it can be read.
 
+mod moved;
 mod report;
 mod source;
 mod survey;
@@ -25,6 +26,7 @@ pub(crate) use survey::Version;
 pub(crate) use survey::survey;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -52,10 +54,14 @@ use crate::indexing::Wanted;
 use crate::log::SEGMENT_BYTES_MIN;
 use crate::manifest;
 use crate::manifest::Loaded;
+use crate::manifest::Remnants;
 use crate::options::Options;
+use crate::record_index::PAGES_END;
+use crate::record_index::RESERVE_PAGES_MAX;
 use crate::recovery;
 use crate::recovery::Remains;
 use crate::salvage::verdict::Verdict;
+use crate::snapshot::OF_A_COPY;
 
 /// Makes a new store of what is whole in a damaged one. Every record whose bytes are whole comes back with its ID, its set and the
 /// commit that wrote it; of each the newest version. Key indexes whose extractor is stored with them are rebuilt. The damaged
@@ -114,16 +120,17 @@ pub fn salvage_backing(
     progress: &mut dyn FnMut(SalvageProgress),
 ) -> Result<SalvageReport> {
     let source = Source::open(from)?;
-    let loaded = manifest::load(&**from, &source.files.manifests).ok();
+    let remnants = manifest::load_what_is(&**from, &source.files.manifests, source.uuid, source.segment_bytes);
+    let loaded = &remnants.loaded;
     let settings = Options::new().read_only(true).check_every_read(true).settings();
-    let remains = recovery::remains(from, &settings, loaded.as_ref(), &source.files);
+    let remains = recovery::remains(from, &settings, loaded, &source.files);
     let bytes_total = source.bytes().saturating_mul(2);
     let survey = survey(&source, remains.as_ref(), None, &mut |bytes| {
         progress(SalvageProgress { bytes, bytes_total, records: 0 });
     })?;
     let verdict = verdict::decide(&source, &survey, remains.as_ref())?;
-    let snapshots = loaded.as_ref().map(snapshots).unwrap_or_default();
-    let beginning = beginning(&survey, &verdict, &snapshots, loaded.as_ref(), remains.as_ref());
+    let snapshots = snapshots(loaded);
+    let beginning = beginning(&survey, &verdict, &snapshots, &remnants, remains.as_ref());
     let bytes_max = source
         .segment_bytes
         .filter(|bytes| bytes.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_END).contains(bytes));
@@ -137,7 +144,9 @@ pub fn salvage_backing(
     import.settle()?;
     let indexes = rebuild(&import, &beginning.0, &beginning.1);
     import.finish()?;
-    Ok(report(&source, survey, verdict, &beginning.0, Done { counts, record_bytes, indexes, remains }))
+    let base = snapshots.first().map(|base| base.seq);
+    let points = Points::of(&survey, &snapshots, loaded);
+    Ok(report(&source, survey, verdict, &beginning.0, Done { points, counts, record_bytes, indexes, remains, base }))
 }
 
 /// Snapshots that the manifest has, newest first.
@@ -146,22 +155,43 @@ fn snapshots(loaded: &Loaded) -> Vec<&Snapshot> {
     bodies.filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None }).collect()
 }
 
+/// Points that one could go back to.
+struct Points {
+    named_snapshots: Vec<String>,
+    marks: Vec<String>,
+}
+
+impl Points {
+    fn of(survey: &Survey, snapshots: &[&Snapshot], loaded: &Loaded) -> Self {
+        let kept = loaded.kept();
+        let names = kept.snapshots().map(|snapshot| snapshot.name.clone());
+        let named_snapshots: BTreeSet<String> = names.filter(|name| !name.is_empty() && name != OF_A_COPY).collect();
+        let base = snapshots.first();
+        let newer = survey.marks.iter().filter(|(_, seq)| base.is_none_or(|base| **seq > base.seq));
+        let rows = base.into_iter().flat_map(|base| &base.marks).map(|row| row.name.clone());
+        let marks: BTreeSet<String> = newer.map(|(name, _)| name.clone()).chain(rows).collect();
+        Self { named_snapshots: named_snapshots.into_iter().collect(), marks: marks.into_iter().collect() }
+    }
+}
+
 /// What the new store begins with, and the indexes that are rebuilt.
 fn beginning(
     survey: &Survey,
     verdict: &Verdict,
     snapshots: &[&Snapshot],
-    loaded: Option<&Loaded>,
+    remnants: &Remnants,
     remains: Option<&Remains>,
 ) -> (Beginning, Vec<IndexDefinition>) {
     let known = snapshots.iter().map(|snapshot| snapshot.seq).chain(remains.map(|remains| remains.seq));
     let last_seq = known.max().unwrap_or_default().max(survey.last_seq);
-    let reserved = loaded.into_iter().flat_map(|loaded| loaded.entries.values()).filter_map(|body| match body {
+    let reserved = remnants.loaded.entries.values().filter_map(|body| match body {
         Body::Reserve(pages) => pages.iter().max().map(|page| page.saturating_add(1)),
         Body::Snapshot(snapshot) => Some(snapshot.page_end),
         Body::Cut(_) | Body::Drop(_) => None,
     });
-    let page_end = reserved.max().unwrap_or_default().max(survey.page_end);
+    // Of the entries that cannot be read one may have reserved more pages.
+    let unread = if remnants.is_whole { 0 } else { RESERVE_PAGES_MAX };
+    let page_end = (reserved.max().unwrap_or_default().max(survey.page_end) + unread).min(PAGES_END);
     let mut sets = survey.sets.clone();
     for snapshot in snapshots {
         for row in snapshot.sets.iter().filter(|row| row.number >= SetNumber::FIRST_USER) {
@@ -269,10 +299,13 @@ fn rebuild(import: &Import, beginning: &Beginning, definitions: &[IndexDefinitio
 }
 
 struct Done {
+    points: Points,
     counts: BTreeMap<SetNumber, u64>,
     record_bytes: u64,
     indexes: Vec<RescuedIndex>,
     remains: Option<Remains>,
+    /// The commit of the newest snapshot that the manifest has.
+    base: Option<Seq>,
 }
 
 fn report(source: &Source, survey: Survey, verdict: Verdict, beginning: &Beginning, done: Done) -> SalvageReport {
@@ -282,9 +315,14 @@ fn report(source: &Source, survey: Survey, verdict: Verdict, beginning: &Beginni
         is_named: *name != name_of(*number),
         records: done.counts.get(number).copied().unwrap_or_default(),
     });
+    let indexed_to: Option<Seq> = done.remains.map(|remains| remains.seq);
+    let missing_commits = match indexed_to.or(done.base) {
+        Some(base) => survey.missing(base, beginning.last_seq),
+        // The collector has dropped the log that no snapshot needs, and nothing tells which that is.
+        None => Vec::new(),
+    };
     let unreadable =
         survey.bad.into_iter().map(|bad| Unreadable { file: bad.file, offset: bad.offset, bytes: bad.bytes });
-    let indexed_to: Option<Seq> = done.remains.map(|remains| remains.seq);
     SalvageReport {
         files: to_u64(source.logs.len()),
         bytes: source.bytes(),
@@ -293,6 +331,10 @@ fn report(source: &Source, survey: Survey, verdict: Verdict, beginning: &Beginni
         last_seq: beginning.last_seq,
         indexed_to,
         maybe_deleted: verdict.without_index,
+        doubtful: verdict.doubtful,
+        missing_commits,
+        named_snapshots: done.points.named_snapshots,
+        marks: done.points.marks,
         behind_the_end: verdict.behind_the_end,
         of_broken_commits: verdict.of_broken_commits,
         sets: sets.collect(),

@@ -113,6 +113,16 @@ pub struct SalvageReport {
     /// Records of which no index could tell whether they had been deleted. Those that were deleted long enough ago for the collector
     /// to have dropped every trace of it have come back.
     pub maybe_deleted: u64,
+    /// Records that came back, and of which nothing tells for certain that they had not been deleted: those that `maybe_deleted`
+    /// counts, and those that a deletion names whose bytes are not whole.
+    pub doubtful: Vec<RecordId>,
+    /// Commits of which something is missing, as runs from the first to the last. What they deleted may be back, and of what they
+    /// replaced an older version. Nothing is said of commits before the snapshot whose index could be asked.
+    pub missing_commits: Vec<(Seq, Seq)>,
+    /// Named snapshots that the damaged store has, as far as its manifest can be read. They are not in the new one.
+    pub named_snapshots: Vec<String>,
+    /// Marks that it has. They are not in the new one.
+    pub marks: Vec<String>,
     /// Records of commits behind the last one that an opening would give: behind damage, or in a tail that a crash left.
     pub behind_the_end: u64,
     /// Records of commits that are not whole: others of the same commit may be missing.
@@ -131,5 +141,13 @@ impl SalvageReport {
     /// Whether nothing is missing, as far as anything tells.
     pub fn is_complete(&self) -> bool {
         self.lost.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// Whether the records of the new store are for certain those of the damaged one as of its last commit. Bytes that could not be read
+    /// are none of a record's then.
+    pub fn is_certain(&self) -> bool {
+        let is_told = self.indexed_to.is_some() || self.unreadable.is_empty();
+        let is_whole = self.missing_commits.is_empty() && self.of_broken_commits.is_empty();
+        self.lost.is_empty() && self.doubtful.is_empty() && is_whole && is_told
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use byteorder::ByteOrder;
 use byteorder::LittleEndian;
@@ -26,6 +27,7 @@ use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::recovery::Remains;
+use crate::salvage::moved::Moved;
 use crate::salvage::source::LogFile;
 use crate::salvage::source::Source;
 use crate::salvage::walk::Piece;
@@ -101,9 +103,16 @@ pub(crate) struct Survey {
     /// Definitions of key indexes, and the commits that made them.
     pub(crate) indexes: BTreeMap<IndexNumber, (Seq, IndexDefinition)>,
     pub(crate) dropped_indexes: BTreeMap<IndexNumber, Seq>,
+    /// Marks, and the commits that they name.
+    pub(crate) marks: BTreeMap<String, Seq>,
     pub(crate) suspects: Vec<Suspect>,
+    /// What seems to have been deleted: those bytes are not whole, or nothing tells which commit they are of.
+    pub(crate) suspect_frees: Vec<RecordId>,
     pub(crate) bad: Vec<BadBytes>,
     pub(crate) last_seq: Seq,
+    /// Commits that are whole, in runs without a gap.
+    pub(crate) whole: Vec<RangeInclusive<u64>>,
+    pub(crate) moved: Moved,
     /// One more than the highest page that is named anywhere.
     pub(crate) page_end: u64,
     /// All versions in slots of which the record index does not tell.
@@ -124,6 +133,8 @@ struct Pass<'s> {
     run: Option<SetNumber>,
     /// The commit of the newest record that was met in a frame whose header is gone.
     seq: Option<Seq>,
+    /// The lowest commit that may come next.
+    next: Option<Seq>,
 }
 
 /// Goes through all record segments. Commits behind `until` do not count; where it is given, all versions are noted of slots of
@@ -134,12 +145,13 @@ pub(crate) fn survey(
     until: Option<Seq>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Survey> {
-    let mut survey = Survey { until, ..Survey::default() };
+    let mut survey = Survey { until, moved: Moved::new(source), ..Survey::default() };
     let mut done = 0;
     for (index, log) in (0..).zip(&source.logs).collect::<Vec<_>>().into_iter().rev() {
         let contents = source.contents(log)?;
         let (generation, timeline) = log.header.as_ref().map_or((0, 0), |header| (header.generation, header.timeline));
-        let mut pass = Pass { survey: &mut survey, remains, log, index, generation, timeline, run: None, seq: None };
+        let mut pass =
+            Pass { survey: &mut survey, remains, log, index, generation, timeline, run: None, seq: None, next: None };
         if log.header.is_none() {
             let (file, bytes) = (log.name.clone(), to_u64(contents.len()).min(128));
             pass.survey.bad.push(BadBytes { file, offset: 0, bytes });
@@ -201,6 +213,30 @@ impl Survey {
         self.begins.range(timeline.saturating_add(1)..).any(|(_, begin)| *begin <= seq)
     }
 
+    fn note_whole(&mut self, seq: Seq) {
+        match self.whole.last_mut() {
+            Some(run) if run.end().checked_add(1) == Some(seq.0) => *run = *run.start()..=seq.0,
+            _ => self.whole.push(seq.0..=seq.0),
+        }
+    }
+
+    /// Commits behind `base` of which something is missing, in runs without a gap.
+    pub(crate) fn missing(&self, base: Seq, last: Seq) -> Vec<(Seq, Seq)> {
+        let mut whole = self.whole.clone();
+        whole.sort_unstable_by_key(|run| *run.start());
+        let (mut next, mut missing) = (base.0.saturating_add(1), Vec::new());
+        for run in whole {
+            if *run.start() > next && next <= last.0 {
+                missing.push((Seq(next), Seq((*run.start() - 1).min(last.0))));
+            }
+            next = next.max(run.end().saturating_add(1));
+        }
+        if next <= last.0 {
+            missing.push((Seq(next), last));
+        }
+        missing
+    }
+
     fn note_page(&mut self, page: u64, set: SetNumber) {
         self.pages.entry(page).or_insert(set);
         self.page_end = self.page_end.max(page.saturating_add(1));
@@ -217,6 +253,7 @@ impl Pass<'_> {
                 let file = self.log.name.clone();
                 self.survey.suspects.push(Suspect { id, seq: Seq(seq), file, offset });
             }
+            Piece::SuspectFrees(ids) => self.suspect_frees(ids),
             Piece::Bad { offset, bytes } => {
                 self.survey.bad.push(BadBytes { file: self.log.name.clone(), offset, bytes });
             }
@@ -229,7 +266,12 @@ impl Pass<'_> {
         if header.kind == FrameKind::Survivors {
             self.generation = self.generation.max(1);
         } else if !self.survey.is_void(header.timeline, header.seq) {
-            self.survey.last_seq = self.survey.last_seq.max(header.seq);
+            // What was durable then was there, found or not.
+            self.survey.last_seq = self.survey.last_seq.max(header.seq).max(header.durable);
+            self.next = Some(header.seq.next());
+            if header.kind == FrameKind::Commit && is_whole {
+                self.survey.note_whole(header.seq);
+            }
         }
         // What was cut is void only if something else was committed in its place.
         if header.kind == FrameKind::Commit && header.move_number == 0 && is_whole {
@@ -248,8 +290,10 @@ impl Pass<'_> {
             }
             return;
         }
-        let seq = frame.map(|header| header.seq).or(self.seq);
-        if kind == Some(Kind::Run) {
+        let seq = frame.map(|header| header.seq).or(self.seq).or(self.next);
+        if kind == Some(Kind::Frees) && seq.is_none() {
+            self.suspect_frees(item.payload);
+        } else if kind == Some(Kind::Run) {
             self.run = item.payload.first_chunk().map(|number| SetNumber(u32::from_le_bytes(*number)));
         } else if let Some(seq) = seq.filter(|seq| !self.survey.is_void(self.timeline, *seq)) {
             self.control(item, kind, seq);
@@ -275,6 +319,7 @@ impl Pass<'_> {
         }
         self.note_slot(id);
         let is_indexed = self.is_indexed(&version);
+        self.survey.moved.note_copy(self.remains, self.log.number, &version);
         let is_unknown = self.remains.is_some_and(|remains| remains.state.root.entry(id.slot()).is_err());
         let slot = self.survey.slots.entry(id.slot()).or_default();
         if is_indexed {
@@ -297,6 +342,11 @@ impl Pass<'_> {
             && location.bytes() == version.bytes
             && location.reuse_low == version.id.reuse_count() & 0xf
             && state.table.get(location.place).is_some_and(|segment| segment.number() == self.log.number)
+    }
+
+    fn suspect_frees(&mut self, ids: &[u8]) {
+        let ids = ids.chunks_exact(8).map(LittleEndian::read_u64).filter_map(RecordId::from_u64);
+        self.survey.suspect_frees.extend(ids);
     }
 
     fn note_slot(&mut self, id: RecordId) {
@@ -325,6 +375,12 @@ impl Pass<'_> {
                     && let Ok(name) = std::str::from_utf8(name)
                 {
                     self.survey.sets.entry(SetNumber(u32::from_le_bytes(*number))).or_insert_with(|| name.to_owned());
+                }
+            }
+            Some(Kind::Moves) => self.survey.moved.note_moves(item.payload),
+            Some(Kind::Mark) => {
+                if let Ok(name) = std::str::from_utf8(item.payload) {
+                    self.survey.marks.entry(name.to_owned()).or_insert(seq);
                 }
             }
             Some(Kind::CreateIndex) => {

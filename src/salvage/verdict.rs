@@ -21,6 +21,7 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::recovery::Remains;
+use crate::salvage::moved::Found;
 use crate::salvage::report::Lost;
 use crate::salvage::source::Source;
 use crate::salvage::survey::Survey;
@@ -41,6 +42,8 @@ pub(crate) struct Verdict {
     pub(crate) behind_the_end: u64,
     /// Records for which no index could be asked: they may have been deleted.
     pub(crate) without_index: u64,
+    /// Records that come back, and may have been deleted.
+    pub(crate) doubtful: Vec<RecordId>,
 }
 
 /// What the record index says of a slot.
@@ -61,13 +64,19 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
             found.newest.is_some_and(|version| version.seq > base) || found.freed.is_some_and(|(_, seq)| seq > base);
         let chosen = match indexed {
             Indexed::Live if !is_newer => {
-                // A copy of the version that is damaged where the index says does as well. Where that file is gone, the collector has
+                // A copy of the version that is damaged where the index says does as well. Where that file is gone, the collector may have
                 // moved the record since the index was saved.
-                let is_moved = is_moved(source, remains, *slot);
-                let copy = |version: &Version| {
-                    is_moved && !found.is_freed() || suspects.get(&version.id).is_some_and(|seq| *seq == version.seq)
-                };
-                found.indexed.or_else(|| found.newest.filter(copy))
+                let copy = |version: &Version| suspects.get(&version.id).is_some_and(|seq| *seq == version.seq);
+                found.indexed.or_else(|| found.newest.filter(copy)).or_else(|| {
+                    match survey.moved.find(remains, *slot) {
+                        Some(Found::Certain(version)) => Some(version),
+                        Some(Found::Perhaps(version)) => {
+                            verdict.lost.push(perhaps_lost(source, survey, &version));
+                            Some(version)
+                        }
+                        Some(Found::Nothing) | None => None,
+                    }
+                })
             }
             Indexed::NotLive if !is_newer => None,
             _ => found.newest.filter(|_| !found.is_freed()),
@@ -75,6 +84,9 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
         let Some(version) = chosen else { continue };
         if matches!(indexed, Indexed::Unknown) {
             verdict.without_index += 1;
+            if !version.is_chunk {
+                verdict.doubtful.push(version.id);
+            }
         }
         if remains.is_some_and(|remains| remains.is_newest && version.seq > remains.seq) {
             verdict.behind_the_end += 1;
@@ -87,20 +99,19 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
     find_lost_entries(survey, remains, &mut verdict);
     find_lost_suspects(survey, remains, &mut verdict);
     check_heads(source, survey, &mut verdict)?;
+    find_doubtful(survey, remains, &mut verdict);
     verdict.of_broken_commits.retain(|id| verdict.live.contains_key(&id.slot()));
     verdict.of_broken_commits.sort_unstable();
     verdict.lost.sort_by(|a, b| (a.slot, &a.file, a.offset).cmp(&(b.slot, &b.file, b.offset)));
     Ok(verdict)
 }
 
-/// Whether the index of an older snapshot leads into a segment whose file is gone.
-fn is_moved(source: &Source, remains: Option<&Remains>, slot: u64) -> bool {
-    let Some(remains) = remains.filter(|remains| !remains.is_newest) else { return false };
-    let Ok(EntryState::Live(location)) = remains.state.root.entry(slot).map(crate::format::entry::Entry::state) else {
-        return false;
-    };
-    let number = remains.state.table.get(location.place).map(|segment| segment.number());
-    number.is_some_and(|number| source.logs.iter().all(|log| log.number != number))
+/// A record of which a version comes back that need not be the newest.
+fn perhaps_lost(source: &Source, survey: &Survey, version: &Version) -> Lost {
+    let file = source.logs.get(version.log as usize).map(|log| log.name.clone()).unwrap_or_default();
+    let (slot, id, offset) = (version.id.slot(), Some(version.id), version.offset);
+    let why = format!("nothing tells whether there was a newer version; that of commit {} came back", version.seq);
+    Lost { slot, id, set: survey.set_of_slot(slot), file, offset, why }
 }
 
 fn suspects_by_id(survey: &Survey) -> HashMap<RecordId, Seq> {
@@ -176,6 +187,17 @@ fn find_lost_suspects(survey: &Survey, remains: Option<&Remains>, verdict: &mut 
         let (file, offset) = (suspect.file.clone(), suspect.offset);
         verdict.lost.push(Lost { slot, id: Some(suspect.id), set, file, offset, why });
     }
+}
+
+/// Records that a deletion names which is not whole.
+fn find_doubtful(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
+    let is_newest = remains.is_some_and(|remains| remains.is_newest);
+    verdict.doubtful.extend(survey.suspect_frees.iter().filter(|_| !is_newest));
+    let live = &verdict.live;
+    let comes_back = |id: &RecordId| live.get(&id.slot()).is_some_and(|version| version.id == *id && !version.is_chunk);
+    verdict.doubtful.retain(comes_back);
+    verdict.doubtful.sort_unstable();
+    verdict.doubtful.dedup();
 }
 
 /// Contents of the segments that were read last.

@@ -36,6 +36,8 @@ pub(crate) enum Piece<'a> {
     Gap,
     /// Where an item should begin, and what a record's header says there though its check does not hold.
     Suspect { offset: u64, id: RecordId, seq: u64 },
+    /// The same of deletions: the IDs that stand there.
+    SuspectFrees(&'a [u8]),
     /// Bytes that are nothing.
     Bad { offset: u64, bytes: u64 },
 }
@@ -83,6 +85,8 @@ impl<'a> Walk<'a, '_> {
             (self.each)(&Piece::Gap);
             if let Some((id, seq)) = suspect(rest) {
                 (self.each)(&Piece::Suspect { offset: self.at, id, seq });
+            } else if let Some(ids) = suspect_frees(rest) {
+                (self.each)(&Piece::SuspectFrees(ids));
             }
         }
         self.at += GRANULE_BYTES;
@@ -124,6 +128,13 @@ impl<'a> Walk<'a, '_> {
             (self.each)(&Piece::Bad { offset, bytes: self.at.min(to_u64(self.bytes.len())) - offset });
         }
     }
+}
+
+/// What deletions say whose check does not hold.
+fn suspect_frees(rest: &[u8]) -> Option<&[u8]> {
+    let item =
+        Item::parse(rest).ok().filter(|item| Kind::from_u8(item.kind) == Some(Kind::Frees) && item.flags == 0)?;
+    Some(item.payload).filter(|payload| payload.len().is_multiple_of(8))
 }
 
 /// What the header of a record says whose check does not hold.

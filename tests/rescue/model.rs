@@ -31,6 +31,10 @@ pub struct Model {
     pub files: Files,
     pub live: BTreeMap<RecordId, Expected>,
     pub dead: BTreeSet<RecordId>,
+    /// The commits that deleted them.
+    pub deaths: BTreeMap<RecordId, u64>,
+    /// Every version that ever was, by its commit.
+    pub versions: BTreeMap<(RecordId, u64), Vec<u8>>,
     pub last_seq: u64,
 }
 
@@ -61,7 +65,14 @@ pub enum Left {
 pub fn build(seed: u64, left: Left) -> Model {
     let mut rng = Rng::new(seed);
     let mut backing: Arc<dyn Backing> = Arc::new(Memory::new());
-    let mut model = Model { files: Files::new(), live: BTreeMap::new(), dead: BTreeSet::new(), last_seq: 0 };
+    let mut model = Model {
+        files: Files::new(),
+        live: BTreeMap::new(),
+        dead: BTreeSet::new(),
+        deaths: BTreeMap::new(),
+        versions: BTreeMap::new(),
+        last_seq: 0,
+    };
     for round in 0..4 {
         let store = options().open_backing(Arc::clone(&backing)).expect("opens");
         let sets = ["a", "b"].map(|name| store.record_set(name).expect("a set"));
@@ -83,6 +94,7 @@ pub fn build(seed: u64, left: Left) -> Model {
                 store.save_snapshot().expect("saves");
                 change(&store, &mut model, &mut rng, round, 61);
             }
+            2 => store.save_named_snapshot("named").map(drop).expect("saves"),
             _ => {}
         }
         if round == 1 || (round == 3 && left == Left::Killed) {
@@ -101,6 +113,7 @@ pub fn build(seed: u64, left: Left) -> Model {
 
 fn note(store: &Store, model: &mut Model, id: RecordId, set: &str, bytes: Vec<u8>) {
     let seq = store.get(id).expect("live").seq().0;
+    model.versions.insert((id, seq), bytes.clone());
     model.live.insert(id, Expected { set: set.to_owned(), seq, bytes });
 }
 
@@ -121,6 +134,7 @@ fn change(store: &Store, model: &mut Model, rng: &mut Rng, round: usize, number:
         store.write(|tx| tx.delete(id)).expect("deletes");
         model.live.remove(&id);
         model.dead.insert(id);
+        model.deaths.insert(id, store.last_seq().0);
     } else {
         store.write(|tx| tx.update(id, &bytes)).expect("updates");
         let set = model.live[&id].set.clone();

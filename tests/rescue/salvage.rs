@@ -139,15 +139,20 @@ fn the_record_segments_alone_are_enough() {
     }
 }
 
+/// Places of records: file, begin and end.
+pub type Places = BTreeMap<RecordId, Vec<(String, usize, usize)>>;
+
 /// The newest version of each record by where it lies, found without the library's help: by its value.
-fn places(model: &Model) -> BTreeMap<RecordId, Vec<(String, usize, usize)>> {
+pub fn places(model: &Model) -> Places {
     let mut all = BTreeMap::new();
     for (id, expected) in model.live.iter().filter(|(_, expected)| expected.bytes.len() < 60_000) {
         let mut places = Vec::new();
         for (name, bytes) in model.files.iter().filter(|(name, _)| name.starts_with("log-")) {
             let len = expected.bytes.len();
             let found = bytes.windows(len).enumerate().filter(|(_, window)| *window == expected.bytes);
-            places.extend(found.map(|(at, _)| (name.clone(), at - 24, at + len)));
+            // Keys of indexes have the same bytes.
+            let is_record = |at: &usize| bytes.get(at - 16..at - 8) == Some(&id.as_u64().to_le_bytes());
+            places.extend(found.map(|(at, _)| at).filter(is_record).map(|at| (name.clone(), at - 24, at + len)));
         }
         all.insert(*id, places);
     }

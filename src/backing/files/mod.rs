@@ -1,12 +1,17 @@
 //! Files of a directory.
 //!
-//! Owns: the only calls of the file system. Never: follows a link, overwrites, renames, or cuts off what was appended.
+//! Owns: the only calls of the file system. Never: follows a link, overwrites, or cuts off what was appended; nothing is renamed but a
+//! store that is repaired.
 //! Invariant: after the directory was opened its path is only for messages. Everything is found relative to the descriptor, so
 //! a process that changes its working directory, and a directory that is renamed, stay with the same files.
 
 mod directory;
+mod exchange;
 mod file;
 mod lock;
+
+pub(crate) use exchange::Parent;
+pub(crate) use exchange::resemble;
 
 use std::io;
 use std::os::fd::BorrowedFd;

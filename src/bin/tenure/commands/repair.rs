@@ -1,11 +1,13 @@
-//! `tenure repair`: damaged index pages rebuilt in place.
+//! `tenure repair`: damaged index pages rebuilt in place, or a new store of what is whole in the place of the damaged one.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 use tenure::repair::RepairReport;
+use tenure::repair::RepairStep;
 use tenure::repair::repair;
 
+use crate::commands::salvage;
 use crate::commands::salvage::fate;
 use crate::commands::salvage::number;
 use crate::context::Context;
@@ -23,13 +25,13 @@ Examples:
   tenure repair things.tenure --json | jq '.doubts[]'
   tenure verify things.tenure
 
-The exit code is 4 when a record is gone, or it is not certain that one had not been deleted: the store is repaired all the same.
-A store that this does not open is for tenure salvage.";
+The exit code is 4 when a record is gone, or it is not certain that one had not been deleted: the store is repaired all the same.";
 
-/// Rebuild damaged index pages from the records
+/// Mend a damaged store
 ///
-/// Pages of the record index are rebuilt from the segments, and key indexes whose fields are stored with them from the records. Records
-/// are not touched. What the log and the counts do not decide is listed.
+/// Index pages are rebuilt in place: those of the record index from the segments, and key indexes whose fields are stored with them
+/// from the records. Where that does not make the store whole, a new store of everything that is whole takes its place, in one step, as
+/// salvage would make it; the damaged one is kept beside it, as NAME.damaged. What is gone, and what nothing decides, is listed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -42,6 +44,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut out = Output::stdout()?;
     let bar = progress::over_bytes("repairing", None);
     let report = repair(&args.store, &mut |now| {
+        bar.set_message(match now.step {
+            RepairStep::Checking => "checking",
+            RepairStep::Rescuing => "salvaging",
+            _ => "repairing",
+        });
         bar.set_length(now.bytes_total);
         bar.set_position(now.bytes);
     });
@@ -56,8 +63,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if report.is_certain() {
         return Ok(());
     }
-    let (lost, doubts) =
-        (units::counted(number(report.lost.len()), "record"), units::counted(number(report.doubts.len()), "record"));
+    let doubtful = report.set_aside.as_ref().map_or(0, |aside| aside.salvaged.doubtful.len());
+    let (lost, doubts) = (
+        units::counted(number(report.lost.len()), "record"),
+        units::counted(number(report.doubts.len() + doubtful), "record"),
+    );
     let message = format!("{}: {lost} lost, {doubts} in doubt", args.store.display());
     Err(Failure::new(Exit::Corrupt, message, "the store is repaired; look at what is listed, and for it in a backup"))
 }
@@ -83,6 +93,18 @@ fn print(out: &mut Output, report: &RepairReport) -> Outcome {
     for index in &report.indexes {
         out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
     }
+    for left in &report.left {
+        out.line(&one_line(&format!("an interrupted repair has left {}", left.display())))?;
+    }
+    if let Some(aside) = &report.set_aside {
+        salvage::print_doubts(out, &aside.salvaged)?;
+        let records = units::counted(aside.salvaged.records, "record");
+        let last = aside.salvaged.last_seq;
+        out.line(&one_line(&format!(
+            "a new store of {records}, as of commit {last}, has taken the place of the damaged one, which is now {}",
+            aside.damaged.display()
+        )))?;
+    }
     if report.is_nothing() { out.line("nothing to repair") } else { out.line("repaired") }
 }
 
@@ -104,9 +126,19 @@ fn print_json(out: &mut Output, report: &RepairReport) -> Outcome {
     });
     let indexes =
         report.indexes.iter().map(|index| json!({ "set": index.set, "name": index.name, "fate": fate(&index.fate) }));
+    let aside = report.set_aside.as_ref().map(|aside| {
+        let salvaged = &aside.salvaged;
+        let mut told = salvage::doubts_as_json(salvaged);
+        told["damaged"] = json!(aside.damaged.display().to_string());
+        told["records"] = json!(salvaged.records);
+        told["last_seq"] = json!(salvaged.last_seq.0);
+        told
+    });
+    let left = report.left.iter().map(|left| left.display().to_string());
     out.json(&json!({
         "certain": report.is_certain(), "nothing": report.is_nothing(), "damaged": report.damaged,
         "pages": pages.collect::<Vec<_>>(), "indexes": indexes.collect::<Vec<_>>(),
-        "doubts": doubts.collect::<Vec<_>>(), "lost": lost.collect::<Vec<_>>(),
+        "doubts": doubts.collect::<Vec<_>>(), "lost": lost.collect::<Vec<_>>(), "set_aside": aside,
+        "left": left.collect::<Vec<_>>(),
     }))
 }

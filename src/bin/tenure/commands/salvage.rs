@@ -84,16 +84,48 @@ pub fn fate(fate: &IndexFate) -> String {
     }
 }
 
-fn print(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome {
-    for lost in &report.lost {
-        out.line(&one_line(&format!("lost: {lost}")))?;
-    }
+/// Everything that is not certain of the new store.
+pub fn print_doubts(out: &mut Output, report: &SalvageReport) -> Outcome {
     for bad in &report.unreadable {
         out.line(&format!("unreadable: {} of {} at byte {}", units::bytes(bad.bytes), bad.file, bad.offset))?;
+    }
+    for (first, last) in &report.missing_commits {
+        let of = if first == last { format!("of commit {first}") } else { format!("of commits {first} to {last}") };
+        out.line(&format!("missing: something {of}; what they deleted or replaced may be back"))?;
     }
     for id in &report.of_broken_commits {
         out.line(&format!("of a commit that is not whole: record {id}"))?;
     }
+    for id in &report.doubtful {
+        out.line(&format!("perhaps deleted: record {id}"))?;
+    }
+    for name in &report.named_snapshots {
+        out.line(&one_line(&format!("not in the new store: snapshot {name}")))?;
+    }
+    for name in &report.marks {
+        out.line(&one_line(&format!("not in the new store: mark {name}")))?;
+    }
+    Ok(())
+}
+
+/// The same.
+pub fn doubts_as_json(report: &SalvageReport) -> serde_json::Value {
+    let unreadable =
+        report.unreadable.iter().map(|bad| json!({ "file": bad.file, "offset": bad.offset, "bytes": bad.bytes }));
+    let missing = report.missing_commits.iter().map(|(first, last)| [first.0, last.0]);
+    json!({
+        "unreadable": unreadable.collect::<Vec<_>>(), "missing_commits": missing.collect::<Vec<_>>(),
+        "of_broken_commits": report.of_broken_commits.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "doubtful": report.doubtful.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "named_snapshots": report.named_snapshots, "marks": report.marks,
+    })
+}
+
+fn print(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome {
+    for lost in &report.lost {
+        out.line(&one_line(&format!("lost: {lost}")))?;
+    }
+    print_doubts(out, report)?;
     for set in &report.sets {
         let name = if set.is_named { "" } else { " (its name is not known)" };
         out.line(&one_line(&format!("set {}{name}: {}", set.name, units::counted(set.records, "record"))))?;
@@ -129,20 +161,20 @@ fn print_json(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome 
             "file": lost.file, "offset": lost.offset, "why": lost.why,
         })
     });
-    let unreadable =
-        report.unreadable.iter().map(|bad| json!({ "file": bad.file, "offset": bad.offset, "bytes": bad.bytes }));
     let sets = report.sets.iter().map(
         |set| json!({ "number": set.number.0, "name": set.name, "is_named": set.is_named, "records": set.records }),
     );
     let indexes =
         report.indexes.iter().map(|index| json!({ "set": index.set, "name": index.name, "fate": fate(&index.fate) }));
-    out.json(&json!({
+    let mut told = json!({
         "new": args.new.display().to_string(), "complete": report.is_complete(), "files": report.files,
         "bytes": report.bytes, "records": report.records, "record_bytes": report.record_bytes,
         "last_seq": report.last_seq.0, "indexed_to": report.indexed_to.map(|seq| seq.0),
         "maybe_deleted": report.maybe_deleted, "behind_the_end": report.behind_the_end,
-        "of_broken_commits": report.of_broken_commits.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "sets": sets.collect::<Vec<_>>(), "indexes": indexes.collect::<Vec<_>>(),
-        "lost": lost.collect::<Vec<_>>(), "unreadable": unreadable.collect::<Vec<_>>(),
-    }))
+        "sets": sets.collect::<Vec<_>>(), "indexes": indexes.collect::<Vec<_>>(), "lost": lost.collect::<Vec<_>>(),
+    });
+    if let (Some(told), serde_json::Value::Object(doubts)) = (told.as_object_mut(), doubts_as_json(report)) {
+        told.extend(doubts);
+    }
+    out.json(&told)
 }

@@ -4,6 +4,7 @@
 //! Never: syncs under the commit lock, or runs user code under it.
 //! Lock order: commit, then allocator, then log tail, then the heap's writer; see `docs/locking.md`.
 
+mod announce;
 mod reserve;
 
 use std::collections::BTreeMap;
@@ -111,6 +112,8 @@ pub(crate) struct Engine {
     pub(crate) page_writer: Mutex<PageWriter>,
     pub(crate) poison: Arc<Poison>,
     pub(crate) read_only: bool,
+    /// Whether the manifest says that the log goes on.
+    pub(crate) is_announced: AtomicBool,
     pub(crate) transaction_bytes_max: u64,
     /// Log bytes that recovery would have to replay.
     pub(crate) replay_bytes: AtomicU64,
@@ -229,6 +232,7 @@ impl Engine {
         if need == Need::Ordinary {
             self.check_reserve(frame.bytes())?;
         }
+        self.announce(frame.bytes(), need)?;
         let guard = self.lock_commit();
         if need == Need::Ordinary && self.reserve.is_short() {
             // It was given up since.

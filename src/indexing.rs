@@ -96,6 +96,7 @@ pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexD
 fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> Result<Arc<IndexDefinition>> {
     engine.check_writable()?;
     engine.check_reserve(0)?;
+    engine.announce(0, Need::Ordinary)?;
     let guard = engine.lock_commit();
     let catalogue = engine.heap.catalogue();
     let number = catalogue.next_index();
@@ -149,6 +150,7 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
 /// Drops an index. Views that see it go on.
 pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
     engine.check_writable()?;
+    engine.announce(0, Need::MakesRoom)?;
     let guard = engine.lock_commit();
     let mut frame = FrameBuilder::new();
     frame.control(Kind::DropIndex, &number.0.to_le_bytes());

@@ -204,6 +204,9 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     for reason in recovered.fell_back.into_iter().chain(recovered.damaged) {
         report.problems.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
     }
+    if let Some(what) = recovered.end.and_then(|end| end.loss()) {
+        report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
+    }
     let state = engine.heap.pin();
     check_state(&state, &mut report, progress);
     check_indexes(&state, &mut report);

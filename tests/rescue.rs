@@ -6,6 +6,8 @@ mod common;
 
 #[path = "rescue/indexes.rs"]
 mod indexes;
+#[path = "rescue/interrupted.rs"]
+mod interrupted;
 #[path = "rescue/measure.rs"]
 mod measure;
 #[path = "rescue/model.rs"]

@@ -7,6 +7,8 @@ mod common;
 mod craft;
 #[path = "told_from_a_tear/ends.rs"]
 mod ends;
+#[path = "told_from_a_tear/gone.rs"]
+mod gone;
 #[path = "told_from_a_tear/headers.rs"]
 mod headers;
 #[path = "told_from_a_tear/numbers.rs"]

@@ -604,8 +604,9 @@ impl Writer {
                     return Err(Error::corrupt(frame.segment.name(), offset, "record", expected, got));
                 };
                 let old = self.tree.set(id.slot(), entry)?;
-                self.undo.push(Undo { slot: id.slot(), old, counted: Some((*set, *bytes)) });
-                sums.put(&mut self.notes(frame), *set, *bytes, old);
+                let was_live = old.is_live() || self.tree.had_record();
+                self.undo.push(Undo { slot: id.slot(), old, was_live, counted: Some((*set, *bytes)) });
+                sums.put(&mut self.notes(frame), *set, *bytes, old, was_live);
             }
             Effect::Free(id) => {
                 let old = self.entry_if_known(id.slot())?.unwrap_or(Entry::NEVER);
@@ -619,8 +620,9 @@ impl Writer {
                     let count = id.reuse_count().max(floor.saturating_sub(1));
                     self.tree.set(id.slot(), Entry::freed_after(count))?;
                     let set = self.tree.root().set_of_slot(id.slot());
-                    self.undo.push(Undo { slot: id.slot(), old, counted: Some((set, 0)) });
-                    sums.free(&mut self.notes(frame), set, old);
+                    let was_live = old.is_live() || self.tree.had_record();
+                    self.undo.push(Undo { slot: id.slot(), old, was_live, counted: Some((set, 0)) });
+                    sums.free(&mut self.notes(frame), set, old, was_live);
                 }
             }
             Effect::Assign(page, set) => self.tree.assign(*page, *set)?,

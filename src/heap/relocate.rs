@@ -39,7 +39,7 @@ impl Writer {
             };
             if is_there {
                 self.tree.set(each.slot, entry)?;
-                self.undo.push(Undo { slot: each.slot, old, counted: None });
+                self.undo.push(Undo { slot: each.slot, old, was_live: true, counted: None });
                 if let Some(to) = &to {
                     to.add_live(signed(location.bytes()));
                 }

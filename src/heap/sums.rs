@@ -29,25 +29,25 @@ pub(super) struct Sums {
 impl Sums {
     /// A record of the frame is live now, in the place of what the entry said before.
     #[inline]
-    pub(super) fn put(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry) {
+    pub(super) fn put(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry, was_live: bool) {
         let old_bytes = self.forget(notes, old);
         self.gained += signed(bytes);
-        self.count(notes, set, i64::from(!old.is_live()), signed(bytes) - old_bytes);
+        self.count(notes, set, i64::from(!was_live), signed(bytes) - old_bytes);
     }
 
     /// What an entry said is gone.
     #[inline]
-    pub(super) fn free(&mut self, notes: &mut Notes<'_>, set: SetNumber, old: Entry) {
+    pub(super) fn free(&mut self, notes: &mut Notes<'_>, set: SetNumber, old: Entry, was_live: bool) {
         let old_bytes = self.forget(notes, old);
-        self.count(notes, set, -i64::from(old.is_live()), -old_bytes);
+        self.count(notes, set, -i64::from(was_live), -old_bytes);
     }
 
     /// What `put`, or `free` for no bytes, has noted is not so. Live bytes of segments stay what they were: the handle deletes no
     /// file any more.
-    pub(super) fn take_back(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry) {
+    pub(super) fn take_back(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry, was_live: bool) {
         let is_live = bytes > 0;
         let old_bytes = if let EntryState::Live(location) = old.state() { signed(location.bytes()) } else { 0 };
-        let records = i64::from(old.is_live()) - i64::from(is_live);
+        let records = i64::from(was_live) - i64::from(is_live);
         self.count(notes, set, records, old_bytes - signed(bytes));
     }
 

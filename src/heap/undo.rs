@@ -14,6 +14,8 @@ use crate::id::SetNumber;
 pub(super) struct Undo {
     pub(super) slot: u64,
     pub(super) old: Entry,
+    /// Whether there was a record: a damaged page may not say so.
+    pub(super) was_live: bool,
     /// The set that counts the change, and bytes of the new record: zero for one that is gone. Moves count nothing.
     pub(super) counted: Option<(SetNumber, u64)>,
 }
@@ -24,11 +26,11 @@ pub(super) const UNDO_KEPT_MAX: usize = 4_096;
 impl Writer {
     /// A frame could not be applied as a whole: nothing of it remains for those who look from now on. The handle is at its end.
     pub(super) fn take_back(&mut self, frame: &Applied<'_>, sums: &mut Sums, effects: &[Effect]) {
-        for Undo { slot, old, counted } in std::mem::take(&mut self.undo).into_iter().rev() {
+        for Undo { slot, old, was_live, counted } in std::mem::take(&mut self.undo).into_iter().rev() {
             // Its leaf is on the heap, so there is nothing that could fail.
             let is_back = self.tree.set(slot, old).is_ok();
             if let Some((set, bytes)) = counted.filter(|_| is_back) {
-                sums.take_back(&mut self.notes(frame), set, bytes, old);
+                sums.take_back(&mut self.notes(frame), set, bytes, old, was_live);
             }
         }
         if effects.iter().any(|effect| matches!(effect, Effect::Index(..))) {

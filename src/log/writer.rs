@@ -255,6 +255,14 @@ impl Log {
         Ok(Appended { segment, offset, seq: tail.last_seq })
     }
 
+    /// Sees to it that there is a segment for a frame of so many bytes.
+    pub(crate) fn begin_segment(&self, bytes: u64) -> Result<()> {
+        self.poison.check()?;
+        let mut tail = self.tail.lock();
+        let is_too_large = to_u64(SEGMENT_HEADER_BYTES) + bytes >= SEGMENT_BYTES_END;
+        if tail.active.is_some() || is_too_large { Ok(()) } else { self.make_room(&mut tail, bytes) }
+    }
+
     /// Sees to it that the active segment has room, beginning the next one where it has not.
     fn make_room(&self, tail: &mut Tail, bytes: u64) -> Result<()> {
         let seal_bytes = to_u64(FRAME_HEADER_BYTES);

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::format::manifest::Body;
 use crate::format::manifest::Snapshot;
+use crate::format::manifest::SnapshotKind;
 use crate::id::NumberHash;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
@@ -193,6 +194,13 @@ impl Kept {
         self.entries
             .values()
             .filter_map(|(body, _)| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None })
+    }
+
+    /// Whether nothing says that the log goes on behind the newest snapshot, and that need not be so.
+    pub(crate) fn ends_with_a_close(&self) -> bool {
+        let Some(newest) = self.snapshots().next_back() else { return false };
+        let mut later = self.entries.range(newest.number..).map(|(_, (body, _))| body);
+        newest.kind != SnapshotKind::Automatic && !later.any(|body| matches!(body, Body::Reserve(_) | Body::Cut(_)))
     }
 
     /// The newest retained snapshot of this name.

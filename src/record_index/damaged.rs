@@ -54,12 +54,16 @@ impl DamagedLeaf {
         self.known.get(&index).copied().ok_or_else(|| self.error())
     }
 
-    /// Notes an entry. What it was before may not be known: then it counts as one that was never used.
+    /// Notes an entry. What it was before may not be known: then it counts as one that was never used. Also whether it held a
+    /// record all the same, in a page that had so many: for certain, when each of the others is known to be another slot.
     #[must_use]
-    pub(super) fn with(&self, index: usize, entry: Entry) -> (Self, Entry) {
+    pub(super) fn with(&self, index: usize, entry: Entry, live: u16) -> (Self, Entry, bool) {
         let mut next = self.clone();
-        let old = next.known.insert(index, entry).unwrap_or(Entry::NEVER);
-        (next, old)
+        let without_record = ENTRIES_PER_PAGE.saturating_sub(live.into());
+        match next.known.insert(index, entry) {
+            Some(old) => (next, old, false),
+            None => (next, Entry::NEVER, self.known.len() >= without_record),
+        }
     }
 }
 

@@ -356,6 +356,8 @@ pub(crate) struct Tree {
     /// Leaves of the newest tree that are on the heap.
     dirty: u64,
     saving: Option<Saving>,
+    /// Whether the entry that was set last was that of a record which a damaged page does not tell.
+    had_record: bool,
 }
 
 /// What a save that goes on keeps on the heap.
@@ -371,7 +373,7 @@ struct Saving {
 
 impl Tree {
     pub(crate) fn new(root: Root) -> Self {
-        Self { root: Arc::new(root), epoch: 1, restructured: false, dirty: 0, saving: None }
+        Self { root: Arc::new(root), epoch: 1, restructured: false, dirty: 0, saving: None, had_record: false }
     }
 
     pub(crate) fn root(&self) -> &Arc<Root> {
@@ -479,9 +481,10 @@ impl Tree {
 
     /// Notes the entry of a slot whose page is found damaged now.
     #[cold]
-    fn set_damaged(&mut self, page: u64, index: usize, entry: Entry, damage: Corruption) -> Entry {
-        let (leaf, old) = DamagedLeaf::new(damage).with(index, entry);
+    fn set_damaged(&mut self, page: u64, index: usize, entry: Entry, live: u16, damage: Corruption) -> Entry {
+        let (leaf, old, had_record) = DamagedLeaf::new(damage).with(index, entry, live);
         self.mark_damaged(page, leaf);
+        self.had_record = had_record;
         old
     }
 
@@ -531,9 +534,15 @@ impl Tree {
         Arc::make_mut(&mut self.root).has_damaged = false;
     }
 
+    /// Whether the slot whose entry was set last held a record before, though what was returned does not say so.
+    pub(crate) fn had_record(&mut self) -> bool {
+        std::mem::take(&mut self.had_record)
+    }
+
     /// Sets a slot's entry and returns the one before. Of a page that is damaged that may not be known: then it counts as never used.
     pub(crate) fn set(&mut self, slot: u64, entry: Entry) -> Result<Entry> {
         let (page, index) = (slot / to_u64(ENTRIES_PER_PAGE), to_usize(slot) % ENTRIES_PER_PAGE);
+        self.had_record = false;
         if page >= self.root.page_end() {
             let expected = format!("a page below {}, or one given to a set before", self.root.page_end());
             return Err(Error::corrupt("record index", 0, format!("entry of slot {slot}"), expected, page));
@@ -552,13 +561,16 @@ impl Tree {
                 let descriptor = cell.descriptor;
                 match segment.with(&descriptor.page, |image| Leaf::from_image(image, epoch, &descriptor)) {
                     Ok(leaf) => leaf,
-                    Err(Error::Corrupt(damage)) => return Ok(self.set_damaged(page, index, entry, *damage)),
+                    Err(Error::Corrupt(damage)) => {
+                        return Ok(self.set_damaged(page, index, entry, descriptor.live, *damage));
+                    }
                     Err(error) => return Err(error),
                 }
             }
             LeafRef::Damaged(leaf) => {
-                let (leaf, old) = leaf.with(index, entry);
+                let (leaf, old, had_record) = leaf.with(index, entry, cell.descriptor.live);
                 cell.leaf = LeafRef::Damaged(Arc::new(leaf));
+                self.had_record = had_record;
                 return Ok(old);
             }
         };

@@ -144,7 +144,8 @@ pub(super) fn check_others(base: &Snapshot, root: &Root, entries: &BTreeMap<u64,
     let mut end = page_end.max(root.page_end()) + PAGES_AHEAD_MAX;
     for (number, body) in entries {
         match body {
-            Body::Reserve(pages) if *number >= base.reserved_from => {
+            // An empty one says that the log goes on.
+            Body::Reserve(pages) if *number >= base.reserved_from && !pages.is_empty() => {
                 end = (end + RESERVE_PAGES_MAX).min(PAGES_END);
                 let highest = pages.iter().max().copied().unwrap_or_default();
                 if highest >= end {

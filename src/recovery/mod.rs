@@ -546,6 +546,7 @@ impl Based {
             page_writer: Mutex::new(PageWriter::new(attempt.base.root.page)),
             poison,
             read_only: attempt.settings.read_only,
+            is_announced: AtomicBool::new(false),
             transaction_bytes_max: attempt.settings.transaction_bytes_max,
             replay_bytes: AtomicU64::new(replay_bytes),
             index_log_bytes: AtomicU64::new(0),

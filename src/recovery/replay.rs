@@ -100,6 +100,8 @@ struct Replay<'a> {
     reserves: Vec<(u64, &'a [u64])>,
     /// Pages from this one on were never reserved.
     reserved_end: u64,
+    /// Whether there is a segment of the log that was begun since the snapshot was saved.
+    has_later_segment: bool,
     /// The end of the last frame.
     read_to: (SegmentSeq, u64),
 }
@@ -167,6 +169,7 @@ pub(crate) fn replay(
             continue;
         }
         last_segment = last_segment.max(number);
+        replay.has_later_segment |= number >= base.next_segment;
         if segment.header().timeline > timeline {
             check_undeclared(&segment)?;
             undeclared.push(number);
@@ -263,6 +266,7 @@ impl<'a> Replay<'a> {
             headless: Headless::default(),
             reserves: reserves.collect(),
             reserved_end,
+            has_later_segment: false,
             read_to: (base.head_segment, base.head_offset),
         }
     }
@@ -523,7 +527,10 @@ impl Replay<'_> {
         }
         let (segment, offset) = self.read_to;
         let (last, proven) = (Seq(self.expected.0 - 1), self.watermark.min(Seq(self.expected.0 - 1)));
-        Some(LogEnd { file: FileKind::Records.file_name(segment), offset, last, proven })
+        // The segment of the first commit behind a close is made before the manifest says that the log goes on.
+        let goes_on = self.reserves.iter().any(|(number, pages)| *number > self.base.number && pages.is_empty());
+        let gone_from = Some(self.base.next_segment).filter(|_| goes_on && !self.has_later_segment);
+        Some(LogEnd { file: FileKind::Records.file_name(segment), offset, last, proven, gone_from })
     }
 }
 

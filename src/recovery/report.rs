@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::manifest::Loaded;
 
@@ -30,6 +31,20 @@ pub struct LogEnd {
     pub last: Seq,
     /// The last commit that was on the medium for certain. Up to this one a missing commit would be damage.
     pub proven: Seq,
+    /// The manifest says that the log went on behind this, and no segment of it is there: every commit behind `last` is gone. The number
+    /// of the first one is this or a higher one.
+    pub gone_from: Option<SegmentSeq>,
+}
+
+impl LogEnd {
+    /// That commits are gone, if they are.
+    pub(crate) fn loss(&self) -> Option<String> {
+        let from = self.gone_from?;
+        Some(format!(
+            "the log went on behind commit {}, in segment {from} or a later one, and none is there: every commit behind it is gone",
+            self.last
+        ))
+    }
 }
 
 /// What opening a store did.
@@ -109,7 +124,9 @@ impl fmt::Display for RecoveryReport {
         for reason in &self.fell_back {
             writeln!(f, "not used: {reason}")?;
         }
-        if let Some(LogEnd { file, offset, last, proven }) = &self.end {
+        if let Some(loss) = self.end.as_ref().and_then(LogEnd::loss) {
+            writeln!(f, "missing: {loss}")?;
+        } else if let Some(LogEnd { file, offset, last, proven, .. }) = &self.end {
             writeln!(
                 f,
                 "the log ends in {file} at byte {offset}, with commit {last}; that it reached commit {proven} is proven, \

@@ -191,6 +191,7 @@ impl Store {
         let engine = self.engine();
         engine.check_writable()?;
         engine.check_reserve(0)?;
+        engine.announce(0, Need::Ordinary)?;
         let guard = engine.lock_commit();
         if let Some(set) = self.find_set(name) {
             return Ok(set);

@@ -77,3 +77,78 @@ fn a_damaged_page_is_rebuilt_in_place() {
     tenure(&["verify", &store]).ok();
     assert_eq!(tenure(&["repair", &store, "--json"]).json()["nothing"], json!(true));
 }
+
+#[test]
+fn a_store_that_does_not_open_is_replaced_by_one_of_what_is_whole_and_kept() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    tenure(&["snapshot", "save", &store, "monday"]).ok();
+    for (path, _) in files_of(Path::new(&store)) {
+        if path.extension().is_some_and(|end| end == "man") {
+            fs::remove_file(path).expect("removed");
+        }
+    }
+    let mut before = files_of(Path::new(&store));
+    before.retain(|(path, _)| !path.ends_with("lock"));
+    assert_eq!(tenure(&["get", &store, "0.1"]).code, 4);
+    let run = tenure(&["repair", &store]);
+    let (code, told) = (run.code, String::from_utf8(run.out).expect("text"));
+    let damaged = format!("{store}.damaged");
+    assert!(code == 4 && run.err.contains("in doubt"), "{told} {}", run.err);
+    assert!(told.contains("perhaps deleted: record ") && told.ends_with("repaired\n"), "{told}");
+    assert!(told.contains(&format!("which is now {damaged}")), "{told}");
+    let kept = files_of(Path::new(&damaged));
+    for (path, bytes) in before {
+        let name = path.file_name().expect("a name");
+        assert!(kept.iter().any(|(path, kept)| path.file_name() == Some(name) && *kept == bytes), "{path:?}");
+    }
+    assert_eq!(tenure(&["export", &store, "--set", "people"]).ok(), PEOPLE);
+    tenure(&["verify", &store]).ok();
+    assert_eq!(tenure(&["repair", &store, "--json"]).json()["nothing"], json!(true));
+    // The commands of a user who has read that go on to work: the kept one can be salvaged again.
+    let again = fixture.path("again");
+    tenure(&["salvage", &damaged, &again]).ok();
+    // A second damage: the first store that was set aside stays.
+    for (path, _) in files_of(Path::new(&store)) {
+        if path.extension().is_some_and(|end| end == "man") {
+            fs::remove_file(path).expect("removed");
+        }
+    }
+    let told = tenure(&["repair", &store, "--json"]);
+    assert_eq!(told.code, 4);
+    let told: serde_json::Value = serde_json::from_slice(&told.out).expect("JSON");
+    assert_eq!(told["set_aside"]["damaged"], json!(format!("{damaged}-2")), "{told}");
+    assert_eq!(files_of(Path::new(&damaged)), kept);
+}
+
+#[test]
+fn damage_that_only_a_named_snapshot_needs_ends_with_the_code_of_damage() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    let id = fixture.ids("people").remove(0);
+    tenure(&["snapshot", "save", &store, "monday"]).ok();
+    let of_then: Vec<_> = files_of(Path::new(&store)).into_iter().map(|(path, _)| path).collect();
+    for id in ["people", "notes"].iter().flat_map(|set| fixture.ids(set)) {
+        tenure(&["update", &store, &id, "{\"name\":\"another\"}"]).ok();
+    }
+    for _ in 0..3 {
+        tenure(&["compact", &store]).ok();
+    }
+    let mut told = 0;
+    for path in of_then.iter().filter(|path| path.exists() && path.to_string_lossy().contains("log-")) {
+        let bytes = fs::read(path).expect("a file");
+        fs::remove_file(path).expect("removed");
+        if tenure(&["get", &store, &id]).code == 0 {
+            let then = tenure(&["get", &store, &id, "--at", "snapshot:monday"]);
+            assert!(then.code == 4 || then.code == 0, "{}: {}", then.code, then.err);
+            told += u32::from(then.code == 4);
+            assert!(then.code == 0 || !then.err.contains("choose another"), "{}", then.err);
+            if then.code == 4 {
+                assert_eq!(tenure(&["verify", &store]).code, 4);
+                assert_eq!(tenure(&["verify", &store, "--newest"]).code, 0);
+            }
+        }
+        fs::write(path, bytes).expect("written");
+    }
+    assert!(told > 0, "no file is the snapshot's alone");
+}

@@ -1,0 +1,158 @@
+//! A log segment that a later session began, and that is gone whole, is told, also behind a clean close; and what of a damaged store is
+//! not copied or counted as if it were whole.
+
+use std::sync::Arc;
+
+use tenure::RecordId;
+use tenure::RecordSet;
+use tenure::Store;
+use tenure::backing::Backing;
+use tenure::backing::Memory;
+use tenure::verify::verify_backing;
+
+use crate::common;
+use crate::craft::Files;
+use crate::craft::options;
+
+fn open(backing: &Arc<dyn Backing>) -> (Store, RecordSet) {
+    let store = options().open_backing(Arc::clone(backing)).unwrap();
+    let set = store.record_set("a").unwrap();
+    (store, set)
+}
+
+fn files_of(backing: &Arc<dyn Backing>) -> Files {
+    let mut files = common::read_backing(&**backing);
+    files.remove("lock");
+    files
+}
+
+fn closed() -> (Arc<dyn Backing>, Vec<RecordId>) {
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let (store, set) = open(&backing);
+    let ids = (0..5).map(|n| store.write(|tx| tx.insert(&set, format!("{n}"))).unwrap()).collect();
+    store.close().unwrap();
+    (backing, ids)
+}
+
+/// The segments that a session has begun.
+fn begun(before: &Files, after: &Files) -> Vec<String> {
+    after.keys().filter(|name| name.starts_with("log-") && !before.contains_key(*name)).cloned().collect()
+}
+
+type Session = fn(&Store, &RecordSet, &[RecordId]);
+
+#[test]
+fn the_only_segment_of_a_later_session_is_gone_and_that_is_told() {
+    let sessions: [(&str, Session); 5] = [
+        ("updates", |store, _, ids| ids.iter().for_each(|id| store.write(|tx| tx.update(*id, "new")).unwrap())),
+        ("deletes", |store, _, ids| store.write(|tx| tx.delete(ids[2])).unwrap()),
+        ("marks", |store, _, _| store.mark("here").map(drop).unwrap()),
+        ("makes a set", |store, _, _| store.record_set("another").map(drop).unwrap()),
+        ("saves and drops a name first", |store, _, ids| {
+            store.save_named_snapshot("name").map(drop).unwrap();
+            store.drop_snapshot("name").unwrap();
+            store.write(|tx| tx.update(ids[0], "new")).unwrap();
+        }),
+    ];
+    for (what, session) in sessions {
+        let (backing, ids) = closed();
+        let before = files_of(&backing);
+        let (store, set) = open(&backing);
+        let last = store.last_seq();
+        session(&store, &set, &ids);
+        assert!(store.last_seq() > last, "{what}");
+        let after = files_of(&backing);
+        let names = begun(&before, &after);
+        assert_eq!(names.len(), 1, "{what}: {names:?}");
+        // As if it were killed: everything is there.
+        let whole = common::memory_of(&after);
+        let read = options().read_only(true).open_backing(Arc::clone(&whole)).unwrap();
+        assert_eq!(read.last_seq(), store.last_seq(), "{what}");
+        assert!(read.recovery_report().end.as_ref().is_some_and(|end| end.gone_from.is_none()), "{what}");
+        assert!(verify_backing(&whole, &mut |_| {}).unwrap().is_ok(), "{what}");
+        let mut gone = after.clone();
+        gone.remove(&names[0]);
+        let gone = common::memory_of(&gone);
+        let read = options().read_only(true).open_backing(Arc::clone(&gone)).unwrap();
+        let report = read.recovery_report();
+        let end = report.end.clone().unwrap_or_else(|| panic!("{what}: nothing is told: {report}"));
+        assert!(end.gone_from.is_some() && end.last == last, "{what}: {end:?}");
+        assert!(report.to_string().contains("every commit behind it is gone"), "{what}: {report}");
+        assert!(!verify_backing(&gone, &mut |_| {}).unwrap().is_ok(), "{what}");
+        // Once the store was opened for writing, it goes on from there.
+        let (store, set) = open(&gone);
+        assert!(store.recovery_report().end.as_ref().is_some_and(|end| end.gone_from.is_some()), "{what}");
+        store.write(|tx| tx.insert(&set, "later")).unwrap();
+        store.close().unwrap();
+        let verified = verify_backing(&gone, &mut |_| {}).unwrap();
+        assert!(verified.is_ok(), "{what}: {:?}", verified.problems);
+        let (store, _) = open(&gone);
+        assert!(store.recovery_report().clean, "{what}");
+    }
+}
+
+#[test]
+fn a_session_that_commits_nothing_says_nothing_of_a_log_that_goes_on() {
+    let (backing, ids) = closed();
+    let before = files_of(&backing);
+    let (store, _) = open(&backing);
+    assert!(store.get(ids[0]).is_ok());
+    let _kept = store.view();
+    let after = files_of(&backing);
+    let of_log = |files: &Files| files.keys().filter(|name| !name.starts_with("reserve")).cloned().collect::<Vec<_>>();
+    assert_eq!(of_log(&before), of_log(&after));
+    assert!(options().read_only(true).open_backing(common::memory_of(&after)).unwrap().recovery_report().clean);
+}
+
+#[test]
+fn a_store_with_a_damaged_header_of_a_log_segment_is_not_backed_up() {
+    let (backing, ids) = closed();
+    let files = files_of(&backing);
+    for name in files.keys().filter(|name| name.starts_with("log-")) {
+        for at in [0, 20, 44, 100, 127] {
+            let mut damaged = files.clone();
+            damaged.get_mut(name).unwrap()[at] ^= 1;
+            let damaged = common::memory_of(&damaged);
+            let (store, _) = open(&damaged);
+            assert!(store.get(ids[0]).is_ok());
+            let to: Arc<dyn Backing> = Arc::new(Memory::new());
+            let refused = store.backup_to_backing(Arc::clone(&to)).unwrap_err();
+            assert!(refused.is_corruption() && refused.to_string().contains(name), "{name} byte {at}: {refused}");
+            // What was copied is no store.
+            let unfinished = options().create(false).open_backing(to).unwrap_err();
+            assert!(matches!(unfinished, tenure::Error::NotAStore { .. }), "{unfinished}");
+        }
+    }
+}
+
+/// The leaf page is full, so each of its slots that a commit behind the snapshot has changed held a record.
+#[test]
+fn records_of_a_damaged_full_page_are_counted_once() {
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let (store, set) = open(&backing);
+    let ids = store.write(|tx| tx.insert_many(&set, &vec!["x"; 512])).unwrap();
+    store.save_snapshot().unwrap();
+    store.save_snapshot().unwrap();
+    for id in ids.iter().take(40) {
+        store.write(|tx| tx.update(*id, "another")).unwrap();
+    }
+    for id in ids.iter().skip(100).take(30) {
+        store.write(|tx| tx.delete(*id)).unwrap();
+    }
+    let files = files_of(&backing);
+    let mut seen = 0;
+    for name in files.keys().filter(|name| name.starts_with("pages-")) {
+        for at in (128..files[name].len()).step_by(97) {
+            let mut damaged = files.clone();
+            damaged.get_mut(name).unwrap()[at] ^= 1;
+            let Ok(store) = options().read_only(true).open_backing(common::memory_of(&damaged)) else { continue };
+            if store.get(ids[50]).is_ok() {
+                continue;
+            }
+            seen += 1;
+            let set = store.find_set("a").unwrap();
+            assert_eq!(store.view().len(&set), 512 - 30, "{name} byte {at}");
+        }
+    }
+    assert!(seen > 0, "no damage has hit the page");
+}

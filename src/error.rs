@@ -396,7 +396,7 @@ impl Error {
             Self::Io { .. } => "check the path, its permissions and the device, then open the store again",
             Self::NoSpace { .. } => "free space on the device; nothing of the commit remains and the store can be read",
             Self::Corrupt(_) => {
-                "keep a copy of the files, run `tenure verify`, and restore from a backup what it lists; `tenure repair` rebuilds index pages, and `tenure salvage` makes a new store of what is whole"
+                "keep a copy of the files, run `tenure verify`, and restore from a backup what it lists; `tenure repair` rebuilds index pages, or puts a new store of what is whole in the place of the damaged one, which it keeps"
             }
             Self::Unsupported { .. } => "open the store with a version of Tenure that knows this format",
             Self::NotAStore { .. } => "check the path, or create a store there",

@@ -1,7 +1,7 @@
-//! Repair: pages of the record index and key indexes rebuilt in place, from the records.
+//! Repair: pages of the record index and key indexes rebuilt in place, from the records; or a new store in the place of the damaged one.
 //!
-//! Owns: which pages are damaged, what their slots say from now on. Never: writes a record, or opens a store whose log is damaged:
-//! that is for `salvage`.
+//! Owns: which of the two, which pages are damaged, what their slots say from now on. Never: changes a record, or decides in silence
+//! what nothing tells.
 //! Source of the evidence: a segment's live bytes are the bytes of the entries that point into it. What the pages that can be
 //! read do not account for is what the damaged ones pointed at.
 
@@ -48,11 +48,15 @@ use crate::store::Store;
 use crate::verify::Problem;
 use crate::verify::verify;
 
-/// Rebuilds what is damaged of the indexes of a store, in place: leaf pages of the record index, those below a directory page
-/// or root that is damaged, and key indexes whose extractor is stored with them. Records are not touched. It reads all record segments if a
-/// page of the record index is damaged, and the pages alone if none is.
+/// Mends a damaged store. Afterwards verification finds nothing; if it finds nothing before, nothing is written.
 ///
-/// Of each ID the newest version counts. Whether a record had been deleted is told by the log, by the page's own count and by the
+/// Damaged index pages are rebuilt in place: leaf pages of the record index, those below a directory page
+/// or root that is damaged, and key indexes whose extractor is stored with them. Where that is not enough, or a manifest or a record segment is
+/// damaged, a new store of everything that is whole is made beside the damaged one, as [`salvage`](crate::salvage::salvage) makes it, and the two directories
+/// are exchanged in one step. The damaged store is kept as `NAME.damaged`: [`RepairReport::set_aside`] says where, and what the new one does not have.
+/// Named snapshots and marks are among that. An interruption leaves the one or the other store under the name, whole; the next repair ends what was begun.
+///
+/// In place, of each ID the newest version counts. Whether a record had been deleted is told by the log, by the page's own count and by the
 /// live bytes of each segment; what none of them decides is there again, and in the report. Free slots of a page that is rebuilt
 /// are not given out again.
 ///

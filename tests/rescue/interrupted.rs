@@ -153,7 +153,8 @@ fn the_power_fails_at_each_step_of_a_repair_and_the_next_one_ends_it() {
     let (model, files) = damaged();
     let scratch = tempfile::tempdir().expect("a directory");
     let (image, directory) = (scratch.path().join("image"), scratch.path().join("mounted"));
-    std::fs::File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES)).expect("an image");
+    let made = std::fs::File::options().create_new(true).write(true).open(&image);
+    made.and_then(|file| file.set_len(IMAGE_BYTES)).expect("an image");
     let is_made = succeeds(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
     let Some(mounted) = is_made.then(|| mount(&image, &directory)).flatten() else {
         println!("no file system can be mounted here");

@@ -226,7 +226,7 @@ fn check_repair(scratch: &Path, files: &Files, model: &Model, places: &Places) -
         let mut kept = common::read_dir(&aside.damaged);
         kept.remove("lock");
         kept.retain(|name, _| files.contains_key(name) || !name.starts_with("reserve"));
-        assert!(aside.damaged == scratch.join("things.tenure.damaged"), "{:?}", aside.damaged);
+        assert_eq!(aside.damaged, scratch.join("things.tenure.damaged"));
         assert!(!report.pages.is_empty() || kept == *files, "it was written to");
     }
     let verified = tenure::verify::verify(&path, &mut |_| {}).expect("verifies");

@@ -106,7 +106,8 @@ fn rename_to_free(parent: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> 
 pub(crate) fn resemble(new: &Path, old: &Path, file: &str) -> io::Result<()> {
     let (of_directory, of_files) = (std::fs::metadata(old)?, std::fs::metadata(old.join(file))?);
     let alike = |path: &Path, of: &std::fs::Metadata| -> io::Result<()> {
-        let (own, file) = (std::fs::metadata(path)?, File::open(path)?);
+        let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (own, file) = (std::fs::metadata(path)?, File::from(rustix::fs::open(path, how, Mode::empty())?));
         if (own.uid(), own.gid()) != (of.uid(), of.gid()) {
             match std::os::unix::fs::fchown(&file, Some(of.uid()), Some(of.gid())) {
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}

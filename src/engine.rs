@@ -50,6 +50,7 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::log::Log;
 use crate::log::Poison;
+use crate::log::Segment;
 use crate::manifest::Manifest;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
@@ -128,6 +129,8 @@ pub(crate) struct Engine {
     pub(crate) grown_lock: Mutex<()>,
     /// Somebody found no room on the medium, and the collector has not looked since.
     pub(crate) no_space: AtomicBool,
+    /// Segments that earlier processes have emptied and that a mark needs, until the collector takes them over.
+    pub(crate) left_behind: Mutex<Vec<Arc<Segment>>>,
     pub(crate) reserve: Reserve,
     /// Bytes of the log and of changed pages from which on a commit has to see to the reserve.
     pub(crate) reserve_look: AtomicU64,

@@ -6,6 +6,10 @@ mod common;
 
 #[path = "bounded/collecting.rs"]
 mod collecting;
+#[path = "bounded/counted.rs"]
+mod counted;
+#[path = "bounded/cycles.rs"]
+mod cycles;
 
 /// How many rounds a test runs: what the environment variable says, or few.
 fn rounds(variable: &str, few: u64) -> u64 {

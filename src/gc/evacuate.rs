@@ -32,11 +32,24 @@ pub(crate) struct Work {
     generation: u8,
     /// Bytes of a frame at most.
     limit: u64,
+    /// Bytes that go to one segment, for which the first frame finds room.
+    together: u64,
+    is_merge: bool,
 }
 
 impl Work {
     pub(crate) fn new(victims: Vec<Survivors>, generation: u8, limit: u64) -> Self {
-        Self { victims, generation, limit }
+        Self { victims, generation, limit, together: 0, is_merge: false }
+    }
+
+    /// Victims of which the whole copy, with the header of a segment, has so many bytes and goes to one segment.
+    pub(crate) fn together(victims: Vec<Survivors>, generation: u8, limit: u64, bytes: u64) -> Self {
+        Self { victims, generation, limit, together: bytes - to_u64(SEGMENT_HEADER_BYTES), is_merge: true }
+    }
+
+    /// Whether small segments are merged, whatever of them is dead.
+    pub(crate) fn is_merge(&self) -> bool {
+        self.is_merge
     }
 
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
@@ -189,7 +202,7 @@ fn copy(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64)
 /// Appends a frame of survivors. Gives its bytes.
 fn append(
     engine: &Engine,
-    work: &Work,
+    work: &mut Work,
     batch: &mut Batch,
     targets: &mut Targets,
     copied: &mut Vec<Copied>,
@@ -226,7 +239,7 @@ fn append(
         time_micros: now_micros(),
         move_number: targets.batch,
     };
-    let target = targets.with_room(engine, work.generation, bytes)?;
+    let target = targets.with_room(engine, work.generation, bytes.max(std::mem::take(&mut work.together)))?;
     let segment = &target.segment;
     let sealed = frame.seal(&stamp, segment.seed(), target.len);
     segment.append(sealed).map_err(|source| Error::io("append to", segment.name(), source))?;

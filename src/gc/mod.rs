@@ -6,13 +6,16 @@
 //! Invariants: 1. A copy is on the medium before an entry points at it. 2. A file is deleted only when every commit that
 //! emptied it is on the medium, replay does not need it, and nothing in this process can read it any more. 3. A segment
 //! that is being appended to is no victim. 4. Collecting ends. Take the sum of the bytes of all segments that hold live
-//! records and that commits do not go to. A victim is emptied only if its copy is shorter than the victim by a part of it, and
-//! by 256 bytes at least; the copy is counted by the same walk that makes it, with a header of a new segment for each frame.
-//! So each victim lowers the sum by 256 bytes or more. Only writers raise it: moves and watermarks go where commits go, and a
-//! collection on request leaves alone what the log gets after it began. A record that dies while it is copied may
-//! shift the frames behind it by a few bytes, but it dies once.
+//! records or are open for survivors, and that commits do not go to. A victim is emptied only if its copy is shorter than
+//! the victim by a part of it, and by 256 bytes at least; the copy is counted by the same walk that makes it, with a header of
+//! a new segment for each frame. So each victim lowers the sum by 256 bytes or more. Small segments are merged only if their copy is shorter than they are
+//! together; it is counted by the same walk too, and takes one header, because all of it goes to one segment. So each merge
+//! lowers the sum as well, by at least a byte, and there are three segments less afterwards. Only writers raise the sum: moves and
+//! watermarks go where commits go, and a collection on request leaves alone what the log gets after it began. A record that dies
+//! while it is copied may shift the frames behind it by a few bytes, but it dies once.
 
 mod evacuate;
+mod merge;
 mod policy;
 mod retire;
 mod room;
@@ -34,6 +37,8 @@ use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
 use crate::gc::evacuate::Targets;
 use crate::gc::evacuate::Work;
+use crate::gc::merge::Tiers;
+use crate::gc::merge::Unmerged;
 use crate::gc::policy::Counted;
 use crate::gc::policy::Scope;
 use crate::gc::policy::Space;
@@ -41,6 +46,8 @@ use crate::gc::retire::Retired;
 use crate::gc::room::Looked;
 use crate::gc::survivors::Survivors;
 use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::manifest::Kept;
 use crate::snapshot;
 
 /// Survivors that are copied before they are synced and moved.
@@ -96,6 +103,9 @@ impl Collected {
     }
 }
 
+#[cfg(test)]
+pub(crate) use policy::LOOKS;
+
 #[derive(Debug, Default)]
 struct Inner {
     targets: Targets,
@@ -105,6 +115,12 @@ struct Inner {
     damaged: BTreeSet<SegmentSeq>,
     looked: Looked,
     counted: Counted,
+    unmerged: Unmerged,
+    /// The next number of a file, and the snapshots, when there was nothing to merge. What is small comes with another number, and
+    /// what replay needs no more with a snapshot.
+    unmerged_at: Option<(SegmentSeq, u64)>,
+    /// When there was nothing to do in the background.
+    idle_at: Option<Moment>,
     collected: Collected,
 }
 
@@ -124,6 +140,22 @@ pub(crate) struct Collector {
     looked_at: AtomicU64,
 }
 
+/// What decides, beside what the collector itself does, whether it has anything to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    appended_bytes: u64,
+    seq: Seq,
+    /// Changes when a snapshot comes or goes.
+    snapshots: u64,
+}
+
+impl Moment {
+    fn now(engine: &Engine) -> Self {
+        let (appended_bytes, seq) = (engine.log.appended_bytes(), engine.heap.seq());
+        Self { appended_bytes, seq, snapshots: engine.manifest.with_kept(Kept::epoch) }
+    }
+}
+
 /// What one slice came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slice {
@@ -138,6 +170,12 @@ enum Slice {
 impl Collector {
     pub(crate) fn new(settings: GcSettings) -> Self {
         Self { settings, inner: Mutex::default(), paused: AtomicBool::new(false), looked_at: AtomicU64::new(0) }
+    }
+
+    /// Takes over what an earlier process had emptied, and what a mark still needed when this one opened the store.
+    pub(crate) fn take_over(&self, engine: &Engine) {
+        let left = std::mem::take(&mut *engine.left_behind.lock());
+        self.inner.lock().retired.extend(left.into_iter().map(|segment| Retired::left(engine, segment)));
     }
 
     /// Stops collecting in the background and in commits; `collect` still works.
@@ -163,7 +201,14 @@ impl Collector {
 
     /// The next survivors go to other segments.
     pub(crate) fn end_segments(&self) {
-        self.inner.lock().targets.close();
+        let mut inner = self.inner.lock();
+        inner.targets.close();
+        (inner.idle_at, inner.unmerged_at) = (None, None);
+    }
+
+    /// The oldest generation.
+    fn oldest(&self) -> u8 {
+        self.settings.generations.saturating_sub(1).max(1)
     }
 
     /// Lets the next segments have the size that goes with what lives.
@@ -189,11 +234,26 @@ impl Collector {
         engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().next_bytes()
     }
 
-    /// One piece of work in the background. Whether there was any.
+    /// One piece of work in the background. Whether there was any. This is asked two hundred times a second: where there was
+    /// nothing to do and nothing has changed since, the segments are not looked at.
     pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
         self.keep_reserve(engine);
-        if !self.is_due(engine) {
+        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
+        let is_asked = !is_full && !self.paused.load(Ordering::Acquire);
+        let moment = Moment::now(engine);
+        if is_asked && self.inner.lock().idle_at == Some(moment) {
             return Ok(false);
+        }
+        let is_busy = self.work_if_due(engine)?;
+        if is_asked && !is_busy {
+            self.inner.lock().idle_at = Some(moment);
+        }
+        Ok(is_busy)
+    }
+
+    fn work_if_due(&self, engine: &Engine) -> Result<bool> {
+        if !self.is_due(engine) {
+            return self.merge_in_background(engine);
         }
         let slack = Space::of(engine).slack(&self.settings);
         let wanted = engine.no_space.load(Ordering::Acquire);
@@ -216,8 +276,8 @@ impl Collector {
         }
         match slice {
             Slice::Progress(_) => Ok(true),
-            Slice::Blocked => self.save_snapshot(engine),
-            Slice::Idle => Ok(false),
+            Slice::Blocked => Ok(self.save_snapshot(engine)? || self.merge_in_background(engine)?),
+            Slice::Idle => self.merge_in_background(engine),
         }
     }
 
@@ -342,7 +402,7 @@ impl Collector {
             drop(inner);
             progress(self.collected().since(before));
         }
-        self.inner.lock().targets.close();
+        self.end_segments();
         // Twice again: what was emptied of the log goes when replay does not need it, and pages when no snapshot lists them.
         for _ in 0..2 {
             self.save(engine)?;
@@ -422,12 +482,20 @@ impl Collector {
                 return Ok(Slice::Progress(0));
             }
             let blocked = survey.blocked;
-            let Some((place, segment, limit)) = survey.victim(engine, &mut inner.counted)? else {
-                return Ok(if blocked { Slice::Blocked } else { Slice::Idle });
+            inner.work = match survey.victim(engine, &mut inner.counted)? {
+                Some((place, segment, limit)) => {
+                    let generation = segment.header().generation.saturating_add(1).min(self.oldest());
+                    Some(Work::new(vec![Survivors::new(place, segment)], generation, limit))
+                }
+                None if worth >= WORTH_COMPACTING => {
+                    let scope = Scope { open: inner.targets.open(), damaged: &inner.damaged, worth, until };
+                    merge::choose(engine, &scope, Tiers::One, self.oldest(), &mut inner.unmerged)?
+                }
+                None => None,
             };
-            let oldest = self.settings.generations.saturating_sub(1).max(1);
-            let generation = segment.header().generation.saturating_add(1).min(oldest);
-            inner.work = Some(Work::new(vec![Survivors::new(place, segment)], generation, limit));
+            if inner.work.is_none() {
+                return Ok(if blocked { Slice::Blocked } else { Slice::Idle });
+            }
         }
         let Some(mut work) = inner.work.take() else { return Ok(Slice::Idle) };
         let slice = evacuate::slice(engine, &mut work, &mut inner.targets, SLICE_BYTES)?;

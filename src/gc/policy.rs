@@ -18,11 +18,6 @@ use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;
 
-/// A segment is small when it is shorter than this part of the smallest that are full.
-const SMALL_PART: u64 = 4;
-/// So many small segments are left alone.
-const SMALL_MAX: usize = 6;
-
 /// How full a segment may be to be worth copying while room is what is scarce.
 const WORTH_ON_A_FULL_DISK: f64 = 0.9;
 
@@ -37,8 +32,16 @@ pub(crate) struct Space {
     segment: u64,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has looked at all segments.
+    pub(crate) static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl Space {
     pub(crate) fn of(engine: &Engine) -> Self {
+        #[cfg(test)]
+        LOOKS.set(LOOKS.get() + 1);
         let mut space = Self { segment: engine.log.source().segment_bytes, ..Self::default() };
         for (_, segment) in engine.heap.segments().iter() {
             space.total += segment.len().unwrap_or_default();
@@ -93,8 +96,6 @@ struct Candidate {
     place: u32,
     segment: Arc<Segment>,
     rank: f64,
-    /// It goes with other small ones, whatever a copy gains.
-    is_merged: bool,
 }
 
 /// What is looked at, and what is worth it.
@@ -126,15 +127,10 @@ impl Counted {
 
 /// Looks for what may be worth emptying.
 ///
-/// When everything is to be gained that can be, also small segments are copied together, such as each closing and each
-/// backup leaves one. While the reserve is in use, its room is all there is: a segment that is too large for it, as a large
+/// While the reserve is in use, its room is all there is: a segment that is too large for it, as a large
 /// transaction leaves one, would take the room and give nothing.
 pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
     let table = engine.heap.segments();
-    let small = engine.log.source().smallest_bytes() / SMALL_PART;
-    let is_small = |segment: &Segment| segment.len().is_ok_and(|bytes| bytes < small);
-    let is_compacting = scope.worth >= WORTH_COMPACTING;
-    let merge = is_compacting && table.iter().filter(|(_, segment)| is_small(segment)).count() > SMALL_MAX;
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0.min(scope.until));
     let newest = engine.log.next_segment();
     let is_short = engine.reserve.is_short();
@@ -150,9 +146,8 @@ pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
             continue;
         }
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());
-        let is_merged = merge && is_small(segment);
         let is_left = scope.damaged.contains(&number) || is_kept(number);
-        let is_candidate = (may_gain(bytes, live, worth) || is_merged) && !is_left;
+        let is_candidate = may_gain(bytes, live, worth) && !is_left;
         if generation == 0 && number >= replay_from {
             found.blocked |= is_candidate;
             found.blocked_bytes += bytes.saturating_sub(live);
@@ -161,7 +156,7 @@ pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
         } else if is_candidate && live <= room {
             let (used, age) = (part(live, bytes), part(newest.0.saturating_sub(number.0), 1));
             let rank = (1.0 - used) * age / used;
-            found.candidates.push(Candidate { place, segment: Arc::clone(segment), rank, is_merged });
+            found.candidates.push(Candidate { place, segment: Arc::clone(segment), rank });
         }
     }
     found
@@ -173,12 +168,9 @@ impl Survey {
     pub(crate) fn victim(mut self, engine: &Engine, counted: &mut Counted) -> Result<Option<(u32, Arc<Segment>, u64)>> {
         let limit = survivors::frame_bytes(engine);
         self.candidates.sort_by(|a, b| b.rank.total_cmp(&a.rank));
-        for Candidate { place, segment, is_merged, .. } in self.candidates {
+        for Candidate { place, segment, .. } in self.candidates {
             let bytes = segment.len()?;
             let wanted = wanted_gain(bytes, self.worth);
-            if is_merged {
-                return Ok(Some((place, segment, limit)));
-            }
             if counted.excludes(&segment, wanted, limit) {
                 continue;
             }

@@ -14,7 +14,8 @@ use crate::planted::Fault;
 /// A segment that has left the table.
 #[derive(Debug)]
 pub(crate) struct Retired {
-    place: u32,
+    /// Its place in the table, if it had one in this process.
+    place: Option<u32>,
     segment: Arc<Segment>,
     /// The last commit when it had no live bytes any more, or a later one.
     emptied_at: Seq,
@@ -27,6 +28,12 @@ pub(crate) struct Retired {
 type Version = (u64, Option<Seq>);
 
 impl Retired {
+    /// A segment that an earlier process had emptied.
+    pub(crate) fn left(engine: &Engine, segment: Arc<Segment>) -> Self {
+        let bytes = segment.len().unwrap_or_default();
+        Self { place: None, segment, emptied_at: engine.log.last_seq(), bytes, kept_at: None }
+    }
+
     pub(crate) fn number(&self) -> SegmentSeq {
         self.segment.number()
     }
@@ -47,7 +54,7 @@ pub(crate) fn retire(engine: &Engine, numbers: &[SegmentSeq], into: &mut Vec<Ret
     let emptied_at = engine.log.last_seq();
     into.extend(retired.into_iter().map(|(place, segment)| {
         let bytes = segment.len().unwrap_or_default();
-        Retired { place, segment, emptied_at, bytes, kept_at: None }
+        Retired { place: Some(place), segment, emptied_at, bytes, kept_at: None }
     }));
 }
 
@@ -91,7 +98,7 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
             };
         if is_gone {
             (files, bytes) = (files + 1, bytes + each.bytes);
-            places.push(each.place);
+            places.extend(each.place);
         } else {
             stay.push(each);
         }

@@ -177,16 +177,31 @@ pub(crate) fn frame_bytes(engine: &Engine) -> u64 {
 
 /// How long a copy of what lives in a segment is at the most: its frames, and a segment's header for each of them.
 pub(crate) fn copy_bytes(engine: &Engine, place: u32, segment: &Arc<Segment>, limit: u64) -> Result<u64> {
-    let (mut survivors, mut batch) = (Survivors::new(place, Arc::clone(segment)), Batch::new(limit));
-    let mut bytes = 0;
-    loop {
-        let is_full = survivors.fill(engine, 0, &mut batch)?;
+    let (frames, bytes) = frames_of(engine, &[(place, Arc::clone(segment))], limit)?;
+    Ok(bytes + frames * to_u64(SEGMENT_HEADER_BYTES))
+}
+
+/// How long a copy of what lives in these segments is at the most, when all of it goes to one segment.
+pub(crate) fn copy_bytes_together(engine: &Engine, victims: &[(u32, Arc<Segment>)], limit: u64) -> Result<u64> {
+    let (_, bytes) = frames_of(engine, victims, limit)?;
+    Ok(bytes + to_u64(SEGMENT_HEADER_BYTES))
+}
+
+/// How many frames of survivors there are in a copy of these segments, and how long they are.
+fn frames_of(engine: &Engine, victims: &[(u32, Arc<Segment>)], limit: u64) -> Result<(u64, u64)> {
+    let (mut batch, mut frames, mut bytes) = (Batch::new(limit), 0, 0);
+    let mut end_frame = |batch: &mut Batch| {
         if !batch.is_empty() {
-            bytes += batch.bytes() + to_u64(SEGMENT_HEADER_BYTES);
+            (frames, bytes) = (frames + 1, bytes + batch.bytes());
             drop(batch.take());
         }
-        if !is_full {
-            return Ok(bytes);
+    };
+    for (index, (place, segment)) in victims.iter().enumerate() {
+        let mut survivors = Survivors::new(*place, Arc::clone(segment));
+        while survivors.fill(engine, index, &mut batch)? {
+            end_frame(&mut batch);
         }
     }
+    end_frame(&mut batch);
+    Ok((frames, bytes))
 }

@@ -9,6 +9,7 @@
 mod aside;
 #[cfg(test)]
 mod tests;
+mod tiers;
 
 pub(crate) use aside::Adopted;
 pub(crate) use aside::Aside;

@@ -12,6 +12,7 @@ mod point;
 mod remains;
 mod replay;
 mod report;
+mod settle;
 
 pub(crate) use files::Files;
 pub(crate) use files::list;
@@ -73,10 +74,8 @@ use crate::log::SegmentSource;
 use crate::log::SyncsWanted;
 use crate::log::now_micros;
 use crate::manifest;
-use crate::manifest::Kept;
 use crate::manifest::Loaded;
 use crate::manifest::Manifest;
-use crate::pages::Fate;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
 use crate::record_index::DamagedLeaf;
@@ -86,7 +85,6 @@ use crate::record_index::Tree;
 use crate::recovery::replay::Replayed;
 use crate::reserve::Release;
 use crate::reserve::Reserve;
-use crate::snapshot::OF_A_COPY;
 
 /// How often opening for reading looks again while a writer changes the directory.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
@@ -488,6 +486,7 @@ impl Based {
             report.damaged.push(line);
         }
         let read_only = attempt.settings.read_only;
+        let is_whole = damage.is_empty() && !attempt.settings.repairs;
         let new_timeline = !report.clean && !read_only;
         let files = attempt.files;
         let highest = files.logs.iter().chain(&files.pages).max().copied().unwrap_or_default();
@@ -522,9 +521,12 @@ impl Based {
             for number in unusable {
                 engine.manifest.append(|_| Body::Drop(*number))?;
             }
-            drop_interrupted_copies(&engine)?;
-            remove_leftovers(&engine, attempt, &replayed);
-            free_orphaned_chunks(&engine)?;
+            settle::drop_interrupted_copies(&engine)?;
+            settle::remove_leftovers(&engine, attempt, &replayed);
+            settle::free_orphaned_chunks(&engine)?;
+            if is_whole && settle::is_long(attempt, &replayed, report) {
+                settle::save_what_was_replayed(&engine)?;
+            }
         }
         Ok(engine)
     }
@@ -551,6 +553,7 @@ impl Based {
             replay_bytes: AtomicU64::new(replay_bytes),
             index_log_bytes: AtomicU64::new(0),
             no_space: AtomicBool::new(false),
+            left_behind: Mutex::default(),
             reserve: Reserve::new(Arc::clone(attempt.backing)),
             reserve_look: AtomicU64::new(0),
             reserve_users: AtomicU32::new(0),
@@ -613,63 +616,5 @@ fn forget_timeline(engine: &Engine, start: LogStart, error: &Error) {
         for number in start.next_segment.0..engine.log.next_segment().0 {
             drop(engine.backing.delete(&FileKind::Records.file_name(SegmentSeq(number))));
         }
-    }
-}
-
-/// A snapshot of which a copy was being made is of no use any more.
-fn drop_interrupted_copies(engine: &Engine) -> Result<()> {
-    let next = || engine.manifest.with_kept(|kept| kept.named(OF_A_COPY).map(|snapshot| snapshot.number));
-    while let Some(number) = next() {
-        engine.manifest.append(|_| Body::Drop(number))?;
-    }
-    Ok(())
-}
-
-/// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.
-fn remove_leftovers(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
-    let source = engine.log.source();
-    // Also those of the snapshot that was opened: it is not retained any more if a copy was being made of it.
-    let of_base = attempt.base.segments.iter().filter(|row| row.pages).map(|row| row.segment);
-    let of_base: BTreeSet<SegmentSeq> = of_base.collect();
-    let is_listed =
-        |number: &SegmentSeq| of_base.contains(number) || engine.manifest.with_kept(|kept| kept.is_listed(*number));
-    for number in attempt.files.pages.iter().filter(|number| !is_listed(number)) {
-        if source.open(FileKind::Pages, *number).is_ok() {
-            drop(engine.backing.delete(&FileKind::Pages.file_name(*number)));
-        }
-    }
-    // Those that only names list are deleted with the last of these.
-    let is_waited_for = |number: &SegmentSeq| engine.manifest.with_kept(|kept| kept.fate(*number) == Fate::Stay);
-    engine.pages.note_others(attempt.files.pages.iter().copied().filter(is_waited_for));
-    let replay_from = engine.manifest.replay_from();
-    // A mark that one can go back to needs what lived then, and nothing tells what that was.
-    let keeps_all = reaches_a_mark(engine);
-    for number in &attempt.files.logs {
-        let is_kept = engine.manifest.with_kept(|kept| kept.is_kept_by_name(*number));
-        if is_kept || engine.heap.segment(*number).is_some() {
-            continue;
-        }
-        // Emptied by the collector, or copied to and not moved to yet, or begun by a recovery that never declared it.
-        let Ok(segment) = source.open(FileKind::Records, *number) else { continue };
-        let is_log = segment.header().generation == 0 && *number >= replay_from;
-        if (!is_log && !keeps_all) || replayed.undeclared.contains(number) {
-            drop(engine.backing.delete(segment.name()));
-        }
-    }
-}
-
-/// Whether there is a mark that one can go back to.
-fn reaches_a_mark(engine: &Engine) -> bool {
-    let base = engine.manifest.with_kept(Kept::oldest_automatic);
-    base.is_some_and(|base| engine.heap.catalogue().oldest_mark_from(base).is_some())
-}
-
-/// Frees the chunks of values whose head was never committed.
-fn free_orphaned_chunks(engine: &Engine) -> Result<()> {
-    let streams: Vec<u64> = engine.heap.pin().catalogue.streams().collect();
-    match engine.drop_streams(&streams) {
-        // What cannot be freed now is freed by the next opening.
-        Err(Error::NoSpace { .. }) => Ok(()),
-        result => result,
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Replayed {
     pub(crate) last_segment: SegmentSeq,
     /// Segments that a recovery began and never declared.
     pub(crate) undeclared: Vec<SegmentSeq>,
+    /// Segments from which commits were replayed.
+    pub(crate) segments: usize,
     /// The timeline that the log is in.
     pub(crate) timeline: u64,
     /// The first page that no reservation names.
@@ -104,6 +106,7 @@ struct Replay<'a> {
     has_later_segment: bool,
     /// The end of the last frame.
     read_to: (SegmentSeq, u64),
+    segments: usize,
 }
 
 /// Where replay begins and ends.
@@ -268,6 +271,7 @@ impl<'a> Replay<'a> {
             reserved_end,
             has_later_segment: false,
             read_to: (base.head_segment, base.head_offset),
+            segments: 0,
         }
     }
 
@@ -357,6 +361,7 @@ impl<'a> Replay<'a> {
             }
             if counts && frame.header.kind == FrameKind::Commit && lowest.is_none() {
                 lowest = Some(frame.header.seq);
+                self.segments += 1;
             }
             if !counts {
                 self.headless.meet(segment, lowest);
@@ -510,6 +515,7 @@ impl<'a> Replay<'a> {
             unproven,
             last_segment,
             undeclared,
+            segments: self.segments,
             timeline,
             page_end,
             found_more,

@@ -194,13 +194,15 @@ struct Unsaved {
     adopted: Vec<Adopted>,
 }
 
-/// Pages that lie in segments which hold little are written anew with this snapshot.
+/// Pages that lie in segments which hold little, or in many small ones, are written anew with this snapshot.
 fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
     if engine.reserve.is_short() {
         // A snapshot on a full disk takes as little room as it can.
         return Ok(());
     }
-    let emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
+    let mut emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
+    let stays = |number| engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
+    emptied.append(&mut engine.pages.small(writer.writing(), engine.dirty_bytes_max / 8, stays));
     if !emptied.is_empty() {
         engine.heap.refresh_pages(&emptied)?;
         writer.refresh_root(&emptied);

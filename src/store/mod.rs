@@ -133,6 +133,9 @@ impl Store {
         if released {
             // At once: what the opening has left of it is for the next one.
             store.engine().keep_reserve();
+        } else if !store.recovery_report().clean {
+            // A process that is killed again and again would leave a segment each time.
+            store.collector().tidy(store.engine())?;
         }
         Ok(store)
     }
@@ -144,6 +147,7 @@ impl Store {
         let stop = Arc::new(AtomicBool::new(false));
         let collector = Arc::new(Collector::new(options.gc()));
         collector.pause(!options.collector);
+        collector.take_over(&engine);
         Collector::note_size(&engine);
         let mut threads = Vec::new();
         if options.background && !read_only {
@@ -404,10 +408,17 @@ impl Inner {
         let engine = &*self.engine;
         // Before anything that may find no room.
         engine.make_durable(engine.log.last_seq())?;
+        if engine.log.appended_bytes() > 0 {
+            self.collector.tidy(engine)?;
+        }
         let saved = engine.with_reserve(Release::Most, || snapshot::save(engine, SnapshotKind::Close, ""));
         if matches!(saved, Err(Error::NoSpace { .. })) {
             // The next opening need not copy what the log tells to be durable, which takes room.
             engine.prove();
+        }
+        if saved.is_ok() {
+            // What a mark kept it may keep no longer. What cannot be deleted is deleted by the next opening.
+            drop(self.collector.sweep(engine));
         }
         saved.map(drop)
     }

@@ -1,9 +1,14 @@
 //! Limits that no test reaches by what it writes: a store that thinks that it is near one.
 
+use std::sync::Arc;
+
+use crate::backing::Memory;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::value::CHUNK_BYTES;
+use crate::gc::LOOKS;
 use crate::id::SetNumber;
+use crate::options::Options;
 use crate::store::Store;
 use crate::txn::CHUNKS_MAX;
 use crate::txn::Staged;
@@ -49,4 +54,40 @@ fn a_value_has_no_more_chunks_than_one_transaction_can_free() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn the_collector_looks_at_all_segments_only_when_something_has_changed() -> Result<()> {
+    let options = Options::new().segment_bytes(64 << 10).background(false);
+    let store = options.open_backing(Arc::new(Memory::new()))?;
+    let set = store.record_set("a")?;
+    let insert = || store.write(|tx| (0..1_000).map(|_| tx.insert(&set, [7; 100])).collect::<Result<Vec<_>>>());
+    let (ids, engine) = (insert()?, store.engine());
+    let looks = |times: u32| -> Result<u64> {
+        let before = LOOKS.get();
+        for _ in 0..times {
+            while store.collector().work(engine)? {}
+        }
+        Ok(LOOKS.get() - before)
+    };
+    assert!(looks(1)? > 0);
+    assert_eq!(looks(100)?, 0, "nothing has changed");
+    // Each of these may make work for the collector.
+    let changes: [&dyn Fn() -> Result<()>; 4] = [
+        &|| store.write(|tx| tx.delete(ids[0])),
+        &|| store.save_named_snapshot("a").map(drop),
+        &|| store.drop_snapshot("a"),
+        &|| store.collect(None).map(drop),
+    ];
+    for (index, change) in changes.iter().enumerate() {
+        change()?;
+        assert!(looks(1)? > 0, "change {index} was not seen");
+        assert_eq!(looks(100)?, 0, "nothing has changed since {index}");
+    }
+    // Above the cap it looks as often as there is something to gain, and no more.
+    store.write(|tx| ids.iter().skip(1).try_for_each(|id| tx.delete(*id)))?;
+    drop((insert()?, insert()?));
+    assert!(looks(1)? > 0);
+    assert_eq!(looks(100)?, 0, "nothing has changed since");
+    store.close()
 }

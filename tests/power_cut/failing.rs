@@ -267,3 +267,30 @@ fn on_a_full_disk_of_any_size_transactions_fail_whole_and_the_handle_goes_on() {
         assert!(room > 100_000, "the script takes only {room} bytes");
     }
 }
+
+#[test]
+fn where_there_is_no_room_to_merge_closing_and_recovering_merge_nothing_and_succeed() {
+    let base = world::base_of_small_segments();
+    let segments = |disk: &FaultBacking| disk.names().iter().filter(|name| name.starts_with("log-")).count();
+    let (mut merged, mut unmerged) = (0, 0);
+    for (room, is_closed) in (0..3_000).step_by(60).flat_map(|room| [(room, true), (room, false)]) {
+        let what = |wrong: Wrong| format!("{room} bytes of room, closed: {is_closed}: {wrong}");
+        let opened = World::open(base.crash_image_keep_all(), Durability::Sync, world::as_it_is, 3);
+        let mut world = opened.unwrap_or_else(|wrong| panic!("{wrong}"));
+        world.run(Op::Insert).expect("inserts");
+        let disk = if is_closed { world.backing.clone() } else { world.backing.kill_image() };
+        let before = segments(&disk);
+        disk.disk_bytes_max(Some(disk.disk_bytes() + room));
+        if is_closed {
+            let closed = world.store.take().expect("an open store").close();
+            closed.unwrap_or_else(|error| panic!("{}", what(error.to_string())));
+        } else {
+            let opened = World::open(disk.clone(), Durability::Sync, world::as_it_is, 3);
+            drop(opened.unwrap_or_else(|wrong| panic!("{}", what(wrong))));
+        }
+        *(if segments(&disk) < before { &mut merged } else { &mut unmerged }) += 1;
+        disk.heal();
+        world.check_image(&disk.kill_image()).unwrap_or_else(|wrong| panic!("{}", what(wrong)));
+    }
+    assert!(merged > 4 && unmerged > 4, "{merged} were merged, {unmerged} not");
+}

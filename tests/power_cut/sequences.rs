@@ -3,6 +3,7 @@
 //! A crash at a step of an earlier operation is one at the last of a shorter sequence.
 
 use tenure::Durability;
+use tenure::backing::Backing;
 use tenure::backing::FaultBacking;
 
 use crate::world;
@@ -114,6 +115,26 @@ fn going_back_survives_a_crash_at_every_step() {
         let count = check_all_from(&base, durability, world::as_it_is, &ops, len);
         let count = count.unwrap_or_else(|wrong| panic!("{wrong}"));
         assert!(count.crashes > 400 && count.recoveries > 20, "{count:?}");
+    }
+}
+
+#[test]
+fn merging_survives_a_crash_at_every_step() {
+    let (base, ops) = (world::base_of_small_segments(), world::OPS_BESIDE_MERGES);
+    let segments = |world: &World| {
+        let names = world.backing.list().expect("lists");
+        names.iter().filter(|name| name.starts_with("log-")).count()
+    };
+    for op in [Op::Reopen, Op::Kill] {
+        let mut world = start(&base, Durability::Sync, world::as_it_is, &[Op::Insert]).expect("goes on");
+        let before = segments(&world);
+        world.run(op).expect("opens");
+        assert!(segments(&world) + 3 <= before, "{op:?} merged nothing of {before} segments");
+    }
+    for durability in [Durability::Buffered, Durability::Sync] {
+        let count = check_all_from(&base, durability, world::as_it_is, &ops, 2);
+        let count = count.unwrap_or_else(|wrong| panic!("{wrong}"));
+        assert!(count.crashes > 300 && count.recoveries > 50, "{count:?}");
     }
 }
 

@@ -86,6 +86,9 @@ pub const OPS_BESIDE_COLLECT: [Op; 7] =
 pub const OPS_OF_THE_PAST: [Op; 8] =
     [Op::Insert, Op::Update, Op::Delete, Op::SaveNamed, Op::DropNamed, Op::RollBack, Op::Collect, Op::Kill];
 
+/// What matters to merging.
+pub const OPS_BESIDE_MERGES: [Op; 6] = [Op::Reopen, Op::Kill, Op::Insert, Op::Update, Op::Delete, Op::SaveNamed];
+
 pub const OPS: [Op; 10] = [
     Op::Insert,
     Op::Update,
@@ -583,6 +586,20 @@ pub fn base_with_a_past() -> FaultBacking {
     let gone = store.write(|tx| tx.insert(&set, "soon gone")).expect("inserts");
     store.write(|tx| tx.delete(gone)).expect("deletes");
     store.close().expect("closes");
+    backing.crash_image_lose_all()
+}
+
+/// The same after seven openings that each left a segment of their own, which the next close or recovery merges.
+pub fn base_of_small_segments() -> FaultBacking {
+    let backing = base();
+    for number in 0..7_u8 {
+        let options = options(Durability::Sync).collector(false);
+        let store = options.open_backing(Arc::new(backing.clone())).expect("opens");
+        let set = store.find_set(SETS[usize::from(number % 2)]).expect("a set");
+        let ids = store.write(|tx| (0..3).map(|_| tx.insert(&set, [number; 9])).collect::<tenure::Result<Vec<_>>>());
+        store.write(|tx| tx.delete(ids.as_ref().expect("inserted")[1])).expect("deletes");
+        store.close().expect("closes");
+    }
     backing.crash_image_lose_all()
 }
 

@@ -1,0 +1,194 @@
+//! Merging: small sealed segments are copied together, so that files are bounded by what lives and not by how often a store was
+//! opened.
+//!
+//! Owns: which small ones go together, and when. Never: merges what would stay although it is empty, because replay or a name
+//! needs it.
+//!
+//! Small segments are sorted into tiers by the bytes that live in them, each four times the one below. Four or more of one tier
+//! become one segment, which belongs to a higher tier. So while nothing dies, a record is merged at most as often as
+//! there are tiers, and what dies pays for those that it leaves in a lower tier. A close adds a few small segments at most and
+//! merges each tier that has enough of them, so a tier keeps fewer than four, and those of the last closes.
+//!
+//! Invariants: 1. A merge is made only if its copy, counted by the walk that makes it, is shorter than the victims together.
+//! 2. All of the copy lies in one segment. 3. A merge that finds no room comes to nothing, and fails neither a close nor an opening.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::gc::ALL;
+use crate::gc::Collector;
+use crate::gc::Inner;
+use crate::gc::SLICE_BYTES;
+use crate::gc::WORTH_COPYING;
+use crate::gc::evacuate::Work;
+use crate::gc::policy;
+use crate::gc::policy::Scope;
+use crate::gc::retire;
+use crate::gc::survivors;
+use crate::gc::survivors::Survivors;
+use crate::id::SegmentSeq;
+use crate::id::to_u64;
+use crate::log::Segment;
+use crate::manifest::Kept;
+
+/// So many of one tier are merged at least.
+const FEWEST: usize = 4;
+/// A segment is small when it is shorter than this part of the smallest that are full. So a new segment has room for
+/// `FEWEST` of them.
+const SMALL_PART: u64 = to_u64(FEWEST);
+/// So many are merged together at most.
+const MOST: usize = 64;
+/// Bytes of a frame of a merge at most: frames are as long as they may, so that a copy takes no more of them than there were.
+const FRAME_BYTES: u64 = 4 << 20;
+
+/// Which segments go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tiers {
+    /// Those of one size: for work that nobody asked for.
+    BySize,
+    /// All that are small.
+    One,
+}
+
+/// The victims of each tier of which a copy was counted to be no shorter, with what lived in them.
+#[derive(Debug, Default)]
+pub(super) struct Unmerged(BTreeMap<u32, (Vec<SegmentSeq>, u64)>);
+
+type Victims = Vec<(u32, Arc<Segment>)>;
+
+/// The small segments that would be gone after a merge, by tier, oldest first.
+fn small(engine: &Engine, scope: &Scope<'_>, tiers: Tiers) -> BTreeMap<u32, Victims> {
+    let mut found: BTreeMap<u32, Victims> = BTreeMap::new();
+    if engine.reserve.is_short() {
+        return found;
+    }
+    let small = engine.log.source().smallest_bytes() / SMALL_PART;
+    let end = engine.manifest.replay_from().min(engine.log.head().0).min(scope.until);
+    for (place, segment) in engine.heap.segments().iter() {
+        let (number, live) = (segment.number(), segment.live_bytes());
+        let is_needed = segment.header().generation == 0 && number >= end;
+        let is_left = scope.open.contains(&number) || scope.damaged.contains(&number);
+        if live > 0 && !is_needed && !is_left && segment.len().is_ok_and(|bytes| bytes < small) {
+            found.entry(tier(live, tiers)).or_default().push((place, Arc::clone(segment)));
+        }
+    }
+    found.retain(|_, all| all.len() >= FEWEST);
+    for all in found.values_mut() {
+        engine.manifest.with_kept(|kept| all.retain(|(_, segment)| !kept.is_kept_by_name(segment.number())));
+        all.sort_unstable_by_key(|(_, segment)| segment.number());
+    }
+    found
+}
+
+fn tier(live: u64, tiers: Tiers) -> u32 {
+    // The logarithm to the base of four.
+    if tiers == Tiers::BySize { live.max(1).ilog2() / 2 } else { 0 }
+}
+
+/// The oldest small segments of the lowest tier that has enough of them.
+pub(super) fn choose(
+    engine: &Engine,
+    scope: &Scope<'_>,
+    tiers: Tiers,
+    oldest: u8,
+    unmerged: &mut Unmerged,
+) -> Result<Option<Work>> {
+    let room = engine.log.source().smallest_bytes();
+    let limit = FRAME_BYTES.min(room - to_u64(SEGMENT_HEADER_BYTES));
+    for (tier, all) in small(engine, scope, tiers) {
+        let (mut victims, mut bytes) = (Vec::new(), 0);
+        for (place, segment) in all.into_iter().take(MOST) {
+            let more = segment.len()?;
+            if bytes + more > room {
+                break;
+            }
+            bytes += more;
+            victims.push((place, segment));
+        }
+        if victims.len() < FEWEST {
+            continue;
+        }
+        let numbers: Vec<SegmentSeq> = victims.iter().map(|(_, segment)| segment.number()).collect();
+        let live = victims.iter().map(|(_, segment)| segment.live_bytes()).sum();
+        if unmerged.0.get(&tier) == Some(&(numbers.clone(), live)) {
+            continue;
+        }
+        let copy = survivors::copy_bytes_together(engine, &victims, limit)?;
+        if copy >= bytes {
+            unmerged.0.insert(tier, (numbers, live));
+            continue;
+        }
+        let generation = victims.iter().map(|(_, segment)| segment.header().generation).max().unwrap_or_default();
+        let victims = victims.into_iter().map(|(place, segment)| Survivors::new(place, segment)).collect();
+        return Ok(Some(Work::together(victims, generation.clamp(1, oldest), limit, copy)));
+    }
+    Ok(None)
+}
+
+impl Collector {
+    fn may_merge(&self, engine: &Engine) -> bool {
+        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
+        !self.paused.load(Ordering::Acquire) && !is_full && engine.log.check_numbers().is_ok()
+    }
+
+    /// A slice of merging. Whether there was anything to merge.
+    pub(super) fn merge_slice(&self, engine: &Engine, inner: &mut Inner) -> Result<bool> {
+        if !inner.work.as_ref().is_some_and(Work::is_merge) {
+            let scope = Scope { open: inner.targets.open(), damaged: &inner.damaged, worth: WORTH_COPYING, until: ALL };
+            let chosen = choose(engine, &scope, Tiers::BySize, self.oldest(), &mut inner.unmerged)?;
+            let Some(work) = chosen else { return Ok(false) };
+            inner.work = Some(work);
+        }
+        self.slice(engine, inner, WORTH_COPYING, ALL)?;
+        Ok(true)
+    }
+
+    /// Merging in the background, of what this process has written or found. Whether there was anything to merge.
+    pub(super) fn merge_in_background(&self, engine: &Engine) -> Result<bool> {
+        if engine.log.appended_bytes() == 0 || !self.may_merge(engine) {
+            return Ok(false);
+        }
+        let now = (engine.log.next_segment(), engine.manifest.with_kept(Kept::epoch));
+        let mut inner = self.inner.lock();
+        if inner.unmerged_at == Some(now) {
+            return Ok(false);
+        }
+        let is_merged = self.merge_slice(engine, &mut inner)?;
+        inner.unmerged_at = (!is_merged).then_some(now);
+        if inner.work.is_none() {
+            Self::delete_retired(engine, &mut inner)?;
+        }
+        Ok(is_merged)
+    }
+
+    /// What a process does before it lets go of the store, and after it has recovered it: what is dead is deleted, and what is
+    /// small is merged, a slice of it at most. Where there is no room for a merge there is none.
+    pub(crate) fn tidy(&self, engine: &Engine) -> Result<()> {
+        if !self.may_merge(engine) {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        // What was copied of a victim stays so, and nothing more goes to the segments that were open.
+        inner.work = None;
+        inner.targets.close();
+        let survey = policy::survey(engine, &inner.scope(WORTH_COPYING, ALL));
+        retire::retire(engine, &survey.dead, &mut inner.retired);
+        let (before, mut result) = (inner.collected.bytes_copied, Ok(true));
+        while matches!(result, Ok(true))
+            && (inner.work.is_some() || inner.collected.bytes_copied - before < SLICE_BYTES)
+        {
+            result = self.merge_slice(engine, inner);
+        }
+        inner.targets.close();
+        match result.and_then(|_| Self::delete_retired(engine, inner)) {
+            Err(Error::NoSpace { .. }) => Ok(()),
+            result => result,
+        }
+    }
+}

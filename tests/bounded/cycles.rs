@@ -1,0 +1,219 @@
+//! A store that is opened, written to and closed again and again: files and the cost of a cycle are bounded by what it holds.
+//!
+//! `TENURE_CYCLES` says how many cycles there are in memory, `TENURE_KILLS` how many kills, `TENURE_CYCLES_IN_FILES` how many cycles
+//! with files, in the directory `TENURE_CYCLES_IN`; from 10,000 of these on their times are compared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tenure::Durability;
+use tenure::Options;
+use tenure::RecordId;
+use tenure::Store;
+use tenure::backing::Backing;
+use tenure::backing::Memory;
+
+use crate::common;
+use crate::common::Rng;
+use crate::counted::Counted;
+use crate::counted::Figures;
+use crate::rounds;
+
+/// So many files a store has at most.
+const FILES_MAX: usize = 64;
+/// Bytes of a record.
+const RECORD_BYTES: usize = 100;
+
+/// What a program does that runs again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Habit {
+    /// It adds a record.
+    Adds,
+    /// It changes one of eight thousand records.
+    Changes,
+    /// It adds a record and deletes an old one.
+    Queues,
+    /// It adds a record, and marks the state.
+    Marks,
+    /// It adds as many records as it likes.
+    AddsMany,
+}
+
+const HABITS: [Habit; 5] = [Habit::Adds, Habit::Changes, Habit::Queues, Habit::Marks, Habit::AddsMany];
+
+fn options() -> Options {
+    Options::new().background(false)
+}
+
+/// What the store should hold.
+type Model = BTreeMap<RecordId, Vec<u8>>;
+
+fn work(store: &Store, habit: Habit, rng: &mut Rng, model: &mut Model) {
+    let set = store.record_set("a").expect("a set");
+    let count = match habit {
+        Habit::Changes if model.is_empty() => 8_000,
+        Habit::Changes => 0,
+        Habit::AddsMany => 1 << rng.below(9),
+        _ => 1,
+    };
+    let mut tx = store.begin().expect("begins");
+    for _ in 0..count {
+        let value = rng.bytes(RECORD_BYTES);
+        let id = tx.insert(&set, &value[..]).expect("inserts");
+        model.insert(id, value);
+    }
+    let some = model.keys().nth(rng.below(model.len())).copied();
+    match (habit, some) {
+        (Habit::Changes, Some(id)) => {
+            let value = rng.bytes(RECORD_BYTES);
+            tx.update(id, &value[..]).expect("updates");
+            model.insert(id, value);
+        }
+        (Habit::Queues, Some(id)) if model.len() > 300 => {
+            tx.delete(id).expect("deletes");
+            model.remove(&id);
+        }
+        _ => {}
+    }
+    tx.commit(Durability::Buffered).expect("commits");
+    if habit == Habit::Marks {
+        store.mark("here").expect("marks");
+    }
+}
+
+/// Names of files that a store has, the lock left out.
+fn files(backing: &dyn Backing) -> Vec<String> {
+    let mut names = backing.list().expect("lists");
+    names.retain(|name| name != "lock");
+    names.sort_unstable();
+    names
+}
+
+fn assert_few_files(backing: &dyn Backing, what: &str) -> usize {
+    let names = files(backing);
+    assert!(names.len() <= FILES_MAX, "{what}: {} files: {}", names.len(), names.join(" "));
+    names.len()
+}
+
+fn assert_holds(store: &Store, model: &Model, what: &str) {
+    let found: Model = common::contents(store).expect("reads").into_values().flatten().collect();
+    assert!(found == *model, "{what}: other contents");
+}
+
+fn assert_sound(backing: &Arc<dyn Backing>, model: &Model, what: &str) {
+    assert_holds(&options().open_backing(Arc::clone(backing)).expect("opens"), model, what);
+    let report = tenure::verify::verify_backing(backing, &mut |_| {}).expect("verifies");
+    assert!(report.is_ok(), "{what}: {:?}", report.problems);
+}
+
+fn cycles(habit: Habit, count: u64) {
+    let counted = Counted::new(Arc::new(Memory::new()));
+    let backing: Arc<dyn Backing> = Arc::new(counted.clone());
+    let (mut rng, mut model, mut costs) = (Rng::new(7), Model::new(), Vec::new());
+    for cycle in 0..count {
+        let before = counted.figures();
+        let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+        assert!(cycle == 0 || store.recovery_report().clean, "{habit:?}: {}", store.recovery_report());
+        work(&store, habit, &mut rng, &mut model);
+        store.close().expect("closes");
+        costs.push(counted.figures().since(before));
+        assert_few_files(&*backing, &format!("{habit:?}, cycle {cycle}"));
+    }
+    // A quarter of them is enough for every size of segment to have come about, when there are a few hundred.
+    let (calls, quarter) = (|all: &[Figures]| all.iter().map(|each| each.calls).sum::<u64>(), costs.len() / 4);
+    let (first, last) = (calls(&costs[quarter..2 * quarter]), calls(&costs[costs.len() - quarter..]));
+    assert!(last <= first * 3 / 2, "{habit:?}: {first} calls in {quarter} cycles, {last} in the last of them");
+    assert_sound(&backing, &model, &format!("{habit:?}"));
+}
+
+#[test]
+fn files_are_few_however_often_a_store_was_opened() {
+    for habit in HABITS {
+        cycles(habit, rounds("TENURE_CYCLES", 400));
+    }
+}
+
+/// A store whose process is killed again and again, after this many records in each life. The image of its files is what the
+/// next one finds.
+fn kills(per_life: usize, count: u64) {
+    let (mut rng, mut model, mut image) = (Rng::new(11), Model::new(), BTreeMap::new());
+    let (mut copied, mut replayed_max) = (0, 0);
+    for kill in 0..count {
+        let what = format!("{per_life} records a life, kill {kill}");
+        let backing = common::memory_of(&image);
+        let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+        let report = store.recovery_report();
+        copied += report.bytes_copied;
+        replayed_max = replayed_max.max(report.bytes_replayed);
+        assert!(report.frames_replayed <= 60 && report.bytes_replayed <= 600_000, "{what}: {report}");
+        if per_life > 0 || kill == 0 {
+            let set = store.record_set("a").expect("a set");
+            let mut tx = store.begin().expect("begins");
+            for _ in 0..per_life.max(1) {
+                let value = rng.bytes(RECORD_BYTES);
+                model.insert(tx.insert(&set, &value[..]).expect("inserts"), value);
+            }
+            tx.commit(Durability::Sync).expect("commits");
+        }
+        image = common::read_backing(&*backing);
+        assert_few_files(&*backing, &what);
+        let manifests = image.iter().filter(|(name, _)| name.starts_with("manifest-")).map(|(_, bytes)| bytes.len());
+        let manifest: usize = manifests.sum();
+        assert!(manifest <= 64 << 10, "{what}: {manifest} bytes of manifest");
+    }
+    assert!(per_life == 0 || replayed_max > 0, "nothing was ever replayed");
+    // A commit is copied once at most, until its copy is proven.
+    let written: usize = model.values().map(Vec::len).sum();
+    assert!(copied <= 2 * u64::try_from(written).expect("fits") + 200 * count, "{per_life}: {copied} bytes copied");
+    assert_sound(&common::memory_of(&image), &model, &format!("{per_life} records a life"));
+}
+
+#[test]
+fn what_an_opening_replays_is_bounded_however_often_the_process_was_killed() {
+    for per_life in [0, 1, 300] {
+        kills(per_life, rounds("TENURE_KILLS", 120));
+    }
+}
+
+/// Cycles with real files, with threads, as a program that runs again and again has them.
+#[test]
+fn cycles_in_files_are_cheap_and_leave_few() {
+    let count = rounds("TENURE_CYCLES_IN_FILES", 30);
+    let dir = match std::env::var("TENURE_CYCLES_IN") {
+        Ok(dir) => tempfile::tempdir_in(dir).expect("a directory"),
+        Err(_) => tempfile::tempdir().expect("a directory"),
+    };
+    let path = dir.path().join("store");
+    let (mut times, mut most) = (Vec::new(), 0);
+    let mut last = None;
+    for cycle in 0..count {
+        let begun = Instant::now();
+        let store = Store::open(&path).expect("opens");
+        let set = store.record_set("a").expect("a set");
+        last = Some(store.write(|tx| tx.insert(&set, [7; RECORD_BYTES])).expect("inserts"));
+        store.close().expect("closes");
+        times.push(begun.elapsed());
+        let files = std::fs::read_dir(&path).expect("a directory").count();
+        assert!(files <= FILES_MAX, "cycle {cycle}: {files} files");
+        most = most.max(files);
+    }
+    let part = times.len().min(2_000) / 2;
+    let median = |of: &[Duration]| {
+        let mut of = of.to_vec();
+        of.sort_unstable();
+        of[of.len() / 2]
+    };
+    let (first, end) = (median(&times[..part]), median(&times[times.len() - part..]));
+    println!("{count} cycles: median of the first {part} {first:?}, of the last {end:?}; at most {most} files");
+    // With few cycles nothing can be told, and beside other tests no time can be trusted.
+    assert!(count < 10_000 || end <= first * 3 / 2, "{first:?} at the beginning, {end:?} at the end");
+    let store = Store::open(&path).expect("opens");
+    assert_eq!(store.stats().records, count);
+    let found = store.get(last.expect("a record")).expect("reads");
+    assert_eq!(found.as_slice(), Some(&[7; RECORD_BYTES][..]));
+    drop(found);
+    store.close().expect("closes");
+    assert!(tenure::verify::verify(&path, &mut |_| {}).expect("verifies").is_ok());
+}

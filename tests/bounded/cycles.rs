@@ -217,3 +217,43 @@ fn cycles_in_files_are_cheap_and_leave_few() {
     store.close().expect("closes");
     assert!(tenure::verify::verify(&path, &mut |_| {}).expect("verifies").is_ok());
 }
+
+#[test]
+fn what_others_hold_of_a_store_stays_as_it_was_while_it_is_merged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, copy) = (dir.path().join("store"), dir.path().join("copy"));
+    let (mut rng, mut model) = (Rng::new(3), Model::new());
+    let mut cycle = |model: &mut Model| {
+        let store = options().open(&path).expect("opens");
+        work(&store, Habit::Queues, &mut rng, model);
+        store.close().expect("closes");
+    };
+    (0..15).for_each(|_| cycle(&mut model));
+    let store = options().open(&path).expect("opens");
+    store.save_named_snapshot("then").expect("saves");
+    store.backup_to(&copy).expect("copies");
+    let view = store.view();
+    store.close().expect("closes");
+    let follower = options().read_only(true).open(&path).expect("opens");
+    let (then, copied) = (model.clone(), common::read_dir(&copy));
+    // Each of them merges; the segments of before are listed by the name, and those that come are not.
+    (0..60).for_each(|_| cycle(&mut model));
+    for (id, value) in &then {
+        assert_eq!(view.get(*id).expect("reads").as_slice(), Some(&value[..]));
+    }
+    assert_holds(&follower, &then, "a follower");
+    let point = tenure::Point::Name("then".to_owned());
+    assert_holds(&options().open_at(&path, &point).expect("opens"), &then, "the named snapshot");
+    assert!(common::read_dir(&copy) == copied, "a file of the backup has changed");
+    assert_holds(&options().open(&copy).expect("opens"), &then, "the backup");
+    let count = || std::fs::read_dir(&path).expect("a directory").count();
+    let named = count();
+    let store = options().open(&path).expect("opens");
+    store.drop_snapshot("then").expect("drops");
+    store.close().expect("closes");
+    drop((view, follower));
+    (0..4).for_each(|_| cycle(&mut model));
+    assert!(count() + 8 < named, "{named} files with the name, {} without", count());
+    assert_holds(&options().open(&path).expect("opens"), &model, "the store");
+    assert!(tenure::verify::verify(&path, &mut |_| {}).expect("verifies").is_ok());
+}

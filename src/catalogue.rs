@@ -142,7 +142,8 @@ fn mark_bytes(name: &str) -> u64 {
 }
 
 fn index_bytes(definition: &IndexDefinition) -> u64 {
-    48 + to_u64(definition.name.len() + definition.extractor.len() + definition.spec.len())
+    let texts = [&definition.name, &definition.extractor, &definition.spec, &definition.key_type];
+    54 + texts.into_iter().map(|text| to_u64(text.len())).sum::<u64>()
 }
 
 /// Checks a name for a set or mark.
@@ -289,7 +290,32 @@ impl Catalogue {
         self.indexes.values()
     }
 
-    /// The indexes of a set.
+    /// Indexes that will replace others once they are complete.
+    pub(crate) fn successors(&self) -> impl Iterator<Item = &Index> {
+        self.indexes.values().filter(|index| index.definition.replaces.is_some())
+    }
+
+    /// The index of a set that has a name, whether it is complete or not.
+    pub(crate) fn index_named(&self, set: SetNumber, name: &str) -> Option<&Index> {
+        self.published_of(set).find(|index| index.definition.name == name)
+    }
+
+    /// The indexes of a set that can be found by their names.
+    pub(crate) fn published_of(&self, set: SetNumber) -> impl Iterator<Item = &Index> {
+        self.indexes_of(set).filter(|index| index.definition.replaces.is_none())
+    }
+
+    /// An index takes the place of the one that it replaces, whose number this gives.
+    pub(crate) fn publish(&mut self, number: IndexNumber) -> Option<IndexNumber> {
+        let definition = &self.indexes.get(&number)?.definition;
+        let replaced = definition.replaces?;
+        let definition = IndexDefinition { replaces: None, ..IndexDefinition::clone(definition) };
+        self.drop_index(replaced);
+        self.create_index(&Arc::new(definition), true);
+        Some(replaced)
+    }
+
+    /// The indexes of a set: those, too, that will replace others, because who writes keeps them all.
     pub(crate) fn indexes_of(&self, set: SetNumber) -> impl Iterator<Item = &Index> {
         self.indexes.values().filter(move |index| index.definition.set == set)
     }
@@ -428,6 +454,8 @@ mod tests {
             extractor: "code".to_owned(),
             version: 1,
             spec: String::new(),
+            key_type: String::new(),
+            replaces: None,
         });
         full.bytes -= 2 * index_bytes(&definition);
         full.create_index(&definition, true);

@@ -79,6 +79,7 @@ pub(crate) struct SetIndex {
 #[derive(Debug)]
 pub(crate) struct SetIndexes {
     pub(crate) set: SetNumber,
+    pub(crate) name: Arc<str>,
     pub(crate) all: Vec<SetIndex>,
     pub(crate) epoch: u64,
 }
@@ -88,8 +89,14 @@ pub(crate) struct SetIndexes {
 pub(crate) struct Registry {
     extractors: BTreeMap<IndexNumber, Extractor>,
     sets: BTreeMap<SetNumber, Arc<SetIndexes>>,
-    /// Rises when an index comes or goes.
-    epoch: u64,
+    /// Rise when an index of a set comes or goes.
+    epochs: BTreeMap<SetNumber, u64>,
+}
+
+impl Registry {
+    fn epoch_of(&self, set: SetNumber) -> u64 {
+        self.epochs.get(&set).copied().unwrap_or_default()
+    }
 }
 
 /// What a commit does to the room that there is.
@@ -436,15 +443,15 @@ impl Engine {
             return Ok(Arc::clone(known));
         }
         loop {
-            let epoch = self.registry.read().epoch;
+            let epoch = self.registry.read().epoch_of(set);
             let found = match self.find_indexes(set, epoch) {
                 Ok(found) => Arc::new(found),
                 // The index came or went between a look at the catalogue and one at the extractors.
-                Err(Error::NoExtractor { .. }) if !self.is_index_epoch(epoch) => continue,
+                Err(Error::NoExtractor { .. }) if !self.is_index_epoch(set, epoch) => continue,
                 Err(error) => return Err(error),
             };
             let mut registry = self.registry.write();
-            if registry.epoch == epoch {
+            if registry.epoch_of(set) == epoch {
                 registry.sets.insert(set, Arc::clone(&found));
             }
             return Ok(found);
@@ -460,7 +467,8 @@ impl Engine {
             let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
             all.push(SetIndex { number, name, is_unique, extractor });
         }
-        Ok(SetIndexes { set, all, epoch })
+        let name = catalogue.set(set).map(|set| Arc::clone(&set.name)).unwrap_or_default();
+        Ok(SetIndexes { set, name, all, epoch })
     }
 
     /// The extractor of an index: the one that was given, or what its line says.
@@ -478,12 +486,39 @@ impl Engine {
         self.heap.catalogue().indexes().next().is_some()
     }
 
-    /// Indexes, or their extractors, have changed. For an index that comes or goes the caller excludes commits.
-    pub(crate) fn change_registry(&self, change: impl FnOnce(&mut BTreeMap<IndexNumber, Extractor>)) {
+    /// Indexes of a set, or their extractors, have changed. For an index that comes or goes the caller excludes commits.
+    pub(crate) fn change_registry(&self, set: SetNumber, change: impl FnOnce(&mut BTreeMap<IndexNumber, Extractor>)) {
         let mut registry = self.registry.write();
-        registry.epoch += 1;
-        registry.sets.clear();
+        *registry.epochs.entry(set).or_default() += 1;
+        registry.sets.remove(&set);
         change(&mut registry.extractors);
+    }
+
+    /// The extractors that were given, for another handle of the store.
+    pub(crate) fn given_extractors(&self) -> Vec<(Arc<IndexDefinition>, Extractor)> {
+        let catalogue = self.heap.catalogue();
+        let registry = self.registry.read();
+        let given = registry.extractors.iter();
+        given
+            .filter_map(|(number, given)| Some((Arc::clone(&catalogue.index(*number)?.definition), given.clone())))
+            .collect()
+    }
+
+    /// Takes over extractors that were given to another handle, for indexes that they made.
+    pub(crate) fn take_extractors(&self, given: Vec<(Arc<IndexDefinition>, Extractor)>) {
+        let catalogue = self.heap.catalogue();
+        for (of, extractor) in given {
+            let index = catalogue.index_named(of.set, &of.name).filter(|index| index.definition.is_alike(&of));
+            if let Some(definition) = index.map(|index| &index.definition) {
+                self.change_registry(definition.set, |all| drop(all.insert(definition.number, extractor)));
+            }
+        }
+    }
+
+    /// Lets go of the extractors: one may hold the store, which would keep it from ever being dropped.
+    pub(crate) fn forget_extractors(&self) {
+        let registry = std::mem::take(&mut *self.registry.write());
+        drop(registry);
     }
 
     /// Whether the extractor of an index is known by now. One of the same name and version does the same.
@@ -491,16 +526,16 @@ impl Engine {
         self.registry.read().extractors.contains_key(&index)
     }
 
-    /// Whether what was found out about indexes then still holds.
-    pub(crate) fn is_index_epoch(&self, epoch: u64) -> bool {
-        self.registry.read().epoch == epoch
+    /// Whether what was found out about the indexes of a set then still holds.
+    pub(crate) fn is_index_epoch(&self, set: SetNumber, epoch: u64) -> bool {
+        self.registry.read().epoch_of(set) == epoch
     }
 
     /// Waits until a commit is on the medium.
     pub(crate) fn make_durable(&self, seq: Seq) -> Result<()> {
         self.log.sync_to(seq).map_err(|error| match error {
             // Also where another thread's sync failed on which this one waited.
-            Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } => {
+            Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } | Error::Closed => {
                 Error::Indeterminate { seq, reason: error.to_string() }
             }
             other => other,
@@ -515,7 +550,10 @@ fn index_log_bytes(effect: &Effect) -> u64 {
 
 /// Whether an effect makes the store larger.
 fn is_more(effect: &Effect) -> bool {
-    !matches!(effect, Effect::Free(_) | Effect::StreamEnd(_) | Effect::DropIndex(_) | Effect::Index(..))
+    !matches!(
+        effect,
+        Effect::Free(_) | Effect::StreamEnd(_) | Effect::DropIndex(_) | Effect::PublishIndex(_) | Effect::Index(..)
+    )
 }
 
 fn added_by(effect: &Effect) -> Option<Added<'_>> {

@@ -192,6 +192,28 @@ pub enum Error {
         /// Its version.
         version: u32,
     },
+    /// The keys of a record cannot be told, so that no index could have them: nothing was written, and no index was made.
+    #[error("index {index:?} of set {set:?}: the keys of {} cannot be told: {why}", shown_record(*record))]
+    KeysUnknown {
+        /// The set.
+        set: String,
+        /// The index.
+        index: String,
+        /// The record; `None` for one that was to be inserted.
+        record: Option<RecordId>,
+        /// What the extractor says.
+        why: String,
+    },
+    /// An index has keys of another type.
+    #[error("index {index:?} has keys of type {got}, not {expected}")]
+    WrongKeyType {
+        /// The index.
+        index: String,
+        /// The type that was asked for.
+        expected: String,
+        /// The type that the index has.
+        got: String,
+    },
     /// A node of a key index is damaged, or was when the index was last used. The records are not concerned.
     #[error("index {index:?} of set {set:?} is damaged: {damage}")]
     DamagedIndex {
@@ -307,6 +329,9 @@ pub enum Error {
         /// The failure.
         reason: String,
     },
+    /// This handle was closed, or a clone of it. Views that were taken before go on.
+    #[error("the store was closed")]
+    Closed,
     /// The store was opened by a process from which this one was forked. It alone writes; reads go on here.
     #[error("the store is that of process {owner}, which has opened it; this process was forked from it")]
     OtherProcess {
@@ -364,6 +389,24 @@ impl Error {
         }
     }
 
+    /// The same error with the set and the index whose keys cannot be told.
+    pub(crate) fn of_index(self, of_set: &str, of_index: &str) -> Self {
+        match self {
+            Self::KeysUnknown { record, why, .. } => {
+                Self::KeysUnknown { set: of_set.to_owned(), index: of_index.to_owned(), record, why }
+            }
+            other => other,
+        }
+    }
+
+    /// The same error with the record whose keys cannot be told.
+    pub(crate) fn of_record(self, id: RecordId) -> Self {
+        match self {
+            Self::KeysUnknown { set, index, why, .. } => Self::KeysUnknown { set, index, record: Some(id), why },
+            other => other,
+        }
+    }
+
     /// A value of type `T` that cannot become a record, or a record that is no `T`: for those who implement
     /// [`Value`](crate::typed::Value).
     pub fn bad_value<T>(why: impl fmt::Display) -> Self {
@@ -412,6 +455,12 @@ impl Error {
             Self::NoExtractor { .. } => {
                 "open the index with its extractor before writing to the set, or drop the index"
             }
+            Self::KeysUnknown { .. } => {
+                "write the record as its indexes expect it, or drop the index that cannot read it; a typed index passes over such records if its definition says `skip_unreadable`"
+            }
+            Self::WrongKeyType { .. } => {
+                "open the index with the type that its keys have, or raise the version of its definition: then it is made anew"
+            }
             Self::DamagedIndex { .. } => "rebuild the index: `tenure index rebuild`, or `Store::rebuild_index`",
             Self::NoSuchIndex { .. } => "make the index, or wait until it is built",
             Self::OtherStore { .. } => "get the set from the store that is written to or read",
@@ -432,6 +481,7 @@ impl Error {
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
             Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",
+            Self::Closed => "open the store again",
             Self::OtherProcess { .. } => {
                 "write in the process that has opened the store, or open the store in this one after that has closed it"
             }
@@ -440,6 +490,10 @@ impl Error {
             Self::Source { .. } => "nothing of the value remains; mend the source and try again",
         }
     }
+}
+
+fn shown_record(record: Option<RecordId>) -> String {
+    record.map_or_else(|| "a new record".to_owned(), |id| format!("record {id}"))
 }
 
 /// How one comes away from a limit; docs/limits.md tells more.

@@ -1,8 +1,9 @@
 //! Making, dropping and checking key indexes while readers and writers go on.
 //!
-//! Owns: the order definition → scan → sort → build → catch up → publish → snapshot; comparing an index with the records. Never: keeps an index; commits do.
+//! Owns: the order definition → scan → sort → build → catch up → snapshot → put in place; comparing an index with the records. Never: keeps
+//! an index; commits do.
 //! Invariants: 1. From the commit that defines an index on, every commit carries its changes. 2. An index is seen by readers
-//! only when it holds everything. 3. One that was not in a snapshot when the process ended is built again.
+//! only when it holds everything. 3. An index that another one is to replace is read and kept until that is complete and in a snapshot.
 
 mod build;
 mod run;
@@ -10,11 +11,15 @@ mod sort;
 
 use std::sync::Arc;
 
+use crate::catalogue::Index as Known;
 use crate::engine::Engine;
 use crate::engine::Need;
+use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
+use crate::extract::Keys;
+use crate::extract::Reading;
 use crate::format::entry::State as EntryState;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
@@ -25,18 +30,20 @@ use crate::heap::Effect;
 use crate::heap::State;
 use crate::id::IndexNumber;
 use crate::id::RecordId;
+use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::indexing::build::build_tree;
-use crate::indexing::build::keys_of_page;
 use crate::indexing::build::publish;
+use crate::indexing::build::records_of_page;
 use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::key_index::Range;
 use crate::snapshot;
+use crate::txn::check_key_type;
 
 /// Bytes of a definition in the log beside its texts.
-const DEFINITION_BYTES: usize = 20;
+const DEFINITION_BYTES: usize = 26;
 
 /// What an index is to be.
 #[derive(Debug, Clone)]
@@ -47,52 +54,82 @@ pub(crate) struct Wanted<'a> {
     pub(crate) extractor: Extractor,
 }
 
-/// The index as it is wanted: as it is there, or made, or made anew because its extractor is another one.
-pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
+/// The index, if it is there as it is wanted: nothing has to be made, and nobody has to be waited for.
+pub(crate) fn find(engine: &Engine, wanted: &Wanted<'_>) -> Result<Option<Arc<IndexDefinition>>> {
     let catalogue = engine.heap.catalogue();
-    let there = catalogue.indexes_of(wanted.set).find(|index| index.definition.name == wanted.name).cloned();
-    drop(catalogue);
-    let Some(there) = there else { return make(engine, wanted, None) };
-    let definition = there.definition;
+    let no_such = |why| Error::NoSuchIndex { index: wanted.name.to_owned(), why };
+    let Some(there) = catalogue.index_named(wanted.set, wanted.name) else {
+        return if engine.read_only { Err(no_such("is not there, and this handle only reads")) } else { Ok(None) };
+    };
+    let (definition, extractor) = (&there.definition, &wanted.extractor);
     if definition.unique != wanted.is_unique {
-        let why = if definition.unique { "is unique" } else { "is not unique" };
-        return Err(Error::NoSuchIndex { index: wanted.name.to_owned(), why });
+        return Err(no_such(if definition.unique { "is unique" } else { "is not unique" }));
     }
-    let extractor = &wanted.extractor;
-    let is_same = definition.extractor == extractor.name()
+    if !is_made_by(definition, extractor) {
+        let why = "was made by another extractor, or another version of it, and this handle only reads";
+        return if engine.read_only { Err(no_such(why)) } else { Ok(None) };
+    }
+    check_key_type(definition, extractor.key_type())?;
+    if !engine.has_extractor(definition.number) {
+        engine.change_registry(wanted.set, |all| drop(all.insert(definition.number, extractor.clone())));
+    }
+    Ok((there.is_ready || engine.read_only).then(|| Arc::clone(definition)))
+}
+
+fn is_made_by(definition: &IndexDefinition, extractor: &Extractor) -> bool {
+    definition.extractor == extractor.name()
         && definition.version == extractor.version()
-        && definition.spec == extractor.spec();
-    if !is_same {
-        return make(engine, wanted, Some(definition.number));
+        && definition.spec == extractor.spec()
+}
+
+/// The index as it is wanted: as it is there, or made, or made anew because its extractor is another one or it cannot be read.
+pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
+    // Somebody may have made it while this one waited.
+    if let Some(definition) = find(engine, wanted)? {
+        return Ok(definition);
     }
-    let number = definition.number;
-    if !engine.has_extractor(number) {
-        engine.change_registry(|all| drop(all.insert(number, extractor.clone())));
+    let there = engine.heap.catalogue().index_named(wanted.set, wanted.name).cloned();
+    match there {
+        Some(there) if is_begun(&there) && is_made_by(&there.definition, &wanted.extractor) => {
+            go_on(engine, &there.definition, &wanted.extractor)
+        }
+        there => make(engine, wanted, there.map(|there| there.definition.number)),
     }
-    if !there.is_ready && !engine.read_only {
-        let guard = engine.lock_commit();
-        engine.heap.with_indexes(|indexes| indexes.begin_building(number));
-        let state = engine.heap.pin();
-        drop(guard);
-        build(engine, &definition, extractor, &state)?;
-    }
-    Ok(definition)
+}
+
+/// Whether somebody began to build an index and did not come to an end.
+fn is_begun(index: &Known) -> bool {
+    !index.is_ready && index.damage.is_none()
 }
 
 /// An index made anew from the records, with the extractor that it has.
 pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexDefinition>> {
     let catalogue = engine.heap.catalogue();
-    let index = catalogue.index(number);
     let missing = || Error::NoSuchIndex { index: number.to_string(), why: "is not there" };
-    let definition = Arc::clone(&index.ok_or_else(missing)?.definition);
-    let extractor = engine.extractor_of(&definition, &catalogue)?;
+    let index = catalogue.index(number).ok_or_else(missing)?.clone();
+    let definition = &index.definition;
+    let extractor = engine.extractor_of(definition, &catalogue)?.with_key_type(&definition.key_type);
     drop(catalogue);
+    if is_begun(&index) {
+        return go_on(engine, definition, &extractor);
+    }
     let wanted = Wanted { set: definition.set, name: &definition.name, is_unique: definition.unique, extractor };
     make(engine, &wanted, Some(number))
 }
 
-/// Makes an index, in place of another one of the same name if there is one: one commit drops the one and defines the
-/// other, so that no crash leaves neither.
+/// Builds an index that is there and was never complete. If that fails it is as it was.
+fn go_on(engine: &Engine, definition: &Arc<IndexDefinition>, extractor: &Extractor) -> Result<Arc<IndexDefinition>> {
+    engine.check_writable()?;
+    let guard = engine.lock_commit();
+    engine.heap.with_indexes(|indexes| indexes.begin_building(definition.number));
+    let state = engine.heap.pin();
+    drop(guard);
+    build(engine, definition, extractor, &state, false)?;
+    Ok(Arc::clone(definition))
+}
+
+/// Makes an index. Where it is to take the place of another one of the same name, that one is read and kept until the new one is
+/// complete, and goes with the commit that puts that in its place: no crash leaves neither, or both.
 fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> Result<Arc<IndexDefinition>> {
     engine.check_writable()?;
     engine.check_reserve(0)?;
@@ -113,8 +150,11 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
         extractor: wanted.extractor.name().to_owned(),
         version: wanted.extractor.version(),
         spec: wanted.extractor.spec(),
+        key_type: wanted.extractor.key_type().to_owned(),
+        replaces: replaced.filter(|_| !is_complete),
     });
-    let bytes = DEFINITION_BYTES + definition.name.len() + definition.extractor.len() + definition.spec.len();
+    let texts = [&definition.name, &definition.extractor, &definition.spec, &definition.key_type];
+    let bytes = DEFINITION_BYTES + texts.into_iter().map(String::len).sum::<usize>();
     if bytes > PAYLOAD_BYTES_MAX {
         let (what, limit) = ("definition of a key index", to_u64(PAYLOAD_BYTES_MAX));
         return Err(Error::TooLarge { what, bytes: to_u64(bytes), limit });
@@ -122,82 +162,136 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     let mut payload = vec![u8::from(is_complete)];
     definition.encode(&mut payload);
     let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
-    if let Some(replaced) = replaced {
-        frame.control(Kind::DropIndex, &replaced.0.to_le_bytes());
-        effects.push(Effect::DropIndex(replaced));
+    let gone = replaced.filter(|_| is_complete);
+    if let Some(gone) = gone {
+        frame.control(Kind::DropIndex, &gone.0.to_le_bytes());
+        effects.push(Effect::DropIndex(gone));
     }
     frame.control(Kind::CreateIndex, &payload);
     effects.push(Effect::CreateIndex(Arc::clone(&definition), is_complete));
     // The extractor is there before the index is seen, and the epoch changes once more when it is.
     let extractor = wanted.extractor.clone();
-    engine.change_registry(|all| drop(all.insert(number, extractor)));
+    engine.change_registry(wanted.set, |all| drop(all.insert(number, extractor)));
+    if !is_complete {
+        engine.heap.with_indexes(|indexes| indexes.begin_building(number));
+    }
     let appended = engine.append_and_apply(&guard, &mut frame, &mut effects, Need::Ordinary);
-    engine.change_registry(|all| {
-        let gone = if appended.is_err() { Some(number) } else { replaced };
+    engine.change_registry(wanted.set, |all| {
+        let gone = if appended.is_err() { Some(number) } else { gone };
         gone.and_then(|number| all.remove(&number));
     });
+    if appended.is_err() {
+        engine.heap.with_indexes(|indexes| indexes.end_building(number));
+    }
     appended?;
     if is_complete {
         return Ok(definition);
     }
-    engine.heap.with_indexes(|indexes| indexes.begin_building(number));
     let state = engine.heap.pin();
     drop(guard);
-    build(engine, &definition, &wanted.extractor, &state)?;
-    Ok(definition)
+    build(engine, &definition, &wanted.extractor, &state, true)?;
+    let now = engine.heap.catalogue().index(number).map(|index| Arc::clone(&index.definition));
+    Ok(now.unwrap_or(definition))
 }
 
 /// Drops an index. Views that see it go on.
-pub(crate) fn drop_index(engine: &Engine, number: IndexNumber) -> Result<()> {
+pub(crate) fn drop_index(engine: &Engine, set: SetNumber, number: IndexNumber) -> Result<()> {
     engine.check_writable()?;
     engine.announce(0, Need::MakesRoom)?;
     let guard = engine.lock_commit();
     let mut frame = FrameBuilder::new();
     frame.control(Kind::DropIndex, &number.0.to_le_bytes());
     engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)], Need::MakesRoom)?;
-    engine.change_registry(|all| drop(all.remove(&number)));
+    engine.change_registry(set, |all| drop(all.remove(&number)));
     drop(guard);
     Ok(())
 }
 
-/// An index that is being built. Nothing of it stays when that fails, or when its extractor panics.
+/// An index that is being built. Nothing of it stays when that fails, or when its extractor panics, if it was not there before.
 struct Unfinished<'e> {
     engine: &'e Engine,
-    number: IndexNumber,
+    definition: &'e IndexDefinition,
+    is_new: bool,
     is_done: bool,
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        if !self.is_done {
-            // What ended the building is what its user has to know.
-            drop(drop_index(self.engine, self.number));
-            // Also where dropping it failed: nobody will ask for the changes that were kept for it.
-            self.engine.heap.with_indexes(|indexes| indexes.drop_index(self.number));
+        let number = self.definition.number;
+        if self.is_done {
+            return;
         }
+        if !self.is_new {
+            self.engine.heap.with_indexes(|indexes| indexes.end_building(number));
+            return;
+        }
+        // What ended the building is what its user has to know.
+        drop(drop_index(self.engine, self.definition.set, number));
+        // Also where dropping it failed: nobody will ask for the changes that were kept for it.
+        self.engine.heap.with_indexes(|indexes| indexes.drop_index(number));
     }
 }
 
-fn build(engine: &Engine, definition: &IndexDefinition, extractor: &Extractor, state: &Arc<State>) -> Result<()> {
-    let mut unfinished = Unfinished { engine, number: definition.number, is_done: false };
+fn build(
+    engine: &Engine,
+    definition: &IndexDefinition,
+    extractor: &Extractor,
+    state: &Arc<State>,
+    is_new: bool,
+) -> Result<()> {
+    let mut unfinished = Unfinished { engine, definition, is_new, is_done: false };
     let built = build_tree(engine, definition, extractor, state)?;
     publish(engine, definition, built)?;
+    // Before it is there a crash takes a successor back, and the index that it was to replace goes on. So the snapshot comes
+    // first: once it is there, no crash takes it back.
+    unfinished.is_done = definition.replaces.is_none();
+    snapshot::save(engine, SnapshotKind::Automatic, "")?;
+    let Some(replaced) = definition.replaces else { return Ok(()) };
+    let seq = put_in_place(engine, definition, replaced)?;
     unfinished.is_done = true;
     drop(unfinished);
-    // Only now does it stand after a crash without being built again.
-    snapshot::save(engine, SnapshotKind::Automatic, "").map(drop)
+    engine.make_durable(seq)
 }
 
-/// The keys of all records of a set, all in memory.
-fn entries_of(set: SetNumber, extractor: &Extractor, state: &Arc<State>) -> Result<Vec<(Box<[u8]>, u64)>> {
-    let mut entries = Vec::new();
+/// Puts a complete index in the place of another one: from this commit on views find it under the name.
+fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNumber) -> Result<Seq> {
+    engine.check_writable()?;
+    let (guard, number) = (engine.lock_commit(), definition.number);
+    let (is_there, damage) =
+        engine.heap.look_at_indexes(|trees| (trees.now(number).is_some(), trees.damage_of(number).cloned()));
+    if !is_there {
+        let missing = Error::NoSuchIndex { index: definition.name.clone(), why: "is not there" };
+        return Err(damage.map_or(missing, |damage| Error::Corrupt(Box::new(Corruption::clone(&damage)))));
+    }
+    let (mut frame, mut effects) = (FrameBuilder::new(), vec![Effect::PublishIndex(number)]);
+    frame.control(Kind::PublishIndex, &number.0.to_le_bytes());
+    let seq = engine.append_and_apply(&guard, &mut frame, &mut effects, Need::MakesRoom)?;
+    engine.change_registry(definition.set, |all| drop(all.remove(&replaced)));
+    drop(guard);
+    Ok(seq)
+}
+
+/// Entries that an index has to have, and records whose keys cannot be told.
+type Expected = (Vec<(Box<[u8]>, u64)>, Vec<String>);
+
+/// The keys of all records of a set, all in memory. Gives so many lines at most.
+fn entries_of(set: SetNumber, extractor: &Extractor, state: &Arc<State>, lines_max: usize) -> Result<Expected> {
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
     for page in 0..state.root.page_end() {
-        keys_of_page(set, page, extractor, state, &mut |key, id| {
-            entries.push((Box::from(key), id));
+        records_of_page(set, page, state, &mut |id, record| {
+            let mut keys = Keys::default();
+            match extractor.run(&mut Reading::new(record), &mut keys) {
+                Err(Error::KeysUnknown { why, .. }) if problems.len() < lines_max => {
+                    problems.push(format!("record {id} has keys that cannot be told: {why}"));
+                }
+                Err(Error::KeysUnknown { .. }) => {}
+                result => result?,
+            }
+            entries.extend(keys.iter().map(|key| (Box::from(key), id.as_u64())));
             Ok(())
         })?;
     }
-    Ok(entries)
+    Ok((entries, problems))
 }
 
 /// Checks the tree of an index, and compares its entries with the records of its set. Gives what is wrong, at most so
@@ -208,9 +302,7 @@ pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> 
     let index = state.catalogue.index(number).ok_or_else(|| missing("is not there"))?;
     let root = state.indexes.get(&number).ok_or_else(|| missing("is not complete yet"))?;
     let definition = Arc::clone(&index.definition);
-    let indexes = engine.indexes_of(definition.set)?;
-    let known = indexes.all.iter().find(|index| index.number == number);
-    let extractor = known.map(|index| index.extractor.clone()).ok_or_else(|| missing("has changed meanwhile"))?;
+    let extractor = engine.extractor_of(&definition, &state.catalogue)?;
     let mut problems = Vec::new();
     root.check(&mut |error| problems.push(error.to_string()));
     if problems.is_empty() {
@@ -230,15 +322,15 @@ pub(crate) fn compare(
     root: &KeyRoot,
     lines_max: usize,
 ) -> Result<Vec<String>> {
-    let mut expected = match extractor {
-        Some(extractor) => entries_of(definition.set, extractor, state)?,
-        None => Vec::new(),
+    let (mut expected, mut problems) = match extractor {
+        Some(extractor) => entries_of(definition.set, extractor, state, lines_max)?,
+        None => (Vec::new(), Vec::new()),
     };
     expected.sort_unstable();
     expected.dedup();
     let mut expected = expected.into_iter().peekable();
     let mut range = Range::new(root, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded)?;
-    let (mut problems, mut before) = (Vec::new(), None::<Box<[u8]>>);
+    let mut before = None::<Box<[u8]>>;
     while problems.len() < lines_max {
         let found = range.next()?.map(|(key, id)| (Box::<[u8]>::from(key), id));
         let Some(found) = found else { break };

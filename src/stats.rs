@@ -93,8 +93,8 @@ pub struct Stats {
     pub heap_bytes: u64,
     /// Open views.
     pub views: Vec<ViewStats>,
-    /// Why this handle is poisoned, if it is: every call that writes fails with
-    /// [`Error::Poisoned`](crate::Error::Poisoned) and this reason.
+    /// Why this handle writes nothing more, if it does not: every call that writes fails with
+    /// [`Error::Poisoned`](crate::Error::Poisoned) and this reason, or with [`Error::Closed`](crate::Error::Closed).
     pub stopped: Option<String>,
     /// Log bytes that recovery would have to replay.
     pub log_bytes_since_snapshot: u64,

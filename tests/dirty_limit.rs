@@ -177,7 +177,7 @@ fn a_writer_that_waits_ends_when_the_store_is_closed() {
     std::thread::sleep(Duration::from_millis(300));
     store.close().unwrap();
     let error = writer.join().unwrap();
-    assert!(matches!(error, Error::Poisoned { .. }), "{error}");
+    assert!(matches!(error, Error::Closed), "{error}");
 }
 
 #[test]

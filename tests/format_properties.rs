@@ -157,10 +157,11 @@ fn set_rows() -> impl Strategy<Value = SetRow> {
 }
 
 fn definitions() -> impl Strategy<Value = IndexDefinition> {
-    let numbers = (any::<[u32; 3]>(), any::<bool>());
-    (numbers, texts(), texts(), texts()).prop_map(|(([number, set, version], unique), name, extractor, spec)| {
-        let (number, set) = (IndexNumber(number), SetNumber(set));
-        IndexDefinition { number, set, unique, name, extractor, version, spec }
+    let numbers = (any::<[u32; 3]>(), any::<bool>(), any::<Option<u32>>());
+    (numbers, texts(), texts(), texts(), texts()).prop_map(|(numbers, name, extractor, spec, key_type)| {
+        let ([number, set, version], unique, replaces) = numbers;
+        let (number, set, replaces) = (IndexNumber(number), SetNumber(set), replaces.map(IndexNumber));
+        IndexDefinition { number, set, unique, name, extractor, version, spec, key_type, replaces }
     })
 }
 

@@ -101,10 +101,11 @@ fn open(memory: &Memory) -> World {
     let store = options.open_backing(Arc::new(memory.clone())).unwrap();
     let (companies, people) = (store.typed_set(COMPANIES).unwrap(), store.typed_set(PEOPLE).unwrap());
     World {
-        by_name: store.typed_index(&people, BY_NAME).unwrap(),
-        by_age: store.typed_index(&people, BY_AGE).unwrap(),
-        by_company: store.typed_index(&people, BY_COMPANY).unwrap(),
-        by_friend: store.typed_index(&people, BY_FRIEND).unwrap(),
+        // One test has a record that is no person.
+        by_name: store.typed_index(&people, BY_NAME.skip_unreadable()).unwrap(),
+        by_age: store.typed_index(&people, BY_AGE.skip_unreadable()).unwrap(),
+        by_company: store.typed_index(&people, BY_COMPANY.skip_unreadable()).unwrap(),
+        by_friend: store.typed_index(&people, BY_FRIEND.skip_unreadable()).unwrap(),
         store,
         companies,
         people,
@@ -286,7 +287,9 @@ fn another_version_of_the_keys_makes_the_index_anew() {
     let by_lower = world.store.typed_index(&world.people, BY_LOWER).unwrap();
     let view = world.store.view();
     assert_eq!(by_lower.get(&view, "mary".to_owned()).unwrap(), Some(people[3]));
-    assert!(matches!(world.by_name.get(&view, "Mary"), Err(Error::NoSuchIndex { .. })), "the older one is gone");
+    // The handle of the older one goes on with what is in its place.
+    assert_eq!(world.by_name.get(&view, "mary").unwrap(), Some(people[3]));
+    assert_eq!(world.by_name.get(&view, "Mary").unwrap(), None);
 }
 
 #[test]

@@ -57,6 +57,8 @@ fn definition() -> IndexDefinition {
         extractor: "json".into(),
         version: 1,
         spec: "json:/name:string".into(),
+        key_type: "string".into(),
+        replaces: None,
     }
 }
 

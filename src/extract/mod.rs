@@ -50,6 +50,7 @@ enum Kind {
 pub struct Extractor {
     name: Arc<str>,
     version: u32,
+    key_type: Arc<str>,
     kind: Kind,
 }
 
@@ -62,24 +63,35 @@ impl fmt::Debug for Extractor {
 impl Extractor {
     /// An extractor that is code. Its name and version are stored with the index.
     pub fn new(name: &str, version: u32, code: impl Fn(&[u8], &mut Keys) + Send + Sync + 'static) -> Self {
-        Self { name: Arc::from(name), version, kind: Kind::Code(Arc::new(code)) }
+        Self { name: Arc::from(name), version, key_type: Arc::default(), kind: Kind::Code(Arc::new(code)) }
+    }
+
+    /// The same with the type of its keys told, as text such as `integer` or `(integer, string)`. It is stored with the index.
+    /// An index whose keys are of another type is not opened, so that nobody asks for keys that no entry can have.
+    #[must_use]
+    pub fn with_key_type(mut self, key_type: &str) -> Self {
+        self.key_type = Arc::from(key_type);
+        self
     }
 
     /// An extractor that takes keys from the value that a record decodes as. Of several that decode alike, the first to
-    /// look at a record decodes it for all.
+    /// look at a record decodes it for all. `skips` says that a record that does not decode has no keys, which is an error else.
     pub(crate) fn of_value<T: 'static>(
         name: &str,
         version: u32,
         decode: fn(&[u8]) -> Result<T>,
+        skips: bool,
         keys: impl Fn(&T, &mut Keys) + Send + Sync + 'static,
     ) -> Self {
-        Self { name: Arc::from(name), version, kind: Kind::OfValue(Arc::new(Decoding { decode, keys })) }
+        let kind = Kind::OfValue(Arc::new(Decoding { decode, skips, keys }));
+        Self { name: Arc::from(name), version, key_type: Arc::default(), kind }
     }
 
     /// An extractor that reads JSON. All of it is stored with the index, so any program can keep that.
     #[cfg(feature = "json")]
     pub fn json(extractor: JsonExtractor) -> Self {
-        Self { name: Arc::from("json"), version: 1, kind: Kind::Json(Arc::new(extractor)) }
+        let key_type = Arc::from(extractor.kind().name());
+        Self { name: Arc::from("json"), version: 1, key_type, kind: Kind::Json(Arc::new(extractor)) }
     }
 
     /// The extractor that is written down in an index, if this build can run it.
@@ -104,6 +116,11 @@ impl Extractor {
         self.version
     }
 
+    /// The type of its keys; empty where nobody has told it.
+    pub fn key_type(&self) -> &str {
+        &self.key_type
+    }
+
     /// The line that tells all of it; empty where it is code.
     pub fn spec(&self) -> String {
         match &self.kind {
@@ -125,11 +142,11 @@ impl Extractor {
     pub(crate) fn run(&self, reading: &mut Reading<'_>, keys: &mut Keys) -> Result<()> {
         match &self.kind {
             Kind::Code(code) => code(reading.record(), keys),
-            Kind::OfValue(code) => {
-                if let Ok(value) = reading.value(&**code) {
-                    code.keys(value, keys);
-                }
-            }
+            Kind::OfValue(code) => match reading.value(&**code) {
+                Ok(value) => code.keys(value, keys),
+                Err(_) if code.skips() => {}
+                Err(error) => keys.fail(error),
+            },
             #[cfg(feature = "json")]
             Kind::Json(json) => json.keys(reading.record(), &mut |key| keys.push_bytes(key.as_bytes()))?,
         }
@@ -164,6 +181,17 @@ impl Keys {
                 self.failed.get_or_insert(error);
             }
         }
+    }
+
+    /// The keys of this record cannot be told: the write of it fails, or the making of the index, with
+    /// [`Error::KeysUnknown`], which names the record. To give no key instead says that the record has none.
+    pub fn fail(&mut self, why: impl fmt::Display) {
+        self.failed.get_or_insert_with(|| Error::KeysUnknown {
+            set: String::new(),
+            index: String::new(),
+            record: None,
+            why: why.to_string(),
+        });
     }
 
     #[cfg(feature = "json")]

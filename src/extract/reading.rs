@@ -16,6 +16,9 @@ pub(crate) trait OfValue: Send + Sync {
 
     fn decode(&self, record: &[u8]) -> Result<Box<dyn Any>>;
 
+    /// Whether a record that does not decode has no keys.
+    fn skips(&self) -> bool;
+
     /// Adds the keys of a value that this code takes.
     fn keys(&self, value: &dyn Any, keys: &mut Keys);
 }
@@ -23,6 +26,7 @@ pub(crate) trait OfValue: Send + Sync {
 /// How a type is decoded, and what gives its keys.
 pub(super) struct Decoding<T, F> {
     pub(super) decode: fn(&[u8]) -> Result<T>,
+    pub(super) skips: bool,
     pub(super) keys: F,
 }
 
@@ -33,6 +37,10 @@ impl<T: 'static, F: Fn(&T, &mut Keys) + Send + Sync> OfValue for Decoding<T, F> 
 
     fn decode(&self, record: &[u8]) -> Result<Box<dyn Any>> {
         Ok(Box::new((self.decode)(record)?))
+    }
+
+    fn skips(&self) -> bool {
+        self.skips
     }
 
     fn keys(&self, value: &dyn Any, keys: &mut Keys) {

@@ -27,7 +27,10 @@ use crate::key::KEY_BYTES_MAX;
 pub const CHANGE_HEADER_BYTES: usize = 10;
 
 const PUT: u16 = 0x8000;
+/// Flags of a definition. Fields that only some have follow its texts in this order.
 const UNIQUE: u8 = 1;
+const TYPED: u8 = 2;
+const SUCCESSOR: u8 = 4;
 
 /// What an index is: everything but its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,30 +49,50 @@ pub struct IndexDefinition {
     pub version: u32,
     /// The extractor itself, where it can be written down; empty where it is code.
     pub spec: String,
+    /// The type of the keys, as text; empty where nobody has told it.
+    pub key_type: String,
+    /// The index whose place it takes once it is complete. Until then nobody reads it, and no opening finds it.
+    pub replaces: Option<IndexNumber>,
 }
 
 impl IndexDefinition {
+    /// Whether an index of the other definition has the same entries: made by the same extractor, for the same set.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let of = |definition: &Self| (definition.set, definition.unique, definition.version);
+        of(self) == of(other) && self.extractor == other.extractor && self.spec == other.spec
+    }
+
     /// Writes the definition.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_u32(out, self.number.0);
         put_u32(out, self.set.0);
-        out.push(if self.unique { UNIQUE } else { 0 });
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let typed = flag(!self.key_type.is_empty(), TYPED);
+        out.push(flag(self.unique, UNIQUE) | typed | flag(self.replaces.is_some(), SUCCESSOR));
         put_u32(out, self.version);
         put_text(out, &self.name);
         put_text(out, &self.extractor);
         put_text(out, &self.spec);
+        if !self.key_type.is_empty() {
+            put_text(out, &self.key_type);
+        }
+        if let Some(replaces) = self.replaces {
+            put_u32(out, replaces.0);
+        }
     }
 
     pub(crate) fn read(cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let (number, set) = (IndexNumber(cursor.u32()?), SetNumber(cursor.u32()?));
-        let unique = match cursor.u8()? {
-            0 => false,
-            UNIQUE => true,
-            other => return Err(Malformed::unsupported("flags of an index", "0 or 1", other)),
-        };
+        let flags = cursor.u8()?;
+        if flags & !(UNIQUE | TYPED | SUCCESSOR) != 0 {
+            return Err(Malformed::unsupported("flags of an index", "0 to 7", flags));
+        }
         let version = cursor.u32()?;
         let (name, extractor, spec) = (cursor.text()?, cursor.text()?, cursor.text()?);
-        Ok(Self { number, set, unique, name, extractor, version, spec })
+        let key_type = if flags & TYPED == 0 { String::new() } else { cursor.text()? };
+        let replaces = if flags & SUCCESSOR == 0 { None } else { Some(IndexNumber(cursor.u32()?)) };
+        let unique = flags & UNIQUE != 0;
+        Ok(Self { number, set, unique, name, extractor, version, spec, key_type, replaces })
     }
 
     /// Reads a definition that fills the bytes.
@@ -246,6 +269,8 @@ mod tests {
             extractor: "name".to_owned(),
             version: 7,
             spec: String::new(),
+            key_type: "integer".to_owned(),
+            replaces: Some(IndexNumber(2)),
         };
         let mut bytes = Vec::new();
         definition.encode(&mut bytes);

@@ -78,6 +78,8 @@ pub enum Kind {
     CreateIndex = 0x1a,
     /// A key index is gone: number u32.
     DropIndex = 0x1b,
+    /// A key index is complete and takes the place of another one, which is gone: number u32.
+    PublishIndex = 0x1c,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
@@ -101,6 +103,7 @@ impl Kind {
             0x19 => Self::DropSet,
             0x1a => Self::CreateIndex,
             0x1b => Self::DropIndex,
+            0x1c => Self::PublishIndex,
             0x90 => Self::Metadata,
             _ => return None,
         })

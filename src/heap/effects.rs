@@ -45,6 +45,8 @@ pub(crate) enum Effect {
     CreateIndex(Arc<IndexDefinition>, bool),
     /// A key index is gone.
     DropIndex(IndexNumber),
+    /// A key index takes the place of the one that it replaces.
+    PublishIndex(IndexNumber),
     /// Changes of one key index, as they stand in the frame.
     Index(IndexNumber, Vec<u8>),
     /// Records were copied from one segment to another.
@@ -108,9 +110,9 @@ fn index_effect(kind: Kind, item: &Item<'_>) -> Result<Option<Effect>, Malformed
                 parts.ok_or_else(|| Malformed::new("key index", "a definition", item.payload.len()))?;
             Some(Effect::CreateIndex(Arc::new(IndexDefinition::decode(definition)?), *complete != 0))
         }
-        Kind::DropIndex => {
-            let number = whole_items(item, 4)?.next().map(LittleEndian::read_u32);
-            number.map(|number| Effect::DropIndex(IndexNumber(number)))
+        Kind::DropIndex | Kind::PublishIndex => {
+            let number = whole_items(item, 4)?.next().map(LittleEndian::read_u32).map(IndexNumber);
+            number.map(if kind == Kind::DropIndex { Effect::DropIndex } else { Effect::PublishIndex })
         }
         _ => None,
     })
@@ -178,7 +180,7 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                 }
             }
             Kind::Metadata => {}
-            Kind::IndexOps | Kind::CreateIndex | Kind::DropIndex => {
+            Kind::IndexOps | Kind::CreateIndex | Kind::DropIndex | Kind::PublishIndex => {
                 effects.extend(index_effect(kind, &item).map_err(at)?);
             }
             Kind::Moves => {

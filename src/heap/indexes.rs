@@ -131,6 +131,26 @@ impl Indexes {
         self.missed.insert(number, Vec::new());
     }
 
+    /// Changes are kept no longer for an index that was being built.
+    pub(crate) fn end_building(&mut self, number: IndexNumber) {
+        self.missed.remove(&number);
+    }
+
+    /// Whether changes are kept for an index that is being built.
+    pub(crate) fn is_building(&self, number: IndexNumber) -> bool {
+        self.missed.contains_key(&number)
+    }
+
+    /// An index has taken the place of another one. Where its tree is in no snapshot that could be read, it has to be built
+    /// again, and until then nobody knows which keys are taken.
+    pub(super) fn settle_successor(&mut self, number: IndexNumber) {
+        if !self.trees.contains_key(&number) && !self.damaged.contains_key(&number) {
+            let (what, expected) = (format!("key index {number}"), "a snapshot with its nodes".to_owned());
+            let (file, got) = ("log".to_owned(), "an older one".to_owned());
+            self.damage(number, Corruption { file, offset: 0, what, expected, got });
+        }
+    }
+
     /// The changes that were kept so far.
     pub(crate) fn take_missed(&mut self, number: IndexNumber) -> Vec<Vec<u8>> {
         self.missed.get_mut(&number).map(std::mem::take).unwrap_or_default()

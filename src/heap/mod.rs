@@ -637,6 +637,7 @@ impl Writer {
                 Arc::make_mut(&mut self.catalogue).drop_index(*number);
                 self.indexes.drop_index(*number);
             }
+            Effect::PublishIndex(number) => self.publish_successor(*number),
             Effect::Index(number, changes) => self.indexes.apply(*number, changes, frame.segment.name())?,
             Effect::Moves(from, to, moves) => drop(self.relocate(*from, *to, moves)?),
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),

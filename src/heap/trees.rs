@@ -46,7 +46,8 @@ impl Heap {
         look(&self.writer.lock().indexes)
     }
 
-    /// A key index that was being built is complete.
+    /// A key index that was being built is complete. One that replaces another is kept from now on, and not found before it is
+    /// put in its place.
     pub(crate) fn publish_index(&self, number: IndexNumber, tree: KeyTree) -> Result<bool> {
         self.change(|writer, _| {
             let Some(definition) = writer.catalogue.index(number).map(|index| Arc::clone(&index.definition)) else {
@@ -59,7 +60,29 @@ impl Heap {
     }
 }
 
+impl Heap {
+    /// Indexes that were to replace others when the process ended are gone: the others are there.
+    pub(crate) fn drop_successors(&self) {
+        let catalogue = self.catalogue();
+        let left: Vec<IndexNumber> = catalogue.successors().map(|index| index.definition.number).collect();
+        drop(catalogue);
+        if !left.is_empty() {
+            self.with_indexes(|indexes| left.iter().for_each(|number| indexes.drop_index(*number)));
+            self.with_catalogue(|catalogue| left.iter().for_each(|number| catalogue.drop_index(*number)));
+        }
+    }
+}
+
 impl Writer {
+    /// An index takes the place of the one that it replaces.
+    pub(super) fn publish_successor(&mut self, number: IndexNumber) {
+        let replaced = Arc::make_mut(&mut self.catalogue).publish(number);
+        if let Some(replaced) = replaced {
+            self.indexes.drop_index(replaced);
+            self.indexes.settle_successor(number);
+        }
+    }
+
     /// The catalogue knows of indexes that were found damaged. The state that views share by then is theirs alone.
     pub(super) fn note_damaged(&mut self) -> Option<Arc<State>> {
         let damaged = self.indexes.take_newly_damaged();

@@ -47,24 +47,19 @@ pub(super) struct Built<'e> {
     pages: Option<Aside<'e>>,
 }
 
-/// Hands out the keys of the records of one page of the record index, if it is of the set.
-pub(super) fn keys_of_page(
+/// Hands out the records of one page of the record index, if it is of the set.
+pub(super) fn records_of_page(
     set: SetNumber,
     page: u64,
-    extractor: &Extractor,
     state: &Arc<State>,
-    each: &mut dyn FnMut(&[u8], u64) -> Result<()>,
+    each: &mut dyn FnMut(RecordId, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(()) };
-    let mut keys = Keys::default();
     for (index, entry) in cell.entries()?.into_iter().enumerate() {
         let EntryState::Live(location) = entry.state() else { continue };
         let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
-        let id = found.id.as_u64();
-        let record = Record::in_view(state, found)?;
-        keys.clear();
-        extractor.run(&mut Reading::new(&record.bytes()?), &mut keys)?;
-        keys.iter().try_for_each(|key| each(key, id))?;
+        let id = found.id;
+        each(id, &Record::in_view(state, found)?.bytes()?)?;
     }
     Ok(())
 }
@@ -76,10 +71,14 @@ pub(super) fn build_tree<'e>(
     extractor: &Extractor,
     state: &Arc<State>,
 ) -> Result<Built<'e>> {
-    let (mut sorter, mut changes) = (Sorter::new(engine), 0);
+    let (mut sorter, mut changes, mut keys) = (Sorter::new(engine), 0, Keys::default());
+    let named =
+        |error: Error, id| error.of_record(id).of_index(state.catalogue.name_of(definition.set), &definition.name);
     for page in 0..state.root.page_end() {
-        keys_of_page(definition.set, page, extractor, state, &mut |key, id| {
-            sorter.push(&Item { key, id, stamp: stamp(0, true) })
+        records_of_page(definition.set, page, state, &mut |id, record| {
+            keys.clear();
+            extractor.run(&mut Reading::new(record), &mut keys).map_err(|error| named(error, id))?;
+            keys.iter().try_for_each(|key| sorter.push(&Item { key, id: id.as_u64(), stamp: stamp(0, true) }))
         })?;
         // What is committed meanwhile is sorted with the rest, and does not gather.
         for payload in engine.heap.with_indexes(|indexes| indexes.take_missed(definition.number)) {
@@ -197,7 +196,9 @@ pub(super) fn publish(engine: &Engine, definition: &IndexDefinition, built: Buil
     if engine.heap.publish_index(definition.number, late.tree)? {
         built.pages.into_iter().for_each(Aside::keep);
     }
-    engine.change_registry(|_| {});
+    if definition.replaces.is_none() {
+        engine.change_registry(definition.set, |_| {});
+    }
     drop(guard);
     Ok(())
 }

@@ -11,8 +11,16 @@ use crate::error::Result;
 /// Set once, by the first failure that leaves the medium in doubt.
 #[derive(Debug)]
 pub(crate) struct Poison {
-    reason: OnceLock<String>,
+    reason: OnceLock<Ended>,
     process: Process,
+}
+
+/// How a handle ended.
+#[derive(Debug)]
+enum Ended {
+    /// It was closed, and nothing is in doubt.
+    Closed,
+    Failed(String),
 }
 
 impl Default for Poison {
@@ -28,7 +36,8 @@ impl Poison {
         self.check_process()?;
         match self.reason.get() {
             None => Ok(()),
-            Some(reason) => Err(Error::Poisoned { reason: reason.clone() }),
+            Some(Ended::Closed) => Err(Error::Closed),
+            Some(Ended::Failed(reason)) => Err(Error::Poisoned { reason: reason.clone() }),
         }
     }
 
@@ -47,14 +56,18 @@ impl Poison {
     /// Ends the handle. The first reason stays.
     pub(crate) fn set(&self, reason: &Error) {
         self.reason.get_or_init(|| match reason {
-            Error::Poisoned { reason } => reason.clone(),
-            other => other.to_string(),
+            Error::Closed => Ended::Closed,
+            Error::Poisoned { reason } => Ended::Failed(reason.clone()),
+            other => Ended::Failed(other.to_string()),
         });
     }
 
     /// What ended the handle, if something has.
     pub(crate) fn reason(&self) -> Option<&str> {
-        self.reason.get().map(String::as_str)
+        self.reason.get().map(|ended| match ended {
+            Ended::Closed => "it was closed",
+            Ended::Failed(reason) => reason,
+        })
     }
 
     /// A panic before this is dropped ends the handle: what it has left in the middle nothing may build on.

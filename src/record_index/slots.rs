@@ -170,7 +170,7 @@ impl Slots {
         let mut inner = self.inner.lock();
         loop {
             if inner.closed {
-                return Err(Error::Poisoned { reason: "it was closed".to_owned() });
+                return Err(Error::Closed);
             }
             if let Some(id) = take_open(&mut inner, set) {
                 note_outstanding(&mut inner, id);

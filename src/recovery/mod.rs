@@ -428,6 +428,7 @@ impl Attempt<'_> {
         let catalogue = heap.catalogue();
         let found = catalogue.damaged_indexes().filter(|(index, _)| is_new(index.definition.number));
         damage.extend(found.map(|(_, damaged)| damaged.clone()));
+        heap.drop_successors();
         heap.end_loading();
         report.last_seq = replayed.last;
         report.clean = self.base.kind == SnapshotKind::Close && !replayed.found_more;

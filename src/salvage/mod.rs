@@ -207,11 +207,11 @@ fn beginning(
     let mut definitions: BTreeMap<IndexNumber, IndexDefinition> = survey
         .definitions()
         .filter(|(made, _)| base.is_none_or(|base| *made > base.seq))
-        .map(|(_, definition)| (definition.number, definition.clone()))
+        .map(|(_, definition)| (definition.number, definition))
         .collect();
     for row in base.into_iter().flat_map(|base| &base.indexes) {
         if !survey.dropped_indexes.contains_key(&row.definition.number) {
-            definitions.insert(row.definition.number, row.definition.clone());
+            definitions.extend(survey.standing(&row.definition).map(|definition| (definition.number, definition)));
         }
     }
     definitions.retain(|_, definition| sets.contains_key(&definition.set));

@@ -5,6 +5,7 @@
 //! Segments are gone through from the newest to the oldest, so that what a later timeline has made void is known by then.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
@@ -105,6 +106,8 @@ pub(crate) struct Survey {
     pub(crate) dropped_indexes: BTreeMap<IndexNumber, Seq>,
     /// Marks, and the commits that they name.
     pub(crate) marks: BTreeMap<String, Seq>,
+    /// Numbers of indexes that were put in the place of others.
+    pub(crate) published_indexes: BTreeSet<IndexNumber>,
     pub(crate) suspects: Vec<Suspect>,
     /// What seems to have been deleted: those bytes are not whole, or nothing tells which commit they are of.
     pub(crate) suspect_frees: Vec<RecordId>,
@@ -199,10 +202,22 @@ impl Survey {
     }
 
     /// Definitions that stand at the end.
-    pub(crate) fn definitions(&self) -> impl Iterator<Item = (Seq, &IndexDefinition)> {
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = (Seq, IndexDefinition)> {
         let stands = |number: &IndexNumber, made: Seq| self.dropped_indexes.get(number).is_none_or(|gone| *gone < made);
         let all = self.indexes.iter().filter(move |(number, (made, _))| stands(number, *made));
-        all.map(|(_, (made, definition))| (*made, definition))
+        all.filter_map(|(_, (made, definition))| Some((*made, self.standing(definition)?)))
+    }
+
+    /// A definition that stands at the end: that of an index which was to replace another one if it came to that, and no longer
+    /// that of the other one then.
+    pub(crate) fn standing(&self, definition: &IndexDefinition) -> Option<IndexDefinition> {
+        let is_replaced = |other: &IndexDefinition| other.replaces == Some(definition.number);
+        let published = self.published_indexes.iter().filter_map(|number| self.indexes.get(number));
+        if published.map(|(_, definition)| definition).any(is_replaced) {
+            return None;
+        }
+        let is_there = definition.replaces.is_none() || self.published_indexes.contains(&definition.number);
+        is_there.then(|| IndexDefinition { replaces: None, ..definition.clone() })
     }
 
     /// Whether an opening has made a commit void: a later timeline has one of this number, or a lower one, of its own.
@@ -392,6 +407,11 @@ impl Pass<'_> {
             Some(Kind::DropIndex) => {
                 if let Some(number) = item.payload.first_chunk() {
                     self.survey.dropped_indexes.entry(IndexNumber(u32::from_le_bytes(*number))).or_insert(seq);
+                }
+            }
+            Some(Kind::PublishIndex) => {
+                if let Some(number) = item.payload.first_chunk() {
+                    self.survey.published_indexes.insert(IndexNumber(u32::from_le_bytes(*number)));
                 }
             }
             _ => {}

@@ -14,10 +14,15 @@ use std::sync::Arc;
 
 impl Store {
     /// A key index of a set in which a key can have many records. Made if it is not there, while readers and writers go on;
-    /// made anew if its extractor has another name or version. Returns when it is complete.
+    /// made anew if its extractor has another name or version; then the one that is there is read and kept until the new one takes
+    /// its place, with one commit, and handles go on. Returns when it is complete.
+    ///
+    /// An extractor that holds the store, or a clone of it, keeps it from being closed when the last other clone is dropped: close such a store with
+    /// [`close`](Self::close), which lets go of all extractors.
     ///
     /// # Errors
-    /// `NoSuchIndex` if there is a unique index of this name, `KeyTooLong` if a record has such a key.
+    /// `NoSuchIndex` if there is a unique index of this name, `KeyTooLong` if a record has such a key, `KeysUnknown` if the extractor
+    /// cannot tell the keys of a record. The index that was there stays, and none is made where there was none.
     pub fn index(&self, set: &RecordSet, name: &str, extractor: Extractor) -> Result<Index> {
         self.open_index(set, name, false, extractor)
     }
@@ -25,7 +30,7 @@ impl Store {
     /// A key index of a set in which a key has one record at most.
     ///
     /// # Errors
-    /// As [`index`](Self::index), and `UniqueViolation` if two records have the same key: then no index is made.
+    /// As [`index`](Self::index), and `UniqueViolation` if two records have the same key.
     ///
     /// ```
     /// use tenure::extract::Extractor;
@@ -52,15 +57,18 @@ impl Store {
         let store = self.engine().heap.catalogue().store();
         set.check_store(self.engine().store_id())?;
         self.engine().poison.check_process()?;
-        let _turn = self.inner.indexing.lock();
         let wanted = Wanted { set: set.number(), name, is_unique, extractor };
+        if let Some(definition) = indexing::find(self.engine(), &wanted)? {
+            return Ok(Index::new(store, definition));
+        }
+        let _turn = self.inner.indexing.lock();
         indexing::open(self.engine(), &wanted).map(|definition| Index::new(store, definition))
     }
 
     /// The index of this name, if there is one. It can be read whether its extractor is there or not.
     pub fn find_index(&self, set: &RecordSet, name: &str) -> Option<Index> {
         let catalogue = self.engine().heap.catalogue();
-        let found = catalogue.indexes_of(set.number()).find(|index| index.definition.name == name)?;
+        let found = catalogue.index_named(set.number(), name)?;
         Some(Index::new(catalogue.store(), Arc::clone(&found.definition)))
     }
 
@@ -77,7 +85,7 @@ impl Store {
             ready: index.is_ready,
             entries: state.indexes.get(&index.definition.number).map_or(0, KeyRoot::len),
         };
-        state.catalogue.indexes_of(set.number()).map(info).collect()
+        state.catalogue.published_of(set.number()).map(info).collect()
     }
 
     /// Drops an index. Views that see it go on.
@@ -85,21 +93,23 @@ impl Store {
         self.engine().check_writable()?;
         let _turn = self.inner.indexing.lock();
         index.check_store(self.engine().store_id())?;
-        indexing::drop_index(self.engine(), index.number())
+        let definition = Arc::clone(&index.found_among(&self.engine().heap.catalogue())?.definition);
+        indexing::drop_index(self.engine(), definition.set, definition.number)
     }
 
     /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
     /// memory.
     pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
         index.check_store(self.engine().store_id())?;
-        indexing::verify(self.engine(), index.number(), 100)
+        let number = index.found_among(&self.engine().heap.catalogue())?.definition.number;
+        indexing::verify(self.engine(), number, 100)
     }
 
-    /// Makes an index anew from the records, with the extractor that it has. Readers do not have it until it is complete. The
-    /// result takes the place of `index`, which is there for older views only.
+    /// Makes an index anew from the records, with the extractor that it has. The one that is there is read and kept until the
+    /// new one takes its place. Handles go on.
     ///
     /// # Errors
-    /// `NoExtractor` if its extractor is code that was not given, and those of making one: then the index is dropped.
+    /// `NoExtractor` if its extractor is code that was not given, and those of making one: then the index is as it was.
     ///
     /// ```
     /// use tenure::extract::Extractor;
@@ -117,6 +127,7 @@ impl Store {
         let _turn = self.inner.indexing.lock();
         let store = self.engine().heap.catalogue().store();
         index.check_store(store)?;
-        indexing::rebuild(self.engine(), index.number()).map(|definition| Index::new(store, definition))
+        let number = index.found_among(&self.engine().heap.catalogue())?.definition.number;
+        indexing::rebuild(self.engine(), number).map(|definition| Index::new(store, definition))
     }
 }

@@ -80,6 +80,8 @@ struct Inner {
     indexing: Mutex<()>,
     /// The lock, unless the store is open for reading only.
     guard: Option<Arc<Guard>>,
+    /// Whether it shows a state of the past, and none that comes later.
+    is_of_the_past: bool,
     closed: AtomicBool,
 }
 
@@ -123,13 +125,13 @@ impl Store {
         recovery::refuse_unfinished(&**backing)?;
         let settings = options.settings();
         if settings.read_only {
-            return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?);
+            return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?, false);
         }
         let guard = Guard::take(backing)?;
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
         let (opened, released) = recovery::open_with_reserve(&guarded, &settings)?;
         guard.ends(&opened.0.poison);
-        let store = Self::run(options, Some(guard), opened)?;
+        let store = Self::run(options, Some(guard), opened, false)?;
         if released {
             // At once: what the opening has left of it is for the next one.
             store.engine().keep_reserve();
@@ -141,7 +143,12 @@ impl Store {
     }
 
     /// A store over what was opened.
-    fn run(options: &Options, guard: Option<Arc<Guard>>, (engine, report): (Engine, RecoveryReport)) -> Result<Self> {
+    fn run(
+        options: &Options,
+        guard: Option<Arc<Guard>>,
+        (engine, report): (Engine, RecoveryReport),
+        is_of_the_past: bool,
+    ) -> Result<Self> {
         let read_only = engine.read_only;
         let engine = Arc::new(engine);
         let stop = Arc::new(AtomicBool::new(false));
@@ -173,6 +180,7 @@ impl Store {
             alone: AtomicUsize::new(0),
             indexing: Mutex::new(()),
             guard,
+            is_of_the_past,
             closed: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -187,12 +195,18 @@ impl Store {
     }
 
     /// The record set of this name, made on first use.
+    ///
+    /// # Errors
+    /// `NoSuchSet` if it is not there and this handle only reads.
     pub fn record_set(&self, name: &str) -> Result<RecordSet> {
         if let Some(set) = self.find_set(name) {
             return Ok(set);
         }
         check_name("record set", name)?;
         let engine = self.engine();
+        if engine.read_only {
+            return Err(Error::NoSuchSet { name: name.to_owned() });
+        }
         engine.check_writable()?;
         engine.check_reserve(0)?;
         engine.announce(0, Need::Ordinary)?;
@@ -428,7 +442,7 @@ impl Inner {
         let engine = &self.engine;
         let snapshots = engine.page_writer.lock();
         let commits = engine.lock_commit();
-        engine.poison.set(error.unwrap_or(&Error::Poisoned { reason: "it was closed".to_owned() }));
+        engine.poison.set(error.unwrap_or(&Error::Closed));
         drop(commits);
         drop(snapshots);
         engine.manifest.wait_idle();
@@ -437,6 +451,8 @@ impl Inner {
         if let Some(guard) = &self.guard {
             guard.release();
         }
+        // One may hold the store.
+        engine.forget_extractors();
     }
 
     /// What a child may do with the store of its parent: nothing. Its threads are not here, and locks that they held when

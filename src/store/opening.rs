@@ -5,6 +5,7 @@ use crate::backing::Files;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::segment::FileKind;
+use crate::id::Seq;
 use crate::options::Options;
 use crate::recovery;
 use crate::recovery::Point;
@@ -77,7 +78,7 @@ impl Options {
     pub fn open_backing_at(&self, backing: Arc<dyn Backing>, point: &Point) -> Result<Store> {
         self.check()?;
         recovery::refuse_unfinished(&*backing)?;
-        Store::run(self, None, recovery::open_at(&backing, &self.settings(), point)?)
+        Store::run(self, None, recovery::open_at(&backing, &self.settings(), point)?, true)
     }
 
     /// Opens the store in any backing store.
@@ -85,6 +86,42 @@ impl Options {
     pub fn open_backing(&self, backing: Arc<dyn Backing>) -> Result<Store> {
         self.check()?;
         Store::start(&backing, self)
+    }
+}
+
+impl Store {
+    /// Shows what a writer beside this handle has committed since it was opened, or refreshed last. Gives the last commit that is seen
+    /// from now on.
+    ///
+    /// It is another opening, with the log behind the newest snapshot to replay. Views that were taken before go on, and so do sets, indexes and the extractors that were
+    /// given. A clone that was made before stays where it is. A handle that writes has nothing to do, and one of a point in the past
+    /// stays there.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("things.tenure");
+    /// use tenure::{Options, Store};
+    /// let writer = Store::open(&path)?;
+    /// let notes = writer.record_set("notes")?;
+    /// let mut reader = Options::new().read_only(true).open(&path)?;
+    /// let note = writer.write(|tx| tx.insert(&notes, "later"))?;
+    /// assert!(reader.get(note).is_err());
+    /// reader.refresh()?;
+    /// assert_eq!(reader.get(note)?.as_slice(), Some(&b"later"[..]));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Closed`, or what an opening says; then the handle shows what it did.
+    pub fn refresh(&mut self) -> Result<Seq> {
+        self.engine().poison.check()?;
+        if self.engine().read_only && !self.inner.is_of_the_past {
+            let (given, backing) = (self.engine().given_extractors(), Arc::clone(&self.engine().backing));
+            let next = Self::start(&backing, &self.inner.options)?;
+            next.engine().take_extractors(given);
+            *self = next;
+        }
+        Ok(self.view().seq())
     }
 }
 

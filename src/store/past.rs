@@ -98,7 +98,8 @@ impl Store {
     /// snapshot to it is kept. What was committed since is gone. No commit number and no ID that was given since comes
     /// back with another meaning: the state becomes that of a new commit, and slots go on with higher counts.
     ///
-    /// This handle and its clones are closed; views that exist go on. After a crash in between the store is in the one state
+    /// This handle and its clones are closed; views that exist go on. Extractors that were given are given to the new handle, for the
+    /// indexes that they made. After a crash in between the store is in the one state
     /// or in the other.
     ///
     /// # Errors
@@ -107,12 +108,15 @@ impl Store {
         self.engine().check_writable()?;
         let held = self.inner.guard.as_ref().ok_or(Error::ReadOnly)?;
         let (backing, options) = (Arc::clone(held.backing()), self.inner.options.clone());
+        let given = self.engine().given_extractors();
         self.inner.close()?;
         let guard = Guard::take(&backing)?;
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
         recovery::roll_back(&guarded, &options.settings(), point)?;
         guard.release();
-        Self::start(&backing, &options)
+        let store = Self::start(&backing, &options)?;
+        store.engine().take_extractors(given);
+        Ok(store)
     }
 
     /// The saved snapshots that are kept, oldest first.

@@ -266,13 +266,23 @@ impl Drop for Offers<'_> {
     }
 }
 
-/// Refuses changes of a unique index that cannot be read: nobody can tell whether a key is taken.
+/// Refuses changes of a unique index that cannot be read, or that nobody builds: nobody can tell whether a key is taken.
 fn check_damage(engine: &Engine, index: &IndexChanges) -> Result<()> {
     if !index.is_unique {
         return Ok(());
     }
-    let damage = engine.heap.look_at_indexes(|trees| trees.damage_of(index.number).cloned());
-    damage.map_or(Ok(()), |damage| Err(named(engine, index, Error::Corrupt(Box::new(Corruption::clone(&damage))))))
+    let (damage, is_building) =
+        engine.heap.look_at_indexes(|trees| (trees.damage_of(index.number).cloned(), trees.is_building(index.number)));
+    match damage {
+        Some(damage) => Err(named(engine, index, Error::Corrupt(Box::new(Corruption::clone(&damage))))),
+        // One that was dropped meanwhile makes the commit a conflict.
+        None if is_building || engine.heap.catalogue().index(index.number).is_none() => Ok(()),
+        None if !index.changes.iter().any(|change| change.put) => Ok(()),
+        None => {
+            let why = "is unique and not complete, and nobody builds it: no key can be given to a record";
+            Err(Error::NoSuchIndex { index: index.name.to_string(), why })
+        }
+    }
 }
 
 /// Damage of an index, with its name and that of its set.

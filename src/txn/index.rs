@@ -7,6 +7,8 @@ use std::ops::Bound;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use crate::catalogue::Catalogue;
+use crate::catalogue::Index as Known;
 use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
@@ -29,6 +31,9 @@ use crate::txn::own_changes::Entry;
 use crate::txn::own_changes::OwnRange;
 
 /// A key index of a record set.
+///
+/// It goes on when the index is made anew, by a new version of its extractor or by [`rebuild_index`](crate::Store::rebuild_index): a view finds the
+/// index that has the name in its state.
 ///
 /// ```
 /// use tenure::Store;
@@ -76,27 +81,38 @@ impl Index {
         self.definition.unique
     }
 
-    pub(crate) fn definition(&self) -> &Arc<IndexDefinition> {
-        &self.definition
-    }
-
     pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
         if store == self.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
     }
 
     pub(crate) fn root<'s>(&self, state: &'s State) -> Result<&'s KeyRoot> {
+        self.found_in(state).map(|(_, root)| root)
+    }
+
+    /// The index in a state: this one, or the one that was or is in its place there.
+    pub(crate) fn found_in<'s>(&self, state: &'s State) -> Result<(&'s Arc<IndexDefinition>, &'s KeyRoot)> {
         self.check_store(state.catalogue.store())?;
-        state.indexes.get(&self.number()).ok_or_else(|| {
-            let known = state.catalogue.index(self.number());
-            if let Some(damage) = known.and_then(|index| index.damage.as_ref()) {
+        let found = self.found_among(&state.catalogue)?;
+        let root = state.indexes.get(&found.definition.number).ok_or_else(|| {
+            if let Some(damage) = found.damage.as_ref() {
                 return self.named(state, Error::Corrupt(Box::new(Corruption::clone(damage))));
             }
-            let why = match known {
-                Some(_) => "is not complete, or this handle has stopped while it changed",
-                None => "is not there",
-            };
+            let why = "is not complete, or this handle has stopped while it changed";
             Error::NoSuchIndex { index: self.name().to_owned(), why }
-        })
+        })?;
+        Ok((&found.definition, root))
+    }
+
+    /// What a catalogue knows of the index. One that was made anew has another number and the same name; only one with keys of
+    /// the same type can be read with this handle.
+    pub(crate) fn found_among<'c>(&self, catalogue: &'c Catalogue) -> Result<&'c Known> {
+        if let Some(known) = catalogue.index(self.number()) {
+            return Ok(known);
+        }
+        let missing = || Error::NoSuchIndex { index: self.name().to_owned(), why: "is not there" };
+        let found = catalogue.index_named(self.set(), self.name()).ok_or_else(missing)?;
+        check_key_type(&found.definition, &self.definition.key_type)?;
+        if found.definition.unique == self.is_unique() { Ok(found) } else { Err(missing()) }
     }
 
     /// Damage that was met in the index, with its name and that of its set.
@@ -170,12 +186,12 @@ impl Index {
 
     /// The entries between two encoded keys.
     pub fn between(&self, view: &View, bounds: &(Bound<Key>, Bound<Key>)) -> Result<IndexRange> {
-        let root = self.root(view.state())?;
+        let (definition, root) = self.found_in(view.state())?;
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
         let (store, seq) = (self.store, view.seq());
         let range = Range::new(root, lower, upper).map_err(|error| self.named(view.state(), error))?;
         let set = view.state().catalogue.set(self.set()).map(|set| Arc::clone(&set.name)).unwrap_or_default();
-        Ok(IndexRange { range, index: Arc::clone(&self.definition), set, store, seq })
+        Ok(IndexRange { range, index: Arc::clone(definition), set, store, seq })
     }
 
     /// Entries of the index.
@@ -187,6 +203,16 @@ impl Index {
     pub fn is_empty(&self, view: &View) -> Result<bool> {
         self.len(view).map(|len| len == 0)
     }
+}
+
+/// Refuses keys of another type than the index has. Where one of both is not told, nobody knows better.
+pub(crate) fn check_key_type(definition: &IndexDefinition, wanted: &str) -> Result<()> {
+    let got = &definition.key_type;
+    if got == wanted || got.is_empty() || wanted.is_empty() {
+        return Ok(());
+    }
+    let index = definition.name.clone();
+    Err(Error::WrongKeyType { index, expected: wanted.to_owned(), got: got.clone() })
 }
 
 /// Bounds of values as bounds of keys.

@@ -23,6 +23,7 @@ mod transaction;
 mod validation;
 mod view;
 
+pub(crate) use index::check_key_type;
 #[cfg(test)]
 pub(crate) use large::CHUNKS_MAX;
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub(crate) fn fill_keys(
     let mut reading = Reading::known(&whole, known);
     for (index, keys) in indexes.all.iter().zip(keys) {
         keys.clear();
-        index.extractor.run(&mut reading, keys)?;
+        index.extractor.run(&mut reading, keys).map_err(|error| error.of_index(&indexes.name, &index.name))?;
     }
     Ok(())
 }

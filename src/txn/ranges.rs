@@ -143,6 +143,8 @@ mod tests {
             extractor: String::new(),
             version: 1,
             spec: String::new(),
+            key_type: String::new(),
+            replaces: None,
         })
     }
 

@@ -53,6 +53,7 @@ use crate::txn::savepoints::Point;
 use crate::txn::savepoints::Savepoint;
 use crate::txn::savepoints::Savepoints;
 use crate::txn::validation::Claim;
+use crate::txn::validation::Epochs;
 use crate::txn::validation::Part;
 use crate::txn::view::is_hidden;
 
@@ -88,7 +89,7 @@ pub struct Transaction {
     first_seq: Option<Seq>,
     parts: KeptParts,
     run: Option<SetNumber>,
-    index_epoch: Option<u64>,
+    epochs: Epochs,
     /// The indexes of the set that was written to last.
     indexes: Option<Arc<SetIndexes>>,
     ranges: Ranges,
@@ -116,7 +117,7 @@ pub enum Isolation {
 fn find_indexes<'i>(
     engine: &Engine,
     known: &'i mut Option<Arc<SetIndexes>>,
-    epoch: &mut Option<u64>,
+    epochs: &mut Epochs,
     set: SetNumber,
 ) -> Result<&'i SetIndexes> {
     let indexes = match known.take() {
@@ -124,7 +125,9 @@ fn find_indexes<'i>(
         Some(indexes) if indexes.set == set => indexes,
         _ => {
             let indexes = engine.indexes_of(set)?;
-            epoch.get_or_insert(indexes.epoch);
+            if epochs.iter().all(|(known, _)| *known != set) {
+                epochs.push((set, indexes.epoch));
+            }
             indexes
         }
     };
@@ -149,7 +152,7 @@ impl Transaction {
             first_seq: None,
             parts: KeptParts::take(),
             run: None,
-            index_epoch: None,
+            epochs: Epochs::new(),
             indexes: None,
             ranges: Ranges::default(),
             in_history: false,
@@ -302,10 +305,10 @@ impl Transaction {
 
     fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
         let view = Arc::clone(self.view());
-        let root = index.root(&view)?;
-        let own = self.parts.get().keys.of(index.number(), (as_bytes(&bounds.0), as_bytes(&bounds.1)));
+        let (definition, root) = index.found_in(&view)?;
+        let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(root, &bounds, own).map_err(|error| index.named(&view, error))?;
-        self.ranges.push(index.definition(), bounds);
+        self.ranges.push(definition, bounds);
         Ok(range)
     }
 
@@ -363,7 +366,7 @@ impl Transaction {
         let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
         set.check_store(self.engine.store_id())?;
-        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set.number())?;
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set.number())?;
         let parts = self.parts.get();
         fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
         let id = match id {
@@ -433,9 +436,10 @@ impl Transaction {
     fn update_value(&mut self, id: RecordId, expected: Option<Seq>, value: NewValue<'_>) -> Result<()> {
         let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
-        let old = self.replaced(id, expected)?;
-        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, old.set)?;
-        fill_keys(indexes, value, &mut self.parts.get().new_keys, || self.engine.heap.pin())?;
+        let old = self.replaced(id, expected).map_err(|error| error.of_record(id))?;
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, old.set)?;
+        fill_keys(indexes, value, &mut self.parts.get().new_keys, || self.engine.heap.pin())
+            .map_err(|error| error.of_record(id))?;
         self.parts.get().frees.extend(&old.chunks);
         self.put(id, old.set, kind, bytes);
         self.change_keys(id, false);
@@ -450,7 +454,7 @@ impl Transaction {
     /// Deletes a record. Its ID never comes to mean another.
     pub fn delete(&mut self, id: RecordId) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), 8)?;
-        let old = self.replaced(id, None)?;
+        let old = self.replaced(id, None).map_err(|error| error.of_record(id))?;
         self.parts.get().frees.extend(old.chunks.iter().chain([&id]));
         self.note_deleted(id);
         self.change_keys(id, true);
@@ -531,7 +535,7 @@ impl Transaction {
         let offers = keys.prepare(engine)?;
         let claim = Claim {
             isolation: self.isolation,
-            index_epoch: self.index_epoch,
+            epochs: &self.epochs,
             first_seq: self.first_seq,
             read_at: self.view.as_ref().map(|view| view.seq),
             seen,
@@ -556,7 +560,7 @@ impl Transaction {
                 if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
                     return Err(Error::VersionMismatch { id, expected, got: found.seq });
                 }
-                let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set)?;
+                let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
                 let kind = if found.is_head { Kind::Head } else { Kind::Record };
                 let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
                 let old = NewValue::of(kind, &payload);
@@ -594,7 +598,7 @@ impl Transaction {
         }
         let set = state.root.set_of_slot(id.slot());
         // The new keys are told by the same indexes as the old ones, or the commit is a conflict.
-        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.index_epoch, set)?;
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
         let keys = &mut self.parts.get().old_keys;
         if !found.is_head {
             let old = NewValue::of(Kind::Record, state.payload(&found.place));

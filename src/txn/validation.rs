@@ -3,6 +3,8 @@
 //! Owns: the comparison with the newest state, and with what commits since have changed. Never: decides what has to hold;
 //! the transaction does by its isolation. The caller excludes commits.
 
+use smallvec::SmallVec;
+
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
@@ -10,6 +12,7 @@ use crate::heap::Answer;
 use crate::history::Found;
 use crate::id::RecordId;
 use crate::id::Seq;
+use crate::id::SetNumber;
 use crate::txn::Isolation;
 use crate::txn::changes::KeyChanges;
 use crate::txn::own_writes::OwnWrites;
@@ -25,11 +28,14 @@ pub enum Part {
     Ranges,
 }
 
+/// The sets that a transaction has written to, with what was known of their indexes then.
+pub(crate) type Epochs = SmallVec<[(SetNumber, u64); 2]>;
+
 /// What a transaction can stand behind.
 #[derive(Debug)]
 pub(crate) struct Claim<'t> {
     pub(crate) isolation: Isolation,
-    pub(crate) index_epoch: Option<u64>,
+    pub(crate) epochs: &'t Epochs,
     pub(crate) first_seq: Option<Seq>,
     /// The commit that everything was read from that is not in `seen`, if anything was.
     pub(crate) read_at: Option<Seq>,
@@ -44,8 +50,8 @@ pub(crate) struct Claim<'t> {
 impl Claim<'_> {
     /// Whether it holds beside everything that was committed. The caller excludes commits.
     pub(crate) fn check(&self, engine: &Engine) -> Result<()> {
-        if let Some(epoch) = self.index_epoch.filter(|epoch| !engine.is_index_epoch(*epoch)) {
-            let what = format!("the indexes, which have changed since epoch {epoch}");
+        if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.is_index_epoch(*set, *epoch)) {
+            let what = format!("set {:?}, whose indexes have changed", engine.heap.catalogue().name_of(*set));
             return Err(Error::Conflict { what, with: engine.heap.seq() });
         }
         let serializable = self.isolation == Isolation::Serializable;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use crate::error::Result;
 use crate::extract::Extractor;
+use crate::extract::Keys;
 use crate::id::RecordId;
 use crate::key::Desc;
 use crate::key::Timestamp;
@@ -26,55 +27,101 @@ use crate::typed::value::Value;
 /// A type that a definition names as the type of its keys.
 ///
 /// Borrowed keys are written with `&str` and `&[u8]` in the definition; what is given and asked for then may live as short as it
-/// likes. A type of your own that is [`ToKey`] needs one line: `type Given<'a> = Self`.
+/// likes. A type of your own that is [`ToKey`] needs two lines: `type Given<'a> = Self`, and the type that its keys are written
+/// as, which is that of the value that it writes: `fn key_type() -> String { <&str>::key_type() }`.
 pub trait IndexKey: 'static {
     /// The key as it is given by a record, or asked for.
     type Given<'a>: ToKey;
+
+    /// What a key is written as: `integer` for integers of any width, `(integer, string)` for a pair. It is a part of the index's
+    /// definition, so it must not change while its keys do not.
+    fn key_type() -> String;
 }
 
 macro_rules! given_as_they_are {
-    ($($key:ty),*) => {$(
+    ($name:literal: $($key:ty),*) => {$(
         impl IndexKey for $key {
             type Given<'a> = Self;
+
+            fn key_type() -> String {
+                $name.to_owned()
+            }
         }
     )*};
 }
 
-given_as_they_are!(bool, i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, f32, f64);
-given_as_they_are!(String, Vec<u8>, SystemTime, Timestamp, RecordId);
+given_as_they_are!("bool": bool);
+given_as_they_are!("integer": i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize);
+given_as_they_are!("float": f32, f64);
+given_as_they_are!("string": String);
+given_as_they_are!("bytes": Vec<u8>);
+given_as_they_are!("timestamp": SystemTime, Timestamp);
+given_as_they_are!("ID": RecordId);
 
 impl<T: 'static> IndexKey for Id<T> {
     type Given<'a> = Self;
+
+    fn key_type() -> String {
+        RecordId::key_type()
+    }
 }
 
 impl IndexKey for &'static str {
     type Given<'a> = &'a str;
+
+    fn key_type() -> String {
+        String::key_type()
+    }
 }
 
 impl IndexKey for &'static [u8] {
     type Given<'a> = &'a [u8];
+
+    fn key_type() -> String {
+        Vec::<u8>::key_type()
+    }
 }
 
 impl IndexKey for Cow<'static, str> {
     type Given<'a> = Cow<'a, str>;
+
+    fn key_type() -> String {
+        String::key_type()
+    }
 }
 
 impl<K: IndexKey> IndexKey for Option<K> {
     type Given<'a> = Option<K::Given<'a>>;
+
+    fn key_type() -> String {
+        format!("optional {}", K::key_type())
+    }
 }
 
 impl<K: IndexKey> IndexKey for Desc<K> {
     type Given<'a> = Desc<K::Given<'a>>;
+
+    fn key_type() -> String {
+        format!("descending {}", K::key_type())
+    }
 }
 
 impl<const LEN: usize> IndexKey for [u8; LEN] {
     type Given<'a> = Self;
+
+    fn key_type() -> String {
+        Vec::<u8>::key_type()
+    }
 }
 
 macro_rules! tuples {
     ($($($name:ident),*;)*) => {$(
         impl<$($name: IndexKey),*> IndexKey for ($($name,)*) {
             type Given<'a> = ($($name::Given<'a>,)*);
+
+            fn key_type() -> String {
+                format!("({})", [$($name::key_type()),*].join(", "))
+            }
         }
     )*};
 }
@@ -95,7 +142,8 @@ pub type KeysOf<T, K> = for<'a> fn(&'a T, &mut dyn FnMut(<K as IndexKey>::Given<
 
 /// The name of an index, the types of its records and keys, and how a record gives its keys. Made to be a constant.
 ///
-/// When what `keys` gives for a value changes, raise the version: the index is made anew when it is opened.
+/// When what `keys` gives for a value changes, raise the version: the index is made anew when it is opened. A record that is no `T` is an
+/// error, in writing and in making the index, unless the definition says [`skip_unreadable`](Self::skip_unreadable).
 ///
 /// ```
 /// use tenure::typed::IndexDefinition;
@@ -109,18 +157,39 @@ pub struct IndexDefinition<T, K: IndexKey> {
     name: &'static str,
     version: u32,
     is_unique: bool,
+    skips: bool,
     keys: KeysOf<T, K>,
 }
 
 impl<T, K: IndexKey> IndexDefinition<T, K> {
     /// An index in which a key can have many records.
     pub const fn new(name: &'static str, version: u32, keys: KeysOf<T, K>) -> Self {
-        Self { name, version, is_unique: false, keys }
+        Self { name, version, is_unique: false, skips: false, keys }
     }
 
     /// An index in which a key has one record at most.
     pub const fn unique(name: &'static str, version: u32, keys: KeysOf<T, K>) -> Self {
-        Self { name, version, is_unique: true, keys }
+        Self { name, version, is_unique: true, skips: false, keys }
+    }
+
+    /// A record that is no `T` has no keys, instead of being an error: the index does not find it, and a unique index does not
+    /// keep another record from having its key.
+    ///
+    /// ```
+    /// # let store = tenure::Store::in_memory()?;
+    /// use tenure::typed::{IndexDefinition, SetDefinition};
+    /// const WORDS: SetDefinition<String> = SetDefinition::new("words");
+    /// const BY_WORD: IndexDefinition<String, &str> = IndexDefinition::new("word", 1, |word, put| put(word));
+    /// let words = store.typed_set(WORDS)?;
+    /// let by_word = store.typed_index(&words, BY_WORD.skip_unreadable())?;
+    /// store.write(|tx| tx.insert(words.record_set(), [0xff]))?;
+    /// assert_eq!((words.len(&store.view()), by_word.index().len(&store.view())?), (1, 0));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    #[must_use]
+    pub const fn skip_unreadable(mut self) -> Self {
+        self.skips = true;
+        self
     }
 
     /// The name.
@@ -156,9 +225,9 @@ impl Store {
         K: IndexKey,
     {
         let keys_of = definition.keys;
-        let extractor = Extractor::of_value(definition.name, definition.version, T::decode, move |value, keys| {
-            keys_of(value, &mut |key| keys.push(&key));
-        });
+        let keys = move |value: &T, keys: &mut Keys| keys_of(value, &mut |key| keys.push(&key));
+        let extractor = Extractor::of_value(definition.name, definition.version, T::decode, definition.skips, keys);
+        let extractor = extractor.with_key_type(&K::key_type());
         let index = if definition.is_unique {
             self.unique_index(set.record_set(), definition.name, extractor)
         } else {

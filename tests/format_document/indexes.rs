@@ -25,6 +25,8 @@ fn definition() -> IndexDefinition {
         extractor: "json".into(),
         version: 163,
         spec: "json:/name:string".into(),
+        key_type: "string".into(),
+        replaces: Some(IndexNumber(160)),
     }
 }
 
@@ -41,11 +43,13 @@ pub fn row_fields() -> Vec<Field> {
     vec![
         number("number", 161, 4),
         number("set", 162, 4),
-        number("unique", 1, 1),
+        number("flags", 7, 1),
         number("version", 163, 4),
         text("name", "by nâme"),
         text("extractor", "json"),
         text("spec", "json:/name:string"),
+        text("key_type", "string"),
+        number("replaces", 160, 4),
         number("ready", 1, 1),
         number("segment", 164, 8),
         number("offset_granules", 165, 4),
@@ -63,19 +67,25 @@ fn a_definition_is_the_first_fields_of_a_row() {
     assert!(whole.starts_with(&bytes));
     let (mut rest, mut fields) = (whole.as_slice(), Vec::new());
     walk("Index row", "", &mut rest, &mut fields);
-    // The document says that a definition ends with `spec`.
-    let place = fields.iter().position(|(name, _)| name == "spec").expect("the field");
-    let texts = ["name", "extractor", "spec"];
+    // The document says that a definition ends with `replaces`.
+    let place = fields.iter().position(|(name, _)| name == "replaces").expect("the field");
+    let texts = ["name", "extractor", "spec", "key_type"];
     let length = |(name, value): &Field| value.len() + if texts.contains(&name.as_str()) { 2 } else { 0 };
     assert_eq!(fields[..=place].iter().map(length).sum::<usize>(), bytes.len());
     assert_eq!(IndexDefinition::decode(&bytes), Ok(definition()));
+    // Fields that only some definitions have do not stand in the others.
+    let plain = IndexDefinition { key_type: String::new(), replaces: None, unique: false, ..definition() };
+    let mut short = Vec::new();
+    plain.encode(&mut short);
+    assert_eq!((short.len(), short[8]), (bytes.len() - 2 - "string".len() - 4, 0));
+    assert_eq!(IndexDefinition::decode(&short), Ok(plain));
 }
 
 #[test]
 fn flags_of_an_index_that_are_not_known_are_refused() {
     let mut bytes = Vec::new();
     definition().encode(&mut bytes);
-    bytes[8] = 2;
+    bytes[8] = 8;
     assert!(IndexDefinition::decode(&bytes).expect_err("refused").unsupported);
 }
 

@@ -1,0 +1,17 @@
+//! Indexes and sets that change while they are used: new versions of extractors, records that no longer decode, keys of another
+//! type.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+#[path = "upgrades/handles.rs"]
+mod handles;
+#[path = "upgrades/in_use.rs"]
+mod in_use;
+#[path = "upgrades/key_types.rs"]
+mod key_types;
+#[path = "upgrades/kills.rs"]
+mod kills;
+#[path = "upgrades/people.rs"]
+mod people;
+#[path = "upgrades/unreadable.rs"]
+mod unreadable;

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::id::RecordId;
 use crate::id::Seq;
 
@@ -433,9 +435,21 @@ impl Error {
         matches!(self, Self::Deleted { .. } | Self::NeverAllocated { .. } | Self::NoSuchSet { .. })
     }
 
+    /// Whether the process, or the machine, has as many files open as it may: a file was not opened, and nothing was written.
+    pub(crate) fn is_out_of_files(&self) -> bool {
+        match self {
+            Self::Io { action: "append to" | "write to" | "sync", .. } => false,
+            Self::Io { source, .. } => is_out_of_descriptors(source),
+            _ => false,
+        }
+    }
+
     /// What to do about it, in one sentence.
     pub fn advice(&self) -> &'static str {
         match self {
+            Self::Io { .. } if self.is_out_of_files() => {
+                "close other files, or raise the limit on open files (`ulimit -n`), and try again: this handle goes on"
+            }
             Self::Io { .. } => "check the path, its permissions and the device, then open the store again",
             Self::NoSpace { .. } => "free space on the device; nothing of the commit remains and the store can be read",
             Self::Corrupt(_) => {
@@ -514,6 +528,11 @@ fn advice_when_exhausted(what: &str) -> &'static str {
         "place for a segment" => "run `tenure compact`: it copies what lives into fewer segments",
         _ => "all can still be read: export the records, and import them into a new store",
     }
+}
+
+/// Whether a failure of the backing store means that no file can be opened.
+pub(crate) fn is_out_of_descriptors(source: &io::Error) -> bool {
+    matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Whether a failure of the backing store means that there is no room.

@@ -104,6 +104,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
         segment_bytes: loaded.segment_bytes,
         next_bytes: NextBytes::default(),
         syncs_wanted: SyncsWanted::default(),
+        sizes: Arc::default(),
         check_every_read: true,
         beside_a_writer: true,
     };

@@ -376,7 +376,7 @@ impl Manifest {
             if let Err(error) = &result {
                 // What was half written may not be followed by anything: the next append begins another file.
                 writer.file = None;
-                if goes_on.is_none() && matches!(error, Error::NoSpace { .. }) {
+                if goes_on.is_none() && (matches!(error, Error::NoSpace { .. }) || error.is_out_of_files()) {
                     self.forget_begun(writer);
                 }
             }

@@ -287,9 +287,8 @@ fn locking(backing: &dyn Backing) -> Outcome {
 fn mapping(backing: &dyn Backing) -> Outcome {
     let bytes = pattern(10_000);
     let writing = succeeds("create", backing.create("a"))?;
-    let Some(map) = succeeds("map", writing.map(9_000))? else {
-        return demand(succeeds("map", writing.map(0))?.is_none(), "it maps sometimes: it must do so always or never");
-    };
+    // None is always an answer: maps may have run short.
+    let Some(map) = succeeds("map", writing.map(9_000))? else { return Ok(()) };
     let mut end = 0;
     demand(map.slice(0, 1).is_none(), "the map of an empty file shows a byte")?;
     for len in [1, 4_095, 1, 4_000, 903, 1_000] {
@@ -302,9 +301,7 @@ fn mapping(backing: &dyn Backing) -> Outcome {
     }
     demand(map.slice(u64::MAX, 1).is_none(), "the map shows a byte at the last offset of all")?;
     let reading = succeeds("open", backing.open("a"))?;
-    let Some(map) = succeeds("map", reading.map(to_u64(end)))? else {
-        return Err("files that are opened cannot be mapped, and files that are created can".to_owned());
-    };
+    let Some(map) = succeeds("map", reading.map(to_u64(end)))? else { return Ok(()) };
     demand(map.slice(0, end) == Some(&bytes), "the map of an opened file shows other bytes")
 }
 

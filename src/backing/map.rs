@@ -18,12 +18,13 @@ use memmap2::MmapMut;
 use memmap2::MmapOptions;
 use memmap2::MmapRaw;
 
+use crate::backing::allowance::MapPermit;
 use crate::id::to_u64;
 use crate::id::to_usize;
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped { map: MmapRaw, published: Arc<AtomicU64> },
+    Mapped { map: MmapRaw, published: Arc<AtomicU64>, _permit: MapPermit },
     Held(Arc<[u8]>),
 }
 
@@ -45,11 +46,13 @@ impl Map {
         Self { bytes: Bytes::Held(bytes) }
     }
 
-    /// Maps `capacity` bytes of a file that may still be shorter; `published` says how many of them are there.
-    pub(super) fn of_file(file: &File, capacity: u64, published: Arc<AtomicU64>) -> io::Result<Self> {
+    /// Maps `capacity` bytes of a file that may still be shorter; `published` says how many of them are there. `None` when
+    /// stores have used up the maps of this process.
+    pub(super) fn of_file(file: &File, capacity: u64, published: Arc<AtomicU64>) -> io::Result<Option<Self>> {
+        let Some(permit) = MapPermit::take() else { return Ok(None) };
         // An empty map is an error to the operating system; one byte that is never published is not.
         let map = MmapOptions::new().len(to_usize(capacity.max(1))).map_raw_read_only(file)?;
-        Ok(Self { bytes: Bytes::Mapped { map, published } })
+        Ok(Some(Self { bytes: Bytes::Mapped { map, published, _permit: permit } }))
     }
 
     /// `len` bytes from `offset`; `None` when they were not all appended, or lie behind the capacity.
@@ -58,7 +61,7 @@ impl Map {
     pub fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let end = offset.checked_add(to_u64(len))?;
         match &self.bytes {
-            Bytes::Mapped { map, published } => {
+            Bytes::Mapped { map, published, .. } => {
                 if end > published.load(Ordering::Acquire) || end > to_u64(map.len()) {
                     return None;
                 }

@@ -6,6 +6,7 @@
 //! Invariants of every implementation: 1. Bytes appended before a successful `sync` are durable. 2. When
 //! `create` or `delete` has returned, its directory entry is durable. 3. Appended bytes never change.
 
+mod allowance;
 pub mod conformance;
 mod fault;
 mod files;
@@ -13,6 +14,7 @@ mod map;
 mod memory;
 mod process;
 
+pub(crate) use allowance::MapFor;
 pub use fault::Event;
 pub use fault::FailFor;
 pub use fault::FaultBacking;
@@ -45,7 +47,8 @@ pub trait Backing: Send + Sync + Debug {
     /// `AlreadyExists` if the name is taken. After any other error the file may or may not exist.
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>>;
 
-    /// Opens an existing file for reading only.
+    /// Opens an existing file for reading only. A store may hold hundreds of thousands of such handles: if a handle costs
+    /// something scarce, such as a descriptor, give that up while nobody reads.
     ///
     /// # Errors
     /// `NotFound` if there is none.
@@ -120,7 +123,7 @@ pub trait BackingFile: Send + Sync + Debug {
     fn len(&self) -> io::Result<u64>;
 
     /// A map of the first `capacity` bytes, valid also for bytes appended later through this handle. `None`
-    /// if files cannot be mapped: readers then use `read_at`.
+    /// if the file cannot be mapped, or not now: readers then use `read_at`, as they do after an error.
     fn map(&self, _capacity: u64) -> io::Result<Option<Map>> {
         Ok(None)
     }

@@ -21,14 +21,22 @@ const UNPROVEN_BYTES: u64 = 16 << 10;
 const MORE_BYTES: u64 = 32 << 10;
 /// How many times longer than a look at a reserve that is not whole the pause is that follows.
 const PAUSE_FACTOR: u32 = 20;
+/// Of so many segments what is in each is looked at.
+const SEGMENTS_LOOKED_AT: usize = 1_024;
 /// When a reserve that cannot be made is tried again, in bytes of the log and of pages.
 const HOPELESS_BYTES: u64 = 16 << 20;
 
 impl Engine {
-    /// Bytes that live in the fullest segment of records; those of a transaction that was larger than a segment do not count.
+    /// Bytes that live in the fullest segment of records; those of a transaction that was larger than a segment do not count. Of
+    /// many segments one is nearly full, and nobody looks which.
     fn fullest_bytes(&self) -> u64 {
-        let live = self.heap.segments().iter().map(|(_, segment)| segment.live_bytes()).max();
-        live.unwrap_or_default().min(self.log.source().segment_bytes)
+        let (source, segments) = (self.log.source(), self.heap.segments());
+        let most = source.segment_bytes.min(source.sizes.live_bytes());
+        if segments.len() > SEGMENTS_LOOKED_AT {
+            return most;
+        }
+        let live = segments.iter().map(|(_, segment)| segment.live_bytes()).max();
+        live.unwrap_or_default().min(most)
     }
 
     /// Bytes that the reserve needs when so many more come to the log: for the survivors of one segment or for what an opening

@@ -157,13 +157,10 @@ struct Copied {
 
 /// Copies survivors up to so many bytes, syncs the copies, and commits their moves.
 pub(crate) fn slice(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64) -> Result<Done> {
-    let result = copy(engine, work, targets, bytes_max).and_then(|copied| targets.sync().map(|()| copied));
-    let (copied, mut done) = result.inspect_err(|error| {
-        targets.give_up(engine);
-        if !matches!(error, Error::NoSpace { .. }) {
-            engine.poison.set(error);
-        }
-    })?;
+    let result = copy(engine, work, targets, bytes_max)
+        .and_then(|copied| targets.sync().inspect_err(|error| stop(engine, error)).map(|()| copied));
+    // That a file could not be read or made, as where descriptors are used up, says nothing about what was written.
+    let (copied, mut done) = result.inspect_err(|_| targets.give_up(engine))?;
     for part in copied {
         let Some(from) = work.victims.get(part.victim).map(|victim| victim.segment().number()) else { continue };
         engine.heap.adopt(&part.to)?;
@@ -176,6 +173,13 @@ pub(crate) fn slice(engine: &Engine, work: &mut Work, targets: &mut Targets, byt
         }
     }
     Ok(done)
+}
+
+/// Ends the handle after a failed write, unless there was no room for it.
+fn stop(engine: &Engine, error: &Error) {
+    if !matches!(error, Error::NoSpace { .. }) {
+        engine.poison.set(error);
+    }
 }
 
 fn copy(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64) -> Result<(Vec<Copied>, Done)> {
@@ -242,7 +246,8 @@ fn append(
     let target = targets.with_room(engine, work.generation, bytes.max(std::mem::take(&mut work.together)))?;
     let segment = &target.segment;
     let sealed = frame.seal(&stamp, segment.seed(), target.len);
-    segment.append(sealed).map_err(|source| Error::io("append to", segment.name(), source))?;
+    let appended = segment.append(sealed).map_err(|source| Error::io("append to", segment.name(), source));
+    appended.inspect_err(|error| stop(engine, error))?;
     let base = target.len;
     target.len += bytes;
     target.unsynced = true;

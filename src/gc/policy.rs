@@ -42,12 +42,8 @@ impl Space {
     pub(crate) fn of(engine: &Engine) -> Self {
         #[cfg(test)]
         LOOKS.set(LOOKS.get() + 1);
-        let mut space = Self { segment: engine.log.source().segment_bytes, ..Self::default() };
-        for (_, segment) in engine.heap.segments().iter() {
-            space.total += segment.len().unwrap_or_default();
-            space.live += segment.live_bytes();
-        }
-        space
+        let source = engine.log.source();
+        Self { total: source.sizes.bytes(), live: source.sizes.live_bytes(), segment: source.segment_bytes }
     }
 
     /// Lets the next segments have the size that goes with what lives.

@@ -30,10 +30,10 @@ impl Heap {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
         let place = writer.by_number.get(&segment.number()).copied();
-        let table = Arc::make_mut(&mut writer.table);
-        if let Some(cell) = place.and_then(|place| table.places.get_mut(place as usize)) {
-            segment.add_live(cell.as_ref().map_or(0, |known| signed(known.live_bytes())));
-            *cell = Some(Arc::clone(segment));
+        if let Some(place) = place {
+            let known = writer.table.get(place).map_or(0, |known| known.live_bytes());
+            segment.add_live(signed(known));
+            Arc::make_mut(&mut writer.table).set(place, Some(segment));
         }
         let pinned = writer.pinned.take();
         publish.state(&writer);

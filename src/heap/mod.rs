@@ -13,6 +13,7 @@ mod loading;
 mod places;
 mod relocate;
 mod sums;
+mod table;
 mod trees;
 mod undo;
 
@@ -24,6 +25,7 @@ pub(crate) use indexes::FrozenIndex;
 pub(crate) use indexes::Indexes;
 pub(crate) use indexes::Refreshed;
 pub(crate) use indexes::apply as apply_changes;
+pub(crate) use table::SegmentTable;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -66,29 +68,6 @@ use crate::pins::Current;
 use crate::pins::Held;
 use crate::record_index::Root;
 use crate::record_index::Tree;
-
-/// Segments by place.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SegmentTable {
-    places: Vec<Option<Arc<Segment>>>,
-}
-
-impl SegmentTable {
-    #[inline]
-    pub(crate) fn get(&self, place: u32) -> Option<&Arc<Segment>> {
-        self.places.get(place as usize)?.as_ref()
-    }
-
-    /// Places, used or not.
-    pub(crate) fn len(&self) -> usize {
-        self.places.len()
-    }
-
-    /// Places and segments.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<Segment>)> {
-        (0..).zip(&self.places).filter_map(|(place, segment)| Some((place, segment.as_ref()?)))
-    }
-}
 
 /// A coherent state of the store.
 #[derive(Debug, Clone)]
@@ -263,21 +242,14 @@ impl Heap {
         let mut table = SegmentTable::default();
         let mut by_number = BTreeMap::new();
         for (place, segment) in segments {
-            let index = place as usize;
-            if table.places.len() <= index {
-                table.places.resize(index + 1, None);
-            }
             by_number.insert(segment.number(), place);
-            if let Some(cell) = table.places.get_mut(index) {
-                *cell = Some(segment);
-            }
+            table.set(place, Some(&segment));
         }
         let (tree, table, catalogue) = (Tree::new(root), Arc::new(table), Arc::new(catalogue));
         let root = Arc::clone(tree.root());
         let state =
             State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
-        let free_places =
-            (0_u32..).zip(&table.places).filter(|(_, cell)| cell.is_none()).map(|(place, _)| place).collect();
+        let free_places = table.unused().collect();
         let writer = Writer {
             tree,
             table,
@@ -459,8 +431,7 @@ impl Heap {
             if writer.table.get(place).is_none_or(|segment| segment.live_bytes() > 0) {
                 continue;
             }
-            let cell = Arc::make_mut(&mut writer.table).places.get_mut(place as usize).and_then(Option::take);
-            if let Some(segment) = cell {
+            if let Some(segment) = Arc::make_mut(&mut writer.table).set(place, None) {
                 writer.by_number.remove(number);
                 retired.push((place, segment));
             }
@@ -576,14 +547,11 @@ impl Writer {
         }
         let table = Arc::make_mut(&mut self.table);
         let free = self.free_places.pop();
-        let place = free.unwrap_or_else(|| u32::try_from(table.places.len()).unwrap_or(PLACE_END));
+        let place = free.unwrap_or_else(|| u32::try_from(table.len()).unwrap_or(PLACE_END));
         if place >= PLACE_END {
             return Err(Error::Exhausted { what: "place for a segment", limit: PLACE_END.into() });
         }
-        match table.places.get_mut(place as usize) {
-            Some(cell) => *cell = Some(Arc::clone(segment)),
-            None => table.places.push(Some(Arc::clone(segment))),
-        }
+        table.set(place, Some(segment));
         self.by_number.insert(segment.number(), place);
         self.table_changed = true;
         Ok(place)

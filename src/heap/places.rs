@@ -25,7 +25,7 @@ impl Heap {
     #[cfg(test)]
     pub(crate) fn assume_places(&self, left: u32) {
         let mut writer = self.writer.lock();
-        std::sync::Arc::make_mut(&mut writer.table).places.resize((PLACE_END - left) as usize, None);
+        std::sync::Arc::make_mut(&mut writer.table).extend_to((PLACE_END - left) as usize);
         writer.free_places.clear();
         self.note_dirty(&writer);
     }
@@ -33,6 +33,6 @@ impl Heap {
 
 impl Writer {
     pub(super) fn places_left(&self) -> u64 {
-        u64::from(PLACE_END).saturating_sub(to_u64(self.table.places.len())) + to_u64(self.free_places.len())
+        u64::from(PLACE_END).saturating_sub(to_u64(self.table.len())) + to_u64(self.free_places.len())
     }
 }

@@ -54,6 +54,7 @@ impl Pages {
             segment_bytes: 1 << 20,
             next_bytes: NextBytes::default(),
             syncs_wanted: SyncsWanted::default(),
+            sizes: Arc::default(),
             check_every_read: false,
             beside_a_writer: false,
         };

@@ -1,12 +1,15 @@
 //! One segment: a file of the backing store with its identity, its map and its live bytes.
 //!
-//! Owns: reading bytes of a segment. Never: appends (the writer does) or decides about a segment's life.
+//! Owns: reading bytes of a segment, in a map where the process has maps left for it. Never: appends (the writer does) or decides
+//! about a segment's life.
 
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -15,325 +18,65 @@ use parking_lot::RwLock;
 use crate::backing::Backing;
 use crate::backing::BackingFile;
 use crate::backing::Map;
+use crate::backing::MapFor;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::GRANULE_BYTES;
-use crate::format::Malformed;
 use crate::format::Seed;
 use crate::format::entry::Location;
-use crate::format::frame::FrameKind;
 use crate::format::item::Item;
 use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::segment::SegmentHeader;
 use crate::id::SegmentSeq;
 use crate::id::to_u64;
 use crate::id::to_usize;
-use crate::log::mend;
-use crate::log::room;
+use crate::log::sizes::Sizes;
 
 /// A segment that can be read.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    name: String,
-    header: SegmentHeader,
+    pub(super) name: String,
+    pub(super) header: SegmentHeader,
     /// What was wrong with the file's header, where it had to be told from what stands behind it.
-    header_damage: Option<String>,
-    seed: Seed,
+    pub(super) header_damage: Option<String>,
+    pub(super) seed: Seed,
+    pub(super) backing: Arc<dyn Backing>,
     /// Gone when nothing more is appended and everything is mapped: descriptors are scarce.
-    file: RwLock<Option<Arc<dyn BackingFile>>>,
-    /// The length, once `file` is gone.
-    final_bytes: AtomicU64,
+    pub(super) file: RwLock<Option<Arc<dyn BackingFile>>>,
+    /// Whether nothing more is appended.
+    pub(super) is_ended: AtomicBool,
+    /// The length, once `file` is gone or another handle.
+    pub(super) final_bytes: AtomicU64,
     /// Where the content of a file ends that was opened: what is behind was room that its writer had made.
-    content_end: u64,
-    map: Option<Map>,
+    pub(super) content_end: u64,
+    /// `None` where the backing maps nothing, or the maps of the process are few.
+    pub(super) map: Option<Map>,
+    /// Made when it is read often enough without one.
+    pub(super) late_map: OnceLock<Map>,
+    /// Reads without a map.
+    pub(super) reads: AtomicU32,
     /// Bytes that it may have, where it was made by this process.
-    capacity: u64,
-    live_bytes: AtomicI64,
-    /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read;
+    pub(super) capacity: u64,
+    pub(super) live_bytes: AtomicI64,
+    pub(super) sizes: Arc<Sizes>,
+    /// Bytes that are in `sizes`, and whether any are.
+    pub(super) sized_bytes: AtomicI64,
+    pub(super) is_sized: AtomicBool,
+    /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read in the map;
     /// empty when every read is to be checked.
-    checked: OnceLock<Box<[AtomicU64]>>,
+    pub(super) checked: OnceLock<Box<[AtomicU64]>>,
     /// Made by this process: what lies here was checked when it was written.
-    is_own: bool,
-    is_absent: bool,
+    pub(super) is_own: bool,
+    pub(super) is_absent: bool,
 }
 
-/// The smallest that the largest segments of a store may be.
-pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-/// The smallest segments are so many times smaller than the largest, and never smaller than `SEGMENT_BYTES_MIN`.
-const SMALLEST_PART: u64 = 4;
-/// Where segments are neither the smallest nor the largest, what lives would fill so many, or half as many.
-const SEGMENTS: u64 = 32;
-
-/// Bytes of the segments that are made next. A segment goes back to the file system whole, once it is empty, and the more of
-/// them there are, the better can the collector choose: so they are small where little lives.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct NextBytes(Arc<AtomicU64>);
-
-/// How often somebody wanted to wait until the log is on the medium. Who writes much beside the log looks whether it rises: a
-/// sync has to wait for what the file system has gathered.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SyncsWanted(Arc<AtomicU64>);
-
-impl SyncsWanted {
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn note(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
+/// A map of a file where the process has maps left. What cannot be mapped is read.
+pub(super) fn map_of(file: &dyn BackingFile, bytes: u64, wanted: MapFor) -> Option<Map> {
+    if wanted.is_allowed() { file.map(bytes).ok().flatten() } else { None }
 }
 
-/// Makes and opens segments of one store.
-#[derive(Debug, Clone)]
-pub(crate) struct SegmentSource {
-    pub(crate) backing: Arc<dyn Backing>,
-    pub(crate) uuid: [u8; 16],
-    /// Bytes of the largest segments, fixed when the store is made.
-    pub(crate) segment_bytes: u64,
-    /// Bytes of the next ones.
-    pub(crate) next_bytes: NextBytes,
-    pub(crate) syncs_wanted: SyncsWanted,
-    /// Whether every read compares checksums, or only the first of each record.
-    pub(crate) check_every_read: bool,
-    /// Whether another process may be writing to what is opened.
-    pub(crate) beside_a_writer: bool,
-}
-
-impl SegmentSource {
-    /// Bytes of the next segment of records.
-    pub(crate) fn next_bytes(&self) -> u64 {
-        self.next_bytes.0.load(Ordering::Relaxed).max(self.smallest_bytes()).min(self.segment_bytes)
-    }
-
-    /// Bytes of segments where hardly anything lives.
-    pub(crate) fn smallest_bytes(&self) -> u64 {
-        (self.segment_bytes / SMALLEST_PART).max(SEGMENT_BYTES_MIN)
-    }
-
-    /// So many bytes of records live now.
-    pub(crate) fn note_live(&self, bytes: u64) {
-        let bytes = (bytes / SEGMENTS).min(self.segment_bytes).next_power_of_two();
-        self.next_bytes.0.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Creates a segment of the log or of pages and writes its header. On return its directory entry is durable, its bytes
-    /// are not.
-    pub(crate) fn create(
-        &self,
-        kind: FileKind,
-        segment: SegmentSeq,
-        timeline: u64,
-        previous: SegmentSeq,
-        capacity: u64,
-    ) -> Result<Segment> {
-        self.create_with(self.header(kind, 0, segment, timeline, previous), capacity)
-    }
-
-    /// Creates a segment for survivors.
-    pub(crate) fn create_older(
-        &self,
-        generation: u8,
-        segment: SegmentSeq,
-        timeline: u64,
-        capacity: u64,
-    ) -> Result<Segment> {
-        self.create_with(self.header(FileKind::Records, generation, segment, timeline, SegmentSeq(0)), capacity)
-    }
-
-    fn header(
-        &self,
-        kind: FileKind,
-        generation: u8,
-        segment: SegmentSeq,
-        timeline: u64,
-        previous: SegmentSeq,
-    ) -> SegmentHeader {
-        let (uuid, segment_bytes) = (self.uuid, self.segment_bytes);
-        SegmentHeader { kind, generation, uuid, segment, timeline, previous, segment_bytes }
-    }
-
-    /// A segment whose file is gone, for replay: entries may point into it until a later commit or move leads elsewhere.
-    pub(crate) fn absent(&self, segment: SegmentSeq) -> Segment {
-        self.absent_of(FileKind::Records, segment)
-    }
-
-    /// The same of any kind.
-    pub(crate) fn absent_of(&self, kind: FileKind, segment: SegmentSeq) -> Segment {
-        let header = self.header(kind, 0, segment, 0, SegmentSeq(0));
-        let checked = OnceLock::new();
-        checked.get_or_init(Box::default);
-        Segment {
-            name: kind.file_name(segment),
-            header,
-            header_damage: None,
-            seed: Seed::new(self.uuid, segment),
-            file: RwLock::new(None),
-            final_bytes: AtomicU64::new(0),
-            content_end: 0,
-            map: None,
-            capacity: 0,
-            live_bytes: AtomicI64::new(0),
-            checked,
-            is_own: false,
-            is_absent: true,
-        }
-    }
-
-    fn create_with(&self, header: SegmentHeader, capacity: u64) -> Result<Segment> {
-        let name = header.kind.file_name(header.segment);
-        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
-        let written = file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source));
-        if header.has_room() {
-            // Commits that are synced one by one are what room is good for. That none can be made is no failure.
-            drop(file.preallocate(capacity));
-        }
-        let mapped = written.and_then(|()| file.map(capacity).map_err(|source| Error::io("map", &name, source)));
-        let map = mapped.inspect_err(|_| {
-            // A full disk shall not fill up with the beginnings of segments. Nothing refers to this one.
-            drop(self.backing.delete(&name));
-        })?;
-        let mut segment = self.segment(name, header, file, map, u64::MAX);
-        segment.is_own = segment.checked.get().is_none();
-        segment.capacity = capacity;
-        Ok(segment)
-    }
-
-    /// Opens a segment that exists and checks that it is the one that its name says.
-    pub(crate) fn open(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
-        self.open_proven(kind, segment, to_u64(SEGMENT_HEADER_BYTES))
-    }
-
-    /// The same for a segment of which so many bytes, up to the end of a frame, are known to have been there: they are not
-    /// looked at.
-    pub(crate) fn open_proven(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
-        match self.open_once(kind, segment, proven) {
-            // Its writer has just taken back the room behind the content, which it does once.
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
-                self.open_once(kind, segment, proven)
-            }
-            result => result,
-        }
-    }
-
-    /// Opens a segment whose header is damaged: its name tells what it is.
-    pub(crate) fn open_unchecked(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
-        let name = kind.file_name(segment);
-        let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
-        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
-        let map = file.map(len).map_err(|source| Error::io("map", &name, source))?;
-        let segment = self.segment(name, self.header(kind, 0, segment, 0, SegmentSeq(0)), file, map, len);
-        segment.close_file();
-        Ok(segment)
-    }
-
-    fn open_once(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
-        let name = kind.file_name(segment);
-        let (file, len) = self.open_file(&name)?;
-        let (header, damage) = match self.read_header(&*file, len, kind, segment, &name) {
-            Ok(header) => (header, None),
-            Err(error) if error.is_corruption() && kind == FileKind::Records => {
-                let found = mend::first_frame(&*file, Seed::new(self.uuid, segment), len);
-                let Some(frame) = found.map_err(|source| Error::io("read", &name, source))? else {
-                    return Err(error);
-                };
-                // Beside its writer the frame may have come after the first look, and the header with it.
-                match self.read_header(&*file, len, kind, segment, &name) {
-                    Ok(header) => (header, None),
-                    Err(_) => {
-                        let generation = u8::from(frame.kind == FrameKind::Survivors);
-                        let header = self.header(kind, generation, segment, frame.timeline, SegmentSeq(0));
-                        (header, Some(error.to_string()))
-                    }
-                }
-            }
-            Err(error) => return Err(error),
-        };
-        let content_end = if header.has_room() {
-            let (seed, proven) = (Seed::new(self.uuid, segment), proven.max(to_u64(SEGMENT_HEADER_BYTES)));
-            let end = room::end_of_content(&*file, seed, proven, len, self.beside_a_writer);
-            end.map_err(|source| Error::io("read", &name, source))?
-        } else {
-            len
-        };
-        self.opened(name, header, file, content_end, damage)
-    }
-
-    fn open_file(&self, name: &str) -> Result<(Arc<dyn BackingFile>, u64)> {
-        let file = self.backing.open(name).map_err(|source| Error::io("open", name, source))?;
-        let len = file.len().map_err(|source| Error::io("measure", name, source))?;
-        Ok((file, len))
-    }
-
-    /// The header of a file, which is the one that its name says.
-    fn read_header(
-        &self,
-        file: &dyn BackingFile,
-        len: u64,
-        kind: FileKind,
-        segment: SegmentSeq,
-        name: &str,
-    ) -> Result<SegmentHeader> {
-        let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        if len < to_u64(bytes.len()) {
-            return Err(Malformed::new("file header", "128 bytes", len).at(name, 0));
-        }
-        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", name, source))?;
-        let header = SegmentHeader::decode(&bytes, name)?;
-        if header.kind != kind || header.segment != segment || header.uuid != self.uuid {
-            let expected = format!("{kind:?} {segment} of this store");
-            let got = format!("{:?} {} of store {}", header.kind, header.segment, uuid::Uuid::from_bytes(header.uuid));
-            return Err(Malformed::new("file header", expected, got).at(name, 0));
-        }
-        Ok(header)
-    }
-
-    fn opened(
-        &self,
-        name: String,
-        header: SegmentHeader,
-        file: Arc<dyn BackingFile>,
-        content_end: u64,
-        header_damage: Option<String>,
-    ) -> Result<Segment> {
-        let map = file.map(content_end).map_err(|source| Error::io("map", &name, source))?;
-        let mut segment = self.segment(name, header, file, map, content_end);
-        segment.header_damage = header_damage;
-        segment.close_file();
-        Ok(segment)
-    }
-
-    fn segment(
-        &self,
-        name: String,
-        header: SegmentHeader,
-        file: Arc<dyn BackingFile>,
-        map: Option<Map>,
-        content_end: u64,
-    ) -> Segment {
-        let seed = Seed::new(self.uuid, header.segment);
-        let checked = OnceLock::new();
-        if self.check_every_read || map.is_none() {
-            checked.get_or_init(Box::default);
-        }
-        Segment {
-            name,
-            header,
-            header_damage: None,
-            seed,
-            file: RwLock::new(Some(file)),
-            final_bytes: AtomicU64::new(0),
-            content_end,
-            map,
-            capacity: 0,
-            live_bytes: AtomicI64::new(0),
-            checked,
-            is_own: false,
-            is_absent: false,
-        }
-    }
-}
+/// After so many reads a segment gets a map, if there is one. If not, it asks again after twice as many.
+const READS_FOR_A_MAP: u32 = 32;
 
 /// Bytes that come to the processor together.
 const LINE_BYTES: usize = 64;
@@ -402,7 +145,11 @@ impl Segment {
 
     /// Appends bytes; see `BackingFile::append`.
     pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file().ok_or(io::ErrorKind::PermissionDenied)?.append(bytes)
+        self.file().ok_or(io::ErrorKind::PermissionDenied)?.append(bytes)?;
+        if self.is_sized.load(Ordering::Relaxed) {
+            self.add_sized(to_u64(bytes.len()));
+        }
+        Ok(())
     }
 
     /// Nothing more is appended.
@@ -418,23 +165,57 @@ impl Segment {
         self.file().map_or(Ok(()), |file| file.sync())
     }
 
-    /// Gives the descriptor back, where the segment is mapped: nothing more is appended, and everything is synced.
+    /// Gives the descriptor back: nothing more is appended, and everything is synced.
     pub(crate) fn close_file(&self) {
-        let Some(file) = self.file().filter(|_| self.map.is_some()) else { return };
+        self.is_ended.store(true, Ordering::Release);
+        if self.is_mapped() {
+            self.drop_file();
+        } else if let Some(file) = self.file() {
+            // One that is only read costs no descriptor while nobody does. If it cannot be had the other one goes on.
+            if let (Ok(len), Ok(other)) = (file.len(), self.backing.open(&self.name)) {
+                self.final_bytes.store(len.min(self.content_end), Ordering::Release);
+                *self.file.write() = Some(other);
+            }
+        }
+    }
+
+    /// Lets go of the file of a segment that has ended and is mapped.
+    pub(super) fn drop_file(&self) {
+        if !self.is_mapped() || !self.is_ended.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(file) = self.file() else { return };
         if let Ok(len) = file.len() {
             self.final_bytes.store(len.min(self.content_end), Ordering::Release);
             *self.file.write() = None;
         }
     }
 
+    /// Counts a read without a map. What is read often gets one.
+    #[cold]
+    fn note_read(&self, file: &dyn BackingFile) {
+        let reads = self.reads.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if reads < READS_FOR_A_MAP || !reads.is_power_of_two() {
+            return;
+        }
+        let wanted = if self.header.kind == FileKind::Pages { MapFor::Pages } else { MapFor::HotRecords };
+        let bytes = if self.capacity == 0 { self.content_end } else { self.capacity };
+        if let Some(map) = map_of(file, bytes, wanted) {
+            self.late_map.get_or_init(|| map);
+            self.drop_file();
+        }
+    }
+
     /// Bytes in the file now.
     pub(crate) fn len(&self) -> Result<u64> {
-        match self.file() {
-            Some(file) => {
+        // First: once it is there the file may be another handle, which may tell of room behind the content.
+        match (self.final_bytes.load(Ordering::Acquire), self.file()) {
+            (0, Some(file)) => {
                 let len = file.len().map_err(|source| Error::io("measure", &self.name, source))?;
                 Ok(len.min(self.content_end))
             }
-            None => Ok(self.final_bytes.load(Ordering::Acquire)),
+            (0, None) => Ok(self.final_bytes.load(Ordering::Acquire)),
+            (bytes, _) => Ok(bytes),
         }
     }
 
@@ -446,12 +227,51 @@ impl Segment {
     /// Counts bytes that became reachable, or stopped being so.
     pub(crate) fn add_live(&self, bytes: i64) {
         self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_sized.load(Ordering::Relaxed) {
+            self.sizes.live.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts it in the sizes of all segments. Its owner excludes that live bytes change meanwhile.
+    pub(crate) fn join_sizes(&self) {
+        if !self.is_sized.swap(true, Ordering::Relaxed) {
+            self.sizes.live.fetch_add(self.live_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.add_sized(self.len().unwrap_or_default());
+        }
+    }
+
+    /// The same backwards.
+    pub(crate) fn leave_sizes(&self) {
+        if self.is_sized.swap(false, Ordering::Relaxed) {
+            self.sizes.live.fetch_sub(self.live_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.sizes.bytes.fetch_sub(self.sized_bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn add_sized(&self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.sized_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.sizes.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.map.is_some() || self.late_map.get().is_some()
     }
 
     /// Bytes in place, when the segment is mapped and they were appended.
     #[inline]
     pub(crate) fn mapped(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        self.map.as_ref()?.slice(offset, len)
+        match &self.map {
+            Some(map) => map.slice(offset, len),
+            None => self.mapped_late(offset, len),
+        }
+    }
+
+    /// Apart, so that what every read does stays short.
+    #[cold]
+    #[inline(never)]
+    fn mapped_late(&self, offset: u64, len: usize) -> Option<&[u8]> {
+        self.late_map.get()?.slice(offset, len)
     }
 
     /// Bytes, in place where the segment is mapped and copied where not.
@@ -467,6 +287,7 @@ impl Segment {
         let file = self.file().ok_or_else(|| Error::io("read", &self.name, io::ErrorKind::UnexpectedEof.into()))?;
         let mut bytes = vec![0; to_usize(len)];
         file.read_at(offset, &mut bytes).map_err(|source| Error::io("read", &self.name, source))?;
+        self.note_read(&*file);
         Ok(Cow::Owned(bytes))
     }
 
@@ -496,9 +317,12 @@ impl Segment {
     pub(crate) fn check_item<'a>(&self, location: Location, bytes: &'a [u8]) -> Result<Item<'a>> {
         let offset = location.offset();
         let item = Item::parse(bytes).map_err(|malformed| malformed.at(&self.name, offset))?;
-        if !self.was_checked(offset) {
+        let is_mapped = self.is_mapped();
+        if !is_mapped || !self.was_checked(offset) {
             item.verify(self.seed.at(offset)).map_err(|malformed| malformed.at(&self.name, offset))?;
-            self.note_checked(offset);
+            if is_mapped {
+                self.note_checked(offset);
+            }
         }
         if item.bytes() != location.bytes() {
             let (expected, got) = (location.bytes(), item.bytes());

@@ -195,19 +195,35 @@ impl Log {
     }
 
     /// Seals the frame, appends it, and counts its commit. The caller holds the commit lock, so frames are appended
-    /// in commit order. On `NoSpace` nothing of the frame remains; any other failure ends the handle.
+    /// in commit order. On `NoSpace`, and where a segment cannot be made, nothing of the frame remains; any other failure ends the
+    /// handle.
     pub(crate) fn append(&self, frame: &mut FrameBuilder, kind: FrameKind, copied: Option<Seq>) -> Result<Appended> {
         self.poison.check()?;
         // First, so that what is durable by then is not less.
         let proven = self.synced_bytes.load(Ordering::Acquire);
         let durable = self.durable_seq();
         let mut guard = self.tail.lock();
-        let tail = &mut *guard;
+        if guard.unsynced.len() >= UNSYNCED_MAX {
+            drop(guard);
+            self.sync_ended()?;
+            guard = self.tail.lock();
+        }
+        let mut tail = &mut *guard;
         if to_u64(SEGMENT_HEADER_BYTES) + frame.bytes() >= SEGMENT_BYTES_END {
             let limit = SEGMENT_BYTES_END - to_u64(SEGMENT_HEADER_BYTES) - 1;
             return Err(Error::TooLarge { what: "transaction", bytes: frame.bytes(), limit });
         }
-        self.make_room(tail, frame.bytes())?;
+        if let Err(error) = self.make_room(tail, frame.bytes()) {
+            if !error.is_out_of_files() || tail.unsynced.is_empty() {
+                return Err(error);
+            }
+            // Ended segments have a descriptor until they are synced.
+            drop(guard);
+            self.sync_ended()?;
+            guard = self.tail.lock();
+            tail = &mut *guard;
+            self.make_room(tail, frame.bytes())?;
+        }
         let Some(active) = tail.active.as_mut() else {
             return Err(Error::Poisoned { reason: "no active segment".to_owned() });
         };
@@ -407,6 +423,27 @@ impl Log {
         Ok(reached)
     }
 
+    /// Syncs ended segments, each of which has a descriptor until then. What is durable does not rise by it: whoever syncs the log
+    /// may have taken others before.
+    #[cold]
+    fn sync_ended(&self) -> Result<()> {
+        let _panic = self.poison.ends_with_panic("while the log was synced");
+        // They stay in the list meanwhile: who syncs the log may not miss one.
+        let ended = self.tail.lock().unsynced.clone();
+        for segment in &ended {
+            if let Err(source) = segment.sync() {
+                let error = Error::io("sync", segment.name(), source);
+                self.poison.set(&error);
+                return Err(error);
+            }
+        }
+        self.tail.lock().unsynced.retain(|segment| ended.iter().all(|synced| !Arc::ptr_eq(segment, synced)));
+        for segment in &ended {
+            segment.close_file();
+        }
+        Ok(())
+    }
+
     /// Lets go of ended segments of which the medium has every commit. A sync that nobody asks for any more would keep them.
     pub(crate) fn forget_synced(&self) {
         let durable = self.durable_seq();
@@ -440,6 +477,8 @@ impl Log {
     }
 }
 
+/// Ended segments that may wait for a sync of the log.
+const UNSYNCED_MAX: usize = 64;
 /// Numbers of files and of commits that ordinary commits leave for what ends and opens the store.
 const NUMBERS_LEFT_MIN: u64 = 1 << 20;
 /// The highest commit: what counts on from it never overflows.

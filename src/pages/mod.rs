@@ -7,6 +7,7 @@
 //! multiples of 64 bytes, so that no two share a bit.
 
 mod aside;
+mod cache;
 #[cfg(test)]
 mod tests;
 mod tiers;
@@ -40,6 +41,7 @@ use crate::id::to_usize;
 use crate::log::SEGMENT_BYTES_MIN;
 use crate::log::Segment;
 use crate::log::SegmentSource;
+use crate::pages::cache::Cache;
 
 /// Images begin at multiples of this.
 pub(crate) const PAGE_ALIGN_BYTES: u64 = 64;
@@ -59,15 +61,16 @@ const SMALLEST_PART: u64 = 16;
 pub(crate) struct PageSegment {
     segment: Segment,
     verified: BitVec<AtomicU64, Lsb0>,
-    cache: RwLock<BTreeMap<u32, Arc<[u8]>>>,
+    /// For segments without a map.
+    cache: Arc<Cache>,
 }
 
 impl PageSegment {
-    fn new(segment: Segment, capacity: u64) -> Self {
+    fn new(segment: Segment, capacity: u64, cache: &Arc<Cache>) -> Self {
         let bits = to_usize(capacity.div_ceil(PAGE_ALIGN_BYTES));
         let mut verified = BitVec::new();
         verified.resize(bits, false);
-        Self { segment, verified, cache: RwLock::default() }
+        Self { segment, verified, cache: Arc::clone(cache) }
     }
 
     fn damaged(&self, page: &PageRef, got: impl std::fmt::Display) -> Error {
@@ -98,13 +101,14 @@ impl PageSegment {
     }
 
     fn cached(&self, page: &PageRef) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.cache.read().get(&page.offset_granules) {
-            return Ok(Arc::clone(bytes));
+        let key = (self.segment.number(), page.offset_granules);
+        if let Some(bytes) = self.cache.get(key) {
+            return Ok(bytes);
         }
         let bytes = self.segment.read(page.offset(), u64::from(page.bytes))?;
         self.check(page, &bytes)?;
         let bytes: Arc<[u8]> = Arc::from(bytes.as_ref());
-        self.cache.write().insert(page.offset_granules, Arc::clone(&bytes));
+        self.cache.put(key, &bytes);
         Ok(bytes)
     }
 
@@ -144,6 +148,7 @@ struct Row {
 #[derive(Debug)]
 pub(crate) struct PageStore {
     source: SegmentSource,
+    cache: Arc<Cache>,
     rows: RwLock<BTreeMap<SegmentSeq, Row>>,
     /// Segments that were written aside, and that the next snapshot lists.
     adopted: Mutex<Vec<Adopted>>,
@@ -178,7 +183,7 @@ pub(crate) struct PageSegmentRow {
 impl PageStore {
     pub(crate) fn new(source: SegmentSource) -> Self {
         let (adopted, suspects, others) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { source, rows: RwLock::default(), adopted, suspects, others }
+        Self { source, cache: Arc::default(), rows: RwLock::default(), adopted, suspects, others }
     }
 
     /// Bytes of a new segment, when so many were written that no snapshot has yet.
@@ -212,7 +217,7 @@ impl PageStore {
             self.suspects.lock().insert(number);
         }
         let capacity = segment.len()?;
-        let segment = Arc::new(PageSegment::new(segment, capacity));
+        let segment = Arc::new(PageSegment::new(segment, capacity, &self.cache));
         self.rows.write().insert(number, Row { segment, live_bytes, is_held: false });
         Ok(damage)
     }
@@ -400,7 +405,7 @@ impl PageStore {
         is_held: bool,
     ) -> Result<Arc<PageSegment>> {
         let segment = self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)?;
-        let segment = Arc::new(PageSegment::new(segment, capacity));
+        let segment = Arc::new(PageSegment::new(segment, capacity, &self.cache));
         self.rows.write().insert(number, Row { segment: Arc::clone(&segment), live_bytes: 0, is_held });
         Ok(segment)
     }

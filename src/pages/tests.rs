@@ -23,6 +23,7 @@ fn syncs(are_commits_waiting: bool) -> usize {
         segment_bytes: 16 << 20,
         next_bytes: NextBytes::default(),
         syncs_wanted: syncs_wanted.clone(),
+        sizes: Arc::default(),
         check_every_read: false,
         beside_a_writer: false,
     });

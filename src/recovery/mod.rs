@@ -338,6 +338,7 @@ impl Attempt<'_> {
             segment_bytes: self.loaded.segment_bytes,
             next_bytes: NextBytes::default(),
             syncs_wanted: SyncsWanted::default(),
+            sizes: Arc::default(),
             check_every_read: self.settings.check_every_read,
             beside_a_writer: self.settings.read_only,
         }

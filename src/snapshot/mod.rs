@@ -210,13 +210,13 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
     Ok(())
 }
 
-/// A snapshot that found no room, on the medium or in the manifest, came to nothing, and the one before it stands. Any other
-/// failure ends the handle.
+/// A snapshot that found no room, on the medium or in the manifest, or could open no file, came to nothing, and the one before it
+/// stands. Any other failure ends the handle.
 fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &Error) {
     writer.abandon();
     engine.pages.adopt(unsaved.adopted);
     engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
-    if matches!(error, Error::NoSpace { .. } | Error::Exhausted { .. }) {
+    if matches!(error, Error::NoSpace { .. } | Error::Exhausted { .. }) || error.is_out_of_files() {
         // What was written of it takes room that others need.
         drop_unneeded(engine, writer);
     } else {

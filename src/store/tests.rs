@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::backing::Backing;
 use crate::backing::Memory;
 use crate::error::Error;
 use crate::error::Result;
@@ -33,6 +34,49 @@ fn commits_that_add_end_before_places_do_and_the_collector_goes_on() {
     heap.release_places([5, 6].into_iter());
     store.write(|tx| tx.insert(&set, "x")).unwrap();
     store.close().unwrap();
+}
+
+/// What is summed up is what the segments say one by one.
+fn check_sizes(store: &Store) {
+    let engine = store.engine();
+    let table = engine.heap.segments();
+    let of_each = table
+        .iter()
+        .fold((0, 0), |(bytes, live), (_, segment)| (bytes + segment.len().unwrap(), live + segment.live_bytes()));
+    let sizes = &engine.log.source().sizes;
+    assert_eq!((sizes.bytes(), sizes.live_bytes()), of_each);
+}
+
+#[test]
+fn sums_over_all_segments_are_right_after_anything() {
+    let memory: Arc<dyn Backing> = Arc::new(Memory::new());
+    let options = || Options::new().segment_bytes(64 << 10).background(false);
+    let mut ids = Vec::new();
+    for round in 0..6_usize {
+        let store = options().open_backing(Arc::clone(&memory)).unwrap();
+        check_sizes(&store);
+        let set = store.record_set("a").unwrap();
+        for number in 0..300_usize {
+            let bytes = if number.is_multiple_of(40) { 150_000 } else { 1_000 };
+            ids.push(store.write(|tx| tx.insert(&set, vec![7; bytes])).unwrap());
+            if number.is_multiple_of(2) {
+                let id = ids.swap_remove(number * 7 % ids.len());
+                store.write(|tx| tx.delete(id)).unwrap();
+            }
+        }
+        check_sizes(&store);
+        if round.is_multiple_of(2) {
+            store.collect(None).unwrap();
+            check_sizes(&store);
+        }
+        if round == 3 {
+            store.save_named_snapshot("a").unwrap();
+        }
+        if round != 4 {
+            // The others are as a process leaves them that was killed.
+            store.close().unwrap();
+        }
+    }
 }
 
 #[test]

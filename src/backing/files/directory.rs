@@ -20,7 +20,7 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 
 /// Which file it is, under whatever name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity {
     device: rustix::fs::Dev,
     inode: u64,

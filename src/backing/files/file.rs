@@ -1,4 +1,4 @@
-//! One file of a directory, and room behind what was appended.
+//! One file of a directory that is appended to, and room behind what was appended.
 //!
 //! Owns: that room. Never: cuts off what was appended, or changes a file that a parent process appends to.
 //!
@@ -25,9 +25,8 @@ pub(super) const ROOM_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
-    /// Bytes that were appended, or that were there.
+    /// Bytes that were appended.
     len: Arc<AtomicU64>,
-    writable: bool,
     room: Room,
     /// The process that opened it. A child of it has the same file.
     process: u32,
@@ -107,21 +106,14 @@ impl Drop for OpenFile {
 }
 
 impl OpenFile {
-    pub(super) fn new(file: File, writable: bool) -> io::Result<Self> {
-        let found = file.metadata()?;
-        if !found.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        let len = Arc::new(AtomicU64::new(found.len()));
-        Ok(Self { file, len, writable, room: Room::default(), process: std::process::id() })
+    /// A file that was just made.
+    pub(super) fn new(file: File) -> Self {
+        Self { file, len: Arc::default(), room: Room::default(), process: std::process::id() }
     }
 }
 
 impl BackingFile for OpenFile {
     fn append(&self, mut bytes: &[u8]) -> io::Result<()> {
-        if !self.writable {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
         let mut at = self.len.load(Ordering::Relaxed);
         self.room.make(&self.file, at + to_u64(bytes.len()));
         while !bytes.is_empty() {
@@ -145,9 +137,6 @@ impl BackingFile for OpenFile {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        if !self.writable {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
         let at = self.len.load(Ordering::Relaxed);
         match allocate(&self.file, at, bytes) {
             // A file system that cannot.
@@ -172,7 +161,7 @@ impl BackingFile for OpenFile {
     }
 
     fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
-        Map::of_file(&self.file, capacity, Arc::clone(&self.len)).map(Some)
+        Map::of_file(&self.file, capacity, Arc::clone(&self.len))
     }
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {

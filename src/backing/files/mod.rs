@@ -9,6 +9,7 @@ mod directory;
 mod exchange;
 mod file;
 mod lock;
+mod read;
 
 pub(crate) use exchange::Parent;
 pub(crate) use exchange::resemble;
@@ -25,6 +26,9 @@ use crate::backing::check_name;
 use crate::backing::files::directory::Directory;
 use crate::backing::files::file::OpenFile;
 use crate::backing::files::lock::FileLock;
+use crate::backing::files::read::Cold;
+use crate::backing::files::read::ReadFile;
+use crate::backing::files::read::with_descriptors;
 
 /// The files of one directory, which is held open: a store in a directory that is moved goes on in it.
 ///
@@ -40,13 +44,18 @@ use crate::backing::files::lock::FileLock;
 #[derive(Debug, Clone)]
 pub struct Files {
     directory: Arc<Directory>,
+    cold: Arc<Cold>,
     read_only: bool,
 }
 
 impl Files {
+    fn of(directory: Directory) -> Self {
+        Self { directory: Arc::new(directory), cold: Arc::default(), read_only: false }
+    }
+
     /// An existing directory.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        Ok(Self { directory: Arc::new(Directory::open(directory)?), read_only: false })
+        Ok(Self::of(Directory::open(directory)?))
     }
 
     /// An existing directory in which nothing will be written.
@@ -56,7 +65,7 @@ impl Files {
 
     /// A new directory below one that exists. On return it is on the medium.
     pub fn create(directory: &Path) -> io::Result<Self> {
-        Ok(Self { directory: Arc::new(Directory::create(directory)?), read_only: false })
+        Ok(Self::of(Directory::create(directory)?))
     }
 
     /// Whether the directory holds nothing at all, of any kind.
@@ -79,34 +88,34 @@ impl Backing for Files {
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
         self.writable()?;
         check_name(name)?;
-        let file = self.directory.create_file(name)?;
+        let file = with_descriptors(|| self.directory.create_file(name))?;
         if let Err(error) = self.directory.sync() {
             // It is ours and empty: nothing is lost with it.
             drop(self.directory.remove(name));
             return Err(error);
         }
-        Ok(Arc::new(OpenFile::new(file, true)?))
+        Ok(Arc::new(OpenFile::new(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
         check_name(name)?;
-        Ok(Arc::new(OpenFile::new(self.directory.open_file(name)?, false)?))
+        Ok(Arc::new(ReadFile::open(&self.directory, &self.cold, name)?))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.directory.list()
+        with_descriptors(|| self.directory.list())
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
         self.writable()?;
         check_name(name)?;
-        self.directory.remove(name)?;
+        self.cold.remove(&self.directory, name)?;
         self.directory.sync()
     }
 
     fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
         self.writable()?;
-        Ok(Box::new(FileLock::take(&self.directory)?))
+        Ok(Box::new(with_descriptors(|| FileLock::take(&self.directory))?))
     }
 
     fn location(&self) -> String {

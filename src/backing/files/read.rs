@@ -1,0 +1,231 @@
+//! Files that are only read: as many as one likes, with a few descriptors.
+//!
+//! Owns: which of these files have a descriptor now. The others are opened again, by name, when they are read.
+//! Never: reads another file than the one that was opened first, or loses one that this process deletes.
+//! Locks, in this order: the ring, what is cold, a handle's descriptor. A reader holds the last alone.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use parking_lot::RwLock;
+use parking_lot::RwLockWriteGuard;
+use smallvec::SmallVec;
+
+use crate::backing::BackingFile;
+use crate::backing::Map;
+use crate::backing::allowance::descriptors_max;
+use crate::backing::files::directory::Directory;
+use crate::backing::files::directory::Identity;
+use crate::error::is_out_of_descriptors;
+
+/// A file that was opened for reading.
+#[derive(Debug)]
+pub(super) struct ReadFile {
+    handle: Arc<Handle>,
+    /// Bytes that were there when it was opened.
+    len: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    directory: Arc<Directory>,
+    cold: Arc<Cold>,
+    name: String,
+    identity: Identity,
+    descriptor: RwLock<Option<File>>,
+    /// Whether it was read since it was looked at last.
+    is_used: AtomicBool,
+}
+
+/// Handles of one directory without a descriptor, by what they have to find again.
+#[derive(Debug, Default)]
+pub(super) struct Cold {
+    handles: Mutex<BTreeMap<Identity, SmallVec<[Weak<Handle>; 1]>>>,
+}
+
+/// Handles of this process with a descriptor. The one that has not been read for longest comes first, nearly.
+static RING: Mutex<VecDeque<Weak<Handle>>> = Mutex::new(VecDeque::new());
+
+/// Calls again what found no descriptor left, once files that are only read have given theirs up.
+pub(super) fn with_descriptors<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match call() {
+        Err(error) if is_out_of_descriptors(&error) && give_up_all() => call(),
+        result => result,
+    }
+}
+
+/// Whether there were any.
+fn give_up_all() -> bool {
+    let mut ring = RING.lock();
+    let before = ring.len();
+    ring.retain(|handle| handle.upgrade().is_some_and(|handle| !handle.give_up()));
+    ring.len() < before
+}
+
+/// Counts a handle that has got a descriptor, and takes those of others for which there are too many.
+fn admit(handle: &Arc<Handle>) {
+    let max = descriptors_max();
+    let mut ring = RING.lock();
+    // Each is passed over once at most.
+    let mut looks = 2 * ring.len();
+    while ring.len() >= max && looks > 0 {
+        looks -= 1;
+        let Some(first) = ring.pop_front() else { break };
+        if let Some(other) = first.upgrade() {
+            let stays = other.is_used.swap(false, Ordering::Relaxed) || !other.give_up();
+            if stays {
+                ring.push_back(first);
+            }
+        }
+    }
+    ring.push_back(Arc::downgrade(handle));
+}
+
+impl ReadFile {
+    pub(super) fn open(directory: &Arc<Directory>, cold: &Arc<Cold>, name: &str) -> io::Result<Self> {
+        let file = with_descriptors(|| directory.open_file(name))?;
+        let (identity, found) = (Identity::of_file(&file)?, file.metadata()?);
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let handle = Arc::new(Handle {
+            directory: Arc::clone(directory),
+            cold: Arc::clone(cold),
+            name: name.to_owned(),
+            identity,
+            descriptor: RwLock::new(Some(file)),
+            is_used: AtomicBool::new(false),
+        });
+        admit(&handle);
+        Ok(Self { handle, len: Arc::new(AtomicU64::new(found.len())) })
+    }
+}
+
+impl Handle {
+    fn with<T>(self: &Arc<Self>, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        self.is_used.store(true, Ordering::Relaxed);
+        {
+            let descriptor = self.descriptor.read();
+            if let Some(file) = &*descriptor {
+                return read(file);
+            }
+        }
+        let found = with_descriptors(|| self.find());
+        let mut cold = self.cold.handles.lock();
+        let mut descriptor = self.descriptor.write();
+        let is_first = descriptor.is_none();
+        // By now another reader may have opened it, or whoever has deleted it here.
+        if is_first {
+            *descriptor = Some(found?);
+            forget(&mut cold, self);
+        }
+        drop(cold);
+        let descriptor = RwLockWriteGuard::downgrade(descriptor);
+        let result = descriptor.as_ref().map_or_else(|| Err(io::ErrorKind::NotFound.into()), read);
+        drop(descriptor);
+        if is_first {
+            admit(self);
+        }
+        result
+    }
+
+    /// The file that was opened first.
+    fn find(&self) -> io::Result<File> {
+        let file = self.directory.open_file(&self.name).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let what =
+                    "its file was deleted after the store was opened, by the store's writer or by another program";
+                io::Error::new(io::ErrorKind::NotFound, format!("{what}: open the store again"))
+            }
+            _ => error,
+        })?;
+        if Identity::of_file(&file)? == self.identity {
+            return Ok(file);
+        }
+        let what = "another file has taken its place since the store was opened";
+        Err(io::Error::other(format!("{what}: keep other programs from the store's files, and open it again")))
+    }
+
+    /// Gives the descriptor up. False where it is being read from just now.
+    fn give_up(self: &Arc<Self>) -> bool {
+        let mut cold = self.cold.handles.lock();
+        let Some(mut descriptor) = self.descriptor.try_write() else { return false };
+        // What was deleted, here or elsewhere, could not be found again: it keeps its descriptor, and leaves the ring with it.
+        if self.directory.identity(&self.name).is_ok_and(|found| found == self.identity) {
+            cold.entry(self.identity).or_default().push(Arc::downgrade(self));
+            *descriptor = None;
+        }
+        true
+    }
+}
+
+fn forget(cold: &mut BTreeMap<Identity, SmallVec<[Weak<Handle>; 1]>>, handle: &Handle) {
+    if let Some(handles) = cold.get_mut(&handle.identity) {
+        handles.retain(|other| !std::ptr::eq(other.as_ptr(), handle));
+        if handles.is_empty() {
+            cold.remove(&handle.identity);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.descriptor.get_mut().is_none() {
+            forget(&mut self.cold.handles.lock(), self);
+        }
+    }
+}
+
+impl Cold {
+    /// Removes a file. Handles that could not find it again open it first, for good.
+    pub(super) fn remove(&self, directory: &Directory, name: &str) -> io::Result<()> {
+        with_descriptors(|| {
+            // Handles that are dropped here would look for themselves among the cold ones.
+            let mut kept: SmallVec<[Arc<Handle>; 2]> = SmallVec::new();
+            let mut cold = self.handles.lock();
+            if !cold.is_empty() {
+                let identity = directory.identity(name)?;
+                kept.extend(cold.get(&identity).into_iter().flatten().filter_map(Weak::upgrade));
+                for handle in &kept {
+                    *handle.descriptor.write() = Some(directory.open_file(name)?);
+                    forget(&mut cold, handle);
+                }
+            }
+            let removed = directory.remove(name);
+            drop(cold);
+            drop(kept);
+            removed
+        })
+    }
+}
+
+impl BackingFile for ReadFile {
+    fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.handle.with(File::sync_data)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.handle.with(|file| file.read_exact_at(buffer, offset))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len.load(Ordering::Acquire))
+    }
+
+    fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
+        self.handle.with(|file| Map::of_file(file, capacity, Arc::clone(&self.len)))
+    }
+}

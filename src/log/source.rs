@@ -1,0 +1,329 @@
+//! Where segments come from: made, or opened and checked to be what their names say.
+//!
+//! Owns: the sizes of new ones. Never: reads a record.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::RwLock;
+
+use crate::backing::Backing;
+use crate::backing::BackingFile;
+use crate::backing::Map;
+use crate::backing::MapFor;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::Malformed;
+use crate::format::Seed;
+use crate::format::frame::FrameKind;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::segment::SegmentHeader;
+use crate::id::SegmentSeq;
+use crate::id::to_u64;
+use crate::log::Segment;
+use crate::log::mend;
+use crate::log::room;
+use crate::log::segment::map_of;
+use crate::log::sizes::Sizes;
+
+/// The smallest that the largest segments of a store may be.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// The smallest segments are so many times smaller than the largest, and never smaller than `SEGMENT_BYTES_MIN`.
+const SMALLEST_PART: u64 = 4;
+/// Where segments are neither the smallest nor the largest, what lives would fill so many, or half as many.
+const SEGMENTS: u64 = 32;
+
+/// Bytes of the segments that are made next. A segment goes back to the file system whole, once it is empty, and the more of
+/// them there are, the better can the collector choose: so they are small where little lives.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NextBytes(Arc<AtomicU64>);
+
+/// How often somebody wanted to wait until the log is on the medium. Who writes much beside the log looks whether it rises: a
+/// sync has to wait for what the file system has gathered.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SyncsWanted(Arc<AtomicU64>);
+
+impl SyncsWanted {
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes and opens segments of one store.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentSource {
+    pub(crate) backing: Arc<dyn Backing>,
+    pub(crate) uuid: [u8; 16],
+    /// Bytes of the largest segments, fixed when the store is made.
+    pub(crate) segment_bytes: u64,
+    /// Bytes of the next ones.
+    pub(crate) next_bytes: NextBytes,
+    pub(crate) syncs_wanted: SyncsWanted,
+    pub(crate) sizes: Arc<Sizes>,
+    /// Whether every read compares checksums, or only the first of each record.
+    pub(crate) check_every_read: bool,
+    /// Whether another process may be writing to what is opened.
+    pub(crate) beside_a_writer: bool,
+}
+
+impl SegmentSource {
+    /// Bytes of the next segment of records.
+    pub(crate) fn next_bytes(&self) -> u64 {
+        self.next_bytes.0.load(Ordering::Relaxed).max(self.smallest_bytes()).min(self.segment_bytes)
+    }
+
+    /// Bytes of segments where hardly anything lives.
+    pub(crate) fn smallest_bytes(&self) -> u64 {
+        (self.segment_bytes / SMALLEST_PART).max(SEGMENT_BYTES_MIN)
+    }
+
+    /// So many bytes of records live now.
+    pub(crate) fn note_live(&self, bytes: u64) {
+        let bytes = (bytes / SEGMENTS).min(self.segment_bytes).next_power_of_two();
+        self.next_bytes.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Creates a segment of the log or of pages and writes its header. On return its directory entry is durable, its bytes
+    /// are not.
+    pub(crate) fn create(
+        &self,
+        kind: FileKind,
+        segment: SegmentSeq,
+        timeline: u64,
+        previous: SegmentSeq,
+        capacity: u64,
+    ) -> Result<Segment> {
+        self.create_with(self.header(kind, 0, segment, timeline, previous), capacity)
+    }
+
+    /// Creates a segment for survivors.
+    pub(crate) fn create_older(
+        &self,
+        generation: u8,
+        segment: SegmentSeq,
+        timeline: u64,
+        capacity: u64,
+    ) -> Result<Segment> {
+        self.create_with(self.header(FileKind::Records, generation, segment, timeline, SegmentSeq(0)), capacity)
+    }
+
+    fn header(
+        &self,
+        kind: FileKind,
+        generation: u8,
+        segment: SegmentSeq,
+        timeline: u64,
+        previous: SegmentSeq,
+    ) -> SegmentHeader {
+        let (uuid, segment_bytes) = (self.uuid, self.segment_bytes);
+        SegmentHeader { kind, generation, uuid, segment, timeline, previous, segment_bytes }
+    }
+
+    /// A segment whose file is gone, for replay: entries may point into it until a later commit or move leads elsewhere.
+    pub(crate) fn absent(&self, segment: SegmentSeq) -> Segment {
+        self.absent_of(FileKind::Records, segment)
+    }
+
+    /// The same of any kind.
+    pub(crate) fn absent_of(&self, kind: FileKind, segment: SegmentSeq) -> Segment {
+        let header = self.header(kind, 0, segment, 0, SegmentSeq(0));
+        let checked = OnceLock::new();
+        checked.get_or_init(Box::default);
+        Segment {
+            name: kind.file_name(segment),
+            header,
+            header_damage: None,
+            seed: Seed::new(self.uuid, segment),
+            backing: Arc::clone(&self.backing),
+            file: RwLock::new(None),
+            is_ended: AtomicBool::new(true),
+            final_bytes: AtomicU64::new(0),
+            content_end: 0,
+            map: None,
+            late_map: OnceLock::new(),
+            reads: AtomicU32::new(0),
+            capacity: 0,
+            live_bytes: AtomicI64::new(0),
+            sizes: Arc::clone(&self.sizes),
+            sized_bytes: AtomicI64::new(0),
+            is_sized: AtomicBool::new(false),
+            checked,
+            is_own: false,
+            is_absent: true,
+        }
+    }
+
+    fn create_with(&self, header: SegmentHeader, capacity: u64) -> Result<Segment> {
+        let name = header.kind.file_name(header.segment);
+        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
+        let written = file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source));
+        if header.has_room() {
+            // Commits that are synced one by one are what room is good for. That none can be made is no failure.
+            drop(file.preallocate(capacity));
+        }
+        written.inspect_err(|_| {
+            // A full disk shall not fill up with the beginnings of segments. Nothing refers to this one.
+            drop(self.backing.delete(&name));
+        })?;
+        let wanted = if header.kind == FileKind::Pages { MapFor::Pages } else { MapFor::NewRecords };
+        let map = map_of(&*file, capacity, wanted);
+        let mut segment = self.segment(name, header, file, map, u64::MAX);
+        segment.is_own = !self.check_every_read;
+        segment.capacity = capacity;
+        Ok(segment)
+    }
+
+    /// Opens a segment that exists and checks that it is the one that its name says.
+    pub(crate) fn open(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
+        self.open_proven(kind, segment, to_u64(SEGMENT_HEADER_BYTES))
+    }
+
+    /// The same for a segment of which so many bytes, up to the end of a frame, are known to have been there: they are not
+    /// looked at.
+    pub(crate) fn open_proven(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
+        match self.open_once(kind, segment, proven) {
+            // Its writer has just taken back the room behind the content, which it does once.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                self.open_once(kind, segment, proven)
+            }
+            result => result,
+        }
+    }
+
+    /// Opens a segment whose header is damaged: its name tells what it is.
+    pub(crate) fn open_unchecked(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
+        let name = kind.file_name(segment);
+        let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
+        let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
+        let map = map_of(&*file, len, MapFor::Pages);
+        let segment = self.segment(name, self.header(kind, 0, segment, 0, SegmentSeq(0)), file, map, len);
+        segment.close_file();
+        Ok(segment)
+    }
+
+    fn open_once(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
+        let name = kind.file_name(segment);
+        let (file, len) = self.open_file(&name)?;
+        let (header, damage) = match self.read_header(&*file, len, kind, segment, &name) {
+            Ok(header) => (header, None),
+            Err(error) if error.is_corruption() && kind == FileKind::Records => {
+                let found = mend::first_frame(&*file, Seed::new(self.uuid, segment), len);
+                let Some(frame) = found.map_err(|source| Error::io("read", &name, source))? else {
+                    return Err(error);
+                };
+                // Beside its writer the frame may have come after the first look, and the header with it.
+                match self.read_header(&*file, len, kind, segment, &name) {
+                    Ok(header) => (header, None),
+                    Err(_) => {
+                        let generation = u8::from(frame.kind == FrameKind::Survivors);
+                        let header = self.header(kind, generation, segment, frame.timeline, SegmentSeq(0));
+                        (header, Some(error.to_string()))
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let content_end = if header.has_room() {
+            let (seed, proven) = (Seed::new(self.uuid, segment), proven.max(to_u64(SEGMENT_HEADER_BYTES)));
+            let end = room::end_of_content(&*file, seed, proven, len, self.beside_a_writer);
+            end.map_err(|source| Error::io("read", &name, source))?
+        } else {
+            len
+        };
+        Ok(self.opened(name, header, file, content_end, damage))
+    }
+
+    fn open_file(&self, name: &str) -> Result<(Arc<dyn BackingFile>, u64)> {
+        let file = self.backing.open(name).map_err(|source| Error::io("open", name, source))?;
+        let len = file.len().map_err(|source| Error::io("measure", name, source))?;
+        Ok((file, len))
+    }
+
+    /// The header of a file, which is the one that its name says.
+    fn read_header(
+        &self,
+        file: &dyn BackingFile,
+        len: u64,
+        kind: FileKind,
+        segment: SegmentSeq,
+        name: &str,
+    ) -> Result<SegmentHeader> {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        if len < to_u64(bytes.len()) {
+            return Err(Malformed::new("file header", "128 bytes", len).at(name, 0));
+        }
+        file.read_at(0, &mut bytes).map_err(|source| Error::io("read", name, source))?;
+        let header = SegmentHeader::decode(&bytes, name)?;
+        if header.kind != kind || header.segment != segment || header.uuid != self.uuid {
+            let expected = format!("{kind:?} {segment} of this store");
+            let got = format!("{:?} {} of store {}", header.kind, header.segment, uuid::Uuid::from_bytes(header.uuid));
+            return Err(Malformed::new("file header", expected, got).at(name, 0));
+        }
+        Ok(header)
+    }
+
+    fn opened(
+        &self,
+        name: String,
+        header: SegmentHeader,
+        file: Arc<dyn BackingFile>,
+        content_end: u64,
+        header_damage: Option<String>,
+    ) -> Segment {
+        let wanted = if header.kind == FileKind::Pages { MapFor::Pages } else { MapFor::Records };
+        let map = map_of(&*file, content_end, wanted);
+        let mut segment = self.segment(name, header, file, map, content_end);
+        segment.header_damage = header_damage;
+        segment.is_ended.store(true, Ordering::Relaxed);
+        segment.drop_file();
+        segment
+    }
+
+    fn segment(
+        &self,
+        name: String,
+        header: SegmentHeader,
+        file: Arc<dyn BackingFile>,
+        map: Option<Map>,
+        content_end: u64,
+    ) -> Segment {
+        let seed = Seed::new(self.uuid, header.segment);
+        let checked = OnceLock::new();
+        if self.check_every_read {
+            checked.get_or_init(Box::default);
+        }
+        Segment {
+            name,
+            header,
+            header_damage: None,
+            seed,
+            backing: Arc::clone(&self.backing),
+            file: RwLock::new(Some(file)),
+            is_ended: AtomicBool::new(false),
+            final_bytes: AtomicU64::new(0),
+            content_end,
+            map,
+            late_map: OnceLock::new(),
+            reads: AtomicU32::new(0),
+            capacity: 0,
+            live_bytes: AtomicI64::new(0),
+            sizes: Arc::clone(&self.sizes),
+            sized_bytes: AtomicI64::new(0),
+            is_sized: AtomicBool::new(false),
+            checked,
+            is_own: false,
+            is_absent: false,
+        }
+    }
+}

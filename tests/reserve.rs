@@ -155,3 +155,57 @@ fn a_segment_of_which_more_lives_than_the_reserve_takes_is_passed_over() {
         assert!(refused < 100, "{result:?}");
     }
 }
+
+/// Bytes of the reserve of a store in a directory.
+fn reserve_bytes(path: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(path).expect("lists").flatten();
+    let reserve = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("reserve-"));
+    reserve.map(|entry| entry.metadata().expect("is there").len()).sum()
+}
+
+/// `TENURE_SHRINKS_FROM_MB=2000` makes the store as large as one that was seen to keep 76 MB, with the segments of the default.
+#[test]
+fn the_reserve_follows_a_store_down() {
+    let megabytes = std::env::var("TENURE_SHRINKS_FROM_MB").map_or(24, |text| text.parse().expect("a number"));
+    for segment_bytes in [1 << 20, 64 << 20] {
+        for (closes, collects) in [(false, false), (false, true), (true, false), (true, true)] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("store");
+            let options = || Options::new().segment_bytes(segment_bytes).durability(Durability::Buffered);
+            let store = options().background(false).open(&path).expect("opens");
+            let set = store.record_set("a").expect("a set");
+            let mut ids = Vec::new();
+            for _ in 0..megabytes {
+                ids.extend(store.write(|tx| tx.insert_many(&set, &vec![[7; 1_000]; 1_000])).expect("inserts"));
+            }
+            store.sync().expect("syncs");
+            let large = reserve_bytes(&path);
+            let store = if closes {
+                store.close().expect("closes");
+                options().background(false).open(&path).expect("opens")
+            } else {
+                store
+            };
+            for ids in ids[1_000..].chunks(100_000) {
+                store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
+            }
+            let deleted = reserve_bytes(&path);
+            if collects {
+                store.collect(None).expect("collects");
+            }
+            let collected = reserve_bytes(&path);
+            store.close().expect("closes");
+            let closed = reserve_bytes(&path);
+            println!(
+                "segments of {} MB, {megabytes} MB, collects: {collects}: {large}, deleted: {deleted}, collected: {collected}, closed: {closed}",
+                segment_bytes >> 20
+            );
+            // What lives in one segment, with a quarter more, twice of it all, and the pieces that are kept.
+            assert!(large > (1 << 20) + (256 << 10));
+            assert!(
+                closed <= 4 << 20 && (!collects || collected <= 4 << 20),
+                "{collected}, {closed} bytes for a store of 1 MB"
+            );
+        }
+    }
+}

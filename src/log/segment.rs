@@ -49,10 +49,8 @@ pub(crate) struct Segment {
     pub(super) final_bytes: AtomicU64,
     /// Where the content of a file ends that was opened: what is behind was room that its writer had made.
     pub(super) content_end: u64,
-    /// `None` where the backing maps nothing, or the maps of the process are few.
-    pub(super) map: Option<Map>,
-    /// Made when it is read often enough without one.
-    pub(super) late_map: OnceLock<Map>,
+    /// Empty where the backing maps nothing, or the maps of the process are few. Made when it is read often enough.
+    pub(super) map: OnceLock<Map>,
     /// Reads without a map.
     pub(super) reads: AtomicU32,
     /// Bytes that it may have, where it was made by this process.
@@ -201,7 +199,7 @@ impl Segment {
         let wanted = if self.header.kind == FileKind::Pages { MapFor::Pages } else { MapFor::HotRecords };
         let bytes = if self.capacity == 0 { self.content_end } else { self.capacity };
         if let Some(map) = map_of(file, bytes, wanted) {
-            self.late_map.get_or_init(|| map);
+            self.map.get_or_init(|| map);
             self.drop_file();
         }
     }
@@ -255,23 +253,13 @@ impl Segment {
     }
 
     fn is_mapped(&self) -> bool {
-        self.map.is_some() || self.late_map.get().is_some()
+        self.map.get().is_some()
     }
 
     /// Bytes in place, when the segment is mapped and they were appended.
     #[inline]
     pub(crate) fn mapped(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        match &self.map {
-            Some(map) => map.slice(offset, len),
-            None => self.mapped_late(offset, len),
-        }
-    }
-
-    /// Apart, so that what every read does stays short.
-    #[cold]
-    #[inline(never)]
-    fn mapped_late(&self, offset: u64, len: usize) -> Option<&[u8]> {
-        self.late_map.get()?.slice(offset, len)
+        self.map.get()?.slice(offset, len)
     }
 
     /// Bytes, in place where the segment is mapped and copied where not.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
+use parking_lot::MutexGuard;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -204,11 +205,9 @@ impl Log {
         let durable = self.durable_seq();
         let mut guard = self.tail.lock();
         if guard.unsynced.len() >= UNSYNCED_MAX {
-            drop(guard);
-            self.sync_ended()?;
-            guard = self.tail.lock();
+            guard = self.sync_ended(guard)?;
         }
-        let mut tail = &mut *guard;
+        let tail = &mut *guard;
         if to_u64(SEGMENT_HEADER_BYTES) + frame.bytes() >= SEGMENT_BYTES_END {
             let limit = SEGMENT_BYTES_END - to_u64(SEGMENT_HEADER_BYTES) - 1;
             return Err(Error::TooLarge { what: "transaction", bytes: frame.bytes(), limit });
@@ -218,12 +217,10 @@ impl Log {
                 return Err(error);
             }
             // Ended segments have a descriptor until they are synced.
-            drop(guard);
-            self.sync_ended()?;
-            guard = self.tail.lock();
-            tail = &mut *guard;
-            self.make_room(tail, frame.bytes())?;
+            guard = self.sync_ended(guard)?;
+            self.make_room(&mut guard, frame.bytes())?;
         }
+        let tail = &mut *guard;
         let Some(active) = tail.active.as_mut() else {
             return Err(Error::Poisoned { reason: "no active segment".to_owned() });
         };
@@ -426,10 +423,11 @@ impl Log {
     /// Syncs ended segments, each of which has a descriptor until then. What is durable does not rise by it: whoever syncs the log
     /// may have taken others before.
     #[cold]
-    fn sync_ended(&self) -> Result<()> {
+    fn sync_ended<'t>(&'t self, tail: MutexGuard<'t, Tail>) -> Result<MutexGuard<'t, Tail>> {
         let _panic = self.poison.ends_with_panic("while the log was synced");
         // They stay in the list meanwhile: who syncs the log may not miss one.
-        let ended = self.tail.lock().unsynced.clone();
+        let ended = tail.unsynced.clone();
+        drop(tail);
         for segment in &ended {
             if let Err(source) = segment.sync() {
                 let error = Error::io("sync", segment.name(), source);
@@ -437,11 +435,12 @@ impl Log {
                 return Err(error);
             }
         }
-        self.tail.lock().unsynced.retain(|segment| ended.iter().all(|synced| !Arc::ptr_eq(segment, synced)));
+        let mut tail = self.tail.lock();
+        tail.unsynced.retain(|segment| ended.iter().all(|synced| !Arc::ptr_eq(segment, synced)));
         for segment in &ended {
             segment.close_file();
         }
-        Ok(())
+        Ok(tail)
     }
 
     /// Lets go of ended segments of which the medium has every commit. A sync that nobody asks for any more would keep them.

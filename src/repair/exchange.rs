@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::backing::Backing;
+use crate::backing::BackingLock;
 use crate::backing::Files;
 use crate::backing::Parent;
 use crate::backing::resemble;
@@ -55,6 +56,17 @@ impl Place {
         self.parent.path_of(name)
     }
 
+    /// The store, with its lock.
+    fn open_locked(&self) -> Result<(Files, Box<dyn BackingLock>)> {
+        let shown = || self.path_of(&self.name).display().to_string();
+        let files = Files::open(&self.path_of(&self.name)).map_err(|source| Error::io("open", shown(), source))?;
+        let lock = files.lock().map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => Error::Locked { path: shown() },
+            _ => Error::io("lock", shown(), source),
+        })?;
+        Ok((files, lock))
+    }
+
     /// Ends what an interrupted repair has begun. Gives the new name of what it left whole: the damaged store, or one that was never put in
     /// its place.
     pub(super) fn settle(&self) -> Result<Option<PathBuf>> {
@@ -66,6 +78,8 @@ impl Place {
         if !self.parent.has(&self.beside).map_err(failed("look at"))? {
             return Ok(None);
         }
+        // While another repair makes it, that one has the lock.
+        let _lock = self.open_locked()?;
         let files = Files::open(&path).map_err(failed("open"))?;
         let names = files.list().map_err(failed("list"))?;
         if !names.is_empty() && !names.iter().any(|name| name == UNFINISHED) {
@@ -90,11 +104,7 @@ impl Place {
             let shown = path.display().to_string();
             move |source: io::Error| Error::io(what, shown, source)
         };
-        let from = Files::open(&damaged).map_err(failed("open", &damaged))?;
-        let lock = from.lock().map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => Error::Locked { path: damaged.display().to_string() },
-            _ => failed("lock", &damaged)(source),
-        })?;
+        let (from, lock) = self.open_locked()?;
         let from: Arc<dyn Backing> = Arc::new(from);
         let to: Arc<dyn Backing> = Arc::new(Files::create(&new).map_err(failed("create", &new))?);
         // From here on an interruption leaves what the next repair deletes.
@@ -111,6 +121,8 @@ impl Place {
             let (file, offset) = (problem.file, problem.offset);
             return Err(Error::corrupt(file, offset, "new store", "what was whole", problem.what));
         }
+        // Nobody opens it before all is done.
+        let new_lock = to.lock().map_err(failed("lock", &new))?;
         let files = list(&*from)?;
         let manifests = files.manifests.iter().map(|number| FileKind::Manifest.file_name(*number));
         let mut all = manifests.chain(files.logs.iter().map(|number| FileKind::Records.file_name(*number)));
@@ -129,7 +141,7 @@ impl Place {
         })?;
         progress(step(RepairStep::SettingAside)(0, 0));
         let damaged = self.parent.set_aside(&self.beside, &self.name).map_err(failed("rename", &new))?;
-        drop(lock);
+        drop((lock, new_lock));
         Ok(SetAside { damaged, salvaged })
     }
 }

@@ -123,6 +123,58 @@ fn what_was_left_before_anything_was_in_it_or_belongs_to_others_does_not_stop_a_
     drop(store);
 }
 
+/// A service under a name of its own can go on with what somebody else has repaired.
+#[test]
+fn the_new_store_has_the_owner_and_the_rights_of_the_damaged_one() {
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::PermissionsExt;
+    let (_, files) = damaged();
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("things.tenure");
+    common::write_dir(&path, &files);
+    let all = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).expect("lists").map(|entry| entry.expect("an entry").path());
+        entries.chain([path.to_owned()]).collect()
+    };
+    for one in all(&path) {
+        let mode = if one == path { 0o750 } else { 0o640 };
+        std::fs::set_permissions(&one, std::fs::Permissions::from_mode(mode)).expect("sets");
+        // Only root may.
+        drop(std::os::unix::fs::chown(&one, Some(4242), Some(4243)));
+    }
+    let owner = |path: &Path| std::fs::metadata(path).map(|found| (found.uid(), found.gid())).expect("is there");
+    let of_old = owner(&path);
+    let report = repair(&path, &mut |_| {}).expect("repaired");
+    assert!(report.set_aside.is_some());
+    for one in all(&path) {
+        let mode = std::fs::metadata(&one).expect("is there").mode() & 0o777;
+        let wanted = if one == path { 0o750 } else { 0o640 };
+        assert_eq!((mode, owner(&one)), (wanted, of_old), "{}", one.display());
+    }
+}
+
+#[test]
+fn two_repairs_of_one_store_do_not_meet() {
+    let (_, files) = damaged();
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("things.tenure");
+    common::write_dir(&path, &files);
+    let (mut is_being_made, mut refused) = (false, Vec::new());
+    let report = repair(&path, &mut |now| {
+        is_being_made |= now.step == RepairStep::Rescuing;
+        if is_being_made && refused.last() != Some(&now.step) {
+            let other = repair(&path, &mut |_| {});
+            assert!(matches!(other, Err(tenure::Error::Locked { .. })), "{:?}: {other:?}", now.step);
+            refused.push(now.step);
+        }
+    });
+    let damaged = report.expect("repaired").set_aside.expect("set aside").damaged;
+    let steps = [RepairStep::Rescuing, RepairStep::Checking, RepairStep::Exchanging, RepairStep::SettingAside];
+    assert_eq!(refused, steps);
+    assert!(is_damaged_one(&damaged, &files) && beside(&path) == [damaged], "{:?}", beside(&path));
+    assert!(tenure::verify::verify(&path, &mut |_| {}).expect("verifies").is_ok());
+}
+
 /// A file system on an image that can be copied.
 struct Mounted(PathBuf);
 

@@ -153,9 +153,9 @@ fn a_torn_manifest_between_whole_ones_is_passed_over() {
     let store = options().open_backing(Arc::new(backing.clone())).unwrap();
     let set = store.record_set("x").unwrap();
     let id = store.write(|tx| tx.insert(&set, "1")).unwrap();
+    store.write(|tx| tx.update(id, "2")).unwrap();
     store.close().unwrap();
     let store = options().open_backing(Arc::new(backing.clone())).unwrap();
-    store.write(|tx| tx.update(id, "2")).unwrap();
     // Deletions that fail are as if the power had gone before them.
     backing.keeps_manifests.store(true, Ordering::SeqCst);
     backing.is_full.store(true, Ordering::SeqCst);

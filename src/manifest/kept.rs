@@ -196,11 +196,15 @@ impl Kept {
             .filter_map(|(body, _)| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None })
     }
 
-    /// Whether nothing says that the log goes on behind the newest snapshot, and that need not be so.
+    /// Whether nothing says that the log goes on behind the newest snapshot, and that need not be so. In a new store the first record
+    /// needs a reservation, which says it.
     pub(crate) fn ends_with_a_close(&self) -> bool {
         let Some(newest) = self.snapshots().next_back() else { return false };
         let mut later = self.entries.range(newest.number..).map(|(_, (body, _))| body);
-        newest.kind != SnapshotKind::Automatic && !later.any(|body| matches!(body, Body::Reserve(_) | Body::Cut(_)))
+        let is_new = newest.seq == Seq::ZERO;
+        newest.kind != SnapshotKind::Automatic
+            && !is_new
+            && !later.any(|body| matches!(body, Body::Reserve(_) | Body::Cut(_)))
     }
 
     /// The newest retained snapshot of this name.

@@ -21,7 +21,6 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::recovery::Remains;
-use crate::salvage::moved::Found;
 use crate::salvage::report::Lost;
 use crate::salvage::source::Source;
 use crate::salvage::survey::Survey;
@@ -67,15 +66,13 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
                 // A copy of the version that is damaged where the index says does as well. Where that file is gone, the collector may have
                 // moved the record since the index was saved.
                 let copy = |version: &Version| suspects.get(&version.id).is_some_and(|seq| *seq == version.seq);
-                found.indexed.or_else(|| found.newest.filter(copy)).or_else(|| {
-                    match survey.moved.find(remains, *slot) {
-                        Some(Found::Certain(version)) => Some(version),
-                        Some(Found::Perhaps(version)) => {
-                            verdict.lost.push(perhaps_lost(source, survey, &version));
-                            Some(version)
-                        }
-                        Some(Found::Nothing) | None => None,
-                    }
+                let known = found.indexed.or_else(|| found.newest.filter(copy));
+                known.or_else(|| survey.moved.find(remains, *slot)).or_else(|| {
+                    // It may lie elsewhere, too: where it was before it was moved, or copied by an opening.
+                    let version = found.newest.filter(|version| resembles(remains, version))?;
+                    // A chunk has one version only.
+                    verdict.lost.extend((!version.is_chunk).then(|| perhaps_lost(source, survey, &version)));
+                    Some(version)
                 })
             }
             Indexed::NotLive if !is_newer => None,
@@ -104,6 +101,13 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
     verdict.of_broken_commits.sort_unstable();
     verdict.lost.sort_by(|a, b| (a.slot, &a.file, a.offset).cmp(&(b.slot, &b.file, b.offset)));
     Ok(verdict)
+}
+
+/// Whether a version has the count and the length of the one that the index leads to.
+fn resembles(remains: Option<&Remains>, version: &Version) -> bool {
+    let entry = remains.and_then(|remains| remains.state.root.entry(version.id.slot()).ok());
+    let Some(EntryState::Live(location)) = entry.map(crate::format::entry::Entry::state) else { return false };
+    location.bytes() == version.bytes && location.reuse_low == version.id.reuse_count() & 0xf
 }
 
 /// A record of which a version comes back that need not be the newest.

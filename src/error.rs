@@ -244,6 +244,12 @@ pub enum Error {
         /// The commit that the view is of.
         got: Seq,
     },
+    /// A token of a client is not one of this index.
+    #[error("not a token of this index: {why}")]
+    BadToken {
+        /// What is the matter with it.
+        why: &'static str,
+    },
     /// The savepoint was rolled back over, or belongs to another transaction.
     #[error("the savepoint is gone")]
     NoSuchSavepoint,
@@ -464,6 +470,9 @@ impl Error {
                 "check the ID; IDs of deleted records never come back"
             }
             Self::OtherView { .. } => "fetch the records of a range from the view that the range was taken of",
+            Self::BadToken { .. } => {
+                "begin with the first page; give a token back as it was, to the index that it is of"
+            }
             Self::NoSuchSavepoint => "roll back to a savepoint of this transaction that still stands",
             Self::UniqueViolation { .. } => "use another key, or change the record that has it",
             Self::NoExtractor { .. } => {

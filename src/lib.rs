@@ -66,9 +66,14 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `serde` | [`typed::Id`] can be a field of types that serde reads and writes |
+//! | `serde` | [`RecordId`], [`typed::Id`] and [`key::Timestamp`] can be fields of types that serde reads and writes |
 //! | `json` | values stored as JSON, and key extractors that are described by a line of text |
 //! | `cli` | the command `tenure` |
+//!
+//! Cargo gives all users of a crate in a program the same features of it. The feature `json` turns on `float_roundtrip` of
+//! `serde_json`, because a float that is stored has to come back as the same float: parsing floats in the whole program becomes
+//! exact, and somewhat slower. It turns on nothing else there; in particular maps keep the order that they have without it. The
+//! feature `cli`, which a library user does not need, also turns on `preserve_order`.
 //!
 //! The layers and a record's path through them are described in `docs/ARCHITECTURE.md`, what holds after a crash in
 //! `docs/recovery.md`, and the limits in `docs/limits.md`.
@@ -155,6 +160,7 @@ pub use txn::Part;
 pub use txn::Record;
 pub use txn::RecordReader;
 pub use txn::RecordSet;
+pub use txn::ResumeToken;
 pub use txn::Savepoint;
 pub use txn::Scan;
 pub use txn::Transaction;
@@ -189,6 +195,8 @@ mod guide_doctests {
     struct Backup;
     #[doc = include_str!("../docs/guide/tuning.md")]
     struct Tuning;
+    #[doc = include_str!("../docs/guide/schema-change.md")]
+    struct SchemaChange;
     #[doc = include_str!("../docs/guide/trouble.md")]
     struct Trouble;
 }

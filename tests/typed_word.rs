@@ -11,3 +11,15 @@ mod edges;
 #[cfg(test)]
 #[path = "typed_word/forms.rs"]
 mod forms;
+#[cfg(test)]
+#[path = "typed_word/keys.rs"]
+mod keys;
+#[cfg(test)]
+#[path = "typed_word/lines.rs"]
+mod lines;
+#[cfg(test)]
+#[path = "typed_word/pages.rs"]
+mod pages;
+#[cfg(test)]
+#[path = "typed_word/versions.rs"]
+mod versions;

@@ -6,14 +6,30 @@
 use std::ops::Bound;
 
 use crate::error::Result;
+use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::id::to_usize;
 use crate::key_index::cursor::Cursor;
 use crate::key_index::tree::KeyRoot;
 use crate::key_index::tree::Position;
 
-/// A key, and whether the position lies behind its entries.
-type Edge = (Vec<u8>, bool);
+/// A position between entries: a key and an ID, and whether it lies behind that entry.
+#[derive(Debug)]
+struct Edge {
+    key: Vec<u8>,
+    id: u64,
+    behind: bool,
+}
+
+impl Edge {
+    fn at(position: &Position<'_>) -> Self {
+        Self { key: position.entry.key.to_vec(), id: position.entry.id, behind: position.behind }
+    }
+
+    fn position(&self) -> Position<'_> {
+        Position { entry: KeyEntry { key: &self.key, id: self.id }, behind: self.behind }
+    }
+}
 
 /// One end of a range.
 #[derive(Debug, Default)]
@@ -36,23 +52,20 @@ pub(crate) struct Range {
 }
 
 fn edge(bound: Bound<&[u8]>, behind_included: bool) -> Option<Edge> {
+    let edge = |key, behind| Edge::at(&if behind { Position::behind(key) } else { Position::before(key) });
     match bound {
-        Bound::Included(key) => Some((key.to_vec(), behind_included)),
-        Bound::Excluded(key) => Some((key.to_vec(), !behind_included)),
+        Bound::Included(key) => Some(edge(key, behind_included)),
+        Bound::Excluded(key) => Some(edge(key, !behind_included)),
         Bound::Unbounded => None,
     }
-}
-
-fn position((key, behind): &Edge) -> Position<'_> {
-    if *behind { Position::behind(key) } else { Position::before(key) }
 }
 
 impl Range {
     /// The entries of all keys between two bounds.
     pub(crate) fn new(root: &KeyRoot, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<Self> {
         let (lower, upper) = (edge(lower, false), edge(upper, true));
-        let start = lower.as_ref().map_or(Ok(0), |edge| root.rank(&position(edge)))?;
-        let end = upper.as_ref().map_or(Ok(root.len()), |edge| root.rank(&position(edge)))?;
+        let start = lower.as_ref().map_or(Ok(0), |edge| root.rank(&edge.position()))?;
+        let end = upper.as_ref().map_or(Ok(root.len()), |edge| root.rank(&edge.position()))?;
         let [front, back] = [lower, upper].map(|edge| End { edge, ..End::default() });
         Ok(Self { root: root.clone(), front, back, left: start..end.max(start) })
     }
@@ -83,7 +96,7 @@ impl Range {
             front => {
                 let mut cursor = Cursor::new(self.root.clone());
                 match &self.front.edge {
-                    Some(edge) => cursor.seek(&position(edge))?,
+                    Some(edge) => cursor.seek(&edge.position())?,
                     None => cursor.first()?,
                 };
                 front.insert(cursor)
@@ -126,7 +139,7 @@ impl Range {
             back => {
                 let mut cursor = Cursor::new(self.root.clone());
                 match &self.back.edge {
-                    Some(edge) => cursor.seek_before(&position(edge))?,
+                    Some(edge) => cursor.seek_before(&edge.position())?,
                     None => cursor.last()?,
                 };
                 back.insert(cursor)
@@ -136,24 +149,29 @@ impl Range {
         Ok(cursor.stands().then(|| (cursor.key(), cursor.id())))
     }
 
-    /// Leaves out what is left of the entries in front of a key; with `behind`, those of the key too. An entry in the
-    /// same leaf is found there, any other by two walks down the tree. After an error the range is at its end.
+    /// Leaves out what is left of the entries in front of a key; with `behind`, those of the key too. As
+    /// [`seek_to`](Self::seek_to).
     pub(crate) fn seek(&mut self, key: &[u8], behind: bool) -> Result<()> {
+        self.seek_to(&if behind { Position::behind(key) } else { Position::before(key) })
+    }
+
+    /// Leaves out what is left of the entries in front of a position. An entry in the same leaf is found there, any other by
+    /// two walks down the tree. After an error the range is at its end.
+    pub(crate) fn seek_to(&mut self, to: &Position<'_>) -> Result<()> {
         if self.left.is_empty() {
             return Ok(());
         }
         let left = std::mem::take(&mut self.left);
-        let to = if behind { Position::behind(key) } else { Position::before(key) };
         let End { edge, cursor, is_ahead } = &mut self.front;
-        let near = cursor.as_mut().map(|cursor| cursor.step_to(&to)).transpose()?.flatten();
+        let near = cursor.as_mut().map(|cursor| cursor.step_to(to)).transpose()?.flatten();
         let start = if let Some(steps) = near {
             if steps == 0 { left.start } else { (left.start + steps) - u64::from(!std::mem::replace(is_ahead, true)) }
         } else {
-            let rank = self.root.rank(&to)?;
+            let rank = self.root.rank(to)?;
             match cursor {
                 _ if !left.contains(&rank) || rank == left.start => {}
-                Some(cursor) => *is_ahead = cursor.seek(&to)?,
-                None => *edge = Some((key.to_vec(), behind)),
+                Some(cursor) => *is_ahead = cursor.seek(to)?,
+                None => *edge = Some(Edge::at(to)),
             }
             rank.max(left.start)
         };
@@ -161,24 +179,27 @@ impl Range {
         Ok(())
     }
 
-    /// Leaves out what is left of the entries behind a key; with `before`, those of the key too. As [`seek`](Self::seek),
-    /// from the back.
+    /// Leaves out what is left of the entries behind a key; with `before`, those of the key too.
     pub(crate) fn seek_back(&mut self, key: &[u8], before: bool) -> Result<()> {
+        self.seek_back_to(&if before { Position::before(key) } else { Position::behind(key) })
+    }
+
+    /// Leaves out what is left of the entries behind a position. As [`seek_to`](Self::seek_to), from the back.
+    pub(crate) fn seek_back_to(&mut self, to: &Position<'_>) -> Result<()> {
         if self.left.is_empty() {
             return Ok(());
         }
         let left = std::mem::take(&mut self.left);
-        let to = if before { Position::before(key) } else { Position::behind(key) };
         let End { edge, cursor, is_ahead } = &mut self.back;
-        let near = cursor.as_mut().map(|cursor| cursor.step_back_to(&to)).transpose()?.flatten();
+        let near = cursor.as_mut().map(|cursor| cursor.step_back_to(to)).transpose()?.flatten();
         let end = if let Some(steps) = near {
             if steps == 0 { left.end } else { left.end + u64::from(!std::mem::replace(is_ahead, true)) - steps }
         } else {
-            let rank = self.root.rank(&to)?;
+            let rank = self.root.rank(to)?;
             match cursor {
                 _ if !left.contains(&rank) || rank == left.start => {}
-                Some(cursor) => *is_ahead = cursor.seek_before(&to)?,
-                None => *edge = Some((key.to_vec(), !before)),
+                Some(cursor) => *is_ahead = cursor.seek_before(to)?,
+                None => *edge = Some(Edge::at(to)),
             }
             rank.min(left.end)
         };

@@ -25,6 +25,7 @@ use crate::key::prefix_range;
 use crate::key_index::KeyRoot;
 use crate::key_index::Range;
 use crate::txn::Record;
+use crate::txn::ResumeToken;
 use crate::txn::View;
 use crate::txn::fetch::Fetch;
 use crate::txn::own_changes::Entry;
@@ -194,6 +195,11 @@ impl Index {
         Ok(IndexRange { range, index: Arc::clone(definition), set, store, seq })
     }
 
+    /// Where a walk stands that an entry of this index was given by: behind the entry.
+    pub fn token(&self, entry: &IndexEntry) -> ResumeToken {
+        ResumeToken::new(self.store, &self.definition, entry)
+    }
+
     /// Entries of the index.
     pub fn len(&self, view: &View) -> Result<u64> {
         self.root(view.state()).map(KeyRoot::len)
@@ -304,6 +310,32 @@ impl IndexRange {
     pub fn seek_back<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
         let result = self.range.seek_back(Key::new(key)?.as_bytes(), false);
         result.map_err(|error| error.in_index(&self.set, &self.index.name))
+    }
+
+    /// Goes on behind the entry of a token: entries up to it that are left are passed. That the walk has come past it changes
+    /// nothing. The range keeps its bounds: a token never leads out of them.
+    ///
+    /// # Errors
+    /// `BadToken` if it is not a token of this index, or `DamagedIndex` where a node cannot be read.
+    pub fn resume(&mut self, token: &ResumeToken) -> Result<()> {
+        token.check(self.store, &self.index)?;
+        let result = self.range.seek_to(&token.position(true));
+        result.map_err(|error| error.in_index(&self.set, &self.index.name))
+    }
+
+    /// The same from the back: the entry of the token and all behind it are passed.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume).
+    pub fn resume_back(&mut self, token: &ResumeToken) -> Result<()> {
+        token.check(self.store, &self.index)?;
+        let result = self.range.seek_back_to(&token.position(false));
+        result.map_err(|error| error.in_index(&self.set, &self.index.name))
+    }
+
+    /// Where a walk stands that has just given this entry.
+    pub fn token(&self, entry: &IndexEntry) -> ResumeToken {
+        ResumeToken::new(self.store, &self.index, entry)
     }
 
     /// Each key once: with its lowest ID from the front, with its highest from the back.

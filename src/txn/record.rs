@@ -172,7 +172,24 @@ impl<'v> Record<'v> {
 
     /// Reads the value from its beginning, chunk by chunk; one chunk is in memory at a time.
     pub fn reader(&self) -> RecordReader<'_> {
-        RecordReader { record: self, position: 0, chunk: None, list: None }
+        RecordReader { record: Source::Borrowed(self), position: 0, chunk: None, list: None }
+    }
+
+    /// The same as a reader that keeps the record: it can go to another thread, and outlive the view.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// let store = tenure::Store::in_memory()?;
+    /// let files = store.record_set("files")?;
+    /// let id = store.write(|tx| tx.insert(&files, vec![7; 200_000]))?;
+    /// let mut reader = store.view().get(id)?.into_reader();
+    /// store.write(|tx| tx.delete(id))?;
+    /// let read = std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+    /// assert_eq!(read.join().unwrap().unwrap(), 200_000);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn into_reader(self) -> RecordReader<'static> {
+        RecordReader { record: Source::Owned(Box::new(self.into_owned())), position: 0, chunk: None, list: None }
     }
 
     /// The record without its tie to a view; it keeps its bytes readable by itself.
@@ -219,10 +236,26 @@ fn from_io(error: io::Error) -> Error {
 /// ```
 #[derive(Debug)]
 pub struct RecordReader<'r> {
-    record: &'r Record<'r>,
+    record: Source<'r>,
     position: u64,
     chunk: Option<(u64, Found)>,
     list: Option<(u64, Vec<RecordId>)>,
+}
+
+/// The record that is read.
+#[derive(Debug)]
+enum Source<'r> {
+    Borrowed(&'r Record<'r>),
+    Owned(Box<Record<'static>>),
+}
+
+impl Source<'_> {
+    fn get(&self) -> &Record<'_> {
+        match self {
+            Self::Borrowed(record) => record,
+            Self::Owned(record) => record,
+        }
+    }
 }
 
 impl RecordReader<'_> {
@@ -241,8 +274,8 @@ impl RecordReader<'_> {
             while level > 0 {
                 let span = per_list.pow(u32::from(level) - 1);
                 let id = ids.get(to_usize(number / span)).copied().ok_or_else(missing)?;
-                let found = self.record.chunk(id)?;
-                let payload = self.record.hold.state().payload(&found.place);
+                let found = self.record.get().chunk(id)?;
+                let payload = self.record.get().hold.state().payload(&found.place);
                 ids = decode_ids(payload).map_err(|malformed| malformed.at("list of chunks", 0))?;
                 number %= span;
                 level -= 1;
@@ -261,13 +294,13 @@ impl RecordReader<'_> {
         let (index, within) = (self.position / chunk_bytes, to_usize(self.position % chunk_bytes));
         if self.chunk.as_ref().is_none_or(|(held, _)| *held != index) {
             let id = self.chunk_id(head, index)?;
-            self.chunk = Some((index, self.record.chunk(id)?));
+            self.chunk = Some((index, self.record.get().chunk(id)?));
         }
         let Some((_, found)) = &self.chunk else { return Ok(0) };
-        let payload = self.record.hold.state().payload(&found.place);
+        let payload = self.record.get().hold.state().payload(&found.place);
         let expected = chunk_bytes.min(head.total_bytes - index * chunk_bytes);
         if to_u64(payload.len()) != expected {
-            let what = format!("chunk {index} of record {}", self.record.id());
+            let what = format!("chunk {index} of record {}", self.record.get().id());
             return Err(Error::corrupt("record", 0, what, format!("{expected} bytes"), payload.len()));
         }
         let rest = payload.get(within..).unwrap_or_default();
@@ -282,10 +315,10 @@ impl RecordReader<'_> {
 
 impl Read for RecordReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(head) = self.record.head.clone() {
+        if let Some(head) = self.record.get().head.clone() {
             return self.read_chunked(&head, buffer).map_err(io::Error::other);
         }
-        let payload = self.record.as_slice().unwrap_or_default();
+        let payload = self.record.get().as_slice().unwrap_or_default();
         let mut rest = payload.get(to_usize(self.position)..).unwrap_or_default();
         let len = rest.read(buffer)?;
         self.position += to_u64(len);
@@ -297,7 +330,7 @@ impl io::Seek for RecordReader<'_> {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         let target = match to {
             io::SeekFrom::Start(offset) => Some(offset),
-            io::SeekFrom::End(offset) => self.record.len().checked_add_signed(offset),
+            io::SeekFrom::End(offset) => self.record.get().len().checked_add_signed(offset),
             io::SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
         };
         let before_start = || io::Error::new(io::ErrorKind::InvalidInput, "a position before the beginning");

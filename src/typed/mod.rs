@@ -44,18 +44,40 @@
 mod finite;
 mod id;
 mod index;
+mod key;
+mod migrate;
+mod range;
 mod set;
+mod stream;
+mod transaction;
 mod value;
+mod version;
+#[cfg(feature = "json")]
+mod version_json;
 
 pub use id::Id;
 pub use index::IndexDefinition;
-pub use index::IndexKey;
 pub use index::KeysOf;
 pub use index::TypedIndex;
-pub use index::TypedRange;
+pub use key::IndexKey;
+pub use key::ReadKey;
+pub use migrate::Migrated;
+pub use range::TypedDistinct;
+pub use range::TypedEntries;
+pub use range::TypedRange;
 pub use set::SetDefinition;
 pub use set::TypedScan;
 pub use set::TypedSet;
+pub use transaction::TypedTransactionEntries;
+pub use transaction::TypedTransactionRange;
 #[cfg(feature = "json")]
 pub use value::Json;
 pub use value::Value;
+pub use version::Migrate;
+pub use version::NoOlder;
+pub use version::ValueVersions;
+pub use version::Versioned;
+#[cfg(feature = "json")]
+pub use version_json::JsonVersions;
+#[cfg(feature = "json")]
+pub use version_json::VersionedJson;

@@ -112,9 +112,7 @@ impl<T: Value> TypedSet<T> {
     /// # Errors
     /// As [`insert`](Self::insert), `WrongSet` if the record is in another set, and those of [`Transaction::update`].
     pub fn update(&self, tx: &mut Transaction, id: Id<T>, value: &T) -> Result<()> {
-        let (bytes, known) = encoded(value)?;
-        tx.check_in(&self.set, id.record_id())?;
-        tx.update_known(id.record_id(), None, &bytes, Some(&known))
+        self.update_encoded(tx, id, None, &encoded(value)?)
     }
 
     /// Gives a record of the set a new value if its version is still `expected`.
@@ -136,9 +134,19 @@ impl<T: Value> TypedSet<T> {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn update_if(&self, tx: &mut Transaction, id: Id<T>, expected: Seq, value: &T) -> Result<()> {
-        let (bytes, known) = encoded(value)?;
+        self.update_encoded(tx, id, Some(expected), &encoded(value)?)
+    }
+
+    /// Updates a record of the set to bytes that decode as a value.
+    pub(super) fn update_encoded(
+        &self,
+        tx: &mut Transaction,
+        id: Id<T>,
+        expected: Option<Seq>,
+        (bytes, known): &(Vec<u8>, T),
+    ) -> Result<()> {
         tx.check_in(&self.set, id.record_id())?;
-        tx.update_known(id.record_id(), Some(expected), &bytes, Some(&known))
+        tx.update_known(id.record_id(), expected, bytes, Some(known))
     }
 
     /// Deletes a record of the set. From then on whoever refers to it is told so.

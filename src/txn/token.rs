@@ -1,0 +1,158 @@
+//! Tokens: where a walk over an index stopped, as text that a client can keep.
+//!
+//! Owns: the text, and checking it when it comes back. Never: holds a view: the walk goes on in whatever state there is then.
+//! Invariant: text that is no token of this index is an error, and never a walk that begins elsewhere.
+//!
+//! ```text
+//! a token, two hexadecimal digits a byte:   version u8, index u32, ID u64, key, checksum u32
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use byteorder::ByteOrder;
+use byteorder::LittleEndian;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::checksum;
+use crate::format::index::IndexDefinition;
+use crate::format::node::KeyEntry;
+use crate::format::put_u32;
+use crate::format::put_u64;
+use crate::id::RecordId;
+use crate::key::KEY_BYTES_MAX;
+use crate::key::Key;
+use crate::key_index::Position;
+use crate::txn::IndexEntry;
+
+/// What the first byte of a token says.
+const VERSION: u8 = 1;
+/// Bytes in front of the key, and behind it.
+const HEADER_BYTES: usize = 13;
+const CHECKSUM_BYTES: usize = 4;
+/// The longest text.
+const TEXT_BYTES_MAX: usize = 2 * (HEADER_BYTES + KEY_BYTES_MAX + CHECKSUM_BYTES);
+/// Bytes of a definition that are its number. A rebuilt index has another number and the same keys.
+const NUMBER_BYTES: usize = 4;
+
+/// Where a walk over an index stopped: behind one entry, given by its key and its ID.
+///
+/// It prints as letters and digits and parses again, so that a client can keep it between two pages. Taken back, it is checked:
+/// text that was changed or cut, and a token of another store, of another index or of another definition of this one, are
+/// [`Error::BadToken`]. It has the key in it, and is not secret. Nothing proves who made it, but all that it can
+/// choose is where, between the bounds of the range that it is given to, the walk goes on.
+///
+/// The walk goes on behind the entry in the state that there is then, whether the entry is still there or not.
+///
+/// ```
+/// use tenure::{ResumeToken, Store};
+/// use tenure::extract::Extractor;
+///
+/// let store = Store::in_memory()?;
+/// let people = store.record_set("people")?;
+/// let cities = Extractor::new("city", 1, |record, keys| keys.push(String::from_utf8_lossy(record).as_ref()));
+/// let by_city = store.index(&people, "city", cities)?;
+/// store.write(|tx| tx.insert_many(&people, &["Rome"; 5]))?;
+///
+/// // A page of three, and the text that a client gets with it.
+/// let view = store.view();
+/// let mut rome = by_city.find(&view, "Rome")?;
+/// let page: Vec<_> = rome.by_ref().take(3).collect::<Result<_, _>>()?;
+/// let text = page.last().map(|entry| by_city.token(entry)).map(|token| token.to_string());
+///
+/// // The client asks for the next one.
+/// let token: ResumeToken = text.unwrap_or_default().parse()?;
+/// let view = store.view();
+/// let mut rome = by_city.find(&view, "Rome")?;
+/// rome.resume(&token)?;
+/// assert_eq!(rome.left(), 2);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ResumeToken {
+    index: u32,
+    key: Key,
+    id: RecordId,
+}
+
+impl ResumeToken {
+    /// Behind an entry of an index.
+    pub(super) fn new(store: [u8; 16], index: &IndexDefinition, entry: &IndexEntry) -> Self {
+        Self { index: identity(store, index), key: entry.key.clone(), id: entry.id }
+    }
+
+    /// Refuses a token of another index.
+    pub(super) fn check(&self, store: [u8; 16], index: &IndexDefinition) -> Result<()> {
+        let why = "it is of another index, or of another definition of this one";
+        if self.index == identity(store, index) { Ok(()) } else { Err(Error::BadToken { why }) }
+    }
+
+    /// Behind the entry, or in front of it.
+    pub(super) fn position(&self, behind: bool) -> Position<'_> {
+        Position { entry: KeyEntry { key: self.key.as_bytes(), id: self.id.as_u64() }, behind }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        put_u32(&mut bytes, self.index);
+        put_u64(&mut bytes, self.id.as_u64());
+        bytes.extend_from_slice(self.key.as_bytes());
+        let check = checksum(VERSION.into(), &bytes);
+        put_u32(&mut bytes, check);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let cut = "it is cut off";
+        if *bytes.first().ok_or(cut)? != VERSION {
+            return Err("it is of another version of Tenure");
+        }
+        let (body, check) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(cut)?;
+        let (header, key) = body.split_first_chunk::<HEADER_BYTES>().ok_or(cut)?;
+        if LittleEndian::read_u32(check) != checksum(VERSION.into(), body) {
+            return Err("it is cut off, or was changed");
+        }
+        let index = header.get(1..5).map(LittleEndian::read_u32).ok_or(cut)?;
+        let id = header.get(5..).map(LittleEndian::read_u64).and_then(RecordId::from_u64);
+        let key = Key::from_bytes(key).map_err(|_too_long| "its key is too long")?;
+        Ok(Self { index, key, id: id.ok_or("it names no record")? })
+    }
+}
+
+/// What tells an index from others, and from what had its name before.
+fn identity(store: [u8; 16], index: &IndexDefinition) -> u32 {
+    let mut definition = Vec::new();
+    index.encode(&mut definition);
+    checksum(checksum(0, &store), definition.get(NUMBER_BYTES..).unwrap_or_default())
+}
+
+impl fmt::Display for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.encode().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ResumeToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResumeToken(behind {}, {})", self.key, self.id)
+    }
+}
+
+impl FromStr for ResumeToken {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused = |why| Error::BadToken { why };
+        if text.len() > TEXT_BYTES_MAX || !text.len().is_multiple_of(2) {
+            return Err(refused("it is cut off, or too long"));
+        }
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |pair: &[u8]| match pair {
+            [high, low] => Some(digit(high)? << 4 | digit(low)?),
+            _ => None,
+        };
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+        Self::decode(&bytes.ok_or_else(|| refused("it has other characters than hexadecimal digits"))?).map_err(refused)
+    }
+}

@@ -1,0 +1,25 @@
+//! Values of any size, read as a stream.
+//!
+//! Owns: readers by typed IDs. Never: holds a value in memory.
+
+use crate::error::Result;
+use crate::store::Store;
+use crate::txn::RecordReader;
+use crate::txn::View;
+use crate::typed::id::Id;
+use crate::typed::value::Value;
+
+impl View {
+    /// Reads the bytes of a record from their beginning. The reader needs neither the view nor the store any more: it can
+    /// go to another thread, and stay as long as it likes.
+    pub fn reader<T: Value>(&self, id: Id<T>) -> Result<RecordReader<'static>> {
+        Ok(self.get(id.record_id())?.into_reader())
+    }
+}
+
+impl Store {
+    /// Reads the bytes of the newest version of a record, as [`View::reader`] does.
+    pub fn reader<T: Value>(&self, id: Id<T>) -> Result<RecordReader<'static>> {
+        Ok(self.get(id.record_id())?.into_reader())
+    }
+}

@@ -1,0 +1,156 @@
+//! Typed indexes as a transaction sees them, its own writes included.
+//!
+//! Owns: the same questions that a view answers. Never: more than the ranges of transactions below it: what is asked is read,
+//! and validated when the transaction commits.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+
+use crate::error::Result;
+use crate::key::ToKey;
+use crate::txn::Transaction;
+use crate::txn::TransactionRange;
+use crate::typed::id::Id;
+use crate::typed::index::TypedIndex;
+use crate::typed::key::IndexKey;
+use crate::typed::key::ReadKey;
+use crate::typed::range::typed;
+use crate::typed::value::Value;
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "keys are mostly references or numbers, which are written as they are"
+)]
+impl<T: Value, K: IndexKey> TypedIndex<T, K> {
+    /// The record of a key as a transaction sees it; of several the one with the lowest ID.
+    pub fn get_in(&self, tx: &mut Transaction, key: K::Given<'_>) -> Result<Option<Id<T>>> {
+        Ok(tx.find(self.index(), &key)?.map(Id::from))
+    }
+
+    /// The record of a key, and its value.
+    pub fn fetch_in(&self, tx: &mut Transaction, key: K::Given<'_>) -> Result<Option<(Id<T>, T)>> {
+        match self.get_in(tx, key)? {
+            Some(id) => tx.fetch(id).map(|value| Some((id, value))),
+            None => Ok(None),
+        }
+    }
+
+    /// The records of one key, by ascending ID.
+    pub fn find_in(&self, tx: &mut Transaction, key: K::Given<'_>) -> Result<TypedTransactionRange<T, K>> {
+        tx.range::<K::Given<'_>>(self.index(), &key..=&key).map(TypedTransactionRange::new)
+    }
+
+    /// The records between two keys, by ascending key.
+    pub fn range_in<'k>(
+        &self,
+        tx: &mut Transaction,
+        range: impl RangeBounds<K::Given<'k>>,
+    ) -> Result<TypedTransactionRange<T, K>> {
+        tx.range(self.index(), range).map(TypedTransactionRange::new)
+    }
+
+    /// The records whose keys begin with these components.
+    pub fn prefix_in<P: ToKey + ?Sized>(
+        &self,
+        tx: &mut Transaction,
+        prefix: &P,
+    ) -> Result<TypedTransactionRange<T, K>> {
+        tx.prefix(self.index(), prefix).map(TypedTransactionRange::new)
+    }
+
+    /// How many entries there are between two keys. They are walked over: own writes are among them.
+    pub fn count_in<'k>(&self, tx: &mut Transaction, range: impl RangeBounds<K::Given<'k>>) -> Result<u64> {
+        let mut count = 0;
+        for entry in tx.range(self.index(), range)? {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The record of the lowest key.
+    pub fn first_in(&self, tx: &mut Transaction) -> Result<Option<Id<T>>> {
+        self.range_in(tx, ..)?.next().transpose()
+    }
+
+    /// The record of the highest key.
+    pub fn last_in(&self, tx: &mut Transaction) -> Result<Option<Id<T>>> {
+        self.range_in(tx, ..)?.next_back().transpose()
+    }
+}
+
+/// Walks over the records that an index finds as a transaction sees them, from either end. After an error it ends.
+pub struct TypedTransactionRange<T, K> {
+    range: TransactionRange,
+    of: PhantomData<fn() -> (T, K)>,
+}
+
+impl<T, K: IndexKey> TypedTransactionRange<T, K> {
+    fn new(range: TransactionRange) -> Self {
+        Self { range, of: PhantomData }
+    }
+
+    /// Goes on at a key, or at the first one behind it, as [`TransactionRange::seek`] does.
+    ///
+    /// # Errors
+    /// As [`TransactionRange::seek`].
+    #[expect(clippy::needless_pass_by_value, reason = "as everywhere here")]
+    pub fn seek(&mut self, key: K::Given<'_>) -> Result<()> {
+        self.range.seek(&key)
+    }
+
+    /// The records with their keys.
+    pub fn entries(self) -> TypedTransactionEntries<T, K>
+    where
+        K: ReadKey,
+    {
+        TypedTransactionEntries { range: self.range, of: PhantomData }
+    }
+}
+
+impl<T, K> fmt::Debug for TypedTransactionRange<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedTransactionRange").field(&self.range).finish()
+    }
+}
+
+impl<T, K> Iterator for TypedTransactionRange<T, K> {
+    type Item = Result<Id<T>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.range.next().map(|entry| entry.map(|entry| Id::from(entry.id)))
+    }
+}
+
+impl<T, K> DoubleEndedIterator for TypedTransactionRange<T, K> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.range.next_back().map(|entry| entry.map(|entry| Id::from(entry.id)))
+    }
+}
+
+/// Walks over the records that an index finds as a transaction sees them, with their keys. After an error it ends.
+pub struct TypedTransactionEntries<T, K> {
+    range: TransactionRange,
+    of: PhantomData<fn() -> (T, K)>,
+}
+
+impl<T, K> fmt::Debug for TypedTransactionEntries<T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedTransactionEntries").field(&self.range).finish()
+    }
+}
+
+impl<T, K: ReadKey> Iterator for TypedTransactionEntries<T, K> {
+    type Item = Result<(K::Read, Id<T>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.range.next().map(|entry| entry.and_then(|entry| typed::<T, K>(&entry)))
+    }
+}
+
+impl<T, K: ReadKey> DoubleEndedIterator for TypedTransactionEntries<T, K> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.range.next_back().map(|entry| entry.and_then(|entry| typed::<T, K>(&entry)))
+    }
+}

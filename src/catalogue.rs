@@ -338,6 +338,20 @@ impl Catalogue {
         marks.by_seq.insert((seq, name.to_owned()));
     }
 
+    /// A mark that is not there is no error: a replay may begin behind it.
+    pub(crate) fn drop_mark(&mut self, name: &str) {
+        let marks = Arc::make_mut(&mut self.marks);
+        if let Some(seq) = marks.by_name.remove(name) {
+            marks.by_seq.remove(&(seq, name.to_owned()));
+            self.bytes = self.bytes.saturating_sub(mark_bytes(name));
+        }
+    }
+
+    /// Whether there is a mark of this name.
+    pub(crate) fn has_mark(&self, name: &str) -> bool {
+        self.marks.by_name.contains_key(name)
+    }
+
     pub(crate) fn stream(&mut self, stream: u64, chunk: RecordId) {
         let chunks = Arc::make_mut(&mut self.streams).entry(stream).or_default();
         self.bytes += if chunks.len() == 0 { STREAM_BYTES + CHUNK_ROW_BYTES } else { CHUNK_ROW_BYTES };

@@ -50,7 +50,6 @@ use crate::id::SetNumber;
 use crate::id::to_u64;
 use crate::log::Log;
 use crate::log::Poison;
-use crate::log::Segment;
 use crate::manifest::Manifest;
 use crate::pages::PageStore;
 use crate::pages::PageWriter;
@@ -134,10 +133,11 @@ pub(crate) struct Engine {
     /// Runs when the log since the last snapshot has grown by a commit.
     pub(crate) grown: parking_lot::Condvar,
     pub(crate) grown_lock: Mutex<()>,
+    /// Record segments that are in no table, and that something else than the newest state needs: with the commit by which they had
+    /// been emptied.
+    pub(crate) left: Mutex<BTreeMap<SegmentSeq, Seq>>,
     /// Somebody found no room on the medium, and the collector has not looked since.
     pub(crate) no_space: AtomicBool,
-    /// Segments that earlier processes have emptied and that a mark needs, until the collector takes them over.
-    pub(crate) left_behind: Mutex<Vec<Arc<Segment>>>,
     pub(crate) reserve: Reserve,
     /// Bytes of the log and of changed pages from which on a commit has to see to the reserve.
     pub(crate) reserve_look: AtomicU64,
@@ -321,11 +321,20 @@ impl Engine {
         let appended = appended.inspect_err(|error| self.note_no_space(error))?;
         let seq = appended.seq;
         self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
-        let index_bytes: u64 = effects.iter().map(index_log_bytes).sum();
+        let (mut index_bytes, mut frees) = (0, false);
+        for effect in effects {
+            match effect {
+                Effect::Index(_, changes) => {
+                    index_bytes += align(to_u64(CONTROL_HEADER_BYTES + changes.len()));
+                }
+                Effect::Free(_) => frees = true,
+                _ => {}
+            }
+        }
         if index_bytes > 0 {
             self.index_log_bytes.fetch_add(index_bytes, Ordering::Relaxed);
         }
-        if effects.iter().any(|effect| freed(effect).is_some()) {
+        if frees {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
         }
         if let Err(error) = self.heap.apply(&appended.segment, appended.offset, seq, effects) {
@@ -333,7 +342,7 @@ impl Engine {
             self.poison.set(&error);
             return Err(Error::Indeterminate { seq, reason: error.to_string() });
         }
-        self.settle_slots(effects);
+        self.settle_slots(effects, frees);
         self.history.note(seq, effects);
         Ok(seq)
     }
@@ -389,10 +398,10 @@ impl Engine {
         Ok(())
     }
 
-    fn settle_slots(&self, effects: &[Effect]) {
+    fn settle_slots(&self, effects: &[Effect], frees: bool) {
         let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
         self.slots.committed(effects.iter().filter_map(ids));
-        if effects.iter().any(|effect| freed(effect).is_some()) {
+        if frees {
             let root = Arc::clone(&self.heap.current().root);
             self.slots.freed(effects.iter().filter_map(freed), &root);
         }
@@ -543,16 +552,16 @@ impl Engine {
     }
 }
 
-/// Bytes of the log that an effect takes if it is about key indexes: its item with header and padding.
-fn index_log_bytes(effect: &Effect) -> u64 {
-    if let Effect::Index(_, changes) = effect { align(to_u64(CONTROL_HEADER_BYTES + changes.len())) } else { 0 }
-}
-
 /// Whether an effect makes the store larger.
 fn is_more(effect: &Effect) -> bool {
     !matches!(
         effect,
-        Effect::Free(_) | Effect::StreamEnd(_) | Effect::DropIndex(_) | Effect::PublishIndex(_) | Effect::Index(..)
+        Effect::Free(_)
+            | Effect::StreamEnd(_)
+            | Effect::DropIndex(_)
+            | Effect::PublishIndex(_)
+            | Effect::DropMark(_)
+            | Effect::Index(..)
     )
 }
 

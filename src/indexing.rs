@@ -275,10 +275,16 @@ fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNu
 type Expected = (Vec<(Box<[u8]>, u64)>, Vec<String>);
 
 /// The keys of all records of a set, all in memory. Gives so many lines at most.
-fn entries_of(set: SetNumber, extractor: &Extractor, state: &Arc<State>, lines_max: usize) -> Result<Expected> {
+fn entries_of(
+    set: SetNumber,
+    extractor: &Extractor,
+    state: &Arc<State>,
+    lines_max: usize,
+    read: &mut dyn FnMut(u64),
+) -> Result<Expected> {
     let (mut entries, mut problems) = (Vec::new(), Vec::new());
     for page in 0..state.root.page_end() {
-        records_of_page(set, page, state, &mut |id, record| {
+        let bytes = records_of_page(set, page, state, &mut |id, record| {
             let mut keys = Keys::default();
             match extractor.run(&mut Reading::new(record), &mut keys) {
                 Err(Error::KeysUnknown { why, .. }) if problems.len() < lines_max => {
@@ -290,6 +296,7 @@ fn entries_of(set: SetNumber, extractor: &Extractor, state: &Arc<State>, lines_m
             entries.extend(keys.iter().map(|key| (Box::from(key), id.as_u64())));
             Ok(())
         })?;
+        read(bytes);
     }
     Ok((entries, problems))
 }
@@ -304,9 +311,9 @@ pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> 
     let definition = Arc::clone(&index.definition);
     let extractor = engine.extractor_of(&definition, &state.catalogue)?;
     let mut problems = Vec::new();
-    root.check(&mut |error| problems.push(error.to_string()));
+    root.check(&mut |error| problems.push(error.to_string()), &mut |_bytes| {});
     if problems.is_empty() {
-        problems = compare(&definition, Some(&extractor), &state, root, lines_max)?;
+        problems = compare(&definition, Some(&extractor), &state, root, lines_max, &mut |_bytes| {})?;
     }
     problems.truncate(lines_max);
     Ok(problems)
@@ -314,16 +321,17 @@ pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> 
 
 /// Compares the entries of an index with the records of its set: each entry leads to a live record of the set, a unique
 /// key to one only, and with an extractor each record has exactly the entries of its keys. Gives what is wrong, at most so
-/// many lines.
+/// many lines. Bytes of records that were read go to `read`.
 pub(crate) fn compare(
     definition: &IndexDefinition,
     extractor: Option<&Extractor>,
     state: &Arc<State>,
     root: &KeyRoot,
     lines_max: usize,
+    read: &mut dyn FnMut(u64),
 ) -> Result<Vec<String>> {
     let (mut expected, mut problems) = match extractor {
-        Some(extractor) => entries_of(definition.set, extractor, state, lines_max)?,
+        Some(extractor) => entries_of(definition.set, extractor, state, lines_max, read)?,
         None => (Vec::new(), Vec::new()),
     };
     expected.sort_unstable();

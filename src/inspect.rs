@@ -296,6 +296,7 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::IndexOps) => format!("index operations, {bytes} bytes"),
         Some(Kind::CreateSet) => format!("create set {} {:?}", number(4), text(4)),
         Some(Kind::Mark) => format!("mark {:?}", text(0)),
+        Some(Kind::DropMark) => format!("drop mark {:?}", text(0)),
         Some(Kind::Moves) => format!("moves, {bytes} bytes"),
         Some(Kind::Stream) => format!("stream {}", number(8.min(bytes))),
         Some(Kind::StreamEnd) => format!("end of stream {}", number(8.min(bytes))),

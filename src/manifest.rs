@@ -403,6 +403,7 @@ impl Manifest {
 
     fn renew_alone(&self) -> Result<()> {
         self.poison.check()?;
+        let _panic = self.poison.ends_with_panic("while the manifest was copied");
         {
             let mut writer = self.writer.lock();
             if let Err(error) = self.begin_file(&mut writer, None) {
@@ -521,6 +522,11 @@ impl Manifest {
         };
         let deleted: Vec<SegmentSeq> = older.iter().copied().filter(gone).collect();
         self.writer.lock().files.retain(|number| !deleted.contains(number));
+    }
+
+    /// Its files, the newest last.
+    pub(crate) fn files(&self) -> Vec<SegmentSeq> {
+        self.writer.lock().files.clone()
     }
 
     /// Waits until no entry is being appended. After the handle was poisoned none will be.

@@ -133,6 +133,11 @@ impl Reserve {
         released.then_some(bytes)
     }
 
+    /// Its files.
+    pub(crate) fn files(&self) -> io::Result<Vec<String>> {
+        self.pieces.lock().look(&*self.backing).map(|all| all.iter().map(|piece| piece.name()).collect())
+    }
+
     /// Sees to it that there are the two that are kept, and at least so many bytes for the collector. Where they are missing, it
     /// is made to have `target`, or what there is room for; what is far more than that is given back. Gives the bytes for the
     /// collector, if they are enough.

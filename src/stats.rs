@@ -104,6 +104,53 @@ pub struct Stats {
     pub index_log_bytes_appended: u64,
 }
 
+/// What a file of a store holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum FileRole {
+    /// A segment of records: the log, or what the collector has copied.
+    Records,
+    /// A segment of index pages.
+    Pages,
+    /// The manifest.
+    Manifest,
+    /// Room for a full disk.
+    Reserve,
+    /// Nothing: the writer's lock is on it.
+    Lock,
+}
+
+/// What a file of a store is there for. Where there are several, the first of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum FileNeed {
+    /// The store as it is now: its newest state, and the log from which that is recovered.
+    Newest,
+    /// Other snapshots that are kept.
+    Snapshot,
+    /// A mark that one can go back to.
+    Mark,
+    /// A view, transaction or read that is under way, or nothing any more: the collector deletes the file when it comes to it, at the
+    /// latest when the store is closed.
+    Reader,
+    /// Work that is under way: a segment that was made ready, the collector's copies, an index that is being built.
+    Work,
+}
+
+/// A file of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreFile {
+    /// Its name within the store's directory.
+    pub name: String,
+    /// What it holds.
+    pub role: FileRole,
+    /// What it is there for.
+    pub need: FileNeed,
+    /// Its length in bytes, with room that was made ahead.
+    pub bytes: u64,
+}
+
 /// A saved snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotInfo {

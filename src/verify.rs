@@ -3,6 +3,8 @@
 //! Owns: the walk over manifest, log, index pages, records and key indexes. Never: writes, and never stops at the first problem.
 
 mod large;
+mod state;
+mod steps;
 #[cfg(test)]
 #[cfg(feature = "json")]
 mod tests;
@@ -16,34 +18,33 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::State as EntryState;
-use crate::format::segment::FileKind;
+use crate::format::index::IndexDefinition;
+use crate::format::manifest::Snapshot;
 use crate::heap::State;
 use crate::id::SetNumber;
 use crate::id::to_u64;
-use crate::indexing;
-use crate::log::Segment;
 use crate::manifest;
 use crate::options::Options;
 use crate::recovery;
 use crate::recovery::Point;
 use crate::recovery::Settings;
 use crate::recovery::list;
-use crate::verify::large::LargeValues;
-
-/// Entries of one index that are named when they are wrong.
-const LINES_MAX: usize = 100;
+use crate::verify::state::Pass;
+use crate::verify::state::Seen;
+use crate::verify::steps::Steps;
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Records checked so far.
+    /// Records of the newest state checked so far.
     pub records: u64,
-    /// Records in all.
+    /// Its records in all.
     pub records_total: u64,
-    /// Bytes of log checked so far.
+    /// Bytes looked at so far: records and index pages of every state, and records once more for each key index that is compared with
+    /// them.
     pub bytes: u64,
+    /// Bytes to look at in all, as far as is known. It falls where a snapshot turns out to share what was looked at.
+    pub bytes_total: u64,
 }
 
 /// Something that does not hold.
@@ -208,28 +209,75 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
         report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
     }
     let state = engine.heap.pin();
-    check_state(&state, &mut report, progress);
-    check_indexes(&state, &mut report);
-    if scope == Scope::Everything {
-        check_others(&engine, &settings, &mut report);
-    }
+    let mut others = if scope == Scope::Everything { others(&engine) } else { Vec::new() };
+    let own = bytes_of(&engine, &state);
+    let mut steps = Steps::new(own + others.iter().map(|other| other.bytes).sum::<u64>(), progress);
+    let mut seen = Seen::default();
+    steps.begin(own);
+    Pass { report: &mut report, steps: &mut steps, seen: (!others.is_empty()).then_some(&mut seen) }.check(&state);
+    // What a snapshot shares with the one after it is shared by more than what it shares with an older one.
+    others.sort_unstable_by_key(|other| std::cmp::Reverse(other.number));
+    check_others(&engine, &settings, others, &mut seen, &mut steps, &mut report);
+    steps.end();
     Ok(report)
 }
 
-/// Reads what only other snapshots need. What the newest state has, too, is read again: a snapshot is a state of its own.
-fn check_others(engine: &Engine, settings: &Settings, report: &mut VerifyReport) {
-    let kept: Vec<(u64, String)> = engine
-        .manifest
-        .with_kept(|kept| kept.snapshots().map(|snapshot| (snapshot.number, snapshot.name.clone())).collect());
-    let newest = kept.iter().map(|(number, _)| *number).max();
-    for (number, name) in kept.into_iter().filter(|(number, _)| Some(*number) != newest) {
+/// A snapshot beside the newest.
+struct Other {
+    number: u64,
+    name: String,
+    /// Bytes that are looked at, where nothing is shared.
+    bytes: u64,
+}
+
+/// Bytes of sets that are read once more, for each index that is compared.
+fn compared_bytes<'i>(
+    indexes: impl Iterator<Item = &'i IndexDefinition>,
+    bytes: impl Fn(SetNumber) -> Option<u64>,
+) -> u64 {
+    let compared = indexes.filter(|definition| Extractor::from_spec(&definition.spec).is_some());
+    compared.filter_map(|definition| bytes(definition.set)).sum()
+}
+
+/// Bytes that are looked at in the newest state.
+fn bytes_of(engine: &Engine, state: &State) -> u64 {
+    let records: u64 = state.table.iter().map(|(_, segment)| segment.live_bytes()).sum();
+    let pages: u64 = engine.pages.all_rows().iter().map(|(.., live_bytes)| live_bytes).sum();
+    let catalogue = &state.catalogue;
+    let indexes = catalogue.indexes().map(|index| &*index.definition);
+    records + pages + compared_bytes(indexes, |set| catalogue.set(set).map(|set| set.bytes))
+}
+
+fn others(engine: &Engine) -> Vec<Other> {
+    let other = |snapshot: &Snapshot| {
+        let bytes = |set: SetNumber| snapshot.sets.iter().find(|row| row.number == set).map(|row| row.bytes);
+        let compared = compared_bytes(snapshot.indexes.iter().map(|row| &row.definition), bytes);
+        // Each number is compared with the files before anything is built on it.
+        let live = snapshot.segments.iter().fold(compared, |sum, row| sum.saturating_add(row.live_bytes));
+        Other { number: snapshot.number, name: snapshot.name.clone(), bytes: live.min(1 << 60) }
+    };
+    engine.manifest.with_kept(|kept| {
+        let newest = kept.snapshots().map(|snapshot| snapshot.number).max();
+        kept.snapshots().filter(|snapshot| Some(snapshot.number) != newest).map(other).collect()
+    })
+}
+
+/// Reads what only other snapshots need.
+fn check_others(
+    engine: &Engine,
+    settings: &Settings,
+    others: Vec<Other>,
+    seen: &mut Seen,
+    steps: &mut Steps<'_>,
+    report: &mut VerifyReport,
+) {
+    for Other { number, name, bytes } in others {
+        steps.begin(bytes);
         let told = if name.is_empty() { format!("snapshot {number}") } else { format!("snapshot {name:?}") };
         let mut found = VerifyReport::default();
         match recovery::open_at(&engine.backing, settings, &Point::Snapshot(number)) {
             Ok((then, _)) => {
-                let state = then.heap.pin();
-                check_state(&state, &mut found, &mut |_| {});
-                check_indexes(&state, &mut found);
+                Pass { report: &mut found, steps, seen: Some(seen) }.check(&then.heap.pin());
             }
             // An automatic snapshot leads to the newest state, which was tried; what lived only then may have been collected.
             Err(Error::PointGone { .. }) if name.is_empty() => {}
@@ -240,6 +288,12 @@ fn check_others(engine: &Engine, settings: &Settings, report: &mut VerifyReport)
             continue;
         }
         report.snapshots += 1;
+        for not_compared in found.indexes_not_compared {
+            if !report.indexes_not_compared.contains(&not_compared) {
+                let index = format!("{} in {told}", not_compared.index);
+                report.indexes_not_compared.push(NotCompared { index, ..not_compared });
+            }
+        }
         for problem in found.problems {
             // Most of it is the newest state's, too.
             let is_known = report.problems.iter().any(|known| known.what == problem.what && known.file == problem.file);
@@ -254,106 +308,4 @@ fn check_others(engine: &Engine, settings: &Settings, report: &mut VerifyReport)
 fn is_kept(engine: &Engine, number: u64) -> bool {
     let files = list(&*engine.backing).map(|files| manifest::load(&*engine.backing, &files.manifests));
     files.is_ok_and(|loaded| loaded.is_ok_and(|loaded| loaded.kept().snapshot(number).is_some()))
-}
-
-fn check_state(state: &State, report: &mut VerifyReport, progress: &mut dyn FnMut(Progress)) {
-    let records_total = state.catalogue.user_sets().map(|(_, set)| set.records).sum();
-    let mut live: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
-    let mut counted: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
-    let mut large = LargeValues::default();
-    for page in 0..state.root.page_end() {
-        let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
-        let entries = match cell.entries() {
-            Ok(entries) => entries,
-            Err(error) => {
-                report.add(&error);
-                continue;
-            }
-        };
-        report.pages += 1;
-        for (index, entry) in entries.into_iter().enumerate() {
-            let EntryState::Live(location) = entry.state() else { continue };
-            *live.entry(location.place).or_default() += location.bytes();
-            *counted.entry(cell.descriptor.set).or_default() += 1;
-            report.bytes += location.bytes();
-            report.records += 1;
-            let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
-            match state.read(slot, location) {
-                Ok(found) => large.meet(state, slot, location, &found),
-                Err(error) => report.add(&error),
-            }
-        }
-        progress(Progress { records: report.records, records_total, bytes: report.bytes });
-    }
-    large.check(state, &mut |error| report.add(&error));
-    for (place, segment) in state.table.iter() {
-        check_live(segment, live.get(&place).copied().unwrap_or_default(), report);
-        report.segments += 1;
-        report.segment_bytes += segment.len().unwrap_or_default();
-        report.live_bytes += segment.live_bytes();
-    }
-    for (number, records) in counted.iter().filter(|(number, _)| **number >= SetNumber::FIRST_USER.0) {
-        if state.catalogue.set(SetNumber(*number)).is_none() {
-            let what = format!("{records} records are of set {number}, and there is no such set");
-            report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
-        }
-    }
-    for (number, set) in state.catalogue.user_sets() {
-        let records = counted.get(&number.0).copied().unwrap_or_default();
-        if records != set.records {
-            let what = format!("set {:?} counts {} records, the index has {records}", set.name, set.records);
-            report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
-        }
-    }
-}
-
-fn check_indexes(state: &Arc<State>, report: &mut VerifyReport) {
-    for index in state.catalogue.indexes() {
-        if let Some(damage) = &index.damage {
-            report.add(&Error::Corrupt(Box::new(damage.as_ref().clone())));
-        }
-        let definition = &index.definition;
-        let set = state.catalogue.set(definition.set).map(|set| set.name.to_string()).unwrap_or_default();
-        let not_compared = |why: &str| NotCompared { index: format!("{set}.{}", definition.name), why: why.to_owned() };
-        let Some(root) = state.indexes.get(&definition.number) else {
-            report.indexes_not_compared.push(not_compared("it was not built to its end"));
-            continue;
-        };
-        let before = report.problems.len();
-        let checked = root.check(&mut |error| report.add(&error));
-        report.indexes += 1;
-        report.nodes += checked.nodes;
-        report.entries += checked.entries;
-        if report.problems.len() > before {
-            report.indexes_not_compared.push(not_compared("its tree does not hold"));
-            continue;
-        }
-        let extractor = Extractor::from_spec(&definition.spec);
-        if extractor.is_none() {
-            let why = "a program gives its keys by code of its own: verify_index in that program compares it";
-            report.indexes_not_compared.push(not_compared(why));
-        }
-        match indexing::compare(definition, extractor.as_ref(), state, root, LINES_MAX) {
-            Ok(lines) => {
-                let line = |line| format!("index {set}.{}: {line}", definition.name);
-                let problem = |what| Problem { file: String::new(), offset: 0, what, corrupt: true };
-                report.problems.extend(lines.into_iter().map(line).map(problem));
-                report.indexes_compared += u64::from(extractor.is_some());
-            }
-            // A record that cannot be read is a problem that is known by now.
-            Err(error) => {
-                report.indexes_not_compared.push(not_compared("a record of it cannot be read"));
-                report.add(&error);
-            }
-        }
-    }
-}
-
-fn check_live(segment: &Segment, expected: u64, report: &mut VerifyReport) {
-    let counted = segment.live_bytes();
-    if counted != expected {
-        let what = format!("{counted} live bytes are counted, the index refers to {expected}");
-        let file = FileKind::Records.file_name(segment.number());
-        report.problems.push(Problem { file, offset: 0, what, corrupt: true });
-    }
 }

@@ -43,7 +43,9 @@ fn bytes_of_files(backing: &dyn Backing) -> u64 {
 }
 
 fn verify(store: Store, backing: &Arc<dyn Backing>) {
+    common::assert_no_strays(&store, || backing.list().expect("lists"), "open");
     store.close().expect("closes");
+    common::assert_no_strays_closed_backing(backing, "closed");
     let report = tenure::verify::verify_backing(backing, &mut |_| {}).expect("verifies");
     assert!(report.is_ok(), "{:?}", report.problems);
 }

@@ -26,7 +26,9 @@ fn insert(store: &Store, count: usize) -> Vec<RecordId> {
 }
 
 fn is_verified(store: Store, backing: &Arc<dyn Backing>) {
+    common::assert_no_strays(&store, || backing.list().expect("lists"), "open");
     store.close().expect("closes");
+    common::assert_no_strays_closed_backing(backing, "closed");
     let report = tenure::verify::verify_backing(backing, &mut |_| {}).expect("verifies");
     assert!(report.is_ok(), "{:?}", report.problems);
 }

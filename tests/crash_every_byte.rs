@@ -236,7 +236,9 @@ fn a_cut_log_in_files_is_recovered_and_verified() {
         for _ in 0..2 {
             let store = options(Durability::Buffered).open(&path).expect("opens");
             assert_eq!(common::contents(&store).expect("reads"), expected.contents, "cut at {len}");
+            common::assert_no_strays_in(&store, &path, "opened after a cut");
             store.close().expect("closes");
+            common::assert_no_strays_closed(&path, "closed after a cut");
             let report = tenure::verify::verify(&path, &mut |_| {}).expect("verifies");
             assert!(report.is_ok(), "cut at {len}: {:?}", report.problems);
         }

@@ -2,8 +2,6 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
-#[path = "endings/armed.rs"]
-mod armed;
 #[path = "endings/backups.rs"]
 mod backups;
 #[path = "endings/half_commits.rs"]

@@ -290,7 +290,9 @@ fn kill_again_and_again(mode: &str, seed: u64) {
         if rng.one_in(3) {
             let store = options(mode).open(&path).expect("opens");
             oracle.check(&store, None);
+            common::assert_no_strays_in(&store, &path, "opened after a kill");
             store.close().expect("closes");
+            common::assert_no_strays_closed(&path, "closed after a kill");
         }
     }
     let (acknowledged, attempted) = (oracle.acknowledged, oracle.attempted);
@@ -301,7 +303,9 @@ fn kill_again_and_again(mode: &str, seed: u64) {
     store.collect(None).expect("collects");
     oracle.check(&store, None);
     is_reclaimed(&store, &path);
+    common::assert_no_strays_in(&store, &path, "collected");
     store.close().expect("closes");
+    common::assert_no_strays_closed(&path, "collected and closed");
     let report = tenure::verify::verify(&path, &mut |_| {}).expect("verifies");
     assert!(report.is_ok(), "collected: {:?}", report.problems);
     writeln!(std::io::stderr(), "{mode}: {} rounds, {acknowledged} of {attempted} commits", rounds()).expect("written");

@@ -1,10 +1,20 @@
 //! What is on disk is what the store refers to: files go as soon as nothing needs them, and what is needed is verified.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+mod common;
+
+#[path = "leftovers/random.rs"]
+mod random;
+#[cfg(feature = "json")]
+#[path = "leftovers/verified.rs"]
+mod verified;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use tenure::FileNeed;
+use tenure::FileRole;
 use tenure::Options;
 use tenure::RecordId;
 use tenure::Store;
@@ -135,4 +145,51 @@ fn what_only_a_named_snapshot_needs_is_verified() {
     }
     assert!(only_then >= 4, "only {only_then} damages concern the named snapshot alone");
     assert!(verify(&path, &mut |_| {}).unwrap().is_ok());
+}
+
+#[test]
+fn what_only_a_mark_keeps_after_a_reopening_goes_when_no_snapshot_leads_to_the_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = open(&path);
+    let set = store.record_set("a").unwrap();
+    let insert = |tx: &mut tenure::Transaction| (0..900).map(|_| tx.insert(&set, [1; 700])).collect();
+    let ids: Vec<RecordId> = store.write(insert).unwrap();
+    store.save_snapshot().unwrap();
+    store.mark("then").unwrap();
+    store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id))).unwrap();
+    store.close().unwrap();
+    let bytes = |store: &Store, need| {
+        let files = store.files().unwrap().into_iter();
+        files.filter(|file| file.need == need && file.role == FileRole::Records).map(|file| file.bytes).sum::<u64>()
+    };
+    let store = open(&path);
+    assert!(bytes(&store, FileNeed::Mark) > 600_000, "{:#?}", store.files());
+    for _ in 0..3 {
+        store.write(|tx| tx.insert(&set, [2; 10])).unwrap();
+        store.save_snapshot().unwrap();
+    }
+    store.collect(None).unwrap();
+    common::assert_no_strays_in(&store, &path, "the mark is out of reach");
+    let left: u64 = store.files().unwrap().iter().filter(|f| f.role == FileRole::Records).map(|f| f.bytes).sum();
+    assert!(left < 100_000, "{left} bytes of records: {:#?}", store.files());
+    store.close().unwrap();
+    common::assert_no_strays_closed(&path, "closed");
+}
+
+#[test]
+fn a_file_that_is_none_of_the_store_is_not_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    changed(&path);
+    for name in ["notes.txt", "log-999999999999.seg", "unfinished.old"] {
+        fs::write(path.join(name), "somebody else's").unwrap();
+    }
+    let store = Options::new().segment_bytes(64 << 10).background(false).open(&path).unwrap();
+    let mut strays = common::strays(&store, &|| common::names_in(&path));
+    strays.sort_unstable();
+    assert_eq!(strays, ["log-999999999999.seg", "notes.txt", "unfinished.old"]);
+    let sum: u64 = store.files().unwrap().iter().map(|file| file.bytes).sum();
+    let on_disk: u64 = store.files().unwrap().iter().map(|f| fs::metadata(path.join(&f.name)).unwrap().len()).sum();
+    assert_eq!(sum, on_disk);
 }

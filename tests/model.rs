@@ -55,6 +55,22 @@ impl Place {
         }
     }
 
+    fn check_files(&self, store: &Store) {
+        match self {
+            Self::Directory(dir) => common::assert_no_strays_in(store, &dir.path().join("store"), "while it is open"),
+            Self::Memory(backing) => {
+                common::assert_no_strays(store, || backing.list().expect("a list"), "while it is open");
+            }
+        }
+    }
+
+    fn check_closed_files(&self) {
+        match self {
+            Self::Directory(dir) => common::assert_no_strays_closed(&dir.path().join("store"), "closed"),
+            Self::Memory(backing) => common::assert_no_strays_closed_backing(backing, "closed"),
+        }
+    }
+
     /// The files as a crash of the process would leave them.
     fn copy(&self) -> Self {
         match self {
@@ -289,6 +305,7 @@ impl Run {
     }
 
     fn check_all(&self) {
+        self.place.check_files(&self.store);
         self.check_view(&self.store.view(), &self.live);
         assert_eq!(common::marks(&self.store), self.marks);
         for id in &self.dead {
@@ -297,7 +314,7 @@ impl Run {
     }
 
     fn reopen(&mut self) {
-        let kept = self.views.pop();
+        let kept = self.views.pop().filter(|_| self.rng.one_in(2));
         self.views.clear();
         let crash = self.may_crash && self.rng.one_in(2);
         let copy = crash.then(|| self.place.copy());
@@ -306,6 +323,10 @@ impl Run {
         store.close().expect("closes");
         if let Some((view, live)) = &kept {
             self.check_view(view, live);
+        }
+        if kept.is_none() {
+            // What a view has held goes with the next opening.
+            self.place.check_closed_files();
         }
         drop(kept);
         if let Some(copy) = copy {
@@ -326,6 +347,12 @@ impl Run {
                 }
                 10..=14 => {
                     let name = format!("mark {}", self.rng.below(5));
+                    if self.marks.remove(&name).is_some() && self.rng.one_in(2) {
+                        self.store.drop_mark(&name).expect("drops");
+                        let gone = self.store.drop_mark(&name).expect_err("it is gone");
+                        assert!(matches!(gone, Error::PointGone { .. }), "{gone}");
+                        continue;
+                    }
                     let seq = self.store.mark(&name).expect("marks");
                     self.marks.insert(name, seq.0);
                 }

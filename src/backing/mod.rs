@@ -15,6 +15,8 @@ mod memory;
 mod process;
 
 pub(crate) use allowance::MapFor;
+pub use fault::Broken;
+pub use fault::Call;
 pub use fault::Event;
 pub use fault::FailFor;
 pub use fault::FaultBacking;

@@ -80,6 +80,8 @@ pub enum Kind {
     DropIndex = 0x1b,
     /// A key index is complete and takes the place of another one, which is gone: number u32.
     PublishIndex = 0x1c,
+    /// A light snapshot has no name any more.
+    DropMark = 0x1d,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
@@ -104,6 +106,7 @@ impl Kind {
             0x1a => Self::CreateIndex,
             0x1b => Self::DropIndex,
             0x1c => Self::PublishIndex,
+            0x1d => Self::DropMark,
             0x90 => Self::Metadata,
             _ => return None,
         })

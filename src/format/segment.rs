@@ -92,6 +92,17 @@ pub struct SegmentHeader {
     pub segment_bytes: u64,
 }
 
+/// Whether these bytes begin as a header of the store does, and are zeros before it ends: a crash may leave that of one.
+pub(crate) fn is_torn_header(bytes: &[u8; SEGMENT_HEADER_BYTES], uuid: [u8; 16]) -> bool {
+    let check = checksum(0, &bytes[..SEGMENT_HEADER_BYTES - 4]).to_le_bytes();
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let begins = |at: usize, expected: &[u8]| {
+        let written = end.saturating_sub(at).min(expected.len());
+        bytes.get(at..at + written) == expected.get(..written)
+    };
+    end < SEGMENT_HEADER_BYTES && begins(0, &MAGIC) && begins(40, &uuid) && begins(SEGMENT_HEADER_BYTES - 4, &check)
+}
+
 impl SegmentHeader {
     /// Whether zeros may stand behind the last frame: the file of a segment of the log is made longer ahead of the frames.
     pub fn has_room(&self) -> bool {
@@ -180,6 +191,32 @@ impl SegmentHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_crash_leaves_of_a_header_is_told_from_what_others_wrote() {
+        let uuid = [7; 16];
+        let (kind, segment) = (FileKind::Records, SegmentSeq(42));
+        let whole = SegmentHeader {
+            kind,
+            generation: 1,
+            uuid,
+            segment,
+            timeline: 3,
+            previous: SegmentSeq(41),
+            segment_bytes: 1 << 20,
+        }
+        .encode();
+        for len in 0..SEGMENT_HEADER_BYTES {
+            let mut torn = [0; SEGMENT_HEADER_BYTES];
+            torn[..len].copy_from_slice(&whole[..len]);
+            // Where the last byte is a zero anyway, nothing is missing.
+            assert_eq!(is_torn_header(&torn, uuid), torn != whole, "{len} bytes");
+            assert!(len <= 40 || torn == whole || !is_torn_header(&torn, [8; 16]), "{len} bytes of another store's");
+            torn[0] ^= u8::from(len > 0);
+            assert!(len == 0 || !is_torn_header(&torn, uuid), "{len} bytes of something else");
+        }
+        assert!(!is_torn_header(&whole, uuid));
+    }
 
     #[test]
     fn names_come_back_and_others_are_not_ours() {

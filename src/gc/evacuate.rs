@@ -81,6 +81,11 @@ impl Targets {
         &self.numbers
     }
 
+    /// Numbers of all, also of those that are full and not synced.
+    pub(crate) fn all(&self) -> impl Iterator<Item = SegmentSeq> {
+        self.numbers.iter().copied().chain(self.full.iter().map(|segment| segment.number()))
+    }
+
     /// Appends no more to any. All is synced by then.
     pub(crate) fn close(&mut self) {
         self.numbers.clear();

@@ -15,6 +15,7 @@
 //! while it is copied may shift the frames behind it by a few bytes, but it dies once.
 
 mod evacuate;
+mod left;
 mod merge;
 mod policy;
 mod retire;
@@ -34,9 +35,9 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::manifest::SnapshotKind;
-use crate::format::segment::FileKind;
 use crate::gc::evacuate::Targets;
 use crate::gc::evacuate::Work;
+use crate::gc::left::Left;
 use crate::gc::merge::Tiers;
 use crate::gc::merge::Unmerged;
 use crate::gc::policy::Counted;
@@ -48,6 +49,7 @@ use crate::gc::survivors::Survivors;
 use crate::id::SegmentSeq;
 use crate::id::Seq;
 use crate::manifest::Kept;
+use crate::recovery::Keeper;
 use crate::snapshot;
 
 /// Survivors that are copied before they are synced and moved.
@@ -111,6 +113,7 @@ struct Inner {
     targets: Targets,
     work: Option<Work>,
     retired: Vec<Retired>,
+    left: Left,
     /// Segments that could not be emptied.
     damaged: BTreeSet<SegmentSeq>,
     looked: Looked,
@@ -170,12 +173,6 @@ enum Slice {
 impl Collector {
     pub(crate) fn new(settings: GcSettings) -> Self {
         Self { settings, inner: Mutex::default(), paused: AtomicBool::new(false), looked_at: AtomicU64::new(0) }
-    }
-
-    /// Takes over what an earlier process had emptied, and what a mark still needed when this one opened the store.
-    pub(crate) fn take_over(&self, engine: &Engine) {
-        let left = std::mem::take(&mut *engine.left_behind.lock());
-        self.inner.lock().retired.extend(left.into_iter().map(|segment| Retired::left(engine, segment)));
     }
 
     /// Stops collecting in the background and in commits; `collect` still works.
@@ -521,9 +518,10 @@ impl Collector {
 
     fn delete_retired(engine: &Engine, inner: &mut Inner) -> Result<()> {
         engine.check_writable()?;
-        let (files, bytes) = retire::delete(engine, &mut inner.retired)?;
-        inner.collected.files_deleted += files;
-        inner.collected.bytes_deleted += bytes;
+        for (files, bytes) in [retire::delete(engine, &mut inner.retired)?, inner.left.delete(engine)?] {
+            inner.collected.files_deleted += files;
+            inner.collected.bytes_deleted += bytes;
+        }
         Ok(())
     }
 
@@ -533,28 +531,25 @@ impl Collector {
         Self::delete_retired(engine, &mut inner)
     }
 
-    /// A named snapshot was dropped that listed these record segments. What an earlier process had emptied of them is in no
-    /// list of this one.
-    pub(crate) fn let_go(&self, engine: &Engine, segments: impl Iterator<Item = SegmentSeq>) -> Result<()> {
-        let mut inner = self.inner.lock();
-        let marks = retire::oldest_mark(engine).is_some();
-        engine.check_writable()?;
-        let replay_from = engine.manifest.replay_from();
-        for number in segments {
-            let is_kept = marks || engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
-            if is_kept || engine.heap.segment(number).is_some() {
-                continue;
-            }
-            if inner.retired.iter().any(|retired| retired.number() == number) {
-                continue;
-            }
-            let Ok(segment) = engine.log.source().open(FileKind::Records, number) else { continue };
-            if segment.header().generation > 0 || number < replay_from {
-                // What cannot be deleted is deleted by the next opening.
-                drop(engine.backing.delete(segment.name()));
-            }
-        }
-        Self::delete_retired(engine, &mut inner)
+    /// At close: what is dead and waits for nobody goes, as the next opening would have it.
+    pub(crate) fn end(&self, engine: &Engine) -> Result<()> {
+        self.inner.lock().targets.close();
+        self.retire_dead(engine);
+        self.sweep(engine)
+    }
+
+    /// Record segments that are no part of the newest state and whose files are there: who keeps each of them.
+    pub(crate) fn kept(&self, engine: &Engine) -> Vec<(SegmentSeq, Keeper)> {
+        let inner = self.inner.lock();
+        let retired = inner.retired.iter().map(|retired| (retired.number(), retire::keeper(engine, retired)));
+        let targets = inner.targets.all().map(|number| (number, Keeper::Work));
+        let left = engine.left.lock().clone().into_iter();
+        // What nothing keeps any more is deleted when that is looked at next, unless nobody here deletes.
+        let waits = (!engine.read_only).then_some(Keeper::Reader);
+        let left = left.filter_map(|(number, emptied_at)| {
+            Keeper::of_left(engine, number, emptied_at).or(waits).map(|keeper| (number, keeper))
+        });
+        retired.chain(targets).chain(left).collect()
     }
 
     /// Saves a snapshot if that lets replay need less of the log. Whether it did.

@@ -10,12 +10,13 @@ use crate::log::Segment;
 use crate::manifest::Kept;
 use crate::planted;
 use crate::planted::Fault;
+use crate::recovery::Keeper;
+use crate::recovery::oldest_mark;
 
 /// A segment that has left the table.
 #[derive(Debug)]
 pub(crate) struct Retired {
-    /// Its place in the table, if it had one in this process.
-    place: Option<u32>,
+    place: u32,
     segment: Arc<Segment>,
     /// The last commit when it had no live bytes any more, or a later one.
     emptied_at: Seq,
@@ -25,15 +26,9 @@ pub(crate) struct Retired {
 }
 
 /// Changes when a snapshot comes or goes, or the oldest mark that counts.
-type Version = (u64, Option<Seq>);
+pub(super) type Version = (u64, Option<Seq>);
 
 impl Retired {
-    /// A segment that an earlier process had emptied.
-    pub(crate) fn left(engine: &Engine, segment: Arc<Segment>) -> Self {
-        let bytes = segment.len().unwrap_or_default();
-        Self { place: None, segment, emptied_at: engine.log.last_seq(), bytes, kept_at: None }
-    }
-
     pub(crate) fn number(&self) -> SegmentSeq {
         self.segment.number()
     }
@@ -54,7 +49,7 @@ pub(crate) fn retire(engine: &Engine, numbers: &[SegmentSeq], into: &mut Vec<Ret
     let emptied_at = engine.log.last_seq();
     into.extend(retired.into_iter().map(|(place, segment)| {
         let bytes = segment.len().unwrap_or_default();
-        Retired { place: Some(place), segment, emptied_at, bytes, kept_at: None }
+        Retired { place, segment, emptied_at, bytes, kept_at: None }
     }));
 }
 
@@ -98,7 +93,7 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
             };
         if is_gone {
             (files, bytes) = (files + 1, bytes + each.bytes);
-            places.extend(each.place);
+            places.push(each.place);
         } else {
             stay.push(each);
         }
@@ -133,18 +128,23 @@ impl Wanted {
     }
 }
 
+/// Who keeps the file of a segment that has left the table.
+pub(super) fn keeper(engine: &Engine, retired: &Retired) -> Keeper {
+    if engine.manifest.with_kept(|kept| kept.is_kept_by_name(retired.number())) {
+        Keeper::Snapshot
+    } else if oldest_mark(engine).is_some_and(|mark| mark < retired.emptied_at) {
+        Keeper::Mark
+    } else {
+        Keeper::Reader
+    }
+}
+
 /// Whether a state in this process has the segment.
 fn is_held(segment: &Arc<Segment>) -> bool {
     let ours = 1 + usize::from(planted::is(Fault::OpenTargetsGo));
     Arc::strong_count(segment) > ours && !planted::is(Fault::DeletedUnderViews)
 }
 
-/// The oldest mark that one can still go back to.
-pub(crate) fn oldest_mark(engine: &Engine) -> Option<Seq> {
-    let base = engine.manifest.with_kept(Kept::oldest_automatic)?;
-    engine.heap.catalogue().oldest_mark_from(base)
-}
-
-fn version(engine: &Engine) -> Version {
+pub(super) fn version(engine: &Engine) -> Version {
     (engine.manifest.with_kept(Kept::epoch), oldest_mark(engine))
 }

@@ -37,6 +37,8 @@ pub(crate) enum Effect {
     CreateSet(SetNumber, String),
     /// A light snapshot has a name.
     Mark(String),
+    /// A light snapshot has no name any more.
+    DropMark(String),
     /// A chunk waits for its head.
     Stream(u64, RecordId),
     /// The chunks of a stream wait no longer.
@@ -171,6 +173,7 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                 effects.push(Effect::CreateSet(number, name_of(name).map_err(at)?));
             }
             Kind::Mark => effects.push(Effect::Mark(name_of(item.payload).map_err(at)?)),
+            Kind::DropMark => effects.push(Effect::DropMark(name_of(item.payload).map_err(at)?)),
             Kind::Stream | Kind::StreamEnd => {
                 let number = whole_items(&item, 8).map_err(at)?.next().map(LittleEndian::read_u64);
                 if kind == Kind::Stream {

@@ -178,6 +178,11 @@ impl Indexes {
         self.damaged.get(&number)
     }
 
+    /// Whether indexes were found damaged that nobody has taken note of.
+    pub(super) fn has_newly_damaged(&self) -> bool {
+        !self.newly_damaged.is_empty()
+    }
+
     /// Indexes that were found damaged since the last call.
     pub(super) fn take_newly_damaged(&mut self) -> Vec<(IndexNumber, Arc<Corruption>)> {
         let numbers = std::mem::take(&mut self.newly_damaged);

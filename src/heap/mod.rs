@@ -609,6 +609,7 @@ impl Writer {
             Effect::Index(number, changes) => self.indexes.apply(*number, changes, frame.segment.name())?,
             Effect::Moves(from, to, moves) => drop(self.relocate(*from, *to, moves)?),
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
+            Effect::DropMark(name) => Arc::make_mut(&mut self.catalogue).drop_mark(name),
             Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),
             Effect::StreamEnd(stream) => Arc::make_mut(&mut self.catalogue).end_stream(*stream),
         }

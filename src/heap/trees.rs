@@ -85,10 +85,10 @@ impl Writer {
 
     /// The catalogue knows of indexes that were found damaged. The state that views share by then is theirs alone.
     pub(super) fn note_damaged(&mut self) -> Option<Arc<State>> {
-        let damaged = self.indexes.take_newly_damaged();
-        if damaged.is_empty() {
+        if !self.indexes.has_newly_damaged() {
             return None;
         }
+        let damaged = self.indexes.take_newly_damaged();
         for (number, damage) in damaged {
             Arc::make_mut(&mut self.catalogue).damage_index(number, damage);
         }

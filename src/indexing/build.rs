@@ -47,21 +47,23 @@ pub(super) struct Built<'e> {
     pages: Option<Aside<'e>>,
 }
 
-/// Hands out the records of one page of the record index, if it is of the set.
+/// Hands out the records of one page of the record index, if it is of the set. Gives their bytes.
 pub(super) fn records_of_page(
     set: SetNumber,
     page: u64,
     state: &Arc<State>,
     each: &mut dyn FnMut(RecordId, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(()) };
+) -> Result<u64> {
+    let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(0) };
+    let mut bytes = 0;
     for (index, entry) in cell.entries()?.into_iter().enumerate() {
         let EntryState::Live(location) = entry.state() else { continue };
         let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
         let id = found.id;
         each(id, &Record::in_view(state, found)?.bytes()?)?;
+        bytes += location.bytes();
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// The tree of all keys of a state, and of most of what was committed since.

@@ -32,8 +32,9 @@ pub(crate) struct Checked {
 impl KeyRoot {
     /// Checks every node: that its bytes are those that its parent vouches for, that its entries ascend and lie between the
     /// separators above it, that children are one level below, and that counts are right. Problems go to `problem`.
-    pub(crate) fn check(&self, problem: &mut dyn FnMut(Error)) -> Checked {
-        let mut pass = Pass { root: self, problem, checked: Checked::default() };
+    /// Bytes of each node that has an image go to `read`.
+    pub(crate) fn check(&self, problem: &mut dyn FnMut(Error), read: &mut dyn FnMut(u64)) -> Checked {
+        let mut pass = Pass { root: self, problem, read, checked: Checked::default() };
         match level(&self.root) {
             Ok(level) => pass.node(&self.root, level, None, None),
             Err(error) => (pass.problem)(error),
@@ -59,6 +60,7 @@ impl KeyRoot {
 struct Pass<'p> {
     root: &'p KeyRoot,
     problem: &'p mut dyn FnMut(Error),
+    read: &'p mut dyn FnMut(u64),
     checked: Checked,
 }
 
@@ -86,6 +88,7 @@ impl Pass<'_> {
             Ok(None) => self.leaf(child, level, low, high),
             Err(error) => Err(error),
         };
+        (self.read)(child.saved().map_or(0, |clean| clean.page().bytes.into()));
         match result {
             Ok(()) => self.checked.nodes += 1,
             Err(error) => (self.problem)(error),

@@ -34,6 +34,12 @@ impl Poison {
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.check_process()?;
+        self.check_alive()
+    }
+
+    /// An error when the handle is dead. For those who have asked for the process: it does not change in the middle of a call.
+    #[inline]
+    pub(crate) fn check_alive(&self) -> Result<()> {
         match self.reason.get() {
             None => Ok(()),
             Some(Ended::Closed) => Err(Error::Closed),

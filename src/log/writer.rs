@@ -64,6 +64,7 @@ pub(crate) struct LogStart {
 struct Active {
     segment: Arc<Segment>,
     len: u64,
+    has_commits: bool,
 }
 
 #[derive(Debug)]
@@ -71,10 +72,23 @@ struct Tail {
     active: Option<Active>,
     spare: Option<Segment>,
     unsynced: Vec<Arc<Segment>>,
+    /// Ended segments without a commit: nobody else knows of them.
+    bare: Vec<SegmentSeq>,
     previous: SegmentSeq,
     next_segment: SegmentSeq,
     last_seq: Seq,
     watermark_written: Seq,
+}
+
+impl Tail {
+    /// Nothing more is appended to a segment, but it is still synced.
+    fn end(&mut self, active: Active) {
+        active.segment.end_room();
+        if !active.has_commits {
+            self.bare.push(active.segment.number());
+        }
+        self.unsynced.push(active.segment);
+    }
 }
 
 /// The log of generation 0, open for appending.
@@ -101,6 +115,7 @@ impl Log {
             active: None,
             spare: None,
             unsynced: Vec::new(),
+            bare: Vec::new(),
             previous: start.previous,
             next_segment: start.next_segment,
             last_seq: start.last_seq,
@@ -185,6 +200,24 @@ impl Log {
         self.tail.lock().next_segment
     }
 
+    /// Segments that are appended to, made ready, or not synced yet.
+    pub(crate) fn in_hand(&self) -> Vec<SegmentSeq> {
+        let tail = self.tail.lock();
+        let active = tail.active.as_ref().map(|active| active.segment.number());
+        let spare = tail.spare.as_ref().map(Segment::number);
+        active
+            .into_iter()
+            .chain(spare)
+            .chain(tail.unsynced.iter().map(|segment| segment.number()))
+            .chain(tail.bare.iter().copied())
+            .collect()
+    }
+
+    /// Ended segments without a commit, since the last call. Replay may need what they tell to be durable.
+    pub(crate) fn take_bare(&self) -> Vec<SegmentSeq> {
+        std::mem::take(&mut self.tail.lock().bare)
+    }
+
     /// Where the next frame goes at the earliest: replay of what follows begins here.
     pub(crate) fn head(&self) -> (SegmentSeq, u64) {
         let tail = self.tail.lock();
@@ -199,7 +232,7 @@ impl Log {
     /// in commit order. On `NoSpace`, and where a segment cannot be made, nothing of the frame remains; any other failure ends the
     /// handle.
     pub(crate) fn append(&self, frame: &mut FrameBuilder, kind: FrameKind, copied: Option<Seq>) -> Result<Appended> {
-        self.poison.check()?;
+        self.poison.check_alive()?;
         // First, so that what is durable by then is not less.
         let proven = self.synced_bytes.load(Ordering::Acquire);
         let durable = self.durable_seq();
@@ -255,6 +288,7 @@ impl Log {
             return Err(error);
         }
         active.len += to_u64(bytes.len());
+        active.has_commits |= kind == FrameKind::Commit;
         let segment = Arc::clone(&active.segment);
         self.appended_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
         self.proven_bytes.fetch_max(proven, Ordering::Release);
@@ -299,7 +333,8 @@ impl Log {
             }
         };
         tail.previous = segment.number();
-        tail.active = Some(Active { segment: Arc::new(segment), len: to_u64(SEGMENT_HEADER_BYTES) });
+        tail.active =
+            Some(Active { segment: Arc::new(segment), len: to_u64(SEGMENT_HEADER_BYTES), has_commits: false });
         Ok(())
     }
 
@@ -330,8 +365,7 @@ impl Log {
     #[expect(clippy::unused_self, reason = "reads like the other verbs of the log")]
     fn give_up(&self, tail: &mut Tail) {
         if let Some(active) = tail.active.take() {
-            active.segment.end_room();
-            tail.unsynced.push(active.segment);
+            tail.end(active);
         }
     }
 
@@ -344,8 +378,7 @@ impl Log {
         if is_empty && self.source.backing.delete(active.segment.name()).is_ok() {
             tail.previous = header.previous;
         } else {
-            active.segment.end_room();
-            tail.unsynced.push(active.segment);
+            tail.end(active);
         }
     }
 

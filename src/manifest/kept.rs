@@ -240,6 +240,12 @@ impl Kept {
         self.listed.contains_key(&segment)
     }
 
+    /// Page segments that retained snapshots list.
+    pub(crate) fn listed_pages(&self) -> BTreeSet<SegmentSeq> {
+        let rows = self.snapshots().flat_map(|snapshot| &snapshot.segments);
+        rows.filter(|row| row.pages).map(|row| row.segment).collect()
+    }
+
     /// What becomes of a page segment that the newest state does not need.
     pub(crate) fn fate(&self, segment: SegmentSeq) -> Fate {
         match self.listed.get(&segment) {

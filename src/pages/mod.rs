@@ -156,6 +156,8 @@ pub(crate) struct PageStore {
     suspects: Mutex<BTreeSet<SegmentSeq>>,
     /// Files that only older snapshots without a name needed when the store was opened.
     others: Mutex<BTreeSet<SegmentSeq>>,
+    /// Files that no snapshot will list, until their owners delete them.
+    scratch: Mutex<BTreeSet<SegmentSeq>>,
 }
 
 /// A page that takes the place of another in the next snapshot.
@@ -182,8 +184,15 @@ pub(crate) struct PageSegmentRow {
 
 impl PageStore {
     pub(crate) fn new(source: SegmentSource) -> Self {
-        let (adopted, suspects, others) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { source, cache: Arc::default(), rows: RwLock::default(), adopted, suspects, others }
+        Self {
+            source,
+            cache: Arc::default(),
+            rows: RwLock::default(),
+            adopted: Mutex::default(),
+            suspects: Mutex::default(),
+            others: Mutex::default(),
+            scratch: Mutex::default(),
+        }
     }
 
     /// Bytes of a new segment, when so many were written that no snapshot has yet.
@@ -317,6 +326,16 @@ impl PageStore {
         chosen
     }
 
+    /// Segments that the newest state needs, and then others that are in use here.
+    pub(crate) fn in_use(&self) -> (Vec<SegmentSeq>, Vec<SegmentSeq>) {
+        let rows = self.rows.read();
+        let (live, others): (Vec<_>, Vec<_>) = rows.iter().partition(|(_, row)| row.live_bytes > 0);
+        let numbers = |rows: Vec<(&SegmentSeq, &Row)>| rows.into_iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        let mut others = numbers(others);
+        others.extend(self.scratch.lock().iter());
+        (numbers(live), others)
+    }
+
     /// Deletes the segments that are not live and that no snapshot lists. Those that only named ones list are let go of: so what
     /// is looked through here and by each snapshot does not grow with the names. Maps that readers hold stay readable.
     pub(crate) fn delete_dead(&self, fate: impl Fn(SegmentSeq) -> Fate, writing: Option<SegmentSeq>) -> Result<()> {
@@ -384,6 +403,7 @@ impl PageStore {
     /// A file that no snapshot will list, for what its owner needs for a while and then deletes. If the process ends before
     /// that, the next opening does.
     pub(crate) fn create_scratch(&self, number: SegmentSeq, timeline: u64, capacity: u64) -> Result<Segment> {
+        self.scratch.lock().insert(number);
         self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)
     }
 
@@ -392,7 +412,10 @@ impl PageStore {
         let name = FileKind::Pages.file_name(number);
         match self.source.backing.delete(&name) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::io("delete", &name, source)),
-            _ => Ok(()),
+            _ => {
+                self.scratch.lock().remove(&number);
+                Ok(())
+            }
         }
     }
 

@@ -18,6 +18,7 @@ pub(crate) use slots::PAGES_AHEAD_MAX;
 pub(crate) use slots::Pending;
 pub(crate) use slots::RESERVE_PAGES_MAX;
 pub(crate) use slots::Slots;
+pub(crate) use tree::Cell;
 pub(crate) use tree::LEAF_HEAP_BYTES;
 pub(crate) use tree::LeafRef;
 pub(crate) use tree::Mid;

@@ -8,6 +8,7 @@
 mod bounds;
 mod files;
 mod headless;
+mod leftovers;
 mod point;
 mod remains;
 mod replay;
@@ -16,6 +17,9 @@ mod settle;
 
 pub(crate) use files::Files;
 pub(crate) use files::list;
+pub(crate) use leftovers::Keeper;
+pub(crate) use leftovers::is_ours;
+pub(crate) use leftovers::oldest_mark;
 pub use point::Point;
 pub(crate) use point::open_at;
 pub(crate) use point::roll_back;
@@ -524,7 +528,9 @@ impl Based {
                 engine.manifest.append(|_| Body::Drop(*number))?;
             }
             settle::drop_interrupted_copies(&engine)?;
-            settle::remove_leftovers(&engine, attempt, &replayed);
+        }
+        leftovers::see_to(&engine, attempt, &replayed);
+        if !read_only {
             settle::free_orphaned_chunks(&engine)?;
             if is_whole && settle::is_long(attempt, &replayed, report) {
                 settle::save_what_was_replayed(&engine)?;
@@ -555,7 +561,6 @@ impl Based {
             replay_bytes: AtomicU64::new(replay_bytes),
             index_log_bytes: AtomicU64::new(0),
             no_space: AtomicBool::new(false),
-            left_behind: Mutex::default(),
             reserve: Reserve::new(Arc::clone(attempt.backing)),
             reserve_look: AtomicU64::new(0),
             reserve_users: AtomicU32::new(0),
@@ -567,6 +572,7 @@ impl Based {
             history: History::default(),
             grown: parking_lot::Condvar::new(),
             grown_lock: Mutex::new(()),
+            left: Mutex::default(),
             snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
             dirty_bytes_max: attempt.settings.dirty_bytes_max,
             dirty_bytes_awaited: AtomicU64::new(0),

@@ -226,7 +226,7 @@ fn mark_indexes(engine: &Engine) -> Result<()> {
     let state = engine.heap.pin();
     let mut found: Vec<(IndexNumber, Error)> = Vec::new();
     for (number, root) in &state.indexes {
-        root.check(&mut |error| found.push((*number, error)));
+        root.check(&mut |error| found.push((*number, error)), &mut |_bytes| {});
     }
     drop(state);
     for (number, error) in found {

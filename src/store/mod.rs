@@ -8,6 +8,7 @@ use crate::store::background::spawn;
 use crate::store::guard::Guard;
 use crate::store::guard::Guarded;
 mod background;
+mod files;
 mod guard;
 mod indexes;
 mod opening;
@@ -154,7 +155,6 @@ impl Store {
         let stop = Arc::new(AtomicBool::new(false));
         let collector = Arc::new(Collector::new(options.gc()));
         collector.pause(!options.collector);
-        collector.take_over(&engine);
         Collector::note_size(&engine);
         let mut threads = Vec::new();
         if options.background && !read_only {
@@ -407,6 +407,8 @@ impl Inner {
             if is_needed { self.save_at_close() } else { Ok(()) }
         });
         if !self.engine.read_only && self.engine.poison.check().is_ok() {
+            // What cannot go now goes with the next opening.
+            drop(self.collector.end(&self.engine));
             // Also smaller, now that nothing waits to be saved. What there is no room for the next opening tries again.
             self.engine.keep_reserve_if_used();
         }

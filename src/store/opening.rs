@@ -125,7 +125,10 @@ impl Store {
     }
 }
 
+/// The file that the writer's lock is on, where there is one.
+pub(super) const LOCK: &str = "lock";
+
 /// Whether a file name is one that a store uses.
 pub(super) fn is_store_file(name: &str) -> bool {
-    name == "lock" || FileKind::parse_name(name).is_some()
+    name == LOCK || FileKind::parse_name(name).is_some()
 }

@@ -86,8 +86,7 @@ impl Store {
         };
         engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(number)))?;
         snapshot::drop_unneeded_pages(engine, &listed);
-        let records = listed.iter().filter(|row| !row.pages).map(|row| row.segment);
-        let result = self.inner.collector.let_go(engine, records);
+        let result = self.inner.collector.sweep(engine);
         if engine.reserve.is_short() && engine.check_writable().is_ok() {
             engine.keep_reserve();
         }
@@ -139,6 +138,36 @@ impl Store {
             engine.make_durable(seq)?;
         }
         Ok(seq)
+    }
+
+    /// Drops a mark. What only it kept goes back now or with the next collection. On return this is durable.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// store.mark("before the import")?;
+    /// store.drop_mark("before the import")?;
+    /// assert!(store.marks().is_empty());
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `PointGone` if there is none of this name.
+    pub fn drop_mark(&self, name: &str) -> Result<()> {
+        let engine = self.engine();
+        engine.check_writable()?;
+        let mut frame = FrameBuilder::new();
+        let is_there = || {
+            let why = "there is no such mark".to_owned();
+            let gone = || Error::PointGone { point: format!("mark {name:?}"), why };
+            if engine.heap.catalogue().has_mark(name) { Ok(()) } else { Err(gone()) }
+        };
+        // A name of any length has not been written.
+        is_there()?;
+        frame.control(Kind::DropMark, name.as_bytes());
+        let mut effects = vec![Effect::DropMark(name.to_owned())];
+        let seq = engine.commit_frame(&mut frame, &mut effects, Need::MakesRoom, is_there)?;
+        engine.make_durable(seq)?;
+        self.inner.collector.sweep(engine)
     }
 
     /// The named marks.

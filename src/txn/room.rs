@@ -42,10 +42,6 @@ pub(crate) fn pages_of(effects: &[Effect]) -> u64 {
 /// Waits until there is room for changing so many pages of the record index and nodes of key indexes. The caller holds no
 /// lock.
 pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> Result<Room<'_>> {
-    if need == Need::Ordinary {
-        // Before a snapshot takes what is left.
-        engine.check_reserve(0)?;
-    }
     let limit = engine.dirty_bytes_max;
     // Each leaf may be split, and there are the nodes above.
     let nodes = if nodes == 0 { 0 } else { nodes + nodes / 8 + NODES_ABOVE };
@@ -64,7 +60,11 @@ pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> 
         } else if snapshots < SNAPSHOTS_MAX {
             let save = || snapshot::save_if(engine, is_full).inspect_err(|error| engine.note_no_space(error));
             match need {
-                Need::Ordinary => save()?,
+                Need::Ordinary => {
+                    // Before a snapshot takes what is left.
+                    engine.check_reserve(0)?;
+                    save()?;
+                }
                 Need::MakesRoom => engine.with_reserve(Release::Most, save)?,
             }
             snapshots += 1;

@@ -144,8 +144,12 @@ struct Replaced {
 }
 
 impl Transaction {
+    /// In a process that was asked for.
     pub(crate) fn new(engine: &Arc<Engine>) -> Result<Self> {
-        engine.check_writable()?;
+        if engine.read_only {
+            return Err(Error::ReadOnly);
+        }
+        engine.poison.check_alive()?;
         Ok(Self {
             engine: Arc::clone(engine),
             view: None,

@@ -12,10 +12,8 @@ use crate::format::entry::Location;
 use crate::format::value::Head;
 use crate::format::value::decode_ids;
 use crate::heap::Answer;
-use crate::heap::Found;
 use crate::heap::State;
 use crate::id::RecordId;
-use crate::id::SetNumber;
 use crate::id::to_u64;
 
 /// What the records say that make up large values.
@@ -27,13 +25,10 @@ pub(super) struct LargeValues {
 }
 
 impl LargeValues {
-    /// A record was read.
-    pub(super) fn meet(&mut self, state: &State, slot: u64, location: Location, found: &Found) {
-        if state.root.set_of_slot(slot) == SetNumber::CHUNKS {
-            self.chunks.insert(found.id, state.payload(&found.place).len());
-        } else if found.is_head {
-            self.heads.push((slot, location));
-        }
+    /// Records of a page were read.
+    pub(super) fn add(&mut self, heads: &[(u64, Location)], chunks: &[(RecordId, usize)]) {
+        self.heads.extend_from_slice(heads);
+        self.chunks.extend(chunks.iter().copied());
     }
 
     /// Follows all heads.

@@ -67,6 +67,12 @@ fn collect_within_what_is_gained(store: &Store, segment_bytes: u64, what: &str) 
     done.bytes_copied
 }
 
+/// Closes a store. Nothing is left that it does not refer to.
+fn close_without_strays(held: (Vec<tenure::View>, Store), backing: &Arc<dyn Backing>, what: &str) {
+    drop(held);
+    common::assert_no_strays_closed_backing(backing, what);
+}
+
 /// A store of some shape: any size of segments, some sets in turn, values of one kind or all kinds, views that are held. Gives
 /// what lives in it, and what was copied until nothing was left to gain.
 fn random_store(seed: u64) -> (u64, u64) {
@@ -142,7 +148,7 @@ fn random_store(seed: u64) -> (u64, u64) {
     assert_eq!(segments(&store).1, live, "{what}");
     let mut found = common::contents(&store).expect("reads").into_values().flatten().collect::<BTreeMap<_, _>>();
     assert!(found == model, "{what}: other contents");
-    drop((views, store));
+    close_without_strays((views, store), &backing, &what);
     let store = options.open_backing(Arc::clone(&backing)).expect("opens");
     found = common::contents(&store).expect("reads").into_values().flatten().collect();
     assert!(found == model, "{what}: other contents after opening");

@@ -265,3 +265,20 @@ fn each_subcommand_of_index_has_examples() {
         assert!(help.contains("Examples:") && help.contains(&format!("tenure index {name}")), "{help}");
     }
 }
+
+#[test]
+fn verify_names_the_indexes_that_it_did_not_compare() {
+    let fixture = with_indexes();
+    let store = tenure::Options::new().open(fixture.store()).expect("opens");
+    let set = store.find_set("notes").expect("a set");
+    let code = tenure::extract::Extractor::new("length", 1, |record, keys| keys.push(&record.len()));
+    store.index(&set, "by length", code).expect("an index");
+    store.close().expect("closes");
+    let text = tenure(&["verify", &fixture.store()]).ok();
+    let line = "not compared: index notes.by length: a program gives its keys by code of its own";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("no problem found, but 1 index was not compared with its records"), "{text}");
+    let json = tenure(&["verify", &fixture.store(), "--json"]).json();
+    assert_eq!(json["indexes_not_compared"][0]["index"], "notes.by length");
+    assert_eq!((&json["indexes"], &json["indexes_compared"]), (&json!(5), &json!(4)));
+}

@@ -5,13 +5,17 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use tenure::Error;
 use tenure::Lookup;
+use tenure::Options;
 use tenure::RecordId;
 use tenure::Result;
 use tenure::Store;
@@ -151,4 +155,57 @@ pub fn memory_of(files: &BTreeMap<String, Vec<u8>>) -> Arc<dyn Backing> {
         file.sync().expect("synced");
     }
     Arc::new(memory)
+}
+
+/// How long files may wait for the threads of a store that delete them.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Files on the medium that the store does not refer to.
+pub fn strays(store: &Store, list: &impl Fn() -> Vec<String>) -> Vec<String> {
+    // What comes meanwhile is not in the first list, and what goes is looked for in the next.
+    let on_medium = list();
+    let known: BTreeSet<String> = store.files().expect("a list").into_iter().map(|file| file.name).collect();
+    let there = list();
+    on_medium.into_iter().filter(|name| !known.contains(name) && there.contains(name)).collect()
+}
+
+/// The store refers to every file that is there, when its threads have come to an end with what they have to delete.
+///
+/// # Panics
+/// When there is a file more.
+pub fn assert_no_strays(store: &Store, list: impl Fn() -> Vec<String>, when: &str) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let strays = strays(store, &list);
+        if strays.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < until, "{when}: nothing refers to {strays:?}; there are {:#?}", store.files());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The same of a store in a directory.
+pub fn assert_no_strays_in(store: &Store, path: &Path, when: &str) {
+    assert_no_strays(store, || names_in(path), when);
+}
+
+/// The same of a store in a directory that nobody has open.
+pub fn assert_no_strays_closed(path: &Path, when: &str) {
+    let reader = Options::new().read_only(true).open(path).expect("it opens for reading");
+    assert!(strays(&reader, &|| names_in(path)).is_empty(), "{when}: {:?}", strays(&reader, &|| names_in(path)));
+}
+
+/// The same of a store in any backing.
+pub fn assert_no_strays_closed_backing(backing: &Arc<dyn Backing>, when: &str) {
+    let reader = Options::new().read_only(true).open_backing(Arc::clone(backing)).expect("it opens for reading");
+    let strays = strays(&reader, &|| backing.list().expect("a list"));
+    assert!(strays.is_empty(), "{when}: nothing refers to {strays:?}");
+}
+
+/// Names of the regular files in a directory.
+pub fn names_in(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry"));
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.map(|entry| entry.file_name().into_string().expect("a plain name")).collect()
 }

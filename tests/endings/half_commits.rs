@@ -9,12 +9,11 @@ use tenure::Error;
 use tenure::Options;
 use tenure::RecordSet;
 use tenure::Store;
+use tenure::backing::Broken;
+use tenure::backing::Call;
 use tenure::backing::FailFor;
 use tenure::backing::FaultBacking;
 use tenure::extract::Extractor;
-
-use crate::armed::Armed;
-use crate::armed::Fault;
 
 const SETS: [&str; 3] = ["a", "b", "c"];
 
@@ -80,17 +79,17 @@ fn a_view_after_a_commit_that_could_not_be_applied_shows_none_of_it() {
 
 #[test]
 fn a_view_after_a_panic_in_the_middle_of_a_commit_shows_none_of_it() {
-    let backing = Armed::default();
+    let backing = FaultBacking::new();
     let store = Options::new().background(false).open_backing(Arc::new(backing.clone())).unwrap();
     let sets = saved(&store);
     // The first set's page is on the heap again, the others' are not.
     store.write(|tx| tx.insert(&sets[0], "more")).unwrap();
     let mut expected = before();
     expected[0] = (2, vec!["first".to_owned(), "more".to_owned()]);
-    backing.arm(Fault::Read);
+    backing.break_calls(Call::Read, Broken::Panics);
     let result = catch_unwind(AssertUnwindSafe(|| commit(&store, &sets)));
     assert!(result.is_err(), "{result:?}");
-    backing.arm(Fault::Create);
+    backing.break_calls(Call::Create, Broken::Panics);
     assert_eq!(shown(&store, &sets), expected);
     assert!(store.stats().stopped.unwrap().contains("in the middle of a commit"));
     assert!(matches!(store.begin().map(drop), Err(Error::Poisoned { .. })));

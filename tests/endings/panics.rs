@@ -10,9 +10,10 @@ use tenure::Durability;
 use tenure::Error;
 use tenure::Options;
 use tenure::Store;
-
-use crate::armed::Armed;
-use crate::armed::Fault;
+use tenure::backing::Broken;
+use tenure::backing::Call;
+use tenure::backing::FailFor;
+use tenure::backing::FaultBacking;
 
 fn put(store: &Store, durability: Durability) -> tenure::Result<tenure::RecordId> {
     let set = store.record_set("a")?;
@@ -39,12 +40,12 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 #[test]
 fn a_panic_in_the_thread_of_the_store_is_seen() {
-    let backing = Armed::default();
+    let backing = FaultBacking::new();
     let options = Options::new().sync_interval(Some(Duration::from_millis(20)));
     let store = options.open_backing(Arc::new(backing.clone())).unwrap();
     put(&store, Durability::Buffered).unwrap();
     assert_eq!(store.stats().stopped, None);
-    backing.arm(Fault::Sync);
+    backing.break_calls(Call::Sync, Broken::Panics);
     // Something to sync, unless the thread has met the panic by then.
     drop(put(&store, Durability::Buffered));
     wait_until("the statistics do not show it", || store.stats().stopped.is_some());
@@ -57,7 +58,7 @@ fn a_panic_in_the_thread_of_the_store_is_seen() {
 
 #[test]
 fn a_panic_in_the_thread_of_the_collector_is_seen() {
-    let backing = Armed::default();
+    let backing = FaultBacking::new();
     let options = Options::new().segment_bytes(64 << 10).space_ratio(1.1);
     let store = options.open_backing(Arc::new(backing.clone())).unwrap();
     let ids: Vec<_> = (0..1_500).map(|_| put(&store, Durability::Buffered).unwrap()).collect();
@@ -67,7 +68,7 @@ fn a_panic_in_the_thread_of_the_collector_is_seen() {
     for _ in 0..2 {
         store.save_snapshot().unwrap();
     }
-    backing.arm(Fault::Create);
+    backing.break_calls(Call::Create, Broken::Panics);
     store.set_collecting(true);
     wait_until("the statistics do not show it", || store.stats().stopped.is_some());
     let why = store.stats().stopped.unwrap();
@@ -78,9 +79,9 @@ fn a_panic_in_the_thread_of_the_collector_is_seen() {
 
 #[test]
 fn closing_a_store_that_has_stopped_says_so_even_with_nothing_to_save() {
-    let backing = Armed::default();
+    let backing = FaultBacking::new();
     let store = Options::new().background(false).open_backing(Arc::new(backing.clone())).unwrap();
-    backing.arm(Fault::Create);
+    backing.break_calls(Call::Create, Broken::Panics);
     let panicked = catch_unwind(AssertUnwindSafe(|| put(&store, Durability::Buffered)));
     assert!(panicked.is_err(), "it is the first commit that makes files");
     is_stopped("closing", store.close(), "a panic");
@@ -88,11 +89,11 @@ fn closing_a_store_that_has_stopped_says_so_even_with_nothing_to_save() {
 
 #[test]
 fn a_panic_in_the_middle_of_a_call_stops_the_handle_and_nobody_waits() {
-    for (fault, why) in [(Fault::Append, "in the middle of a commit"), (Fault::Sync, "while the log was synced")] {
-        let backing = Armed::default();
+    for (fault, why) in [(Call::Append, "in the middle of a commit"), (Call::Sync, "while the log was synced")] {
+        let backing = FaultBacking::new();
         let store = Options::new().background(false).open_backing(Arc::new(backing.clone())).unwrap();
         let kept = put(&store, Durability::Sync).unwrap();
-        backing.arm(fault);
+        backing.break_calls(fault, Broken::Panics);
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 let store = store.clone();
@@ -116,4 +117,31 @@ fn a_panic_in_the_middle_of_a_call_stops_the_handle_and_nobody_waits() {
         assert!(store.stats().stopped.unwrap().contains(why));
         is_stopped("closing", store.close(), why);
     }
+}
+
+#[test]
+fn a_panic_while_an_opening_copies_the_manifest_leaves_a_store_that_opens() {
+    let options = Options::new().background(false);
+    // What a process leaves that ends before it can say that its manifest is whole: the last thing that closing does.
+    let closed = |fails_at: Option<u64>| {
+        let backing = FaultBacking::new();
+        let store = options.open_backing(Arc::new(backing.clone())).unwrap();
+        let id = put(&store, Durability::Sync).unwrap();
+        if let Some(step) = fails_at {
+            backing.fail_at(step, std::io::ErrorKind::Other, FailFor::Once);
+        }
+        store.close().unwrap();
+        (backing, id)
+    };
+    let steps = closed(None).0.steps();
+    let (backing, id) = closed(Some(steps - 1));
+    backing.heal();
+    backing.break_calls(Call::Append, Broken::Panics);
+    let opened = catch_unwind(AssertUnwindSafe(|| options.open_backing(Arc::new(backing.clone())).map(drop)));
+    assert!(opened.is_err(), "the manifest is copied: {opened:?}");
+    backing.heal();
+    let store = options.open_backing(Arc::new(backing.clone())).unwrap();
+    assert!(store.get(id).is_ok() && store.recovery_report().clean, "{}", store.recovery_report());
+    put(&store, Durability::Sync).unwrap();
+    store.close().unwrap();
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use tenure::Isolation;
 use tenure::Seq;
+use tenure::backing::Backing;
 use tenure::backing::FaultBacking;
 
 use crate::checker::check;
 use crate::common::Rng;
+use crate::common::assert_no_strays_closed_backing;
 use crate::running::interleave;
 use crate::running::options;
 use crate::running::rounds;
@@ -83,6 +85,10 @@ fn history_with_crashes(seed: u64, isolation: Isolation, run_sessions: Run, cras
             assert!(problems.is_empty(), "{why}, in the end: {problems:#?}");
         }
         drop(world);
+        if run == crashes {
+            let closed: Arc<dyn Backing> = Arc::new(backing.clone());
+            assert_no_strays_closed_backing(&closed, &why);
+        }
         backing = if rng.one_in(3) { backing.kill_image() } else { backing.crash_image(rng.number()) };
     }
     let lost = txns.iter().filter(|txn| txn.status == Status::Lost).count();

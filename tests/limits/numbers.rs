@@ -277,3 +277,63 @@ fn numbers_of_sets_indexes_streams_and_commits_end() {
     let make = |store: &Store, _| store.write(|tx| tx.insert(&set_of(store), "y")).map(drop);
     assert_eq!(until_refused(&backing, "number of a commit", make), 2);
 }
+
+#[test]
+fn numbers_of_timelines_end() {
+    let backing = crafted(|snapshot| snapshot.timeline = NUMBER_END - 2);
+    let open = |backing: &Arc<dyn Backing>| options().open_backing(Arc::clone(backing));
+    let store = open(&backing).unwrap();
+    assert_eq!(store.stats().timeline, NUMBER_END - 2);
+    let mut ids = vec![insert(&store, "one below")];
+    // Each opening after a crash begins one. This is the last.
+    let crashed = copy_of(&*backing);
+    let store = open(&crashed).unwrap();
+    assert_eq!(store.stats().timeline, NUMBER_END - 1);
+    ids.push(insert(&store, "the last"));
+    let beyond = copy_of(&*crashed);
+    let names = beyond.list().unwrap();
+    let refused = open(&beyond).map(drop).unwrap_err();
+    assert!(matches!(refused, Error::Exhausted { what: "timeline", .. }), "{refused}");
+    assert!(refused.advice().contains("import"), "{}", refused.advice());
+    assert_eq!(beyond.list().unwrap(), names, "a refused opening leaves nothing");
+    // The way out: everything can be read, so it can be exported.
+    let reader = options().read_only(true).open_backing(Arc::clone(&beyond)).unwrap();
+    for id in &ids {
+        reader.get(*id).unwrap();
+    }
+    // One that is closed needs no other timeline, and opens.
+    store.close().unwrap();
+    let store = open(&crashed).unwrap();
+    ids.push(insert(&store, "and more"));
+    store.close().unwrap();
+    let store = open(&crashed).unwrap();
+    for id in &ids {
+        store.get(*id).unwrap();
+    }
+}
+
+#[test]
+fn a_mark_can_be_dropped_where_there_is_no_room_for_another() {
+    let backing = crafted(|snapshot| snapshot.seq = Seq(NUMBER_END - 16 - (1 << 20) - 2));
+    let store = options().open_backing(Arc::clone(&backing)).unwrap();
+    let mut marked = 0;
+    let refused = loop {
+        match store.mark(&format!("mark {marked}")) {
+            Ok(_) => marked += 1,
+            Err(error) => break error,
+        }
+        assert!(marked < 10, "marks without end");
+    };
+    assert!(matches!(refused, Error::Exhausted { .. }) && marked > 0, "{refused}, after {marked}");
+    // What only drops always has room.
+    store.drop_mark("mark 0").unwrap();
+    let gone = store.drop_mark("mark 0").unwrap_err();
+    assert!(matches!(gone, Error::PointGone { .. }), "{gone}");
+    let killed = copy_of(&*backing);
+    store.close().unwrap();
+    for backing in [backing, killed] {
+        let store = options().open_backing(backing).unwrap();
+        assert!(store.marks().iter().all(|mark| mark.name != "mark 0"), "{:?}", store.marks());
+        assert_eq!(store.marks().len(), marked - 1);
+    }
+}

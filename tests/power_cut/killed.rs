@@ -130,6 +130,7 @@ fn open_killed(killed: &FaultBacking, law: &Law, cut: &Law, second: Second, coun
         Err(error) => return Err(format!("opening: {error}")),
     };
     let found = law.judge(killed, &store, count.killed.is_multiple_of(8))?;
+    world::no_strays(&store, killed, "opened after the kill")?;
     cut_power(&killed.take_recorded(), cut, count).map_err(|wrong| format!("opening, {wrong}"))?;
     let names = world::names_of(&store)?;
     let names = law.names.iter().filter(|named| named.keys().eq(&names)).cloned().collect();
@@ -148,6 +149,9 @@ fn open_killed(killed: &FaultBacking, law: &Law, cut: &Law, second: Second, coun
         store.close().map_err(|error| format!("closing after the kill: {error}"))?;
         let mut closing = killed.take_recorded();
         closing.push(killed.kill_image());
+        let reader = options().read_only(true).open_backing(Arc::new(killed.clone()));
+        let reader = reader.map_err(|error| format!("reading what was closed: {error}"))?;
+        world::no_strays(&reader, killed, "closed after the kill")?;
         cut_power(&closing, &shown, count).map_err(|wrong| format!("closing, {wrong}"))?;
     }
     Ok(())

@@ -319,6 +319,10 @@ impl World {
                 next.contents.insert(name.clone(), BTreeMap::new());
                 store.record_set(&name).map(|_| false)
             }
+            Op::Mark if !next.marks.is_empty() && self.rng.one_in(4) => {
+                let name = next.marks.pop_first().expect("a mark").0;
+                store.drop_mark(&name).map(|()| true)
+            }
             Op::Mark => {
                 let name = format!("mark {}", self.rng.below(3));
                 next.marks.insert(name.clone(), None);
@@ -492,6 +496,7 @@ impl World {
         drop(again);
         self.check_new_ids(&store)?;
         let state = State::of(&store)?;
+        no_strays(&store, image, "opened")?;
         store.close().map_err(|error| format!("closing after recovery: {error}"))?;
         // After a close nothing hangs on what was not synced.
         let image = &image.crash_image_lose_all();
@@ -505,6 +510,7 @@ impl World {
                 return Err("collected: another state".to_owned());
             }
         }
+        no_strays(&store, image, "opened after a close")?;
         if !goes_on {
             return Ok(());
         }
@@ -513,6 +519,8 @@ impl World {
             |tx: &mut tenure::Transaction| third.contents.values().flatten().try_for_each(|(id, _)| tx.delete(*id));
         store.write(delete).map_err(|error| format!("deleting after recovery: {error}"))?;
         store.close().map_err(|error| format!("closing after deletions: {error}"))?;
+        let reader = self.options.clone().read_only(true).open_backing(Arc::new(image.clone()));
+        no_strays(&reader.map_err(|error| format!("reading after deletions: {error}"))?, image, "closed")?;
         self.check_new_ids(&self.open_image(image, "opening after deletions")?.0)
     }
 
@@ -562,6 +570,12 @@ impl World {
         }
         Ok(0)
     }
+}
+
+/// Whether the store refers to every file that is there.
+pub fn no_strays(store: &Store, image: &FaultBacking, when: &str) -> Result<(), Wrong> {
+    let strays = common::strays(store, &|| image.names());
+    if strays.is_empty() { Ok(()) } else { Err(format!("{when}: nothing refers to {strays:?}")) }
 }
 
 /// All the images that are looked at after one crash.

@@ -12,6 +12,8 @@ use tenure::backing::Memory;
 use tenure::verify::verify;
 
 use crate::common::Rng;
+use crate::common::assert_no_strays_closed;
+use crate::common::assert_no_strays_in;
 use crate::common::contents;
 use crate::workers;
 use crate::workers::Shared;
@@ -92,7 +94,9 @@ fn everything_at_once_keeps_what_is_true_of_every_view() {
             let store = options().open(&path).unwrap();
             let counts = run(&store, seed, duration);
             let before = contents(&store).unwrap();
+            assert_no_strays_in(&store, &path, "after a round");
             store.close().unwrap();
+            assert_no_strays_closed(&path, "closed after a round");
             let report = verify(&path, &mut |_| {}).unwrap();
             assert!(report.is_ok(), "{report:?}");
             let store = options().open(&path).unwrap();

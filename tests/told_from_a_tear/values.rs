@@ -51,3 +51,10 @@ fn verification_follows_the_chunks_of_large_values() {
     });
     is_told(&no_head, "a value for each");
 }
+
+#[test]
+fn verification_finds_records_of_a_set_that_is_not_there() {
+    let (closed, _) = craft::stores();
+    let crafted = craft::with_snapshots(&closed, |snapshot| snapshot.sets.retain(|row| row.name != "a"));
+    is_told(&crafted, "41 records are of set 16, and there is no such set");
+}

@@ -37,6 +37,31 @@ pub enum FailFor {
     Always,
 }
 
+/// A kind of call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// A file is created.
+    Create,
+    /// Bytes are appended.
+    Append,
+    /// A file is synced.
+    Sync,
+    /// A file is deleted.
+    Delete,
+    /// Bytes of a file are read.
+    Read,
+}
+
+/// What is wrong with calls of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// They fail, and do nothing.
+    Fails(io::ErrorKind),
+    /// They panic, as somebody's own backing may.
+    Panics,
+}
+
 /// One call that changed something, and succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -108,6 +133,7 @@ struct Disk {
     is_dead: bool,
     fail: Option<(u64, io::ErrorKind, FailFor)>,
     fail_read: Option<(u64, io::ErrorKind, FailFor)>,
+    broken: Option<(Call, Broken)>,
     bytes_max: Option<u64>,
     random: Random,
     events: Vec<Event>,
@@ -124,6 +150,11 @@ enum Verdict {
 
 fn power_is_out() -> io::Error {
     io::Error::other("power is out")
+}
+
+#[expect(clippy::panic, reason = "it is what a test has asked for")]
+fn planned_panic(call: Call) -> ! {
+    panic!("a planned panic in {call:?}")
 }
 
 fn is_no_room(kind: io::ErrorKind) -> bool {
@@ -327,10 +358,26 @@ impl FaultBacking {
         self.shared.disk.lock().fail_read = Some((read, kind, how_long));
     }
 
+    /// From now on every call of this kind is broken, whatever its number.
+    pub fn break_calls(&self, call: Call, broken: Broken) {
+        self.shared.disk.lock().broken = Some((call, broken));
+    }
+
+    /// What is wrong with calls of this kind, if something is.
+    fn meet(&self, call: Call) -> io::Result<()> {
+        // Nobody's lock is held while it panics.
+        let broken = self.shared.disk.lock().broken.filter(|(kind, _)| *kind == call);
+        match broken {
+            None => Ok(()),
+            Some((_, Broken::Fails(kind))) => Err(kind.into()),
+            Some((_, Broken::Panics)) => planned_panic(call),
+        }
+    }
+
     /// From now on nothing fails, but after a power cut.
     pub fn heal(&self) {
         let mut disk = self.shared.disk.lock();
-        (disk.fail, disk.fail_read, disk.bytes_max) = (None, None, None);
+        (disk.fail, disk.fail_read, disk.broken, disk.bytes_max) = (None, None, None, None);
         if !disk.is_dead {
             disk.crash_at = None;
         }
@@ -489,14 +536,17 @@ impl BackingFile for Handle {
         if !self.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
+        self.backing.meet(Call::Append)?;
         self.backing.shared.disk.lock().append(&self.name, &self.content, bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.backing.meet(Call::Sync)?;
         self.backing.shared.disk.lock().sync(&self.name, &self.content)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.backing.meet(Call::Read)?;
         self.backing.shared.disk.lock().read()?;
         let content = self.content.lock();
         let begin = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -540,6 +590,7 @@ impl Drop for FaultLock {
 impl Backing for FaultBacking {
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
         check_name(name)?;
+        self.meet(Call::Create)?;
         let content = self.shared.disk.lock().create(name)?;
         Ok(self.handle(name, content, true))
     }
@@ -560,6 +611,7 @@ impl Backing for FaultBacking {
 
     fn delete(&self, name: &str) -> io::Result<()> {
         check_name(name)?;
+        self.meet(Call::Delete)?;
         self.shared.disk.lock().delete(name)
     }
 

@@ -63,13 +63,14 @@ pub fn finish(store: Store, what: &str, tell: impl FnOnce() -> Outcome) -> Outco
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering;
 
     use tenure::Durability;
     use tenure::Options;
+    use tenure::backing::Broken;
+    use tenure::backing::Call;
+    use tenure::backing::FaultBacking;
 
     use super::*;
-    use crate::faulty::Faulty;
 
     fn told(outcome: Outcome) -> (Exit, String, String) {
         match outcome {
@@ -78,19 +79,22 @@ mod tests {
         }
     }
 
-    fn open() -> (Store, Arc<std::sync::atomic::AtomicBool>) {
-        let faulty = Faulty::default();
-        let fails = Arc::clone(&faulty.sync_fails);
-        (Options::new().background(false).open_backing(Arc::new(faulty)).unwrap(), fails)
+    fn open() -> (Store, FaultBacking) {
+        let medium = FaultBacking::new();
+        (Options::new().background(false).open_backing(Arc::new(medium.clone())).unwrap(), medium)
+    }
+
+    fn is_gone(medium: &FaultBacking) {
+        medium.break_calls(Call::Sync, Broken::Fails(std::io::ErrorKind::Other));
     }
 
     #[test]
     fn a_sync_that_fails_leaves_a_commit_in_doubt() {
-        let (store, fails) = open();
+        let (store, medium) = open();
         let set = store.record_set("a").unwrap();
         let mut transaction = store.begin().unwrap();
         transaction.insert(&set, "x").unwrap();
-        fails.store(true, Ordering::Relaxed);
+        is_gone(&medium);
         let outcome = committed(transaction.commit(Durability::Sync), || "look".to_owned());
         let (exit, message, help) = told(outcome.map(drop));
         assert_eq!((exit, help.as_str()), (Exit::InDoubt, "before you repeat it, look"));
@@ -100,10 +104,10 @@ mod tests {
 
     #[test]
     fn a_close_that_fails_is_told_apart_from_a_commit_that_fails() {
-        let (store, fails) = open();
+        let (store, medium) = open();
         let set = store.record_set("a").unwrap();
         store.write(|transaction| transaction.insert(&set, "x")).unwrap();
-        fails.store(true, Ordering::Relaxed);
+        is_gone(&medium);
         let mut printed = false;
         let print = || {
             printed = true;
@@ -118,10 +122,10 @@ mod tests {
 
     #[test]
     fn a_store_that_stopped_when_everything_was_on_the_medium_lost_nothing() {
-        let (store, fails) = open();
+        let (store, medium) = open();
         let set = store.record_set("a").unwrap();
         store.write(|transaction| transaction.insert(&set, "x")).unwrap();
-        fails.store(true, Ordering::Relaxed);
+        is_gone(&medium);
         store.save_snapshot().unwrap_err();
         assert!(store.sync().is_err(), "the handle has ended");
         sync(&store).unwrap();

@@ -12,8 +12,6 @@ mod context;
 mod ending;
 mod escape;
 mod failure;
-#[cfg(test)]
-mod faulty;
 mod input;
 mod interrupt;
 mod keys;

@@ -25,7 +25,7 @@ fn grown(numbers: &mut Numbers, entries: u64) -> KeyTree {
 
 fn problems(tree: &KeyTree) -> Vec<String> {
     let mut found = Vec::new();
-    tree.now().check(&mut |error| found.push(error.to_string()));
+    tree.now().check(&mut |error| found.push(error.to_string()), &mut |_bytes| {});
     found
 }
 
@@ -38,7 +38,7 @@ fn sound_trees_have_no_problems_and_all_their_nodes_are_counted() {
         for _ in 0..2 {
             let mut nodes = 0;
             walk(&tree.now().root, tree.now(), &mut |_| nodes += 1);
-            let checked = tree.now().check(&mut |error| panic!("{error}"));
+            let checked = tree.now().check(&mut |error| panic!("{error}"), &mut |_bytes| {});
             assert_eq!((checked.nodes, checked.entries), (nodes, entries));
             // Once more, in pages.
             let saved = pages.save(&mut tree, |_| ());

@@ -509,11 +509,12 @@ impl Summary {
 mod tests {
     use clap::Parser;
     use tenure::Options;
+    use tenure::backing::Call;
+    use tenure::backing::FaultBacking;
 
     use super::*;
     use crate::args::Cli;
     use crate::args::Command;
-    use crate::faulty::Faulty;
     use crate::input::Broken;
 
     /// Gives the lines 11, 13, 15 and so on, and lets syncs fail when it gives the row of this place.
@@ -521,13 +522,15 @@ mod tests {
         given: u64,
         breaks_at: u64,
         rows: u64,
-        sync_fails: Arc<AtomicBool>,
+        medium: FaultBacking,
         end: Option<&'static str>,
     }
 
     impl Rows for Breaking {
         fn step(&mut self) -> Result<Step, Broken> {
-            self.sync_fails.store(self.given >= self.breaks_at, Ordering::Relaxed);
+            if self.given >= self.breaks_at {
+                self.medium.break_calls(Call::Sync, tenure::backing::Broken::Fails(std::io::ErrorKind::Other));
+            }
             let line = 11 + 2 * self.given;
             if self.given == self.rows {
                 return self.end.map_or(Ok(Step::End), |what| Err(Broken { line, what: what.to_owned() }));
@@ -541,16 +544,15 @@ mod tests {
     fn import(durability: &str, breaks_at: u64, end: Option<&'static str>) -> (Exit, String, String) {
         let line = ["tenure", "import", "s", "-", "--set", "a", "--batch", "2", "--durability", durability];
         let Command::Import(args) = Cli::try_parse_from(line).unwrap().command else { panic!("another command") };
-        let faulty = Faulty::default();
-        let sync_fails = Arc::clone(&faulty.sync_fails);
+        let medium = FaultBacking::new();
         let wanted = if durability == "sync" { tenure::Durability::Sync } else { tenure::Durability::Buffered };
         let options = Options::new().background(false).durability(wanted);
-        let store = options.open_backing(Arc::new(faulty)).unwrap();
+        let store = options.open_backing(Arc::new(medium.clone())).unwrap();
         let set = store.record_set("a").unwrap();
         store.write(|transaction| transaction.insert(&set, "x")).unwrap();
         store.sync().unwrap();
         let mut import = Import::new(&store, &set, &args, None, 1 << 20);
-        let mut rows = Breaking { given: 0, breaks_at, rows: 7, sync_fails, end };
+        let mut rows = Breaking { given: 0, breaks_at, rows: 7, medium, end };
         let ended = import.all(&mut rows, "rows", &ProgressBar::hidden());
         match import.settle(ended) {
             Err(Failure::Told { exit, message, help }) => (exit, message, help),

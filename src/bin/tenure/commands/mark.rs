@@ -13,7 +13,8 @@ use crate::table::Table;
 const EXAMPLES: &str = "\
 Examples:
   tenure mark things.tenure 'before the import'
-  tenure mark things.tenure --list";
+  tenure mark things.tenure --list
+  tenure mark things.tenure 'before the import' --drop";
 
 /// Mark the present state by a name, or list the marks
 ///
@@ -29,11 +30,28 @@ pub struct Args {
     /// Lists marks and sets none
     #[arg(long)]
     list: bool,
+    /// Drops the mark of this name
+    #[arg(long, conflicts_with = "list")]
+    drop: bool,
 }
 
 /// Marks or lists.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut out = Output::stdout()?;
+    if let Some(name) = args.name.as_ref().filter(|_| args.drop) {
+        let store = context.open_to_write(&args.store)?;
+        ending::committed(store.drop_mark(name), || {
+            format!("run `tenure mark {} --list`: it lists the mark if it is still there", args.store.display())
+        })?;
+        return ending::finish(store, &format!("the mark {name:?} is dropped"), || {
+            if context.json {
+                out.json(&json!({ "dropped": name }))?;
+            } else {
+                out.line(&format!("dropped mark {name:?}"))?;
+            }
+            out.finish()
+        });
+    }
     if let Some(name) = &args.name {
         let store = context.open_to_write(&args.store)?;
         let seq = ending::committed(store.mark(name), || {

@@ -45,11 +45,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if let Err(failure @ Failure::Told { exit: Exit::NotAStore, .. }) = context.open_to_read(&args.store) {
         return Err(failure);
     }
-    let bar = progress::over_records("verifying", 0);
+    let bar = progress::over_bytes("verifying", Some(0));
     let scope = if args.newest { Scope::Newest } else { Scope::Everything };
     let report = verify::verify_with(&args.store, scope, &mut |progress| {
-        bar.set_length(progress.records_total);
-        bar.set_position(progress.records);
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes);
     })?;
     bar.finish_and_clear();
     let mut out = Output::stdout()?;

@@ -1,0 +1,55 @@
+//! Record segments that are in no table: those that an earlier process has emptied, and those of this one without a commit. A name, a
+//! mark or a replay may need them.
+//!
+//! Owns: deleting each when nothing keeps it any more. Never: looks at one again while no snapshot and no mark comes or goes.
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::segment::FileKind;
+use crate::gc::retire;
+use crate::gc::retire::Version;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::recovery::Keeper;
+use crate::recovery::is_ours;
+
+/// When they were looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    looked_at: Option<Version>,
+}
+
+impl Left {
+    /// Deletes those that nothing keeps any more. Gives their number and bytes.
+    pub(super) fn delete(&mut self, engine: &Engine) -> Result<(u64, u64)> {
+        // No mark leads to one that never had a commit.
+        engine.left.lock().extend(engine.log.take_bare().into_iter().map(|number| (number, Seq::ZERO)));
+        if engine.left.lock().is_empty() {
+            return Ok((0, 0));
+        }
+        let version = retire::version(engine);
+        if self.looked_at == Some(version) {
+            return Ok((0, 0));
+        }
+        let left = engine.left.lock().clone();
+        let is_free =
+            |(number, emptied_at): &(SegmentSeq, Seq)| Keeper::of_left(engine, *number, *emptied_at).is_none();
+        let going: Vec<SegmentSeq> = left.into_iter().filter(is_free).map(|(number, _)| number).collect();
+        if !going.is_empty() {
+            // A mark that has moved may move back with a power cut.
+            engine.make_durable(engine.log.last_seq())?;
+        }
+        let (mut files, mut bytes) = (0, 0);
+        for number in going {
+            let name = FileKind::Records.file_name(number);
+            let len = engine.backing.open(&name).and_then(|file| file.len()).unwrap_or_default();
+            if is_ours(engine, FileKind::Records, number) && engine.backing.delete(&name).is_ok() {
+                (files, bytes) = (files + 1, bytes + len);
+            }
+            // What cannot be deleted is deleted by the next opening.
+            engine.left.lock().remove(&number);
+        }
+        self.looked_at = Some(version);
+        Ok((files, bytes))
+    }
+}

@@ -1,0 +1,119 @@
+//! What an opening finds beside the files of the state that it opens.
+//!
+//! Owns: deleting what nothing needs, and noting what only a name, a mark or an older snapshot needs, so that it goes with those.
+//! Never: touches a file that is not this store's, or deletes anything for a reader.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::engine::Engine;
+use crate::format::segment::FileKind;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::format::segment::is_torn_header;
+use crate::id::SegmentSeq;
+use crate::id::Seq;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::manifest::Kept;
+use crate::pages::Fate;
+use crate::recovery::Attempt;
+use crate::recovery::replay::Replayed;
+
+/// Who keeps a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The newest state, or an opening that replays.
+    Newest,
+    /// A snapshot that is kept.
+    Snapshot,
+    /// A mark that one can go back to.
+    Mark,
+    /// Something in this process that reads it, or that will delete it.
+    Reader,
+    /// Work under way.
+    Work,
+}
+
+impl Keeper {
+    /// Who keeps a record segment that was there when the store was opened and is no part of the newest state, if anybody does.
+    pub(crate) fn of_left(engine: &Engine, number: SegmentSeq, emptied_at: Seq) -> Option<Self> {
+        if engine.manifest.with_kept(|kept| kept.is_kept_by_name(number)) {
+            return Some(Self::Snapshot);
+        }
+        // One that can be gone back to needs what lived then, and nothing tells what that was.
+        if oldest_mark(engine).is_some_and(|mark| mark < emptied_at) {
+            return Some(Self::Mark);
+        }
+        let is_late = number >= engine.manifest.replay_from();
+        let is_log = is_late
+            && match engine.log.source().open(FileKind::Records, number) {
+                Ok(segment) => segment.header().generation == 0,
+                Err(_) => has_no_header(engine, &FileKind::Records.file_name(number)),
+            };
+        is_log.then_some(Self::Newest)
+    }
+}
+
+/// Whether a segment is this store's, as far as it can be told: what a crash has left without a header is.
+pub(crate) fn is_ours(engine: &Engine, kind: FileKind, number: SegmentSeq) -> bool {
+    engine.log.source().open(kind, number).is_ok() || has_no_header(engine, &kind.file_name(number))
+}
+
+/// Whether a file ends within its header, or holds zeros from somewhere in it on.
+fn has_no_header(engine: &Engine, name: &str) -> bool {
+    let Ok(file) = engine.backing.open(name) else { return false };
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    let len = file.len().map_or(0, |len| to_usize(len.min(to_u64(SEGMENT_HEADER_BYTES))));
+    let is_read = header.get_mut(..len).is_some_and(|part| file.read_at(0, part).is_ok());
+    is_read && is_torn_header(&header, engine.log.source().uuid)
+}
+
+/// The oldest mark that one can still go back to.
+pub(crate) fn oldest_mark(engine: &Engine) -> Option<Seq> {
+    let base = engine.manifest.with_kept(Kept::oldest_automatic)?;
+    engine.heap.catalogue().oldest_mark_from(base)
+}
+
+/// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.
+pub(super) fn see_to(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
+    if !engine.read_only {
+        pages(engine, attempt);
+    }
+    records(engine, attempt, replayed);
+}
+
+fn pages(engine: &Engine, attempt: &Attempt<'_>) {
+    // Also those of the snapshot that was opened: it is not retained any more if a copy was being made of it.
+    let of_base = attempt.base.segments.iter().filter(|row| row.pages).map(|row| row.segment);
+    let of_base: BTreeSet<SegmentSeq> = of_base.collect();
+    let is_listed = |number: &SegmentSeq| {
+        let is_listed = engine.manifest.with_kept(|kept| kept.is_listed(*number));
+        // A file that comes back because its deletion failed may have the number of a segment of records by now.
+        let is_shared = || attempt.files.logs.binary_search(number).is_ok();
+        let is_page = || engine.manifest.with_kept(|kept| kept.listed_pages().contains(number));
+        of_base.contains(number) || (is_listed && (!is_shared() || is_page()))
+    };
+    for number in attempt.files.pages.iter().filter(|number| !is_listed(number)) {
+        if is_ours(engine, FileKind::Pages, *number) {
+            drop(engine.backing.delete(&FileKind::Pages.file_name(*number)));
+        }
+    }
+    // Those that only names list are deleted with the last of these.
+    let is_waited_for = |number: &SegmentSeq| engine.manifest.with_kept(|kept| kept.fate(*number) == Fate::Stay);
+    engine.pages.note_others(attempt.files.pages.iter().copied().filter(is_waited_for));
+}
+
+/// Emptied by the collector, or copied to and not moved to yet, or begun by a recovery that never declared it.
+fn records(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
+    let mut left = BTreeMap::new();
+    // What a later mark leads to does not have them.
+    let emptied_at = engine.log.last_seq();
+    for number in attempt.files.logs.iter().filter(|number| engine.heap.segment(**number).is_none()) {
+        if !replayed.undeclared.contains(number) && Keeper::of_left(engine, *number, emptied_at).is_some() {
+            left.insert(*number, emptied_at);
+        } else if !engine.read_only && is_ours(engine, FileKind::Records, *number) {
+            drop(engine.backing.delete(&FileKind::Records.file_name(*number)));
+        }
+    }
+    *engine.left.lock() = left;
+}

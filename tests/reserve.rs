@@ -156,6 +156,25 @@ fn a_segment_of_which_more_lives_than_the_reserve_takes_is_passed_over() {
     }
 }
 
+#[test]
+fn going_back_has_the_room_of_the_reserve() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+    let ids = insert(&store, 8_000);
+    store.save_named_snapshot("before").expect("saves");
+    for id in ids.iter().step_by(100) {
+        store.write(|tx| tx.update(*id, [1; 200])).expect("updates");
+    }
+    disk.disk_bytes_max(Some(disk.disk_bytes()));
+    let point = tenure::Point::Name("before".to_owned());
+    let store = store.roll_back_to(&point).expect("goes back on a disk without a free block");
+    assert!(ids.iter().all(|id| store.get(*id).is_ok_and(|record| record.as_slice() == Some(&[7; 200][..]))));
+    store.write(|tx| tx.delete(ids[0])).expect("deletes");
+    store.close().expect("closes");
+    options().open_backing(backing).expect("opens again");
+}
+
 /// Bytes of the reserve of a store in a directory.
 fn reserve_bytes(path: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(path).expect("lists").flatten();

@@ -38,6 +38,7 @@ use crate::recovery::RecoveryReport;
 use crate::recovery::Settings;
 use crate::recovery::beside_a_writer;
 use crate::recovery::list;
+use crate::reserve::Release;
 use crate::snapshot;
 
 /// A state of the past.
@@ -220,10 +221,10 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     based.replayed.page_end = page_end;
     burn(&based, &newest)?;
     let engine = based.engine(&past.attempt(base, None), start, 0);
-    snapshot::save(&engine, SnapshotKind::Close, "")?;
+    engine.with_reserve(Release::Most, || snapshot::save(&engine, SnapshotKind::Close, ""))?;
     // Nothing replays from them into what was left behind.
     for snapshot in past.snapshots().iter().filter(|snapshot| snapshot.name.is_empty()) {
-        engine.manifest.append(|_| Body::Drop(snapshot.number))?;
+        engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(snapshot.number)))?;
     }
     engine.manifest.prove();
     Ok(())

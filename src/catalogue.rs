@@ -35,6 +35,8 @@ pub(crate) struct Set {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) changed: Seq,
+    /// It is gone, and its records are being freed.
+    is_dropped: bool,
 }
 
 /// A key index.
@@ -93,6 +95,8 @@ pub(crate) struct Catalogue {
     next_index: IndexNumber,
     next_set: SetNumber,
     next_stream: u64,
+    /// Sets that are gone and still have records.
+    dropped: usize,
     /// Bytes of the rows of a snapshot.
     bytes: u64,
 }
@@ -108,6 +112,7 @@ impl Default for Catalogue {
             next_index: IndexNumber(1),
             next_set: SetNumber::FIRST_USER,
             next_stream: 1,
+            dropped: 0,
             bytes: 0,
         };
         catalogue.create(SetNumber::CHUNKS, "");
@@ -167,8 +172,9 @@ impl Catalogue {
         for row in &snapshot.sets {
             let SetRow { number, name, records, bytes, changed } = row;
             let (name, records, bytes, changed) = (Arc::from(name.as_str()), *records, *bytes, *changed);
-            catalogue.sets.insert(*number, Set { name, records, bytes, changed });
+            catalogue.sets.insert(*number, Set { name, records, bytes, changed, is_dropped: false });
         }
+        snapshot.dropped_sets().for_each(|number| catalogue.drop_set(number));
         for row in &snapshot.marks {
             catalogue.mark(&row.name, row.seq);
         }
@@ -214,6 +220,7 @@ impl Catalogue {
         };
         snapshot.indexes = self.indexes.values().map(index).collect();
         snapshot.note_damaged_indexes(self.damaged_indexes().map(|(index, damage)| (index.definition.number, damage)));
+        snapshot.note_dropped_sets(self.dropped_sets());
         snapshot.next_index = self.next_index.0;
         snapshot.next_set = self.next_set.0;
         snapshot.next_stream = self.next_stream;
@@ -227,12 +234,52 @@ impl Catalogue {
     }
 
     pub(crate) fn create(&mut self, number: SetNumber, name: &str) {
-        let set = Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO };
+        let set = Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO, is_dropped: false };
         self.sets.entry(number).or_insert_with(|| {
             self.bytes += set_bytes(name);
             set
         });
         self.next_set = self.next_set.max(SetNumber(number.0.saturating_add(1)));
+    }
+
+    pub(crate) fn rename_set(&mut self, number: SetNumber, name: &str) {
+        if let Some(set) = self.sets.get_mut(&number) {
+            self.bytes = (self.bytes + set_bytes(name)).saturating_sub(set_bytes(&set.name));
+            set.name = Arc::from(name);
+        }
+    }
+
+    /// A set is gone. Its records are there until they are freed, and nobody finds them.
+    pub(crate) fn drop_set(&mut self, number: SetNumber) {
+        if let Some(set) = self.sets.get_mut(&number).filter(|set| !set.is_dropped) {
+            set.is_dropped = true;
+            self.dropped += 1;
+        }
+    }
+
+    /// All records of a set that is gone were freed.
+    pub(crate) fn end_set(&mut self, number: SetNumber) {
+        if self.is_dropped(number)
+            && let Some(set) = self.sets.remove(&number)
+        {
+            self.bytes = self.bytes.saturating_sub(set_bytes(&set.name));
+            self.dropped -= 1;
+        }
+    }
+
+    /// Whether there are sets that are gone and still have records.
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.dropped > 0
+    }
+
+    /// Whether a set is gone and still has records.
+    pub(crate) fn is_dropped(&self, number: SetNumber) -> bool {
+        self.dropped > 0 && self.sets.get(&number).is_some_and(|set| set.is_dropped)
+    }
+
+    /// Sets that are gone and still have records.
+    pub(crate) fn dropped_sets(&self) -> impl Iterator<Item = SetNumber> {
+        self.sets.iter().filter(|(_, set)| set.is_dropped).map(|(number, _)| *number)
     }
 
     pub(crate) fn create_index(&mut self, definition: &Arc<IndexDefinition>, is_ready: bool) {
@@ -409,8 +456,18 @@ impl Catalogue {
         self.next_stream
     }
 
+    /// A set that is not gone.
     pub(crate) fn set(&self, number: SetNumber) -> Option<&Set> {
-        self.sets.get(&number)
+        self.sets.get(&number).filter(|set| !set.is_dropped)
+    }
+
+    /// The number of a set that a handle means: the one that the handle has, or where it is gone, that of the set that has the name
+    /// by now.
+    pub(crate) fn set_of_handle(&self, number: SetNumber, name: &str) -> Option<SetNumber> {
+        if self.set(number).is_some() {
+            return Some(number);
+        }
+        self.find(name).map(|(number, _)| number)
     }
 
     /// A user's set by name.
@@ -418,8 +475,13 @@ impl Catalogue {
         self.user_sets().find(|(_, set)| &*set.name == name)
     }
 
-    /// All sets but the hidden ones.
+    /// All sets but the hidden ones and those that are gone.
     pub(crate) fn user_sets(&self) -> impl Iterator<Item = (SetNumber, &Set)> {
+        self.sets_with_records().filter(|(_, set)| !set.is_dropped)
+    }
+
+    /// All sets but the hidden ones; those, too, that are gone and still have records.
+    pub(crate) fn sets_with_records(&self) -> impl Iterator<Item = (SetNumber, &Set)> {
         self.sets.range(SetNumber::FIRST_USER..).map(|(number, set)| (*number, set))
     }
 

@@ -467,6 +467,15 @@ impl Engine {
         }
     }
 
+    /// The number of the set that a handle means.
+    pub(crate) fn set_of_handle(&self, number: SetNumber, name: &str) -> Result<SetNumber> {
+        if self.registry.read().sets.contains_key(&number) {
+            return Ok(number);
+        }
+        let found = self.heap.catalogue().set_of_handle(number, name);
+        found.ok_or_else(|| Error::NoSuchSet { name: name.to_owned() })
+    }
+
     fn find_indexes(&self, set: SetNumber, epoch: u64) -> Result<SetIndexes> {
         let catalogue = self.heap.catalogue();
         let mut all = Vec::new();
@@ -476,7 +485,8 @@ impl Engine {
             let (number, name, is_unique) = (definition.number, Arc::from(definition.name.as_str()), definition.unique);
             all.push(SetIndex { number, name, is_unique, extractor });
         }
-        let name = catalogue.set(set).map(|set| Arc::clone(&set.name)).unwrap_or_default();
+        let missing = || Error::NoSuchSet { name: catalogue.name_of(set).to_owned() };
+        let name = Arc::clone(&catalogue.set(set).ok_or_else(missing)?.name);
         Ok(SetIndexes { set, name, all, epoch })
     }
 
@@ -557,6 +567,8 @@ fn is_more(effect: &Effect) -> bool {
     !matches!(
         effect,
         Effect::Free(_)
+            | Effect::DropSet(_)
+            | Effect::EndSet(_)
             | Effect::StreamEnd(_)
             | Effect::DropIndex(_)
             | Effect::PublishIndex(_)
@@ -567,7 +579,7 @@ fn is_more(effect: &Effect) -> bool {
 
 fn added_by(effect: &Effect) -> Option<Added<'_>> {
     match effect {
-        Effect::CreateSet(_, name) => Some(Added::Set(name)),
+        Effect::CreateSet(_, name) | Effect::RenameSet(_, name) => Some(Added::Set(name)),
         Effect::Mark(name) => Some(Added::Mark(name)),
         Effect::CreateIndex(definition, _) => Some(Added::Index(definition)),
         Effect::Stream(..) => Some(Added::Chunk),

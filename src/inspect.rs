@@ -301,6 +301,8 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::Stream) => format!("stream {}", number(8.min(bytes))),
         Some(Kind::StreamEnd) => format!("end of stream {}", number(8.min(bytes))),
         Some(Kind::CreateIndex) => format!("create key index, {bytes} bytes"),
+        Some(Kind::RenameSet) => format!("rename set {}", number(4)),
+        Some(Kind::EndSet) => format!("end of set {}", number(4)),
         Some(Kind::PublishIndex) => format!("put key index {} in place", number(4)),
         Some(Kind::DropIndex) => format!("drop key index {}", number(4)),
         Some(Kind::DropSet) => format!("drop set {}", number(4)),

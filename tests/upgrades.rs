@@ -13,5 +13,7 @@ mod key_types;
 mod kills;
 #[path = "upgrades/people.rs"]
 mod people;
+#[path = "upgrades/sets.rs"]
+mod sets;
 #[path = "upgrades/unreadable.rs"]
 mod unreadable;

@@ -72,7 +72,7 @@ pub enum Kind {
     Stream = 0x17,
     /// The chunks of a stream have their head, or are gone: stream u64.
     StreamEnd = 0x18,
-    /// A set is removed: number u32.
+    /// A set is gone, and its records with it, which later commits free: number u32.
     DropSet = 0x19,
     /// A new key index: whether it is complete u8, its definition.
     CreateIndex = 0x1a,
@@ -82,6 +82,10 @@ pub enum Kind {
     PublishIndex = 0x1c,
     /// A light snapshot has no name any more.
     DropMark = 0x1d,
+    /// A set has another name: number u32, name.
+    RenameSet = 0x1e,
+    /// All records of a set that is gone were freed: number u32.
+    EndSet = 0x1f,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
@@ -107,6 +111,8 @@ impl Kind {
             0x1b => Self::DropIndex,
             0x1c => Self::PublishIndex,
             0x1d => Self::DropMark,
+            0x1e => Self::RenameSet,
+            0x1f => Self::EndSet,
             0x90 => Self::Metadata,
             _ => return None,
         })

@@ -42,6 +42,8 @@ pub const ENTRY_TAG: u32 = 0x664d_6e54;
 pub const DAMAGED_INDEXES: u16 = MUST_UNDERSTAND | 1;
 /// Tag of the extension that lists what is known of slots of damaged leaf pages.
 pub const KNOWN_ENTRIES: u16 = MUST_UNDERSTAND | 2;
+/// Tag of the extension that lists sets that are gone and whose records are not all freed.
+pub const DROPPED_SETS: u16 = MUST_UNDERSTAND | 3;
 /// Numbers that count up for ever are below this one: of commits, timelines, streams and manifest entries.
 pub const NUMBER_END: u64 = 1 << 62;
 /// An extension with this bit must be understood.
@@ -215,6 +217,21 @@ impl Snapshot {
         }
         if !bytes.is_empty() {
             self.extensions.push(Extension { tag: KNOWN_ENTRIES, bytes });
+        }
+    }
+
+    /// Sets that are gone and whose records are not all freed.
+    pub fn dropped_sets(&self) -> impl Iterator<Item = SetNumber> {
+        let dropped = self.extensions.iter().filter(|extension| extension.tag == DROPPED_SETS);
+        dropped.flat_map(|extension| extension.bytes.chunks_exact(4)).map(|row| SetNumber(LittleEndian::read_u32(row)))
+    }
+
+    /// Notes sets that are gone and whose records are not all freed.
+    pub fn note_dropped_sets(&mut self, dropped: impl Iterator<Item = SetNumber>) {
+        let mut bytes = Vec::new();
+        dropped.for_each(|set| put_u32(&mut bytes, set.0));
+        if !bytes.is_empty() {
+            self.extensions.push(Extension { tag: DROPPED_SETS, bytes });
         }
     }
 
@@ -523,8 +540,8 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     }
     for _ in 0..cursor.count(6)? {
         let tag = cursor.u16()?;
-        if tag & MUST_UNDERSTAND != 0 && ![DAMAGED_INDEXES, KNOWN_ENTRIES].contains(&tag) {
-            let known = "0x8001 and 0x8002 of those that must be understood";
+        if tag & MUST_UNDERSTAND != 0 && ![DAMAGED_INDEXES, KNOWN_ENTRIES, DROPPED_SETS].contains(&tag) {
+            let known = "0x8001 to 0x8003 of those that must be understood";
             return Err(Malformed::unsupported("extension of a snapshot", known, tag));
         }
         let len = cursor.count(1)?;

@@ -35,6 +35,12 @@ pub(crate) enum Effect {
     Assign(u64, SetNumber),
     /// A set exists.
     CreateSet(SetNumber, String),
+    /// A set has another name.
+    RenameSet(SetNumber, String),
+    /// A set is gone, and its records with it.
+    DropSet(SetNumber),
+    /// All records of a set that is gone were freed.
+    EndSet(SetNumber),
     /// A light snapshot has a name.
     Mark(String),
     /// A light snapshot has no name any more.
@@ -164,13 +170,14 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                     effects.push(Effect::Free(id_of(part).map_err(at)?));
                 }
             }
-            Kind::CreateSet => {
+            Kind::CreateSet | Kind::RenameSet => {
                 let (number, name) = item
                     .payload
                     .split_at_checked(4)
                     .ok_or_else(|| at(Malformed::new("set", "a number and a name", item.payload.len())))?;
                 let number = SetNumber(LittleEndian::read_u32(number));
-                effects.push(Effect::CreateSet(number, name_of(name).map_err(at)?));
+                let effect = if kind == Kind::CreateSet { Effect::CreateSet } else { Effect::RenameSet };
+                effects.push(effect(number, name_of(name).map_err(at)?));
             }
             Kind::Mark => effects.push(Effect::Mark(name_of(item.payload).map_err(at)?)),
             Kind::DropMark => effects.push(Effect::DropMark(name_of(item.payload).map_err(at)?)),
@@ -190,13 +197,9 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
                 let (from, to, all) = moves(item.payload).map_err(at)?;
                 effects.push(Effect::Moves(from, to, all));
             }
-            Kind::DropSet => {
-                return Err(crate::error::Error::Unsupported {
-                    file: file.to_owned(),
-                    what: "item kind",
-                    got: format!("{kind:?}"),
-                    supported: "records, runs, pages, frees, sets, marks and streams".to_owned(),
-                });
+            Kind::DropSet | Kind::EndSet => {
+                let number = whole_items(&item, 4).map_err(at)?.next().map(LittleEndian::read_u32).map(SetNumber);
+                effects.extend(number.map(if kind == Kind::DropSet { Effect::DropSet } else { Effect::EndSet }));
             }
         }
     }

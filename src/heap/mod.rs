@@ -78,6 +78,8 @@ pub(crate) struct State {
     /// Key indexes, in states that never change; empty in the newest state for one read.
     pub(crate) indexes: BTreeMap<IndexNumber, KeyRoot>,
     pub(crate) seq: Seq,
+    /// Whether records are there that nobody finds, because their set is gone.
+    pub(crate) has_dropped: bool,
 }
 
 /// Where the bytes of a found record are.
@@ -112,6 +114,9 @@ impl State {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub(crate) fn lookup_plain(&self, id: RecordId) -> Option<(Found, &[u8])> {
+        if self.has_dropped {
+            return None;
+        }
         let entry = self.root.entry(id.slot()).ok()?;
         let EntryState::Live(location) = entry.state() else { return None };
         self.read_plain(location).filter(|(found, _)| found.id == id)
@@ -153,10 +158,16 @@ impl State {
         };
         let found = self.read(id.slot(), location)?;
         Ok(match id.reuse_count().cmp(&found.id.reuse_count()) {
+            std::cmp::Ordering::Equal if self.is_of_dropped_set(id.slot()) => Answer::Deleted,
             std::cmp::Ordering::Equal => Answer::Live(found),
             std::cmp::Ordering::Less => Answer::Deleted,
             std::cmp::Ordering::Greater => Answer::NeverAllocated,
         })
+    }
+
+    /// Whether the set that a slot's records belong to is gone.
+    fn is_of_dropped_set(&self, slot: u64) -> bool {
+        self.has_dropped && self.catalogue.is_dropped(self.root.set_of_slot(slot))
     }
 
     pub(crate) fn read(&self, slot: u64, location: Location) -> Result<Found> {
@@ -209,6 +220,8 @@ struct Writer {
     seq: Seq,
     pinned: Option<Arc<State>>,
     table_changed: bool,
+    /// A set is gone, or all of its records: who looks one record up has to know.
+    is_reshaped: bool,
     /// Nobody reads yet: states are not published, and so what they share need not be copied.
     is_loading: bool,
     /// Places whose segments are gone.
@@ -247,8 +260,10 @@ impl Heap {
         }
         let (tree, table, catalogue) = (Tree::new(root), Arc::new(table), Arc::new(catalogue));
         let root = Arc::clone(tree.root());
+        let has_dropped = catalogue.has_dropped();
+        let (of_state, indexes_of_state) = (Arc::clone(&catalogue), BTreeMap::new());
         let state =
-            State { root, table: Arc::clone(&table), catalogue: Arc::clone(&catalogue), indexes: BTreeMap::new(), seq };
+            State { root, table: Arc::clone(&table), catalogue: of_state, indexes: indexes_of_state, seq, has_dropped };
         let free_places = table.unused().collect();
         let writer = Writer {
             tree,
@@ -259,6 +274,7 @@ impl Heap {
             seq,
             pinned: None,
             table_changed: false,
+            is_reshaped: false,
             is_loading: false,
             free_places,
             undo: Vec::new(),
@@ -343,7 +359,7 @@ impl Heap {
         let mut writer = self.writer.lock();
         let pinned = writer.pinned.take();
         let result = change(&mut writer, &mut publish);
-        if writer.tree.take_restructured() {
+        if writer.tree.take_restructured() | std::mem::take(&mut writer.is_reshaped) {
             publish.state(&writer);
         }
         // Behind the state: who reads this number first finds all that it stands for.
@@ -534,7 +550,8 @@ impl Publish<'_> {
 impl Writer {
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
-        State { root, table, catalogue: Arc::clone(&self.catalogue), indexes: BTreeMap::new(), seq: self.seq }
+        let (catalogue, has_dropped) = (Arc::clone(&self.catalogue), self.catalogue.has_dropped());
+        State { root, table, catalogue, indexes: BTreeMap::new(), seq: self.seq, has_dropped }
     }
 
     fn dirty_bytes(&self) -> u64 {
@@ -595,6 +612,15 @@ impl Writer {
             }
             Effect::Assign(page, set) => self.tree.assign(*page, *set)?,
             Effect::CreateSet(number, name) => Arc::make_mut(&mut self.catalogue).create(*number, name),
+            Effect::RenameSet(number, name) => Arc::make_mut(&mut self.catalogue).rename_set(*number, name),
+            Effect::DropSet(number) => {
+                Arc::make_mut(&mut self.catalogue).drop_set(*number);
+                self.is_reshaped = true;
+            }
+            Effect::EndSet(number) => {
+                Arc::make_mut(&mut self.catalogue).end_set(*number);
+                self.is_reshaped = true;
+            }
             Effect::CreateIndex(definition, is_complete) => {
                 Arc::make_mut(&mut self.catalogue).create_index(definition, *is_complete);
                 if *is_complete {

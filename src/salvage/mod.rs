@@ -198,6 +198,7 @@ fn beginning(
             sets.entry(row.number).or_insert_with(|| row.name.clone());
         }
     }
+    sets.retain(|set, _| !survey.dropped_sets.contains(set));
     for slot in verdict.live.keys() {
         if let Some(set) = survey.set_of_slot(*slot).filter(|set| *set != SetNumber::CHUNKS) {
             sets.entry(set).or_insert_with(|| name_of(set));

@@ -106,6 +106,8 @@ pub(crate) struct Survey {
     pub(crate) dropped_indexes: BTreeMap<IndexNumber, Seq>,
     /// Marks, and the commits that they name.
     pub(crate) marks: BTreeMap<String, Seq>,
+    /// Sets that are gone, with their records.
+    pub(crate) dropped_sets: BTreeSet<SetNumber>,
     /// Numbers of indexes that were put in the place of others.
     pub(crate) published_indexes: BTreeSet<IndexNumber>,
     pub(crate) suspects: Vec<Suspect>,
@@ -176,6 +178,11 @@ impl Survey {
         self.pages.get(&(slot / to_u64(ENTRIES_PER_PAGE))).copied()
     }
 
+    /// Whether the set of a slot's page is gone.
+    pub(crate) fn is_of_dropped_set(&self, slot: u64) -> bool {
+        !self.dropped_sets.is_empty() && self.set_of_slot(slot).is_some_and(|set| self.dropped_sets.contains(&set))
+    }
+
     /// What the record index says of pages of which the log does not say it.
     fn note_sets(&mut self, remains: &Remains) {
         let root = &remains.state.root;
@@ -184,6 +191,7 @@ impl Survey {
                 self.note_page(page, SetNumber(cell.descriptor.set));
             }
         }
+        self.dropped_sets.extend(remains.state.catalogue.dropped_sets());
         for (number, set) in remains.state.catalogue.user_sets() {
             self.sets.entry(number).or_insert_with(|| set.name.to_string());
         }
@@ -407,6 +415,11 @@ impl Pass<'_> {
             Some(Kind::DropIndex) => {
                 if let Some(number) = item.payload.first_chunk() {
                     self.survey.dropped_indexes.entry(IndexNumber(u32::from_le_bytes(*number))).or_insert(seq);
+                }
+            }
+            Some(Kind::DropSet) => {
+                if let Some(number) = item.payload.first_chunk() {
+                    self.survey.dropped_sets.insert(SetNumber(u32::from_le_bytes(*number)));
                 }
             }
             Some(Kind::PublishIndex) => {

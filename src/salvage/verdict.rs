@@ -57,7 +57,7 @@ enum Indexed {
 pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     let suspects = suspects_by_id(survey);
-    for (slot, found) in &survey.slots {
+    for (slot, found) in survey.slots.iter().filter(|(slot, _)| !survey.is_of_dropped_set(**slot)) {
         let (indexed, base) = indexed(remains, *slot);
         let is_newer =
             found.newest.is_some_and(|version| version.seq > base) || found.freed.is_some_and(|(_, seq)| seq > base);
@@ -149,7 +149,8 @@ fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut V
             let slot = page * to_u64(ENTRIES_PER_PAGE) + index;
             let found = survey.slots.get(&slot).copied().unwrap_or_default();
             let is_replaced = found.freed.is_some_and(|(_, seq)| seq > remains.seq);
-            if verdict.live.contains_key(&slot) || is_replaced || cell.descriptor.set == SetNumber::CHUNKS.0 {
+            let is_gone = is_replaced || survey.is_of_dropped_set(slot);
+            if verdict.live.contains_key(&slot) || is_gone || cell.descriptor.set == SetNumber::CHUNKS.0 {
                 continue;
             }
             let file = state.table.get(location.place).map(|segment| segment.number());

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::gc::Collector;
 use crate::snapshot;
+use crate::store::emptying;
 use crate::store::guard::Guard;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -85,6 +86,9 @@ pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &Atom
         if interval.is_some_and(|interval| synced.elapsed() >= interval) {
             synced = Instant::now();
             results.push(engine.make_durable(engine.log.last_seq()));
+        }
+        if engine.heap.current().has_dropped {
+            results.push(emptying::empty(engine, &|| stop.load(Ordering::Acquire)));
         }
         results.push(engine.write_watermark_when_idle());
         engine.heap.reclaim();

@@ -54,22 +54,24 @@ impl Store {
         extractor: Extractor,
     ) -> Result<Index> {
         check_name("index", name)?;
-        let store = self.engine().heap.catalogue().store();
         set.check_store(self.engine().store_id())?;
         self.engine().poison.check_process()?;
-        let wanted = Wanted { set: set.number(), name, is_unique, extractor };
+        let of = |definition| Index::new(&self.engine().heap.catalogue(), definition);
+        let number = self.engine().set_of_handle(set.number(), set.name())?;
+        let wanted = Wanted { set: number, name, is_unique, extractor };
         if let Some(definition) = indexing::find(self.engine(), &wanted)? {
-            return Ok(Index::new(store, definition));
+            return Ok(of(definition));
         }
         let _turn = self.inner.indexing.lock();
-        indexing::open(self.engine(), &wanted).map(|definition| Index::new(store, definition))
+        indexing::open(self.engine(), &wanted).map(of)
     }
 
     /// The index of this name, if there is one. It can be read whether its extractor is there or not.
     pub fn find_index(&self, set: &RecordSet, name: &str) -> Option<Index> {
         let catalogue = self.engine().heap.catalogue();
-        let found = catalogue.index_named(set.number(), name)?;
-        Some(Index::new(catalogue.store(), Arc::clone(&found.definition)))
+        let number = catalogue.set_of_handle(set.number(), set.name())?;
+        let found = catalogue.index_named(number, name)?;
+        Some(Index::new(&catalogue, Arc::clone(&found.definition)))
     }
 
     /// The indexes of a set.
@@ -85,7 +87,8 @@ impl Store {
             ready: index.is_ready,
             entries: state.indexes.get(&index.definition.number).map_or(0, KeyRoot::len),
         };
-        state.catalogue.published_of(set.number()).map(info).collect()
+        let number = state.catalogue.set_of_handle(set.number(), set.name());
+        number.map(|number| state.catalogue.published_of(number).map(info).collect()).unwrap_or_default()
     }
 
     /// Drops an index. Views that see it go on.
@@ -125,9 +128,9 @@ impl Store {
     pub fn rebuild_index(&self, index: &Index) -> Result<Index> {
         self.engine().check_writable()?;
         let _turn = self.inner.indexing.lock();
-        let store = self.engine().heap.catalogue().store();
-        index.check_store(store)?;
+        index.check_store(self.engine().store_id())?;
         let number = index.found_among(&self.engine().heap.catalogue())?.definition.number;
-        indexing::rebuild(self.engine(), number).map(|definition| Index::new(store, definition))
+        let made = indexing::rebuild(self.engine(), number)?;
+        Ok(Index::new(&self.engine().heap.catalogue(), made))
     }
 }

@@ -8,11 +8,13 @@ use crate::store::background::spawn;
 use crate::store::guard::Guard;
 use crate::store::guard::Guarded;
 mod background;
+mod emptying;
 mod files;
 mod guard;
 mod indexes;
 mod opening;
 mod past;
+mod sets;
 mod space;
 mod statistics;
 #[cfg(test)]

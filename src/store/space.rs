@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::gc::Collected;
 use crate::store::Store;
+use crate::store::emptying;
 use std::time::Duration;
 
 impl Store {
@@ -34,6 +35,11 @@ impl Store {
     /// As [`collect`](Self::collect).
     pub fn collect_with(&self, budget: Option<Duration>, progress: &mut dyn FnMut(Collected)) -> Result<Collected> {
         self.engine().check_writable()?;
+        if !self.inner.options.background {
+            // What a crash has left: no thread goes on with it.
+            let _turn = self.inner.indexing.lock();
+            emptying::empty(self.engine(), &|| false)?;
+        }
         self.inner.collector.collect(self.engine(), budget, progress)
     }
 

@@ -55,11 +55,14 @@ use crate::txn::own_changes::OwnRange;
 pub struct Index {
     store: [u8; 16],
     definition: Arc<IndexDefinition>,
+    /// The name of its set.
+    of: Arc<str>,
 }
 
 impl Index {
-    pub(crate) fn new(store: [u8; 16], definition: Arc<IndexDefinition>) -> Self {
-        Self { store, definition }
+    pub(crate) fn new(catalogue: &Catalogue, definition: Arc<IndexDefinition>) -> Self {
+        let of = Arc::from(catalogue.name_of(definition.set));
+        Self { store: catalogue.store(), definition, of }
     }
 
     /// Its name within the set.
@@ -111,7 +114,8 @@ impl Index {
             return Ok(known);
         }
         let missing = || Error::NoSuchIndex { index: self.name().to_owned(), why: "is not there" };
-        let found = catalogue.index_named(self.set(), self.name()).ok_or_else(missing)?;
+        let set = catalogue.set_of_handle(self.set(), &self.of).ok_or_else(missing)?;
+        let found = catalogue.index_named(set, self.name()).ok_or_else(missing)?;
         check_key_type(&found.definition, &self.definition.key_type)?;
         if found.definition.unique == self.is_unique() { Ok(found) } else { Err(missing()) }
     }

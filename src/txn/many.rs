@@ -69,7 +69,8 @@ impl Transaction {
         }
         set.check_store(self.engine().store_id())?;
         self.check_more(values.iter().map(|value| item_bytes(Kind::Record as u8, bytes(value))).sum())?;
-        let ids = self.engine().take_ids(set.number(), values.len())?;
+        let number = self.number_of(set)?;
+        let ids = self.engine().take_ids(number, values.len())?;
         let mut unused = Unused { engine: Arc::clone(self.engine()), ids: ids.clone().into_iter() };
         for value in values {
             let (bytes, known) = parts(value);

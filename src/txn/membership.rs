@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::id::RecordId;
 use crate::id::Seq;
+use crate::id::SetNumber;
 use crate::txn::Record;
 use crate::txn::RecordSet;
 use crate::txn::Transaction;
@@ -66,6 +67,17 @@ impl Transaction {
         self.delete(id)
     }
 
+    /// The number of the set that a handle means.
+    #[inline]
+    pub(crate) fn number_of(&self, set: &RecordSet) -> Result<SetNumber> {
+        set.check_store(self.engine().store_id())?;
+        if self.writes_to(set.number()) {
+            Ok(set.number())
+        } else {
+            self.engine().set_of_handle(set.number(), set.name())
+        }
+    }
+
     /// Refuses a record of another set, and one that is not there.
     pub(crate) fn check_in(&mut self, set: &RecordSet, id: RecordId) -> Result<()> {
         set.check_store(self.engine().store_id())?;
@@ -75,7 +87,7 @@ impl Transaction {
             // A page belongs to one set for ever: a newer state than the one that is read says the same.
             _ => engine.heap.current().root.set_of_slot(id.slot()),
         };
-        if number == set.number() {
+        if number == set.number() || number == self.number_of(set)? {
             return Ok(());
         }
         // What is not there is told as that.

@@ -32,6 +32,7 @@ pub(crate) use large::Staged;
 #[cfg(test)]
 pub(crate) use large::Stager;
 pub(crate) use large::TRANSACTION_BYTES_END;
+pub(crate) use large::chunks_of;
 
 pub use index::DistinctKeys;
 pub use index::Index;

@@ -369,18 +369,18 @@ impl Transaction {
     ) -> Result<RecordId> {
         let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
-        set.check_store(self.engine.store_id())?;
-        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set.number())?;
+        let number = self.number_of(set)?;
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         let parts = self.parts.get();
         fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
         let id = match id {
             Some(id) => id,
-            None => self.engine.take_id(set.number())?,
+            None => self.engine.take_id(number)?,
         };
         parts.handed.push(id);
         let Parts { keys, new_keys, .. } = parts;
         indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
-        self.put(id, set.number(), kind, bytes);
+        self.put(id, number, kind, bytes);
         Ok(id)
     }
 
@@ -407,6 +407,12 @@ impl Transaction {
     /// Refuses what would make the transaction too large.
     pub(super) fn check_more(&mut self, bytes: u64) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), bytes)
+    }
+
+    /// Whether this set is the one that was written to last.
+    #[inline]
+    pub(super) fn writes_to(&self, set: SetNumber) -> bool {
+        self.indexes.as_ref().is_some_and(|indexes| indexes.set == set)
     }
 
     pub(super) fn engine(&self) -> &Arc<Engine> {

@@ -25,6 +25,9 @@ use crate::txn::Record;
 pub(super) const AHEAD: usize = 32;
 
 /// A named set of records.
+///
+/// A handle goes on when its set is renamed. Where its set was dropped or cleared, it stands for the set that has its name by now; if there is
+/// none, writes and scans fail with `NoSuchSet`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSet {
     store: [u8; 16],
@@ -42,7 +45,20 @@ impl RecordSet {
         if self.store == store { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
     }
 
-    /// Its name.
+    /// The number of the set that this handle means in a state: its own, or where that set is gone or was cleared, that of the set which
+    /// has its name.
+    pub(crate) fn number_in(&self, state: &State) -> Result<SetNumber> {
+        self.check_store(state.catalogue.store())?;
+        let found = state.catalogue.set_of_handle(self.number, &self.name);
+        found.ok_or_else(|| Error::NoSuchSet { name: self.name.to_string() })
+    }
+
+    /// Whether the set was made behind a state.
+    fn is_behind(&self, state: &State) -> bool {
+        self.number >= state.catalogue.next_set()
+    }
+
+    /// Its name when this handle was got.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -130,7 +146,7 @@ impl View {
         set.check_store(self.state.catalogue.store())?;
         let record = self.get(id)?;
         let number = self.state.root.set_of_slot(id.slot());
-        if number == set.number() {
+        if number == set.number_in(&self.state)? {
             return Ok(record);
         }
         let got = self.state.catalogue.set(number).map(|set| set.name.to_string()).unwrap_or_default();
@@ -156,10 +172,8 @@ impl View {
 
     /// Records of a set; none if it is a set of another store.
     pub fn len(&self, set: &RecordSet) -> u64 {
-        if set.check_store(self.state.catalogue.store()).is_err() {
-            return 0;
-        }
-        self.state.catalogue.set(set.number()).map_or(0, |set| set.records)
+        let number = set.number_in(&self.state);
+        number.ok().and_then(|number| self.state.catalogue.set(number)).map_or(0, |set| set.records)
     }
 
     /// Whether a set has no records.
@@ -167,7 +181,7 @@ impl View {
         self.len(set) == 0
     }
 
-    /// The records of a set in the order of their IDs; one error if it is a set of another store.
+    /// The records of a set in the order of their IDs; one error if it is a set of another store, or is gone.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -179,8 +193,13 @@ impl View {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn scan(&self, set: &RecordSet) -> Scan<'_> {
-        let refused = set.check_store(self.state.catalogue.store()).err();
-        let (state, set) = (&self.state, set.number());
+        let (state, found) = (&self.state, set.number_in(&self.state));
+        let (set, refused) = match found {
+            Ok(number) => (number, None),
+            // There were no records of it then.
+            Err(Error::NoSuchSet { .. }) if set.is_behind(state) => (set.number(), None),
+            Err(error) => (set.number(), Some(error)),
+        };
         Scan { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused, failed: false }
     }
 }

@@ -1,0 +1,180 @@
+//! Record sets that are dropped, cleared and renamed.
+//!
+//! Owns: the one commit of each. Never: frees a record; `emptying` does, many commits later.
+
+use std::sync::Arc;
+
+use crate::catalogue::check_name;
+use crate::engine::Need;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::format::frame::FrameBuilder;
+use crate::format::index::IndexDefinition;
+use crate::format::item::Kind;
+use crate::heap::Effect;
+use crate::id::IndexNumber;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::store::Store;
+use crate::store::emptying;
+use crate::txn::Durability;
+use crate::txn::RecordSet;
+
+impl Store {
+    /// Drops a set with its records and indexes: one small commit, whatever there is in it. IDs of its records answer *deleted* from
+    /// then on, and for ever. Views that were taken before go on, and what a named snapshot has stays. A transaction that has written to the set and
+    /// commits later is a conflict.
+    ///
+    /// The space of the records is given back afterwards, in commits of a bounded size, by the background thread, or before this returns where there is none.
+    /// What a crash leaves of that the next opening goes on with.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let note = store.write(|tx| tx.insert(&notes, "old"))?;
+    /// store.drop_set(&notes)?;
+    /// assert!(matches!(store.get(note), Err(tenure::Error::Deleted { .. })));
+    /// assert!(store.find_set("notes").is_none());
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NoSuchSet` if it is gone already, `ReadOnly`, `Closed`, or what the log says.
+    pub fn drop_set(&self, set: &RecordSet) -> Result<()> {
+        let _turn = self.inner.indexing.lock();
+        let old = self.number_of(set)?;
+        let mut change = Change::default();
+        change.drop_set(old, self.indexes_with_extractors(old).into_iter().map(|(index, _)| index.number));
+        self.commit_change(old, change, |_| {})
+    }
+
+    /// Deletes all records of a set, with one small commit as [`drop_set`](Self::drop_set) does. The set, its name and its indexes stay, and so do handles.
+    ///
+    /// The set has another number afterwards. Gives a handle that has it; one that was got before does as well.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let old = store.write(|tx| tx.insert(&notes, "old"))?;
+    /// store.clear_set(&notes)?;
+    /// store.write(|tx| tx.insert(&notes, "new"))?;
+    /// assert!(matches!(store.get(old), Err(tenure::Error::Deleted { .. })));
+    /// assert_eq!(store.view().len(&notes), 1);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`drop_set`](Self::drop_set).
+    pub fn clear_set(&self, set: &RecordSet) -> Result<RecordSet> {
+        let _turn = self.inner.indexing.lock();
+        let old = self.number_of(set)?;
+        let (engine, catalogue) = (self.engine(), self.engine().heap.catalogue());
+        let (new, name, first) = (catalogue.next_set(), catalogue.name_of(old).to_owned(), catalogue.next_index());
+        let indexes = self.indexes_with_extractors(old);
+        drop(catalogue);
+        if new.0 == u32::MAX {
+            return Err(Error::Exhausted { what: "record set", limit: u32::MAX.into() });
+        }
+        let mut change = Change::default();
+        change.drop_set(old, indexes.iter().map(|(index, _)| index.number));
+        let mut payload = new.0.to_le_bytes().to_vec();
+        payload.extend_from_slice(name.as_bytes());
+        change.put(Kind::CreateSet, &payload, Effect::CreateSet(new, name.clone()));
+        let mut given = Vec::new();
+        for (number, (index, extractor)) in (first.0..u32::MAX).map(IndexNumber).zip(indexes) {
+            let definition = IndexDefinition { number, set: new, replaces: None, ..IndexDefinition::clone(&index) };
+            let mut payload = vec![1];
+            definition.encode(&mut payload);
+            change.put(Kind::CreateIndex, &payload, Effect::CreateIndex(Arc::new(definition), true));
+            given.extend(extractor.map(|extractor| (number, extractor)));
+        }
+        let handle = RecordSet::new(engine.store_id(), new, Arc::from(name));
+        let register = |registered: &Store| {
+            registered.engine().change_registry(new, |all| all.extend(given));
+        };
+        self.commit_change(old, change, register)?;
+        Ok(handle)
+    }
+
+    /// Gives a set another name. Its records, IDs and indexes stay, and handles go on.
+    ///
+    /// # Errors
+    /// `BadName` if there is a set of this name, or it cannot be one; `NoSuchSet`, `ReadOnly`, `Closed`, or what the log says.
+    pub fn rename_set(&self, set: &RecordSet, name: &str) -> Result<RecordSet> {
+        check_name("record set", name)?;
+        let _turn = self.inner.indexing.lock();
+        let number = self.number_of(set)?;
+        let mut change = Change::default();
+        let mut payload = number.0.to_le_bytes().to_vec();
+        payload.extend_from_slice(name.as_bytes());
+        change.put(Kind::RenameSet, &payload, Effect::RenameSet(number, name.to_owned()));
+        self.commit_rename(number, name, change)?;
+        Ok(RecordSet::new(self.engine().store_id(), number, Arc::from(name)))
+    }
+
+    fn number_of(&self, set: &RecordSet) -> Result<SetNumber> {
+        let engine = self.engine();
+        engine.check_writable()?;
+        set.check_store(engine.store_id())?;
+        engine.set_of_handle(set.number(), set.name())
+    }
+
+    /// The indexes of a set with the extractors that were given for them. No other comes or goes: the caller has the turn.
+    fn indexes_with_extractors(&self, set: SetNumber) -> Vec<(Arc<IndexDefinition>, Option<Extractor>)> {
+        let (engine, catalogue) = (self.engine(), self.engine().heap.catalogue());
+        let with = |index: &Arc<IndexDefinition>| (Arc::clone(index), engine.extractor_of(index, &catalogue).ok());
+        catalogue.indexes_of(set).map(|index| with(&index.definition)).collect()
+    }
+
+    fn commit_change(&self, old: SetNumber, mut change: Change, register: impl FnOnce(&Self)) -> Result<()> {
+        let engine = self.engine();
+        let guard = engine.lock_commit();
+        engine.check_writable()?;
+        let seq = engine.append_and_apply(&guard, &mut change.frame, &mut change.effects, Need::MakesRoom)?;
+        engine.change_registry(old, |all| all.retain(|number, _| !change.dropped.contains(number)));
+        register(self);
+        drop(guard);
+        self.settle(seq)?;
+        if self.inner.options.background { Ok(()) } else { emptying::empty(engine, &|| false) }
+    }
+
+    fn commit_rename(&self, number: SetNumber, name: &str, mut change: Change) -> Result<()> {
+        let engine = self.engine();
+        let guard = engine.lock_commit();
+        engine.check_writable()?;
+        if engine.heap.catalogue().find(name).is_some_and(|(other, _)| other != number) {
+            return Err(Error::BadName { what: "record set", name: name.to_owned(), why: "there is one of this name" });
+        }
+        let seq = engine.append_and_apply(&guard, &mut change.frame, &mut change.effects, Need::Ordinary)?;
+        drop(guard);
+        self.settle(seq)
+    }
+
+    fn settle(&self, seq: Seq) -> Result<()> {
+        if self.inner.options.durability == Durability::Sync { self.engine().make_durable(seq) } else { Ok(()) }
+    }
+}
+
+/// What one commit does to sets.
+#[derive(Default)]
+struct Change {
+    frame: FrameBuilder,
+    effects: Vec<Effect>,
+    dropped: Vec<IndexNumber>,
+}
+
+impl Change {
+    fn put(&mut self, kind: Kind, payload: &[u8], effect: Effect) {
+        self.frame.control(kind, payload);
+        self.effects.push(effect);
+    }
+
+    fn drop_set(&mut self, set: SetNumber, indexes: impl Iterator<Item = IndexNumber>) {
+        for number in indexes {
+            self.put(Kind::DropIndex, &number.0.to_le_bytes(), Effect::DropIndex(number));
+            self.dropped.push(number);
+        }
+        self.put(Kind::DropSet, &set.0.to_le_bytes(), Effect::DropSet(set));
+    }
+}

@@ -314,6 +314,13 @@ impl Catalogue {
         }
     }
 
+    /// The last commit that changed a set, where another store tells it.
+    pub(crate) fn set_changed(&mut self, number: SetNumber, changed: Seq) {
+        if let Some(set) = self.sets.get_mut(&number) {
+            set.changed = changed;
+        }
+    }
+
     /// The name of a set; empty for one that is not there.
     pub(crate) fn name_of(&self, number: SetNumber) -> &str {
         self.sets.get(&number).map_or("", |set| &set.name)

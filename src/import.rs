@@ -30,6 +30,7 @@ use crate::heap::Effect;
 use crate::id::IndexNumber;
 use crate::id::REUSE_MAX;
 use crate::id::RecordId;
+use crate::id::SLOT_END;
 use crate::id::Seq;
 use crate::id::SetNumber;
 use crate::id::to_u64;
@@ -37,6 +38,7 @@ use crate::log::Segment;
 use crate::log::now_micros;
 use crate::options::Options;
 use crate::recovery;
+use crate::recovery::LOCK;
 use crate::recovery::UNFINISHED;
 use crate::snapshot;
 
@@ -50,10 +52,14 @@ pub(crate) struct Beginning {
     pub(crate) last_seq: Seq,
     /// Pages below this one are not given to a set, but for those of records that are brought.
     pub(crate) page_end: u64,
+    /// Whether each page comes with its floor.
+    pub(crate) has_floors: bool,
     pub(crate) sets: BTreeMap<SetNumber, String>,
     /// Indexes that are built when somebody who has their extractors opens them.
     pub(crate) indexes: Vec<IndexDefinition>,
     pub(crate) next_index: IndexNumber,
+    /// Numbers below this one are not given to a set, also where there is none.
+    pub(crate) next_set: SetNumber,
 }
 
 #[derive(Debug)]
@@ -74,16 +80,19 @@ pub(crate) struct Import {
     /// Pages that have records, and the slots of them that have.
     pages: BTreeMap<u64, Box<[bool; ENTRIES_PER_PAGE]>>,
     batch: u64,
+    /// The slot of the next part of a large value that is brought without one.
+    next_chunk: u64,
+    saves_by_itself: bool,
 }
 
 impl Import {
     /// Begins a store in a backing that holds nothing, or nothing but the file `unfinished`.
     pub(crate) fn begin(backing: &Arc<dyn Backing>, options: &Options, beginning: &Beginning) -> Result<Self> {
         let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
-        if names.iter().any(|name| name != UNFINISHED) {
+        if names.iter().any(|name| name != UNFINISHED && name != LOCK) {
             return Err(Error::Exists { path: backing.location() });
         }
-        if names.is_empty() {
+        if !names.iter().any(|name| name == UNFINISHED) {
             backing.create(UNFINISHED).map_err(|source| Error::io("create", UNFINISHED, source))?;
         }
         let engine = recovery::make(backing, &options.settings(), |snapshot| {
@@ -101,22 +110,110 @@ impl Import {
                 snapshot.sets.push(SetRow { number, name, records: 0, bytes: 0, changed });
                 snapshot.next_set = snapshot.next_set.max(number.0.saturating_add(1));
             }
+            snapshot.next_set = snapshot.next_set.max(beginning.next_set.0);
             for definition in &beginning.indexes {
                 let definition = definition.clone();
                 snapshot.indexes.push(IndexRow { definition, ready: false, root: PageRef::default(), entries: 0 });
             }
             snapshot.next_index = snapshot.next_index.max(beginning.next_index.0);
         })?;
-        Ok(Self {
+        let import = Self::over(engine, beginning.page_end);
+        // The last page may be one that is brought, with a floor of its own.
+        if let Some(page) = beginning.page_end.checked_sub(1).filter(|_| beginning.has_floors) {
+            import.engine.heap.with_tree(|tree| tree.set_floor(page, 0))?;
+        }
+        Ok(import)
+    }
+
+    /// Goes on with a store that was begun like this, from its last snapshot.
+    pub(crate) fn resume(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
+        let (engine, _) = recovery::open_beside_a_writer(backing, &options.settings())?;
+        let (_, page_end) = engine.slots.given();
+        Ok(Self::over(engine, page_end))
+    }
+
+    fn over(engine: Engine, page_end: u64) -> Self {
+        Self {
+            last_seq: engine.heap.seq(),
             engine,
-            last_seq: beginning.last_seq,
             target: None,
             frame: FrameBuilder::new(),
             effects: Vec::new(),
             set: None,
             pages: BTreeMap::new(),
             batch: 0,
+            next_chunk: page_end * to_u64(ENTRIES_PER_PAGE),
+            saves_by_itself: true,
+        }
+    }
+
+    /// From now on only the caller saves what was brought.
+    pub(crate) fn leave_saving(&mut self) {
+        self.saves_by_itself = false;
+    }
+
+    /// Whether changed pages take so much memory that they should be saved.
+    pub(crate) fn is_full(&self) -> bool {
+        self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max / 2
+    }
+
+    /// Gives a page to a set, with what its slots are. Records are brought afterwards.
+    pub(crate) fn open_page(&mut self, page: u64, set: SetNumber, floor: u32, entries: &[Entry]) -> Result<()> {
+        self.engine.heap.with_tree(|tree| {
+            if entries.iter().all(|entry| *entry == Entry::NEVER) && set.0 > 0 {
+                tree.assign(page, set)?;
+            } else {
+                tree.replace_page(page, set, entries)?;
+            }
+            tree.set_floor(page, floor)
         })
+    }
+
+    /// Slots of a page that are never given out again, whose records did not come.
+    pub(crate) fn retire_slots(&mut self, slots: impl Iterator<Item = u64>) -> Result<()> {
+        self.flush()?;
+        self.engine.heap.with_tree(|tree| {
+            for slot in slots {
+                tree.set(slot, Entry::freed_after(REUSE_MAX))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Brings a record of a page that was opened.
+    pub(crate) fn bring(&mut self, id: RecordId, set: SetNumber, kind: Kind, seq: Seq, payload: &[u8]) -> Result<()> {
+        self.begin_run(set);
+        let (offset, bytes) = self.frame.record_of(kind, id, seq, payload);
+        self.effects.push(Effect::Put { id, set, offset, bytes });
+        if self.frame.bytes() < FRAME_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    /// Brings a part of a large value, and tells what ID it has got.
+    pub(crate) fn bring_chunk(&mut self, payload: &[u8]) -> Result<RecordId> {
+        let slot = self.next_chunk;
+        let Some(id) = RecordId::from_parts(slot, 1) else {
+            return Err(Error::Exhausted { what: "slot", limit: SLOT_END });
+        };
+        if slot.is_multiple_of(to_u64(ENTRIES_PER_PAGE)) {
+            let page = slot / to_u64(ENTRIES_PER_PAGE);
+            self.engine.slots.begin_behind(page + 1);
+            self.effects.push(Effect::Assign(page, SetNumber::CHUNKS));
+        }
+        self.next_chunk += 1;
+        self.bring(id, SetNumber::CHUNKS, Kind::Chunk, self.last_seq, payload)?;
+        Ok(id)
+    }
+
+    /// Frees parts of a value that did not come as a whole.
+    pub(crate) fn give_up_chunks(&mut self, ids: &[RecordId]) {
+        self.effects.extend(ids.iter().map(|id| Effect::Free(*id)));
+    }
+
+    fn begin_run(&mut self, set: SetNumber) {
+        if self.set != Some(set) {
+            self.frame.control(Kind::Run, &set.0.to_le_bytes());
+            self.set = Some(set);
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -133,17 +230,14 @@ impl Import {
         if let Some(taken) = taken.get_mut(crate::id::to_usize(index)) {
             *taken = true;
         }
-        if self.set != Some(set) {
-            self.frame.control(Kind::Run, &set.0.to_le_bytes());
-            self.set = Some(set);
-        }
+        self.begin_run(set);
         let (offset, bytes) = self.frame.copy(item);
         self.effects.push(Effect::Put { id, set, offset, bytes });
         if self.frame.bytes() < FRAME_BYTES { Ok(()) } else { self.flush() }
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.frame.is_empty() {
+        if self.frame.is_empty() && self.effects.is_empty() {
             return Ok(());
         }
         self.batch += 1;
@@ -171,7 +265,7 @@ impl Import {
         self.frame.clear();
         self.effects.clear();
         self.set = None;
-        if self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max {
+        if self.saves_by_itself && self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max {
             self.save_some()?;
         }
         Ok(())

@@ -6,8 +6,11 @@
 //! only when it holds everything. 3. An index that another one is to replace is read and kept until that is complete and in a snapshot.
 
 mod build;
+mod load;
 mod run;
 mod sort;
+
+pub(crate) use load::load;
 
 use std::sync::Arc;
 

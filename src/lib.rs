@@ -82,6 +82,7 @@ pub mod backing;
 pub mod backup;
 mod catalogue;
 mod commit_lock;
+pub mod dump;
 mod engine;
 mod error;
 pub mod extract;

@@ -13,6 +13,9 @@ mod demo;
 #[path = "cli/documented.rs"]
 mod documented;
 #[cfg(test)]
+#[path = "cli/dump.rs"]
+mod dump;
+#[cfg(test)]
 #[path = "cli/endings.rs"]
 mod endings;
 #[cfg(test)]

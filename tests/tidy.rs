@@ -21,7 +21,10 @@ const FLOORS: &[&[&str]] = &[
     &["snapshot"],
     &["recovery", "gc"],
     &["txn"],
-    &["stats", "options", "indexing", "store", "typed", "verify", "backup", "inspect", "import", "salvage", "repair"],
+    &[
+        "stats", "options", "indexing", "store", "typed", "verify", "backup", "inspect", "import", "salvage", "repair",
+        "dump",
+    ],
 ];
 
 /// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.

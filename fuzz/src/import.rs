@@ -19,8 +19,12 @@ use flate2::write::GzEncoder;
 
 use input::Rows;
 use input::Step;
+use input::array::JsonArray;
 use input::csv::CsvRows;
 use input::jsonl::JsonLines;
+use input::shape::ColumnType;
+use input::shape::Shape;
+use input::shape::TypedColumn;
 
 /// Bytes that are read from a source at most before a row that is too long is told: those of the buffers on the way.
 const BUFFERS_BYTES: u64 = (256 << 10) + (64 << 10) + (32 << 10);
@@ -32,6 +36,7 @@ type Given = (Vec<(u64, Option<Vec<u8>>)>, Option<u64>);
 
 /// Reads any bytes as JSON Lines and as CSV, as they are, packed, and as if they were packed.
 pub fn check(data: &[u8]) {
+    arrays_and_types(data);
     for bytes_max in LIMITS {
         for is_csv in [false, true] {
             let plain = |from| read(data, false, is_csv, from, bytes_max);
@@ -57,6 +62,39 @@ pub fn check(data: &[u8]) {
     for bytes in [damaged.as_slice(), data] {
         for is_csv in [false, true] {
             drop(read(bytes, true, is_csv, 1, LIMITS[1]));
+        }
+    }
+}
+
+/// Reads any bytes as a JSON array, and as a table whose columns have types: what is given is JSON, and not too long.
+fn arrays_and_types(data: &[u8]) {
+    let wrapped = [b"[", data, b"]"].concat();
+    for bytes_max in LIMITS {
+        let kinds = [ColumnType::Integer, ColumnType::Float, ColumnType::Bool, ColumnType::Json, ColumnType::String];
+        let types = ["a", "b", "c", "d", "e"].into_iter().zip(kinds);
+        let types = types.map(|(name, kind)| TypedColumn { name: name.to_owned(), kind }).collect();
+        let columns = Some(["a", "b", "c", "d", "e"].map(str::to_owned).to_vec());
+        let shape = Shape { delimiter: b'\t', columns, types, null: Some("NULL".to_owned()) };
+        let all: [Box<dyn Rows + '_>; 3] = [
+            Box::new(JsonArray::new(data, 1, bytes_max)),
+            Box::new(JsonArray::new(wrapped.as_slice(), 1, bytes_max)),
+            Box::new(CsvRows::shaped(data, 1, bytes_max, shape)),
+        ];
+        for mut rows in all {
+            let mut last = 0;
+            while let Ok(step) = rows.step() {
+                let line = match &step {
+                    Step::End => break,
+                    Step::Bad(bad) => bad.line,
+                    Step::Row(row) => {
+                        serde_json::from_slice::<serde::de::IgnoredAny>(&row.bytes).expect("what is stored is JSON");
+                        assert!(!row.bytes.contains(&b'\n'), "a record on several lines");
+                        row.line
+                    }
+                };
+                assert!(line > last, "rows out of order");
+                last = line;
+            }
         }
     }
 }
@@ -103,7 +141,7 @@ pub(crate) fn packed(data: &[u8]) -> Vec<u8> {
 
 fn rows<'r>(reader: impl BufRead + 'r, is_csv: bool, from: u64, bytes_max: u64) -> Box<dyn Rows + 'r> {
     if is_csv {
-        Box::new(CsvRows::new(reader, from, bytes_max))
+        Box::new(CsvRows::shaped(reader, from, bytes_max, Shape::default()))
     } else {
         Box::new(JsonLines::new(reader, from, usize::try_from(bytes_max).expect("fits")))
     }

@@ -198,6 +198,16 @@ impl FrameBuilder {
         (offset, item_bytes(kind as u8, payload.len()))
     }
 
+    /// Puts a record in that keeps this seq, in a frame that is no commit.
+    pub fn record_of(&mut self, kind: Kind, id: RecordId, seq: Seq, payload: &[u8]) -> (u64, u64) {
+        let (offset, bytes) = self.record(kind, id, payload);
+        let place = to_usize(offset) + 16;
+        if let Some(field) = self.bytes.get_mut(place..place + 8) {
+            LittleEndian::write_u64(field, seq.0);
+        }
+        (offset, bytes)
+    }
+
     /// Puts a control item in. The payload has at most `PAYLOAD_BYTES_MAX` bytes.
     pub fn control(&mut self, kind: Kind, payload: &[u8]) {
         put_item(&mut self.bytes, &mut self.checksums, kind, 0, payload);

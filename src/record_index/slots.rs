@@ -290,6 +290,32 @@ impl Slots {
         (Vec::new(), page_end)
     }
 
+    /// Pages below this one are not handed out, but for those that a set has already.
+    pub(crate) fn begin_behind(&self, page_end: u64) {
+        let mut inner = self.inner.lock();
+        inner.page_end = inner.page_end.max(page_end);
+    }
+
+    /// Slots that were handed out and that no commit tells of, and one more than the last page that was opened. The caller
+    /// excludes commits.
+    pub(crate) fn given(&self) -> (BTreeSet<u64>, u64) {
+        let inner = self.inner.lock();
+        let mut slots: BTreeSet<u64> = inner.pending.burned.iter().map(|id| id.slot()).collect();
+        for (page, taken) in &inner.outstanding {
+            let first = page * to_u64(ENTRIES_PER_PAGE);
+            let mut next = taken.first_from(0);
+            while let Some(index) = next {
+                slots.insert(first + to_u64(index));
+                next = taken.first_from(index + 1);
+            }
+        }
+        let page_end = match inner.fresh.first() {
+            Some(first) if inner.fresh.len() == to_usize(inner.page_end - first) => *first,
+            _ => inner.page_end,
+        };
+        (slots, page_end)
+    }
+
     /// Pages that are reserved and were never given to a set.
     pub(crate) fn has_outstanding(&self) -> bool {
         let inner = self.inner.lock();

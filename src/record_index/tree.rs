@@ -439,6 +439,14 @@ impl Tree {
         Ok(())
     }
 
+    /// As `raise_floor`, and lower too: for a store that is made of another one.
+    pub(crate) fn set_floor(&mut self, page: u64, next_count: u32) -> Result<()> {
+        if self.root.floor(page) != next_count {
+            self.cell_mut(page)?.descriptor.floor = next_count;
+        }
+        Ok(())
+    }
+
     fn cell_mut(&mut self, page: u64) -> Result<&mut Cell> {
         if page >= PAGES_END {
             return Err(Error::Exhausted { what: "slot", limit: SLOT_END });

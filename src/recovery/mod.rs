@@ -110,13 +110,21 @@ pub(crate) struct Settings {
 
 /// The file that stands in a copy of a store until it is complete.
 pub(crate) const UNFINISHED: &str = "unfinished";
+/// The file that the writer's lock is held on.
+pub(crate) const LOCK: &str = "lock";
 
 /// `NotAStore` if this is a copy that was not completed.
 pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
     let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
     if names.iter().any(|name| name == UNFINISHED) {
-        let why = "it is a copy that was not completed: delete it and make it again".to_owned();
-        return Err(Error::NotAStore { path: backing.location(), why });
+        // A copy leaves the file empty; a load writes down of what.
+        let is_load = backing.open(UNFINISHED).and_then(|file| file.len()).is_ok_and(|len| len > 0);
+        let why = if is_load {
+            "a load into it was interrupted: run it again with the same dump, or delete the directory"
+        } else {
+            "it is a copy that was not completed: delete it and make it again"
+        };
+        return Err(Error::NotAStore { path: backing.location(), why: why.to_owned() });
     }
     Ok(())
 }

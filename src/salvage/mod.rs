@@ -220,7 +220,8 @@ fn beginning(
         definitions.into_values().partition(|definition| Extractor::from_spec(&definition.spec).is_some());
     let known = survey.indexes.keys().chain(rebuilt.iter().chain(&waiting).map(|definition| &definition.number));
     let next_index = IndexNumber(known.max().map_or(1, |number| number.0.saturating_add(1)));
-    (Beginning { last_seq, page_end, sets, indexes: waiting, next_index }, rebuilt)
+    let beginning = Beginning { last_seq, page_end, sets, indexes: waiting, next_index, ..Beginning::default() };
+    (beginning, rebuilt)
 }
 
 /// The name of a set whose name nothing tells.

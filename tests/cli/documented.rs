@@ -15,6 +15,8 @@ const TOOLS: &str = r#"
     jq() { cat; }
     curl() { echo a page; }
     generate() { seq 1 20000; }
+    ssh() { shift; "$@"; }
+    man() { cat > /dev/null; }
     tenure() { "$PROGRAM" "$@"; }
     xargs() { command xargs sh -c 'shift; "$PROGRAM" "$@"' sh "$@"; }
 "#;
@@ -26,6 +28,8 @@ const FIXTURE: &str = r#"
     echo '{"name":"Ada","age":36,"parts":["0.1","1.1"]}' >> people.jsonl
     printf 'name,country\nErlangen,Germany\nLondon,"United Kingdom"\n' | gzip > places.csv.gz
     printf '{"row":1}\n{"row":2}\n' | gzip > big.jsonl.gz
+    printf 'name,age,score\nAda,36,1.5\nBob,,\n' > people.csv
+    printf 'Ada\t36\n' > plain.tsv
     head -n 400 "$PACKAGES" > packages.jsonl
     printf '{"name":"python3-example","section":"python","depends":["libc6"]}\n' >> packages.jsonl
     printf '\377\330\377' > photo.jpg
@@ -35,6 +39,9 @@ const FIXTURE: &str = r#"
     tenure snapshot save things.tenure monday
     tenure backup things.tenure things.backup
     cp -r things.tenure damaged.tenure
+    tenure dump things.tenure things.dump.zst
+    tenure dump things.tenure whole.dump
+    head -c 20000 whole.dump > damaged.dump
     tenure mark things.tenure 'before the import'
     tenure put things.tenure --set notes 'after the mark'
 "#;
@@ -48,6 +55,7 @@ const ANSWERS: &[(&str, i32, &str)] = &[
     ("tenure rollback things.tenure --snapshot 7", 3, "cannot go back to"),
     ("tenure rollback things.tenure --seq 1200", 3, "cannot go back to"),
     ("tenure follow things.tenure 12.1 --field", 0, ""),
+    ("tenure load --until-damage damaged.dump rest.tenure", 5, "what stands before it is loaded"),
     ("tenure log things.tenure --from-offset log-000000000003.seg:128", 0, ""),
 ];
 
@@ -57,6 +65,8 @@ const BEFORE: &[(&str, &str)] = &[
     ("tenure restore things.backup again.tenure", "rm -rf again.tenure"),
     ("tenure restore things.backup things.tenure", "rm -rf things.tenure"),
     ("tenure salvage damaged.tenure new.tenure", "rm -rf new.tenure"),
+    ("tenure load things.dump.zst new.tenure", "rm -rf new.tenure"),
+    ("tenure load - new.tenure", "rm -rf new.tenure"),
     ("tenure rollback things.tenure --mark", "tenure mark things.tenure 'before the import'"),
     ("tenure snapshot save things.tenure monday", "tenure snapshot drop things.tenure monday"),
 ];

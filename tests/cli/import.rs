@@ -166,3 +166,68 @@ fn every_durability_stores_the_same() {
         assert_eq!(exported(&fixture), PEOPLE);
     }
 }
+
+#[test]
+fn tables_have_delimiters_columns_types_and_null() {
+    let fixture = Fixture::new();
+    let store = fixture.path("tables");
+    let rows = |set: &str| tenure(&["export", &store, "--set", set]).ok();
+    let csv = fixture.write(
+        "a.csv",
+        b"name,n,score,ok,more\nAda,18446744073709551616,1.50,true,\"{\"\"a\"\":1}\"\nBob,,1e-400,false,[]\n",
+    );
+    let types = "n:integer,score:float,ok:bool,more:json";
+    tenure(&["import", &store, &csv, "--set", "csv", "--types", types, "--null", ""]).ok();
+    let expected = "{\"name\":\"Ada\",\"n\":18446744073709551616,\"score\":1.50,\"ok\":true,\"more\":{\"a\":1}}\n\
+                    {\"name\":\"Bob\",\"n\":null,\"score\":1e-400,\"ok\":false,\"more\":[]}\n";
+    assert_eq!(rows("csv"), expected);
+    let tsv = fixture.write("b.tsv", b"1\ta,b\n2\tNULL\n");
+    tenure(&["import", &store, &tsv, "--set", "tsv", "--columns", "n,text", "--types", "n:integer", "--null", "NULL"])
+        .ok();
+    assert_eq!(rows("tsv"), "{\"n\":1,\"text\":\"a,b\"}\n{\"n\":2,\"text\":null}\n");
+    let semi = fixture.write("c.csv", b"n;text\n1;\"x;y\"\n");
+    tenure(&["import", &store, &semi, "--set", "semi", "--delimiter", ";"]).ok();
+    assert_eq!(rows("semi"), "{\"n\":\"1\",\"text\":\"x;y\"}\n");
+    let tab = fixture.write("d.txt", b"n\ttext\n1\tx\n");
+    tenure(&["import", &store, &tab, "--set", "tab", "--format", "csv", "--delimiter", "tab"]).ok();
+    assert_eq!(rows("tab"), "{\"n\":\"1\",\"text\":\"x\"}\n");
+    // A field that is not of its type is told with its line and place.
+    let run = tenure(&["import", &store, &csv, "--set", "bad", "--types", "n:integer"]);
+    assert_eq!(run.code, 5);
+    assert!(run.err.contains("line 3, field 2 (n): \"\" is not an integer; --null '' takes"), "{}", run.err);
+    let run = tenure(&["import", &store, &csv, "--set", "bad", "--types", "none:integer"]);
+    assert!(run.code == 5 && run.err.contains("--types names column \"none\""), "{}", run.err);
+    for args in [["--types", "n:number"], ["--types", "n"], ["--delimiter", "ab"], ["--columns", "a,a"]] {
+        assert_eq!(tenure(&[&["import", &store, &csv, "--set", "x"][..], &args].concat()).code, 2, "{args:?}");
+    }
+    let lines = fixture.write("e.jsonl", b"1\n");
+    let run = tenure(&["import", &store, &lines, "--set", "x", "--null", ""]);
+    assert!(run.code == 2 && run.err.contains("are for tables"), "{}", run.err);
+}
+
+#[test]
+fn a_typed_column_gives_the_keys_of_a_typed_index() {
+    let fixture = Fixture::new();
+    let store = fixture.path("typed");
+    let csv = fixture.write("a.csv", b"name,age\nAda,36\nBob,7\n");
+    let import = ["import", &store, &csv, "--set", "people", "--types", "age:integer", "--index", "age:integer"];
+    tenure(&import).ok();
+    let found = tenure(&["find", &store, "people.age", "36", "--json"]).ok();
+    assert!(found.contains("\"Ada\""), "{found}");
+}
+
+#[test]
+fn the_elements_of_an_array_become_records() {
+    let fixture = Fixture::new();
+    let store = fixture.path("arrays");
+    let json = fixture.write("a.json", b"[{\"a\": [1,2]},\n 2, {\"b\":\n\"]\"}, nothing, 5]");
+    let run = tenure(&["import", &store, &json, "--set", "a"]);
+    assert_eq!(run.code, 5);
+    assert!(run.err.contains(", element 4, column ") && run.err.contains("resume with --from-line 4"), "{}", run.err);
+    assert_eq!(tenure(&["export", &store, "--set", "a"]).ok(), "{\"a\": [1,2]}\n2\n{\"b\": \"]\"}\n");
+    let run = tenure(&["import", &store, &json, "--set", "a", "--from-line", "4", "--on-error", "skip"]);
+    assert!(run.code == 0 && run.err.contains("skipped: ") && run.err.contains("element 4"), "{}", run.err);
+    assert_eq!(tenure(&["export", &store, "--set", "a"]).ok().lines().last(), Some("5"));
+    let run = tenure_with(&["import", &store, "-", "--set", "b", "--format", "json"], b"{}");
+    assert!(run.code == 5 && run.err.contains("is not a JSON array"), "{}", run.err);
+}

@@ -8,15 +8,19 @@ use clap::Subcommand;
 use crate::commands::backup;
 use crate::commands::collect;
 use crate::commands::compact;
+use crate::commands::completions;
 use crate::commands::delete;
 use crate::commands::demo;
+use crate::commands::dump;
 use crate::commands::export;
 use crate::commands::find;
 use crate::commands::follow;
 use crate::commands::get;
 use crate::commands::import;
 use crate::commands::index;
+use crate::commands::load;
 use crate::commands::log;
+use crate::commands::man;
 use crate::commands::map;
 use crate::commands::mark;
 use crate::commands::put;
@@ -86,11 +90,15 @@ pub enum Command {
     Rollback(rollback::Args),
     Backup(backup::Args),
     Restore(restore::Args),
+    Dump(dump::Args),
+    Load(load::Args),
     Repair(repair::Args),
     Salvage(salvage::Args),
     Log(log::Args),
     Verify(verify::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// An option that takes a number of bytes, such as `64MiB`.

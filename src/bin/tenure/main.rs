@@ -17,6 +17,7 @@ mod interrupt;
 mod keys;
 mod medium;
 mod output;
+mod pack;
 mod process;
 mod progress;
 mod source;

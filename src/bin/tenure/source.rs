@@ -26,16 +26,36 @@ pub enum Format {
     Csv,
 }
 
-impl Format {
+/// How the rows of an input are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InputFormat {
+    /// JSON Lines: a JSON value on each line
+    Jsonl,
+    /// One JSON array of values
+    Json,
+    /// Comma-separated values below a row of names
+    Csv,
+    /// Tab-separated values below a row of names
+    Tsv,
+}
+
+impl InputFormat {
     /// The format that the name of a file tells.
     pub fn of_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
         match name.rsplit_once('.')?.1 {
             "jsonl" | "ndjson" => Some(Self::Jsonl),
+            "json" => Some(Self::Json),
             "csv" => Some(Self::Csv),
+            "tsv" | "tab" => Some(Self::Tsv),
             _ => None,
         }
+    }
+
+    /// Whether it is a table.
+    pub fn is_table(self) -> bool {
+        matches!(self, Self::Csv | Self::Tsv)
     }
 }
 
@@ -78,8 +98,18 @@ mod tests {
 
     #[test]
     fn names_tell_formats() {
-        let formats = ["a.jsonl", "b.NDJSON.gz", "c.csv", "d.csv.gz", "e.txt", "jsonl", "f.gz"].map(Format::of_name);
-        let (jsonl, csv) = (Some(Format::Jsonl), Some(Format::Csv));
-        assert_eq!(formats, [jsonl, jsonl, csv, csv, None, None, None]);
+        for (name, format) in [
+            ("a.jsonl", Some(InputFormat::Jsonl)),
+            ("b.NDJSON.gz", Some(InputFormat::Jsonl)),
+            ("c.csv", Some(InputFormat::Csv)),
+            ("d.csv.gz", Some(InputFormat::Csv)),
+            ("e.json", Some(InputFormat::Json)),
+            ("f.TSV", Some(InputFormat::Tsv)),
+            ("g.txt", None),
+            ("jsonl", None),
+            ("h.gz", None),
+        ] {
+            assert_eq!(InputFormat::of_name(name), format, "{name}");
+        }
     }
 }

@@ -5,10 +5,12 @@
 pub mod backup;
 pub mod collect;
 pub mod compact;
+pub mod completions;
 pub mod delete;
 pub mod demo;
 pub mod demo_indexes;
 pub mod demo_past;
+pub mod dump;
 pub mod export;
 pub mod faults;
 pub mod find;
@@ -16,7 +18,9 @@ pub mod follow;
 pub mod get;
 pub mod import;
 pub mod index;
+pub mod load;
 pub mod log;
+pub mod man;
 pub mod map;
 pub mod mark;
 pub mod put;
@@ -31,6 +35,8 @@ pub mod stat;
 pub mod story;
 pub mod update;
 pub mod verify;
+
+use clap::CommandFactory;
 
 use crate::args::Cli;
 use crate::args::Command;
@@ -60,10 +66,14 @@ pub fn run(cli: &Cli) -> Outcome {
         Command::Rollback(args) => rollback::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Restore(args) => restore::run(context, args),
+        Command::Dump(args) => dump::run(context, args),
+        Command::Load(args) => load::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Salvage(args) => salvage::run(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Demo(args) => demo::run(context, args),
+        Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
     }
 }

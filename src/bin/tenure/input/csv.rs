@@ -1,4 +1,4 @@
-//! Comma-separated values: each row below the names becomes a JSON object of strings.
+//! Comma-separated values, or others: each row below the names becomes a JSON object.
 //!
 //! Owns: checking rows against the names, and quotes against the end of the input.
 //! Never: guesses. A row with more or fewer fields than there are names is an error.
@@ -26,6 +26,9 @@ use super::Step;
 use super::endless;
 use super::fill;
 use super::passed_over_max;
+use super::shape::ColumnType;
+use super::shape::Shape;
+use super::shape::push_string;
 
 /// Bytes that the parser reads at once.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -40,7 +43,9 @@ pub struct CsvRows<R> {
     watch: Rc<Watch>,
     from: u64,
     bytes_max: u64,
+    shape: Shape,
     names: Option<StringRecord>,
+    types: Vec<ColumnType>,
     row: ByteRecord,
 }
 
@@ -71,15 +76,24 @@ impl Excess {
 }
 
 impl<R: BufRead> CsvRows<R> {
-    pub fn new(reader: R, from: u64, bytes_max: u64) -> Self {
+    #[cfg(test)]
+    fn new(reader: R, from: u64, bytes_max: u64) -> Self {
+        Self::shaped(reader, from, bytes_max, Shape::default())
+    }
+
+    /// Reads a table of this shape.
+    pub fn shaped(reader: R, from: u64, bytes_max: u64, shape: Shape) -> Self {
         let fields_max = (bytes_max / BYTES_PER_FIELD).max(FIELDS_MIN);
-        let watch = Rc::new(Watch { bytes_max, fields_max, ..Watch::default() });
+        let watch = Rc::new(Watch { bytes_max, fields_max, delimiter: shape.delimiter, ..Watch::default() });
         let watched = Watched { reader, watch: Rc::clone(&watch), closing: VecDeque::new() };
         let mut builder = ReaderBuilder::new();
         // Uneven rows are found here, where the place can be told.
-        let builder = builder.has_headers(false).flexible(true).buffer_capacity(BUFFER_BYTES);
+        let builder =
+            builder.has_headers(false).flexible(true).delimiter(shape.delimiter).buffer_capacity(BUFFER_BYTES);
         let reader = builder.from_reader(watched);
-        Self { reader, watch, from, bytes_max, names: None, row: ByteRecord::new() }
+        let names = shape.columns.as_ref().map(|names| StringRecord::from(names.as_slice()));
+        let types = Vec::new();
+        Self { reader, watch, from, bytes_max, shape, names, types, row: ByteRecord::new() }
     }
 
     /// Reads a row into `self.row`; gives its beginning, or `None` at the end.
@@ -153,7 +167,9 @@ impl<R: BufRead> CsvRows<R> {
             }
             push_string(&mut out, name);
             out.push(b':');
-            push_string(&mut out, text);
+            let kind = self.types.get(index).copied().unwrap_or_default();
+            let pushed = self.shape.push(text, kind, &mut out);
+            pushed.map_err(|what| format!("field {} ({name}): {what}", index + 1))?;
             if u64::try_from(out.len()).is_ok_and(|bytes| bytes >= self.bytes_max) {
                 return Err(format!(
                     "field {}: the row becomes a JSON object that is longer than --line-bytes-max allows",
@@ -175,6 +191,12 @@ impl<R: BufRead> Rows for CsvRows<R> {
             return Err(Broken { line: bad.line, what: bad.what });
         }
         let names = self.names.take().unwrap_or_default();
+        if self.types.is_empty() {
+            self.types = self.shape.types_of(names.iter()).map_err(|missing| {
+                let what = format!("--types names column {missing:?}, and there is no column of that name");
+                Broken { line: 1, what }
+            })?;
+        }
         let step = self.row_below(&names);
         self.names = Some(names);
         step
@@ -199,12 +221,6 @@ impl<R: BufRead> CsvRows<R> {
             });
         }
     }
-}
-
-/// A string with quotes and escapes.
-fn push_string(out: &mut Vec<u8>, text: &str) {
-    // Writing a string to memory has no way to fail.
-    drop(serde_json::to_writer(out, text));
 }
 
 /// The first name that stands in front of it, too.
@@ -242,6 +258,8 @@ struct Watch {
     /// The most bytes and fields of a row.
     bytes_max: u64,
     fields_max: u64,
+    /// The byte between two fields.
+    delimiter: u8,
     quote: Cell<Quote>,
     /// Line breaks so far.
     lines: Cell<u64>,
@@ -276,7 +294,7 @@ impl Watch {
                 self.opened.set(self.lines.get() + 1);
                 Quote::Inside
             }
-            (_, b',') => {
+            (_, byte) if byte == self.delimiter => {
                 self.row_fields.set(self.row_fields.get() + 1);
                 Quote::Start
             }

@@ -129,7 +129,7 @@ fn pass_over(reader: &mut impl BufRead, most: u64) -> io::Result<()> {
 }
 
 /// Whether the line is one JSON value; if not, where and why.
-fn check(line: &[u8]) -> Result<(), String> {
+pub(super) fn check(line: &[u8]) -> Result<(), String> {
     if line.starts_with(&BYTE_ORDER_MARK) {
         return Err(format!("column 1: {MARK_INSIDE}"));
     }
@@ -144,6 +144,13 @@ fn check(line: &[u8]) -> Result<(), String> {
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _place)| said);
         format!("column {}: not JSON: {said}", error.column().max(1))
     })
+}
+
+/// A value in which line breaks, which can only stand between tokens, are spaces.
+pub(super) fn on_one_line(value: &[u8]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(value.len());
+    bytes.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    bytes
 }
 
 /// Removes white space around a value without a second buffer.

@@ -5,8 +5,10 @@
 //! Invariants: 1. A row that is longer than the limit is told as soon as the limit is passed. Its rest is read only when the next
 //! row is asked for, and no further than [`passed_over_max`].
 
+pub mod array;
 pub mod csv;
 pub mod jsonl;
+pub mod shape;
 
 use std::io;
 use std::io::BufRead;
@@ -33,7 +35,7 @@ const PASSED_OVER_ROWS: u64 = 16;
 /// A row that can be stored.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The line on which it begins, from 1.
+    /// The line on which it begins, or its number in an array, from 1.
     pub line: u64,
     /// The JSON that becomes the record.
     pub bytes: Vec<u8>,
@@ -74,6 +76,11 @@ impl Broken {
 /// Gives the rows of an input.
 pub trait Rows {
     fn step(&mut self) -> Result<Step, Broken>;
+
+    /// What the numbers of rows count.
+    fn unit(&self) -> &'static str {
+        "line"
+    }
 }
 
 /// The text of a source: unpacked where gzip packed it or `is_packed` says so, and without a mark at its beginning.

@@ -1,0 +1,223 @@
+//! `tenure import`: rows of a file become records of a set.
+//!
+//! Owns: the arguments, and the order input → store → indexes → batches → summary.
+
+mod batches;
+mod summary;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use clap::ValueEnum;
+
+use crate::commands::import::batches::Import;
+use crate::context::Context;
+use crate::context::check_set_name;
+use crate::ending;
+use crate::failure::Exit;
+use crate::failure::Failure;
+use crate::failure::Outcome;
+use crate::input::Rows;
+use crate::input::array::JsonArray;
+use crate::input::csv::CsvRows;
+use crate::input::jsonl::JsonLines;
+use crate::input::shape::Shape;
+use crate::input::shape::TypedColumn;
+use crate::interrupt::Interrupt;
+use crate::keys;
+use crate::keys::Field;
+use crate::output::Output;
+use crate::source;
+use crate::source::Input;
+use crate::source::InputFormat;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure import things.tenure people.jsonl --set people
+  tenure import things.tenure places.csv.gz --set places --on-error skip
+  tenure import things.tenure people.csv --set rows --types age:integer,score:float --null ''
+  tenure import things.tenure plain.tsv --set rows --columns name,age --types age:integer
+  zcat big.jsonl.gz | tenure import things.tenure - --set big --format jsonl --batch 10000
+  tenure import things.tenure people.jsonl --set people --from-line 70001
+  tenure import things.tenure packages.jsonl --set packages --unique name --index section --index depends[]";
+
+/// Store the rows of a file as records
+///
+/// JSON Lines: each line is a JSON value, checked, and stored as it stands. JSON: so is each element of one array. CSV and TSV: each
+/// row below the row of names becomes a JSON object of strings, or of what --types says. Input that gzip packed is unpacked. The store
+/// and the set are made if they are not there.
+///
+/// --unique and --index make indexes over fields of the records before the first row is stored. A field is the name of a member;
+/// [] behind it takes every element of an array; /address/city and /depends/* are JSON pointers. The type of the keys can
+/// stand behind it: size:integer. The index has the name of the field.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// The file; - is stdin
+    file: String,
+    /// The set that takes the records
+    #[arg(long, value_name = "NAME")]
+    set: String,
+    /// How rows are written down; told by the file's name where it is not given (stdin: jsonl)
+    #[arg(long, value_enum)]
+    format: Option<InputFormat>,
+    /// The byte between two fields of a table: a character of ASCII, or `tab`
+    #[arg(long, value_name = "CHAR", value_parser = delimiter)]
+    delimiter: Option<u8>,
+    /// The names of a table's columns, where it has no row of names
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Option<Vec<String>>,
+    /// Types of a table's columns: string, integer, float, bool or json; columns without one are strings
+    #[arg(long, value_name = "COLUMN:TYPE", value_delimiter = ',')]
+    types: Vec<TypedColumn>,
+    /// The text of a table's field that becomes null
+    #[arg(long, value_name = "TEXT")]
+    null: Option<String>,
+    /// Rows that are committed together
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Whether each batch waits for the medium, or the import does once, at its end
+    #[arg(long, value_enum, default_value_t = Durability::Buffered)]
+    durability: Durability,
+    /// Whether a bad row ends the import or is passed over
+    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    on_error: OnError,
+    /// The line to begin with, of an array the element; rows above it are passed over
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from_line: u64,
+    /// The longest row
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = crate::args::bytes)]
+    line_bytes_max: u64,
+    /// Adds a line with line number, TAB and record ID to this file for each record
+    #[arg(long, value_name = "FILE")]
+    ids: Option<PathBuf>,
+    /// Makes an index over this field, which has each key once
+    #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
+    unique: Vec<Field>,
+    /// Makes an index over this field
+    #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
+    index: Vec<Field>,
+}
+
+impl Args {
+    /// The indexes to make, and whether they are unique.
+    fn fields(&self) -> impl Iterator<Item = (&Field, bool)> {
+        self.unique.iter().map(|field| (field, true)).chain(self.index.iter().map(|field| (field, false)))
+    }
+
+    /// The shape of the table; refuses what only a table has where the input is none.
+    fn shape(&self, format: InputFormat) -> Outcome<Shape> {
+        let is_of_a_table =
+            self.delimiter.is_some() || self.columns.is_some() || !self.types.is_empty() || self.null.is_some();
+        if is_of_a_table && !format.is_table() {
+            return Err(Failure::usage("--delimiter, --columns, --types and --null are for tables: CSV and TSV"));
+        }
+        if let Some(names) = &self.columns {
+            let mut seen = BTreeSet::new();
+            if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+                return Err(Failure::usage(format!("--columns names {name:?} twice")));
+            }
+            let missing = self.types.iter().find(|typed| !names.contains(&typed.name));
+            if let Some(missing) = missing {
+                let name = &missing.name;
+                return Err(Failure::usage(format!("--types names column {name:?}, which is not in --columns")));
+            }
+        }
+        let delimiter = self.delimiter.unwrap_or(if format == InputFormat::Tsv { b'\t' } else { b',' });
+        Ok(Shape { delimiter, columns: self.columns.clone(), types: self.types.clone(), null: self.null.clone() })
+    }
+
+    /// Refuses what cannot be made, before a store is made for it.
+    fn check_fields(&self) -> Outcome {
+        let mut names = BTreeSet::new();
+        match self.fields().find(|(field, _)| !names.insert(&field.name)) {
+            Some((field, _)) => Err(Failure::usage(format!("two indexes are to have the name {:?}", field.name))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A delimiter.
+fn delimiter(text: &str) -> Result<u8, String> {
+    match (text, text.as_bytes()) {
+        ("tab" | "\\t", _) => Ok(b'\t'),
+        (_, [byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        _ => Err("write one character of ASCII that is no quote and no line break, or `tab`".to_owned()),
+    }
+}
+
+/// When a batch counts as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Durability {
+    Sync,
+    Buffered,
+}
+
+/// What a bad row does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnError {
+    Stop,
+    Skip,
+}
+
+/// Imports.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let format = match args.format.or_else(|| InputFormat::of_name(&args.file)) {
+        Some(format) => format,
+        None if args.file == "-" => InputFormat::Jsonl,
+        None => return Err(unknown_format(&args.file)),
+    };
+    let shape = args.shape(format)?;
+    let begun = Instant::now();
+    let out = Output::stdout()?;
+    check_set_name(&args.set)?;
+    args.check_fields()?;
+    let interrupt = Interrupt::watched()?;
+    let opened = source::open(&args.file, Some(&interrupt));
+    if interrupt.flag().load(Ordering::Relaxed) {
+        return Err(Failure::new(
+            Exit::Interrupted,
+            format!("{}, interrupted", if args.file == "-" { "stdin" } else { &args.file }),
+            "nothing is stored",
+        ));
+    }
+    let Input { name, reader, bar } = opened?;
+    let mut rows: Box<dyn Rows> = match format {
+        InputFormat::Jsonl => {
+            let bytes_max = usize::try_from(args.line_bytes_max).unwrap_or(usize::MAX);
+            Box::new(JsonLines::new(reader, args.from_line, bytes_max))
+        }
+        InputFormat::Json => Box::new(JsonArray::new(reader, args.from_line, args.line_bytes_max)),
+        InputFormat::Csv | InputFormat::Tsv => {
+            Box::new(CsvRows::shaped(reader, args.from_line, args.line_bytes_max, shape))
+        }
+    };
+    let ids = args.ids.as_deref().map(Output::append).transpose()?;
+    let durability = match args.durability {
+        Durability::Sync => tenure::Durability::Sync,
+        Durability::Buffered => tenure::Durability::Buffered,
+    };
+    let store = context.open_or_create(&args.store, durability)?;
+    let set = store.record_set(&args.set)?;
+    for (field, is_unique) in args.fields() {
+        keys::ensure(&store, &set, field, is_unique)?;
+    }
+    let mut import = Import::new(&store, &set, args, ids, context.transaction_bytes());
+    import.interrupted = interrupt.flag();
+    let ended = import.all(rows.as_mut(), &name, &bar);
+    bar.finish_and_clear();
+    import.settle(ended)?;
+    let summary = import.summary;
+    let what = format!("every row is stored ({})", units::counted(summary.records, "record"));
+    ending::finish(store, &what, || summary.print(context, out, &name, begun))
+}
+
+fn unknown_format(file: &str) -> Failure {
+    let message = format!("the name {file:?} does not tell how its rows are written down");
+    Failure::new(Exit::Usage, message, "add --format jsonl, json, csv or tsv")
+}

@@ -1,0 +1,374 @@
+//! Loading a dump into a new store.
+//!
+//! Owns: what of a dump is stored how, saving it now and then, going on after an interruption. Never: gives an ID to a record, or
+//! takes what it has not checked.
+//! Invariants: 1. What is saved ends between two pages, so that a page is stored as a whole or loaded again. 2. Until the end the
+//! destination is no store. 3. A slot about which a damaged dump says nothing is never given out.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::dump::LoadProgress;
+use crate::dump::LoadReport;
+use crate::dump::destination;
+use crate::dump::destination::Destination;
+use crate::dump::frames::Frames;
+use crate::dump::parts;
+use crate::dump::parts::Header;
+use crate::dump::parts::IndexPart;
+use crate::dump::parts::PagePart;
+use crate::dump::parts::RecordPart;
+use crate::dump::parts::SetPart;
+use crate::dump::report;
+use crate::dump::walk::Feed;
+use crate::dump::walk::Sink;
+use crate::dump::walk::Walk;
+use crate::dump::walk::unwrapped;
+use crate::error::Corruption;
+use crate::error::Error;
+use crate::error::Result;
+use crate::extract::Extractor;
+use crate::format::entry::SEGMENT_BYTES_END;
+use crate::format::item::Kind;
+use crate::format::value::CHUNK_BYTES;
+use crate::format::value::DEPTH_MAX;
+use crate::format::value::Head;
+use crate::format::value::IDS_PER_LIST;
+use crate::format::value::encode_ids;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::low_u32;
+use crate::id::to_u64;
+use crate::id::to_usize;
+use crate::import::Beginning;
+use crate::import::Import;
+use crate::indexing;
+use crate::indexing::Wanted;
+use crate::log::SEGMENT_BYTES_MIN;
+use crate::options::Options;
+
+/// How a dump is loaded.
+///
+/// ```
+/// let options = tenure::dump::LoadOptions::new().name("things.dump").until_damage(true);
+/// ```
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    name: String,
+    until_damage: bool,
+    checkpoint_bytes: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl LoadOptions {
+    /// A dump that has to be whole.
+    pub fn new() -> Self {
+        Self { name: "the dump".to_owned(), until_damage: false, checkpoint_bytes: 256 << 20 }
+    }
+
+    /// What errors call the dump; its path, for example. Default: `the dump`.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Whether a damaged dump is loaded up to the damage. Such a store is complete in itself; the report says where the damage
+    /// is. IDs behind it are not given again. Default: no.
+    #[must_use]
+    pub fn until_damage(mut self, until_damage: bool) -> Self {
+        self.until_damage = until_damage;
+        self
+    }
+
+    /// A load that is interrupted goes on from its last checkpoint. There is one after at most this many bytes of the dump, or as soon as
+    /// the page, or the large value, ends in which they do. Default: 256 MiB.
+    #[must_use]
+    pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_bytes = bytes;
+        self
+    }
+}
+
+/// Makes a store of a dump, in a new or empty directory: with the same IDs, versions, sets and indexes, and the same answers for
+/// deleted IDs. Memory does not grow with the dump.
+///
+/// An interrupted load leaves a directory that is not opened as a store. Called again with the same dump and directory, it goes on
+/// from the last checkpoint.
+///
+/// # Errors
+/// `Exists` if the directory holds a store or other files, `BadDestination` if the load of another dump was interrupted there,
+/// `Locked` if one goes on there, `Corrupt` with the offset in the dump, `Unsupported` for a dump of a later version,
+/// and what the file system or the source says.
+pub fn load(
+    from: &mut dyn Read,
+    to: impl AsRef<Path>,
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<LoadReport> {
+    // A dump whose beginning is damaged makes no directory.
+    let mut frames = Frames::open(from, &options.name)?;
+    let to: Arc<dyn Backing> = Arc::new(destination::directory(to.as_ref())?);
+    run(&mut frames, &to, options, progress)
+}
+
+/// The same into any backing store that holds nothing, or an interrupted load of the same dump.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_backing(
+    from: &mut dyn Read,
+    to: &Arc<dyn Backing>,
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<LoadReport> {
+    run(&mut Frames::open(from, &options.name)?, to, options, progress)
+}
+
+fn run(
+    frames: &mut Frames<'_>,
+    to: &Arc<dyn Backing>,
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<LoadReport> {
+    let mut load = Load::new(to, options);
+    let mut walk = Walk::new(frames, progress);
+    let result = walk.run(&mut load);
+    let (totals, is_damaged) = (walk.totals, walk.frames.is_damaged());
+    let damage = match result {
+        Ok(()) => None,
+        Err(Error::Corrupt(damage)) if is_damaged && options.until_damage && load.store.is_some() => Some(*damage),
+        Err(error) => return Err(error),
+    };
+    let seq = load.last_seq;
+    let (resumed, incomplete) = load.finish(damage.as_ref())?;
+    let dump = report(seq, &totals, frames.bytes());
+    Ok(LoadReport { dump, resumed, incomplete, damage })
+}
+
+/// The store that is made.
+struct Loading {
+    import: Import,
+    destination: Destination,
+    /// Pages below this one are stored.
+    stored_end: u64,
+}
+
+struct Load<'l> {
+    to: &'l Arc<dyn Backing>,
+    options: &'l LoadOptions,
+    store: Option<Loading>,
+    sets: Vec<SetPart>,
+    last_seq: Seq,
+    /// The page in hand, and the place of the next record in it; `None` of one that is stored.
+    page: Option<(PagePart, usize)>,
+    resumed: u64,
+    /// Bytes of the dump at the last checkpoint.
+    saved_at: u64,
+}
+
+/// The options of a store with segments like those of the store that was dumped.
+fn options_of(header: &Header) -> Options {
+    let bytes = header.segment_bytes;
+    let is_possible = bytes.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_END).contains(&bytes);
+    if is_possible { Options::new().segment_bytes(bytes) } else { Options::new() }
+}
+
+impl<'l> Load<'l> {
+    fn new(to: &'l Arc<dyn Backing>, options: &'l LoadOptions) -> Self {
+        let (sets, last_seq) = (Vec::new(), Seq::ZERO);
+        Self { to, options, store: None, sets, last_seq, page: None, resumed: 0, saved_at: 0 }
+    }
+
+    /// The import under way. The walk calls `begin` first.
+    fn import(&mut self) -> Result<&mut Import> {
+        let missing = || Error::corrupt(&*self.options.name, 0, "dump", "a header", "none");
+        self.store.as_mut().map(|store| &mut store.import).ok_or_else(missing)
+    }
+
+    fn checkpoint(&mut self, bytes: u64) -> Result<()> {
+        self.saved_at = bytes;
+        self.import()?.settle()
+    }
+
+    fn chunks(import: &mut Import, bytes: u64, from: &mut dyn Read, all: &mut Vec<RecordId>) -> Result<Head> {
+        let (mut left, mut chunk) = (bytes, vec![0; CHUNK_BYTES]);
+        let mut ids = Vec::new();
+        while left > 0 {
+            chunk.truncate(to_usize(left.min(to_u64(CHUNK_BYTES))));
+            from.read_exact(&mut chunk).map_err(unwrapped)?;
+            let id = import.bring_chunk(&chunk)?;
+            ids.push(id);
+            all.push(id);
+            left -= to_u64(chunk.len());
+        }
+        let mut depth = 0;
+        while ids.len() > IDS_PER_LIST {
+            if depth == DEPTH_MAX {
+                let limit = to_u64(IDS_PER_LIST).pow(3) * to_u64(CHUNK_BYTES);
+                return Err(Error::TooLarge { what: "value", bytes, limit });
+            }
+            let mut lists = Vec::new();
+            for part in ids.chunks(IDS_PER_LIST) {
+                let mut payload = Vec::with_capacity(part.len() * 8);
+                encode_ids(part, &mut payload);
+                lists.push(import.bring_chunk(&payload)?);
+            }
+            all.extend(&lists);
+            ids = lists;
+            depth += 1;
+        }
+        Ok(Head { total_bytes: bytes, chunk_bytes: low_u32(to_u64(CHUNK_BYTES)), depth, ids })
+    }
+
+    /// Ends the store. Gives the records that were there before, and the indexes that have no entries.
+    fn finish(mut self, damage: Option<&Corruption>) -> Result<(u64, Vec<(String, String)>)> {
+        let (resumed, sets) = (self.resumed, std::mem::take(&mut self.sets));
+        let page = self.page.take();
+        let Some(Loading { mut import, destination, .. }) = self.store.take() else {
+            return Ok((resumed, Vec::new()));
+        };
+        if let Some((page, next)) = page.filter(|_| damage.is_some()) {
+            let first = page.first_slot();
+            let missing = (first..).zip(page.has_record.iter()).skip(next).filter(|(_, has)| **has);
+            import.retire_slots(missing.map(|(slot, _)| slot))?;
+        }
+        import.settle()?;
+        if damage.is_some() {
+            build_what_can_be(&import)?;
+        }
+        let catalogue = import.engine().heap.catalogue();
+        let name = |set| catalogue.name_of(set).to_owned();
+        let waiting = catalogue.indexes().filter(|index| !index.is_ready).map(|index| &index.definition);
+        let incomplete = waiting.map(|definition| (name(definition.set), definition.name.clone())).collect();
+        drop(catalogue);
+        import.engine().heap.with_catalogue(|catalogue| {
+            for set in &sets {
+                catalogue.set_changed(set.number, set.changed);
+            }
+        });
+        import.finish()?;
+        drop(destination);
+        Ok((resumed, incomplete))
+    }
+}
+
+/// Builds indexes whose extractor is a line of text from the records.
+fn build_what_can_be(import: &Import) -> Result<()> {
+    let engine = import.engine();
+    let catalogue = engine.heap.catalogue();
+    let waiting = catalogue.indexes().filter(|index| !index.is_ready).map(|index| Arc::clone(&index.definition));
+    let waiting: Vec<_> = waiting.collect();
+    drop(catalogue);
+    for definition in waiting {
+        let Some(extractor) = Extractor::from_spec(&definition.spec) else { continue };
+        let wanted = Wanted { set: definition.set, name: &definition.name, is_unique: definition.unique, extractor };
+        match indexing::open(engine, &wanted) {
+            // One that is not ready is told.
+            Ok(_) | Err(Error::UniqueViolation { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Sink for Load<'_> {
+    fn begin(&mut self, header: &Header, sets: &[SetPart], indexes: &[IndexPart]) -> Result<()> {
+        let destination = destination::prepare(&**self.to, header.dump)?;
+        (self.sets, self.last_seq) = (sets.to_vec(), header.last_seq);
+        let options = options_of(header);
+        let (mut import, mut stored_end) = if destination.is_resumed {
+            let import = Import::resume(self.to, &options)?;
+            let root = Arc::clone(&import.engine().heap.pin().root);
+            let is_stored = |page: &u64| {
+                let cell = root.cell(*page);
+                cell.is_some_and(|cell| parts::is_of_a_user(cell) && *page < header.page_end)
+            };
+            let stored_end = (0..root.page_end()).rev().find(is_stored).map_or(0, |page| page + 1);
+            (import, stored_end)
+        } else {
+            let beginning = Beginning {
+                last_seq: header.last_seq,
+                page_end: header.page_end,
+                has_floors: true,
+                sets: sets.iter().map(|set| (set.number, set.name.clone())).collect(),
+                indexes: indexes.iter().map(|index| index.definition.clone()).collect(),
+                next_index: header.next_index,
+                next_set: header.next_set,
+            };
+            (Import::begin(self.to, &options, &beginning)?, 0)
+        };
+        if header.pages == 0 {
+            stored_end = 0;
+        }
+        import.leave_saving();
+        self.store = Some(Loading { import, destination, stored_end });
+        Ok(())
+    }
+
+    fn page(&mut self, page: &PagePart) -> Result<()> {
+        self.page = None;
+        if self.store.as_ref().is_some_and(|store| page.page < store.stored_end) {
+            return Ok(());
+        }
+        self.import()?.open_page(page.page, page.set, page.floor, &*page.entries)?;
+        self.page = Some((page.clone(), 0));
+        Ok(())
+    }
+
+    fn record(&mut self, set: SetNumber, record: &RecordPart<'_>) -> Result<()> {
+        let Some((_, next)) = &mut self.page else {
+            self.resumed += 1;
+            return Ok(());
+        };
+        *next = parts::place_of(record.id.slot()) + 1;
+        self.import()?.bring(record.id, set, Kind::Record, record.seq, record.value)
+    }
+
+    fn large(&mut self, set: SetNumber, id: RecordId, seq: Seq, bytes: u64, from: &mut dyn Read) -> Result<()> {
+        if self.page.is_none() {
+            self.resumed += 1;
+            return Ok(());
+        }
+        let (import, mut chunks) = (self.import()?, Vec::new());
+        let head = match Self::chunks(import, bytes, from, &mut chunks) {
+            Ok(head) => head,
+            Err(error) => {
+                import.give_up_chunks(&chunks);
+                return Err(error);
+            }
+        };
+        import.bring(id, set, Kind::Head, seq, &head.encode())?;
+        if let Some((_, next)) = &mut self.page {
+            *next = parts::place_of(id.slot()) + 1;
+        }
+        Ok(())
+    }
+
+    fn page_is_whole(&mut self, bytes: u64) -> Result<()> {
+        let is_new = self.page.take().is_some();
+        let is_due = bytes.saturating_sub(self.saved_at) >= self.options.checkpoint_bytes || self.import()?.is_full();
+        if is_new && is_due { self.checkpoint(bytes) } else { Ok(()) }
+    }
+
+    fn index(&mut self, index: &IndexPart, feed: &mut Feed<'_>) -> Result<()> {
+        let import = self.import()?;
+        // Everything that entries may lead to.
+        import.settle()?;
+        let number = index.definition.number;
+        let catalogue = import.engine().heap.catalogue();
+        if catalogue.index(number).is_some_and(|index| index.is_ready) {
+            return Ok(());
+        }
+        indexing::load(import.engine(), &index.definition, index.entries, feed)?;
+        import.settle()
+    }
+}

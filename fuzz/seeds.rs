@@ -16,6 +16,7 @@ fn main() -> std::io::Result<()> {
         ("node", seeds::nodes()),
         ("key", seeds::keys()),
         ("import", seeds::imports()),
+        ("dump", tenure_fuzz::dump::seeds()),
     ];
     for (target, seeds) in targets {
         let folder = corpus.join(target);

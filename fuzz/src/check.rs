@@ -400,6 +400,11 @@ mod tests {
     }
 
     #[test]
+    fn mutated_dumps_keep_the_rules() {
+        mutate(crate::dump::seeds(), 3_000, crate::dump::check);
+    }
+
+    #[test]
     fn seeds_are_what_sealing_makes() {
         for seed in seeds::frames() {
             assert_eq!(reseal::frame(&seed, true, 0), seed);

@@ -5,6 +5,7 @@
 //! are and then once more on the same bytes with tags, lengths and checksums mended.
 
 pub mod check;
+pub mod dump;
 pub mod import;
 pub mod reseal;
 pub mod seeds;

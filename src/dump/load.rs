@@ -15,6 +15,7 @@ use crate::dump::LoadReport;
 use crate::dump::destination;
 use crate::dump::destination::Destination;
 use crate::dump::frames::Frames;
+use crate::dump::large;
 use crate::dump::parts;
 use crate::dump::parts::Header;
 use crate::dump::parts::IndexPart;
@@ -25,24 +26,15 @@ use crate::dump::report;
 use crate::dump::walk::Feed;
 use crate::dump::walk::Sink;
 use crate::dump::walk::Walk;
-use crate::dump::walk::unwrapped;
 use crate::error::Corruption;
 use crate::error::Error;
 use crate::error::Result;
 use crate::extract::Extractor;
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::item::Kind;
-use crate::format::value::CHUNK_BYTES;
-use crate::format::value::DEPTH_MAX;
-use crate::format::value::Head;
-use crate::format::value::IDS_PER_LIST;
-use crate::format::value::encode_ids;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::id::to_usize;
 use crate::import::Beginning;
 use crate::import::Import;
 use crate::indexing;
@@ -199,36 +191,6 @@ impl<'l> Load<'l> {
         self.import()?.settle()
     }
 
-    fn chunks(import: &mut Import, bytes: u64, from: &mut dyn Read, all: &mut Vec<RecordId>) -> Result<Head> {
-        let (mut left, mut chunk) = (bytes, vec![0; CHUNK_BYTES]);
-        let mut ids = Vec::new();
-        while left > 0 {
-            chunk.truncate(to_usize(left.min(to_u64(CHUNK_BYTES))));
-            from.read_exact(&mut chunk).map_err(unwrapped)?;
-            let id = import.bring_chunk(&chunk)?;
-            ids.push(id);
-            all.push(id);
-            left -= to_u64(chunk.len());
-        }
-        let mut depth = 0;
-        while ids.len() > IDS_PER_LIST {
-            if depth == DEPTH_MAX {
-                let limit = to_u64(IDS_PER_LIST).pow(3) * to_u64(CHUNK_BYTES);
-                return Err(Error::TooLarge { what: "value", bytes, limit });
-            }
-            let mut lists = Vec::new();
-            for part in ids.chunks(IDS_PER_LIST) {
-                let mut payload = Vec::with_capacity(part.len() * 8);
-                encode_ids(part, &mut payload);
-                lists.push(import.bring_chunk(&payload)?);
-            }
-            all.extend(&lists);
-            ids = lists;
-            depth += 1;
-        }
-        Ok(Head { total_bytes: bytes, chunk_bytes: low_u32(to_u64(CHUNK_BYTES)), depth, ids })
-    }
-
     /// Ends the store. Gives the records that were there before, and the indexes that have no entries.
     fn finish(mut self, damage: Option<&Corruption>) -> Result<(u64, Vec<(String, String)>)> {
         let (resumed, sets) = (self.resumed, std::mem::take(&mut self.sets));
@@ -338,15 +300,7 @@ impl Sink for Load<'_> {
             self.resumed += 1;
             return Ok(());
         }
-        let (import, mut chunks) = (self.import()?, Vec::new());
-        let head = match Self::chunks(import, bytes, from, &mut chunks) {
-            Ok(head) => head,
-            Err(error) => {
-                import.give_up_chunks(&chunks);
-                return Err(error);
-            }
-        };
-        import.bring(id, set, Kind::Head, seq, &head.encode())?;
+        large::bring(self.import()?, (set, id, seq), bytes, from)?;
         if let Some((_, next)) = &mut self.page {
             *next = parts::place_of(id.slot()) + 1;
         }

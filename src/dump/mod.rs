@@ -6,11 +6,14 @@
 mod destination;
 mod frame;
 mod frames;
+mod given;
+mod large;
 mod load;
 mod parts;
 mod walk;
 mod write;
 
+pub use given::GivenIds;
 pub use load::LoadOptions;
 pub use load::load;
 pub use load::load_backing;

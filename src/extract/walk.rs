@@ -13,6 +13,7 @@ use serde::de::SeqAccess;
 use serde::de::Visitor;
 use serde_json::Value;
 
+use crate::id::RecordId;
 use crate::key::KeyKind;
 use crate::key::KeyValue;
 use crate::key::Timestamp;
@@ -65,6 +66,7 @@ pub(super) fn as_kind(value: Value, kind: KeyKind, lowercase: bool) -> Option<Ke
         (KeyKind::Bool, Value::Bool(value)) => KeyValue::Bool(value),
         (KeyKind::Timestamp, Value::String(text)) => KeyValue::Timestamp(text.parse().ok()?),
         (KeyKind::Timestamp, Value::Number(number)) => KeyValue::Timestamp(Timestamp::from_micros(number.as_i64()?)),
+        (KeyKind::Id, Value::String(text)) => KeyValue::from(text.parse::<RecordId>().ok()?.as_u64()),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::id::RecordId;
 use crate::key::owned::Key;
 use crate::key::parse;
 use crate::key::timestamp::Timestamp;
@@ -37,11 +38,14 @@ pub enum KeyKind {
     Timestamp,
     /// `bytes`: two hexadecimal digits a byte, with or without `0x` before them.
     Bytes,
+    /// `id`: a record ID such as `1024.1`, whose key is the integer that [`RecordId::as_u64`] gives.
+    Id,
 }
 
 impl KeyKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::String, Self::Integer, Self::Float, Self::Bool, Self::Timestamp, Self::Bytes];
+    pub const ALL: [Self; 7] =
+        [Self::String, Self::Integer, Self::Float, Self::Bool, Self::Timestamp, Self::Bytes, Self::Id];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -52,6 +56,7 @@ impl KeyKind {
             Self::Bool => "bool",
             Self::Timestamp => "timestamp",
             Self::Bytes => "bytes",
+            Self::Id => "id",
         }
     }
 
@@ -76,6 +81,11 @@ impl KeyKind {
                 let bytes = parse::hex(text.strip_prefix("0x").unwrap_or(text)).map(KeyValue::Bytes);
                 bytes.ok_or_else(|| refused("write two hexadecimal digits for each byte"))
             }
+            Self::Id => {
+                let id = text.parse::<RecordId>();
+                let why = "write it as SLOT.COUNT, for example 12.1";
+                id.map(|id| KeyValue::from(id.as_u64())).map_err(|_other| Error::bad_key_text(text, "record ID", why))
+            }
         }
     }
 
@@ -95,7 +105,7 @@ impl FromStr for KeyKind {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let why = "choose string, integer, float, bool, timestamp or bytes";
+        let why = "choose string, integer, float, bool, timestamp, bytes or id";
         let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
         found.ok_or_else(|| Error::bad_key_text(text, "type of keys", why))
     }
@@ -118,6 +128,7 @@ mod tests {
         assert_eq!(text(KeyKind::Timestamp, "1970-01-01 00:00:01Z"), some("@1970-01-01T00:00:01Z"));
         assert_eq!(text(KeyKind::Bytes, "0x00ff"), some("0x00ff"));
         assert_eq!(text(KeyKind::Bytes, "00FF"), some("0x00ff"));
+        assert_eq!(text(KeyKind::Id, "1.2"), some("16777218"));
         for (kind, wrong) in [
             (KeyKind::Integer, "1.0"),
             (KeyKind::Integer, ""),
@@ -126,6 +137,8 @@ mod tests {
             (KeyKind::Timestamp, "now"),
             (KeyKind::Bytes, "abc"),
             (KeyKind::Bytes, "éé"),
+            (KeyKind::Id, "12"),
+            (KeyKind::Id, "1.0"),
         ] {
             assert_eq!(text(kind, wrong), None, "{wrong} as {kind}");
         }

@@ -30,6 +30,7 @@ const FIXTURE: &str = r#"
     printf '{"row":1}\n{"row":2}\n' | gzip > big.jsonl.gz
     printf 'name,age,score\nAda,36,1.5\nBob,,\n' > people.csv
     printf 'Ada\t36\n' > plain.tsv
+    printf '{"id":"0.1","seq":2,"value":{"name":"Ada"}}\n{"id":"700.3","seq":9,"text":"Bob"}\n' > with-ids.jsonl
     head -n 400 "$PACKAGES" > packages.jsonl
     printf '{"name":"python3-example","section":"python","depends":["libc6"]}\n' >> packages.jsonl
     printf '\377\330\377' > photo.jpg
@@ -67,6 +68,7 @@ const BEFORE: &[(&str, &str)] = &[
     ("tenure salvage damaged.tenure new.tenure", "rm -rf new.tenure"),
     ("tenure load things.dump.zst new.tenure", "rm -rf new.tenure"),
     ("tenure load - new.tenure", "rm -rf new.tenure"),
+    ("tenure import new.tenure", "rm -rf new.tenure"),
     ("tenure rollback things.tenure --mark", "tenure mark things.tenure 'before the import'"),
     ("tenure snapshot save things.tenure monday", "tenure snapshot drop things.tenure monday"),
 ];

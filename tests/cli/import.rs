@@ -231,3 +231,41 @@ fn the_elements_of_an_array_become_records() {
     let run = tenure_with(&["import", &store, "-", "--set", "b", "--format", "json"], b"{}");
     assert!(run.code == 5 && run.err.contains("is not a JSON array"), "{}", run.err);
 }
+
+#[test]
+fn what_an_export_with_ids_gives_becomes_a_store_with_the_same_ids() {
+    let fixture = Fixture::new();
+    let (store, new) = (fixture.store(), fixture.path("new"));
+    let large = fixture.write("large", &vec![b'x'; 100_000]);
+    let odd = fixture.write("odd", b"\xff\0");
+    tenure(&["put", &store, "--set", "people", "--file", &large]).ok();
+    tenure(&["put", &store, "--set", "people", "--file", &odd]).ok();
+    let gone = fixture.ids("people")[0].clone();
+    tenure(&["delete", &store, &gone]).ok();
+    let rows = tenure(&["export", &store, "--set", "people", "--with-ids"]).ok();
+    let file = fixture.write("rows.jsonl", rows.as_bytes());
+    let told = tenure(&["import", &new, &file, "--set", "people", "--with-ids", "--index", "name", "--json"]).json();
+    assert_eq!(told["records"].as_u64(), Some(4), "{told}");
+    assert_eq!(tenure(&["export", &new, "--set", "people", "--with-ids"]).ok(), rows);
+    tenure(&["verify", &new]).ok();
+    assert_eq!(tenure(&["find", &new, "people.name", "Grace", "--count"]).ok(), "1\n");
+    // Nobody gets an ID that an export does not tell of.
+    let run = tenure(&["get", &new, &gone]);
+    assert!(run.code == 3 && run.err.contains("was deleted"), "{}", run.err);
+    let next = tenure(&["put", &new, "--set", "people", "next"]).ok();
+    assert!(!rows.contains(&format!("\"{}\"", next.trim())) && next.trim() != gone, "{next}");
+    let again = tenure(&["import", &new, &file, "--set", "people", "--with-ids"]);
+    assert!(again.code == 1 && again.err.contains("is not empty"), "{}", again.err);
+    let none = fixture.path("none");
+    for (rows, said) in [
+        ("{\"id\":\"1.1\",\"value\":1}\n{\"id\":\"1.2\",\"value\":1}\n", "line 2, ID 1.2 comes behind 1.1"),
+        ("{\"id\":\"1.1\"}\n", "line 1, it has no member \"value\""),
+        ("{\"id\":\"x\",\"value\":1}\n", "line 1, \"x\" is not a record ID"),
+    ] {
+        let file = fixture.write("bad.jsonl", rows.as_bytes());
+        let run = tenure(&["import", &none, &file, "--set", "a", "--with-ids"]);
+        assert!(run.code == 5 && run.err.contains(said), "{}", run.err);
+        assert!(!std::path::Path::new(&none).exists(), "a store was made for nothing");
+    }
+    assert_eq!(tenure(&["import", &none, "-", "--set", "a", "--with-ids"]).code, 2);
+}

@@ -282,3 +282,21 @@ fn verify_names_the_indexes_that_it_did_not_compare() {
     assert_eq!(json["indexes_not_compared"][0]["index"], "notes.by length");
     assert_eq!((&json["indexes"], &json["indexes_compared"]), (&json!(5), &json!(4)));
 }
+
+#[test]
+fn keys_that_are_ids_are_looked_up_and_shown_as_ids() {
+    let fixture = Fixture::new();
+    let store = fixture.path("references");
+    let people = fixture.write("people.jsonl", b"{\"name\":\"Ada\"}\n{\"name\":\"Grace\"}\n");
+    let people = tenure(&["import", &store, &people, "--set", "people", "--json"]).json();
+    let [ada, grace] = ["first_id", "last_id"].map(|end| people[end].as_str().expect("an ID").to_owned());
+    let notes =
+        format!("{{\"of\":\"{ada}\",\"n\":1}}\n{{\"of\":\"{grace}\",\"n\":2}}\n{{\"of\":\"nobody\",\"n\":3}}\n");
+    let notes = fixture.write("notes.jsonl", notes.as_bytes());
+    tenure(&["import", &store, &notes, "--set", "notes", "--index", "of:id"]).ok();
+    let found = tenure(&["find", &store, "notes.of", &grace, "--json"]).json();
+    assert_eq!((&found["key"], &found["value"]["n"]), (&json!(grace), &json!(2)), "{found}");
+    assert_eq!(tenure(&["find", &store, "notes.of", "--from", &ada, "--count"]).ok(), "2\n");
+    let refused = tenure(&["find", &store, "notes.of", "12"]);
+    assert!(refused.code == 2 && refused.err.contains("is not a record ID: write it as SLOT.COUNT"), "{}", refused.err);
+}

@@ -7,6 +7,7 @@ use std::io;
 use std::io::Write;
 use std::process::ExitCode;
 
+use serde_json::json;
 use tenure::Error;
 
 use crate::escape::is_obeyed;
@@ -36,6 +37,24 @@ pub enum Exit {
 impl Exit {
     pub fn code(self) -> ExitCode {
         ExitCode::from(self as u8)
+    }
+
+    /// Its name in JSON.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not found",
+            Self::Corrupt => "damaged",
+            Self::BadInput => "bad input",
+            Self::Locked => "locked",
+            Self::NoSpace => "no space",
+            Self::NotAStore => "not a store",
+            Self::Stored => "stored",
+            Self::InDoubt => "in doubt",
+            Self::Interrupted => "interrupted",
+        }
     }
 
     /// The code of an error of the library.
@@ -139,10 +158,14 @@ impl Failure {
         }
     }
 
-    /// Prints the error, and says with which code the process ends.
-    pub fn report(self) -> ExitCode {
+    /// Prints the error, as JSON where the output is JSON, and says with which code the process ends.
+    pub fn report(self, is_json: bool) -> ExitCode {
         let Self::Told { exit, message, help } = self else { return Exit::Ok.code() };
-        let text = format!("error: {}\nhelp: {}\n", one_line(&message), one_line(&help));
+        let text = if is_json {
+            format!("{}\n", json!({ "error": message, "help": help, "code": exit as u8, "kind": exit.kind() }))
+        } else {
+            format!("error: {}\nhelp: {}\n", one_line(&message), one_line(&help))
+        };
         // Stderr may be closed; the exit code still tells.
         io::stderr().write_all(text.as_bytes()).map_or(exit.code(), |()| exit.code())
     }

@@ -143,6 +143,13 @@ impl KeyReader {
         }
     }
 
+    /// A key in JSON. Keys of type `id` are IDs.
+    pub fn shown(&self, key: &Key) -> Value {
+        let is_id = self.json.as_ref().is_some_and(|json| json.kind() == KeyKind::Id);
+        let id = key.to_string().parse().ok().filter(|_| is_id).and_then(RecordId::from_u64);
+        id.map_or_else(|| json(key), |id| Value::from(id.to_string()))
+    }
+
     /// The keys that begin so: strings with these first characters, or, where the type is not told, lists with these first
     /// components.
     pub fn prefix(&self, text: &str) -> Outcome<(Bound<Key>, Bound<Key>)> {

@@ -37,8 +37,11 @@ use crate::failure::Failure;
 use crate::failure::Outcome;
 
 fn main() -> ExitCode {
+    // Also of a line that cannot be parsed.
+    let is_json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
     let ended = match Cli::try_parse() {
         Ok(cli) => process::survive_file_size_limit().and_then(|()| commands::run(&cli)),
+        Err(shown) if shown.use_stderr() && is_json => Err(of_arguments(&shown)),
         Err(shown) if shown.use_stderr() => {
             // Stderr may be closed; the exit code still tells.
             return shown.print().map_or(Exit::Usage.code(), |()| Exit::Usage.code());
@@ -47,8 +50,15 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(()) => Exit::Ok.code(),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(is_json),
     }
+}
+
+/// What is wrong with the arguments, without the usage that people are shown below it.
+fn of_arguments(shown: &clap::Error) -> Failure {
+    let text = shown.render().to_string();
+    let told = text.split("\n\n").next().unwrap_or_default();
+    Failure::usage(told.strip_prefix("error: ").unwrap_or(told).trim())
 }
 
 /// Prints a help text or the version, as the terminal can show it.

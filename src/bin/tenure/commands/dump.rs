@@ -101,7 +101,7 @@ fn to_file(store: &Store, name: &str, pack: Pack) -> Outcome<DumpReport> {
     let made = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
     let file = made.map_err(|error| Failure::output(&partial, &error))?;
     let written = write(store, file, name, pack).and_then(|(report, file)| {
-        let ended = file.sync_all().and_then(|()| std::fs::rename(&partial, name)).and_then(|()| sync_directory(name));
+        let ended = file.sync_all().and_then(|()| take_place(&partial, name)).and_then(|()| sync_directory(name));
         ended.map(|()| report).map_err(|error| Failure::output(name, &error))
     });
     if written.is_err() {
@@ -109,6 +109,11 @@ fn to_file(store: &Store, name: &str, pack: Pack) -> Outcome<DumpReport> {
         drop(std::fs::remove_file(&partial));
     }
     written
+}
+
+#[expect(clippy::disallowed_methods, reason = "stores rename nothing; a dump is one file, and is there or not")]
+fn take_place(partial: &str, name: &str) -> io::Result<()> {
+    std::fs::rename(partial, name)
 }
 
 fn sync_directory(name: &str) -> io::Result<()> {
@@ -141,6 +146,6 @@ fn unwritten(name: &str, error: &io::Error) -> Failure {
             let message = format!("cannot write {name}: {error}");
             Failure::new(Exit::Failed, message, "let its reader read to the end")
         }
-        other => other,
+        told @ Failure::Told { .. } => told,
     }
 }

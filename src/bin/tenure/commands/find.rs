@@ -84,6 +84,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let named = keys::resolve(&store, &args.store, &args.index)?;
     named.check_ready(&args.store)?;
     let view = store.view();
+    let reader = named.reader();
     let range = named.index.between(&view, &bounds(args, &named)?)?;
     let left = range.left();
     let limit = args.limit.unwrap_or(u64::MAX);
@@ -113,7 +114,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             (true, false) => out.line(&id.to_string())?,
             (false, true) => {
                 let record = view.get(id)?;
-                value::print_record(&mut out, &record, &[("key", keys::json(&key)), ("bytes", json!(record.len()))])?;
+                value::print_record(&mut out, &record, &[("key", reader.shown(&key)), ("bytes", json!(record.len()))])?;
             }
             (false, false) => {
                 value::print_raw(&mut out, &view.get(id)?)?;

@@ -94,7 +94,7 @@ struct Create {
     /// Where the key stands: a JSON pointer, in which * is every element of an array
     #[arg(long)]
     pointer: String,
-    /// The type of the keys: string, integer, float, bool or timestamp
+    /// The type of the keys: string, integer, float, bool, timestamp or id
     #[arg(long = "type", value_name = "TYPE", default_value = "string", value_parser = kind)]
     kind: KeyKind,
     /// Refuses records whose key another record has

@@ -3,9 +3,11 @@
 //! Owns: the arguments, and the order input → store → indexes → batches → summary.
 
 mod batches;
+mod given;
 mod summary;
 
 use std::collections::BTreeSet;
+use std::io::BufRead;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -40,6 +42,7 @@ Examples:
   tenure import things.tenure places.csv.gz --set places --on-error skip
   tenure import things.tenure people.csv --set rows --types age:integer,score:float --null ''
   tenure import things.tenure plain.tsv --set rows --columns name,age --types age:integer
+  tenure import new.tenure with-ids.jsonl --set people --with-ids
   zcat big.jsonl.gz | tenure import things.tenure - --set big --format jsonl --batch 10000
   tenure import things.tenure people.jsonl --set people --from-line 70001
   tenure import things.tenure packages.jsonl --set packages --unique name --index section --index depends[]";
@@ -96,6 +99,9 @@ pub struct Args {
     /// Adds a line with line number, TAB and record ID to this file for each record
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
+    /// Makes a new store of what `export --with-ids` gave: records keep their IDs and versions
+    #[arg(long, conflicts_with_all = ["from_line", "batch", "durability", "on_error", "ids"])]
+    with_ids: bool,
     /// Makes an index over this field, which has each key once
     #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
     unique: Vec<Field>,
@@ -114,6 +120,9 @@ impl Args {
     fn shape(&self, format: InputFormat) -> Outcome<Shape> {
         let is_of_a_table =
             self.delimiter.is_some() || self.columns.is_some() || !self.types.is_empty() || self.null.is_some();
+        if self.with_ids && format.is_table() {
+            return Err(Failure::usage("--with-ids takes what `tenure export --with-ids` gives as JSON Lines"));
+        }
         if is_of_a_table && !format.is_table() {
             return Err(Failure::usage("--delimiter, --columns, --types and --null are for tables: CSV and TSV"));
         }
@@ -177,6 +186,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let out = Output::stdout()?;
     check_set_name(&args.set)?;
     args.check_fields()?;
+    if args.with_ids {
+        return given::run(context, args, &|input| rows_of(args, format, shape.clone(), input.reader));
+    }
     let interrupt = Interrupt::watched()?;
     let opened = source::open(&args.file, Some(&interrupt));
     if interrupt.flag().load(Ordering::Relaxed) {
@@ -187,16 +199,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         ));
     }
     let Input { name, reader, bar } = opened?;
-    let mut rows: Box<dyn Rows> = match format {
-        InputFormat::Jsonl => {
-            let bytes_max = usize::try_from(args.line_bytes_max).unwrap_or(usize::MAX);
-            Box::new(JsonLines::new(reader, args.from_line, bytes_max))
-        }
-        InputFormat::Json => Box::new(JsonArray::new(reader, args.from_line, args.line_bytes_max)),
-        InputFormat::Csv | InputFormat::Tsv => {
-            Box::new(CsvRows::shaped(reader, args.from_line, args.line_bytes_max, shape))
-        }
-    };
+    let mut rows = rows_of(args, format, shape, reader);
     let ids = args.ids.as_deref().map(Output::append).transpose()?;
     let durability = match args.durability {
         Durability::Sync => tenure::Durability::Sync,
@@ -215,6 +218,20 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let summary = import.summary;
     let what = format!("every row is stored ({})", units::counted(summary.records, "record"));
     ending::finish(store, &what, || summary.print(context, out, &name, begun))
+}
+
+/// The rows of an input.
+fn rows_of(args: &Args, format: InputFormat, shape: Shape, reader: Box<dyn BufRead>) -> Box<dyn Rows> {
+    match format {
+        InputFormat::Jsonl => {
+            let bytes_max = usize::try_from(args.line_bytes_max).unwrap_or(usize::MAX);
+            Box::new(JsonLines::new(reader, args.from_line, bytes_max))
+        }
+        InputFormat::Json => Box::new(JsonArray::new(reader, args.from_line, args.line_bytes_max)),
+        InputFormat::Csv | InputFormat::Tsv => {
+            Box::new(CsvRows::shaped(reader, args.from_line, args.line_bytes_max, shape))
+        }
+    }
 }
 
 fn unknown_format(file: &str) -> Failure {

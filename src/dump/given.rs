@@ -1,0 +1,116 @@
+//! A new store of records that come one by one and have their IDs already.
+//!
+//! Owns: the slots beside them, which nobody has told anything about. Never: gives such a slot to another record.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::catalogue::check_name;
+use crate::dump::large;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::entry::Entry;
+use crate::format::item::Kind;
+use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::id::REUSE_MAX;
+use crate::id::RecordId;
+use crate::id::SLOT_END;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::import::Beginning;
+use crate::import::Import;
+use crate::options::Options;
+
+/// Makes a new store with one set, whose records have IDs and versions already: those of an export.
+///
+/// Which IDs were deleted an export does not tell. So slots between its records are never used again, and their IDs answer *deleted*. A
+/// [dump](crate::Store::dump) keeps more.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// use tenure::{RecordId, Seq, dump::GivenIds};
+///
+/// let id: RecordId = "12.3".parse().unwrap();
+/// let mut new = GivenIds::begin(dir.path().join("new.tenure"), "notes", Seq(7), id.slot() + 1)?;
+/// new.put(id, Seq(5), b"a note")?;
+/// new.finish()?;
+/// let store = tenure::Store::open(dir.path().join("new.tenure"))?;
+/// assert_eq!(store.get(id)?.as_slice(), Some(&b"a note"[..]));
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct GivenIds {
+    import: Import,
+    seq: Seq,
+    slot_end: u64,
+    last: Option<RecordId>,
+}
+
+/// What is wrong with a row.
+fn wrong(why: String) -> Error {
+    Error::BadValue { what: "record of an export", why }
+}
+
+impl GivenIds {
+    const SET: SetNumber = SetNumber::FIRST_USER;
+
+    /// Begins a store in a directory that is empty or not there yet. `seq` is the highest version that a record will have, and
+    /// `slot_end` is above the slots of all their IDs.
+    ///
+    /// # Errors
+    /// `Exists` if the directory is not empty, `BadName` for the set, and what the file system says.
+    pub fn begin(to: impl AsRef<Path>, set: &str, seq: Seq, slot_end: u64) -> Result<Self> {
+        check_name("record set", set)?;
+        if seq.0 >= 1 << 62 || slot_end > SLOT_END {
+            return Err(wrong(format!("version {seq} or slot {slot_end} is beyond those that there can be")));
+        }
+        let to: Arc<dyn Backing> = Arc::new(crate::backup::directory(to.as_ref())?);
+        let beginning = Beginning {
+            last_seq: seq,
+            page_end: slot_end.div_ceil(to_u64(ENTRIES_PER_PAGE)),
+            has_floors: true,
+            sets: [(Self::SET, set.to_owned())].into(),
+            ..Beginning::default()
+        };
+        let mut import = Import::begin(&to, &Options::new(), &beginning)?;
+        import.leave_saving();
+        Ok(Self { import, seq, slot_end, last: None })
+    }
+
+    /// Adds a record. IDs ascend.
+    ///
+    /// # Errors
+    /// `BadValue` if the ID does not ascend, or ID or version are above what was announced.
+    pub fn put(&mut self, id: RecordId, seq: Seq, value: &[u8]) -> Result<()> {
+        if let Some(last) = self.last.filter(|last| last.slot() >= id.slot()) {
+            return Err(wrong(format!("ID {id} comes behind {last}: IDs have to ascend, each slot once")));
+        }
+        if id.slot() >= self.slot_end || seq > self.seq {
+            return Err(wrong(format!("ID {id} with version {seq} is above what was announced")));
+        }
+        let page = id.slot() / to_u64(ENTRIES_PER_PAGE);
+        if self.last.is_none_or(|last| last.slot() / to_u64(ENTRIES_PER_PAGE) < page) {
+            if self.import.is_full() {
+                self.import.settle()?;
+            }
+            let retired = [Entry::freed_after(REUSE_MAX); ENTRIES_PER_PAGE];
+            self.import.open_page(page, Self::SET, 0, &retired)?;
+        }
+        self.last = Some(id);
+        if value.len() <= PAYLOAD_BYTES_MAX {
+            return self.import.bring(id, Self::SET, Kind::Record, seq, value);
+        }
+        large::bring(&mut self.import, (Self::SET, id, seq), to_u64(value.len()), &mut &*value)
+    }
+
+    /// Makes everything durable. Until then the directory is not opened as a store.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn finish(self) -> Result<()> {
+        self.import.finish()
+    }
+}

@@ -134,9 +134,9 @@ mod tests {
         let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         for (name, pack) in [("a", Pack::None), ("a.gz", Pack::Gzip), ("A.ZST", Pack::Zstd), ("b.zstd", Pack::Zstd)] {
             assert_eq!(Pack::of_name(name), pack);
-            let mut packer = Packer::new(Vec::new(), pack).unwrap();
-            packer.write_all(&text).unwrap();
-            let mut packed = packer.finish().unwrap();
+            let mut writer = Packer::new(Vec::new(), pack).unwrap();
+            writer.write_all(&text).unwrap();
+            let mut packed = writer.finish().unwrap();
             let read = |bytes: &[u8]| {
                 let mut all = Vec::new();
                 unpack(bytes, Arc::default())?.read_to_end(&mut all).map(|_| all)

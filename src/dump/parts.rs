@@ -208,7 +208,7 @@ impl IndexPart {
         out.extend_from_slice(&[u8::from(definition.unique), u8::from(self.is_complete)]);
         put_u32(out, definition.version);
         put_u64(out, self.entries);
-        for text in [&definition.name, &definition.extractor, &definition.spec] {
+        for text in [&definition.name, &definition.extractor, &definition.spec, &definition.key_type] {
             put_text(out, text);
         }
     }
@@ -224,12 +224,13 @@ impl IndexPart {
         let (number, set) = (IndexNumber(below(what, cursor.u32()?, NUMBER_END)?), SetNumber(cursor.u32()?));
         let (unique, is_complete) = (flag(cursor.u8()?)?, flag(cursor.u8()?)?);
         let (version, entries) = (cursor.u32()?, cursor.u64()?);
-        let (name, extractor, spec) = (cursor.text()?, cursor.text()?, cursor.text()?);
+        let (name, extractor, spec, key_type) = (cursor.text()?, cursor.text()?, cursor.text()?, cursor.text()?);
         fields(&mut cursor)?;
         if !is_complete && entries > 0 {
             return Err(Malformed::new(what, "no entries of an index that is not complete", entries));
         }
-        let definition = IndexDefinition { number, set, unique, name, extractor, version, spec };
+        let replaces = None;
+        let definition = IndexDefinition { number, set, unique, name, extractor, version, spec, key_type, replaces };
         Ok(Self { definition, is_complete, entries })
     }
 }

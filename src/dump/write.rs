@@ -192,7 +192,7 @@ impl Dump<'_> {
     }
 
     fn definitions(&mut self) -> Result<()> {
-        for index in self.state.catalogue.indexes() {
+        for index in self.state.catalogue.indexes().filter(|index| index.definition.replaces.is_none()) {
             let definition = (*index.definition).clone();
             let root = self.state.indexes.get(&definition.number).filter(|_| index.is_ready);
             let entries = match root {
@@ -278,7 +278,8 @@ impl Dump<'_> {
     /// The entries of an index.
     fn entries(&mut self, number: IndexNumber) -> Result<()> {
         let Some(root) = self.state.indexes.get(&number) else { return Ok(()) };
-        let index = self.state.catalogue.index(number).filter(|index| index.is_ready);
+        let index = self.state.catalogue.index(number);
+        let index = index.filter(|index| index.is_ready && index.definition.replaces.is_none());
         let Some(definition) = index.map(|index| &index.definition) else { return Ok(()) };
         let in_index = |error: Error| error.in_index(self.state.catalogue.name_of(definition.set), &definition.name);
         let mut range = Range::new(root, Bound::Unbounded, Bound::Unbounded).map_err(in_index)?;

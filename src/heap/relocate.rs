@@ -7,15 +7,22 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::error::Result;
 use crate::format::entry::Entry;
+use crate::format::entry::RECORD_BYTES_MAX;
 use crate::format::entry::State as EntryState;
+use crate::format::item::Item;
+use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::format::segment::FileKind;
 use crate::heap::Writer;
+use crate::heap::page_of;
 use crate::heap::signed;
 use crate::heap::undo::Undo;
 use crate::id::SegmentSeq;
+use crate::id::to_u64;
+use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;
+use crate::record_index::DamagedLeaf;
 
 impl Writer {
     /// Points entries at copies, where they still point at what was copied. Gives the bytes.
@@ -29,8 +36,19 @@ impl Writer {
         let to = self.table.get(place).map(Arc::clone);
         let mut bytes = 0;
         for each in moves {
-            // Of a page that is damaged nobody knows: then the record stays where it is.
-            let Some(old) = self.entry_if_known(each.slot)? else { continue };
+            let old = match self.tree.root().entry(each.slot) {
+                Ok(old) => old,
+                Err(Error::Corrupt(damage)) => {
+                    self.tree.mark_damaged(page_of(each.slot), DamagedLeaf::new(*damage));
+                    // Nobody knows whether the page pointed at what was copied. Until it is rebuilt the copy counts as live, or
+                    // the file would go that has the only one.
+                    if let Some(to) = to.as_ref().filter(|to| !to.is_absent()) {
+                        to.add_live(signed(copy_bytes(to, each.to)?));
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let EntryState::Live(location) = old.state() else { continue };
             let is_there = location.place == from && location.offset() == each.from;
             let is_there = is_there || planted::is(Fault::MovesDoNotCompare);
@@ -47,5 +65,15 @@ impl Writer {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// Bytes of the record at an offset, whatever is in it; of one that cannot be read the least that a record has.
+fn copy_bytes(segment: &Segment, offset: u64) -> Result<u64> {
+    let len = segment.len()?.saturating_sub(offset).min(RECORD_BYTES_MAX);
+    match segment.read(offset, len) {
+        Ok(bytes) => Ok(Item::parse(&bytes).map_or(to_u64(RECORD_HEADER_BYTES), |item| item.bytes())),
+        Err(error) if error.is_corruption() => Ok(to_u64(RECORD_HEADER_BYTES)),
+        Err(error) => Err(error),
     }
 }

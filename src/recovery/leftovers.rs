@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::io;
 
 use crate::engine::Engine;
 use crate::format::segment::FileKind;
@@ -48,7 +49,11 @@ impl Keeper {
         let is_log = is_late
             && match engine.log.source().open(FileKind::Records, number) {
                 Ok(segment) => segment.header().generation == 0,
-                Err(_) => has_no_header(engine, &FileKind::Records.file_name(number)),
+                Err(error) if error.is_corruption() => {
+                    has_no_header(engine, &FileKind::Records.file_name(number)).unwrap_or(true)
+                }
+                // What cannot be read now may be a part of the log.
+                Err(_) => true,
             };
         is_log.then_some(Self::Newest)
     }
@@ -56,16 +61,22 @@ impl Keeper {
 
 /// Whether a segment is this store's, as far as it can be told: what a crash has left without a header is.
 pub(crate) fn is_ours(engine: &Engine, kind: FileKind, number: SegmentSeq) -> bool {
-    engine.log.source().open(kind, number).is_ok() || has_no_header(engine, &kind.file_name(number))
+    match engine.log.source().open(kind, number) {
+        Ok(_) => true,
+        Err(error) if error.is_corruption() => has_no_header(engine, &kind.file_name(number)).unwrap_or(false),
+        Err(_) => false,
+    }
 }
 
-/// Whether a file ends within its header, or holds zeros from somewhere in it on.
-fn has_no_header(engine: &Engine, name: &str) -> bool {
-    let Ok(file) = engine.backing.open(name) else { return false };
+/// Whether a file ends within its header, or holds zeros from somewhere in it on. An error says nothing of the file.
+fn has_no_header(engine: &Engine, name: &str) -> io::Result<bool> {
+    let file = engine.backing.open(name)?;
     let mut header = [0; SEGMENT_HEADER_BYTES];
-    let len = file.len().map_or(0, |len| to_usize(len.min(to_u64(SEGMENT_HEADER_BYTES))));
-    let is_read = header.get_mut(..len).is_some_and(|part| file.read_at(0, part).is_ok());
-    is_read && is_torn_header(&header, engine.log.source().uuid)
+    let len = to_usize(file.len()?.min(to_u64(SEGMENT_HEADER_BYTES)));
+    if let Some(part) = header.get_mut(..len) {
+        file.read_at(0, part)?;
+    }
+    Ok(is_torn_header(&header, engine.log.source().uuid))
 }
 
 /// The oldest mark that one can still go back to.

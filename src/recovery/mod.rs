@@ -435,7 +435,7 @@ impl Attempt<'_> {
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
-        check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?;
+        damage.extend(check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?);
         let marked = self.base.damaged_indexes();
         let is_new = |number: IndexNumber| marked.iter().all(|(marked, _)| *marked != number);
         let catalogue = heap.catalogue();
@@ -471,13 +471,20 @@ fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Re
 }
 
 /// When replay has ended, nothing may point into a segment that has no file, as far as all pages can be read. Such segments are
-/// let go.
-fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<()> {
+/// let go. Gives the damage of pages that were looked at for it.
+fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Corruption>> {
     let table = heap.segments();
     let absent: Vec<&Arc<Segment>> = table.iter().map(|(_, segment)| segment).filter(|s| s.is_absent()).collect();
     let missing = absent.iter().find(|segment| segment.live_bytes() > 0);
     // What a damaged page says of it, nobody knows: it may have been emptied by moves that could not be followed.
-    if let Some(missing) = missing.filter(|_| all_is_known) {
+    let mut damage = Vec::new();
+    if missing.is_some() && all_is_known {
+        for (page, damaged) in look_at_pages(&heap.pin().root)? {
+            damage.push(damaged.clone());
+            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
+        }
+    }
+    if let Some(missing) = missing.filter(|_| all_is_known && damage.is_empty()) {
         let what = format!("segment of snapshot {snapshot}");
         let expected = format!("the file, with {} live bytes", missing.live_bytes());
         return Err(Error::corrupt(missing.name(), 0, what, expected, "no file of this name"));
@@ -485,7 +492,7 @@ fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<()> {
     let numbers: Vec<SegmentSeq> = absent.iter().map(|segment| segment.number()).collect();
     // Opening has not ended: nobody holds a state of before.
     heap.release_places(heap.retire(&numbers).iter().map(|(place, _)| *place));
-    Ok(())
+    Ok(damage)
 }
 
 impl Based {

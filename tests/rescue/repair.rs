@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use tenure::Error;
 use tenure::RecordId;
@@ -241,4 +243,101 @@ fn what_commits_have_changed_of_a_damaged_page_outlives_snapshots() {
         }
     }
     assert!(seen > 2, "only {seen} damaged pages were met by replay");
+}
+
+/// A store whose records are moved behind both automatic snapshots, which share the pages; and killed, with a change behind that or
+/// without.
+fn build_moved(is_changed: bool) -> Built {
+    let mut rng = Rng::new(6);
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let (mut live, mut dead) = (BTreeMap::new(), BTreeSet::new());
+    let with_threads = options().background(true).snapshot_log_bytes(1 << 30).space_ratio(1.2);
+    let store = with_threads.open_backing(Arc::clone(&backing)).expect("opens");
+    let set = store.record_set("things").expect("a set");
+    for number in 0..5200 {
+        let len = rng.below(90);
+        let bytes = [format!("{number} ").into_bytes(), rng.bytes(len)].concat();
+        live.insert(store.write(|tx| tx.insert(&set, &bytes)).expect("inserts"), bytes);
+    }
+    let going: Vec<RecordId> = live.keys().copied().filter(|id| id.slot() % 3 > 0).collect();
+    for id in going {
+        store.write(|tx| tx.delete(id)).expect("deletes");
+        live.remove(&id);
+        dead.insert(id);
+    }
+    let mut change = |live: &mut BTreeMap<RecordId, Vec<u8>>, page: u64| {
+        let id = *live.keys().find(|id| id.slot() / 512 == page).expect("a record");
+        let bytes = rng.bytes(30);
+        store.write(|tx| tx.update(id, &bytes)).expect("updates");
+        live.insert(id, bytes);
+    };
+    for _ in 0..2 {
+        change(&mut live, 4);
+        store.save_snapshot().expect("saves");
+    }
+    let before = common::read_backing(&*backing);
+    let begun = Instant::now();
+    store.set_collecting(true);
+    let gone = |backing: &Arc<dyn Backing>| {
+        let names = backing.list().expect("lists");
+        before.keys().filter(|name| name.starts_with("log-") && !names.contains(name)).count()
+    };
+    while gone(&backing) < 3 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is emptied");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    store.set_collecting(false);
+    for page in (0..3).filter(|_| is_changed) {
+        change(&mut live, page);
+    }
+    store.sync().expect("syncs");
+    // Nothing else goes while the files are read.
+    std::thread::sleep(Duration::from_millis(50));
+    let files = common::read_backing(&*backing);
+    let is_page = |(name, _): &(&String, &Vec<u8>)| name.starts_with("pages-");
+    assert!(before.iter().filter(is_page).eq(files.iter().filter(is_page)), "a snapshot behind the moves");
+    drop(store);
+    Built { files: without_lock(files), live, dead }
+}
+
+#[test]
+fn what_was_moved_behind_the_snapshots_outlives_a_damaged_page() {
+    for is_changed in [true, false] {
+        let built = build_moved(is_changed);
+        let (mut opened, mut rebuilt, mut certain) = (0, 0, 0);
+        for name in built.files.keys().filter(|name| name.starts_with("pages-")) {
+            for at in (128..built.files[name].len()).step_by(1021) {
+                let mut files = built.files.clone();
+                files.get_mut(name).expect("the file")[at] ^= 0x10;
+                let what = format!("changed {is_changed}: {name} byte {at}");
+                let backing = common::memory_of(&files);
+                for _ in 0..3 {
+                    let Ok(store) = options().open_backing(Arc::clone(&backing)) else { continue };
+                    opened += 1;
+                    read(&store, &built, &what);
+                    store.collect(None).map(drop).expect("collects");
+                    store.save_snapshot().expect("saves");
+                    store.close().unwrap_or_else(|error| panic!("{what}: {error}"));
+                }
+                let report = repair(&backing, &what);
+                rebuilt += report.pages.len();
+                if report.is_certain() {
+                    certain += 1;
+                    check_repaired(&backing, &built, &what);
+                    continue;
+                }
+                // The segments that told what had been deleted are gone: what may be back is listed.
+                let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+                for (id, bytes) in &built.live {
+                    let found = store.get(*id).and_then(|record| record.to_vec());
+                    assert!(found.is_ok_and(|found| found == *bytes), "{what}: {id} is lost");
+                }
+                let is_told = |id: &RecordId| report.doubts.iter().any(|doubt| doubt.id == *id);
+                for id in built.dead.iter().filter(|id| !is_told(id)) {
+                    assert!(common::is_dead(&store, *id), "{what}: {id} is back, and nothing says so");
+                }
+            }
+        }
+        assert!(opened > 10 && rebuilt > 3 && certain > 10, "{is_changed}: {opened} {rebuilt} {certain}");
+    }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::backing::Backing;
 use crate::backing::Files;
+use crate::backing::is_inside;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::error::Result;
@@ -189,15 +190,11 @@ fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     Ok((engine, newest))
 }
 
-/// Refuses a directory that is `store` or inside it.
-fn refuse_inside(directory: &Path, store: &Path) -> Result<()> {
+/// Refuses a directory that is that of `store` or inside it, wherever that stands by now.
+fn refuse_inside(directory: &Path, store: &dyn Backing) -> Result<()> {
     // One that holds something is refused for that.
     let holds_nothing = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
-    let Some(store) = store.canonicalize().ok().filter(|_| holds_nothing) else { return Ok(()) };
-    // The directory itself may not be there yet.
-    let mut there = directory.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
-    let Some(there) = there.find_map(|path| path.canonicalize().ok()) else { return Ok(()) };
-    if there.starts_with(&store) {
+    if holds_nothing && store.directory().is_some_and(|store| is_inside(directory, store)) {
         let path = directory.display().to_string();
         return Err(Error::BadDestination { path, why: "it lies in the store's own directory" });
     }
@@ -322,7 +319,7 @@ pub fn restore(
     let source: Arc<dyn Backing> = Arc::new(source);
     // Before anything is made.
     refuse_unfinished(&*source)?;
-    refuse_inside(to.as_ref(), path)?;
+    refuse_inside(to.as_ref(), &*source)?;
     let (engine, newest) = closed(&source)?;
     let to = Destination { backing: Arc::new(directory(to.as_ref())?), may_link: false };
     begin(&*to.backing)?;
@@ -366,7 +363,7 @@ impl Store {
         progress: &mut dyn FnMut(BackupProgress),
     ) -> Result<BackupReport> {
         self.engine().check_writable()?;
-        refuse_inside(directory.as_ref(), Path::new(&self.engine().backing.location()))?;
+        refuse_inside(directory.as_ref(), &*self.engine().backing)?;
         let backing = Arc::new(self::directory(directory.as_ref())?);
         self.back_up(&Destination { backing, may_link: options.link }, progress)
     }

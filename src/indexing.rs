@@ -45,7 +45,7 @@ use crate::key_index::Range;
 use crate::snapshot;
 use crate::txn::check_key_type;
 
-/// Bytes of a definition in the log beside its texts.
+/// Bytes of a definition in the log beside its texts, at the most: what is accepted can be replaced by the like of it.
 const DEFINITION_BYTES: usize = 26;
 
 /// What an index is to be.

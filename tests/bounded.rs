@@ -10,6 +10,8 @@ mod collecting;
 mod counted;
 #[path = "bounded/cycles.rs"]
 mod cycles;
+#[path = "bounded/openings.rs"]
+mod openings;
 
 /// How many rounds a test runs: what the environment variable says, or few.
 fn rounds(variable: &str, few: u64) -> u64 {

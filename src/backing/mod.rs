@@ -22,6 +22,7 @@ pub use fault::FailFor;
 pub use fault::FaultBacking;
 pub use files::Files;
 pub(crate) use files::Parent;
+pub(crate) use files::is_inside;
 pub(crate) use files::resemble;
 pub use map::Map;
 pub use memory::Memory;

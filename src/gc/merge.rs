@@ -10,14 +10,13 @@
 //! merges each tier that has enough of them, so a tier keeps fewer than four, and those of the last closes.
 //!
 //! Invariants: 1. A merge is made only if its copy, counted by the walk that makes it, is shorter than the victims together.
-//! 2. All of the copy lies in one segment. 3. A merge that finds no room comes to nothing, and fails neither a close nor an opening.
+//! 2. All of the copy lies in one segment. 3. A merge that fails comes to nothing, and fails neither a close nor an opening.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
-use crate::error::Error;
 use crate::error::Result;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::gc::ALL;
@@ -167,10 +166,14 @@ impl Collector {
     }
 
     /// What a process does before it lets go of the store, and after it has recovered it: what is dead is deleted, and what is
-    /// small is merged, a slice of it at most. Where there is no room for a merge there is none.
-    pub(crate) fn tidy(&self, engine: &Engine) -> Result<()> {
+    /// small is merged. No merge begins after a slice of copying, and one that has begun is ended: at most one that copies as many
+    /// bytes as a segment has of the smallest that are full.
+    ///
+    /// The store is whole without it, so where there is no room, or where a segment cannot be read, that is left to the next time. A
+    /// failure that leaves the medium in doubt has poisoned the handle.
+    pub(crate) fn tidy(&self, engine: &Engine) {
         if !self.may_merge(engine) {
-            return Ok(());
+            return;
         }
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
@@ -186,9 +189,10 @@ impl Collector {
             result = self.merge_slice(engine, inner);
         }
         inner.targets.close();
-        match result.and_then(|_| Self::delete_retired(engine, inner)) {
-            Err(Error::NoSpace { .. }) => Ok(()),
-            result => result,
+        if result.is_err() {
+            inner.work = None;
         }
+        // What cannot go now goes later.
+        drop(Self::delete_retired(engine, inner));
     }
 }

@@ -134,9 +134,8 @@ pub(crate) fn open_beside_a_writer(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
 ) -> Result<(Engine, RecoveryReport)> {
-    // To fall back is a sign of damage, or of a writer that was faster.
-    let is_whole = |(_, report): &(Engine, RecoveryReport)| report.fell_back.is_empty() && report.damaged.is_empty();
-    beside_a_writer(backing, settings.read_only, is_whole, || open(Arc::clone(backing), settings))
+    let signs = |(_, report): &(Engine, RecoveryReport)| [&*report.fell_back, &*report.damaged].concat();
+    beside_a_writer(backing, settings.read_only, signs, || open(Arc::clone(backing), settings))
 }
 
 /// As `open_beside_a_writer`; where an opening for writing finds no room, again with the room of the reserve. Whether it was
@@ -156,11 +155,12 @@ pub(crate) fn open_with_reserve(
     }
 }
 
-/// A reader may find that the writer has just deleted a file that it was about to open: it looks again.
+/// A reader may find that the writer has just deleted a file that it was about to open: it looks again. `signs` are what may
+/// come of that, or of damage. A writer lets go of a file in the manifest before it deletes it, so what two looks find is damage.
 fn beside_a_writer<T>(
     backing: &Arc<dyn Backing>,
     read_only: bool,
-    is_whole: impl Fn(&T) -> bool,
+    signs: impl Fn(&T) -> Vec<String>,
     open: impl Fn() -> Result<T>,
 ) -> Result<T> {
     let names = || {
@@ -168,12 +168,15 @@ fn beside_a_writer<T>(
         names.sort_unstable();
         names
     };
-    let mut before = names();
+    let (mut before, mut seen) = (names(), None);
     for attempt in 1.. {
         let result = open();
-        if !read_only || result.as_ref().is_ok_and(&is_whole) || attempt == ATTEMPTS_BESIDE_A_WRITER {
+        let found = result.as_ref().ok().map(&signs);
+        let is_settled = found.as_ref().is_some_and(|found| found.is_empty() || seen.as_ref() == Some(found));
+        if !read_only || is_settled || attempt == ATTEMPTS_BESIDE_A_WRITER {
             return result;
         }
+        seen = found;
         let now = names();
         // Without a change in the directory a second look finds the same; but the change may just have been missed.
         if now == before && attempt > 3 {

@@ -181,7 +181,7 @@ pub(crate) fn open_at(
     beside_a_writer(
         backing,
         true,
-        |_| true,
+        |_| Vec::new(),
         || {
             let past = Past::load(backing, &settings)?;
             let (based, base, mut report) = past.go_to(point)?;

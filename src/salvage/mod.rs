@@ -167,9 +167,16 @@ impl Points {
         let names = kept.snapshots().map(|snapshot| snapshot.name.clone());
         let named_snapshots: BTreeSet<String> = names.filter(|name| !name.is_empty() && name != OF_A_COPY).collect();
         let base = snapshots.first();
-        let newer = survey.marks.iter().filter(|(_, seq)| base.is_none_or(|base| **seq > base.seq));
-        let rows = base.into_iter().flat_map(|base| &base.marks).map(|row| row.name.clone());
-        let marks: BTreeSet<String> = newer.map(|(name, _)| name.clone()).chain(rows).collect();
+        let mut marks: BTreeSet<String> =
+            base.into_iter().flat_map(|base| &base.marks).map(|row| row.name.clone()).collect();
+        for (name, (_, is_made)) in survey.marks.iter().filter(|(_, (seq, _))| base.is_none_or(|base| *seq > base.seq))
+        {
+            if *is_made {
+                marks.insert(name.clone());
+            } else {
+                marks.remove(name);
+            }
+        }
         Self { named_snapshots: named_snapshots.into_iter().collect(), marks: marks.into_iter().collect() }
     }
 }

@@ -104,8 +104,8 @@ pub(crate) struct Survey {
     /// Definitions of key indexes, and the commits that made them.
     pub(crate) indexes: BTreeMap<IndexNumber, (Seq, IndexDefinition)>,
     pub(crate) dropped_indexes: BTreeMap<IndexNumber, Seq>,
-    /// Marks, and the commits that they name.
-    pub(crate) marks: BTreeMap<String, Seq>,
+    /// Names of marks, and the newest commits that made or dropped one: whether it was made.
+    pub(crate) marks: BTreeMap<String, (Seq, bool)>,
     /// Sets that are gone, with their records.
     pub(crate) dropped_sets: BTreeSet<SetNumber>,
     /// Numbers of indexes that were put in the place of others.
@@ -401,9 +401,12 @@ impl Pass<'_> {
                 }
             }
             Some(Kind::Moves) => self.survey.moved.note_moves(item.payload),
-            Some(Kind::Mark) => {
+            Some(Kind::Mark | Kind::DropMark) => {
                 if let Ok(name) = std::str::from_utf8(item.payload) {
-                    self.survey.marks.entry(name.to_owned()).or_insert(seq);
+                    let made = (seq, kind == Some(Kind::Mark));
+                    // The newest log is walked first.
+                    let newest = self.survey.marks.entry(name.to_owned()).or_insert(made);
+                    *newest = made.max(*newest);
                 }
             }
             Some(Kind::CreateIndex) => {

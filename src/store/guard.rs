@@ -44,6 +44,10 @@ impl Guard {
     /// The handle that ends when the lock is lost.
     pub(super) fn ends(&self, poison: &Arc<Poison>) {
         self.poison.get_or_init(|| Arc::clone(poison));
+        // It may have been lost already: no later check would come as far as to say so.
+        if let Some(lost) = self.lost.get() {
+            self.poison(lost);
+        }
     }
 
     /// The backing, for a handle that takes the lock anew.
@@ -61,11 +65,14 @@ impl Guard {
             None => return Err(io::Error::other("the store was closed")),
         };
         held.inspect_err(|error| {
-            let lost = self.lost.get_or_init(|| error.to_string());
-            if let Some(poison) = self.poison.get() {
-                poison.set(&Error::io("keep the lock of", self.backing.location(), io::Error::other(lost.clone())));
-            }
+            self.poison(self.lost.get_or_init(|| error.to_string()));
         })
+    }
+
+    fn poison(&self, lost: &str) {
+        if let Some(poison) = self.poison.get() {
+            poison.set(&Error::io("keep the lock of", self.backing.location(), io::Error::other(lost.to_owned())));
+        }
     }
 
     /// Lets others have the lock.
@@ -164,5 +171,23 @@ impl BackingFile for GuardedFile {
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
         self.file.preallocate(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backing::Files;
+
+    #[test]
+    fn a_lock_that_is_lost_before_the_store_is_open_ends_the_handle() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let backing: Arc<dyn Backing> = Arc::new(Files::open(dir.path()).expect("files"));
+        let guard = Guard::take(&backing).expect("the lock");
+        std::fs::remove_file(dir.path().join("lock")).expect("removes it");
+        assert!(guard.check().is_err());
+        let poison = Arc::new(Poison::default());
+        guard.ends(&poison);
+        assert!(matches!(poison.check(), Err(Error::Poisoned { .. })));
     }
 }

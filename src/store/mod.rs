@@ -140,7 +140,8 @@ impl Store {
             store.engine().keep_reserve();
         } else if !store.recovery_report().clean {
             // A process that is killed again and again would leave a segment each time.
-            store.collector().tidy(store.engine())?;
+            store.collector().tidy(store.engine());
+            store.engine().poison.check()?;
         }
         Ok(store)
     }
@@ -427,7 +428,8 @@ impl Inner {
         // Before anything that may find no room.
         engine.make_durable(engine.log.last_seq())?;
         if engine.log.appended_bytes() > 0 {
-            self.collector.tidy(engine)?;
+            self.collector.tidy(engine);
+            engine.poison.check()?;
         }
         let saved = engine.with_reserve(Release::Most, || snapshot::save(engine, SnapshotKind::Close, ""));
         if matches!(saved, Err(Error::NoSpace { .. })) {

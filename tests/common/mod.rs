@@ -17,6 +17,7 @@ use tenure::Error;
 use tenure::Lookup;
 use tenure::Options;
 use tenure::RecordId;
+use tenure::RecoveryReport;
 use tenure::Result;
 use tenure::Store;
 use tenure::backing::Backing;
@@ -156,6 +157,37 @@ pub fn memory_of(files: &BTreeMap<String, Vec<u8>>) -> Arc<dyn Backing> {
     }
     Arc::new(memory)
 }
+
+/// Says what is wrong if an opening found fewer commits than there were before a damage, and its report does not tell so. That it
+/// does not know is enough where nobody can: the newest segment of the log ends earlier than it did, as if no more had been written.
+pub fn check_loss_is_told(
+    report: &RecoveryReport,
+    before: &BTreeMap<String, Vec<u8>>,
+    after: &BTreeMap<String, Vec<u8>>,
+) {
+    if report.cut.is_some() {
+        return;
+    }
+    let Some(end) = &report.end else { panic!("commits behind {} are gone without a word: {report}", report.last_seq) };
+    assert_eq!(end.last, report.last_seq, "it tells of another end: {report}");
+    if end.gone_from.is_some() {
+        return;
+    }
+    assert!(end.proven <= end.last, "commits that are proven are gone, and it says that they may be: {report}");
+    let content = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let is_of_the_log = |(name, bytes): &(&String, &Vec<u8>)| {
+        name.starts_with("log-") && bytes.get(11) == Some(&0) && content(bytes) > HEADER_BYTES
+    };
+    let (name, was) = before.iter().rfind(is_of_the_log).expect("a log");
+    let is = after.get(name).map_or(&[][..], |bytes| &bytes[..content(bytes)]);
+    assert!(
+        is.len() < content(was) && was.starts_with(is),
+        "{name} tells what is gone, and the report does not: {report}"
+    );
+}
+
+/// Bytes of the header of a segment.
+const HEADER_BYTES: usize = 128;
 
 /// How long files may wait for the threads of a store that delete them.
 const PATIENCE: Duration = Duration::from_secs(20);

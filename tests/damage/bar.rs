@@ -163,7 +163,7 @@ struct Outcome {
 }
 
 /// Compares everything that an opened store says with the state that it claims to be in.
-fn check(store: &Store, built: &Built, outcome: &mut Outcome) {
+fn check(store: &Store, files: &Files, built: &Built, outcome: &mut Outcome) {
     let report = store.recovery_report();
     let newest = built.states.last().unwrap();
     // What an opening commits by itself comes behind it.
@@ -174,8 +174,7 @@ fn check(store: &Store, built: &Built, outcome: &mut Outcome) {
         .rfind(|state| state.seq <= last)
         .unwrap_or_else(|| panic!("commit {last} is the last: {report}"));
     if state.seq < newest.seq {
-        let is_told = report.cut.is_some() || report.end.is_some() || !report.torn.is_empty();
-        assert!(is_told, "commits {last} to {} are gone without a word: {report}", newest.seq);
+        common::check_loss_is_told(report, &built.files, files);
         outcome.shorter = true;
     }
     assert_eq!(common::marks(store), state.marks, "marks");
@@ -273,7 +272,7 @@ fn run(files: &Files, built: &Built) -> Outcome {
     let backing = common::memory_of(files);
     let mut is_whole = false;
     if let Ok(store) = options().read_only(true).open_backing(Arc::clone(&backing)) {
-        check(&store, built, &mut outcome);
+        check(&store, files, built, &mut outcome);
         is_whole = !outcome.unreadable;
     }
     if let Ok(report) = tenure::verify::verify_backing(&backing, &mut |_| {}) {
@@ -294,7 +293,7 @@ fn run(files: &Files, built: &Built) -> Outcome {
     }
     let Ok(store) = open_for_writing(&backing) else { return outcome };
     outcome.opened = true;
-    check(&store, built, &mut outcome);
+    check(&store, files, built, &mut outcome);
     let (before, last) = (store.last_seq(), store.recovery_report().last_seq);
     let set = store.find_set("c").unwrap();
     let put = store.write(|tx| tx.insert(&set, "new"));

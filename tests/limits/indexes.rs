@@ -5,8 +5,8 @@ use tenure::Options;
 use tenure::Store;
 use tenure::extract::Extractor;
 
-/// Bytes of a definition beside its texts.
-const FIXED: usize = 20;
+/// Bytes of a definition beside its texts, the type of its keys and the index that it may come to replace among them.
+const FIXED: usize = 26;
 const LIMIT: usize = 65_504;
 
 fn extractor(name: &str) -> Extractor {

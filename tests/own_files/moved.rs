@@ -20,6 +20,12 @@ pub fn open_by_a_relative_path_and_leave(path: &Path) {
     let first = put(&store, b"before", Durability::Sync).expect("commits");
     std::env::set_current_dir(path.join("two")).expect("goes there");
     many(&store, 400).expect("goes on in its own files");
+    // Its own directory is known by what it is: by its path it would be the other one.
+    for inside in [path.join("one/s/copy"), "../one/s/copy".into(), "../one/s".into()] {
+        let refused = store.backup_to(&inside).map(drop);
+        assert!(refused.is_err(), "{}", inside.display());
+        assert!(!inside.join("unfinished").exists() && !path.join("one/s/copy").exists(), "{refused:?}");
+    }
     // A copy stays in its directory, too.
     let mut is_away = false;
     let report = store.backup_with("../two-copy", &mut |_| {

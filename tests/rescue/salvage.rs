@@ -284,3 +284,28 @@ fn records_that_were_moved_since_the_index_was_saved_come_back() {
         assert!(store.get(*id).and_then(|record| record.to_vec()).is_ok_and(|found| found == *bytes), "{id}");
     }
 }
+
+#[test]
+fn a_mark_that_was_dropped_is_not_left_behind() {
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    store.write(|tx| tx.insert(&set, "kept")).expect("commits");
+    for name in ["stays", "goes", "goes late", "comes again"] {
+        store.mark(name).expect("marks");
+    }
+    store.drop_mark("goes").expect("drops");
+    store.drop_mark("comes again").expect("drops");
+    store.close().expect("closes");
+    let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+    store.mark("comes again").expect("marks");
+    store.drop_mark("goes late").expect("drops");
+    let killed = common::read_backing(&*backing);
+    drop(store);
+    for is_without_a_manifest in [false, true] {
+        let mut files = killed.clone();
+        files.retain(|name, _| !is_without_a_manifest || !name.starts_with("manifest-"));
+        let (_, _, report) = rescue(&files, "marks");
+        assert_eq!(report.marks, ["comes again", "stays"], "without a manifest: {is_without_a_manifest}");
+    }
+}

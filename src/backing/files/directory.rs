@@ -62,6 +62,14 @@ fn not_a_file(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
+/// Whether a path leads to this directory, or into it. Of one that is not there yet, its nearest ancestor is asked.
+pub(crate) fn is_inside(path: &Path, directory: BorrowedFd<'_>) -> bool {
+    let Ok(directory) = rustix::fs::fstat(directory).map(|found| Identity::of(&found)) else { return false };
+    let mut there = path.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let Some(there) = there.find_map(|path| path.canonicalize().ok()) else { return false };
+    there.ancestors().any(|path| rustix::fs::stat(path).is_ok_and(|found| Identity::of(&found) == directory))
+}
+
 impl Directory {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), descriptor: open_directory(path)? })

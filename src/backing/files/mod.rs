@@ -11,6 +11,7 @@ mod file;
 mod lock;
 mod read;
 
+pub(crate) use directory::is_inside;
 pub(crate) use exchange::Parent;
 pub(crate) use exchange::resemble;
 

@@ -72,6 +72,11 @@ impl Piece {
     }
 }
 
+/// Whether this is the name of a piece.
+pub(crate) fn is_piece(name: &str) -> bool {
+    Piece::number_of(name).is_some()
+}
+
 /// The pieces, once somebody has looked.
 #[derive(Debug, Default)]
 struct Pieces {

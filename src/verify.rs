@@ -9,6 +9,8 @@ mod steps;
 #[cfg(feature = "json")]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,8 +113,24 @@ pub struct VerifyReport {
     pub nodes: u64,
     /// Entries of key indexes checked.
     pub entries: u64,
-    /// What does not hold.
+    /// What does not hold. Of each file so many problems are named at most, and a last one says how many more there are.
     pub problems: Vec<Problem>,
+    /// Kept until the verification ends.
+    tally: Tally,
+}
+
+/// Problems of one file that are named.
+const PROBLEMS_MAX: u64 = 1_000;
+
+/// What is known of problems while more are found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Tally {
+    /// Those that are named, by file and words.
+    named: HashSet<(String, String)>,
+    /// How many are named, and how many more were found, by file.
+    files: BTreeMap<String, (u64, u64)>,
+    /// All that were found, those that are known included.
+    found: u64,
 }
 
 impl VerifyReport {
@@ -131,8 +149,33 @@ impl VerifyReport {
             },
             other => Problem { file: String::new(), offset: 0, what: other.to_string(), corrupt: false },
         };
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
+        self.push(problem);
+    }
+
+    fn push(&mut self, problem: Problem) {
+        self.tally.found += 1;
+        let key = (problem.file.clone(), problem.what.clone());
+        if self.tally.named.contains(&key) {
+            return;
+        }
+        let (named, more) = self.tally.files.entry(problem.file.clone()).or_default();
+        if *named == PROBLEMS_MAX {
+            *more += 1;
+            return;
+        }
+        *named += 1;
+        self.tally.named.insert(key);
+        self.problems.push(problem);
+    }
+
+    /// Says of which files more was found than is named.
+    fn end(&mut self) {
+        for (file, (_, more)) in std::mem::take(&mut self.tally).files {
+            if more > 0 {
+                let corrupt = self.problems.iter().any(|problem| problem.file == file && problem.corrupt);
+                let what = format!("{more} more problems, which are not named");
+                self.problems.push(Problem { file, offset: 0, what, corrupt });
+            }
         }
     }
 }
@@ -198,15 +241,16 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
         Err(error @ (Error::Unsupported { .. } | Error::NotAStore { .. })) => return Err(error),
         Err(error) => {
             report.add(&error);
+            report.end();
             return Ok(report);
         }
     };
     report.frames = recovered.frames_replayed;
     for reason in recovered.fell_back.into_iter().chain(recovered.damaged) {
-        report.problems.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
+        report.push(Problem { file: String::new(), offset: 0, what: reason, corrupt: true });
     }
     if let Some(what) = recovered.end.and_then(|end| end.loss()) {
-        report.problems.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
+        report.push(Problem { file: String::new(), offset: 0, what, corrupt: true });
     }
     let state = engine.heap.pin();
     let mut others = if scope == Scope::Everything { others(&engine) } else { Vec::new() };
@@ -219,6 +263,7 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     others.sort_unstable_by_key(|other| std::cmp::Reverse(other.number));
     check_others(&engine, &settings, others, &mut seen, &mut steps, &mut report);
     steps.end();
+    report.end();
     Ok(report)
 }
 
@@ -296,10 +341,15 @@ fn check_others(
         }
         for problem in found.problems {
             // Most of it is the newest state's, too.
-            let is_known = report.problems.iter().any(|known| known.what == problem.what && known.file == problem.file);
-            if !is_known {
-                report.problems.push(Problem { what: format!("{told}: {}", problem.what), ..problem });
+            let key = (problem.file.clone(), problem.what.clone());
+            if !report.tally.named.contains(&key) {
+                report.push(Problem { what: format!("{told}: {}", problem.what), ..problem });
             }
+        }
+        for (file, (_, more)) in found.tally.files {
+            // Most of them are the same.
+            let (_, known) = report.tally.files.entry(file).or_default();
+            *known = more.max(*known);
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "rescue/exchange.rs"]
+mod exchange;
 #[path = "rescue/indexes.rs"]
 mod indexes;
 #[path = "rescue/interrupted.rs"]

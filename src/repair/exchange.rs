@@ -21,14 +21,21 @@ use crate::error::Result;
 use crate::format::segment::FileKind;
 use crate::recovery::UNFINISHED;
 use crate::recovery::list;
+use crate::repair::look;
 use crate::repair::report::RepairProgress;
 use crate::repair::report::RepairStep;
 use crate::repair::report::SetAside;
+use crate::reserve;
+use crate::salvage::SalvageReport;
 use crate::salvage::salvage_backing;
+use crate::verify::Problem;
+use crate::verify::Scope;
 use crate::verify::verify_backing;
 
-/// Names of files that a store has beside those of its segments and manifest.
-const OTHER_FILES: [&str; 3] = [UNFINISHED, "lock", "reserve"];
+/// Names of files that a store has beside those of its segments, its manifest and its reserve.
+const OTHER_FILES: [&str; 2] = [UNFINISHED, "lock"];
+/// How often a directory is opened again that another one has taken the place of before its lock was had.
+const ATTEMPTS: u32 = 100;
 
 /// The directories of a repair.
 pub(super) struct Place {
@@ -58,13 +65,21 @@ impl Place {
 
     /// The store, with its lock.
     fn open_locked(&self) -> Result<(Files, Box<dyn BackingLock>)> {
-        let shown = || self.path_of(&self.name).display().to_string();
-        let files = Files::open(&self.path_of(&self.name)).map_err(|source| Error::io("open", shown(), source))?;
-        let lock = files.lock().map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => Error::Locked { path: shown() },
-            _ => Error::io("lock", shown(), source),
-        })?;
-        Ok((files, lock))
+        let path = self.path_of(&self.name);
+        let shown = || path.display().to_string();
+        for _ in 0..ATTEMPTS {
+            let files = Files::open(&path).map_err(|source| Error::io("open", shown(), source))?;
+            let lock = files.lock().map_err(|source| match source.kind() {
+                io::ErrorKind::WouldBlock => Error::Locked { path: shown() },
+                _ => Error::io("lock", shown(), source),
+            })?;
+            // Another repair may have put another directory in its place meanwhile.
+            if files.is_at_its_path().map_err(|source| Error::io("look at", shown(), source))? {
+                return Ok((files, lock));
+            }
+        }
+        let why = "another directory takes its place again and again; keep other programs from it";
+        Err(Error::io("lock", shown(), io::Error::other(why)))
     }
 
     /// Ends what an interrupted repair has begun. Gives the new name of what it left whole: the damaged store, or one that was never put in
@@ -85,32 +100,88 @@ impl Place {
         if !names.is_empty() && !names.iter().any(|name| name == UNFINISHED) {
             return self.parent.set_aside(&self.beside, &self.name).map(Some).map_err(failed("rename"));
         }
-        let is_ours = |name: &String| FileKind::parse_name(name).is_some() || OTHER_FILES.contains(&name.as_str());
-        // The mark goes last.
-        for name in names.iter().filter(|name| is_ours(name) && *name != UNFINISHED) {
-            files.delete(name).map_err(failed("delete from"))?;
-        }
-        if !names.is_empty() {
-            files.delete(UNFINISHED).map_err(failed("delete from"))?;
-        }
-        self.parent.remove(&self.beside).map_err(failed("delete"))?;
+        self.delete(&files).map_err(failed("delete"))?;
         Ok(None)
     }
 
-    /// Makes a new store of what is whole, and puts it in the place of the damaged one.
-    pub(super) fn rebuild(&self, progress: &mut dyn FnMut(RepairProgress)) -> Result<SetAside> {
+    /// Deletes a new store that was not put in the place of the damaged one.
+    fn delete(&self, files: &Files) -> io::Result<()> {
+        let is_ours =
+            |name: &str| FileKind::parse_name(name).is_some() || reserve::is_piece(name) || OTHER_FILES.contains(&name);
+        let names = files.list()?;
+        // The mark goes last.
+        for name in names.iter().filter(|name| is_ours(name) && *name != UNFINISHED) {
+            files.delete(name)?;
+        }
+        Parent::open(&self.path_of(&self.beside))?.remove_tried()?;
+        if names.iter().any(|name| name == UNFINISHED) {
+            files.delete(UNFINISHED)?;
+        }
+        self.parent.remove(&self.beside)
+    }
+
+    /// Makes a new store of what is whole, and puts it in the place of the damaged one, unless nothing is damaged after all: what is looked at
+    /// beside a writer may be deleted meanwhile. Gives what was found, too.
+    ///
+    /// # Errors
+    /// Before the exchange nothing is left of the new store.
+    pub(super) fn rebuild(
+        &self,
+        was_opened: bool,
+        progress: &mut dyn FnMut(RepairProgress),
+    ) -> Result<Option<(Vec<Problem>, SetAside)>> {
         let (damaged, new) = (self.path_of(&self.name), self.path_of(&self.beside));
         let failed = |what: &'static str, path: &Path| {
             let shown = path.display().to_string();
             move |source: io::Error| Error::io(what, shown, source)
         };
         let (from, lock) = self.open_locked()?;
+        let found = look(&damaged, Scope::Everything, progress)?;
+        let Some(first) = found.first() else { return Ok(None) };
+        if found.iter().all(|problem| !problem.corrupt) {
+            // Bytes that cannot be read now are not known to be damaged.
+            return Err(failed("read", &damaged)(io::Error::other(first.what.clone())));
+        }
         let from: Arc<dyn Backing> = Arc::new(from);
-        let to: Arc<dyn Backing> = Arc::new(Files::create(&new).map_err(failed("create", &new))?);
+        let to = Files::create(&new).map_err(failed("create", &new))?;
+        let made = self.make(&from, &to, progress).and_then(|made| {
+            lock.check().map_err(failed("keep the lock of", &damaged))?;
+            progress(step(RepairStep::Exchanging)(0, 0));
+            self.parent.exchange(&self.beside, &self.name).map_err(exchange_failed(&damaged))?;
+            Ok(made)
+        });
+        let (salvaged, new_lock) = made.inspect_err(|_| {
+            // Only of what still has the name: an exchange may have failed after it was made. A kill meanwhile leaves what the next repair
+            // deletes.
+            if to.is_at_its_path().is_ok_and(|is_beside| is_beside) {
+                drop(to.create(UNFINISHED));
+                drop(self.delete(&to));
+            }
+        })?;
+        progress(step(RepairStep::SettingAside)(0, 0));
+        let damaged = self.parent.set_aside(&self.beside, &self.name).map_err(failed("rename", &new))?;
+        drop((lock, new_lock));
+        Ok(Some((found, SetAside { damaged, was_opened, salvaged })))
+    }
+
+    /// Makes the new store. Gives its lock: nobody opens it before all is done.
+    fn make(
+        &self,
+        from: &Arc<dyn Backing>,
+        to: &Files,
+        progress: &mut dyn FnMut(RepairProgress),
+    ) -> Result<(SalvageReport, Box<dyn BackingLock>)> {
+        let (damaged, new) = (self.path_of(&self.name), self.path_of(&self.beside));
+        let failed = |what: &'static str| {
+            let shown = new.display().to_string();
+            move |source: io::Error| Error::io(what, shown, source)
+        };
         // From here on an interruption leaves what the next repair deletes.
-        to.create(UNFINISHED).map_err(failed("create in", &new))?;
-        let step = |step| move |bytes, bytes_total| RepairProgress { step, bytes, bytes_total };
-        let salvaged = salvage_backing(&from, &to, &mut |now| {
+        to.create(UNFINISHED).map_err(failed("create in"))?;
+        // Before all is copied.
+        Parent::open(&new).and_then(|new| new.try_exchange()).map_err(exchange_failed(&damaged))?;
+        let to: Arc<dyn Backing> = Arc::new(to.clone());
+        let salvaged = salvage_backing(from, &to, &mut |now| {
             progress(step(RepairStep::Rescuing)(now.bytes, now.bytes_total));
         })?;
         progress(step(RepairStep::Checking)(0, salvaged.record_bytes));
@@ -121,27 +192,31 @@ impl Place {
             let (file, offset) = (problem.file, problem.offset);
             return Err(Error::corrupt(file, offset, "new store", "what was whole", problem.what));
         }
-        // Nobody opens it before all is done.
-        let new_lock = to.lock().map_err(failed("lock", &new))?;
-        let files = list(&*from)?;
+        let new_lock = to.lock().map_err(failed("lock"))?;
+        let files = list(&**from)?;
         let manifests = files.manifests.iter().map(|number| FileKind::Manifest.file_name(*number));
         let mut all = manifests.chain(files.logs.iter().map(|number| FileKind::Records.file_name(*number)));
         if let Some(file) = all.next() {
-            resemble(&new, &damaged, &file).map_err(failed("set the owner of", &new))?;
+            resemble(&new, &damaged, &file).map_err(failed("set the owner of"))?;
         }
-        lock.check().map_err(failed("keep the lock of", &damaged))?;
-        progress(step(RepairStep::Exchanging)(0, 0));
-        self.parent.exchange(&self.beside, &self.name).map_err(|source| match source.kind() {
-            io::ErrorKind::Unsupported => {
-                let why = "this file system cannot exchange two directories in one step; rename both by hand while nobody has \
-                           the store open";
-                failed("put in the place of the damaged store:", &new)(io::Error::new(source.kind(), why))
-            }
-            _ => failed("put in the place of the damaged store:", &new)(source),
-        })?;
-        progress(step(RepairStep::SettingAside)(0, 0));
-        let damaged = self.parent.set_aside(&self.beside, &self.name).map_err(failed("rename", &new))?;
-        drop((lock, new_lock));
-        Ok(SetAside { damaged, salvaged })
+        Ok((salvaged, new_lock))
+    }
+}
+
+fn step(step: RepairStep) -> impl Fn(u64, u64) -> RepairProgress {
+    move |bytes, bytes_total| RepairProgress { step, bytes, bytes_total }
+}
+
+fn exchange_failed(damaged: &Path) -> impl FnOnce(io::Error) -> Error {
+    let shown = damaged.display().to_string();
+    move |source| {
+        let source = if source.kind() == io::ErrorKind::Unsupported {
+            let why = "this file system cannot exchange two directories in one step; make a new store with `tenure salvage`, and \
+                       rename both by hand while nobody has the store open";
+            io::Error::new(source.kind(), why)
+        } else {
+            source
+        };
+        Error::io("put a new store in the place of", shown, source)
     }
 }

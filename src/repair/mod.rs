@@ -46,15 +46,17 @@ use crate::salvage::survey;
 use crate::snapshot;
 use crate::store::Store;
 use crate::verify::Problem;
-use crate::verify::verify;
+use crate::verify::Scope;
+use crate::verify::verify_with;
 
-/// Mends a damaged store. Afterwards verification finds nothing; if it finds nothing before, nothing is written.
+/// Mends a damaged store. Afterwards verification finds nothing, but for what only snapshots with a name need and
+/// [`RepairReport::in_snapshots`] lists; if it finds nothing before, nothing is written.
 ///
 /// Damaged index pages are rebuilt in place: leaf pages of the record index, those below a directory page
 /// or root that is damaged, and key indexes whose extractor is stored with them. Where that is not enough, or a manifest or a record segment is
 /// damaged, a new store of everything that is whole is made beside the damaged one, as [`salvage`](crate::salvage::salvage) makes it, and the two directories
 /// are exchanged in one step. The damaged store is kept as `NAME.damaged`: [`RepairReport::set_aside`] says where, and what the new one does not have.
-/// Named snapshots and marks are among that. An interruption leaves the one or the other store under the name, whole; the next repair ends what was begun.
+/// Named snapshots and marks are among that. Where pages were rebuilt in place and the newest state is whole, there is no exchange. An interruption leaves the one or the other store under the name, whole; the next repair ends what was begun.
 ///
 /// In place, of each ID the newest version counts. Whether a record had been deleted is told by the log, by the page's own count and by the
 /// live bytes of each segment; what none of them decides is there again, and in the report. Free slots of a page that is rebuilt
@@ -85,7 +87,7 @@ use crate::verify::verify;
 ///
 /// # Errors
 /// `Locked` while somebody has it open, `NotAStore` where nothing is of one, and what the file system says: also where it cannot
-/// exchange two directories in one step. Then the store is as it was, or repaired in place.
+/// exchange two directories in one step, or cannot read what is there. Then the store is as it was, or repaired in place, and nothing is left beside it.
 pub fn repair(path: impl AsRef<Path>, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
     let path = path.as_ref();
     let place = match std::fs::symlink_metadata(path) {
@@ -93,25 +95,29 @@ pub fn repair(path: impl AsRef<Path>, progress: &mut dyn FnMut(RepairProgress)) 
         Err(_) => return options().open(path).and_then(|store| repair_opened(store, progress)),
     };
     let left: Vec<PathBuf> = place.settle()?.into_iter().collect();
-    let found = look(path, progress)?;
+    let found = look(path, Scope::Everything, progress)?;
     let mut report = RepairReport { left, ..RepairReport::default() };
     if found.is_empty() {
         return Ok(report);
     }
-    let mut is_whole = false;
+    let (mut is_whole, mut was_opened) = (false, false);
     if is_for_repair_in_place(&found) {
+        was_opened = true;
         match options().open(path).and_then(|store| repair_opened(store, progress)) {
             Ok(repaired) => {
                 report = RepairReport { left: report.left, ..repaired };
-                is_whole = look(path, progress)?.is_empty();
+                let still = look(path, Scope::Everything, progress)?;
+                is_whole = still.is_empty() || look(path, Scope::Newest, progress)?.is_empty();
+                if is_whole {
+                    report.in_snapshots.extend(still.into_iter().map(|problem| problem.what));
+                }
             }
             Err(error) if is_for_salvage(path, &error) => {}
             Err(error) => return Err(error),
         }
     }
-    if !is_whole {
+    if !is_whole && let Some((found, aside)) = place.rebuild(was_opened, progress)? {
         report.damaged.extend(found.into_iter().map(|problem| problem.what));
-        let aside = place.rebuild(progress)?;
         report.lost.extend(aside.salvaged.lost.iter().cloned());
         report.indexes.extend(aside.salvaged.indexes.iter().cloned());
         report.set_aside = Some(aside);
@@ -136,10 +142,12 @@ fn is_for_salvage(path: &Path, error: &Error) -> bool {
 }
 
 /// What verification finds.
-fn look(path: &Path, progress: &mut dyn FnMut(RepairProgress)) -> Result<Vec<Problem>> {
+fn look(path: &Path, scope: Scope, progress: &mut dyn FnMut(RepairProgress)) -> Result<Vec<Problem>> {
     let step = RepairStep::Checking;
     progress(RepairProgress { step, bytes: 0, bytes_total: 0 });
-    let verified = verify(path, &mut |now| progress(RepairProgress { step, bytes: now.bytes, bytes_total: now.bytes }));
+    let verified = verify_with(path, scope, &mut |now| {
+        progress(RepairProgress { step, bytes: now.bytes, bytes_total: now.bytes });
+    });
     match verified {
         Ok(report) => Ok(report.problems),
         Err(error) if is_for_salvage(path, &error) => {

@@ -38,8 +38,10 @@ pub struct RepairProgress {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetAside {
-    /// The damaged store. Nothing of it was written or deleted, unless pages of it were rebuilt in place first and that was not enough.
+    /// The damaged store. Nothing of it was written or deleted, unless it was opened first.
     pub damaged: PathBuf,
+    /// It had been opened for writing: pages were to be rebuilt in place, and that was not enough or failed.
+    pub was_opened: bool,
     /// What the new one has, and what not.
     pub salvaged: SalvageReport,
 }
@@ -88,6 +90,9 @@ pub struct RepairReport {
     pub doubts: Vec<Doubt>,
     /// Records that are gone: the index led to them, and their bytes are not there.
     pub lost: Vec<Lost>,
+    /// What is still damaged, and no part of the newest state: snapshots with a name keep the pages and records that they have. Where such a
+    /// snapshot is dropped, so is what only it needs.
+    pub in_snapshots: Vec<String>,
     /// Where nothing else helped: a new store has taken the place of the damaged one.
     pub set_aside: Option<SetAside>,
     /// Directories that an interrupted repair has left beside the store, by the names that they have now. The damaged store is among them
@@ -99,7 +104,7 @@ impl RepairReport {
     /// Whether there was nothing to repair.
     pub fn is_nothing(&self) -> bool {
         let is_in_place = self.pages.is_empty() && self.indexes.is_empty() && self.set_aside.is_none();
-        is_in_place && self.damaged.is_empty() && self.lost.is_empty()
+        is_in_place && self.damaged.is_empty() && self.lost.is_empty() && self.in_snapshots.is_empty()
     }
 
     /// Whether every record came back, and nothing is in doubt.

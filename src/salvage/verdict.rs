@@ -141,6 +141,10 @@ fn indexed(remains: Option<&Remains>, slot: u64) -> (Indexed, Seq) {
 fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
     let Some(remains) = remains else { return };
     let state = &remains.state;
+    let mut suspects: HashMap<(&str, u64), RecordId> = HashMap::new();
+    for suspect in &survey.suspects {
+        suspects.entry((&suspect.file, suspect.offset)).or_insert(suspect.id);
+    }
     for page in 0..state.root.page_end() {
         let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
         let Ok(entries) = cell.entries() else { continue };
@@ -156,8 +160,7 @@ fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut V
             let file = state.table.get(location.place).map(|segment| segment.number());
             let file = file.map_or_else(|| "record index".to_owned(), |number| FileKind::Records.file_name(number));
             let offset = location.offset();
-            let suspect = survey.suspects.iter().find(|suspect| suspect.offset == offset && suspect.file == file);
-            let id = suspect.map(|suspect| suspect.id).filter(|id| id.slot() == slot);
+            let id = suspects.get(&(file.as_str(), offset)).copied().filter(|id| id.slot() == slot);
             let id = id.or_else(|| found.newest.map(|version| version.id));
             let id = id.filter(|id| id.reuse_count() & 0xf == location.reuse_low);
             let older = found.newest.filter(|version| Some(version.id) == id);
@@ -238,7 +241,7 @@ fn check_heads(source: &Source, survey: &Survey, verdict: &mut Verdict) -> Resul
     heads.sort_unstable_by_key(|version| (version.log, version.offset));
     let mut wanted: HashSet<u64, NumberHash> = HashSet::default();
     for head in heads {
-        match chunks(&mut contents, verdict, &head)? {
+        match chunks(&mut contents, verdict, &wanted, &head)? {
             Ok(slots) => wanted.extend(slots),
             Err(why) => {
                 verdict.live.remove(&head.id.slot());
@@ -252,12 +255,13 @@ fn check_heads(source: &Source, survey: &Survey, verdict: &mut Verdict) -> Resul
     Ok(())
 }
 
-/// The slots of all chunks and lists of a large value, or why it is not whole.
+/// The slots of all chunks and lists of a large value, or why it is not whole. None is `met`: a chunk belongs to one value, in one place.
 fn chunks(
     contents: &mut Contents<'_>,
     verdict: &Verdict,
+    met: &HashSet<u64, NumberHash>,
     head: &Version,
-) -> Result<std::result::Result<Vec<u64>, String>> {
+) -> Result<std::result::Result<HashSet<u64, NumberHash>, String>> {
     let payload = contents.payload(head)?.unwrap_or_default();
     let decoded = match Head::decode(&payload) {
         Ok(decoded) => decoded,
@@ -265,12 +269,18 @@ fn chunks(
     };
     let missing = |id: &RecordId| format!("chunk {id} of its value is not there");
     let whole = |id: &RecordId| verdict.live.get(&id.slot()).filter(|version| version.id == *id).copied();
-    let (mut slots, mut level) = (Vec::new(), decoded.ids);
+    let (mut slots, mut level) = (HashSet::default(), decoded.ids.clone());
     for depth in (0..=decoded.depth).rev() {
+        let expected = decoded.ids_at(depth);
+        if to_u64(level.len()) != expected {
+            return Ok(Err(format!("its lists name {} chunks at level {depth}: expected {expected}", level.len())));
+        }
         let mut below = Vec::new();
         for id in &level {
             let Some(version) = whole(id) else { return Ok(Err(missing(id))) };
-            slots.push(id.slot());
+            if met.contains(&id.slot()) || !slots.insert(id.slot()) {
+                return Ok(Err(format!("chunk {id} of its value has another place, too")));
+            }
             if depth > 0 {
                 let payload = contents.payload(&version)?.unwrap_or_default();
                 let Ok(ids) = decode_ids(&payload) else { return Ok(Err(missing(id))) };

@@ -130,7 +130,12 @@ impl Store {
         if settings.read_only {
             return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?, false);
         }
-        let guard = Guard::take(backing)?;
+        Self::start_locked(Guard::take(backing)?, options)
+    }
+
+    /// A store whose lock is held, opened for writing.
+    fn start_locked(guard: Arc<Guard>, options: &Options) -> Result<Self> {
+        let settings = options.settings();
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
         let (opened, released) = recovery::open_with_reserve(&guarded, &settings)?;
         guard.ends(&opened.0.poison);

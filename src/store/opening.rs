@@ -10,8 +10,12 @@ use crate::options::Options;
 use crate::recovery;
 use crate::recovery::Point;
 use crate::store::Store;
+use crate::store::guard::Guard;
 use std::path::Path;
 use std::sync::Arc;
+
+/// How often a directory is opened again that another one has taken the place of before its lock was had.
+const ATTEMPTS: u32 = 100;
 
 impl Options {
     /// Opens the store in a directory, making it where there is none.
@@ -19,12 +23,31 @@ impl Options {
     /// # Errors
     /// `NotAStore`, `Locked`, `Unsupported`, `Corrupt`, or what the file system says.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        let path = path.as_ref();
-        let shown = path.display().to_string();
         self.check()?;
+        let path = path.as_ref();
+        for _ in 0..ATTEMPTS {
+            let files = self.files(path)?;
+            let backing: Arc<dyn Backing> = Arc::new(files.clone());
+            if self.read_only {
+                return Store::start(&backing, self);
+            }
+            recovery::refuse_unfinished(&*backing)?;
+            let guard = Guard::take(&backing)?;
+            let shown = || path.display().to_string();
+            if files.is_at_its_path().map_err(|source| Error::io("look at", shown(), source))? {
+                return Store::start_locked(guard, self);
+            }
+        }
+        let why = "another directory takes its place again and again; keep other programs from it";
+        Err(Error::io("open", path.display().to_string(), std::io::Error::other(why)))
+    }
+
+    /// The directory of a store that is opened, made where it may be.
+    fn files(&self, path: &Path) -> Result<Files> {
+        let shown = path.display().to_string();
         let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
-        let backing = match Files::open(path) {
-            Ok(_) if self.read_only => Files::read_only(path).map_err(|source| Error::io("open", &shown, source))?,
+        match Files::open(path) {
+            Ok(_) if self.read_only => Files::read_only(path).map_err(|source| Error::io("open", &shown, source)),
             Ok(files) => {
                 let listed = |source| Error::io("list", &shown, source);
                 let (empty, names) = (files.is_empty().map_err(listed)?, files.list().map_err(listed)?);
@@ -38,20 +61,17 @@ impl Options {
                     // Whoever made it may not have synced it.
                     files.settle().map_err(|source| Error::io("sync", &shown, source))?;
                 }
-                files
+                Ok(files)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(refused("it is not a directory"));
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(refused("it is not a directory")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if self.read_only || !self.create {
                     return Err(refused("there is nothing"));
                 }
-                Files::create(path).map_err(|source| Error::io("open", &shown, source))?
+                Files::create(path).map_err(|source| Error::io("open", &shown, source))
             }
-            Err(source) => return Err(Error::io("open", shown, source)),
-        };
-        self.open_backing(Arc::new(backing))
+            Err(source) => Err(Error::io("open", shown, source)),
+        }
     }
 
     /// Opens the store in a directory for reading, as it was at a point of its past. A writer may go on beside it.

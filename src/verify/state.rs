@@ -109,7 +109,7 @@ impl Pass<'_, '_> {
     }
 
     fn problem(&mut self, file: String, what: String) {
-        self.report.problems.push(Problem { file, offset: 0, what, corrupt: true });
+        self.report.push(Problem { file, offset: 0, what, corrupt: true });
     }
 
     fn records(&mut self, state: &State) {
@@ -126,13 +126,13 @@ impl Pass<'_, '_> {
                 self.steps.skip(bytes);
                 continue;
             }
-            let before = self.report.problems.len();
+            let before = self.report.tally.found;
             let Some(leaf) = self.leaf(state, page, cell) else { continue };
             sums.add(&leaf);
             self.steps.records(self.report.records, total);
             self.steps.add(leaf.bytes() + u64::from(saved.bytes));
             if let (Some(seen), Some(at)) = (&mut self.seen, at)
-                && self.report.problems.len() == before
+                && self.report.tally.found == before
             {
                 seen.pages.insert(at, leaf);
             }
@@ -217,9 +217,9 @@ impl Pass<'_, '_> {
                         self.steps.skip(if extractor.is_some() { bytes } else { 0 });
                         None
                     } else {
-                        let before = self.report.problems.len();
+                        let before = self.report.tally.found;
                         let why = self.index(state, definition, &name, extractor.as_ref(), root);
-                        let holds = self.report.problems.len() == before;
+                        let holds = self.report.tally.found == before;
                         if let (Some(seen), Some(known), true) = (&mut self.seen, known, holds) {
                             seen.indexes.insert(known);
                         }
@@ -242,13 +242,13 @@ impl Pass<'_, '_> {
         extractor: Option<&Extractor>,
         root: &KeyRoot,
     ) -> Option<&'static str> {
-        let before = self.report.problems.len();
+        let before = self.report.tally.found;
         let (report, steps) = (&mut *self.report, &mut *self.steps);
         let checked = root.check(&mut |error| report.add(&error), &mut |bytes| steps.add(bytes));
         self.report.indexes += 1;
         self.report.nodes += checked.nodes;
         self.report.entries += checked.entries;
-        if self.report.problems.len() > before {
+        if self.report.tally.found > before {
             return Some("its tree does not hold");
         }
         let compared = indexing::compare(definition, extractor, state, root, LINES_MAX, &mut |bytes| steps.add(bytes));

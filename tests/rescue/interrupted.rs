@@ -21,7 +21,7 @@ const CALL: &str = "TENURE_REPAIR_CALL";
 const IMAGE_BYTES: u64 = 24 << 20;
 
 /// A killed store in whose tail a byte is damaged that is proven to have been durable.
-fn damaged() -> (Model, Files) {
+pub(crate) fn damaged() -> (Model, Files) {
     let model = build(3, Left::Killed);
     let name = model.files.keys().rfind(|name| name.starts_with("log-")).expect("a segment").clone();
     let mut files = model.files.clone();
@@ -31,14 +31,14 @@ fn damaged() -> (Model, Files) {
     (model, files)
 }
 
-fn is_damaged_one(path: &Path, files: &Files) -> bool {
+pub(crate) fn is_damaged_one(path: &Path, files: &Files) -> bool {
     let mut there = common::read_dir(path);
     there.retain(|name, _| name != "lock" && !name.starts_with("reserve"));
     there == *files
 }
 
 /// Directories beside the store.
-fn beside(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn beside(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path.parent().expect("a parent")).expect("lists");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     paths.filter(|other| other != path && other.to_string_lossy().contains("things.tenure")).collect()
@@ -176,7 +176,7 @@ fn two_repairs_of_one_store_do_not_meet() {
 }
 
 /// A file system on an image that can be copied.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(pub(crate) PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -184,7 +184,7 @@ impl Drop for Mounted {
     }
 }
 
-fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 

@@ -8,6 +8,12 @@ use tenure::RecordId;
 use tenure::Store;
 use tenure::backing::Backing;
 use tenure::backing::Memory;
+use tenure::format::Seed;
+use tenure::format::checksum;
+use tenure::format::item::Item;
+use tenure::format::item::Kind;
+use tenure::format::segment::SegmentHeader;
+use tenure::format::value::HEAD_BYTES;
 use tenure::salvage::IndexFate;
 use tenure::salvage::SalvageReport;
 use tenure::salvage::salvage_backing;
@@ -308,4 +314,43 @@ fn a_mark_that_was_dropped_is_not_left_behind() {
         let (_, _, report) = rescue(&files, "marks");
         assert_eq!(report.marks, ["comes again", "stays"], "without a manifest: {is_without_a_manifest}");
     }
+}
+
+/// A head that is whole and names one chunk twice, as nothing but malice writes it: followed through lists such IDs would have no end.
+#[test]
+fn a_large_value_that_names_a_chunk_twice_does_not_come_back() {
+    let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+    let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+    let set = store.record_set("things").expect("a set");
+    let (wrong, whole) = store
+        .write(|tx| Ok((tx.insert(&set, vec![1; 100_000])?, tx.insert(&set, vec![2; 100_000])?)))
+        .expect("inserts");
+    store.close().expect("closes");
+    let mut files = common::read_backing(&*backing);
+    files.remove("lock");
+    let mut crafted = 0;
+    for (name, bytes) in files.iter_mut().filter(|(name, _)| name.starts_with("log-")) {
+        let header = SegmentHeader::decode(bytes, name).expect("a header");
+        let seed = Seed::new(header.uuid, header.segment);
+        for at in (0..bytes.len()).step_by(16) {
+            let Ok(item) = Item::parse(&bytes[at..]) else { continue };
+            let seed = seed.at(u64::try_from(at).expect("64 bits"));
+            if item.kind != Kind::Head as u8 || item.raw_id != wrong.as_u64() || item.verify(seed).is_err() {
+                continue;
+            }
+            let (from, len) = (at + item.header.len(), item.payload.len());
+            bytes.copy_within(from + HEAD_BYTES..from + HEAD_BYTES + 8, from + HEAD_BYTES + 8);
+            let check = checksum(checksum(0, &bytes[from..from + len]) ^ seed, &bytes[at + 4..from]);
+            bytes[at..at + 4].copy_from_slice(&check.to_le_bytes());
+            crafted += 1;
+        }
+    }
+    assert_eq!(crafted, 1);
+    let (damaged, new) = (common::memory_of(&files), Arc::new(Memory::new()) as Arc<dyn Backing>);
+    let report = salvage_backing(&damaged, &new, &mut |_| {}).expect("salvages");
+    assert!(report.lost.iter().any(|lost| lost.id == Some(wrong) && lost.why.contains("another place")), "{report:?}");
+    assert!(tenure::verify::verify_backing(&new, &mut |_| {}).expect("verifies").is_ok());
+    let store = options().open_backing(new).expect("opens");
+    assert!(common::is_dead(&store, wrong));
+    assert_eq!(store.get(whole).and_then(|record| record.to_vec()).expect("is there"), vec![2; 100_000]);
 }

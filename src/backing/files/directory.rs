@@ -94,6 +94,15 @@ impl Directory {
         &self.path
     }
 
+    /// Whether the path leads to it now.
+    pub(super) fn is_at_its_path(&self) -> io::Result<bool> {
+        match rustix::fs::stat(&self.path) {
+            Ok(found) => Ok(Identity::of(&found) == Identity::of(&rustix::fs::fstat(&self.descriptor)?)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }

@@ -15,6 +15,8 @@ use rustix::fs::AtFlags;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 
+/// Two directories with which it is tried whether they can be exchanged.
+const TRIED: [&str; 2] = ["exchange-1", "exchange-2"];
 /// How many names are tried for a directory that is set aside.
 const NAMES_MAX: u32 = 10_000;
 
@@ -52,6 +54,30 @@ impl Parent {
     pub(crate) fn exchange(&self, a: &OsStr, b: &OsStr) -> io::Result<()> {
         exchange(&self.descriptor, a, b)?;
         Ok(rustix::fs::fsync(&self.descriptor)?)
+    }
+
+    /// Tries with two empty directories in this one whether it can exchange them, and deletes them.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange).
+    pub(crate) fn try_exchange(&self) -> io::Result<()> {
+        for name in TRIED {
+            rustix::fs::mkdirat(&self.descriptor, name, Mode::RWXU)?;
+        }
+        let tried = exchange(&self.descriptor, TRIED[0].as_ref(), TRIED[1].as_ref());
+        self.remove_tried()?;
+        tried
+    }
+
+    /// Deletes what a trial has left that was interrupted.
+    pub(crate) fn remove_tried(&self) -> io::Result<()> {
+        for name in TRIED {
+            match rustix::fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Gives a directory the name `name.damaged`, or the first of `name.damaged-2`, … that is free.

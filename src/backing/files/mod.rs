@@ -2,7 +2,7 @@
 //!
 //! Owns: the only calls of the file system. Never: follows a link, overwrites, or cuts off what was appended; nothing is renamed but a
 //! store that is repaired.
-//! Invariant: after the directory was opened its path is only for messages. Everything is found relative to the descriptor, so
+//! Invariant: after the directory was opened its path is only for messages, and for the one look behind the lock. Everything is found relative to the descriptor, so
 //! a process that changes its working directory, and a directory that is renamed, stay with the same files.
 
 mod directory;
@@ -72,6 +72,12 @@ impl Files {
     /// Whether the directory holds nothing at all, of any kind.
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
         self.directory.is_empty()
+    }
+
+    /// Whether the path leads to this directory now. Who has just taken the lock asks: a repair puts another directory in the place of one
+    /// whose lock it has, and lets the lock go then.
+    pub(crate) fn is_at_its_path(&self) -> io::Result<bool> {
+        self.directory.is_at_its_path()
     }
 
     /// Puts on the medium that the directory is there: one that exists may have been made by a process that was killed before

@@ -93,6 +93,9 @@ fn print(out: &mut Output, report: &RepairReport) -> Outcome {
     for index in &report.indexes {
         out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
     }
+    for damage in &report.in_snapshots {
+        out.line(&one_line(&format!("still damaged, for a named snapshot alone: {damage}")))?;
+    }
     for left in &report.left {
         out.line(&one_line(&format!("an interrupted repair has left {}", left.display())))?;
     }
@@ -130,6 +133,7 @@ fn print_json(out: &mut Output, report: &RepairReport) -> Outcome {
         let salvaged = &aside.salvaged;
         let mut told = salvage::doubts_as_json(salvaged);
         told["damaged"] = json!(aside.damaged.display().to_string());
+        told["was_opened"] = json!(aside.was_opened);
         told["records"] = json!(salvaged.records);
         told["last_seq"] = json!(salvaged.last_seq.0);
         told
@@ -139,6 +143,6 @@ fn print_json(out: &mut Output, report: &RepairReport) -> Outcome {
         "certain": report.is_certain(), "nothing": report.is_nothing(), "damaged": report.damaged,
         "pages": pages.collect::<Vec<_>>(), "indexes": indexes.collect::<Vec<_>>(),
         "doubts": doubts.collect::<Vec<_>>(), "lost": lost.collect::<Vec<_>>(), "set_aside": aside,
-        "left": left.collect::<Vec<_>>(),
+        "left": left.collect::<Vec<_>>(), "in_snapshots": report.in_snapshots,
     }))
 }

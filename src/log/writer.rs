@@ -74,6 +74,8 @@ struct Tail {
     unsynced: Vec<Arc<Segment>>,
     /// Ended segments without a commit: nobody else knows of them.
     bare: Vec<SegmentSeq>,
+    /// The segment that the manifest says was begun: without its file a reader takes what was in it for lost.
+    announced: Option<SegmentSeq>,
     previous: SegmentSeq,
     next_segment: SegmentSeq,
     last_seq: Seq,
@@ -116,6 +118,7 @@ impl Log {
             spare: None,
             unsynced: Vec::new(),
             bare: Vec::new(),
+            announced: None,
             previous: start.previous,
             next_segment: start.next_segment,
             last_seq: start.last_seq,
@@ -302,12 +305,16 @@ impl Log {
         Ok(Appended { segment, offset, seq: tail.last_seq })
     }
 
-    /// Sees to it that there is a segment for a frame of so many bytes.
+    /// Sees to it that there is a segment for a frame of so many bytes, and that its file stays: the manifest is to tell of it.
     pub(crate) fn begin_segment(&self, bytes: u64) -> Result<()> {
         self.poison.check()?;
         let mut tail = self.tail.lock();
         let is_too_large = to_u64(SEGMENT_HEADER_BYTES) + bytes >= SEGMENT_BYTES_END;
-        if tail.active.is_some() || is_too_large { Ok(()) } else { self.make_room(&mut tail, bytes) }
+        if tail.active.is_none() && !is_too_large {
+            self.make_room(&mut tail, bytes)?;
+        }
+        tail.announced = tail.active.as_ref().map(|active| active.segment.number());
+        Ok(())
     }
 
     /// Sees to it that the active segment has room, beginning the next one where it has not.
@@ -370,12 +377,13 @@ impl Log {
     }
 
     /// Appends no further to a segment that found no room. One that holds no frame is deleted, so that failing commits do
-    /// not fill the directory.
+    /// not fill the directory, unless the manifest tells of it.
     fn give_up_full(&self, tail: &mut Tail) {
         let Some(active) = tail.active.take() else { return };
         let header = active.segment.header();
         let is_empty = active.len == to_u64(SEGMENT_HEADER_BYTES);
-        if is_empty && self.source.backing.delete(active.segment.name()).is_ok() {
+        let is_announced = tail.announced == Some(active.segment.number());
+        if is_empty && !is_announced && self.source.backing.delete(active.segment.name()).is_ok() {
             tail.previous = header.previous;
         } else {
             tail.end(active);

@@ -7,6 +7,7 @@ use tenure::RecordId;
 use tenure::RecordSet;
 use tenure::Store;
 use tenure::backing::Backing;
+use tenure::backing::FaultBacking;
 use tenure::backing::Memory;
 use tenure::verify::verify_backing;
 
@@ -155,4 +156,40 @@ fn records_of_a_damaged_full_page_are_counted_once() {
         }
     }
     assert!(seen > 0, "no damage has hit the page");
+}
+
+#[test]
+fn a_first_commit_that_finds_no_room_is_not_told_as_a_segment_that_is_gone() {
+    let (memory, ids) = closed();
+    let files = files_of(&memory);
+    let mut refused = 0;
+    for room in (0..12_000).step_by(250) {
+        let disk = FaultBacking::new();
+        for (name, bytes) in &files {
+            let file = disk.create(name).unwrap();
+            file.append(bytes).unwrap();
+            file.sync().unwrap();
+        }
+        let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+        let (store, set) = open(&backing);
+        disk.disk_bytes_max(Some(disk.disk_bytes() + room));
+        if store.write(|tx| tx.insert(&set, vec![7; 8_000])).is_ok() {
+            continue;
+        }
+        refused += 1;
+        // Again and again: no file more.
+        for _ in 0..3 {
+            store.write(|tx| tx.insert(&set, vec![7; 8_000])).unwrap_err();
+        }
+        let names = disk.list().unwrap();
+        let logs = |names: &mut dyn Iterator<Item = &String>| names.filter(|name| name.starts_with("log-")).count();
+        assert!(logs(&mut names.iter()) <= logs(&mut files.keys()) + 2, "{room} bytes: {names:?}");
+        let killed: Arc<dyn Backing> = Arc::new(disk.crash_image_keep_all());
+        let read = options().read_only(true).open_backing(Arc::clone(&killed)).unwrap();
+        let end = read.recovery_report().end.clone();
+        assert!(end.as_ref().is_none_or(|end| end.gone_from.is_none()), "{room} bytes: {end:?}");
+        assert!(verify_backing(&killed, &mut |_| {}).unwrap().is_ok(), "{room} bytes");
+        assert_eq!(read.get(ids[0]).unwrap().as_slice(), Some(&b"0"[..]));
+    }
+    assert!(refused > 10, "{refused}");
 }

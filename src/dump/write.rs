@@ -219,6 +219,9 @@ impl Dump<'_> {
                 *entry = Entry::freed_after(next_count);
             }
         }
+        if self.state.catalogue.is_dropped(set) {
+            self.free_dropped(first, &mut entries)?;
+        }
         PagePart::encode(page, set, cell.descriptor.floor, &entries, &mut self.out.payload);
         self.out.end(FrameKind::Slots)?;
         self.totals.pages += 1;
@@ -239,6 +242,19 @@ impl Dump<'_> {
         }
         self.end_records()?;
         self.tell();
+        Ok(())
+    }
+
+    /// Makes free what a set that is gone has not freed yet: its records answer *deleted* already.
+    fn free_dropped(&self, first: u64, entries: &mut [Entry]) -> Result<()> {
+        for (slot, entry) in (first..).zip(entries) {
+            let EntryState::Live(location) = entry.state() else { continue };
+            let id = match self.state.read_plain(location).filter(|(found, _)| found.id.slot() == slot) {
+                Some((found, _)) => found.id,
+                None => self.state.read(slot, location)?.id,
+            };
+            *entry = Entry::freed_after(id.reuse_count());
+        }
         Ok(())
     }
 

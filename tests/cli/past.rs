@@ -166,3 +166,21 @@ fn verify_reads_the_kept_snapshots_unless_told_otherwise() {
     let newest = tenure(&["verify", &store, "--newest", "--json"]).json();
     assert_eq!((&newest["snapshots"], &newest["ok"]), (&json!(0), &json!(true)), "{newest}");
 }
+
+#[test]
+fn a_mark_is_dropped_and_its_name_is_free_again() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    tenure(&["mark", &store, "here"]).ok();
+    tenure(&["mark", &store, "there"]).ok();
+    assert_eq!(tenure(&["mark", &store, "here", "--drop"]).ok(), "dropped mark \"here\"\n");
+    let names = || -> Vec<Value> {
+        tenure(&["mark", &store, "--list", "--json"]).json_lines().iter().map(|mark| mark["name"].clone()).collect()
+    };
+    assert_eq!(names(), [json!("there")]);
+    assert_eq!(tenure(&["mark", &store, "here", "--drop"]).code, 3, "it is dropped already");
+    tenure(&["mark", &store, "here"]).ok();
+    assert_eq!(tenure(&["mark", &store, "there", "--drop", "--json"]).json(), json!({"dropped": "there"}));
+    assert_eq!(names(), [json!("here")]);
+    assert_eq!(tenure(&["mark", &store, "there", "--list", "--drop"]).code, 2, "one or the other");
+}

@@ -6,6 +6,7 @@ use tenure::Error;
 use tenure::Lookup;
 use tenure::Store;
 use tenure::backing::Backing;
+use tenure::backing::FaultBacking;
 use tenure::backing::Memory;
 use tenure::dump::LoadOptions;
 
@@ -59,6 +60,45 @@ fn a_reference_to_a_deleted_record_leads_nowhere_after_a_load() {
     // Their slots are used again, each with the next count.
     assert!(new.iter().any(|id| id.slot() < 60 && id.reuse_count() == 2), "{new:?}");
     assert!(new.iter().all(|id| !ids.contains(id)));
+}
+
+/// Stores as a kill leaves them between the drop of a set and the end of its emptying; a handle that only reads frees nothing.
+#[test]
+fn a_dropped_set_that_is_not_empty_yet_is_dumped_as_gone() {
+    let backing = Arc::new(FaultBacking::new());
+    let store = full::options().open_backing(backing.clone()).unwrap();
+    let (kept, logs) = (store.record_set("kept").unwrap(), store.record_set("logs").unwrap());
+    let here = store.write(|tx| tx.insert(&kept, "here")).unwrap();
+    let insert = |count: usize| {
+        store.write(|tx| (0..count).map(|_| tx.insert(&logs, "a")).collect::<Result<Vec<_>, _>>()).unwrap()
+    };
+    let old = insert(40);
+    store.write(|tx| old.iter().try_for_each(|id| tx.delete(*id))).unwrap();
+    let mut ids = insert(20_000);
+    assert!(ids.iter().any(|id| id.reuse_count() == 2), "some of them are not the first of their slots");
+    ids.push(store.write(|tx| tx.insert(&logs, vec![7; 200_000])).unwrap());
+    ids.extend(old);
+    store.sync().unwrap();
+    backing.record();
+    store.drop_set(&logs).unwrap();
+    let mut dumped = 0;
+    for image in backing.take_recorded() {
+        let read = full::options().read_only(true).open_backing(Arc::new(image)).unwrap();
+        if read.find_set("logs").is_some() {
+            continue;
+        }
+        let (to, report) = full::load(&full::dump(&read), &LoadOptions::new());
+        assert_eq!(report.unwrap().dump.records, 1);
+        full::assert_verified(&to);
+        let loaded = full::options().open_backing(to).unwrap();
+        assert_eq!(loaded.get(here).unwrap().as_slice(), Some(&b"here"[..]));
+        assert!(ids.iter().all(|id| matches!(loaded.lookup(*id).unwrap(), Lookup::Deleted)));
+        let other = loaded.record_set("other").unwrap();
+        let new = loaded.write(|tx| (0..600).map(|_| tx.insert(&other, "b")).collect::<Result<Vec<_>, _>>()).unwrap();
+        assert!(new.iter().all(|id| !ids.contains(id)), "an ID was given again");
+        dumped += 1;
+    }
+    assert!(dumped > 0, "no kill fell between the drop and the end of the emptying");
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_dropped_set_that_is_not_empty_yet_is_dumped_as_gone() {
     let insert = |count: usize| {
         store.write(|tx| (0..count).map(|_| tx.insert(&logs, "a")).collect::<Result<Vec<_>, _>>()).unwrap()
     };
-    let old = insert(40);
+    let old = insert(600);
     store.write(|tx| old.iter().try_for_each(|id| tx.delete(*id))).unwrap();
     let mut ids = insert(20_000);
     assert!(ids.iter().any(|id| id.reuse_count() == 2), "some of them are not the first of their slots");

@@ -73,7 +73,7 @@
 //! Cargo gives all users of a crate in a program the same features of it. The feature `json` turns on `float_roundtrip` of
 //! `serde_json`, because a float that is stored has to come back as the same float: parsing floats in the whole program becomes
 //! exact, and somewhat slower. It turns on nothing else there; in particular maps keep the order that they have without it. The
-//! feature `cli`, which a library user does not need, also turns on `preserve_order`.
+//! feature `cli`, which a library user does not need, also turns on `preserve_order` and `raw_value`.
 //!
 //! The layers and a record's path through them are described in `docs/ARCHITECTURE.md`, what holds after a crash in
 //! `docs/recovery.md`, and the limits in `docs/limits.md`.

@@ -22,6 +22,9 @@ mod endings;
 #[path = "cli/errors.rs"]
 mod errors;
 #[cfg(test)]
+#[path = "cli/export.rs"]
+mod export;
+#[cfg(test)]
 #[path = "cli/import.rs"]
 mod import;
 #[cfg(test)]
@@ -30,6 +33,9 @@ mod index;
 #[cfg(test)]
 #[path = "cli/interrupt.rs"]
 mod interrupt;
+#[cfg(test)]
+#[path = "cli/no_keys.rs"]
+mod no_keys;
 #[cfg(test)]
 #[path = "cli/past.rs"]
 mod past;

@@ -23,6 +23,8 @@ use tenure::key::prefix_range;
 use crate::failure::Exit;
 use crate::failure::Failure;
 use crate::failure::Outcome;
+use crate::hints::why_no_keys;
+use crate::output::note;
 
 /// A field of JSON records: where it is, of what type, and how an index over it is called.
 #[derive(Clone, Debug)]
@@ -58,6 +60,13 @@ fn pointer(path: &str) -> String {
     }
     let (member, all) = path.strip_suffix("[]").map_or((path, ""), |member| (member, "/*"));
     format!("/{}{all}", member.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Says on stderr that an index has got no key from any of these records, and what may be the reason.
+pub fn warn_of_no_keys(store: &Store, set: &RecordSet, index: &str, spec: &str, records: &str) {
+    let Ok(extractor) = spec.parse() else { return };
+    let why = why_no_keys(&store.view(), set, &extractor);
+    note(&format!("warning: index {index:?} of set {:?} has no key from {records}: {why}", set.name()));
 }
 
 /// An index that was found by its name.

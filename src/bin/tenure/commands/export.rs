@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
 use serde_json::json;
 use tenure::Record;
 use tenure::RecordSet;
@@ -13,12 +12,11 @@ use tenure::View;
 use crate::at::At;
 use crate::context::Context;
 use crate::context::existing_set;
-use crate::failure::Exit;
-use crate::failure::Failure;
 use crate::failure::Outcome;
 use crate::output::Output;
 use crate::output::note;
 use crate::progress;
+use crate::rows::Columns;
 use crate::source::Format;
 use crate::units;
 use crate::value;
@@ -34,7 +32,10 @@ Examples:
 ///
 /// JSON Lines: a record that is JSON stands as it is; other text becomes {"text":…}, other bytes {"hex":…}. With
 /// --with-ids each line is {"id":…,"seq":…,"value":…}, with `text` or `hex` in the place of `value` where it is not
-/// JSON. CSV: every record must be a JSON object; the names of the first one are the columns.
+/// JSON. CSV: every record must be JSON. The columns are the members of all objects, in the order in which the records bring
+/// them; a record that is no object stands in the column `value`. Each value is written as it stands: a number keeps its
+/// digits, a string loses its quotes, arrays and objects stay JSON. A member that is null or missing leaves its cell empty, or
+/// filled with --null.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -49,6 +50,9 @@ pub struct Args {
     /// Adds ID and version to each record
     #[arg(long)]
     with_ids: bool,
+    /// What a cell of CSV holds for null and for a missing member
+    #[arg(long, value_name = "TEXT")]
+    null: Option<String>,
     /// The file to write; what it held is replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -106,45 +110,23 @@ fn line(out: &mut Output, record: &Record<'_>) -> Outcome {
     out.text("}\n")
 }
 
+/// Two walks over the same state: the first learns the columns.
 fn csv(view: &View, set: &RecordSet, args: &Args, out: &mut Output) -> Outcome<u64> {
-    let bar = progress::over_records("exporting", view.len(set));
-    let (mut records, mut columns) = (0, None);
+    let bar = progress::over_records("exporting", view.len(set).saturating_mul(2));
+    let mut columns = Columns::new(args.with_ids, args.null.as_deref().unwrap_or_default());
     for record in view.scan(set) {
-        let record = record?;
-        let Ok(Value::Object(object)) = serde_json::from_slice(&record.to_vec()?) else {
-            return Err(no_row(&record, "it is not a JSON object"));
-        };
-        let mut cells =
-            if args.with_ids { vec![record.id().to_string(), record.seq().to_string()] } else { Vec::new() };
-        if columns.is_none() {
-            let ids = if args.with_ids { vec!["id".to_owned(), "seq".to_owned()] } else { Vec::new() };
-            out.bytes(&row(&ids.into_iter().chain(object.keys().cloned()).collect::<Vec<_>>())?)?;
+        columns.add(&record?)?;
+        bar.inc(1);
+    }
+    let mut records = 0;
+    for record in view.scan(set) {
+        if records == 0 {
+            out.bytes(&columns.head()?)?;
         }
-        let columns = columns.get_or_insert_with(|| object.keys().cloned().collect::<Vec<_>>());
-        if let Some(extra) = object.keys().find(|key| !columns.contains(key)) {
-            return Err(no_row(&record, &format!("its member {extra:?} is no column of the first record")));
-        }
-        cells.extend(columns.iter().map(|column| match object.get(column) {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        }));
-        out.bytes(&row(&cells)?)?;
+        out.bytes(&columns.row(&record?)?)?;
         records += 1;
-        bar.set_position(records);
+        bar.inc(1);
     }
     bar.finish_and_clear();
     Ok(records)
-}
-
-fn row(cells: &[String]) -> Outcome<Vec<u8>> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let written = writer.write_record(cells).map_err(std::io::Error::from);
-    written.map_err(|error| Failure::output("a row", &error))?;
-    writer.into_inner().map_err(|error| Failure::output("a row", error.error()))
-}
-
-fn no_row(record: &Record<'_>, why: &str) -> Failure {
-    let message = format!("record {} cannot be a row of CSV: {why}", record.id());
-    Failure::new(Exit::BadInput, message, "export as --format jsonl")
 }

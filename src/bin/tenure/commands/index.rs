@@ -173,6 +173,12 @@ fn create(context: &Context, args: &Create) -> Outcome {
     let store = context.open_to_write(&args.store)?;
     let set = existing_set(&store, &args.set)?;
     keys::ensure(&store, &set, &field, args.unique)?;
+    let records = store.view().len(&set);
+    let is_empty = store.indexes(&set).iter().any(|info| info.name == args.name && info.entries == 0);
+    if is_empty && records > 0 {
+        let records = format!("any of {}", units::counted(records, "record"));
+        keys::warn_of_no_keys(&store, &set, &args.name, &field.extractor.to_string(), &records);
+    }
     made(context, out, store, &args.store, &format!("{}.{}", set.name(), args.name))
 }
 

@@ -13,8 +13,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::ValueEnum;
+use tenure::RecordSet;
+use tenure::Store;
 
 use crate::commands::import::batches::Import;
+use crate::commands::import::summary::Summary;
 use crate::context::Context;
 use crate::context::check_set_name;
 use crate::ending;
@@ -216,8 +219,19 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     bar.finish_and_clear();
     import.settle(ended)?;
     let summary = import.summary;
+    warn_of_no_keys(&store, &set, &summary, &name);
     let what = format!("every row is stored ({})", units::counted(summary.records, "record"));
     ending::finish(store, &what, || summary.print(context, out, &name, begun))
+}
+
+/// Tells the indexes that have no key, from these rows or from any record before.
+fn warn_of_no_keys(store: &Store, set: &RecordSet, summary: &Summary, name: &str) {
+    if summary.records == 0 {
+        return;
+    }
+    for index in store.indexes(set).iter().filter(|index| index.entries == 0) {
+        keys::warn_of_no_keys(store, set, &index.name, &index.spec, &format!("any row of {name}"));
+    }
 }
 
 /// The rows of an input.

@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The command to print the page of, such as `import`, or `index make`
+    /// The command to print the page of, such as `import`, or `index create`
     command: Vec<String>,
     /// Write all pages to this directory
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]

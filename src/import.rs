@@ -126,9 +126,20 @@ impl Import {
     }
 
     /// Goes on with a store that was begun like this, from its last snapshot.
-    pub(crate) fn resume(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
+    pub(crate) fn resume(backing: &Arc<dyn Backing>, options: &Options, page_end_min: u64) -> Result<Self> {
         let (engine, _) = recovery::open_beside_a_writer(backing, &options.settings())?;
-        let (_, page_end) = engine.slots.given();
+        // Pages of records that did not come yet are nobody else's either, although nothing tells of them so far.
+        let page_end = engine.slots.given().1.max(page_end_min);
+        engine.slots.begin_behind(page_end);
+        // The row with which `begin` says how many pages there will be; as a floor it would pass for a page that was brought.
+        if let Some(page) = page_end_min.checked_sub(1) {
+            engine.heap.with_tree(|tree| match tree.root().cell(page) {
+                Some(cell) if cell.descriptor.set == 0 && cell.descriptor.floor == REUSE_MAX + 1 => {
+                    tree.set_floor(page, 0)
+                }
+                _ => Ok(()),
+            })?;
+        }
         Ok(Self::over(engine, page_end))
     }
 

@@ -248,7 +248,7 @@ impl Sink for Load<'_> {
         (self.sets, self.last_seq) = (sets.to_vec(), header.last_seq);
         let options = options_of(header);
         let (mut import, mut stored_end) = if destination.is_resumed {
-            let import = Import::resume(self.to, &options)?;
+            let import = Import::resume(self.to, &options, header.page_end)?;
             let root = Arc::clone(&import.engine().heap.pin().root);
             let is_stored = |page: &u64| {
                 let cell = root.cell(*page);

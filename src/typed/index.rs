@@ -126,8 +126,8 @@ impl<T, K: IndexKey> IndexDefinition<T, K> {
     /// let packages = store.typed_set(PACKAGES)?;
     /// let by_name = store.typed_index(&packages, BY_NAME)?;
     /// let by_need = store.typed_index(&packages, BY_NEED)?;
-    /// let serde = Package { name: "serde".into(), depends: vec!["serde_core".into()] };
-    /// let id = store.write(|tx| packages.insert(tx, &Json(serde)))?;
+    /// let serde = Json(Package { name: "serde".into(), depends: vec!["serde_core".into()] });
+    /// let id = store.write(|tx| packages.insert(tx, &serde))?;
     /// assert_eq!(by_name.get(&store.view(), "serde")?, Some(id));
     /// assert_eq!(by_need.get(&store.view(), "serde_core")?, Some(id));
     /// # Ok::<(), tenure::Error>(())

@@ -262,3 +262,25 @@ fn a_reader_that_leaves_is_no_error() {
     let ended = child.wait_with_output().expect("the program ends");
     assert_eq!((ended.status.code(), ended.stderr.as_slice()), (Some(0), &b""[..]));
 }
+
+#[test]
+fn errors_are_json_where_the_output_is() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    for (args, code, kind, said) in [
+        (vec!["get", &store, "9.1", "--json"], 3, "not found", "record 9.1 does not exist: this ID was never given"),
+        (vec!["--json", "sets", "nothing"], 8, "not a store", "nothing is not a Tenure store: there is nothing"),
+        (vec!["get", &store, "0.1", "--raw", "--json"], 2, "usage", "--raw and --json cannot both be given"),
+        (vec!["get", &store, "zero", "--json"], 2, "usage", "is not a record ID"),
+        (vec!["get", "--json", "--no-such"], 2, "usage", "unexpected argument '--no-such' found"),
+    ] {
+        let run = tenure(&args);
+        assert_eq!(run.code, code, "{}", run.err);
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+        let told: serde_json::Value = serde_json::from_str(&run.err).expect("JSON");
+        assert_eq!((&told["code"], &told["kind"]), (&serde_json::json!(code), &serde_json::json!(kind)), "{told}");
+        assert!(told["error"].as_str().expect("text").contains(said), "{told}");
+        assert!(!told["help"].as_str().expect("text").is_empty(), "{told}");
+    }
+    fixture.assert_unchanged();
+}

@@ -60,16 +60,29 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// What stderr says, as lines of text also where `--json` made them a document.
+fn text_of(err: &str) -> String {
+    let line = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
+        Ok(told) if told["error"].is_string() => {
+            let part = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+            format!("error: {}\nhelp: {}\n", part("error"), part("help"))
+        }
+        _ => format!("{line}\n"),
+    };
+    err.lines().map(line).collect()
+}
+
 /// The run ended as the row of `test` says, with one line that names `place`, and printed no result.
 pub fn assert_told(test: &str, run: &Run, place: &str) {
     let row = rows().into_iter().find(|row| row.test == test).unwrap_or_else(|| panic!("no row for {test}"));
     assert_eq!(run.code, row.code, "{test}: {}", run.err);
+    let text = text_of(&run.err);
     let is_told = |line: &&str| line.starts_with("error:") || line.starts_with("note:");
-    let told: Vec<&str> = run.err.lines().filter(is_told).collect();
+    let told: Vec<&str> = text.lines().filter(is_told).collect();
     let [line] = told.as_slice() else { panic!("{test}: not one line: {:?}", run.err) };
     assert!(matches(&row.message, line), "{test}: expected {:?}, got {line:?}", row.message);
     assert!(line.contains(place), "{test}: {place:?} is not named in {line:?}");
-    let advised = run.err.lines().any(|line| matches(&row.advice, line));
+    let advised = text.lines().any(|line| matches(&row.advice, line));
     assert!(advised || row.advice == "nothing", "{test}: expected {:?}, got {:?}", row.advice, run.err);
 }
 

@@ -80,7 +80,7 @@ fn arrays_and_types(data: &[u8]) {
             Box::new(JsonArray::new(wrapped.as_slice(), 1, bytes_max)),
             Box::new(CsvRows::shaped(data, 1, bytes_max, shape)),
         ];
-        for mut rows in all {
+        for (reader, mut rows) in all.into_iter().enumerate() {
             let mut last = 0;
             while let Ok(step) = rows.step() {
                 let line = match &step {
@@ -92,7 +92,8 @@ fn arrays_and_types(data: &[u8]) {
                         row.line
                     }
                 };
-                assert!(line > last, "rows out of order");
+                // A row of a table may end with a carriage return, which begins no line.
+                assert!(line > last || (reader == 2 && line == last), "rows out of order");
                 last = line;
             }
         }

@@ -43,7 +43,7 @@ use crate::txn::Record;
 
 impl Store {
     /// Writes everything that the store holds to a stream, as of one commit, while readers and writers go on: sets, records with
-    /// their IDs and versions, deleted IDs, and key indexes with their entries. [`dump::load`](crate::dump::load) makes a new store of it, in
+    /// their IDs and versions, deleted IDs, and key indexes with their entries. [`dump::load`](crate::dump::load()) makes a new store of it, in
     /// this version of Tenure or a later one, on this machine or another. Memory does not grow with the store.
     ///
     /// The stream is described in `docs/dump-format.md`. Pass a [`BufWriter`](std::io::BufWriter) or an encoder that packs it; it is

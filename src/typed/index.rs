@@ -97,7 +97,7 @@ impl<T, K: IndexKey> IndexDefinition<T, K> {
     }
 
     /// An index in which a key can have many records, with keys that a line of text finds in JSON records. See
-    /// [`JsonExtractor`](crate::extract::JsonExtractor) for such lines.
+    /// [`JsonExtractor`] for such lines.
     ///
     /// The line is stored with the index. So every program that can read it keeps the index, the command line among them, which
     /// refuses to write to a set with indexes whose keys only the code of another program gives. It also costs less: no value is

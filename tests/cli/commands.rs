@@ -277,8 +277,8 @@ fn errors_are_json_where_the_output_is() {
         let run = tenure(&args);
         assert_eq!(run.code, code, "{}", run.err);
         assert_eq!(run.err.lines().count(), 1, "{}", run.err);
-        let told: serde_json::Value = serde_json::from_str(&run.err).expect("JSON");
-        assert_eq!((&told["code"], &told["kind"]), (&serde_json::json!(code), &serde_json::json!(kind)), "{told}");
+        let told: Value = serde_json::from_str(&run.err).expect("JSON");
+        assert_eq!((&told["code"], &told["kind"]), (&json!(code), &json!(kind)), "{told}");
         assert!(told["error"].as_str().expect("text").contains(said), "{told}");
         assert!(!told["help"].as_str().expect("text").is_empty(), "{told}");
     }

@@ -76,13 +76,13 @@ fn text_of(err: &str) -> String {
 pub fn assert_told(test: &str, run: &Run, place: &str) {
     let row = rows().into_iter().find(|row| row.test == test).unwrap_or_else(|| panic!("no row for {test}"));
     assert_eq!(run.code, row.code, "{test}: {}", run.err);
-    let text = text_of(&run.err);
+    let lines = text_of(&run.err);
     let is_told = |line: &&str| line.starts_with("error:") || line.starts_with("note:");
-    let told: Vec<&str> = text.lines().filter(is_told).collect();
+    let told: Vec<&str> = lines.lines().filter(is_told).collect();
     let [line] = told.as_slice() else { panic!("{test}: not one line: {:?}", run.err) };
     assert!(matches(&row.message, line), "{test}: expected {:?}, got {line:?}", row.message);
     assert!(line.contains(place), "{test}: {place:?} is not named in {line:?}");
-    let advised = text.lines().any(|line| matches(&row.advice, line));
+    let advised = lines.lines().any(|line| matches(&row.advice, line));
     assert!(advised || row.advice == "nothing", "{test}: expected {:?}, got {:?}", row.advice, run.err);
 }
 

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backing::Backing;
 use crate::backing::Files;
@@ -267,6 +268,11 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     Ok(report)
 }
 
+/// How often a snapshot that does not open is opened again, in case a writer is just dropping it.
+const OPENINGS: u32 = 5;
+/// How long a writer is given for that each time.
+const OPENING_PAUSE: Duration = Duration::from_millis(10);
+
 /// A snapshot beside the newest.
 struct Other {
     number: u64,
@@ -320,7 +326,16 @@ fn check_others(
         steps.begin(bytes);
         let told = if name.is_empty() { format!("snapshot {number}") } else { format!("snapshot {name:?}") };
         let mut found = VerifyReport::default();
-        match recovery::open_at(&engine.backing, settings, &Point::Snapshot(number)) {
+        let mut opened = recovery::open_at(&engine.backing, settings, &Point::Snapshot(number));
+        for _ in 0..OPENINGS {
+            if opened.is_ok() || matches!(opened, Err(Error::PointGone { .. })) || !is_kept(engine, number) {
+                break;
+            }
+            // A writer deletes what it needs no more just now, and says so a moment later.
+            std::thread::sleep(OPENING_PAUSE);
+            opened = recovery::open_at(&engine.backing, settings, &Point::Snapshot(number));
+        }
+        match opened {
             Ok((then, _)) => {
                 Pass { report: &mut found, steps, seen: Some(seen) }.check(&then.heap.pin());
             }

@@ -91,7 +91,12 @@ fn write(counts: BTreeMap<String, Counts>) -> ExitCode {
         eprintln!("not written: valgrind is not there, so there are no instructions to write");
         return ExitCode::FAILURE;
     }
-    let expected = Expected { environment: environment::here(), each: counts };
+    let environment = environment::here();
+    if environment.incremental {
+        eprintln!("not written: set CARGO_INCREMENTAL=0, since an incremental build inlines less");
+        return ExitCode::FAILURE;
+    }
+    let expected = Expected { environment, each: counts };
     let text = serde_json::to_string_pretty(&expected).expect("JSON") + "\n";
     std::fs::write(file(), text).expect("written");
     println!("written: {}", file().display());

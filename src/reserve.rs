@@ -112,6 +112,11 @@ impl Reserve {
         self.last_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that it has for the collector now.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.pieces.lock().look(&*self.backing).map_or(0, |all| held(all))
+    }
+
     /// Gives room to what makes more. Until the reserve is whole again it is short. Gives the bytes, if there were any to give.
     pub(crate) fn release(&self, how: Release) -> Option<u64> {
         let mut pieces = self.pieces.lock();

@@ -52,9 +52,13 @@ impl Engine {
         bytes.saturating_sub(SMALL_BYTES + self.heap.dirty_bytes() + 2 * self.manifest.bytes()) / 5 * 4
     }
 
-    /// Bytes of survivors that there was room for when the collector was given the reserve.
+    /// Bytes of survivors that there was room for when the collector was given the reserve; where only an earlier process gave it,
+    /// and ended, bytes that there is room for in what the reserve has now.
     pub(crate) fn survivor_bytes(&self) -> u64 {
-        self.reserve_survivors.load(Ordering::Relaxed)
+        match self.reserve_survivors.load(Ordering::Relaxed) {
+            0 => self.survivors_in(self.reserve.held_bytes()),
+            bytes => bytes,
+        }
     }
 
     /// What grows when more is written: a measure for when the reserve is to be looked at.

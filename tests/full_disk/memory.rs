@@ -2,6 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use tenure::Store;
 use tenure::backing::Backing;
@@ -18,6 +20,7 @@ use crate::cells::run;
 use crate::content::CONTENTS;
 use crate::content::Content;
 use crate::content::Held;
+use crate::content::NAMED;
 use crate::content::options;
 use crate::content::write_until_refused;
 
@@ -135,4 +138,87 @@ fn an_opening_that_finds_no_room_leaves_nothing() {
     }
     image.0.disk_bytes_max(None);
     image.open().expect("opens");
+}
+
+/// What happens between a kill and the next opening.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    PowerCut,
+    /// Others take all room that is free.
+    Others,
+}
+
+/// Ends a process in a collection on a full disk, before and within each of its steps. The next process has to make so much
+/// room that the store can be written to; where others have taken what was free, it has to when everything is deleted.
+fn ends_in_a_collection(then: Then) {
+    let disk = Fault(FaultBacking::new());
+    let small = options().background(false).segment_bytes(256 << 10);
+    let open = |disk: &Fault| {
+        let backing: Arc<dyn Backing> = Arc::new(disk.0.clone());
+        small.open_backing(backing)
+    };
+    let store = open(&disk).expect("opens");
+    let mut held = Content::HalfDead.write(&store);
+    store.drop_snapshot(NAMED).expect("drops");
+    disk.fill();
+    write_until_refused(&store, &mut held);
+    store.sync().expect("syncs");
+    disk.fill();
+    let full_bytes = disk.0.disk_bytes();
+    disk.0.record();
+    store.collect(None).expect("collects");
+    let images = disk.0.take_recorded();
+    drop(store);
+    let mut given = 0;
+    for (number, image) in images.into_iter().enumerate() {
+        let image = Fault(if then == Then::PowerCut { image.crash_image_lose_all() } else { image });
+        let cell = format!("image {number} {:?}", image.names());
+        given += u32::from(!image.names().iter().any(|name| name.starts_with("reserve-3")));
+        // What is less than a piece of the reserve stays free: a small snapshot may find room without it.
+        let odd_bytes = (number as u64) * 1_000 % 16_000;
+        let taken = if then == Then::Others { image.0.disk_bytes() } else { full_bytes };
+        image.0.disk_bytes_max(Some(taken + odd_bytes));
+        let mut store = open(&image).unwrap_or_else(|error| panic!("{cell}: opens: {error}"));
+        let found: Held = crate::content::held(&store).into_iter().map(|(number, (_, len))| (number, len)).collect();
+        assert!(found == held, "{cell}: {} records of {}", found.len(), held.len());
+        let set = store.find_set("a").expect("a set");
+        if then == Then::Others {
+            let ids: Vec<_> = crate::content::held(&store).into_values().map(|(id, _)| id).collect();
+            for some in ids.chunks(60) {
+                store.write(|tx| tx.delete_many(some)).unwrap_or_else(|error| panic!("{cell}: deletes: {error}"));
+            }
+            if store.collect(None).is_err() {
+                store.close().unwrap_or_else(|error| panic!("{cell}: closes: {error}"));
+                store = open(&image).unwrap_or_else(|error| panic!("{cell}: opens again: {error}"));
+                store.collect(None).unwrap_or_else(|error| panic!("{cell}: collects: {error}"));
+            }
+        } else if number % 2 == 0 {
+            store.collect(None).unwrap_or_else(|error| panic!("{cell}: collects: {error}"));
+        }
+        // Writers collect too.
+        let until = Instant::now() + Duration::from_secs(20);
+        let mut inserted = store.write(|tx| tx.insert(&set, [7; 5_000]));
+        while number % 2 == 1 && inserted.is_err() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+            inserted = store.write(|tx| tx.insert(&set, [7; 5_000]));
+        }
+        inserted.unwrap_or_else(|error| panic!("{cell}: half of the store is dead: {error} {:#?}", store.stats()));
+    }
+    assert!(given > 0, "no process ended with the reserve in use");
+}
+
+#[test]
+fn a_process_killed_in_a_collection_leaves_room_for_the_next_one() {
+    ends_in_a_collection(Then::Nothing);
+}
+
+#[test]
+fn a_process_killed_in_a_collection_leaves_room_where_others_take_what_is_free() {
+    ends_in_a_collection(Then::Others);
+}
+
+#[test]
+fn a_power_cut_in_a_collection_leaves_room_for_the_next_one() {
+    ends_in_a_collection(Then::PowerCut);
 }

@@ -8,6 +8,7 @@ mod steps;
 #[cfg(test)]
 #[cfg(feature = "json")]
 mod tests;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -35,6 +36,7 @@ use crate::recovery::list;
 use crate::verify::state::Pass;
 use crate::verify::state::Seen;
 use crate::verify::steps::Steps;
+use crate::verify::traces::Traces;
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +230,7 @@ pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progr
 }
 
 fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+    let before = Traces::of(&**backing);
     let files = list(&**backing)?;
     if files.manifests.is_empty() && files.logs.is_empty() && files.pages.is_empty() {
         return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
@@ -262,15 +265,15 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     Pass { report: &mut report, steps: &mut steps, seen: (!others.is_empty()).then_some(&mut seen) }.check(&state);
     // What a snapshot shares with the one after it is shared by more than what it shares with an older one.
     others.sort_unstable_by_key(|other| std::cmp::Reverse(other.number));
-    check_others(&engine, &settings, others, &mut seen, &mut steps, &mut report);
+    check_others(&engine, &settings, others, &before, &mut seen, &mut steps, &mut report);
     steps.end();
     report.end();
     Ok(report)
 }
 
-/// How often a snapshot that does not open is opened again, in case a writer is just dropping it.
+/// How often a snapshot that does not open is opened again beside a writer.
 const OPENINGS: u32 = 5;
-/// How long a writer is given for that each time.
+/// How long the writer is given each time.
 const OPENING_PAUSE: Duration = Duration::from_millis(10);
 
 /// A snapshot beside the newest.
@@ -318,6 +321,7 @@ fn check_others(
     engine: &Engine,
     settings: &Settings,
     others: Vec<Other>,
+    before: &Traces,
     seen: &mut Seen,
     steps: &mut Steps<'_>,
     report: &mut VerifyReport,
@@ -326,16 +330,7 @@ fn check_others(
         steps.begin(bytes);
         let told = if name.is_empty() { format!("snapshot {number}") } else { format!("snapshot {name:?}") };
         let mut found = VerifyReport::default();
-        let mut opened = recovery::open_at(&engine.backing, settings, &Point::Snapshot(number));
-        for _ in 0..OPENINGS {
-            if opened.is_ok() || matches!(opened, Err(Error::PointGone { .. })) || !is_kept(engine, number) {
-                break;
-            }
-            // A writer deletes what it needs no more just now, and says so a moment later.
-            std::thread::sleep(OPENING_PAUSE);
-            opened = recovery::open_at(&engine.backing, settings, &Point::Snapshot(number));
-        }
-        match opened {
+        match open_other(engine, settings, number, before) {
             Ok((then, _)) => {
                 Pass { report: &mut found, steps, seen: Some(seen) }.check(&then.heap.pin());
             }
@@ -367,6 +362,26 @@ fn check_others(
             *known = more.max(*known);
         }
     }
+}
+
+/// Opens a snapshot. Beside a writer it is opened again: it may just have been dropped, with its files.
+fn open_other(
+    engine: &Engine,
+    settings: &Settings,
+    number: u64,
+    before: &Traces,
+) -> Result<(Engine, recovery::RecoveryReport)> {
+    let open = || recovery::open_at(&engine.backing, settings, &Point::Snapshot(number));
+    let mut opened = open();
+    for _ in 0..OPENINGS {
+        let is_told = opened.is_ok() || matches!(opened, Err(Error::PointGone { .. })) || !is_kept(engine, number);
+        if is_told || Traces::of(&*engine.backing) == *before {
+            break;
+        }
+        std::thread::sleep(OPENING_PAUSE);
+        opened = open();
+    }
+    opened
 }
 
 /// Whether a snapshot is kept now, beside a writer that may have dropped it.

@@ -46,7 +46,7 @@ fn overwrite(store: &Store, ids: &[RecordId], numbers: &mut Numbers) {
             for _ in 0..BATCH {
                 tx.update(ids[numbers.below(ids.len())], [2; VALUE_BYTES]).expect("updates");
             }
-            tx.commit(Durability::Buffered).expect("commits");
+            tx.commit_with(Durability::Buffered).expect("commits");
         }
     }
     store.save_snapshot().expect("saves");
@@ -66,7 +66,7 @@ fn commits(store: &Store, set: &RecordSet) -> (f64, f64) {
         let start = Instant::now();
         let mut tx = store.begin().expect("begins");
         tx.insert(set, [3; VALUE_BYTES]).expect("inserts");
-        tx.commit(Durability::Sync).expect("commits");
+        tx.commit_with(Durability::Sync).expect("commits");
         times.push(start.elapsed());
     }
     percentiles(times)
@@ -104,7 +104,7 @@ fn main() {
     while ids.len() < records {
         let mut tx = store.begin().expect("begins");
         ids.extend((0..BATCH).map(|_| tx.insert(&set, [1; VALUE_BYTES]).expect("inserts")));
-        tx.commit(Durability::Buffered).expect("commits");
+        tx.commit_with(Durability::Buffered).expect("commits");
     }
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     let mut all: [Vec<f64>; 6] = Default::default();

@@ -40,7 +40,7 @@ fn commits(loaded: &Loaded, threads: usize, count: u64) -> Duration {
                 while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
                     let mut tx = loaded.begin();
                     tx.insert(&loaded.set, value).expect("inserted");
-                    tx.commit(Durability::Sync).expect("durable");
+                    tx.commit_with(Durability::Sync).expect("durable");
                 }
                 barrier.wait();
             });

@@ -66,7 +66,7 @@ const PLACES_OF_COLLECTOR: u64 = 16;
 const FREES_PER_FRAME: usize = 1 << 16;
 
 /// An index of a set, as a writer has to know it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct SetIndex {
     pub(crate) number: IndexNumber,
     pub(crate) name: Arc<str>,
@@ -78,6 +78,7 @@ pub(crate) struct SetIndex {
 #[derive(Debug)]
 pub(crate) struct SetIndexes {
     pub(crate) set: SetNumber,
+    /// What the set is called; empty where there is no such set.
     pub(crate) name: Arc<str>,
     pub(crate) all: Vec<SetIndex>,
     pub(crate) epoch: u64,
@@ -294,7 +295,11 @@ impl Engine {
         if !pending.is_empty() {
             put_pending(&pending, frame, effects);
         }
-        self.append_frame(frame, effects, need).inspect_err(|_| self.slots.put_back(pending))
+        // IDs that came to nothing were no records, and so nothing that anybody has read: they come last.
+        let of_records = effects.len() - pending.burned.len();
+        let seq = self.append_frame(frame, effects, need).inspect_err(|_| self.slots.put_back(pending))?;
+        self.history.note(seq, effects.get(..of_records).unwrap_or_default());
+        Ok(seq)
     }
 
     /// An error if a commit would make the catalogue one that no snapshot can hold.
@@ -343,7 +348,6 @@ impl Engine {
             return Err(Error::Indeterminate { seq, reason: error.to_string() });
         }
         self.settle_slots(effects, frees);
-        self.history.note(seq, effects);
         Ok(seq)
     }
 
@@ -460,7 +464,8 @@ impl Engine {
                 Err(error) => return Err(error),
             };
             let mut registry = self.registry.write();
-            if registry.epoch_of(set) == epoch {
+            // A set that is not there may come without a new epoch.
+            if registry.epoch_of(set) == epoch && !found.name.is_empty() {
                 registry.sets.insert(set, Arc::clone(&found));
             }
             return Ok(found);

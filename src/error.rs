@@ -2,6 +2,8 @@
 //!
 //! Owns: every error that the public API returns. Never: decides policy; a caller chooses whether to go on.
 
+mod conflict;
+
 use std::fmt;
 use std::io;
 
@@ -9,6 +11,10 @@ use rustix::io::Errno;
 
 use crate::id::RecordId;
 use crate::id::Seq;
+use crate::key_bytes::Key;
+
+pub use conflict::Conflict;
+pub use conflict::Contended;
 
 /// A result of the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -165,22 +171,39 @@ pub enum Error {
         got: Seq,
     },
     /// Another transaction committed first; the transaction is gone and can be tried again.
-    #[error("conflict on {what} with commit {with}")]
-    Conflict {
-        /// The record or set.
-        what: String,
-        /// The commit that came first.
-        with: Seq,
+    #[error("{0}")]
+    Conflict(Box<Conflict>),
+    /// [`Store::write`](crate::Store::write) gave up: each of its attempts met another transaction that committed first.
+    #[error("gave up after {attempts} attempts; the last one: {last}")]
+    TooManyConflicts {
+        /// How often the closure ran.
+        attempts: u32,
+        /// What the last attempt met.
+        last: Box<Conflict>,
     },
-    /// A unique index has the key already; the transaction is gone.
-    #[error("unique index {index:?} has key {key} already: record {id}")]
+    /// A unique index has the key already, in what the transaction sees or in what others have committed meanwhile.
+    #[error("unique index {index:?} of set {set:?} has key {key} already: record {id}")]
     UniqueViolation {
+        /// The set.
+        set: String,
         /// The index.
         index: String,
         /// The key.
-        key: String,
+        key: Key,
         /// The record that has it.
         id: RecordId,
+    },
+    /// An index that has to be unique for a call is not.
+    #[error("index {index:?} is not unique")]
+    NotUnique {
+        /// The index.
+        index: String,
+    },
+    /// A staged value cannot become the value of this record.
+    #[error("the staged value cannot be stored: {why}")]
+    StagedValue {
+        /// What is in the way.
+        why: &'static str,
     },
     /// A record of a set was to be written without the extractor of one of the set's indexes.
     #[error("set {set:?} has index {index:?}, whose extractor {extractor:?} version {version} is not there")]
@@ -389,10 +412,28 @@ impl Error {
         }))
     }
 
+    /// Another transaction committed first.
+    pub(crate) fn conflict(on: Contended, read_at: Seq, with: Seq) -> Self {
+        Self::Conflict(Box::new(Conflict { on, read_at, with }))
+    }
+
+    /// The same error with the set whose unique index has a key twice.
+    pub(crate) fn of_set(self, set: &str) -> Self {
+        match self {
+            Self::UniqueViolation { set: unnamed, index, key, id } if unnamed.is_empty() => {
+                Self::UniqueViolation { set: set.to_owned(), index, key, id }
+            }
+            other => other,
+        }
+    }
+
     /// The same error with the key index in which the damage is.
     pub(crate) fn in_index(self, set: &str, index: &str) -> Self {
         match self {
             Self::Corrupt(damage) => Self::DamagedIndex { set: set.to_owned(), index: index.to_owned(), damage },
+            Self::UniqueViolation { set: unnamed, index, key, id } if unnamed.is_empty() => {
+                Self::UniqueViolation { set: set.to_owned(), index, key, id }
+            }
             other => other,
         }
     }
@@ -433,7 +474,7 @@ impl Error {
 
     /// Whether the same transaction, run again, may succeed.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict(_))
     }
 
     /// Whether the record that was asked for is not there.
@@ -491,7 +532,14 @@ impl Error {
             Self::NoSuchSet { .. } => "list the sets with `tenure sets`, or create it",
             Self::BadName { .. } => "choose another name",
             Self::VersionMismatch { .. } => "read the record again and decide anew",
-            Self::Conflict { .. } => "run the transaction again; `Store::write` does so by itself",
+            Self::Conflict(_) => "run the transaction again; `Store::write` does so by itself",
+            Self::TooManyConflicts { .. } => {
+                "read less in the transaction, make it shorter, choose `Isolation::Snapshot` where that is enough, or let one thread write what all of them change"
+            }
+            Self::NotUnique { .. } => "name a unique index, or make this one unique",
+            Self::StagedValue { .. } => {
+                "stage the value again; each staged value becomes one record of the store that it was staged in"
+            }
             Self::TooLarge { .. } => "split it, or raise the limit in the options where there is one",
             Self::KeyTooLong { .. } => "take a part of the value as the key, or a hash of it",
             Self::KeyTooDeep { .. } => "put what the inner tuples hold beside each other",

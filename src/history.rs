@@ -1,4 +1,5 @@
-//! History: which keys recent commits have changed, for transactions that have read ranges of an index.
+//! History: which keys and records recent commits have changed, for transactions that have read ranges of an index or scanned
+//! sets.
 //!
 //! Owns: the list, its limit, who needs it. Never: decides about a conflict; a transaction does.
 //! Invariant: a reader that was there before a commit finds it in the list, or learns that the list is too short.
@@ -17,18 +18,37 @@ use crate::id::Seq;
 /// Changes that are kept for readers at most, in bytes. A reader that needs older ones is a conflict.
 const HISTORY_BYTES_MAX: usize = 32 << 20;
 
+/// What a commit has changed.
+#[derive(Debug)]
+enum Change {
+    /// Entries of an index, as they stand in the log.
+    Keys(IndexNumber, Vec<u8>),
+    /// The records of these slots.
+    Records(Vec<u64>),
+}
+
+impl Change {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Keys(_, changes) => changes.len(),
+            Self::Records(slots) => size_of_val(slots.as_slice()),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    commits: VecDeque<(Seq, IndexNumber, Vec<u8>)>,
+    commits: VecDeque<(Seq, Change)>,
     bytes: usize,
     /// The last commit whose changes are no longer here.
     forgotten: Seq,
 }
 
-/// Changes of key indexes by recent commits. Empty while nobody has read a range.
+/// Changes by recent commits: of key indexes while somebody reads ranges, and of records while somebody scans sets.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     readers: AtomicUsize,
+    record_readers: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -46,52 +66,103 @@ pub(crate) enum Found {
 impl History {
     /// A transaction begins to read ranges. What is committed from now on is kept for it.
     pub(crate) fn enter(&self) {
-        let inner = self.inner.lock();
-        self.readers.fetch_add(1, Ordering::SeqCst);
-        drop(inner);
+        self.enter_as(&self.readers);
     }
 
     /// It is done.
     pub(crate) fn leave(&self) {
+        self.leave_as(&self.readers);
+    }
+
+    /// A transaction begins to scan sets. Which records are changed from now on is kept for it.
+    pub(crate) fn enter_records(&self) {
+        self.enter_as(&self.record_readers);
+    }
+
+    /// It is done.
+    pub(crate) fn leave_records(&self) {
+        self.leave_as(&self.record_readers);
+    }
+
+    fn enter_as(&self, readers: &AtomicUsize) {
+        let inner = self.inner.lock();
+        readers.fetch_add(1, Ordering::SeqCst);
+        drop(inner);
+    }
+
+    fn leave_as(&self, readers: &AtomicUsize) {
         let mut inner = self.inner.lock();
-        if self.readers.fetch_sub(1, Ordering::SeqCst) == 1 {
+        readers.fetch_sub(1, Ordering::SeqCst);
+        if self.readers.load(Ordering::SeqCst) + self.record_readers.load(Ordering::SeqCst) == 0 {
             *inner = Inner::default();
         }
     }
 
     /// A commit was applied. The caller excludes other commits.
     pub(crate) fn note(&self, seq: Seq, effects: &[Effect]) {
-        if self.readers.load(Ordering::SeqCst) == 0 {
+        let keeps_keys = self.readers.load(Ordering::SeqCst) > 0;
+        let keeps_records = self.record_readers.load(Ordering::SeqCst) > 0;
+        if !keeps_keys && !keeps_records {
             return;
         }
         let mut inner = self.inner.lock();
+        let mut slots = Vec::new();
         for effect in effects {
-            if let Effect::Index(number, changes) = effect {
-                inner.bytes += changes.len();
-                inner.commits.push_back((seq, *number, changes.clone()));
+            match effect {
+                Effect::Index(number, changes) if keeps_keys => {
+                    inner.keep(seq, Change::Keys(*number, changes.clone()));
+                }
+                Effect::Put { id, .. } | Effect::Free(id) if keeps_records => slots.push(id.slot()),
+                _ => {}
             }
         }
-        while inner.bytes > HISTORY_BYTES_MAX {
-            let Some((seq, _, changes)) = inner.commits.pop_front() else { break };
-            inner.bytes -= changes.len();
-            inner.forgotten = seq;
+        if !slots.is_empty() {
+            inner.keep(seq, Change::Records(slots));
         }
+        inner.limit();
     }
 
     /// Whether a commit after `since` has changed a key of the index for which `concerns` holds.
-    pub(crate) fn find(&self, since: Seq, number: IndexNumber, concerns: &dyn Fn(&[u8]) -> bool) -> Found {
+    pub(crate) fn find(&self, since: Seq, number: IndexNumber, concerns: &mut dyn FnMut(&[u8]) -> bool) -> Found {
+        self.find_change(since, &mut |change| {
+            let Change::Keys(of, changes) = change else { return false };
+            let Some((_, changes)) = index::changes(changes).ok().filter(|_| *of == number) else { return false };
+            changes.flatten().any(|change| concerns(change.key))
+        })
+    }
+
+    /// Whether a commit after `since` has changed a record in a slot for which `concerns` holds.
+    pub(crate) fn find_record(&self, since: Seq, concerns: &mut dyn FnMut(u64) -> bool) -> Found {
+        self.find_change(since, &mut |change| {
+            let Change::Records(slots) = change else { return false };
+            slots.iter().any(|slot| concerns(*slot))
+        })
+    }
+
+    fn find_change(&self, since: Seq, concerns: &mut dyn FnMut(&Change) -> bool) -> Found {
         let inner = self.inner.lock();
         if inner.forgotten > since {
             return Found::TooOld;
         }
         // They are in the order of commits; others may have kept many that are older.
-        let begin = inner.commits.partition_point(|(seq, ..)| *seq <= since);
-        for (seq, _, changes) in inner.commits.range(begin..).filter(|(_, other, _)| *other == number) {
-            let Ok((_, changes)) = index::changes(changes) else { continue };
-            if changes.flatten().any(|change| concerns(change.key)) {
-                return Found::Change(*seq);
-            }
+        let begin = inner.commits.partition_point(|(seq, _)| *seq <= since);
+        let found = inner.commits.range(begin..).find(|(_, change)| concerns(change));
+        found.map_or(Found::Nothing, |(seq, _)| Found::Change(*seq))
+    }
+}
+
+impl Inner {
+    fn keep(&mut self, seq: Seq, change: Change) {
+        self.bytes += change.bytes();
+        self.commits.push_back((seq, change));
+    }
+
+    /// Forgets what is too much, oldest first.
+    fn limit(&mut self) {
+        while self.bytes > HISTORY_BYTES_MAX {
+            let Some((seq, change)) = self.commits.pop_front() else { break };
+            self.bytes -= change.bytes();
+            self.forgotten = seq;
         }
-        Found::Nothing
     }
 }

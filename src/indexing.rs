@@ -243,8 +243,8 @@ fn build(
     is_new: bool,
 ) -> Result<()> {
     let mut unfinished = Unfinished { engine, definition, is_new, is_done: false };
-    let built = build_tree(engine, definition, extractor, state)?;
-    publish(engine, definition, built)?;
+    let built = build_tree(engine, definition, extractor, state).and_then(|built| publish(engine, definition, built));
+    built.map_err(|error| error.of_set(state.catalogue.name_of(definition.set)))?;
     // Before it is there a crash takes a successor back, and the index that it was to replace goes on. So the snapshot comes
     // first: once it is there, no crash takes it back.
     unfinished.is_done = definition.replaces.is_none();

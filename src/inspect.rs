@@ -406,7 +406,7 @@ mod tests {
                 for _ in 0..400 {
                     let mut tx = store.begin().unwrap();
                     tx.insert(&set, vec![7; 20_000]).unwrap();
-                    tx.commit(crate::txn::Durability::Buffered).unwrap();
+                    tx.commit_with(crate::txn::Durability::Buffered).unwrap();
                 }
             });
             let mut listings = 0;

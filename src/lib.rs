@@ -54,7 +54,7 @@
 //! | read one consistent state | [`View`], [`Record`], [`Scan`] |
 //! | write | [`Store::write`], [`Transaction`], [`Durability`], [`Isolation`] |
 //! | find records by key | [`extract`] and [`Store::index`], [`Index`], [`key`] |
-//! | store values larger than 64 KiB | [`Transaction::insert_from`], [`RecordReader`] |
+//! | store values larger than 64 KiB | [`Store::stage`], [`RecordReader`] |
 //! | save a state and go back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
 //! | back up, check, repair, rescue | [`backup`], [`verify`], [`repair`], [`salvage`] |
 //! | see what the store holds and takes | [`Stats`], [`inspect`] |
@@ -96,6 +96,7 @@ mod import;
 mod indexing;
 pub mod inspect;
 pub mod key;
+mod key_bytes;
 mod key_index;
 mod log;
 mod manifest;
@@ -123,6 +124,8 @@ pub mod verify;
 pub use backup::BackupOptions;
 pub use backup::BackupProgress;
 pub use backup::BackupReport;
+pub use error::Conflict;
+pub use error::Contended;
 pub use error::Corruption;
 pub use error::Error;
 pub use error::Result;
@@ -167,8 +170,13 @@ pub use txn::RecordSet;
 pub use txn::ResumeToken;
 pub use txn::Savepoint;
 pub use txn::Scan;
+pub use txn::StagedValue;
 pub use txn::Transaction;
+pub use txn::TransactionOptions;
 pub use txn::TransactionRange;
+pub use txn::TransactionRecords;
+pub use txn::TransactionScan;
+pub use txn::Upserted;
 pub use txn::View;
 
 #[cfg(doctest)]

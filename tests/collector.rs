@@ -82,16 +82,16 @@ fn churn(backing: &Arc<dyn Backing>, seed: u64, rounds: usize) {
                     model.remove(&id);
                 }
                 (2..=7, Some(id)) => {
-                    tx.update_from(id, &mut &value[..]).expect("updates");
+                    tx.update_staged(id, &store.stage(&value[..]).expect("stages")).expect("updates");
                     model.insert(id, value);
                 }
                 _ => {
-                    let id = tx.insert_from(&set, &mut &value[..]).expect("inserts");
+                    let id = tx.insert_staged(&set, &store.stage(&value[..]).expect("stages")).expect("inserts");
                     model.insert(id, value);
                 }
             }
         }
-        tx.commit(Durability::Buffered).expect("commits");
+        tx.commit_with(Durability::Buffered).expect("commits");
         if round % 10 == 9 {
             store.save_snapshot().expect("saves");
         }
@@ -188,7 +188,7 @@ fn page_segments_do_not_grow_where_only_some_pages_change() {
         .flat_map(|_| {
             let mut tx = store.begin().expect("begins");
             let some: Vec<RecordId> = (0..1_000).map(|_| tx.insert(&set, rng.bytes(8)).expect("inserts")).collect();
-            tx.commit(Durability::Buffered).expect("commits");
+            tx.commit_with(Durability::Buffered).expect("commits");
             some
         })
         .collect();
@@ -205,7 +205,7 @@ fn page_segments_do_not_grow_where_only_some_pages_change() {
             let id = ids[(round / 10 * 1_500 + rng.below(600)) % ids.len()];
             tx.update(id, rng.bytes(8)).expect("updates");
         }
-        tx.commit(Durability::Buffered).expect("commits");
+        tx.commit_with(Durability::Buffered).expect("commits");
         store.save_snapshot().expect("saves");
         let (bytes, live) = pages(&store);
         most = most.max((bytes - 3 * SEGMENT) * 100 / live);

@@ -81,7 +81,7 @@ fn build(durability: Durability, snapshot: bool, large: bool) -> Built {
             assert!(ever.insert(id));
             ids.push(id);
         }
-        tx.commit(durability).expect("commits");
+        tx.commit_with(durability).expect("commits");
         moments.push(moment(&store));
 
         let mut vain = store.begin().expect("begins");
@@ -99,7 +99,7 @@ fn build(durability: Durability, snapshot: bool, large: bool) -> Built {
         tx.update(ids[0], rng.bytes(33)).expect("updates");
         tx.delete(ids.remove(1)).expect("deletes");
         let id = tx.insert(&sets[1], "").expect("inserts");
-        tx.commit(durability).expect("commits");
+        tx.commit_with(durability).expect("commits");
         assert!(ever.insert(id));
         ids.push(id);
         moments.push(moment(&store));
@@ -184,7 +184,7 @@ fn insert_more(store: &Store, built: &Built, len: usize) {
             assert!(!built.ever.contains(&id), "cut at {len}: {id} was handed out before");
         }
     }
-    tx.commit(Durability::Buffered).expect("commits");
+    tx.commit_with(Durability::Buffered).expect("commits");
     for id in built.ever.difference(&live) {
         assert!(common::is_dead(store, *id), "cut at {len}: {id} is live");
     }

@@ -42,7 +42,7 @@ fn insert(store: &Store, set: &RecordSet, rng: &mut Rng, count: usize) -> Result
     for _ in 0..count {
         tx.insert(set, rng.bytes(16))?;
     }
-    tx.commit(Durability::Buffered).map(drop)
+    tx.commit_with(Durability::Buffered).map(drop)
 }
 
 fn check(store: &Store, index: &Index, records: usize) {

@@ -40,7 +40,7 @@ fn load(store: &Store) -> (RecordSet, Vec<RecordId>) {
     let mut ids = Vec::new();
     for _ in 0..RECORDS / 1000 {
         let mut batch = Vec::new();
-        let insert = |tx: &mut tenure::Transaction| {
+        let insert = |tx: &mut tenure::Transaction| -> tenure::Result<_> {
             batch = (0..1000).map(|_| tx.insert(&set, rng.bytes(24))).collect::<Result<_, _>>()?;
             Ok(())
         };

@@ -50,7 +50,7 @@ fn a_range_of_an_index_that_is_made_anew_or_dropped_is_validated() {
         }
         store.write(|tx| tx.insert(&set, "x")).unwrap();
         tx.insert(&set, "x").unwrap();
-        let committed = tx.commit(Durability::Buffered);
+        let committed = tx.commit_with(Durability::Buffered);
         assert!(matches!(committed, Err(Error::Conflict { .. })), "a phantom: {committed:?}");
     }
 }
@@ -61,7 +61,7 @@ fn opening_an_index_as_it_is_disturbs_no_transaction() {
     let mut tx = store.begin().unwrap();
     tx.insert(&set, "x").unwrap();
     let index = store.index(&set, "whole", whole(1)).unwrap();
-    tx.commit(Durability::Buffered).unwrap();
+    tx.commit_with(Durability::Buffered).unwrap();
     assert_eq!(index.len(&store.view()).unwrap(), 1);
 }
 
@@ -259,7 +259,7 @@ fn a_transaction_walks_over_a_prefix_with_its_own_writes() {
     let found: Vec<String> = found.collect::<tenure::Result<_>>().unwrap();
     assert_eq!(found, ["98, 97", "98, 98", "98, 99", "98, 100"]);
     store.write(|tx| tx.insert(&set, "bz")).unwrap();
-    assert!(matches!(tx.commit(Durability::Buffered), Err(Error::Conflict { .. })), "a phantom behind the prefix");
+    assert!(matches!(tx.commit_with(Durability::Buffered), Err(Error::Conflict { .. })), "a phantom behind the prefix");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn build(seed: u64) -> (Store, Index, Entries) {
     let mut entries = Entries::new();
     for round in 0..2 {
         store
-            .write(|tx| {
+            .write(|tx| -> tenure::Result<_> {
                 for _ in 0..4_000 {
                     let spread = [40, 900, 100_000][rng.below(3)];
                     let number = u32::try_from(rng.below(spread)).unwrap();

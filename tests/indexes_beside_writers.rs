@@ -43,7 +43,7 @@ fn an_index_that_is_made_between_the_old_keys_and_the_new_ones_of_an_update_lack
     }));
     let mut tx = store.begin().unwrap();
     tx.update(id, "cd").unwrap();
-    let committed = tx.commit(Durability::Buffered);
+    let committed = tx.commit_with(Durability::Buffered);
     assert!(matches!(committed, Err(Error::Conflict { .. })), "{committed:?}");
     store.write(|tx| tx.update(id, "ef")).unwrap();
     let late = store.find_index(&set, "late").unwrap();
@@ -68,7 +68,7 @@ fn replacing_a_large_value_that_another_has_replaced_is_a_conflict_and_no_damage
         }
         store.write(|tx| tx.update(id, "s")).unwrap();
         tx.update(id, "t").unwrap();
-        let committed = tx.commit(Durability::Buffered);
+        let committed = tx.commit_with(Durability::Buffered);
         assert_eq!(matches!(committed, Err(Error::Conflict { .. })), reads_first, "{committed:?}");
         assert_eq!(store.verify_index(&index).unwrap(), Vec::<String>::new());
     }

@@ -26,7 +26,7 @@ fn number(tx: &mut Transaction, id: RecordId) -> Result<i64> {
 fn a_failed_update_if_is_a_read_that_is_validated() {
     let store = Store::in_memory().unwrap();
     let set = store.record_set("a").unwrap();
-    let (a, b) = store.write(|tx| Ok((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let (a, b) = store.write(|tx| Ok::<_, Error>((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
     let before = store.get(a).unwrap().seq();
     store.write(|tx| tx.update(a, "1")).unwrap();
     let mut one = store.begin().unwrap();
@@ -35,7 +35,7 @@ fn a_failed_update_if_is_a_read_that_is_validated() {
     let mut other = store.begin().unwrap();
     other.get(b).unwrap();
     other.update(a, "depends on b").unwrap();
-    let committed = [other.commit(Durability::Buffered), one.commit(Durability::Buffered)];
+    let committed = [other.commit_with(Durability::Buffered), one.commit_with(Durability::Buffered)];
     assert!(matches!(committed, [Ok(_), Err(Error::Conflict { .. })]), "{committed:?}");
 }
 
@@ -43,15 +43,15 @@ fn a_failed_update_if_is_a_read_that_is_validated() {
 fn what_was_not_there_is_a_read_that_is_validated() {
     let store = Store::in_memory().unwrap();
     let set = store.record_set("a").unwrap();
-    let (a, b) = store.write(|tx| Ok((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let (a, b) = store.write(|tx| Ok::<_, Error>((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
     let mut one = store.begin().unwrap();
     one.get(a).unwrap();
     one.delete(b).unwrap();
     let mut other = store.begin().unwrap();
     other.get(b).unwrap();
     other.delete(a).unwrap();
-    assert!(one.commit(Durability::Buffered).is_ok());
-    assert!(matches!(other.commit(Durability::Buffered), Err(Error::Conflict { .. })));
+    assert!(one.commit_with(Durability::Buffered).is_ok());
+    assert!(matches!(other.commit_with(Durability::Buffered), Err(Error::Conflict { .. })));
 }
 
 #[test]
@@ -103,13 +103,13 @@ fn writes_inside_writes_end() {
         let result = store.write(|tx| {
             tx.update(id, "outer")?;
             let mut tries = 0;
-            store.write(|tx| {
+            store.write(|tx| -> Result<_> {
                 tries += 1;
                 tx.update(id, "inner")?;
                 if tries < 12 {
                     let mut third = store.begin()?;
                     third.update(id, "third")?;
-                    third.commit(Durability::Buffered)?;
+                    third.commit_with(Durability::Buffered)?;
                 }
                 Ok(())
             })
@@ -133,7 +133,7 @@ fn beside_a_writer(look: impl Fn(&Path) -> Option<String>) -> Vec<String> {
             let (mut ids, mut round) = (Vec::new(), 0_usize);
             while !stop.load(Ordering::Relaxed) {
                 round += 1;
-                let body = |tx: &mut Transaction| {
+                let body = |tx: &mut Transaction| -> Result<_> {
                     for _ in 0..20 {
                         ids.push(tx.insert(&set, vec![7; 700])?);
                     }

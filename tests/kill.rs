@@ -135,7 +135,7 @@ fn child() {
         out.write_all(attempt.line().as_bytes()).expect("the parent reads");
         out.flush().expect("the parent reads");
         let durability = if mode == "sync" { Durability::Sync } else { Durability::Buffered };
-        tx.commit(durability).expect("commits");
+        tx.commit_with(durability).expect("commits");
         out.write_all(format!("A {number}\n").as_bytes()).expect("the parent reads");
         out.flush().expect("the parent reads");
         live.extend(attempt.puts.iter().map(|(id, _)| *id));

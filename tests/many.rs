@@ -91,7 +91,7 @@ proptest! {
                 let is_at_once = std::ptr::eq(things, &raw const at_once);
                 // What stands in the way of one write does not end the transaction.
                 results.push(steps.iter().map(|step| take(&mut tx, &things.ids, step, is_at_once)).collect::<Vec<_>>());
-                tx.commit(tenure::Durability::Buffered).unwrap();
+                tx.commit_with(tenure::Durability::Buffered).unwrap();
             }
             prop_assert_eq!(&results[0], &results[1]);
             prop_assert_eq!(content(&at_once), content(&one_by_one));
@@ -107,7 +107,7 @@ fn what_stands_before_the_first_that_fails_is_written() {
     let changes: Vec<_> = things.ids.iter().map(|id| (*id, [200; 2])).collect();
     let error = tx.update_many(&changes).expect_err("one is gone");
     assert!(matches!(error, Error::Deleted { id } if id == things.ids[35]), "{error}");
-    tx.commit(tenure::Durability::Buffered).expect("commits");
+    tx.commit_with(tenure::Durability::Buffered).expect("commits");
     let (records, _) = content(&things);
     let written = records.iter().filter(|(_, bytes)| bytes == &[200; 2]).map(|(place, _)| *place);
     assert_eq!(written.collect::<Vec<_>>(), (0..35).collect::<Vec<_>>());
@@ -152,7 +152,7 @@ fn what_cannot_be_inserted_leaves_nothing_and_no_id_is_given_twice() {
         let error = tx.insert_many(&set, &vec![[1; 100]; 100]).expect_err("is too much");
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
         if round % 2 == 0 {
-            tx.commit(tenure::Durability::Buffered).expect("commits");
+            tx.commit_with(tenure::Durability::Buffered).expect("commits");
         } else {
             drop(tx);
         }

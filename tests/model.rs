@@ -181,7 +181,7 @@ impl Run {
     fn insert(&mut self, tx: &mut Transaction, pending: &mut Pending) {
         let (set, bytes) = (self.rng.below(3), self.value());
         let id = if self.rng.one_in(4) {
-            tx.insert_from(&self.sets[set], &mut &bytes[..]).expect("inserts")
+            tx.insert_staged(&self.sets[set], &self.store.stage(&bytes[..]).expect("stages")).expect("inserts")
         } else {
             tx.insert(&self.sets[set], &*bytes).expect("inserts")
         };
@@ -218,7 +218,7 @@ impl Run {
             self.bury(&pending);
         } else {
             let durability = if self.rng.one_in(100) { Durability::Sync } else { Durability::Buffered };
-            let seq = tx.commit(durability).expect("commits");
+            let seq = tx.commit_with(durability).expect("commits");
             self.apply(pending, seq);
         }
     }
@@ -246,9 +246,9 @@ impl Run {
             late.update(second, &*bytes).expect("updates");
             other.puts.insert(second, (self.live[&second].set, bytes));
         }
-        let seq = late.commit(Durability::Buffered).expect("the first to commit");
+        let seq = late.commit_with(Durability::Buffered).expect("the first to commit");
         self.apply(other, seq);
-        match early.commit(Durability::Buffered) {
+        match early.commit_with(Durability::Buffered) {
             Ok(seq) => {
                 assert_ne!(first, second, "a lost update");
                 self.apply(pending, seq);
@@ -386,7 +386,7 @@ impl Run {
                 pending.deletes.insert(id);
             }
         }
-        let seq = tx.commit(Durability::Buffered).expect("commits");
+        let seq = tx.commit_with(Durability::Buffered).expect("commits");
         self.apply(pending, seq);
     }
 }

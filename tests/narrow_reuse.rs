@@ -45,7 +45,7 @@ fn a_slot_is_retired_after_its_last_use_and_no_id_returns() {
         if rng.one_in(5) {
             drop(tx);
         } else {
-            tx.commit(Durability::Buffered).expect("commits");
+            tx.commit_with(Durability::Buffered).expect("commits");
             live.extend(fresh);
         }
         while live.len() > 20 {

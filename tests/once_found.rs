@@ -244,7 +244,7 @@ fn ids_that_transactions_held_while_another_handle_closed_never_come_back() {
             let (mut kept, mut lost) = (Vec::new(), Vec::new());
             loop {
                 let mut handed = None;
-                let result = store.write(|tx| {
+                let result = store.write(|tx| -> tenure::Result<_> {
                     let id = tx.insert(&set, "1")?;
                     handed = Some(id);
                     Ok(id)
@@ -275,7 +275,7 @@ fn ids_that_transactions_held_while_another_handle_closed_never_come_back() {
         }
         let set = store.record_set("x").unwrap();
         store
-            .write(|tx| {
+            .write(|tx| -> tenure::Result<_> {
                 for _ in 0..2000 {
                     let id = tx.insert(&set, "n")?;
                     assert!(!lost.contains(&id), "{id} came back: {}", store.recovery_report());
@@ -445,7 +445,7 @@ fn every_commit_that_was_appended_and_not_synced_is_indeterminate() {
             .collect();
         backing.fail_at(backing.steps() + 3, io::ErrorKind::Other, FailFor::Always);
         let results: Vec<_> = std::thread::scope(|scope| {
-            let commit = |tx: tenure::Transaction| scope.spawn(move || tx.commit(Durability::Sync));
+            let commit = |tx: tenure::Transaction| scope.spawn(move || tx.commit_with(Durability::Sync));
             let threads: Vec<_> = transactions.into_iter().map(commit).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });

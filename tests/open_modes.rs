@@ -61,7 +61,7 @@ fn a_closed_handle_writes_no_more_even_through_a_clone() {
     tx.update(id, "late").expect("updates");
     store.close().expect("closes");
     let other = options().open(&path).expect("the lock is free");
-    tx.commit(Durability::Sync).expect_err("the store is closed");
+    tx.commit_with(Durability::Sync).expect_err("the store is closed");
     clone.write(|tx| tx.delete(id)).expect_err("the store is closed");
     clone.mark("late").expect_err("the store is closed");
     assert_eq!(other.get(id).expect("live").as_slice(), Some(&b"first"[..]));
@@ -83,7 +83,7 @@ fn an_id_held_by_a_transaction_that_outlived_its_store_is_not_handed_out_again()
         let store = options().open(&path).expect("opens");
         for _ in 0..600 {
             let id = store
-                .write(|tx| {
+                .write(|tx| -> tenure::Result<_> {
                     let id = tx.insert(&set, "new")?;
                     tx.delete(id)?;
                     Ok(id)
@@ -235,7 +235,7 @@ fn a_transaction_over_its_limit_is_refused_and_leaves_nothing() {
     let error = tx.insert(&set, [2; 2_500]).expect_err("does not fit");
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     tx.insert(&set, [3; 1_000]).expect("fits");
-    tx.commit(Durability::Sync).expect("commits");
+    tx.commit_with(Durability::Sync).expect("commits");
     assert_eq!(store.view().len(&set), 2);
     let large = store.write(|tx| tx.insert(&set, vec![4; 200_000])).expect("streamed values do not count");
     assert_eq!(store.get(large).expect("live").len(), 200_000);

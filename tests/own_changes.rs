@@ -71,7 +71,7 @@ fn a_range_that_is_walked_over_is_of_the_moment_in_which_it_was_taken() {
     assert_eq!((shown(range).len(), shown(all).len()), (2, 2), "b and c, and a and b");
     tx.insert(&set, "e").unwrap();
     assert_eq!(shown(tx.range::<&[u8]>(&index, ..).unwrap()).len(), 3);
-    tx.commit(Durability::Buffered).unwrap();
+    tx.commit_with(Durability::Buffered).unwrap();
     assert_eq!(index.len(&store.view()).unwrap(), 3);
 }
 
@@ -86,7 +86,7 @@ fn a_savepoint_of_another_transaction_is_refused() {
     one.insert(&set, "kept").unwrap();
     assert!(matches!(one.roll_back_to(foreign), Err(Error::NoSuchSavepoint)), "both are the first of theirs");
     assert_ne!(own, foreign);
-    one.commit(Durability::Buffered).unwrap();
+    one.commit_with(Durability::Buffered).unwrap();
     assert_eq!(store.view().len(&set), 1);
 }
 
@@ -138,7 +138,7 @@ fn a_write_that_fails_leaves_nothing_in_the_transaction() {
     // Of its own large value too.
     let own = tx.insert(&set, &large).unwrap();
     assert!(tx.update(own, &refused[0]).is_err());
-    tx.commit(Durability::Buffered).unwrap();
+    tx.commit_with(Durability::Buffered).unwrap();
     for id in [id, own] {
         assert_eq!(store.get(id).unwrap().to_vec().unwrap(), large, "its chunks are there");
     }
@@ -169,7 +169,7 @@ fn a_delete_whose_old_keys_cannot_be_told_leaves_nothing_in_the_transaction() {
     assert!(matches!(tx.update(id, vec![b'm'; 10_000]), Err(Error::KeyTooLong { .. })));
     fails.store(false, std::sync::atomic::Ordering::Relaxed);
     tx.insert(&set, "other").unwrap();
-    tx.commit(Durability::Buffered).unwrap();
+    tx.commit_with(Durability::Buffered).unwrap();
     assert_eq!(store.get(id).unwrap().to_vec().unwrap(), large);
     assert_eq!((index.len(&store.view()).unwrap(), store.view().len(&set)), (2, 2));
 }

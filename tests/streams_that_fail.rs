@@ -38,32 +38,17 @@ fn panicking() -> Failing {
 }
 
 #[test]
-fn a_transaction_that_goes_on_after_a_failed_insert_leaves_no_chunks() {
+fn a_source_that_fails_leaves_no_chunks() {
     let store = Store::in_memory().unwrap();
     let set = store.record_set("a").unwrap();
     let id = store
         .write(|tx| {
-            assert!(matches!(tx.insert_from(&set, &mut failing()), Err(Error::Source { .. })));
+            assert!(matches!(store.stage(failing()), Err(Error::Source { .. })));
             tx.insert(&set, "small")
         })
         .unwrap();
     assert_eq!(store.stats().chunks.records, 0);
     assert_eq!(store.get(id).unwrap().as_slice(), Some(&b"small"[..]));
-}
-
-#[test]
-fn a_failed_update_leaves_the_old_value_and_no_chunks() {
-    let store = Store::in_memory().unwrap();
-    let set = store.record_set("a").unwrap();
-    let id = store.write(|tx| tx.insert(&set, "old")).unwrap();
-    store
-        .write(|tx| {
-            assert!(tx.update_from(id, &mut failing()).is_err());
-            tx.insert(&set, "small")
-        })
-        .unwrap();
-    assert_eq!(store.stats().chunks.records, 0);
-    assert_eq!(store.get(id).unwrap().as_slice(), Some(&b"old"[..]));
 }
 
 #[test]
@@ -86,7 +71,7 @@ fn a_head_that_finds_no_room_in_its_transaction_leaves_no_chunks() {
     let store = Options::new().transaction_bytes_max(2048).open_backing(std::sync::Arc::new(memory)).unwrap();
     let set = store.record_set("a").unwrap();
     store
-        .write(|tx| {
+        .write(|tx| -> tenure::Result<_> {
             tx.insert(&set, [0; 1500])?;
             // Its head lists 77 chunks of eight bytes each.
             let refused = tx.insert(&set, vec![1; 5_000_000]);
@@ -102,17 +87,10 @@ fn a_source_that_panics_leaves_no_chunks_in_the_running_store() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("s")).unwrap();
     let set = store.record_set("a").unwrap();
-    let result = catch_unwind(AssertUnwindSafe(|| store.write(|tx| tx.insert_from(&set, &mut panicking()))));
+    let result = catch_unwind(AssertUnwindSafe(|| store.stage(panicking())));
     assert!(result.is_err());
     assert_eq!(store.stats().chunks.records, 0);
-    store
-        .write(|tx| {
-            let result = catch_unwind(AssertUnwindSafe(|| tx.insert_from(&set, &mut panicking()).map(drop)));
-            assert!(result.is_err());
-            tx.insert(&set, "small")
-        })
-        .unwrap();
-    assert_eq!(store.stats().chunks.records, 0);
+    store.write(|tx| tx.insert(&set, "small")).unwrap();
     store.close().unwrap();
     let store = Store::open(dir.path().join("s")).unwrap();
     assert!(store.recovery_report().clean);

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Modules by floor, from the ground. A module imports from floors below its own, and from those that stand before it
 /// on its own floor. So imports never go around in a circle.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "planted", "id", "error", "key", "format"],
+    &["sync", "planted", "id", "key_bytes", "error", "key", "format"],
     &["backing", "pins"],
     &["log", "pages", "manifest", "reserve"],
     &["record_index", "key_index"],

@@ -115,7 +115,7 @@ fn open(memory: &Memory) -> World {
 /// A holding, two companies of it, and five people who know one another.
 fn fill(world: &World) -> (Vec<Id<Company>>, Vec<Id<Person>>) {
     let (companies, people) = (&world.companies, &world.people);
-    let filled = world.store.write(|tx| {
+    let filled = world.store.write(|tx| -> Result<_> {
         let company = |name: &str, parent| Company { name: name.to_owned(), parent };
         let holding = companies.insert(tx, &company("Holding", None))?;
         let engines = companies.insert(tx, &company("Engines", Some(holding)))?;
@@ -249,10 +249,9 @@ fn a_transaction_sees_its_own_values_also_through_indexes() {
     let found = tx.fetch_many(&people);
     assert!(found[0].as_ref().is_ok_and(|found| *found == ada) && matches!(found[3], Err(Error::Deleted { .. })));
     let twin = Person { name: "Ada".to_owned(), ..ada.clone() };
-    world.people.insert(&mut tx, &twin).unwrap();
-    assert!(
-        matches!(tx.commit(Durability::Buffered), Err(Error::UniqueViolation { id, .. }) if id == people[0].into())
-    );
+    let refused = world.people.insert(&mut tx, &twin);
+    assert!(matches!(refused, Err(Error::UniqueViolation { id, .. }) if id == people[0].into()), "{refused:?}");
+    drop(tx);
     assert_eq!(world.store.fetch(people[0]).unwrap().works_for, companies[1], "nothing of it remains");
 }
 
@@ -328,7 +327,7 @@ mod json {
         let by_need = store.typed_index(&parts, BY_NEED).unwrap();
         let part = |name: &str, needs| Json(Part { name: name.to_owned(), needs });
         let (wheel, engine) = store
-            .write(|tx| {
+            .write(|tx| -> Result<_> {
                 let wheel = parts.insert(tx, &part("wheel", vec![]))?;
                 Ok((wheel, parts.insert(tx, &part("engine", vec![wheel]))?))
             })

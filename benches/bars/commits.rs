@@ -68,7 +68,7 @@ pub(crate) fn commit_time(store: &Store, ids: &[RecordId], number: u64, durabili
     let start = Instant::now();
     let mut tx = store.begin().expect("begin");
     tx.update(ids[to_index(number) % ids.len()], bytes).expect("update");
-    tx.commit(durability).expect("commit");
+    tx.commit_with(durability).expect("commit");
     start.elapsed()
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn change_every_page(store: &Store, ids: &[RecordId]) {
     for id in ids.iter().step_by(100) {
         tx.update(*id, [1; VALUE_BYTES]).expect("update");
     }
-    tx.commit(Durability::Buffered).expect("commit");
+    tx.commit_with(Durability::Buffered).expect("commit");
 }
 
 /// Commits of each durability, alone and beside snapshots.

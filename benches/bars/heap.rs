@@ -41,7 +41,7 @@ pub(crate) fn measure(keys: usize) {
             }
             tx.insert(&set, bytes).expect("insert");
         }
-        tx.commit(Durability::Buffered).expect("commit");
+        tx.commit_with(Durability::Buffered).expect("commit");
         if first % (keys / 10).max(1) < BATCH {
             let stats = store.stats();
             let disk: u64 = stats.segments.iter().map(|segment| segment.bytes).sum();

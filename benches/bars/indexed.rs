@@ -59,7 +59,7 @@ fn load(store: &Store, set: &RecordSet, count: usize) -> (Duration, Vec<RecordId
         for bytes in &batch {
             ids.push(tx.insert(set, bytes).expect("insert"));
         }
-        tx.commit(Durability::Buffered).expect("commit");
+        tx.commit_with(Durability::Buffered).expect("commit");
         time += start.elapsed();
     }
     (time, ids)
@@ -116,7 +116,7 @@ fn update_payloads(store: &Store, ids: &[RecordId]) -> (u64, u64) {
             bytes[VALUE_BYTES - 8..].copy_from_slice(&numbers.next().to_le_bytes());
             tx.update(ids[number], bytes).expect("updated");
         }
-        tx.commit(Durability::Buffered).expect("commit");
+        tx.commit_with(Durability::Buffered).expect("commit");
     }
     let after = store.stats();
     (after.log_bytes_appended - before.log_bytes_appended, after.dirty_pages - before.dirty_pages)

@@ -58,7 +58,7 @@ fn load(path: &Path) {
             value(number as u64, &mut bytes);
             tx.insert(&set, bytes).expect("insert");
         }
-        tx.commit(durability).expect("commit");
+        tx.commit_with(durability).expect("commit");
     }
     if flag("--synced") {
         store.sync().expect("synced");

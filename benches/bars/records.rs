@@ -78,7 +78,7 @@ pub(crate) fn load_store(path: &Path, count: usize) -> (Duration, Store, Vec<Rec
         for bytes in &batch {
             ids.push(tx.insert(&set, bytes).expect("insert"));
         }
-        tx.commit(Durability::Buffered).expect("commit");
+        tx.commit_with(Durability::Buffered).expect("commit");
         time += start.elapsed();
     }
     (time, store, ids)

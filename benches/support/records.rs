@@ -137,5 +137,5 @@ impl Loaded {
 }
 
 pub fn commit(tx: Transaction) {
-    tx.commit(Durability::Buffered).expect("committed");
+    tx.commit_with(Durability::Buffered).expect("committed");
 }

@@ -172,7 +172,7 @@ impl Tracker {
 
     /// Deletes a user to whom no open issue is assigned. Says whether it did.
     fn remove_user(&self, user: Id<User>) -> Result<bool> {
-        self.store.write(|tx| {
+        self.store.write(|tx| -> Result<_> {
             if self.issue_by_assignee.get_in(tx, user)?.is_some() {
                 return Ok(false);
             }

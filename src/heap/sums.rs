@@ -38,8 +38,11 @@ impl Sums {
     /// What an entry said is gone.
     #[inline]
     pub(super) fn free(&mut self, notes: &mut Notes<'_>, set: SetNumber, old: Entry, was_live: bool) {
-        let old_bytes = self.forget(notes, old);
-        self.count(notes, set, -i64::from(was_live), -old_bytes);
+        // An ID that came to nothing was no record: its set has not changed.
+        if was_live || old.is_live() {
+            let old_bytes = self.forget(notes, old);
+            self.count(notes, set, -i64::from(was_live), -old_bytes);
+        }
     }
 
     /// What `put`, or `free` for no bytes, has noted is not so. Live bytes of segments stay what they were: the handle deletes no

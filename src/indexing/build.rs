@@ -125,9 +125,10 @@ fn sorted_tree<'b>(definition: &IndexDefinition, sorter: Sorter<'_>, mut builder
 }
 
 pub(super) fn violation(definition: &IndexDefinition, key: &[u8], holder: u64) -> Error {
-    let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
+    let key = Key::from_bytes(key).unwrap_or_default();
     let id = RecordId::from_u64(holder).unwrap_or(RecordId::FIRST);
-    Error::UniqueViolation { index: definition.name.clone(), key, id }
+    // Who has the catalogue names the set.
+    Error::UniqueViolation { set: String::new(), index: definition.name.clone(), key, id }
 }
 
 /// A tree that catches up with commits.

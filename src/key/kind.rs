@@ -8,10 +8,10 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::error::Result;
 use crate::id::RecordId;
-use crate::key::owned::Key;
 use crate::key::parse;
 use crate::key::timestamp::Timestamp;
 use crate::key::value::KeyValue;
+use crate::key_bytes::Key;
 
 /// A type of component that plain text can be read as.
 ///

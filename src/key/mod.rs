@@ -45,10 +45,10 @@ mod value;
 mod with_serde;
 mod writer;
 
+pub use crate::key_bytes::Key;
 pub use decode::decode;
 pub use integer::Integer;
 pub use kind::KeyKind;
-pub use owned::Key;
 pub use range::prefix_end;
 pub use range::prefix_range;
 pub use tag::DEPTH_MAX;

@@ -1,6 +1,6 @@
 //! A key as a value of its own.
 //!
-//! Owns: the bytes, up to 32 without an allocation. Never: changes them.
+//! Owns: making keys of values and bytes, their values and text. Never: changes them.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -17,23 +17,7 @@ use crate::key::text;
 use crate::key::to_key::ToKey;
 use crate::key::value::KeyValue;
 use crate::key::writer::KeyWriter;
-
-/// An encoded key. Keys sort as their bytes, and their bytes as their values.
-///
-/// ```
-/// use tenure::key::{Key, KeyValue};
-///
-/// let key = Key::new(&("Ada", 1815))?;
-/// assert!(key < Key::new(&("Ada", 1816))?);
-/// assert!(key.as_bytes().starts_with(Key::new(&"Ada")?.as_bytes()));
-/// assert_eq!(key.values()?, [KeyValue::from("Ada"), KeyValue::from(1815)]);
-/// assert_eq!(format!("{key:?}"), r#"Key("Ada", 1815)"#);
-/// # Ok::<(), tenure::Error>(())
-/// ```
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    bytes: SmallVec<[u8; 32]>,
-}
+use crate::key_bytes::Key;
 
 impl Key {
     /// The key of a value. A Rust tuple gives one component for each of its parts.
@@ -52,38 +36,24 @@ impl Key {
         if bytes.len() > KEY_BYTES_MAX {
             return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX) });
         }
-        Ok(Self { bytes: SmallVec::from_slice(bytes) })
-    }
-
-    pub(super) fn from_vec(bytes: SmallVec<[u8; 32]>) -> Self {
-        Self { bytes }
-    }
-
-    /// The encoded bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        Ok(Self::from_vec(SmallVec::from_slice(bytes)))
     }
 
     /// The components. Fails when the bytes are no encoding, as those of a bound may not be.
     pub fn values(&self) -> Result<Vec<KeyValue>> {
-        decode(&self.bytes)
-    }
-
-    /// Whether there is no component. The empty key sorts before all others and is a prefix of all.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        decode(self.as_bytes())
     }
 }
 
 impl Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
-        &self.bytes
+        self.as_bytes()
     }
 }
 
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.as_bytes()
     }
 }
 
@@ -94,7 +64,7 @@ impl fmt::Display for Key {
             Ok(values) => text::list(&values, f),
             Err(_no_encoding) => {
                 f.write_str("bytes ")?;
-                text::hex(&self.bytes, f)
+                text::hex(self.as_bytes(), f)
             }
         }
     }

@@ -7,11 +7,11 @@ use std::str::FromStr;
 
 use crate::error::Error;
 use crate::key::integer::Integer;
-use crate::key::owned::Key;
 use crate::key::tag::DEPTH_MAX;
 use crate::key::text;
 use crate::key::timestamp::Timestamp;
 use crate::key::value::KeyValue;
+use crate::key_bytes::Key;
 
 /// Why text is no key.
 type Why = &'static str;

@@ -4,8 +4,8 @@
 
 use std::ops::Bound;
 
-use crate::key::owned::Key;
 use crate::key::tag::KEY_BYTES_MAX;
+use crate::key_bytes::Key;
 
 /// The least key that is greater than all keys with this prefix; `None` when there is none, as all bytes are 0xff.
 ///

@@ -169,7 +169,7 @@ tuples! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::owned::Key;
+    use crate::key_bytes::Key;
 
     fn text<T: ToKey + ?Sized>(value: &T) -> String {
         Key::new(value).unwrap().to_string()

@@ -11,11 +11,11 @@ use crate::id::to_u64;
 use crate::key::buffer::Buffer;
 use crate::key::float;
 use crate::key::integer::Integer;
-use crate::key::owned::Key;
 use crate::key::tag;
 use crate::key::tag::DEPTH_MAX;
 use crate::key::tag::KEY_BYTES_MAX;
 use crate::key::timestamp::Timestamp;
+use crate::key_bytes::Key;
 
 /// Builds a key. Errors wait until [`finish`](Self::finish) or [`as_bytes`](Self::as_bytes).
 ///

@@ -19,6 +19,7 @@ mod space;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -31,7 +32,6 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use parking_lot::ReentrantMutex;
-use parking_lot::ReentrantMutexGuard;
 
 use crate::backing::Backing;
 use crate::backing::Memory;
@@ -59,13 +59,7 @@ use crate::snapshot;
 use crate::txn::Lookup;
 use crate::txn::Record;
 use crate::txn::RecordSet;
-use crate::txn::Transaction;
 use crate::txn::View;
-
-/// How often `Store::write` runs a closure side by side with others before it runs it alone.
-const RETRIES_SIDE_BY_SIDE: u32 = 8;
-/// How often it tries in all.
-const RETRIES_MAX: u32 = 64;
 
 struct Inner {
     engine: Arc<Engine>,
@@ -252,42 +246,6 @@ impl Store {
         sets.map(|(number, set)| RecordSet::new(store, number, Arc::clone(&set.name))).collect()
     }
 
-    /// Begins a write transaction.
-    pub fn begin(&self) -> Result<Transaction> {
-        self.inner.engine.poison.check_process()?;
-        if !self.inner.engine.read_only {
-            self.inner.collector.pay(&self.inner.engine);
-        }
-        Transaction::new(&self.inner.engine)
-    }
-
-    /// Runs a transaction and commits it with the durability of the options. On a conflict the closure runs again; after
-    /// several conflicts it runs alone: closures that other threads bring meanwhile wait until it is done. Transactions of
-    /// [`begin`](Self::begin) do not wait. So a closure must not wait for a thread that calls `write`, or for a lock that such a
-    /// thread holds.
-    ///
-    /// # Errors
-    /// What the closure returns, or what the commit does; a conflict only after 64 attempts.
-    pub fn write<T>(&self, mut body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
-        self.inner.engine.poison.check_process()?;
-        let (mut attempt, mut turn) = (0, None);
-        loop {
-            if attempt >= RETRIES_SIDE_BY_SIDE {
-                // Kept through all further attempts: those that run by now come to an end, and no others begin.
-                turn.get_or_insert_with(|| Alone::new(&self.inner));
-            } else if self.inner.alone.load(Ordering::Acquire) > 0 {
-                drop(self.inner.turnstile.lock());
-            }
-            let mut tx = self.begin()?;
-            let result = body(&mut tx).and_then(|value| tx.commit(self.inner.options.durability).map(|_| value));
-            attempt += 1;
-            match result {
-                Err(error) if error.is_conflict() && attempt < RETRIES_MAX => {}
-                other => return other,
-            }
-        }
-    }
-
     /// One record, outside any view: the newest version.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
@@ -349,9 +307,9 @@ impl Store {
         self.engine().log.durable_seq()
     }
 
-    /// The last commit.
+    /// The last commit. A view that is taken afterwards sees it.
     pub fn last_seq(&self) -> Seq {
-        self.engine().log.last_seq()
+        self.engine().heap.seq()
     }
 
     /// Waits until a commit is on the medium, syncing if nobody else does.
@@ -372,26 +330,6 @@ impl Store {
     /// What the snapshot says. The log has every commit in any case.
     pub fn close(self) -> Result<()> {
         self.inner.close()
-    }
-}
-
-/// The turn of a closure that runs alone.
-struct Alone<'s> {
-    inner: &'s Inner,
-    _turn: ReentrantMutexGuard<'s, ()>,
-}
-
-impl<'s> Alone<'s> {
-    fn new(inner: &'s Inner) -> Self {
-        // Others look at the count, and then wait for the lock.
-        inner.alone.fetch_add(1, Ordering::AcqRel);
-        Self { inner, _turn: inner.turnstile.lock() }
-    }
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        self.inner.alone.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

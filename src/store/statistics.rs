@@ -56,7 +56,7 @@ impl Store {
             segments,
             collected: self.inner.collector.collected(),
             retired: self.inner.collector.retired(),
-            last_seq: engine.log.last_seq(),
+            last_seq: engine.heap.seq(),
             durable_seq: engine.log.durable_seq(),
             timeline: engine.log.timeline(),
             dirty_pages,

@@ -149,6 +149,19 @@ impl KeyChanges {
         Some(OwnRange::new(index.own.catch_up(&index.changes), bounds))
     }
 
+    /// The last change of each entry of a key.
+    pub(crate) fn look(&mut self, number: IndexNumber, key: &[u8], look: &mut dyn FnMut(RecordId, bool)) {
+        let index = self.indexes.iter_mut().find(|index| index.number == number && index.changes.len() > 0);
+        let Some(index) = index else { return };
+        let map = index.own.catch_up(&index.changes);
+        let range = map.range((Box::from(key), 0)..).take_while(|((other, _), _)| **other == *key);
+        for ((_, id), last) in range {
+            if let Some(id) = RecordId::from_u64(*id) {
+                look(id, last.put);
+            }
+        }
+    }
+
     pub(crate) fn mark(&self) -> Mark {
         Mark { lens: self.indexes.iter().map(|index| index.changes.mark()).collect(), bytes: self.bytes }
     }
@@ -295,8 +308,9 @@ fn named(engine: &Engine, index: &IndexChanges, error: Error) -> Error {
 fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
     let net: Vec<Change<'_>> = index.changes.iter().collect();
     let violation = |key: &[u8], id| {
-        let key = Key::from_bytes(key).map(|key| key.to_string()).unwrap_or_default();
-        Error::UniqueViolation { index: index.name.to_string(), key, id }
+        let (index, key) = (index.name.to_string(), Key::from_bytes(key).unwrap_or_default());
+        // Named by who has the catalogue.
+        Error::UniqueViolation { set: String::new(), index, key, id }
     };
     for same in net.chunk_by(|a, b| a.key == b.key) {
         let mut put = same.iter().filter(|change| change.put);

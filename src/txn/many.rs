@@ -67,7 +67,6 @@ impl Transaction {
             });
             return each.collect();
         }
-        set.check_store(self.engine().store_id())?;
         self.check_more(values.iter().map(|value| item_bytes(Kind::Record as u8, bytes(value))).sum())?;
         let number = self.number_of(set)?;
         let ids = self.engine().take_ids(number, values.len())?;
@@ -84,8 +83,12 @@ impl Transaction {
     /// Gives records new values, as [`update`](Self::update) does for one after the other. Where records are many and lie
     /// anywhere this takes less time: the processor waits for several of them at once.
     ///
+    /// Keys of unique indexes are compared when all records have their new values: so two records can exchange a key.
+    ///
     /// # Errors
     /// Those of `update` for the first record that cannot be updated; the ones before it are updated then, and no other.
+    /// `UniqueViolation` if two records have a key in the end: all are updated then, and the transaction cannot commit unless it goes
+    /// back to a savepoint.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -96,11 +99,13 @@ impl Transaction {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn update_many(&mut self, changes: &[(RecordId, impl AsRef<[u8]>)]) -> Result<()> {
-        for some in changes.chunks(AHEAD) {
-            self.look_ahead(some.iter().map(|(id, _)| *id));
-            some.iter().try_for_each(|(id, bytes)| self.update(*id, bytes))?;
-        }
-        Ok(())
+        self.as_one_statement(|tx| {
+            for some in changes.chunks(AHEAD) {
+                tx.look_ahead(some.iter().map(|(id, _)| *id));
+                some.iter().try_for_each(|(id, bytes)| tx.update(*id, bytes))?;
+            }
+            Ok(())
+        })
     }
 
     /// Deletes records, as [`delete`](Self::delete) does one after the other, and waits for several of them at once.

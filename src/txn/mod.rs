@@ -6,21 +6,30 @@
 //! against every commit since its first read or write.
 
 mod changes;
+mod commit;
+mod compound;
 mod fetch;
 mod index;
 mod large;
 mod many;
 mod membership;
+mod options;
 mod own_changes;
 mod own_keys;
 mod own_writes;
 mod parts;
 mod ranges;
+mod reading;
 mod record;
+mod replacing;
 mod room;
 mod savepoints;
+mod scanning;
+mod scans;
+mod staged;
 mod token;
 mod transaction;
+mod unique;
 mod validation;
 mod view;
 
@@ -34,18 +43,23 @@ pub(crate) use large::Stager;
 pub(crate) use large::TRANSACTION_BYTES_END;
 pub(crate) use large::chunks_of;
 
+pub use compound::Upserted;
 pub use index::DistinctKeys;
 pub use index::Index;
 pub use index::IndexEntry;
 pub use index::IndexRange;
 pub use index::TransactionRange;
+pub use options::Durability;
+pub use options::Isolation;
+pub use options::TransactionOptions;
 pub use record::Lookup;
 pub use record::Record;
 pub use record::RecordReader;
 pub use savepoints::Savepoint;
+pub use scanning::TransactionRecords;
+pub use scanning::TransactionScan;
+pub use staged::StagedValue;
 pub use token::ResumeToken;
-pub use transaction::Durability;
-pub use transaction::Isolation;
 pub use transaction::Transaction;
 #[cfg(feature = "planted")]
 pub use validation::Part;

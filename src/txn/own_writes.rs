@@ -47,6 +47,11 @@ impl OwnWrites {
         self.map.get(&id).copied()
     }
 
+    /// The newest write of every record. Everything has been taken in.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RecordId, Own)> {
+        self.map.iter().map(|(id, own)| (*id, *own))
+    }
+
     pub(crate) fn contains(&self, id: RecordId) -> bool {
         self.map.contains_key(&id)
     }

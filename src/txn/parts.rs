@@ -4,6 +4,7 @@
 //! what is kept is empty. Memory of a transaction that was large goes back to the allocator.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use crate::extract::Keys;
 use crate::format::frame::FrameBuilder;
@@ -13,6 +14,7 @@ use crate::txn::changes::KeyChanges;
 use crate::txn::own_writes::Own;
 use crate::txn::own_writes::OwnWrites;
 use crate::txn::own_writes::Seen;
+use crate::txn::staged::Claimed;
 
 /// Bytes that a frame which is kept may have: a batch of a thousand small records.
 const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -30,7 +32,7 @@ pub(crate) struct Parts {
     pub(crate) seen: Seen,
     pub(crate) frees: Vec<RecordId>,
     pub(crate) handed: Vec<RecordId>,
-    pub(crate) streams: Vec<u64>,
+    pub(crate) staged: Vec<Arc<Claimed>>,
     pub(crate) keys: KeyChanges,
     pub(crate) undo: Vec<(RecordId, Option<Own>)>,
     /// The keys of the newest record, kept for their memory.
@@ -53,7 +55,7 @@ fn empty<T>(buffer: &mut Vec<T>) {
 impl Parts {
     /// Empties all of them. What would be much memory is given back.
     fn clear(&mut self) {
-        let Self { frame, effects, own, seen, frees, handed, streams, keys, undo, new_keys, old_keys } = self;
+        let Self { frame, effects, own, seen, frees, handed, staged, keys, undo, new_keys, old_keys } = self;
         frame.clear();
         if frame.capacity() > FRAME_BYTES_MAX {
             *frame = FrameBuilder::new();
@@ -69,7 +71,7 @@ impl Parts {
         }
         empty(frees);
         empty(handed);
-        empty(streams);
+        empty(staged);
         keys.clear(KEPT_BYTES_MAX);
         empty(undo);
         for keys in [new_keys, old_keys] {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::format::index::IndexDefinition;
 use crate::id::IndexNumber;
+use crate::id::SetNumber;
 use crate::key::Key;
 
 /// So many are put together for the first time.
@@ -97,7 +98,7 @@ pub(crate) struct IndexRanges<'r> {
     ranges: &'r [RangeRead],
 }
 
-impl IndexRanges<'_> {
+impl<'r> IndexRanges<'r> {
     pub(crate) fn number(&self) -> IndexNumber {
         self.index.number
     }
@@ -106,11 +107,16 @@ impl IndexRanges<'_> {
         &self.index.name
     }
 
-    /// Whether a key lies in one of them.
-    pub(crate) fn contain(&self, key: &[u8]) -> bool {
+    pub(crate) fn set(&self) -> SetNumber {
+        self.index.set
+    }
+
+    /// The one of them in which a key lies.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<&'r (Bound<Key>, Bound<Key>)> {
         let behind = self.ranges.partition_point(|range| (as_bytes(&range.bounds.0), Bound::Unbounded).contains(key));
         let range = behind.checked_sub(1).and_then(|at| self.ranges.get(at));
-        range.is_some_and(|range| (as_bytes(&range.bounds.0), as_bytes(&range.bounds.1)).contains(key))
+        let within = |bounds: &(Bound<Key>, Bound<Key>)| (as_bytes(&bounds.0), as_bytes(&bounds.1)).contains(key);
+        range.map(|range| &range.bounds).filter(|bounds| within(bounds))
     }
 }
 
@@ -120,7 +126,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::SetNumber;
 
     fn key(number: u8) -> Key {
         Key::new(&number).unwrap()
@@ -160,7 +165,7 @@ mod tests {
                 let part = ranges.by_index().find(|part| part.number() == IndexNumber(index));
                 for number in 0..25 {
                     let lies = reads.iter().any(|(of, from, to)| *of == index && (*from, *to).contains(&number));
-                    let found = part.is_some_and(|part| part.contain(key(number).as_bytes()));
+                    let found = part.is_some_and(|part| part.find(key(number).as_bytes()).is_some());
                     prop_assert_eq!(lies, found, "index {}, key {}", index, number);
                 }
             }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::error::Error;
 use crate::error::Result;
 use crate::id::SetNumber;
+use crate::txn::Transaction;
 use crate::txn::changes::Mark;
 
 /// Numbers of transactions with savepoints: each has one of its own within the process.
@@ -28,7 +29,7 @@ pub(crate) struct Point {
     pub(crate) effects: usize,
     pub(crate) frees: usize,
     pub(crate) handed: usize,
-    pub(crate) streams: usize,
+    pub(crate) staged: usize,
     pub(crate) keys: Mark,
     pub(crate) undo: usize,
     pub(crate) run: Option<SetNumber>,
@@ -60,5 +61,80 @@ impl Savepoints {
         let place = self.all.iter().position(|(number, _)| is_own && *number == savepoint.number);
         self.all.truncate(place.ok_or(Error::NoSuchSavepoint)? + 1);
         self.all.last().map(|(_, point)| point).ok_or(Error::NoSuchSavepoint)
+    }
+
+    /// Forgets a savepoint and all that came after it.
+    fn release(&mut self, savepoint: Savepoint) -> Result<()> {
+        self.go_back(savepoint)?;
+        self.all.pop();
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// A state to which [`roll_back_to`](Self::roll_back_to) can go back. Savepoints nest.
+    ///
+    /// ```
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let mut tx = store.begin()?;
+    /// tx.insert(&notes, "kept")?;
+    /// let savepoint = tx.savepoint();
+    /// tx.insert(&notes, "taken back")?;
+    /// tx.roll_back_to(savepoint)?;
+    /// tx.commit()?;
+    /// assert_eq!(store.view().len(&notes), 1);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn savepoint(&mut self) -> Savepoint {
+        let parts = self.parts.get();
+        parts.own.catch_up(&parts.effects);
+        self.savepoints.push(Point {
+            frame: parts.frame.mark(),
+            effects: parts.effects.len(),
+            frees: parts.frees.len(),
+            handed: parts.handed.len(),
+            staged: parts.staged.len(),
+            keys: parts.keys.mark(),
+            undo: parts.undo.len(),
+            run: self.run,
+        })
+    }
+
+    /// Gives up a savepoint, and those that were taken after it. What was written since stays, and belongs to what an earlier savepoint
+    /// can take back.
+    ///
+    /// # Errors
+    /// As [`roll_back_to`](Self::roll_back_to).
+    pub fn release(&mut self, savepoint: Savepoint) -> Result<()> {
+        self.savepoints.release(savepoint)?;
+        if self.savepoints.is_empty() {
+            self.parts.get().undo.clear();
+        }
+        Ok(())
+    }
+
+    /// Takes back every write since the savepoint, which stands afterwards; later ones are gone. What was read stays read.
+    ///
+    /// # Errors
+    /// `NoSuchSavepoint` if an earlier one was gone back to since, if it was released, or if it is of another transaction.
+    pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        let point = self.savepoints.go_back(savepoint)?;
+        let parts = self.parts.get();
+        parts.frame.go_back(point.frame);
+        parts.effects.truncate(point.effects);
+        parts.frees.truncate(point.frees);
+        parts.keys.go_back(&point.keys);
+        self.run = point.run;
+        for (id, before) in parts.undo.drain(point.undo..).rev() {
+            parts.own.set(id, before);
+        }
+        parts.own.go_back(point.effects);
+        self.engine.slots.abandon(parts.handed.drain(point.handed..));
+        let staged = parts.staged.split_off(point.staged);
+        for claim in staged {
+            claim.release();
+        }
+        Ok(())
     }
 }

@@ -4,38 +4,37 @@
 //! version): a commit stands only if every version that it read or replaced is still the newest.
 
 use std::any::Any;
-use std::io::Read;
-use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use crate::engine::{Engine, Need, SetIndexes};
-use crate::error::{Error, Result};
+use crate::engine::Engine;
+use crate::engine::SetIndexes;
+use crate::error::Error;
+use crate::error::Result;
 use crate::extract::Keys;
-use crate::format::item::{Kind, PAYLOAD_BYTES_MAX, item_bytes};
-use crate::heap::{Answer, Effect, Found, Place, State, put_frees};
-use crate::id::{RecordId, Seq, SetNumber, to_u64};
-use crate::key::{Key, ToKey, prefix_range};
-use crate::txn::index::key_bounds;
-use crate::txn::large::{Staged, Stager, chunks_of};
-use crate::txn::own_keys::{NewValue, fill_keys};
+use crate::format::item::Kind;
+use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::format::item::item_bytes;
+use crate::heap::Effect;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::id::to_u64;
+use crate::txn::Durability;
+use crate::txn::Isolation;
+use crate::txn::RecordSet;
+use crate::txn::TransactionOptions;
+use crate::txn::own_keys::NewValue;
+use crate::txn::own_keys::fill_keys;
 use crate::txn::own_writes::Own;
-use crate::txn::parts::{KeptParts, Parts};
-use crate::txn::ranges::{Ranges, as_bytes};
-use crate::txn::room::{make_room, pages_of};
-use crate::txn::savepoints::{Point, Savepoint, Savepoints};
-use crate::txn::validation::{Claim, Epochs, Part};
-use crate::txn::view::is_hidden;
-use crate::txn::{Index, Lookup, Record, RecordSet, TransactionRange};
-
-/// When a commit is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Durability {
-    /// When it is on the medium: it survives a power cut.
-    #[default]
-    Sync,
-    /// When the operating system has it: it survives the process, not the machine.
-    Buffered,
-}
+use crate::txn::parts::KeptParts;
+use crate::txn::parts::Parts;
+use crate::txn::ranges::Ranges;
+use crate::txn::savepoints::Savepoints;
+use crate::txn::scans::Scans;
+use crate::txn::unique::Postponed;
+use crate::txn::validation::Epochs;
+use crate::txn::validation::Part;
 
 /// A write transaction. Nothing of it is visible before `commit`; dropping it aborts it.
 ///
@@ -43,48 +42,42 @@ pub enum Durability {
 /// `Error::Conflict`; [`Store::write`](crate::Store::write) runs its closure again in that case.
 ///
 /// ```
-/// use tenure::Durability;
 /// let store = tenure::Store::in_memory()?;
 /// let notes = store.record_set("notes")?;
 /// let mut tx = store.begin()?;
 /// let id = tx.insert(&notes, "first")?;
 /// assert_eq!(tx.get(id)?.as_slice(), Some(&b"first"[..]));
-/// tx.commit(Durability::Sync)?;
+/// tx.commit()?;
 /// # Ok::<(), tenure::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Transaction {
-    engine: Arc<Engine>,
-    view: Option<Arc<State>>,
-    first_seq: Option<Seq>,
-    parts: KeptParts,
-    run: Option<SetNumber>,
-    epochs: Epochs,
+    pub(super) engine: Arc<Engine>,
+    pub(super) view: Option<Arc<State>>,
+    pub(super) first_seq: Option<Seq>,
+    pub(super) parts: KeptParts,
+    pub(super) run: Option<SetNumber>,
+    pub(super) epochs: Epochs,
     /// The indexes of the set that was written to last.
-    indexes: Option<Arc<SetIndexes>>,
-    ranges: Ranges,
-    in_history: bool,
-    isolation: Isolation,
-    savepoints: Savepoints,
+    pub(super) indexes: Option<Arc<SetIndexes>>,
+    pub(super) ranges: Ranges,
+    pub(super) scans: Scans,
+    pub(super) in_history: bool,
+    pub(super) isolation: Isolation,
+    pub(super) durability: Durability,
+    pub(super) defers_unique: bool,
+    /// Keys that were taken, in the middle of a statement of several records.
+    pub(super) postponed: Option<Vec<Postponed>>,
+    pub(super) savepoints: Savepoints,
     /// A part of the validation that does not take place: tests show that they find that. None, in builds without the
     /// feature for it.
-    planted: Option<Part>,
-    done: bool,
-}
-
-/// Against what a transaction is validated when it commits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Isolation {
-    /// Everything that it read or replaced, ranges of indexes included: as if transactions ran one after the other.
-    #[default]
-    Serializable,
-    /// What it replaced or deleted only: the first to commit wins. Cheaper where much is read; allows write skew.
-    Snapshot,
+    pub(super) planted: Option<Part>,
+    pub(super) done: bool,
 }
 
 /// The indexes that a write to a set has to keep.
 #[inline]
-fn find_indexes<'i>(
+pub(super) fn find_indexes<'i>(
     engine: &Engine,
     known: &'i mut Option<Arc<SetIndexes>>,
     epochs: &mut Epochs,
@@ -104,18 +97,9 @@ fn find_indexes<'i>(
     Ok(known.insert(indexes))
 }
 
-/// What a write to a record replaces. Its keys are in the transaction's memory for old ones. Nothing of it is noted before
-/// the write is.
-#[derive(Debug)]
-struct Replaced {
-    set: SetNumber,
-    /// Of a large value.
-    chunks: Vec<RecordId>,
-}
-
 impl Transaction {
-    /// In a process that was asked for.
-    pub(crate) fn new(engine: &Arc<Engine>) -> Result<Self> {
+    /// In a process that was asked for. `usual` is the durability that the options of the store name.
+    pub(crate) fn new(engine: &Arc<Engine>, options: TransactionOptions, usual: Durability) -> Result<Self> {
         if engine.read_only {
             return Err(Error::ReadOnly);
         }
@@ -129,17 +113,16 @@ impl Transaction {
             epochs: Epochs::new(),
             indexes: None,
             ranges: Ranges::default(),
+            scans: Scans::default(),
             in_history: false,
-            isolation: Isolation::default(),
+            isolation: options.isolation,
+            durability: options.durability.unwrap_or(usual),
+            defers_unique: options.defers_unique,
+            postponed: None,
             savepoints: Savepoints::default(),
             planted: None,
             done: false,
         })
-    }
-
-    /// Chooses against what the transaction is validated. Default: everything.
-    pub fn set_isolation(&mut self, isolation: Isolation) {
-        self.isolation = isolation;
     }
 
     /// Leaves out a part of the validation.
@@ -149,82 +132,16 @@ impl Transaction {
         self.planted = Some(missing);
     }
 
-    /// A state to which [`roll_back_to`](Self::roll_back_to) can go back. Savepoints nest.
-    ///
-    /// ```
-    /// use tenure::Durability;
-    /// let store = tenure::Store::in_memory()?;
-    /// let notes = store.record_set("notes")?;
-    /// let mut tx = store.begin()?;
-    /// tx.insert(&notes, "kept")?;
-    /// let savepoint = tx.savepoint();
-    /// tx.insert(&notes, "taken back")?;
-    /// tx.roll_back_to(savepoint)?;
-    /// tx.commit(Durability::Sync)?;
-    /// assert_eq!(store.view().len(&notes), 1);
-    /// # Ok::<(), tenure::Error>(())
-    /// ```
-    pub fn savepoint(&mut self) -> Savepoint {
-        let parts = self.parts.get();
-        parts.own.catch_up(&parts.effects);
-        self.savepoints.push(Point {
-            frame: parts.frame.mark(),
-            effects: parts.effects.len(),
-            frees: parts.frees.len(),
-            handed: parts.handed.len(),
-            streams: parts.streams.len(),
-            keys: parts.keys.mark(),
-            undo: parts.undo.len(),
-            run: self.run,
-        })
-    }
-
-    /// Takes back every write since the savepoint, which stands afterwards; later ones are gone. What was read stays read.
-    ///
-    /// # Errors
-    /// `NoSuchSavepoint` if an earlier one was gone back to since, or if it is of another transaction.
-    pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
-        let point = self.savepoints.go_back(savepoint)?;
-        let parts = self.parts.get();
-        parts.frame.go_back(point.frame);
-        parts.effects.truncate(point.effects);
-        parts.frees.truncate(point.frees);
-        parts.keys.go_back(&point.keys);
-        self.run = point.run;
-        for (id, before) in parts.undo.drain(point.undo..).rev() {
-            parts.own.set(id, before);
-        }
-        parts.own.go_back(point.effects);
-        self.engine.slots.abandon(parts.handed.drain(point.handed..));
-        let streams = parts.streams.split_off(point.streams);
-        if !streams.is_empty() {
-            // What cannot be freed now is freed when the store is opened again.
-            drop(self.engine.drop_streams(&streams));
-        }
-        Ok(())
-    }
-
     /// A record was deleted.
-    fn note_deleted(&mut self, id: RecordId) {
+    pub(super) fn note_deleted(&mut self, id: RecordId) {
         let before = self.parts.get().own.set(id, Some(Own::Deleted));
         if !self.savepoints.is_empty() {
             self.parts.get().undo.push((id, before));
         }
     }
 
-    /// What the transaction itself has done to a record.
-    pub(super) fn own(&mut self, id: RecordId) -> Option<Own> {
-        let parts = self.parts.get();
-        // A record that it has not made it has looked at before it has changed it.
-        if parts.handed.is_empty() && !parts.seen.contains_key(&id) {
-            return None;
-        }
-        parts.own.catch_up(&parts.effects);
-        parts.own.get(id)
-    }
-
     /// The state that this transaction reads from.
-    fn view(&mut self) -> &Arc<State> {
+    pub(super) fn view(&mut self) -> &Arc<State> {
         if self.view.is_none() {
             // Before the state is taken, so that no commit falls between.
             if self.engine.has_indexes() {
@@ -258,37 +175,10 @@ impl Transaction {
         }
     }
 
-    /// The first record that has this key, own writes included.
-    pub fn find<K: ToKey + ?Sized>(&mut self, index: &Index, key: &K) -> Result<Option<RecordId>> {
-        let key = Key::new(key)?;
-        let bounds = (Bound::Included(key.clone()), Bound::Included(key));
-        self.entries(index, bounds)?.next().map(|entry| entry.map(|entry| entry.id)).transpose()
-    }
-
-    /// The entries of an index between two keys, ascending, own writes included.
-    ///
-    /// A serializable transaction conflicts with others that change an entry of the range.
-    pub fn range<K: ToKey>(&mut self, index: &Index, range: impl RangeBounds<K>) -> Result<TransactionRange> {
-        self.entries(index, key_bounds(&range)?)
-    }
-
-    /// The entries of keys that begin with the components of `prefix`, as [`range`](Self::range) gives them.
-    pub fn prefix<K: ToKey + ?Sized>(&mut self, index: &Index, prefix: &K) -> Result<TransactionRange> {
-        self.entries(index, prefix_range(&Key::new(prefix)?))
-    }
-
-    fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
-        let view = Arc::clone(self.view());
-        let (definition, root) = index.found_in(&view)?;
-        let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
-        let range = TransactionRange::new(root, &bounds, own).map_err(|error| index.named(&view, error))?;
-        self.ranges.push(definition, bounds);
-        Ok(range)
-    }
-
     /// Puts a new record into a set and gives its ID, which is its own from now on, even if the transaction is aborted.
     ///
-    /// Values up to 65,504 bytes stand in the transaction's frame; larger ones are streamed into the log at once.
+    /// Values up to 65,504 bytes stand in the transaction's frame; larger ones are written into the log at once. For one that is not
+    /// in memory there is [`Store::stage`](crate::Store::stage).
     pub fn insert(&mut self, set: &RecordSet, bytes: impl AsRef<[u8]>) -> Result<RecordId> {
         self.insert_known(set, bytes.as_ref(), None)
     }
@@ -296,37 +186,11 @@ impl Transaction {
     /// Inserts bytes, with what they decode as.
     pub(crate) fn insert_known(&mut self, set: &RecordSet, bytes: &[u8], known: Option<&dyn Any>) -> Result<RecordId> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
-            return self.insert_read(set, &mut &*bytes, known);
+            self.number_of(set)?;
+            let value = self.stage(bytes)?;
+            return self.insert_staged_known(set, &value, known);
         }
         self.insert_value(set, NewValue { kind: Kind::Record, bytes, known }, None)
-    }
-
-    /// Puts a new record into a set, its value read to the end of `source` without holding it in memory.
-    pub fn insert_from(&mut self, set: &RecordSet, source: &mut dyn Read) -> Result<RecordId> {
-        self.insert_read(set, source, None)
-    }
-
-    fn insert_read(&mut self, set: &RecordSet, source: &mut dyn Read, known: Option<&dyn Any>) -> Result<RecordId> {
-        set.check_store(self.engine.store_id())?;
-        let (kind, bytes, stream) = self.stage(source)?.parts();
-        let result = self.insert_value(set, NewValue { kind, bytes: &bytes, known }, None);
-        self.settle(result, stream)
-    }
-
-    /// The stream ends with this transaction if its head is in it, and now if it came to nothing.
-    fn settle<T>(&mut self, result: Result<T>, stream: Option<u64>) -> Result<T> {
-        let Some(stream) = stream else { return result };
-        match result {
-            Ok(value) => {
-                self.parts.get().streams.push(stream);
-                Ok(value)
-            }
-            Err(error) => {
-                // What cannot be freed now is freed when the store is opened again.
-                drop(self.engine.drop_streams(&[stream]));
-                Err(error)
-            }
-        }
     }
 
     /// With an ID that was taken for it, or with the next one.
@@ -343,13 +207,16 @@ impl Transaction {
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         let parts = self.parts.get();
         fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
+        self.check_keys(id)?;
+        let parts = self.parts.get();
         let id = match id {
             Some(id) => id,
             None => self.engine.take_id(number)?,
         };
         parts.handed.push(id);
         let Parts { keys, new_keys, .. } = parts;
-        indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
+        let indexes = self.indexes.iter().flat_map(|indexes| &indexes.all);
+        indexes.zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
         self.put(id, number, kind, bytes);
         Ok(id)
     }
@@ -368,8 +235,12 @@ impl Transaction {
         known: Option<&dyn Any>,
     ) -> Result<()> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
-            expected.map_or(Ok(()), |expected| self.check_version(id, expected))?;
-            return self.update_read(id, &mut &*bytes, known);
+            match expected {
+                Some(expected) => self.check_version(id, expected)?,
+                None => self.check_exists(id)?,
+            }
+            let value = self.stage(bytes)?;
+            return self.update_staged_known(id, &value, known);
         }
         self.update_value(id, expected, NewValue { kind: Kind::Record, bytes, known })
     }
@@ -401,25 +272,14 @@ impl Transaction {
         }
     }
 
-    /// Gives a record a new value, read to the end of `source` without holding it in memory.
-    pub fn update_from(&mut self, id: RecordId, source: &mut dyn Read) -> Result<()> {
-        self.update_read(id, source, None)
-    }
-
-    fn update_read(&mut self, id: RecordId, source: &mut dyn Read, known: Option<&dyn Any>) -> Result<()> {
-        self.check_exists(id)?;
-        let (kind, bytes, stream) = self.stage(source)?.parts();
-        let result = self.update_value(id, None, NewValue { kind, bytes: &bytes, known });
-        self.settle(result, stream)
-    }
-
-    fn update_value(&mut self, id: RecordId, expected: Option<Seq>, value: NewValue<'_>) -> Result<()> {
+    pub(super) fn update_value(&mut self, id: RecordId, expected: Option<Seq>, value: NewValue<'_>) -> Result<()> {
         let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
         let old = self.replaced(id, expected).map_err(|error| error.of_record(id))?;
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, old.set)?;
         fill_keys(indexes, value, &mut self.parts.get().new_keys, || self.engine.heap.pin())
             .map_err(|error| error.of_record(id))?;
+        self.check_keys(Some(id))?;
         self.parts.get().frees.extend(&old.chunks);
         self.put(id, old.set, kind, bytes);
         self.change_keys(id, false);
@@ -441,187 +301,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// The record as this transaction sees it, its own writes included.
-    pub fn get(&mut self, id: RecordId) -> Result<Record<'_>> {
-        match self.lookup(id)? {
-            Lookup::Live(record) => Ok(record),
-            Lookup::Deleted => Err(Error::Deleted { id }),
-            Lookup::NeverAllocated => Err(Error::NeverAllocated { id }),
-        }
-    }
-
-    /// The record as this transaction sees it, or what became of it.
-    pub fn lookup(&mut self, id: RecordId) -> Result<Lookup<'_>> {
-        match self.own(id) {
-            Some(Own::Deleted) => return Ok(Lookup::Deleted),
-            Some(Own::Put { offset, .. }) => {
-                // Chunks of an own large value are younger than the transaction's view.
-                let state = self.engine.heap.pin();
-                let found = self.own_record(id, offset)?;
-                return Record::shared(state, found).map(Lookup::Live);
-            }
-            None => {}
-        }
-        let answer = self.view().lookup(id)?;
-        let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
-        self.parts.get().seen.entry(id).or_insert(seq);
-        let view = self.view();
-        Ok(match answer {
-            Answer::Live(_) if is_hidden(view, id) => Lookup::NeverAllocated,
-            Answer::Live(found) => Lookup::Live(Record::in_view(view, found)?),
-            Answer::Deleted => Lookup::Deleted,
-            Answer::NeverAllocated => Lookup::NeverAllocated,
-        })
-    }
-
-    /// Makes everything visible at once and, with `Durability::Sync`, waits until it is on the medium.
-    ///
-    /// On `Conflict`, `NoSpace` and `TooLarge` nothing of the transaction remains. `Indeterminate` means that it was
-    /// appended and the sync failed: open the store again to learn whether it is there.
-    pub fn commit(mut self, durability: Durability) -> Result<Seq> {
-        let seq = self.commit_only()?;
-        if durability == Durability::Sync {
-            self.engine.make_durable(seq)?;
-        }
-        Ok(seq)
-    }
-
-    fn commit_only(&mut self) -> Result<Seq> {
-        let engine = &*self.engine;
-        engine.poison.check_process()?;
-        let Parts { frame, effects, own, frees, handed, streams, keys, .. } = self.parts.get();
-        if effects.is_empty() && frees.is_empty() && streams.is_empty() && keys.is_empty() {
-            self.done = handed.is_empty();
-            return Ok(engine.log.last_seq());
-        }
-        if self.isolation == Isolation::Snapshot {
-            own.catch_up(effects);
-        }
-        for stream in streams {
-            frame.control(Kind::StreamEnd, &stream.to_le_bytes());
-            effects.push(Effect::StreamEnd(*stream));
-        }
-        put_frees(frame, frees.iter().copied());
-        effects.extend(frees.iter().map(|id| Effect::Free(*id)));
-        check_bytes(engine, self.parts.get(), 0)?;
-        let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();
-        keys.seal();
-        self.ranges.seal();
-        keys.put(frame, effects);
-        let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
-        // What only deletes is never refused for want of room.
-        let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
-        let room = make_room(engine, need, pages_of(effects), keys.len())?;
-        let offers = keys.prepare(engine)?;
-        let claim = Claim {
-            isolation: self.isolation,
-            epochs: &self.epochs,
-            first_seq: self.first_seq,
-            read_at: self.view.as_ref().map(|view| view.seq),
-            seen,
-            own,
-            ranges: &self.ranges,
-            keys,
-            planted: self.planted,
-        };
-        let result = engine.commit_frame(frame, effects, need, || claim.check(engine));
-        drop((offers, room));
-        let seq = result?;
-        self.done = true;
-        Ok(seq)
-    }
-
-    /// Reads the current record before it is replaced: its version is validated at commit.
-    fn replaced(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
-        match self.own(id) {
-            Some(Own::Deleted) => return Err(Error::Deleted { id }),
-            Some(Own::Put { offset, set }) => {
-                let found = self.own_record(id, offset)?;
-                if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
-                    return Err(Error::VersionMismatch { id, expected, got: found.seq });
-                }
-                let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
-                let kind = if found.is_head { Kind::Head } else { Kind::Record };
-                let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
-                let old = NewValue::of(kind, &payload);
-                fill_keys(indexes, old, &mut self.parts.get().old_keys, || self.engine.heap.pin())?;
-                let head = found.is_head.then(|| chunks_of(&self.engine.heap.pin(), &payload));
-                return Ok(Replaced { set, chunks: head.transpose()?.unwrap_or_default() });
-            }
-            None => {}
-        }
-        // What the caller learns and the commit may not validate has to be of the state that all other reads are of.
-        if expected.is_some() || !self.savepoints.is_empty() {
-            self.view();
-        }
-        let current;
-        // One look, and no second: beside other commits the next one may find an entry that is younger than the state.
-        let (state, answer): (&State, Answer) = match &self.view {
-            Some(view) => (view, view.lookup(id)?),
-            None => {
-                self.first_seq.get_or_insert_with(|| self.engine.heap.seq());
-                let (found_in, answer) = self.engine.heap.lookup_now(id)?;
-                current = found_in;
-                (&current, answer)
-            }
-        };
-        // What a failed call tells its caller was read as well.
-        let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
-        self.parts.get().seen.entry(id).or_insert(seq);
-        let found = match answer {
-            Answer::Live(found) if !is_hidden(state, id) => found,
-            Answer::Deleted => return Err(Error::Deleted { id }),
-            _ => return Err(Error::NeverAllocated { id }),
-        };
-        if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
-            return Err(Error::VersionMismatch { id, expected, got: found.seq });
-        }
-        let set = state.root.set_of_slot(id.slot());
-        // The new keys are told by the same indexes as the old ones, or the commit is a conflict.
-        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
-        let keys = &mut self.parts.get().old_keys;
-        if !found.is_head {
-            let old = NewValue::of(Kind::Record, state.payload(&found.place));
-            fill_keys(indexes, old, keys, || self.engine.heap.pin())?;
-            return Ok(Replaced { set, chunks: Vec::new() });
-        }
-        // Chunks can be read only from a state that holds them.
-        let holding = match &self.view {
-            Some(view) => Arc::clone(view),
-            None => {
-                let pinned = self.engine.heap.pin();
-                let same = match pinned.lookup(id)? {
-                    Answer::Live(now) => now.seq == found.seq,
-                    Answer::Deleted | Answer::NeverAllocated => false,
-                };
-                if !same {
-                    return Err(Error::Conflict { what: format!("record {id}"), with: pinned.seq });
-                }
-                pinned
-            }
-        };
-        let head = state.payload(&found.place);
-        fill_keys(indexes, NewValue::of(Kind::Head, head), keys, || Arc::clone(&holding))?;
-        Ok(Replaced { set, chunks: chunks_of(&holding, head)? })
-    }
-
-    fn check_exists(&mut self, id: RecordId) -> Result<()> {
-        self.get(id).map(drop)
-    }
-
-    fn check_version(&mut self, id: RecordId, expected: Seq) -> Result<()> {
-        let got = self.get(id)?.seq();
-        if got == expected { Ok(()) } else { Err(Error::VersionMismatch { id, expected, got }) }
-    }
-
-    fn own_record(&mut self, id: RecordId, offset: u64) -> Result<Found> {
-        let missing = || Error::Poisoned { reason: format!("record {id} is not in its transaction") };
-        let item = self.parts.get().frame.item_at(offset).ok_or_else(missing)?;
-        let place = Place::Copied(Arc::from(item.payload));
-        Ok(Found { id, seq: Seq::ZERO, is_head: item.kind == Kind::Head as u8, place })
-    }
-
-    fn put(&mut self, id: RecordId, set: SetNumber, kind: Kind, bytes: &[u8]) {
+    pub(super) fn put(&mut self, id: RecordId, set: SetNumber, kind: Kind, bytes: &[u8]) {
         let parts = self.parts.get();
         if self.run != Some(set) {
             parts.frame.control(Kind::Run, &set.0.to_le_bytes());
@@ -638,38 +318,13 @@ impl Transaction {
     }
 
     #[inline]
-    fn check_room(&mut self, kind: Kind, bytes: usize) -> Result<()> {
+    pub(super) fn check_room(&mut self, kind: Kind, bytes: usize) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), item_bytes(kind as u8, bytes) + 32)
-    }
-
-    fn stage(&self, source: &mut dyn Read) -> Result<Staged> {
-        Stager::new(&self.engine, self.engine.take_stream()?).stage(source)
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if !self.engine.poison.is_ours() {
-            // Its IDs and streams are the parent's to give back, which has them too.
-            return;
-        }
-        if self.in_history {
-            self.engine.history.leave();
-        }
-        if self.done {
-            return;
-        }
-        let Parts { handed, streams, .. } = self.parts.get();
-        self.engine.slots.abandon(handed.drain(..));
-        if !streams.is_empty() {
-            // What cannot be freed now is freed when the store is opened again.
-            drop(self.engine.drop_streams(streams));
-        }
     }
 }
 
 /// Refuses what would make the transaction too large.
-fn check_bytes(engine: &Engine, parts: &Parts, more: u64) -> Result<()> {
+pub(super) fn check_bytes(engine: &Engine, parts: &Parts, more: u64) -> Result<()> {
     engine.poison.check_process()?;
     let limit = engine.transaction_bytes_max;
     let bytes = parts.frame.bytes() + to_u64(parts.frees.len()) * 8 + parts.keys.bytes() + more;

@@ -3,9 +3,12 @@
 //! Owns: the comparison with the newest state, and with what commits since have changed. Never: decides what has to hold;
 //! the transaction does by its isolation. The caller excludes commits.
 
+use std::ops::Bound;
+
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
+use crate::error::Contended;
 use crate::error::Error;
 use crate::error::Result;
 use crate::heap::Answer;
@@ -13,11 +16,13 @@ use crate::history::Found;
 use crate::id::RecordId;
 use crate::id::Seq;
 use crate::id::SetNumber;
+use crate::key::Key;
 use crate::txn::Isolation;
 use crate::txn::changes::KeyChanges;
 use crate::txn::own_writes::OwnWrites;
 use crate::txn::own_writes::Seen;
 use crate::txn::ranges::Ranges;
+use crate::txn::scans::Scans;
 
 /// A part of the validation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub enum Part {
     Versions,
     /// Ranges of indexes that were read.
     Ranges,
+    /// Sets that were scanned or counted.
+    Scans,
 }
 
 /// The sets that a transaction has written to, with what was known of their indexes then.
@@ -42,17 +49,23 @@ pub(crate) struct Claim<'t> {
     pub(crate) seen: &'t Seen,
     pub(crate) own: &'t OwnWrites,
     pub(crate) ranges: &'t Ranges,
+    pub(crate) scans: &'t Scans,
     pub(crate) keys: &'t KeyChanges,
     /// A part of the validation that does not take place.
     pub(crate) planted: Option<Part>,
 }
 
 impl Claim<'_> {
+    /// The last commit that the transaction has seen.
+    fn seen_up_to(&self) -> Seq {
+        self.read_at.or(self.first_seq).unwrap_or(Seq::ZERO)
+    }
+
     /// Whether it holds beside everything that was committed. The caller excludes commits.
     pub(crate) fn check(&self, engine: &Engine) -> Result<()> {
         if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.is_index_epoch(*set, *epoch)) {
-            let what = format!("set {:?}, whose indexes have changed", engine.heap.catalogue().name_of(*set));
-            return Err(Error::Conflict { what, with: engine.heap.seq() });
+            let on = Contended::Indexes { set: engine.heap.catalogue().name_of(*set).to_owned() };
+            return Err(Error::conflict(on, self.seen_up_to(), engine.heap.seq()));
         }
         let serializable = self.isolation == Isolation::Serializable;
         if self.planted != Some(Part::Versions) {
@@ -60,6 +73,9 @@ impl Claim<'_> {
         }
         if let Some(seq) = self.read_at.filter(|_| serializable && self.planted != Some(Part::Ranges)) {
             check_ranges(engine, seq, self.ranges)?;
+        }
+        if let Some(seq) = self.read_at.filter(|_| serializable && self.planted != Some(Part::Scans)) {
+            self.scans.check(engine, seq)?;
         }
         self.keys.check_unique(engine)
     }
@@ -83,7 +99,8 @@ fn check_versions(
             Answer::Deleted | Answer::NeverAllocated => None,
         };
         if now != *seq {
-            return Err(Error::Conflict { what: format!("record {id}"), with: now.unwrap_or(engine.heap.seq()) });
+            let (read_at, last) = (first_seq.unwrap_or(Seq::ZERO), engine.heap.seq());
+            return Err(Error::conflict(Contended::Record(*id), read_at, now.unwrap_or(last)));
         }
     }
     Ok(())
@@ -93,17 +110,26 @@ fn check_versions(
 fn check_ranges(engine: &Engine, read_at: Seq, ranges: &Ranges) -> Result<()> {
     let catalogue = engine.heap.catalogue();
     for read in ranges.by_index() {
+        let contended = |(from, to): (Bound<Key>, Bound<Key>)| {
+            let (set, index) = (catalogue.name_of(read.set()).to_owned(), read.name().to_owned());
+            Contended::Range { set, index, from, to }
+        };
+        let all = (Bound::Unbounded, Bound::Unbounded);
         if catalogue.index(read.number()).is_none() {
-            // From then on no commit has told which of its keys change.
-            let what = format!("index {}, which has been dropped or made anew", read.name());
-            return Err(Error::Conflict { what, with: engine.heap.seq() });
+            // It was dropped or made anew: from then on no commit has told which of its keys change.
+            return Err(Error::conflict(contended(all), read_at, engine.heap.seq()));
         }
-        let with = match engine.history.find(read_at, read.number(), &|key| read.contain(key)) {
+        let mut met = None;
+        let mut concerns = |key: &[u8]| {
+            met = read.find(key);
+            met.is_some()
+        };
+        let with = match engine.history.find(read_at, read.number(), &mut concerns) {
             Found::Nothing => continue,
             Found::Change(seq) => seq,
             Found::TooOld => engine.heap.seq(),
         };
-        return Err(Error::Conflict { what: format!("a range of index {}", read.name()), with });
+        return Err(Error::conflict(contended(met.cloned().unwrap_or(all)), read_at, with));
     }
     Ok(())
 }

@@ -200,7 +200,7 @@ impl View {
             Err(Error::NoSuchSet { .. }) if set.is_behind(state) => (set.number(), None),
             Err(error) => (set.number(), Some(error)),
         };
-        Scan { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused, failed: false }
+        Scan { refused, ..Scan::new(state, set) }
     }
 }
 
@@ -223,6 +223,10 @@ pub struct Scan<'v> {
 }
 
 impl<'v> Scan<'v> {
+    pub(super) fn new(state: &'v State, set: SetNumber) -> Self {
+        Self { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused: None, failed: false }
+    }
+
     /// Begins at this ID, or at the first one behind it.
     #[must_use]
     pub fn from(mut self, id: RecordId) -> Self {

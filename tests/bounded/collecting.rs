@@ -111,16 +111,16 @@ fn random_store(seed: u64) -> (u64, u64) {
                     model.remove(&id);
                 }
                 Some(id) => {
-                    tx.update_from(id, &mut &value[..]).expect("updates");
+                    tx.update_staged(id, &store.stage(&value[..]).expect("stages")).expect("updates");
                     model.insert(id, value);
                 }
                 None => {
-                    let id = tx.insert_from(&set, &mut &value[..]).expect("inserts");
+                    let id = tx.insert_staged(&set, &store.stage(&value[..]).expect("stages")).expect("inserts");
                     model.insert(id, value);
                 }
             }
         }
-        tx.commit(Durability::Buffered).expect("commits");
+        tx.commit_with(Durability::Buffered).expect("commits");
         if rng.one_in(40) {
             views.push(store.view());
         }

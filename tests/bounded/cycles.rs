@@ -77,7 +77,7 @@ fn work(store: &Store, habit: Habit, rng: &mut Rng, model: &mut Model) {
         }
         _ => {}
     }
-    tx.commit(Durability::Buffered).expect("commits");
+    tx.commit_with(Durability::Buffered).expect("commits");
     if habit == Habit::Marks {
         store.mark("here").expect("marks");
     }
@@ -155,7 +155,7 @@ fn kills(per_life: usize, count: u64) {
                 let value = rng.bytes(RECORD_BYTES);
                 model.insert(tx.insert(&set, &value[..]).expect("inserts"), value);
             }
-            tx.commit(Durability::Sync).expect("commits");
+            tx.commit_with(Durability::Sync).expect("commits");
         }
         image = common::read_backing(&*backing);
         assert_few_files(&*backing, &what);

@@ -101,9 +101,17 @@ fn key_that_another_record_has() {
     let fixture = with_indexes();
     let ids = fixture.ids("people");
     let run = tenure(&["put", &fixture.store(), "--set", "people", "{\"name\":\"Ada\"}"]);
-    assert_told("key_that_another_record_has", &run, &format!("\"name\" has key \"Ada\" already: record {}", ids[0]));
+    assert_told(
+        "key_that_another_record_has",
+        &run,
+        &format!("\"name\" of set \"people\" has key \"Ada\" already: record {}", ids[0]),
+    );
     let run = tenure(&["update", &fixture.store(), &ids[1], "{\"name\":\"Emmy\"}"]);
-    assert_told("key_that_another_record_has", &run, &format!("\"name\" has key \"Emmy\" already: record {}", ids[2]));
+    assert_told(
+        "key_that_another_record_has",
+        &run,
+        &format!("\"name\" of set \"people\" has key \"Emmy\" already: record {}", ids[2]),
+    );
     fixture.assert_unchanged();
 }
 

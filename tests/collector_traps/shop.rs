@@ -111,10 +111,11 @@ impl Shop {
         for _ in 0..count {
             self.next += 1;
             let value = self.value(self.next);
-            let id = tx.insert_from(&set, &mut &value[..]).map_err(told("inserting"))?;
+            let staged = self.store.stage(&value[..]).map_err(told("staging"))?;
+            let id = tx.insert_staged(&set, &staged).map_err(told("inserting"))?;
             self.model.insert(id, value);
         }
-        tx.commit(Durability::Sync).map(drop).map_err(told("committing"))
+        tx.commit_with(Durability::Sync).map(drop).map_err(told("committing"))
     }
 
     /// Replaces one record in so many; small values keep their length every other time, so that only their content tells
@@ -133,10 +134,11 @@ impl Shop {
             } else {
                 self.value(number)
             };
-            tx.update_from(id, &mut &value[..]).map_err(told("updating"))?;
+            let staged = self.store.stage(&value[..]).map_err(told("staging"))?;
+            tx.update_staged(id, &staged).map_err(told("updating"))?;
             self.model.insert(id, value);
         }
-        tx.commit(durability).map(drop).map_err(told("committing"))
+        tx.commit_with(durability).map(drop).map_err(told("committing"))
     }
 
     fn delete(&mut self, mut is_wanted: impl FnMut(&mut Rng, RecordId) -> bool) -> Result<(), Wrong> {
@@ -148,7 +150,7 @@ impl Shop {
                 self.model.remove(&id);
             }
         }
-        tx.commit(Durability::Sync).map(drop).map_err(told("committing"))
+        tx.commit_with(Durability::Sync).map(drop).map_err(told("committing"))
     }
 
     pub fn delete_these(&mut self, ids: &BTreeSet<RecordId>) -> Result<(), Wrong> {

@@ -80,7 +80,8 @@ pub fn full(backing: &Arc<dyn Backing>, seed: u64) -> Store {
                 store.write(|tx| tx.delete(id)).unwrap();
             }
         }
-        let id = store.write(|tx| tx.insert_from(&files, &mut &vec![7; 65_480][..])).unwrap();
+        let value = store.stage(&vec![7; 65_480][..]).unwrap();
+        let id = store.write(|tx| tx.insert_staged(&files, &value)).unwrap();
         store.write(|tx| tx.update(id, "short by now")).unwrap();
         // IDs that come to nothing.
         let mut tx = store.begin().unwrap();

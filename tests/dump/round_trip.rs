@@ -112,7 +112,7 @@ fn ids_of_open_transactions_are_used_up() {
     drop(given_up);
     let stream = full::dump(&store);
     // The ID means something in this store by now, and must not mean anything else in the other.
-    open.commit(tenure::Durability::Buffered).unwrap();
+    open.commit_with(tenure::Durability::Buffered).unwrap();
     let (to, report) = full::load(&stream, &LoadOptions::new());
     report.unwrap();
     let loaded = full::options().open_backing(to).unwrap();

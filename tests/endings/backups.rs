@@ -27,7 +27,7 @@ fn churn(store: &Store, set: &RecordSet, rounds: usize) {
     for round in 0..rounds {
         let mut tx = store.begin().unwrap();
         let ids: Vec<_> = (0..20).map(|_| tx.insert(set, vec![7; 300]).unwrap()).collect();
-        tx.commit(if round % 7 == 0 { Durability::Sync } else { Durability::Buffered }).unwrap();
+        tx.commit_with(if round % 7 == 0 { Durability::Sync } else { Durability::Buffered }).unwrap();
         store.write(|tx| ids.iter().skip(1).try_for_each(|id| tx.delete(*id))).unwrap();
         if round % 5 == 0 {
             store.save_snapshot().unwrap();

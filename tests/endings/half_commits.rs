@@ -41,7 +41,7 @@ fn commit(store: &Store, sets: &[RecordSet]) -> tenure::Result<tenure::Seq> {
         tx.insert(set, "second")?;
         tx.insert(set, "third")?;
     }
-    tx.commit(Durability::Buffered)
+    tx.commit_with(Durability::Buffered)
 }
 
 fn before() -> Vec<(u64, Vec<String>)> {

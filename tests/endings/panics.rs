@@ -19,7 +19,7 @@ fn put(store: &Store, durability: Durability) -> tenure::Result<tenure::RecordId
     let set = store.record_set("a")?;
     let mut tx = store.begin()?;
     let id = tx.insert(&set, [7; 500])?;
-    tx.commit(durability)?;
+    tx.commit_with(durability)?;
     Ok(id)
 }
 

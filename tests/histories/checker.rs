@@ -172,6 +172,12 @@ impl Checker<'_> {
                 Read::Length { list, len } => self.version(place, *list, *len),
                 Read::Members { from, end, seen, removed } => self.members(place, *from..*end, seen, removed),
                 Read::Name { name, found } => self.name(place, *name, *found),
+                Read::Claims { seen, own } => {
+                    let names: BTreeSet<u32> = self.claimers.keys().chain(seen.keys()).copied().collect();
+                    for name in names.difference(own) {
+                        self.name(place, *name, seen.get(name).copied());
+                    }
+                }
             }
         }
     }

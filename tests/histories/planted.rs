@@ -42,6 +42,14 @@ fn ranges_that_nobody_validates_make_cycles() {
     assert_eq!(seeds, usize::try_from(SEEDS).unwrap(), "phantoms in each history");
 }
 
+#[cfg(feature = "planted")]
+#[test]
+fn scans_that_nobody_validates_make_cycles() {
+    let missing = Weakness::Without(tenure::Part::Scans);
+    let seeds = found(Isolation::Serializable, missing, Isolation::Serializable, "a cycle");
+    assert_eq!(seeds, usize::try_from(SEEDS).unwrap(), "phantoms in each history");
+}
+
 #[test]
 fn altered_histories_are_found() {
     let (txns, contents) = history(7, Isolation::Serializable, Weakness::None, 300);

@@ -101,7 +101,7 @@ fn interleaved_histories_have_no_forbidden_cycle() {
 fn what_was_learned_and_taken_back_is_of_the_same_state_as_other_reads() {
     let store = options(false).open_backing(Arc::new(Memory::new())).unwrap();
     let set = store.record_set("a").unwrap();
-    let (a, b) = store.write(|tx| Ok((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let (a, b) = store.write(|tx| Ok::<_, tenure::Error>((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
     let version = store.get(a).unwrap().seq();
     let mut tx = store.begin().unwrap();
     let savepoint = tx.savepoint();
@@ -109,7 +109,7 @@ fn what_was_learned_and_taken_back_is_of_the_same_state_as_other_reads() {
     tx.roll_back_to(savepoint).unwrap();
     store.write(|tx| tx.update(a, "1").and(tx.update(b, "1"))).unwrap();
     let b_seen = tx.get(b).unwrap().to_vec().unwrap();
-    let result = tx.commit(Durability::Buffered);
+    let result = tx.commit_with(Durability::Buffered);
     assert!(result.is_err() || b_seen == b"0", "a as 0 and b as 1: no such state was ever there");
 }
 

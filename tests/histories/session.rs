@@ -111,8 +111,7 @@ impl Session {
 
     fn begin(&mut self, world: &World) -> Result<Active> {
         let begin = world.now();
-        let mut tx = world.weakness.weakened(world.store.begin()?);
-        tx.set_isolation(world.isolation);
+        let tx = world.weakness.weakened(world.store.begin_with(world.isolation)?);
         self.names += 1;
         let txn = Txn {
             number: world.number(),
@@ -146,13 +145,13 @@ impl Session {
         if self.rng.one_in(12) {
             drop(active.tx);
         } else if !has_written {
-            active.tx.commit(Durability::Buffered).expect("a transaction that only read");
+            active.tx.commit_with(Durability::Buffered).expect("a transaction that only read");
         } else {
             // A crash leaves it to the session's own list to tell whether the transaction is there.
             let result = active.append(world, self.journal).and_then(|()| {
                 active.txn.is_synced = self.rng.one_in(5);
                 let durability = if active.txn.is_synced { Durability::Sync } else { Durability::Buffered };
-                active.tx.commit(durability)
+                active.tx.commit_with(durability)
             });
             match result {
                 Ok(seq) => (active.txn.status, active.txn.seq) = (Status::Committed, Some(seq)),
@@ -178,7 +177,7 @@ impl Session {
 impl Active {
     fn operate(&mut self, world: &World, rng: &mut Rng, names: usize) -> Result<()> {
         let list = u32::try_from(rng.below(LISTS as usize)).unwrap();
-        match rng.below(20) {
+        match rng.below(22) {
             0..=3 => self.read(world, list).map(drop),
             4..=7 => self.append(world, list),
             8 => self.append_blind(world, list),
@@ -201,12 +200,21 @@ impl Active {
                 let name = u32::try_from(world.run).unwrap() * 1000 + u32::try_from(names + rng.below(4)).unwrap();
                 let is_taken = rng.below(3) > 0 && self.claimed(world, name)?;
                 if !is_taken {
-                    let id = self.tx.insert(&world.set, record(What::Claim, name, &[]))?;
-                    self.txn.writes.claims.insert(id, name);
+                    match self.tx.insert(&world.set, record(What::Claim, name, &[])) {
+                        Ok(id) => drop(self.txn.writes.claims.insert(id, name)),
+                        Err(Error::UniqueViolation { id, .. }) => {
+                            self.has_state = true;
+                            if !self.txn.writes.claims.contains_key(&id) {
+                                self.txn.reads.push(Read::Name { name, found: Some(id) });
+                            }
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Ok(())
             }
-            18 => {
+            18..=19 => self.scan(world),
+            20 => {
                 self.points.push((self.tx.savepoint(), self.txn.writes.clone()));
                 Ok(())
             }
@@ -249,6 +257,12 @@ impl Active {
             (What::List, of, elements) if of == list => elements,
             other => panic!("not list {list}: {other:?}"),
         };
+        self.note_list(list, &elements);
+        Ok(elements)
+    }
+
+    /// A list was seen, own elements included.
+    fn note_list(&mut self, list: u32, elements: &[u64]) {
         let own = self.txn.writes.appended.get(&list).cloned().unwrap_or_default();
         let is_own = elements.ends_with(&own);
         let base = elements[..elements.len().saturating_sub(own.len())].to_vec();
@@ -263,7 +277,40 @@ impl Active {
             self.txn.reads.push(Read::List { list, elements: base.clone() });
             self.bases.insert(list, Base::Whole(base));
         }
-        Ok(elements)
+    }
+
+    /// Everything in the set, and how many that is.
+    fn scan(&mut self, world: &World) -> Result<()> {
+        self.has_state = true;
+        let len = self.tx.len(&world.set)?;
+        let (mut seen, mut own, mut claims, mut count) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new(), 0);
+        for found in &self.tx.scan(&world.set)? {
+            let found = found?;
+            count += 1;
+            let (what, object, elements) = parse(&found.to_vec()?);
+            match what {
+                What::List => self.note_list(object, &elements),
+                What::Member => drop(seen.insert(found.id())),
+                // Another may have the name as well: then the commit refuses it.
+                What::Claim if self.txn.writes.claims.contains_key(&found.id()) => drop(own.insert(found.id())),
+                What::Claim => {
+                    let twice = claims.insert(object, found.id());
+                    self.contradict(twice.is_some(), || format!("name {object} twice: {twice:?}"));
+                }
+            }
+        }
+        self.contradict(count != len, || format!("{len} records, and {count} in a scan"));
+        let writes = &self.txn.writes;
+        let wrong = writes.members.keys().any(|id| seen.contains(id) == writes.removed.contains(id))
+            || writes.removed.iter().any(|id| seen.contains(id))
+            || !own.iter().eq(writes.claims.keys());
+        self.contradict(wrong, || "own writes are not in a scan".to_owned());
+        seen.retain(|id| !self.txn.writes.members.contains_key(id));
+        self.known_members.extend(&seen);
+        let removed = self.txn.writes.removed.clone();
+        self.txn.reads.push(Read::Members { from: 0, end: GROUPS, seen, removed });
+        self.txn.reads.push(Read::Claims { seen: claims, own: self.txn.writes.claims.values().copied().collect() });
+        Ok(())
     }
 
     fn element(&mut self) -> u64 {

@@ -100,6 +100,11 @@ pub enum Read {
         name: u32,
         found: Option<RecordId>,
     },
+    /// All of them, but for its own.
+    Claims {
+        seen: BTreeMap<u32, RecordId>,
+        own: BTreeSet<u32>,
+    },
 }
 
 /// What a transaction wrote and has not taken back.
@@ -219,7 +224,7 @@ impl World {
             for list in 0..LISTS + SESSIONS {
                 ids.push(tx.insert(&set, record(What::List, list, &[]))?);
             }
-            tx.commit(tenure::Durability::Sync)?;
+            tx.commit_with(tenure::Durability::Sync)?;
         }
         assert_eq!(ids.len(), (LISTS + SESSIONS) as usize, "lists are made all at once");
         let begin = (run + 1) << 32;

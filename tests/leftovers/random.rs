@@ -80,11 +80,11 @@ impl Run {
     fn insert_large(&mut self) {
         let (set, len) = (self.set(), 70_000 + self.rng.below(100_000));
         let mut tx = self.store().begin().unwrap();
-        let id = tx.insert_from(&set, &mut &vec![3; len][..]).unwrap();
+        let id = tx.insert(&set, vec![3; len]).unwrap();
         if self.rng.one_in(3) {
             return;
         }
-        tx.commit(Durability::Buffered).unwrap();
+        tx.commit_with(Durability::Buffered).unwrap();
         self.ids.push(id);
     }
 

@@ -72,7 +72,7 @@ fn try_in_a_child(hand: InHand, parent: &mut UnixStream) {
     is_parents("insert many", tx.insert_many(&set, &["child"]));
     is_parents("update", tx.update(id, "child"));
     is_parents("delete", tx.delete(id));
-    is_parents("commit", tx.commit(Durability::Sync));
+    is_parents("commit", tx.commit_with(Durability::Sync));
     is_parents("begin", store.begin());
     is_parents("write", store.write(|tx| tx.delete(id)));
     is_parents("sync", store.sync());

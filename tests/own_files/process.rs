@@ -95,7 +95,7 @@ pub fn put(store: &Store, value: &[u8], durability: Durability) -> tenure::Resul
     let set = store.record_set("a")?;
     let mut tx = store.begin()?;
     let id = tx.insert(&set, value)?;
-    tx.commit(durability)?;
+    tx.commit_with(durability)?;
     Ok(id)
 }
 

@@ -29,7 +29,7 @@ fn new_store() -> (FaultBacking, Store, RecordSet) {
 fn insert(store: &Store, set: &RecordSet, durability: Durability) -> RecordId {
     let mut tx = store.begin().expect("begins");
     let id = tx.insert(set, "1").expect("inserts");
-    tx.commit(durability).expect("commits");
+    tx.commit_with(durability).expect("commits");
     id
 }
 
@@ -58,7 +58,7 @@ fn a_failed_sync_and_a_later_power_cut_do_not_need_the_segment_that_was_never_sy
     let id = tx.insert(&set, "2").expect("inserts");
     // A segment is created, gets its header and the frame, and is synced.
     backing.fail_at(backing.steps() + 3, ErrorKind::Other, FailFor::Once);
-    assert!(matches!(tx.commit(Durability::Sync), Err(tenure::Error::Indeterminate { .. })));
+    assert!(matches!(tx.commit_with(Durability::Sync), Err(tenure::Error::Indeterminate { .. })));
     drop(store);
     let store = open(&backing);
     assert_eq!(store.get(id).expect("the page cache has it").as_slice(), Some(&b"2"[..]));
@@ -84,7 +84,7 @@ fn a_manifest_whose_creation_failed_half_way_does_not_stand_in_the_way_of_the_ne
         drop(tx);
         let mut tx = store.begin().expect("nothing was lost: the handle goes on");
         let id = tx.insert(&set, "1").unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        tx.commit(Durability::Sync).expect("commits");
+        tx.commit_with(Durability::Sync).expect("commits");
         let store = open(&backing.crash_image_lose_all());
         assert_eq!(store.get(id).expect("was durable").as_slice(), Some(&b"1"[..]));
     }
@@ -183,7 +183,7 @@ fn a_slot_is_not_used_again_before_its_deletion_is_durable() {
     let store = open(&backing);
     let mut tx = store.begin().expect("begins");
     tx.delete(old).expect("deletes");
-    tx.commit(Durability::Buffered).expect("commits");
+    tx.commit_with(Durability::Buffered).expect("commits");
     let lost = insert(&store, &set, Durability::Buffered);
     let image = backing.crash_image_lose_all();
     let store = open(&image);
@@ -204,7 +204,7 @@ fn what_recovery_copies_is_synced_also_when_a_torn_frame_proves_it() {
     let id = insert(&store, &set, Durability::Sync);
     let mut tx = store.begin().expect("begins");
     tx.insert(&set, [7; 4_000]).expect("inserts");
-    tx.commit(Durability::Buffered).expect("commits");
+    tx.commit_with(Durability::Buffered).expect("commits");
     let image = backing.crash_image_keep_all();
     let log = image.names().into_iter().rfind(|name| name.starts_with("log-")).expect("a log");
     let bytes = image.contents(&log).expect("the log").len();

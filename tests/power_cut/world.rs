@@ -358,7 +358,7 @@ impl World {
                     next = self.now().clone();
                     return Ok(false);
                 }
-                tx.commit(self.durability).map(|_| self.durability == Durability::Sync)
+                tx.commit_with(self.durability).map(|_| self.durability == Durability::Sync)
             }),
         };
         match result {
@@ -529,7 +529,7 @@ impl World {
         let Some(set) = store.record_sets().into_iter().next() else { return Ok(()) };
         let inserted = store.begin().and_then(|mut tx| {
             let id = tx.insert(&set, "next")?;
-            tx.commit(Durability::Sync).map(|_| id)
+            tx.commit_with(Durability::Sync).map(|_| id)
         });
         let id = inserted.map_err(|error| format!("committing after two recoveries: {error}"))?;
         let (store, _) = self.open_image(&backing.crash_image_lose_all(), "opening after the next commit")?;
@@ -546,7 +546,7 @@ impl World {
                     return Err(format!("{id} was handed out before the crash, and again after it"));
                 }
             }
-            tx.commit(Durability::Buffered).map_err(|error| format!("committing after recovery: {error}"))?;
+            tx.commit_with(Durability::Buffered).map_err(|error| format!("committing after recovery: {error}"))?;
         }
         Ok(())
     }

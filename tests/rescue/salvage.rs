@@ -323,7 +323,9 @@ fn a_large_value_that_names_a_chunk_twice_does_not_come_back() {
     let store = options().open_backing(Arc::clone(&backing)).expect("opens");
     let set = store.record_set("things").expect("a set");
     let (wrong, whole) = store
-        .write(|tx| Ok((tx.insert(&set, vec![1; 100_000])?, tx.insert(&set, vec![2; 100_000])?)))
+        .write(|tx| -> tenure::Result<_> {
+            Ok((tx.insert(&set, vec![1; 100_000])?, tx.insert(&set, vec![2; 100_000])?))
+        })
         .expect("inserts");
     store.close().expect("closes");
     let mut files = common::read_backing(&*backing);

@@ -145,10 +145,9 @@ pub fn write(shared: &Shared<'_>, mut rng: Rng) {
             }
             6 => {
                 // Both accounts are replaced, so snapshot isolation is enough to keep the sum.
-                let mut tx = shared.store.begin().unwrap();
-                tx.set_isolation(Isolation::Snapshot);
+                let mut tx = shared.store.begin_with(Isolation::Snapshot).unwrap();
                 let result = transfer(&mut tx, shared, &mut rng);
-                let result = result.and_then(|()| tx.commit(some_durability(&mut rng)).map(drop));
+                let result = result.and_then(|()| tx.commit_with(some_durability(&mut rng)).map(drop));
                 shared.settle("transfers in snapshot isolation", result);
             }
             _ => {
@@ -159,7 +158,7 @@ pub fn write(shared: &Shared<'_>, mut rng: Rng) {
                     shared.count("given up");
                 } else {
                     let result = result.and_then(|()| {
-                        let seq = tx.commit(Durability::Buffered)?;
+                        let seq = tx.commit_with(Durability::Buffered)?;
                         shared.store.wait_durable(seq)?;
                         assert!(shared.store.durable_seq() >= seq, "waited for");
                         Ok(())

@@ -104,7 +104,7 @@ impl World {
             items,
         };
         if store.view().is_empty(&world.accounts) {
-            store.write(|tx| {
+            store.write(|tx| -> Result<_> {
                 for owner in 0..ACCOUNTS {
                     let account = Account { owner, group: owner % GROUPS, balance: BALANCE };
                     tx.insert(&world.accounts, account.encode(40))?;

@@ -123,7 +123,7 @@ fn an_id_of_another_set_is_refused_by_typed_updates_and_deletes() {
     assert!(matches!(users.update(&mut tx, astray, &user), Err(Error::WrongSet { .. })));
     assert!(matches!(users.delete(&mut tx, astray), Err(Error::WrongSet { .. })));
     projects.update(&mut tx, project, &Json(Project { title: "difference".to_owned() })).unwrap();
-    tx.commit(tenure::Durability::Buffered).unwrap();
+    tx.commit_with(tenure::Durability::Buffered).unwrap();
     assert_eq!(fresh.fetch(project).unwrap().title, "difference");
     // A deleted one is told as deleted, and one that was never given as that.
     fresh.write(|tx| projects.delete(tx, project)).unwrap();

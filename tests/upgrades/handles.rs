@@ -24,7 +24,7 @@ fn what_is_done_after_closing_says_that_it_was_closed() {
     open.insert(&words, "upon").unwrap();
     store.close().unwrap();
     let is_closed = |error: Error| assert!(matches!(error, Error::Closed), "{error}");
-    is_closed(open.commit(Durability::Sync).unwrap_err());
+    is_closed(open.commit_with(Durability::Sync).unwrap_err());
     is_closed(other.begin().map(drop).unwrap_err());
     is_closed(other.write(|tx| tx.insert(&words, "time")).unwrap_err());
     is_closed(other.record_set("others").unwrap_err());

@@ -159,12 +159,14 @@ fn making_an_index_leaves_writers_of_other_sets_alone() {
     let mut tx = store.begin().unwrap();
     tx.insert(&others, "bee").unwrap();
     store.index(&words, "beginning", beginning(1)).unwrap();
-    tx.commit(Durability::Buffered).unwrap();
+    tx.commit_with(Durability::Buffered).unwrap();
     // A writer of the set itself has to run again.
     let mut tx = store.begin().unwrap();
     tx.insert(&words, "bee").unwrap();
     store.index(&words, "other", beginning(2)).unwrap();
-    assert!(matches!(tx.commit(Durability::Buffered), Err(Error::Conflict { what, .. }) if what.contains("\"words\"")));
+    assert!(
+        matches!(tx.commit_with(Durability::Buffered), Err(Error::Conflict(conflict)) if conflict.to_string().contains("\"words\""))
+    );
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_set_that_is_dropped_is_gone_at_once_and_for_ever() {
     store.drop_set(&logs).unwrap();
     check_gone(&store, &ids);
     assert!(store.find_set("logs").is_none() && store.record_sets() == [other.clone()]);
-    assert!(matches!(late.commit(Durability::Buffered), Err(Error::Conflict { .. })));
+    assert!(matches!(late.commit_with(Durability::Buffered), Err(Error::Conflict { .. })));
     let is_missing =
         |error: Error| assert!(matches!(error, Error::NoSuchSet { .. } | Error::NoSuchIndex { .. }), "{error}");
     is_missing(store.write(|tx| tx.insert(&logs, "x")).unwrap_err());

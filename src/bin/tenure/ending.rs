@@ -95,7 +95,7 @@ mod tests {
         let mut transaction = store.begin().unwrap();
         transaction.insert(&set, "x").unwrap();
         is_gone(&medium);
-        let outcome = committed(transaction.commit(Durability::Sync), || "look".to_owned());
+        let outcome = committed(transaction.commit_with(Durability::Sync), || "look".to_owned());
         let (exit, message, help) = told(outcome.map(drop));
         assert_eq!((exit, help.as_str()), (Exit::InDoubt, "before you repeat it, look"));
         assert!(message.contains("may or may not be durable"), "{message}");

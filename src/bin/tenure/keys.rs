@@ -229,7 +229,7 @@ pub fn rebuild(store: &Store, named: &Named, field: &Field) -> Outcome<Index> {
 
 fn not_made(store: &Store, set: &RecordSet, field: &Field, error: Error) -> Failure {
     match error {
-        Error::UniqueViolation { index, key, .. } => twice(store, set, field, &index, &key),
+        Error::UniqueViolation { index, key, .. } => twice(store, set, field, &index, &key.to_string()),
         other => other.into(),
     }
 }

@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let store = context.open_to_write(&args.store)?;
     let mut transaction = store.begin()?;
     args.ids.iter().try_for_each(|&id| transaction.delete(id))?;
-    let seq = ending::committed(transaction.commit(Durability::Sync), || {
+    let seq = ending::committed(transaction.commit_with(Durability::Sync), || {
         let one = args.ids.first().map(ToString::to_string).unwrap_or_default();
         format!("run `tenure get {} {one}`: it fails if the deletion is stored", args.store.display())
     })?;

@@ -184,7 +184,7 @@ fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outc
             for value in batch.drain(..) {
                 ids.push(transaction.insert(set, value)?);
             }
-            transaction.commit(Durability::Buffered)?;
+            transaction.commit_with(Durability::Buffered)?;
         }
         if ended {
             break;
@@ -244,7 +244,7 @@ fn update(tale: &mut Story, store: &Store, three: &[RecordId]) -> Outcome {
         transaction.update_if(id, record.seq(), package.to_string())?;
         changes.push(format!("{id}: {} {old} -> {new}, version {}", member(&package, "name"), record.seq()));
     }
-    let seq = transaction.commit(Durability::Sync)?;
+    let seq = transaction.commit_with(Durability::Sync)?;
     let taken = begun.elapsed();
     changes.iter().try_for_each(|change| tale.fact(&format!("{change} -> {seq}")))?;
     tale.fact(&format!("one commit, on the medium, in {}", units::time(taken)))
@@ -255,7 +255,7 @@ fn delete(tale: &mut Story, store: &Store, gone: &[RecordId]) -> Outcome {
     let begun = Instant::now();
     let mut transaction = store.begin()?;
     gone.iter().try_for_each(|&id| transaction.delete(id))?;
-    let seq = transaction.commit(Durability::Sync)?;
+    let seq = transaction.commit_with(Durability::Sync)?;
     let ids: Vec<String> = gone.iter().map(ToString::to_string).collect();
     tale.fact(&format!("{} deleted in commit {seq}, in {}", ids.join(" and "), units::time(begun.elapsed())))
 }

@@ -54,7 +54,7 @@ pub fn rewrite(tale: &mut Story, store: &Store, ids: &[RecordId]) -> Outcome {
             transaction.update(id, package.to_string())?;
             changed += 1;
         }
-        transaction.commit(Durability::Buffered)?;
+        transaction.commit_with(Durability::Buffered)?;
     }
     store.sync()?;
     tale.fact(&format!("{} in {}", units::counted(changed, "new version"), units::time(begun.elapsed())))?;
@@ -104,7 +104,7 @@ pub fn go_back(tale: &mut Story, store: Store, path: &Path, ids: &[RecordId]) ->
             first = first.or(Some(id));
         }
     }
-    let seq = transaction.commit(Durability::Sync)?;
+    let seq = transaction.commit_with(Durability::Sync)?;
     let begun = Instant::now();
     let point = Point::Name(NAME.to_owned());
     let then = Options::new().open_at(path, &point)?;

@@ -86,9 +86,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut transaction = store.begin()?;
     let id = match value {
         Given::Bytes(bytes) => transaction.insert(&set, bytes)?,
-        Given::Stream(mut reader) => transaction.insert_from(&set, &mut reader)?,
+        Given::Stream(mut reader) => transaction.insert_staged(&set, &store.stage(&mut reader)?)?,
     };
-    let seq = ending::committed(transaction.commit(Durability::Sync), || {
+    let seq = ending::committed(transaction.commit_with(Durability::Sync), || {
         format!("run `tenure get {} {id}`: it prints the record if it is stored", args.store.display())
     })?;
     ending::finish(store, &format!("record {id} is stored"), || {

@@ -56,10 +56,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             if let Some(expected) = expected.filter(|&expected| expected != got) {
                 return Err(Error::VersionMismatch { id, expected, got }.into());
             }
-            transaction.update_from(id, &mut reader)?;
+            transaction.update_staged(id, &store.stage(&mut reader)?)?;
         }
     }
-    let seq = ending::committed(transaction.commit(Durability::Sync), || {
+    let seq = ending::committed(transaction.commit_with(Durability::Sync), || {
         format!("run `tenure get {} {id}`: it prints the new value if it is stored", args.store.display())
     })?;
     ending::finish(store, &format!("version {seq} of record {id} is stored"), || {

@@ -7,7 +7,6 @@
 //! of records means what.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -158,7 +157,7 @@ impl<'a> Import<'a> {
 
     /// Stores a row that has no room in a batch.
     fn store_large(&mut self, row: Row) -> Outcome {
-        let stored = self.store.write(|transaction| transaction.insert_from(self.set, &mut Cursor::new(&row.bytes)));
+        let stored = self.store.write(|transaction| transaction.insert(self.set, &row.bytes));
         let rows = vec![row];
         match stored {
             Ok(id) => self.stored(&rows, &[id]),

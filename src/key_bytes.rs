@@ -1,0 +1,38 @@
+//! The type of encoded keys, on the ground: errors name keys, and what encodes them gives errors.
+//!
+//! Owns: the bytes, up to 32 without an allocation. Never: encodes, decodes or limits them; `key` does.
+
+use smallvec::SmallVec;
+
+/// An encoded key. Keys sort as their bytes, and their bytes as their values.
+///
+/// ```
+/// use tenure::key::{Key, KeyValue};
+///
+/// let key = Key::new(&("Ada", 1815))?;
+/// assert!(key < Key::new(&("Ada", 1816))?);
+/// assert!(key.as_bytes().starts_with(Key::new(&"Ada")?.as_bytes()));
+/// assert_eq!(key.values()?, [KeyValue::from("Ada"), KeyValue::from(1815)]);
+/// assert_eq!(format!("{key:?}"), r#"Key("Ada", 1815)"#);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    bytes: SmallVec<[u8; 32]>,
+}
+
+impl Key {
+    pub(crate) fn from_vec(bytes: SmallVec<[u8; 32]>) -> Self {
+        Self { bytes }
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether there is no component. The empty key sorts before all others and is a prefix of all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}

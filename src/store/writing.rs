@@ -1,0 +1,182 @@
+//! Write transactions as a user begins them.
+//!
+//! Owns: running a closure again after a conflict, who runs alone. Never: validates or commits by itself.
+
+use std::io::Read;
+use std::sync::atomic::Ordering;
+
+use parking_lot::ReentrantMutexGuard;
+
+use crate::error::Conflict;
+use crate::error::Error;
+use crate::error::Result;
+use crate::id::Seq;
+use crate::store::Inner;
+use crate::store::Store;
+use crate::txn::StagedValue;
+use crate::txn::Transaction;
+use crate::txn::TransactionOptions;
+
+/// How often `Store::write` runs a closure side by side with others before it runs it alone.
+const RETRIES_SIDE_BY_SIDE: u32 = 8;
+/// How often it tries in all.
+const RETRIES_MAX: u32 = 64;
+
+impl Store {
+    /// Begins a write transaction with the default options.
+    pub fn begin(&self) -> Result<Transaction> {
+        self.begin_with(TransactionOptions::new())
+    }
+
+    /// Begins a write transaction.
+    pub fn begin_with(&self, options: impl Into<TransactionOptions>) -> Result<Transaction> {
+        self.make_way()?;
+        Transaction::new(&self.inner.engine, options.into(), self.inner.options.durability)
+    }
+
+    /// What a writer does for the room that it will take.
+    fn make_way(&self) -> Result<()> {
+        self.inner.engine.poison.check_process()?;
+        if !self.inner.engine.read_only {
+            self.inner.collector.pay(&self.inner.engine);
+        }
+        Ok(())
+    }
+
+    /// Runs a transaction and commits it. If the closure returns an error, nothing of the transaction remains, and the error is
+    /// what this gives. The error can be a type of your own: what it needs is `From<tenure::Error>`.
+    ///
+    /// On a conflict the closure runs again. After several conflicts it runs alone: closures that other threads bring meanwhile
+    /// wait until it is done. Transactions of [`begin`](Self::begin) do not wait. So a closure must not wait for a thread that calls
+    /// `write`, or for a lock that such a thread holds.
+    ///
+    /// A closure that is to run again must not use up what it was given. So a value that is read from a stream is
+    /// [staged](Self::stage) before.
+    ///
+    /// # Errors
+    /// What the closure returns, or what the commit does; `TooManyConflicts` after 64 attempts.
+    ///
+    /// ```
+    /// #[derive(Debug)]
+    /// enum Refusal {
+    ///     Overdrawn,
+    ///     Store(tenure::Error),
+    /// }
+    ///
+    /// impl From<tenure::Error> for Refusal {
+    ///     fn from(error: tenure::Error) -> Self {
+    ///         Self::Store(error)
+    ///     }
+    /// }
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let accounts = store.record_set("accounts")?;
+    /// let id = store.write(|tx| tx.insert(&accounts, [3]))?;
+    /// let withdrawn = store.write(|tx| {
+    ///     let balance = tx.get(id)?.bytes()?[0];
+    ///     tx.update(id, [0])?;
+    ///     balance.checked_sub(5).ok_or(Refusal::Overdrawn)
+    /// });
+    /// assert!(matches!(withdrawn, Err(Refusal::Overdrawn)));
+    /// assert_eq!(store.get(id)?.as_slice(), Some(&[3][..]));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// Where neither the closure nor what is made of its result names the type of the error, it has to be said:
+    ///
+    /// ```
+    /// # let store = tenure::Store::in_memory()?;
+    /// # let notes = store.record_set("notes")?;
+    /// store.write(|tx| -> tenure::Result<_> {
+    ///     tx.insert(&notes, "one")?;
+    ///     tx.insert(&notes, "two")?;
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn write<T, E>(&self, body: impl FnMut(&mut Transaction) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error>,
+    {
+        self.write_with(TransactionOptions::new(), body).map(|(value, _)| value)
+    }
+
+    /// As [`write`](Self::write), with options of its own; gives the number of the commit too.
+    ///
+    /// # Errors
+    /// As `write`.
+    ///
+    /// ```
+    /// use tenure::Durability;
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.record_set("notes")?;
+    /// let (id, seq) = store.write_with(Durability::Buffered, |tx| tx.insert(&notes, "first"))?;
+    /// store.wait_durable(seq)?;
+    /// assert_eq!(store.get(id)?.seq(), seq);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    pub fn write_with<T, E>(
+        &self,
+        options: impl Into<TransactionOptions>,
+        mut body: impl FnMut(&mut Transaction) -> Result<T, E>,
+    ) -> Result<(T, Seq), E>
+    where
+        E: From<Error>,
+    {
+        self.inner.engine.poison.check_process()?;
+        let options = options.into();
+        let (mut attempts, mut turn) = (0, None);
+        loop {
+            if attempts >= RETRIES_SIDE_BY_SIDE {
+                // Kept through all further attempts: those that run by now come to an end, and no others begin.
+                turn.get_or_insert_with(|| Alone::new(&self.inner));
+            } else if self.inner.alone.load(Ordering::Acquire) > 0 {
+                drop(self.inner.turnstile.lock());
+            }
+            let mut tx = self.begin_with(options)?;
+            let value = body(&mut tx)?;
+            attempts += 1;
+            match tx.commit() {
+                Ok(seq) => return Ok((value, seq)),
+                Err(Error::Conflict(last)) if attempts == RETRIES_MAX => return Err(gave_up(attempts, last).into()),
+                Err(Error::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads a value of any size to the end of its source and keeps it in the log, not in memory, until a transaction makes a
+    /// record of it.
+    ///
+    /// # Errors
+    /// `Source` if the source fails; nothing of the value remains then.
+    pub fn stage(&self, mut source: impl Read) -> Result<StagedValue> {
+        self.make_way()?;
+        StagedValue::new(&self.inner.engine, &mut source)
+    }
+}
+
+#[cold]
+fn gave_up(attempts: u32, last: Box<Conflict>) -> Error {
+    Error::TooManyConflicts { attempts, last }
+}
+
+/// The turn of a closure that runs alone.
+struct Alone<'s> {
+    inner: &'s Inner,
+    _turn: ReentrantMutexGuard<'s, ()>,
+}
+
+impl<'s> Alone<'s> {
+    fn new(inner: &'s Inner) -> Self {
+        // Others look at the count, and then wait for the lock.
+        inner.alone.fetch_add(1, Ordering::AcqRel);
+        Self { inner, _turn: inner.turnstile.lock() }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.inner.alone.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,112 @@
+//! How a transaction ends: one frame that is validated, appended and applied, or nothing.
+//!
+//! Owns: the order of these steps, giving back what an aborted transaction had. Never: appends by itself; the engine does.
+
+use crate::engine::Need;
+use crate::error::Result;
+use crate::format::item::Kind;
+use crate::heap::Effect;
+use crate::heap::put_frees;
+use crate::id::Seq;
+use crate::txn::Durability;
+use crate::txn::Isolation;
+use crate::txn::Transaction;
+use crate::txn::parts::Parts;
+use crate::txn::room::make_room;
+use crate::txn::room::pages_of;
+use crate::txn::transaction::check_bytes;
+use crate::txn::validation::Claim;
+
+impl Transaction {
+    /// Makes everything visible at once and acknowledges it as the transaction was begun: with [`Durability::Sync`] when it is
+    /// on the medium. The number is that of the commit; of a transaction that wrote nothing, that of the state it has read.
+    ///
+    /// # Errors
+    /// On `Conflict`, `UniqueViolation`, `NoSpace` and `TooLarge` nothing of the transaction remains. `Indeterminate` means that it
+    /// was appended and the sync failed: open the store again to learn whether it is there.
+    pub fn commit(self) -> Result<Seq> {
+        let durability = self.durability;
+        self.commit_with(durability)
+    }
+
+    /// As [`commit`](Self::commit), acknowledged in a way that was chosen late.
+    ///
+    /// # Errors
+    /// As `commit`.
+    pub fn commit_with(mut self, durability: Durability) -> Result<Seq> {
+        let seq = self.commit_only()?;
+        if durability == Durability::Sync {
+            self.engine.make_durable(seq)?;
+        }
+        Ok(seq)
+    }
+
+    fn commit_only(&mut self) -> Result<Seq> {
+        let engine = &*self.engine;
+        engine.poison.check_process()?;
+        let Parts { frame, effects, own, frees, handed, staged, keys, .. } = self.parts.get();
+        if effects.is_empty() && frees.is_empty() && staged.is_empty() && keys.is_empty() {
+            self.done = handed.is_empty();
+            let seen = self.view.as_ref().map(|view| view.seq);
+            return Ok(seen.unwrap_or_else(|| engine.heap.seq()));
+        }
+        if self.isolation == Isolation::Snapshot {
+            own.catch_up(effects);
+        }
+        for stream in staged.iter().filter_map(|claim| claim.stream()) {
+            frame.control(Kind::StreamEnd, &stream.to_le_bytes());
+            effects.push(Effect::StreamEnd(stream));
+        }
+        put_frees(frame, frees.iter().copied());
+        effects.extend(frees.iter().map(|id| Effect::Free(*id)));
+        check_bytes(engine, self.parts.get(), 0)?;
+        let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();
+        keys.seal();
+        self.ranges.seal();
+        keys.put(frame, effects);
+        let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
+        // What only deletes is never refused for want of room.
+        let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
+        let room = make_room(engine, need, pages_of(effects), keys.len())?;
+        let offers = keys.prepare(engine)?;
+        let claim = Claim {
+            isolation: self.isolation,
+            epochs: &self.epochs,
+            first_seq: self.first_seq,
+            read_at: self.view.as_ref().map(|view| view.seq),
+            seen,
+            own,
+            ranges: &self.ranges,
+            scans: &self.scans,
+            keys,
+            planted: self.planted,
+        };
+        let result = engine.commit_frame(frame, effects, need, || claim.check(engine));
+        drop((offers, room));
+        let seq = result?;
+        self.done = true;
+        self.parts.get().staged.iter().for_each(|claim| claim.store());
+        Ok(seq)
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.engine.poison.is_ours() {
+            // Its IDs and streams are the parent's to give back, which has them too.
+            return;
+        }
+        if self.in_history {
+            self.engine.history.leave();
+        }
+        if self.scans.is_in_history() {
+            self.engine.history.leave_records();
+        }
+        if self.done {
+            return;
+        }
+        let Parts { handed, staged, .. } = self.parts.get();
+        self.engine.slots.abandon(handed.drain(..));
+        staged.drain(..).for_each(|claim| claim.release());
+    }
+}

@@ -1,0 +1,116 @@
+//! What a transaction reads: records by ID and entries of indexes, its own writes included.
+//!
+//! Owns: laying own writes over the transaction's state, noting what was read. Never: writes, or decides about a conflict.
+
+use std::ops::Bound;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::item::Kind;
+use crate::heap::Answer;
+use crate::heap::Found;
+use crate::heap::Place;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::key::Key;
+use crate::key::ToKey;
+use crate::key::prefix_range;
+use crate::txn::Index;
+use crate::txn::Lookup;
+use crate::txn::Record;
+use crate::txn::Transaction;
+use crate::txn::TransactionRange;
+use crate::txn::index::key_bounds;
+use crate::txn::own_writes::Own;
+use crate::txn::ranges::as_bytes;
+use crate::txn::view::is_hidden;
+
+impl Transaction {
+    /// What the transaction itself has done to a record.
+    pub(super) fn own(&mut self, id: RecordId) -> Option<Own> {
+        let parts = self.parts.get();
+        // A record that it has not made it has looked at before it has changed it.
+        if parts.handed.is_empty() && !parts.seen.contains_key(&id) {
+            return None;
+        }
+        parts.own.catch_up(&parts.effects);
+        parts.own.get(id)
+    }
+
+    /// The first record that has this key, own writes included.
+    pub fn find<K: ToKey + ?Sized>(&mut self, index: &Index, key: &K) -> Result<Option<RecordId>> {
+        let key = Key::new(key)?;
+        self.first_of(index, key)
+    }
+
+    pub(super) fn first_of(&mut self, index: &Index, key: Key) -> Result<Option<RecordId>> {
+        let bounds = (Bound::Included(key.clone()), Bound::Included(key));
+        self.entries(index, bounds)?.next().map(|entry| entry.map(|entry| entry.id)).transpose()
+    }
+
+    /// The entries of an index between two keys, ascending, own writes included.
+    ///
+    /// The range does not borrow the transaction, which can write while it is walked over. It shows the entries of the moment in
+    /// which it was asked for: what the transaction writes from then on is not in it.
+    ///
+    /// A serializable transaction conflicts with others that change an entry of the range.
+    pub fn range<K: ToKey>(&mut self, index: &Index, range: impl RangeBounds<K>) -> Result<TransactionRange> {
+        self.entries(index, key_bounds(&range)?)
+    }
+
+    /// The entries of keys that begin with the components of `prefix`, as [`range`](Self::range) gives them.
+    pub fn prefix<K: ToKey + ?Sized>(&mut self, index: &Index, prefix: &K) -> Result<TransactionRange> {
+        self.entries(index, prefix_range(&Key::new(prefix)?))
+    }
+
+    pub(super) fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
+        let view = Arc::clone(self.view());
+        let (definition, root) = index.found_in(&view)?;
+        let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
+        let range = TransactionRange::new(root, &bounds, own).map_err(|error| index.named(&view, error))?;
+        self.ranges.push(definition, bounds);
+        Ok(range)
+    }
+
+    /// The record as this transaction sees it, its own writes included.
+    pub fn get(&mut self, id: RecordId) -> Result<Record<'_>> {
+        match self.lookup(id)? {
+            Lookup::Live(record) => Ok(record),
+            Lookup::Deleted => Err(Error::Deleted { id }),
+            Lookup::NeverAllocated => Err(Error::NeverAllocated { id }),
+        }
+    }
+
+    /// The record as this transaction sees it, or what became of it.
+    pub fn lookup(&mut self, id: RecordId) -> Result<Lookup<'_>> {
+        match self.own(id) {
+            Some(Own::Deleted) => return Ok(Lookup::Deleted),
+            Some(Own::Put { offset, .. }) => {
+                // Chunks of an own large value are younger than the transaction's view.
+                let state = self.engine.heap.pin();
+                let found = self.own_record(id, offset)?;
+                return Record::shared(state, found).map(Lookup::Live);
+            }
+            None => {}
+        }
+        let answer = self.view().lookup(id)?;
+        let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
+        self.parts.get().seen.entry(id).or_insert(seq);
+        let view = self.view();
+        Ok(match answer {
+            Answer::Live(_) if is_hidden(view, id) => Lookup::NeverAllocated,
+            Answer::Live(found) => Lookup::Live(Record::in_view(view, found)?),
+            Answer::Deleted => Lookup::Deleted,
+            Answer::NeverAllocated => Lookup::NeverAllocated,
+        })
+    }
+
+    pub(super) fn own_record(&mut self, id: RecordId, offset: u64) -> Result<Found> {
+        let missing = || Error::Poisoned { reason: format!("record {id} is not in its transaction") };
+        let item = self.parts.get().frame.item_at(offset).ok_or_else(missing)?;
+        let place = Place::Copied(Arc::from(item.payload));
+        Ok(Found { id, seq: Seq::ZERO, is_head: item.kind == Kind::Head as u8, place })
+    }
+}

@@ -1,0 +1,115 @@
+//! What a write to a record replaces: its version, its keys, its chunks.
+//!
+//! Owns: from which state that is read. Never: notes anything of the write itself.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::item::Kind;
+use crate::heap::Answer;
+use crate::heap::Place;
+use crate::id::RecordId;
+use crate::id::Seq;
+use crate::id::SetNumber;
+use crate::txn::Transaction;
+use crate::txn::large::chunks_of;
+use crate::txn::own_keys::NewValue;
+use crate::txn::own_keys::fill_keys;
+use crate::txn::own_writes::Own;
+use crate::txn::transaction::find_indexes;
+use crate::txn::view::is_hidden;
+
+/// What a write to a record replaces. Its keys are in the transaction's memory for old ones. Nothing of it is noted before
+/// the write is.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    pub(super) set: SetNumber,
+    /// Of a large value.
+    pub(super) chunks: Vec<RecordId>,
+}
+
+impl Transaction {
+    /// Reads the current record before it is replaced: its version is validated at commit.
+    pub(super) fn replaced(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
+        match self.own(id) {
+            Some(Own::Deleted) => return Err(Error::Deleted { id }),
+            Some(Own::Put { offset, set }) => {
+                let found = self.own_record(id, offset)?;
+                if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
+                    return Err(Error::VersionMismatch { id, expected, got: found.seq });
+                }
+                let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
+                let kind = if found.is_head { Kind::Head } else { Kind::Record };
+                let payload = if let Place::Copied(bytes) = &found.place { Arc::clone(bytes) } else { Arc::from([]) };
+                fill_keys(indexes, NewValue::of(kind, &payload), &mut self.parts.get().old_keys, || {
+                    self.engine.heap.pin()
+                })?;
+                let head = found.is_head.then(|| chunks_of(&self.engine.heap.pin(), &payload));
+                return Ok(Replaced { set, chunks: head.transpose()?.unwrap_or_default() });
+            }
+            None => {}
+        }
+        // What the caller learns and the commit may not validate has to be of the state that all other reads are of.
+        if expected.is_some() || !self.savepoints.is_empty() {
+            self.view();
+        }
+        if self.view.is_none() {
+            if let Some(replaced) = self.replaced_now(id)? {
+                return Ok(replaced);
+            }
+            self.view();
+        }
+        self.replaced_in_view(id, expected)
+    }
+
+    /// What the newest state says of a small record that is there. For anything else there is a view.
+    fn replaced_now(&mut self, id: RecordId) -> Result<Option<Replaced>> {
+        self.first_seq.get_or_insert_with(|| self.engine.heap.seq());
+        // One look, and no second: beside other commits the next one may find an entry that is younger than the state.
+        let (state, answer) = self.engine.heap.lookup_now(id)?;
+        let Answer::Live(found) = answer else { return Ok(None) };
+        if found.is_head || is_hidden(&state, id) {
+            return Ok(None);
+        }
+        self.parts.get().seen.entry(id).or_insert(Some(found.seq));
+        let set = state.root.set_of_slot(id.slot());
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
+        let (old, keys) = (NewValue::of(Kind::Record, state.payload(&found.place)), &mut self.parts.get().old_keys);
+        fill_keys(indexes, old, keys, || self.engine.heap.pin())?;
+        Ok(Some(Replaced { set, chunks: Vec::new() }))
+    }
+
+    fn replaced_in_view(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
+        let state = &Arc::clone(self.view());
+        let answer = state.lookup(id)?;
+        // What a failed call tells its caller was read as well.
+        let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
+        self.parts.get().seen.entry(id).or_insert(seq);
+        let found = match answer {
+            Answer::Live(found) if !is_hidden(state, id) => found,
+            Answer::Deleted => return Err(Error::Deleted { id }),
+            _ => return Err(Error::NeverAllocated { id }),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
+            return Err(Error::VersionMismatch { id, expected, got: found.seq });
+        }
+        let set = state.root.set_of_slot(id.slot());
+        // The new keys are told by the same indexes as the old ones, or the commit is a conflict.
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
+        let (keys, payload) = (&mut self.parts.get().old_keys, state.payload(&found.place));
+        let kind = if found.is_head { Kind::Head } else { Kind::Record };
+        fill_keys(indexes, NewValue::of(kind, payload), keys, || Arc::clone(state))?;
+        let chunks = if found.is_head { chunks_of(state, payload)? } else { Vec::new() };
+        Ok(Replaced { set, chunks })
+    }
+
+    pub(super) fn check_exists(&mut self, id: RecordId) -> Result<()> {
+        self.get(id).map(drop)
+    }
+
+    pub(super) fn check_version(&mut self, id: RecordId, expected: Seq) -> Result<()> {
+        let got = self.get(id)?.seq();
+        if got == expected { Ok(()) } else { Err(Error::VersionMismatch { id, expected, got }) }
+    }
+}

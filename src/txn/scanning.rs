@@ -1,0 +1,232 @@
+//! Scans and counts of sets inside a transaction, its own writes included.
+//!
+//! Owns: a scan as a picture of the moment in which it was asked for, noting what has to be validated. Never: decides about
+//! a conflict; validation does.
+
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::ops::RangeBounds;
+use std::slice::Iter;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::heap::Answer;
+use crate::heap::Found;
+use crate::heap::State;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::txn::Record;
+use crate::txn::RecordSet;
+use crate::txn::Scan;
+use crate::txn::Transaction;
+use crate::txn::own_writes::Own;
+use crate::txn::scans::ScanRead;
+
+/// What the transaction itself has made of a record; nothing if it has deleted it.
+type OwnRecord = (RecordId, Option<Found>);
+
+/// The records of a set as a transaction saw them when it asked: [`Transaction::scan`] makes it.
+///
+/// It does not borrow the transaction, which can write while the records are walked over. What it writes from then on is not
+/// seen by this scan. It keeps the transaction's state, and a copy of the values that the transaction had written to the
+/// set itself.
+///
+/// ```
+/// let store = tenure::Store::in_memory()?;
+/// let notes = store.record_set("notes")?;
+/// store.write(|tx| tx.insert_many(&notes, &["a", "b"]))?;
+/// store.write(|tx| -> tenure::Result<_> {
+///     for note in &tx.scan(&notes)? {
+///         let note = note?;
+///         tx.update(note.id(), [note.bytes()?.as_ref(), b"!"].concat())?;
+///     }
+///     assert_eq!(tx.scan(&notes)?.iter().count(), 2);
+///     Ok(())
+/// })?;
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TransactionScan {
+    state: Arc<State>,
+    set: SetNumber,
+    bounds: (Bound<RecordId>, Bound<RecordId>),
+    /// By ID.
+    own: Vec<OwnRecord>,
+    /// What holds the chunks of own large values, which are younger than the state.
+    own_state: Option<Arc<State>>,
+}
+
+impl TransactionScan {
+    /// The records, in the order of their IDs.
+    pub fn iter(&self) -> TransactionRecords<'_> {
+        let scan = Scan::new(&self.state, self.set);
+        let scan = match self.bounds.0 {
+            Bound::Included(id) | Bound::Excluded(id) => scan.from(id),
+            Bound::Unbounded => scan,
+        };
+        let is_all = matches!(self.bounds, (Bound::Unbounded, Bound::Unbounded));
+        let is_plain = is_all && self.own.is_empty();
+        TransactionRecords { of: self, scan, is_plain, ahead: None, is_over: false, own: self.own.iter().peekable() }
+    }
+}
+
+impl<'s> IntoIterator for &'s TransactionScan {
+    type Item = Result<Record<'s>>;
+    type IntoIter = TransactionRecords<'s>;
+
+    fn into_iter(self) -> TransactionRecords<'s> {
+        self.iter()
+    }
+}
+
+/// Walks over the records of a [`TransactionScan`]. After an error it ends.
+#[derive(Debug)]
+pub struct TransactionRecords<'s> {
+    of: &'s TransactionScan,
+    scan: Scan<'s>,
+    /// Whether the walk over the state says it all.
+    is_plain: bool,
+    ahead: Option<Record<'s>>,
+    /// Nothing of the state is left.
+    is_over: bool,
+    own: Peekable<Iter<'s, OwnRecord>>,
+}
+
+impl<'s> TransactionRecords<'s> {
+    /// The next record of the state that lies between the bounds.
+    fn next_of_state(&mut self) -> Result<Option<Record<'s>>> {
+        while !self.is_over {
+            let Some(record) = self.scan.next().transpose()? else { break };
+            let (id, bounds) = (record.id(), &self.of.bounds);
+            if bounds.contains(&id) {
+                return Ok(Some(record));
+            }
+            // Else it lies in front of them: in the slot of the first ID.
+            self.is_over = !(Bound::Unbounded, bounds.1).contains(&id);
+        }
+        self.is_over = true;
+        Ok(None)
+    }
+
+    fn merged(&mut self) -> Result<Option<Record<'s>>> {
+        loop {
+            if self.ahead.is_none() {
+                self.ahead = self.next_of_state()?;
+            }
+            let id = self.ahead.as_ref().map(Record::id);
+            let Some((own, found)) = self.own.next_if(|(own, _)| id.is_none_or(|id| *own <= id)) else {
+                return Ok(self.ahead.take());
+            };
+            if id == Some(*own) {
+                self.ahead = None;
+            }
+            if let Some(found) = found {
+                let state = self.of.own_state.as_ref().unwrap_or(&self.of.state);
+                return Record::in_view(state, found.clone()).map(Some);
+            }
+        }
+    }
+}
+
+impl<'s> Iterator for TransactionRecords<'s> {
+    type Item = Result<Record<'s>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_plain { self.scan.next() } else { self.merged().transpose() }
+    }
+}
+
+impl Transaction {
+    /// The records of a set, own writes included, in the order of their IDs.
+    ///
+    /// A serializable transaction conflicts with others that change, add or delete a record of the set.
+    ///
+    /// # Errors
+    /// `OtherStore` if the set is of another store.
+    pub fn scan(&mut self, set: &RecordSet) -> Result<TransactionScan> {
+        self.scan_range(set, ..)
+    }
+
+    /// The records of a set between two IDs, as [`scan`](Self::scan) gives all. What others do to records outside is no conflict.
+    ///
+    /// # Errors
+    /// As `scan`.
+    pub fn scan_range(&mut self, set: &RecordSet, range: impl RangeBounds<RecordId>) -> Result<TransactionScan> {
+        set.check_store(self.engine.store_id())?;
+        let state = self.view_for_scans();
+        let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
+        let number = set.number_in(&state).unwrap_or(set.number());
+        let own: Vec<(RecordId, Option<u64>)> = self.own_of(number, &state, &bounds);
+        let own =
+            own.into_iter().map(|(id, offset)| Ok((id, offset.map(|offset| self.own_record(id, offset)).transpose()?)));
+        let own: Vec<OwnRecord> = own.collect::<Result<_>>()?;
+        let has_head = own.iter().any(|(_, found)| found.as_ref().is_some_and(|found| found.is_head));
+        let own_state = has_head.then(|| self.engine.heap.pin());
+        self.scans.push_scan(ScanRead::new(set, number, bounds));
+        Ok(TransactionScan { state, set: number, bounds, own, own_state })
+    }
+
+    /// Records of a set, own writes included.
+    ///
+    /// A serializable transaction conflicts with others that leave the set with another number of records.
+    ///
+    /// # Errors
+    /// `OtherStore` if the set is of another store.
+    pub fn len(&mut self, set: &RecordSet) -> Result<u64> {
+        set.check_store(self.engine.store_id())?;
+        let state = Arc::clone(self.view());
+        let number = set.number_in(&state).unwrap_or(set.number());
+        let records = state.catalogue.set(number).map_or(0, |set| set.records);
+        self.scans.push_len(set, number, records);
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let mut len = records;
+        for (id, offset) in self.own_of(number, &state, &all) {
+            let was_there = matches!(state.lookup(id)?, Answer::Live(_));
+            match offset {
+                Some(_) if !was_there => len += 1,
+                None if was_there => len -= 1,
+                _ => {}
+            }
+        }
+        Ok(len)
+    }
+
+    /// Whether a set has no records; as [`len`](Self::len).
+    ///
+    /// # Errors
+    /// As `len`.
+    pub fn is_empty(&mut self, set: &RecordSet) -> Result<bool> {
+        self.len(set).map(|len| len == 0)
+    }
+
+    /// Own writes to records of a set, by ID: where the value stands in the frame, or nothing if the record was deleted.
+    fn own_of(
+        &mut self,
+        set: SetNumber,
+        state: &State,
+        bounds: &(Bound<RecordId>, Bound<RecordId>),
+    ) -> Vec<(RecordId, Option<u64>)> {
+        let parts = self.parts.get();
+        parts.own.catch_up(&parts.effects);
+        let own = parts.own.iter().filter(|(id, _)| bounds.contains(id));
+        let own = own.filter_map(|(id, own)| match own {
+            Own::Put { offset, set: of } => (of == set).then_some((id, Some(offset))),
+            Own::Deleted => (state.root.set_of_slot(id.slot()) == set).then_some((id, None)),
+        });
+        let mut own: Vec<_> = own.collect();
+        own.sort_unstable_by_key(|(id, _)| *id);
+        own
+    }
+
+    /// The state that this transaction reads from. From then on commits that change records are kept for it.
+    fn view_for_scans(&mut self) -> Arc<State> {
+        if !self.scans.is_in_history() {
+            self.engine.history.enter_records();
+            // What was committed between the state and this moment nobody has kept.
+            let missed = self.view.is_some().then(|| self.engine.heap.catalogue());
+            self.scans.enter(missed);
+        }
+        Arc::clone(self.view())
+    }
+}

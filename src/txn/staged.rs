@@ -1,0 +1,165 @@
+//! Values that wait in the log for the record that they become.
+//!
+//! Owns: whose a staged value is: nobody's, a transaction's, or a record's. Never: reads a source inside a transaction.
+//!
+//! A source can be read once, and a transaction may run several times. So no transaction takes a source. A reader that is
+//! made anew for each run would not do: two handles of a file can share one position, which no type tells. Staging comes before
+//! the transaction, which takes what was staged, as often as it runs: chunks are written once, and the transaction is short.
+//! Invariant: chunks of a value that no commit has taken are freed when nobody holds it any more, or by the next opening.
+
+use std::any::Any;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::error::Result;
+use crate::format::item::Kind;
+use crate::id::RecordId;
+use crate::txn::RecordSet;
+use crate::txn::Transaction;
+use crate::txn::large::Stager;
+use crate::txn::own_keys::NewValue;
+
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+const STORED: u8 = 2;
+
+/// A value that was read to its end and is not yet a record.
+///
+/// [`Store::stage`](crate::Store::stage) makes it. It becomes one record, by [`Transaction::insert_staged`] or
+/// [`Transaction::update_staged`]. A transaction that comes to nothing leaves it as it was. One that is dropped without having
+/// become a record takes no room.
+///
+/// ```
+/// let store = tenure::Store::in_memory()?;
+/// let files = store.record_set("files")?;
+/// let source = std::io::repeat(7);
+/// let value = store.stage(std::io::Read::take(source, 3 << 20))?;
+/// // Runs again after a conflict, with the same value.
+/// let id = store.write(|tx| tx.insert_staged(&files, &value))?;
+/// assert_eq!(store.get(id)?.len(), 3 << 20);
+/// # Ok::<(), tenure::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct StagedValue {
+    kind: Kind,
+    /// The value, or the head of its chunks.
+    bytes: Vec<u8>,
+    claim: Arc<Claimed>,
+}
+
+/// Whose a staged value is.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    engine: Arc<Engine>,
+    stream: Option<u64>,
+    state: AtomicU8,
+}
+
+impl StagedValue {
+    /// Reads a source to its end.
+    pub(crate) fn new(engine: &Arc<Engine>, source: &mut dyn Read) -> Result<Self> {
+        engine.check_writable()?;
+        let (kind, bytes, stream) = Stager::new(engine, engine.take_stream()?).stage(source)?.parts();
+        let claim = Claimed { engine: Arc::clone(engine), stream, state: AtomicU8::new(FREE) };
+        Ok(Self { kind, bytes, claim: Arc::new(claim) })
+    }
+}
+
+impl Claimed {
+    /// The stream of its chunks, if it has any.
+    pub(crate) fn stream(&self) -> Option<u64> {
+        self.stream
+    }
+
+    fn take(&self, engine: &Arc<Engine>) -> Result<()> {
+        if !Arc::ptr_eq(&self.engine, engine) {
+            return Err(Error::StagedValue { why: "it was staged in another store, or before this one was opened" });
+        }
+        match self.state.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(TAKEN) => Err(Error::StagedValue { why: "a transaction that is not over has it" }),
+            Err(_) => Err(Error::StagedValue { why: "a record has it already" }),
+        }
+    }
+
+    /// The transaction that had it came to nothing.
+    pub(crate) fn release(&self) {
+        self.state.store(FREE, Ordering::Release);
+    }
+
+    /// A record has it from now on.
+    pub(crate) fn store(&self) {
+        self.state.store(STORED, Ordering::Release);
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        // The chunks in a child are the parent's.
+        if let Some(stream) = self.stream.filter(|_| self.engine.poison.is_ours())
+            && *self.state.get_mut() != STORED
+        {
+            // What cannot be freed now is freed when the store is opened again.
+            drop(self.engine.drop_streams(&[stream]));
+        }
+    }
+}
+
+impl Transaction {
+    /// Puts a new record into a set, with a value that was staged.
+    ///
+    /// # Errors
+    /// `StagedValue` if a record, or a transaction that is not over, has the value, or if another handle has staged it.
+    pub fn insert_staged(&mut self, set: &RecordSet, value: &StagedValue) -> Result<RecordId> {
+        self.insert_staged_known(set, value, None)
+    }
+
+    /// Gives a record a new value that was staged. Its ID stays.
+    ///
+    /// # Errors
+    /// As [`insert_staged`](Self::insert_staged), and those of [`update`](Self::update).
+    pub fn update_staged(&mut self, id: RecordId, value: &StagedValue) -> Result<()> {
+        self.update_staged_known(id, value, None)
+    }
+
+    pub(super) fn insert_staged_known(
+        &mut self,
+        set: &RecordSet,
+        value: &StagedValue,
+        known: Option<&dyn Any>,
+    ) -> Result<RecordId> {
+        let new = NewValue { kind: value.kind, bytes: &value.bytes, known };
+        self.with_staged(value, |tx| tx.insert_value(set, new, None))
+    }
+
+    pub(super) fn update_staged_known(
+        &mut self,
+        id: RecordId,
+        value: &StagedValue,
+        known: Option<&dyn Any>,
+    ) -> Result<()> {
+        let new = NewValue { kind: value.kind, bytes: &value.bytes, known };
+        self.with_staged(value, |tx| tx.update_value(id, None, new))
+    }
+
+    fn with_staged<T>(&mut self, value: &StagedValue, write: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        value.claim.take(&self.engine)?;
+        // Before anything that may panic: the transaction gives back what it has.
+        self.parts.get().staged.push(Arc::clone(&value.claim));
+        let result = write(self);
+        if result.is_err() {
+            self.parts.get().staged.pop();
+            value.claim.release();
+        }
+        result
+    }
+
+    /// Stages a value that the caller has in memory.
+    pub(super) fn stage(&self, bytes: &[u8]) -> Result<StagedValue> {
+        StagedValue::new(&self.engine, &mut &*bytes)
+    }
+}

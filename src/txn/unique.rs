@@ -1,0 +1,129 @@
+//! Keys of unique indexes, compared when a statement is made.
+//!
+//! Owns: who has a key by what the transaction sees, its own writes included. Never: excludes what other transactions take
+//! meanwhile; the commit does. A transaction that has read nothing is not given a view for it: the newest state is asked, and
+//! a view is taken only to tell of a violation, so that the answer is of the state that all others are of.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::engine::SetIndex;
+use crate::error::Error;
+use crate::error::Result;
+use crate::id::RecordId;
+use crate::id::SetNumber;
+use crate::key::Key;
+use crate::key_index::KeyRoot;
+use crate::txn::Transaction;
+use crate::txn::transaction::find_indexes;
+
+/// A key that was taken when a statement of several records came to it, and may be free at the statement's end.
+#[derive(Debug)]
+pub(super) struct Postponed {
+    set: SetNumber,
+    /// The place of the index among those of the set.
+    at: usize,
+    key: Key,
+    id: Option<RecordId>,
+}
+
+impl Transaction {
+    /// Refuses the new keys, which are in the transaction's memory for them, if another record has one of a unique index. `id`
+    /// is the record that gets them, if it has an ID already. The indexes are those that were found last.
+    #[inline]
+    pub(super) fn check_keys(&mut self, id: Option<RecordId>) -> Result<()> {
+        let has_unique = self.indexes.as_ref().is_some_and(|indexes| indexes.all.iter().any(|index| index.is_unique));
+        if has_unique && !self.defers_unique { self.check_unique_keys(id) } else { Ok(()) }
+    }
+
+    fn check_unique_keys(&mut self, id: Option<RecordId>) -> Result<()> {
+        let Some(indexes) = self.indexes.clone() else { return Ok(()) };
+        for (at, index) in indexes.all.iter().enumerate().filter(|(_, index)| index.is_unique) {
+            // Taken out while other parts of the transaction are asked.
+            let Some(keys) = self.parts.get().new_keys.get_mut(at).map(std::mem::take) else { continue };
+            let checked = keys.iter().try_for_each(|key| {
+                let Some(holder) = self.holder(index, key, id)? else { return Ok(()) };
+                let key = Key::from_bytes(key)?;
+                match &mut self.postponed {
+                    Some(postponed) => {
+                        postponed.push(Postponed { set: indexes.set, at, key, id });
+                        Ok(())
+                    }
+                    None => Err(self.violation(index, key, holder)),
+                }
+            });
+            if let Some(place) = self.parts.get().new_keys.get_mut(at) {
+                *place = keys;
+            }
+            checked?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement of several records: what it leaves counts, not what it comes through.
+    pub(super) fn as_one_statement<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let outer = self.postponed.replace(Vec::new());
+        let result = work(self);
+        let postponed = std::mem::replace(&mut self.postponed, outer).unwrap_or_default();
+        let value = result?;
+        for Postponed { set, at, key, id } in postponed {
+            let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
+            let index = indexes.all.get(at).cloned();
+            let Some(index) = index else { continue };
+            if let Some(holder) = self.holder(&index, key.as_bytes(), id)? {
+                return Err(self.violation(&index, key, holder));
+            }
+        }
+        Ok(value)
+    }
+
+    fn violation(&mut self, index: &SetIndex, key: Key, id: RecordId) -> Error {
+        let catalogue = self.engine.heap.catalogue();
+        let known = catalogue.index(index.number);
+        if let Some(known) = known {
+            // What the caller learns was read.
+            self.ranges.push(&known.definition, (Bound::Included(key.clone()), Bound::Included(key.clone())));
+        }
+        let set = known.map_or("", |known| catalogue.name_of(known.definition.set)).to_owned();
+        Error::UniqueViolation { set, index: index.name.to_string(), key, id }
+    }
+
+    /// The record other than `id` that has a key.
+    fn holder(&mut self, index: &SetIndex, key: &[u8], id: Option<RecordId>) -> Result<Option<RecordId>> {
+        let (mut own, mut gone) = (None, None);
+        self.parts.get().keys.look(index.number, key, &mut |other, put| {
+            if put && Some(other) != id {
+                own = Some(other);
+            } else if !put {
+                gone = Some(other);
+            }
+        });
+        if own.is_some() {
+            return Ok(own);
+        }
+        if !self.savepoints.is_empty() {
+            // What is learned here may be all that is left of the statement: it was read like anything else.
+            self.view();
+            let catalogue = self.engine.heap.catalogue();
+            if let Some(known) = catalogue.index(index.number) {
+                let bound = Bound::Included(Key::from_bytes(key)?);
+                self.ranges.push(&known.definition, (bound.clone(), bound));
+            }
+        }
+        let is_other = |other: &RecordId| Some(*other) != id && Some(*other) != gone;
+        if self.view.is_none() {
+            let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
+            let found = newest.map(|(root, _)| first(&root, key)).transpose()?.flatten();
+            if found.is_none_or(|found| !is_other(&found)) {
+                return Ok(None);
+            }
+        }
+        let view = Arc::clone(self.view());
+        let found = view.indexes.get(&index.number).map(|root| first(root, key)).transpose()?.flatten();
+        Ok(found.filter(is_other))
+    }
+}
+
+fn first(root: &KeyRoot, key: &[u8]) -> Result<Option<RecordId>> {
+    Ok(root.first(key)?.and_then(RecordId::from_u64))
+}

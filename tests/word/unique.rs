@@ -1,0 +1,122 @@
+//! Unique means at once.
+
+use tenure::Durability;
+use tenure::Error;
+use tenure::Index;
+use tenure::RecordId;
+use tenure::RecordSet;
+use tenure::Store;
+use tenure::TransactionOptions;
+use tenure::extract::Extractor;
+use tenure::key::Key;
+
+struct World {
+    store: Store,
+    set: RecordSet,
+    index: Index,
+    a: RecordId,
+    b: RecordId,
+}
+
+/// Records with the text of their value as key, but for an empty one.
+fn world() -> World {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("seats").unwrap();
+    let extractor = Extractor::new("text", 1, |record, keys| {
+        if !record.is_empty() {
+            keys.push(record);
+        }
+    });
+    let index = store.unique_index(&set, "holder", extractor).unwrap();
+    let (a, b) = store.write(|tx| tx.insert(&set, "a").and_then(|a| Ok((a, tx.insert(&set, "b")?)))).unwrap();
+    World { store, set, index, a, b }
+}
+
+fn check_violation<T: std::fmt::Debug>(result: &Result<T, Error>, text: &str, holder: RecordId) {
+    match result {
+        Err(Error::UniqueViolation { set, index, key, id }) => {
+            let expected = Key::new(text.as_bytes()).unwrap();
+            assert_eq!((set.as_str(), index.as_str(), key, *id), ("seats", "holder", &expected, holder));
+        }
+        other => panic!("no violation: {other:?}"),
+    }
+}
+
+#[test]
+fn a_taken_key_fails_in_the_statement_and_the_transaction_goes_on() {
+    for reads_first in [false, true] {
+        let World { store, set, index, a, b } = world();
+        let mut tx = store.begin().unwrap();
+        if reads_first {
+            tx.get(a).unwrap();
+        }
+        check_violation(&tx.insert(&set, "a"), "a", a);
+        check_violation(&tx.update(a, "b"), "b", b);
+        check_violation(&tx.update_if(a, store.get(a).unwrap().seq(), "b"), "b", b);
+        check_violation(&tx.insert_many(&set, &["x", "a"]), "a", a);
+        let value = store.stage(&b"b"[..]).unwrap();
+        check_violation(&tx.insert_staged(&set, &value), "b", b);
+        // Own writes count: those that take a key, and those that give one up.
+        let own = tx.insert(&set, "c").unwrap();
+        check_violation(&tx.insert(&set, "c"), "c", own);
+        check_violation(&tx.update(a, "c"), "c", own);
+        tx.update(a, "a").unwrap();
+        tx.delete(b).unwrap();
+        tx.insert_staged(&set, &value).unwrap();
+        tx.update(own, "d").unwrap();
+        tx.insert(&set, "c").unwrap();
+        tx.commit().unwrap();
+        assert_eq!(index.len(&store.view()).unwrap(), 5, "a b c d x");
+        assert!(store.verify_index(&index).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_savepoint_catches_a_violation() {
+    let World { store, set, a, .. } = world();
+    let mut tx = store.begin().unwrap();
+    tx.insert(&set, "kept").unwrap();
+    let savepoint = tx.savepoint();
+    tx.insert(&set, "taken back").unwrap();
+    check_violation(&tx.insert(&set, "a"), "a", a);
+    tx.roll_back_to(savepoint).unwrap();
+    tx.insert(&set, "taken back").unwrap();
+    tx.commit().unwrap();
+    assert_eq!(store.view().len(&set), 4);
+}
+
+#[test]
+fn what_others_take_meanwhile_is_found_at_commit() {
+    let World { store, set, a, .. } = world();
+    let mut late = store.begin().unwrap();
+    late.insert(&set, "c").unwrap();
+    let c = store.write(|tx| tx.insert(&set, "c")).unwrap();
+    check_violation(&late.commit(), "c", c);
+
+    // Whoever goes on after a refusal relies on it.
+    let mut tx = store.begin().unwrap();
+    check_violation(&tx.insert(&set, "a"), "a", a);
+    tx.insert(&set, "because a was taken").unwrap();
+    store.write(|tx| tx.delete(a)).unwrap();
+    let committed = tx.commit_with(Durability::Buffered);
+    assert!(matches!(committed, Err(Error::Conflict(_))), "{committed:?}");
+}
+
+#[test]
+fn two_records_exchange_their_keys_in_one_transaction() {
+    let World { store, set, index, a, b } = world();
+    store.write(|tx| tx.update_many(&[(a, "b"), (b, "a")])).unwrap();
+    assert_eq!(index.get(&store.view(), &b"a"[..]).unwrap(), Some(b));
+    store.write(|tx| tx.update(a, "").and(tx.update(b, "b")).and(tx.update(a, "a"))).unwrap();
+    let deferred = TransactionOptions::new().defer_unique(true);
+    store.write_with(deferred, |tx| tx.update(a, "b").and(tx.update(b, "a"))).unwrap();
+    assert_eq!(index.get(&store.view(), &b"b"[..]).unwrap(), Some(a));
+    assert!(store.verify_index(&index).unwrap().is_empty());
+
+    let mut tx = store.begin().unwrap();
+    let savepoint = tx.savepoint();
+    check_violation(&tx.update_many(&[(b, "c"), (a, "c")]), "c", b);
+    tx.roll_back_to(savepoint).unwrap();
+    tx.insert(&set, "c").unwrap();
+    tx.commit().unwrap();
+}

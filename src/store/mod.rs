@@ -302,9 +302,10 @@ impl Store {
         self.engine().make_durable(self.last_seq())
     }
 
-    /// Every commit up to this one is on the medium.
+    /// Every commit up to this one is on the medium, and a view that is taken afterwards sees it.
     pub fn durable_seq(&self) -> Seq {
-        self.engine().log.durable_seq()
+        // A commit may be on the medium a moment before it is visible.
+        self.engine().log.durable_seq().min(self.last_seq())
     }
 
     /// The last commit. A view that is taken afterwards sees it.

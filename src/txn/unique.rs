@@ -99,7 +99,9 @@ impl Transaction {
             }
         });
         if own.is_some() {
-            return Ok(own);
+            // Nothing is refused for an index that is still being built.
+            let is_complete = self.engine.heap.look_at_indexes(|trees| trees.version(index.number).is_some());
+            return Ok(own.filter(|_| is_complete));
         }
         if !self.savepoints.is_empty() {
             // What is learned here may be all that is left of the statement: it was read like anything else.
@@ -113,17 +115,20 @@ impl Transaction {
         let is_other = |other: &RecordId| Some(*other) != id && Some(*other) != gone;
         if self.view.is_none() {
             let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
-            let found = newest.map(|(root, _)| first(&root, key)).transpose()?.flatten();
+            let found = newest.map(|(root, _)| self.first(index, &root, key)).transpose()?.flatten();
             if found.is_none_or(|found| !is_other(&found)) {
                 return Ok(None);
             }
         }
         let view = Arc::clone(self.view());
-        let found = view.indexes.get(&index.number).map(|root| first(root, key)).transpose()?.flatten();
+        let root = view.indexes.get(&index.number);
+        let found = root.map(|root| self.first(index, root, key)).transpose()?.flatten();
         Ok(found.filter(is_other))
     }
-}
 
-fn first(root: &KeyRoot, key: &[u8]) -> Result<Option<RecordId>> {
-    Ok(root.first(key)?.and_then(RecordId::from_u64))
+    fn first(&self, index: &SetIndex, root: &KeyRoot, key: &[u8]) -> Result<Option<RecordId>> {
+        let set = self.indexes.as_ref().map_or("", |indexes| &indexes.name);
+        let found = root.first(key).map_err(|error| error.in_index(set, &index.name))?;
+        Ok(found.and_then(RecordId::from_u64))
+    }
 }

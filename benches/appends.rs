@@ -3,8 +3,7 @@
 //! `cargo bench --bench appends` prints medians and 99th percentiles in microseconds, of five rounds by turns.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::Instant;

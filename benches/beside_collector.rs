@@ -7,15 +7,9 @@
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 use std::hint::black_box;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
+use tenure::{Durability, FileKind, Options, RecordId, RecordSet, Store};
 
 const VALUE_BYTES: usize = 200;
 const BATCH: usize = 1000;

@@ -6,22 +6,12 @@
 
 mod support;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::Criterion;
-use criterion::SamplingMode;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use tenure::Options;
 
-use crate::support::records::BATCH;
-use crate::support::records::Loaded;
-use crate::support::records::Numbers;
-use crate::support::records::commit;
-use crate::support::records::to_u64;
-use crate::support::records::value_of;
+use crate::support::records::{BATCH, Loaded, Numbers, commit, to_u64, value_of};
 
 const RECORDS: usize = 100_000;
 

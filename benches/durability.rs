@@ -7,23 +7,13 @@
 mod support;
 
 use std::sync::Barrier;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use criterion::Criterion;
-use criterion::SamplingMode;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
-use tenure::Durability;
-use tenure::Options;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use tenure::{Durability, Options};
 
-use crate::support::records::Loaded;
-use crate::support::records::Numbers;
-use crate::support::records::commit;
-use crate::support::records::value_of;
+use crate::support::records::{Loaded, Numbers, commit, value_of};
 
 const RECORDS: usize = 100_000;
 /// Records that have changed since the snapshot before.

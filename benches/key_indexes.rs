@@ -5,22 +5,12 @@
 
 mod support;
 
-use criterion::Criterion;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tenure::Options;
 
-use crate::support::records::KEY_BYTES;
-use crate::support::records::Loaded;
-use crate::support::records::RANGE;
-use crate::support::records::SECTIONS;
-use crate::support::records::key_of;
-use crate::support::records::questions;
-use crate::support::records::section;
-use crate::support::records::to_u64;
-use crate::support::records::value_of;
-use crate::support::records::words;
+use crate::support::records::{
+    KEY_BYTES, Loaded, RANGE, SECTIONS, key_of, questions, section, to_u64, value_of, words,
+};
 
 const RECORDS: usize = 100_000;
 const ASKED: usize = 1 << 16;

@@ -7,14 +7,9 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::Criterion;
-use criterion::SamplingMode;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use tenure::Options;
 
 use crate::support::files;

@@ -7,22 +7,13 @@
 mod support;
 
 use std::hint::black_box;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::Criterion;
-use criterion::SamplingMode;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
-use tenure::Options;
-use tenure::Record;
-use tenure::Result;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use tenure::{Options, Record, Result};
 
 use crate::support::files;
-use crate::support::records::Loaded;
-use crate::support::records::to_u64;
-use crate::support::records::words;
+use crate::support::records::{Loaded, to_u64, words};
 
 const RECORDS: usize = 100_000;
 /// Records of the store that is read from cold files: there have to be far more pages than reads.

@@ -13,21 +13,10 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use tenure::Durability;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::Transaction;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Files;
-use tenure::backing::Map;
+use tenure::backing::{Backing, BackingFile, BackingLock, Files, Map};
+use tenure::{Durability, FileKind, Options, RecordId, Store, Transaction};
 
 const VALUE_BYTES: usize = 200;
 /// What a record takes in a frame.

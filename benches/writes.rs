@@ -6,27 +6,15 @@
 
 mod support;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::Criterion;
-use criterion::SamplingMode;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 use tenure::Options;
 
-use crate::support::records::BATCH;
-use crate::support::records::KEY_BYTES;
-use crate::support::records::Loaded;
-use crate::support::records::Numbers;
-use crate::support::records::VALUE_BYTES;
-use crate::support::records::commit;
-use crate::support::records::to_u64;
-use crate::support::records::value;
-use crate::support::records::value_of;
-use crate::support::records::values;
+use crate::support::records::{
+    BATCH, KEY_BYTES, Loaded, Numbers, VALUE_BYTES, commit, to_u64, value, value_of, values,
+};
 
 const RECORDS: usize = 100_000;
 /// Records of a store that is appended to, before a new one takes its place.

@@ -10,30 +10,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::Files;
-use crate::backing::is_inside;
+use crate::backing::{Backing, Files, is_inside};
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::manifest::Body;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
+use crate::error::{Error, Result};
+use crate::format::manifest::{Body, Snapshot, SnapshotKind};
 use crate::format::segment::FileKind;
 use crate::gc::Collector;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::manifest::Loaded;
-use crate::manifest::Manifest;
+use crate::id::{Seq, to_u64, to_usize};
+use crate::manifest::{Loaded, Manifest};
 use crate::options::Options;
-use crate::recovery;
-use crate::recovery::UNFINISHED;
-use crate::recovery::refuse_unfinished;
-use crate::snapshot;
+use crate::recovery::{UNFINISHED, refuse_unfinished};
 use crate::store::Store;
-use crate::verify::VerifyReport;
-use crate::verify::verify_backing;
+use crate::verify::{VerifyReport, verify_backing};
+use crate::{recovery, snapshot};
 
 /// Bytes copied at a time.
 const PIECE_BYTES: u64 = 1 << 20;

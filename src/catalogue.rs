@@ -3,25 +3,14 @@
 //! Owns: names and numbers of sets, their counts. Never: knows where a record lies.
 //! Invariant: a set's number is never given to another set.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
-use crate::format::index::IndexDefinition;
-use crate::format::index::IndexRow;
-use crate::format::manifest::MarkRow;
-use crate::format::manifest::SetRow;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::StreamRow;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
+use crate::format::index::{IndexDefinition, IndexRow};
+use crate::format::manifest::{MarkRow, SetRow, Snapshot, StreamRow};
+use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_u64};
 
 /// What the rows of sets, marks, indexes and waiting chunks may take in a snapshot, which lists all of them.
 pub(crate) const CATALOGUE_BYTES_MAX: u64 = 384 << 20;

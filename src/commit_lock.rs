@@ -5,11 +5,9 @@
 //! one looks at a time: more would take the processor from who holds the lock, where there are few of them.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
 /// How often who waits looks, and pauses between two looks: 2 to 25 microseconds in all, as long as a pause is on the processor.
 const LOOKS: u32 = 64;

@@ -4,17 +4,14 @@
 
 mod conflict;
 
-use std::fmt;
-use std::io;
+use std::{fmt, io};
 
 use rustix::io::Errno;
 
-use crate::id::RecordId;
-use crate::id::Seq;
+use crate::id::{RecordId, Seq};
 use crate::key_bytes::Key;
 
-pub use conflict::Conflict;
-pub use conflict::Contended;
+pub use conflict::{Conflict, Contended};
 
 /// A result of the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

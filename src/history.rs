@@ -5,15 +5,13 @@
 //! Invariant: a reader that was there before a commit finds it in the list, or learns that the list is too short.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::format::index;
 use crate::heap::Effect;
-use crate::id::IndexNumber;
-use crate::id::Seq;
+use crate::id::{IndexNumber, Seq};
 
 /// Changes that are kept for readers at most, in bytes. A reader that needs older ones is a conflict.
 const HISTORY_BYTES_MAX: usize = 32 << 20;

@@ -7,34 +7,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::backing::Backing;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::Frame;
-use crate::format::Seed;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FrameHeader;
-use crate::format::frame::FrameKind;
-use crate::format::item::Item;
-use crate::format::item::Kind;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::log::NextBytes;
-use crate::log::Scan;
-use crate::log::ScanEnd;
-use crate::log::SegmentSource;
-use crate::log::SyncsWanted;
+use crate::error::{Error, Result};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use crate::format::item::{Item, Kind};
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
+use crate::format::{Frame, Seed};
+use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
+use crate::log::{NextBytes, Scan, ScanEnd, SegmentSource, SyncsWanted};
 use crate::manifest;
 use crate::manifest::Loaded;
-use crate::recovery::Files;
-use crate::recovery::list;
+use crate::recovery::{Files, list};
 
 /// How often the manifest is looked for again while a writer goes over to the next file of it.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;

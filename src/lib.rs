@@ -121,63 +121,25 @@ mod txn;
 pub mod typed;
 pub mod verify;
 
-pub use backup::BackupOptions;
-pub use backup::BackupProgress;
-pub use backup::BackupReport;
-pub use error::Conflict;
-pub use error::Contended;
-pub use error::Corruption;
-pub use error::Error;
-pub use error::Result;
+pub use backup::{BackupOptions, BackupProgress, BackupReport};
+pub use error::{Conflict, Contended, Corruption, Error, Result};
 pub use gc::Collected;
-pub use id::IndexNumber;
-pub use id::ParseIdError;
-pub use id::RecordId;
-pub use id::SegmentSeq;
-pub use id::Seq;
-pub use id::SetNumber;
+pub use id::{IndexNumber, ParseIdError, RecordId, SegmentSeq, Seq, SetNumber};
 pub use options::Options;
-pub use recovery::CutReport;
-pub use recovery::LogEnd;
-pub use recovery::Point;
-pub use recovery::RecoveryReport;
-pub use stats::FileKind;
-pub use stats::FileNeed;
-pub use stats::FileRole;
-pub use stats::IndexInfo;
-pub use stats::Mark;
-pub use stats::SegmentStats;
-pub use stats::SetStats;
-pub use stats::SnapshotInfo;
-pub use stats::SnapshotKind;
-pub use stats::Stats;
-pub use stats::StoreFile;
-pub use stats::ViewStats;
+pub use recovery::{CutReport, LogEnd, Point, RecoveryReport};
+pub use stats::{
+    FileKind, FileNeed, FileRole, IndexInfo, Mark, SegmentStats, SetStats, SnapshotInfo, SnapshotKind, Stats,
+    StoreFile, ViewStats,
+};
 pub use store::Store;
-pub use txn::DistinctKeys;
-pub use txn::Durability;
-pub use txn::Index;
-pub use txn::IndexEntry;
-pub use txn::IndexRange;
-pub use txn::Isolation;
-pub use txn::Lookup;
 #[cfg(feature = "planted")]
 #[doc(hidden)]
 pub use txn::Part;
-pub use txn::Record;
-pub use txn::RecordReader;
-pub use txn::RecordSet;
-pub use txn::ResumeToken;
-pub use txn::Savepoint;
-pub use txn::Scan;
-pub use txn::StagedValue;
-pub use txn::Transaction;
-pub use txn::TransactionOptions;
-pub use txn::TransactionRange;
-pub use txn::TransactionRecords;
-pub use txn::TransactionScan;
-pub use txn::Upserted;
-pub use txn::View;
+pub use txn::{
+    DistinctKeys, Durability, Index, IndexEntry, IndexRange, Isolation, Lookup, Record, RecordReader, RecordSet,
+    ResumeToken, Savepoint, Scan, StagedValue, Transaction, TransactionOptions, TransactionRange, TransactionRecords,
+    TransactionScan, Upserted, View,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

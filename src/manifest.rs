@@ -16,36 +16,20 @@ mod mend;
 mod proof;
 mod remnants;
 
-pub(crate) use remnants::Remnants;
-pub(crate) use remnants::load_what_is;
+pub(crate) use remnants::{Remnants, load_what_is};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
-use parking_lot::Condvar;
-use parking_lot::Mutex;
+use byteorder::{ByteOrder, LittleEndian};
+use parking_lot::{Condvar, Mutex};
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::GRANULE_BYTES;
-use crate::format::Seed;
-use crate::format::manifest::Body;
-use crate::format::manifest::ENTRY_HEADER_BYTES;
-use crate::format::manifest::ENTRY_TAG;
-use crate::format::manifest::Entry;
-use crate::format::manifest::NUMBER_END;
-use crate::format::segment::FileKind;
-use crate::format::segment::MAGIC;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::SEGMENT_NUMBER_END;
-use crate::format::segment::SegmentHeader;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::backing::{Backing, BackingFile};
+use crate::error::{Error, Result};
+use crate::format::manifest::{Body, ENTRY_HEADER_BYTES, ENTRY_TAG, Entry, NUMBER_END};
+use crate::format::segment::{FileKind, MAGIC, SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_END, SegmentHeader};
+use crate::format::{GRANULE_BYTES, Seed};
+use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::log::Poison;
 use crate::manifest::kept::READ_BYTES_MAX;
 

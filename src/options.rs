@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::gc::GcSettings;
 use crate::log::SEGMENT_BYTES_MIN;
 use crate::recovery::Settings;
-use crate::txn::Durability;
-use crate::txn::TRANSACTION_BYTES_END;
+use crate::txn::{Durability, TRANSACTION_BYTES_END};
 
 /// The smallest limit on changed pages.
 const DIRTY_BYTES_MIN: u64 = 1 << 20;

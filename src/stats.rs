@@ -1,11 +1,9 @@
 //! Statistics: what a store holds and what it costs.
 
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::gc::Collected;
-use crate::id::IndexNumber;
-use crate::id::Seq;
+use crate::id::{IndexNumber, Seq};
 
 pub use crate::format::manifest::SnapshotKind;
 pub use crate::format::segment::FileKind;

@@ -15,8 +15,4 @@ use machine as chosen;
 #[cfg(all(test, loom))]
 use model as chosen;
 
-pub(crate) use chosen::AtomicBool;
-pub(crate) use chosen::AtomicPtr;
-pub(crate) use chosen::Condvar;
-pub(crate) use chosen::Mutex;
-pub(crate) use chosen::fence;
+pub(crate) use chosen::{AtomicBool, AtomicPtr, Condvar, Mutex, fence};

@@ -10,33 +10,25 @@ mod steps;
 mod tests;
 mod traces;
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backing::Backing;
-use crate::backing::Files;
+use crate::backing::{Backing, Files};
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::format::index::IndexDefinition;
 use crate::format::manifest::Snapshot;
 use crate::heap::State;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::manifest;
+use crate::id::{SetNumber, to_u64};
 use crate::options::Options;
-use crate::recovery;
-use crate::recovery::Point;
-use crate::recovery::Settings;
-use crate::recovery::list;
-use crate::verify::state::Pass;
-use crate::verify::state::Seen;
+use crate::recovery::{Point, Settings, list};
+use crate::verify::state::{Pass, Seen};
 use crate::verify::steps::Steps;
 use crate::verify::traces::Traces;
+use crate::{manifest, recovery};
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,20 +8,11 @@ mod custom_backing;
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::FaultBacking;
-use tenure::backing::Files;
-use tenure::backing::Map;
-use tenure::backing::Memory;
-use tenure::backing::check_name;
 use tenure::backing::conformance::check;
+use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking, Files, Map, Memory, check_name};
 
 #[test]
 fn files_of_a_directory_conform() {

@@ -9,14 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::Rng;
-use tenure::Durability;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
 use tenure::extract::Extractor;
+use tenure::{Durability, FileKind, Options, RecordId, Store};
 
 const SEGMENT: u64 = 64 << 10;
 

@@ -7,12 +7,8 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, FaultBacking};
+use tenure::{Durability, Options, RecordId, Store};
 
 const SEGMENT: u64 = 64 << 10;
 

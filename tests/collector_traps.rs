@@ -14,17 +14,14 @@ mod watched;
 
 use std::sync::Arc;
 
-use shop::Shop;
-use shop::Wrong;
-use tenure::Durability;
-use tenure::Point;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
+use shop::{Shop, Wrong};
+use tenure::backing::{Backing, FaultBacking};
 use tenure::format::segment::FileKind;
 #[cfg(feature = "planted")]
 use tenure::planted;
 #[cfg(feature = "planted")]
 use tenure::planted::Fault;
+use tenure::{Durability, Point};
 use watched::Watched;
 
 /// Does something with a fault in it.
@@ -261,8 +258,7 @@ fn a_segment_that_is_being_filled_stays() {
 /// Each rule left out is found by the check that is about it.
 #[cfg(feature = "planted")]
 mod planted_faults {
-    use super::Fault;
-    use super::finds;
+    use super::{Fault, finds};
 
     #[test]
     fn moves_that_do_not_compare_are_found() {

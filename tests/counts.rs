@@ -5,13 +5,7 @@ mod figures;
 
 use std::collections::BTreeMap;
 
-use figures::ALLOCATING_TOLERANCE;
-use figures::ALLOCATIONS_TOLERANCE;
-use figures::Counts;
-use figures::TOLERANCE;
-use figures::Verdict;
-use figures::compare;
-use figures::rounded;
+use figures::{ALLOCATING_TOLERANCE, ALLOCATIONS_TOLERANCE, Counts, TOLERANCE, Verdict, compare, rounded};
 
 type Figures = BTreeMap<String, Counts>;
 

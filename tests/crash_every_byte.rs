@@ -6,20 +6,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use common::Contents;
-use common::Rng;
-use tenure::Durability;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use common::{Contents, Rng};
+use tenure::backing::{Backing, Memory};
 use tenure::verify::verify_backing;
+use tenure::{Durability, FileKind, Options, RecordId, Store};
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -13,15 +13,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::Contents;
-use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use common::{Contents, Rng};
+use tenure::backing::{Backing, Memory};
+use tenure::{Durability, Error, Options, RecordId, Store};
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -4,22 +4,13 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Index;
-use tenure::Options;
-use tenure::RecordSet;
-use tenure::Result;
-use tenure::Store;
-use tenure::backing::FaultBacking;
-use tenure::backing::Memory;
+use tenure::backing::{FaultBacking, Memory};
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, Index, Options, RecordSet, Result, Store};
 
 const LIMIT: u64 = 1 << 20;
 const BATCH: usize = 50;

@@ -7,20 +7,11 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Lookup;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, FaultBacking, Memory};
+use tenure::{Durability, Error, Lookup, Options, Point, RecordId, Store};
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10).durability(Durability::Buffered).background(false)

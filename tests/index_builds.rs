@@ -6,26 +6,13 @@ mod common;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Memory;
-use tenure::extract::Extractor;
-use tenure::extract::Keys;
+use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
+use tenure::extract::{Extractor, Keys};
+use tenure::{Durability, Error, FileKind, Options, RecordId, RecordSet, Store};
 
 /// With the smallest limit, keys of so many records make more runs than are merged at once.
 const RECORDS: usize = 60_000;

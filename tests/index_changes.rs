@@ -5,26 +5,14 @@
 mod common;
 
 use std::io;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::FileKind;
-use tenure::Index;
-use tenure::Options;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, FileKind, Index, Options, RecordSet, Store};
 
 fn whole(version: u32) -> Extractor {
     Extractor::new("whole", version, |record, keys| keys.push(record))

@@ -4,21 +4,14 @@
 
 mod common;
 
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Index;
-use tenure::IndexEntry;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
 use tenure::backing::Memory;
 use tenure::extract::Extractor;
 use tenure::key::Key;
+use tenure::{Durability, Error, Index, IndexEntry, Options, RecordId, Store};
 
 type Entries = Vec<(u32, RecordId)>;
 

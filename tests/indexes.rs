@@ -4,29 +4,17 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Index;
-use tenure::Isolation;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::Transaction;
-use tenure::TransactionOptions;
-use tenure::View;
-use tenure::backing::FaultBacking;
-use tenure::backing::Memory;
+use tenure::backing::{FaultBacking, Memory};
 use tenure::extract::Extractor;
 use tenure::key::Key;
+use tenure::{
+    Durability, Error, Index, Isolation, Options, RecordId, RecordSet, Store, Transaction, TransactionOptions, View,
+};
 
 /// A record is `name;tag,tag,tag;rest`.
 fn record(name: u64, tags: &[u64], rest: usize) -> Vec<u8> {

@@ -2,14 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Store;
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, RecordId, Store};
 
 /// What an extractor does once before it looks at a record.
 type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;

@@ -3,19 +3,10 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Store;
-use tenure::Transaction;
+use tenure::{Durability, Error, Options, RecordId, Result, Store, Transaction};
 
 fn number(tx: &mut Transaction, id: RecordId) -> Result<i64> {
     let bytes = tx.get(id)?.to_vec()?;

@@ -12,16 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::FileFailurePersistence;
 
-use tenure::key::Desc;
-use tenure::key::Integer;
-use tenure::key::Key;
-use tenure::key::KeyValue;
-use tenure::key::KeyWriter;
-use tenure::key::Timestamp;
-use tenure::key::ToKey;
-use tenure::key::decode;
-use tenure::key::prefix_end;
-use tenure::key::prefix_range;
+use tenure::key::{Desc, Integer, Key, KeyValue, KeyWriter, Timestamp, ToKey, decode, prefix_end, prefix_range};
 
 fn config() -> ProptestConfig {
     ProptestConfig {

@@ -9,13 +9,7 @@ mod markdown;
 
 use std::collections::BTreeSet;
 
-use tenure::key::DEPTH_MAX;
-use tenure::key::KEY_BYTES_MAX;
-use tenure::key::Key;
-use tenure::key::KeyKind;
-use tenure::key::KeyValue;
-use tenure::key::decode;
-use tenure::key::prefix_range;
+use tenure::key::{DEPTH_MAX, KEY_BYTES_MAX, Key, KeyKind, KeyValue, decode, prefix_range};
 
 const DOCUMENT: &str = include_str!("../docs/keys.md");
 

@@ -9,22 +9,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, Options, RecordId, Store};
 
 const PATH: &str = "TENURE_KILL_PATH";
 const SEED: &str = "TENURE_KILL_SEED";

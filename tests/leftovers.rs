@@ -13,14 +13,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use tenure::FileNeed;
-use tenure::FileRole;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::verify::Scope;
-use tenure::verify::verify;
-use tenure::verify::verify_with;
+use tenure::verify::{Scope, verify, verify_with};
+use tenure::{FileNeed, FileRole, Options, RecordId, Store};
 
 fn open(path: &Path) -> Store {
     Options::new().segment_bytes(64 << 10).background(false).open(path).expect("it opens")

@@ -4,13 +4,8 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tenure::Error;
-use tenure::Index;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::Transaction;
 use tenure::extract::Extractor;
+use tenure::{Error, Index, RecordId, RecordSet, Store, Transaction};
 
 struct Things {
     store: Store,

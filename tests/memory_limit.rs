@@ -7,21 +7,13 @@
 
 mod common;
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Index;
-use tenure::Options;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::extract::Extractor;
+use tenure::{Durability, Index, Options, RecordSet, Store};
 
 const PATH: &str = "TENURE_MEMORY_PATH";
 const WORK: &str = "TENURE_MEMORY_WORK";

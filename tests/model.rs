@@ -7,22 +7,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Seq;
-use tenure::Store;
-use tenure::Transaction;
-use tenure::View;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Durability, Error, Options, RecordId, RecordSet, Seq, Store, Transaction, View};
 
 const SETS: [&str; 3] = ["people", "places", "things"];
 

@@ -5,14 +5,10 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::Rng;
-use tenure::Durability;
-use tenure::Lookup;
-use tenure::Options;
-use tenure::RecordId;
+use tenure::{Durability, Lookup, Options, RecordId};
 
 const USES: u32 = 15;
 

@@ -8,19 +8,11 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
+use tenure::{Durability, Error, Options, Store};
 
 fn options() -> Options {
     Options::new().background(false).segment_bytes(64 << 10)
@@ -430,8 +422,7 @@ fn segments_that_are_complete_keep_no_descriptors() {
 
 #[test]
 fn every_commit_that_was_appended_and_not_synced_is_indeterminate() {
-    use tenure::backing::FailFor;
-    use tenure::backing::FaultBacking;
+    use tenure::backing::{FailFor, FaultBacking};
     for _ in 0..20 {
         let backing = FaultBacking::new();
         let store = options().open_backing(Arc::new(backing.clone())).unwrap();

@@ -7,11 +7,7 @@ mod common;
 use std::path::Path;
 use std::time::SystemTime;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, Error, Options, RecordId, Store};
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10).background(false)

@@ -3,14 +3,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, Options, Store};
 
 fn whole() -> Extractor {
     Extractor::new("whole", 1, |record, keys| keys.push(record))

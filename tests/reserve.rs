@@ -4,15 +4,8 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Store;
-use tenure::View;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, FaultBacking};
+use tenure::{Durability, Error, Options, RecordId, Result, Store, View};
 
 const SEGMENT: u64 = 64 << 10;
 

@@ -4,17 +4,12 @@
 
 mod common;
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::Store;
 use tenure::backing::FaultBacking;
+use tenure::{Durability, FileKind, Options, Store};
 
 fn options() -> Options {
     Options::new().durability(Durability::Sync)

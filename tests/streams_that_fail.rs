@@ -3,12 +3,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::io::Read;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
+use tenure::{Error, Options, Store};
 
 /// Gives some bytes, then fails or panics.
 struct Failing {

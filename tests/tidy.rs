@@ -6,8 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Modules by floor, from the ground. A module imports from floors below its own, and from those that stand before it
 /// on its own floor. So imports never go around in a circle.

@@ -2,23 +2,12 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Store;
 use tenure::backing::Memory;
-use tenure::typed::Id;
-use tenure::typed::IndexDefinition;
-use tenure::typed::SetDefinition;
-use tenure::typed::TypedIndex;
-use tenure::typed::TypedSet;
-use tenure::typed::Value;
+use tenure::typed::{Id, IndexDefinition, SetDefinition, TypedIndex, TypedSet, Value};
+use tenure::{Durability, Error, Options, RecordId, Result, Store};
 
 #[derive(Debug, Clone, PartialEq)]
 struct Company {
@@ -303,8 +292,7 @@ fn ids_of_different_types_are_what_their_record_ids_are() {
 
 #[cfg(feature = "json")]
 mod json {
-    use serde::Deserialize;
-    use serde::Serialize;
+    use serde::{Deserialize, Serialize};
     use tenure::typed::Json;
 
     use super::*;

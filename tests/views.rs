@@ -5,14 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::ViewStats;
 use tenure::backing::Memory;
 use tenure::extract::Extractor;
+use tenure::{Durability, Options, RecordId, RecordSet, Store, ViewStats};
 
 const RECORDS: u64 = 2_000;
 

@@ -1,19 +1,11 @@
 //! How long a commit takes, alone and beside snapshots.
 
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, RecordId, Store};
 
-use crate::common::Numbers;
-use crate::common::VALUE_BYTES;
-use crate::common::percentile;
-use crate::common::to_index;
-use crate::common::value;
+use crate::common::{Numbers, VALUE_BYTES, percentile, to_index, value};
 
 /// What goes on beside the commits that are timed.
 #[derive(Clone, Copy, PartialEq)]

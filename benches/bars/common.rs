@@ -2,8 +2,7 @@
 
 use std::hint::black_box;
 use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) const VALUE_BYTES: usize = 200;
 /// The first bytes of a value are its key in tests with indexes.

@@ -2,15 +2,10 @@
 
 use std::time::Instant;
 
-use tenure::Durability;
-use tenure::Options;
 use tenure::extract::Extractor;
+use tenure::{Durability, Options};
 
-use crate::common::BATCH;
-use crate::common::KEY_BYTES;
-use crate::common::Numbers;
-use crate::common::figure;
-use crate::common::rate;
+use crate::common::{BATCH, KEY_BYTES, Numbers, figure, rate};
 use crate::support::allocator;
 
 /// Bytes of a record: its key and a little more.

@@ -2,30 +2,14 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Index;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::extract::Extractor;
+use tenure::{Durability, Index, Options, RecordId, RecordSet, Store};
 
-use crate::common::BATCH;
-use crate::common::KEY_BYTES;
-use crate::common::Numbers;
-use crate::common::VALUE_BYTES;
-use crate::common::figure;
-use crate::common::median;
-use crate::common::on_cpu;
-use crate::common::questions;
-use crate::common::rate;
-use crate::common::to_index;
-use crate::common::value;
-use crate::common::values;
-use crate::common::words;
+use crate::common::{
+    BATCH, KEY_BYTES, Numbers, VALUE_BYTES, figure, median, on_cpu, questions, rate, to_index, value, values, words,
+};
 
 /// Different keys of the index that is not unique.
 const SECTIONS: u32 = 1000;

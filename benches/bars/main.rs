@@ -15,10 +15,7 @@ mod scans;
 #[path = "../support/mod.rs"]
 mod support;
 
-use common::argument;
-use common::median;
-use common::path_of;
-use common::rate;
+use common::{argument, median, path_of, rate};
 use support::allocator;
 
 #[global_allocator]

@@ -1,24 +1,13 @@
 //! Opening after a close and after a kill. Children of this program load and are killed, or open and report.
 
-use std::io::BufRead as _;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Options;
+use tenure::{Durability, Options};
 
-use crate::common::BATCH;
-use crate::common::VALUE_BYTES;
-use crate::common::argument;
-use crate::common::figure;
-use crate::common::flag;
-use crate::common::median;
-use crate::common::path_of;
-use crate::common::value;
+use crate::common::{BATCH, VALUE_BYTES, argument, figure, flag, median, path_of, value};
 use crate::indexed;
 
 pub(crate) fn heap_kib() -> u64 {

@@ -3,21 +3,11 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, Options, RecordId, Store};
 
-use crate::common::BATCH;
-use crate::common::SEGMENT_BYTES;
-use crate::common::VALUE_BYTES;
-use crate::common::questions;
-use crate::common::values;
-use crate::common::walk;
-use crate::common::words;
+use crate::common::{BATCH, SEGMENT_BYTES, VALUE_BYTES, questions, values, walk, words};
 
 /// Appends the same bytes and keeps their locations.
 pub(crate) fn load_plain(dir: &Path, count: usize) -> (Duration, Vec<(u32, u32)>) {

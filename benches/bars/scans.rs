@@ -1,15 +1,11 @@
 //! Scans of a set in a transaction beside scans of a view, alternating.
 
 use std::hint::black_box;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::Record;
+use tenure::{Durability, Options, Record};
 
-use crate::common::median;
-use crate::common::rate;
+use crate::common::{median, rate};
 
 fn walk<'r>(records: impl Iterator<Item = tenure::Result<Record<'r>>>) -> (usize, u64) {
     records.fold((0, 0), |(count, sum), record| {

@@ -6,23 +6,12 @@
 use std::hint::black_box;
 
 use tempfile::TempDir;
-use tenure::Index;
-use tenure::Options;
-use tenure::Record;
-use tenure::Result;
+use tenure::{Index, Options, Record, Result};
 
 use crate::meter::Meter;
-use crate::support::records::BATCH;
-use crate::support::records::KEY_BYTES;
-use crate::support::records::Loaded;
-use crate::support::records::Numbers;
-use crate::support::records::RANGE;
-use crate::support::records::SECTIONS;
-use crate::support::records::VALUE_BYTES;
-use crate::support::records::commit;
-use crate::support::records::key_of;
-use crate::support::records::questions;
-use crate::support::records::value_of;
+use crate::support::records::{
+    BATCH, KEY_BYTES, Loaded, Numbers, RANGE, SECTIONS, VALUE_BYTES, commit, key_of, questions, value_of,
+};
 
 const RECORDS: usize = 20_000;
 /// Gets, lookups, single commits.

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How far apart two counts may be, as a part of the expected one.
 pub(crate) const TOLERANCE: f64 = 0.03;

@@ -21,16 +21,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
-use crate::figures::Counts;
-use crate::figures::Verdict;
-use crate::figures::compare;
+use crate::figures::{Counts, Verdict, compare};
 use crate::meter::Meter;
 use crate::support::allocator;
 

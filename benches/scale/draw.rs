@@ -3,16 +3,11 @@
 use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange as _;
-use plotters::drawing::DrawingArea;
-use plotters::drawing::IntoDrawingArea as _;
-use plotters::element::Circle;
-use plotters::element::PathElement;
-use plotters::element::Text;
+use plotters::drawing::{DrawingArea, IntoDrawingArea as _};
+use plotters::element::{Circle, PathElement, Text};
 use plotters::prelude::SVGBackend;
 use plotters::series::LineSeries;
-use plotters::style::Color as _;
-use plotters::style::RGBColor;
-use plotters::style::WHITE;
+use plotters::style::{Color as _, RGBColor, WHITE};
 
 use crate::Size;
 use crate::run::Figure;

@@ -1,34 +1,18 @@
 //! The limits: a plain file of the same bytes, the places of its records in a vector, their keys in ordered maps. No
 //! checksums, no transactions, no deletes, and all of it is gone after a crash.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::store::GETS;
-use crate::store::RANGES;
-use crate::store::TAIL_BYTES;
-use crate::store::UPDATES;
-use crate::store::UPDATES_OF_BATCH;
-use crate::store::nanos;
+use crate::store::{GETS, RANGES, TAIL_BYTES, UPDATES, UPDATES_OF_BATCH, nanos};
 use crate::support::allocator;
-use crate::support::records::BATCH;
-use crate::support::records::KEY_BYTES;
-use crate::support::records::RANGE;
-use crate::support::records::VALUE_BYTES;
-use crate::support::records::key_of;
-use crate::support::records::questions;
-use crate::support::records::section;
-use crate::support::records::to_u64;
-use crate::support::records::value_of;
-use crate::support::records::values;
-use crate::support::records::words;
+use crate::support::records::{
+    BATCH, KEY_BYTES, RANGE, VALUE_BYTES, key_of, questions, section, to_u64, value_of, values, words,
+};
 
 /// What a log has beside each value.
 const HEADER: [u8; 24] = [0; 24];

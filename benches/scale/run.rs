@@ -2,19 +2,12 @@
 //!
 //! Owns: the lines in which a process tells its figures. Never: measures two rounds in one process.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::io::Write as _;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::argument;
-use crate::number;
-use crate::plain;
-use crate::store;
+use crate::{argument, number, plain, store};
 
 /// A figure of the store and its limit. Less is better, whatever the unit.
 pub(crate) struct Figure {

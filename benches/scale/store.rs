@@ -2,29 +2,17 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Index;
-use tenure::Options;
-use tenure::Store;
+use tenure::{Index, Options, Store};
 
 use crate::plain;
 use crate::plain::Limits;
 use crate::run::Figure;
 use crate::support::allocator;
-use crate::support::records::BATCH;
-use crate::support::records::KEY_BYTES;
-use crate::support::records::Loaded;
-use crate::support::records::Numbers;
-use crate::support::records::RANGE;
-use crate::support::records::commit;
-use crate::support::records::key_of;
-use crate::support::records::questions;
-use crate::support::records::section;
-use crate::support::records::value_of;
-use crate::support::records::values;
-use crate::support::records::words;
+use crate::support::records::{
+    BATCH, KEY_BYTES, Loaded, Numbers, RANGE, commit, key_of, questions, section, value_of, values, words,
+};
 
 /// Gets, and lookups of keys.
 pub(crate) const GETS: usize = 500_000;

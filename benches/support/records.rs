@@ -2,14 +2,8 @@
 
 use std::path::Path;
 
-use tenure::Durability;
-use tenure::Index;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::Transaction;
 use tenure::extract::Extractor;
+use tenure::{Durability, Index, Options, RecordId, RecordSet, Store, Transaction};
 
 pub const VALUE_BYTES: usize = 200;
 /// The first bytes of a value are its key.

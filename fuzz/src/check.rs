@@ -1,38 +1,19 @@
 //! What must hold for every input. Each function takes any bytes and panics when something is wrong.
 
-use tenure::Error;
-use tenure::Seq;
-use tenure::format::Frame;
-use tenure::format::descriptor::DESCRIPTOR_BYTES;
-use tenure::format::descriptor::Descriptor;
-use tenure::format::entry::Entry as IndexEntry;
-use tenure::format::entry::State;
-use tenure::format::frame::FrameBuilder;
-use tenure::format::frame::FrameHeader;
-use tenure::format::frame::FrameKind;
-use tenure::format::frame::Stamp;
-use tenure::format::index;
+use tenure::format::descriptor::{DESCRIPTOR_BYTES, Descriptor};
+use tenure::format::entry::{Entry as IndexEntry, State};
+use tenure::format::frame::{FrameBuilder, FrameHeader, FrameKind, Stamp};
 use tenure::format::index::IndexDefinition;
-use tenure::format::item::Item;
-use tenure::format::item::Kind;
-use tenure::format::item::RECORD_HEADER_BYTES;
+use tenure::format::item::{Item, Kind, RECORD_HEADER_BYTES};
 use tenure::format::manifest::Entry;
-use tenure::format::moves;
-use tenure::format::node::KeyEntry;
-use tenure::format::node::NODE_CHILD_BYTES;
-use tenure::format::node::NODE_HEADER_BYTES;
-use tenure::format::node::NODE_SLOT_BYTES;
-use tenure::format::node::NodeView;
-use tenure::format::segment::FileKind;
-use tenure::format::segment::SegmentHeader;
-use tenure::format::value::Head;
-use tenure::format::value::decode_ids;
-use tenure::key::Key;
-use tenure::key::decode;
+use tenure::format::node::{KeyEntry, NODE_CHILD_BYTES, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NodeView};
+use tenure::format::segment::{FileKind, SegmentHeader};
+use tenure::format::value::{Head, decode_ids};
+use tenure::format::{Frame, index, moves};
+use tenure::key::{Key, decode};
+use tenure::{Error, Seq};
 
-use crate::AT;
-use crate::reseal;
-use crate::seed;
+use crate::{AT, reseal, seed};
 
 /// Frames: what checks is read without a panic, and comes back from its copy.
 pub fn frame(data: &[u8]) {

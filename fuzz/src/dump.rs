@@ -4,14 +4,11 @@
 
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
 use tenure::dump::LoadOptions;
 use tenure::extract::Extractor;
 use tenure::format::checksum;
+use tenure::{Error, Options, Store};
 
 /// Bytes in front of the first frame, and in front of a payload.
 const PREAMBLE_BYTES: usize = 16;

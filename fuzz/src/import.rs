@@ -8,23 +8,17 @@
 mod input;
 
 use std::cell::Cell;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::rc::Rc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use input::Rows;
-use input::Step;
 use input::array::JsonArray;
 use input::csv::CsvRows;
 use input::jsonl::JsonLines;
-use input::shape::ColumnType;
-use input::shape::Shape;
-use input::shape::TypedColumn;
+use input::shape::{ColumnType, Shape, TypedColumn};
+use input::{Rows, Step};
 
 /// Bytes that are read from a source at most before a row that is too long is told: those of the buffers on the way.
 const BUFFERS_BYTES: u64 = (256 << 10) + (64 << 10) + (32 << 10);

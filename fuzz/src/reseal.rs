@@ -1,23 +1,13 @@
 //! Makes plausible blocks of any bytes: what stands in front of a decoder's real work is mended, the rest stays.
 
-use tenure::format::PAGE_BYTES;
-use tenure::format::align;
-use tenure::format::checksum;
-use tenure::format::frame::FRAME_HEADER_BYTES;
-use tenure::format::frame::FRAME_TAG;
+use tenure::format::frame::{FRAME_HEADER_BYTES, FRAME_TAG};
 use tenure::format::item::Item;
-use tenure::format::manifest::ENTRY_HEADER_BYTES;
-use tenure::format::manifest::ENTRY_TAG;
-use tenure::format::node::NODE_HEADER_BYTES;
-use tenure::format::node::NODE_LEVEL_MAX;
-use tenure::format::node::NODE_SLOT_BYTES;
-use tenure::format::node::NODE_TAG;
-use tenure::format::node::NODE_VERSION;
-use tenure::format::segment::MAGIC;
-use tenure::format::segment::SEGMENT_HEADER_BYTES;
+use tenure::format::manifest::{ENTRY_HEADER_BYTES, ENTRY_TAG};
+use tenure::format::node::{NODE_HEADER_BYTES, NODE_LEVEL_MAX, NODE_SLOT_BYTES, NODE_TAG, NODE_VERSION};
+use tenure::format::segment::{MAGIC, SEGMENT_HEADER_BYTES};
+use tenure::format::{PAGE_BYTES, align, checksum};
 
-use crate::AT;
-use crate::seed;
+use crate::{AT, seed};
 
 fn put(bytes: &mut [u8], offset: usize, value: u32) {
     bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());

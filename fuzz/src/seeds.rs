@@ -1,48 +1,24 @@
 //! Valid blocks to begin with, made by the encoders.
 
-use tenure::IndexNumber;
-use tenure::RecordId;
-use tenure::SegmentSeq;
-use tenure::Seq;
-use tenure::SetNumber;
-use tenure::format::descriptor::Descriptor;
-use tenure::format::descriptor::PageRef;
+use tenure::format::descriptor::{Descriptor, PageRef};
 use tenure::format::entry::Entry as IndexEntry;
-use tenure::format::frame::FrameBuilder;
-use tenure::format::frame::FrameKind;
-use tenure::format::frame::Stamp;
-use tenure::format::index::Change;
-use tenure::format::index::IndexDefinition;
-use tenure::format::index::IndexRow;
+use tenure::format::frame::{FrameBuilder, FrameKind, Stamp};
+use tenure::format::index::{Change, IndexDefinition, IndexRow};
 use tenure::format::item::Kind;
-use tenure::format::manifest::Body;
-use tenure::format::manifest::Cut;
-use tenure::format::manifest::Entry;
-use tenure::format::manifest::Extension;
-use tenure::format::manifest::MarkRow;
-use tenure::format::manifest::RaisedRow;
-use tenure::format::manifest::SegmentRow;
-use tenure::format::manifest::SetRow;
-use tenure::format::manifest::Snapshot;
-use tenure::format::manifest::SnapshotKind;
-use tenure::format::manifest::StreamRow;
-use tenure::format::moves::Move;
-use tenure::format::moves::put_moves;
-use tenure::format::node::ChildRef;
-use tenure::format::node::NODE_CHILD_BYTES;
-use tenure::format::node::NODE_HAS_ID;
-use tenure::format::node::NODE_HEAD_BYTES;
-use tenure::format::node::NODE_HEADER_BYTES;
-use tenure::format::node::NODE_SLOT_BYTES;
-use tenure::format::node::NODE_TAG;
-use tenure::format::node::NODE_VERSION;
-use tenure::format::segment::FileKind;
-use tenure::format::segment::SegmentHeader;
+use tenure::format::manifest::{
+    Body, Cut, Entry, Extension, MarkRow, RaisedRow, SegmentRow, SetRow, Snapshot, SnapshotKind, StreamRow,
+};
+use tenure::format::moves::{Move, put_moves};
+use tenure::format::node::{
+    ChildRef, NODE_CHILD_BYTES, NODE_HAS_ID, NODE_HEAD_BYTES, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NODE_TAG,
+    NODE_VERSION,
+};
+use tenure::format::segment::{FileKind, SegmentHeader};
 use tenure::format::value::Head;
 use tenure::key::Key;
+use tenure::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber};
 
-use crate::AT;
-use crate::seed;
+use crate::{AT, seed};
 
 fn id(slot: u64) -> RecordId {
     RecordId::from_parts(slot, 1).expect("an ID")

@@ -5,11 +5,9 @@
 //! take a part, and do without beyond it.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::process::Resource;
-use rustix::process::getrlimit;
+use rustix::process::{Resource, getrlimit};
 
 /// What Linux allows a process where nobody has changed it.
 const MAPS_DEFAULT: u64 = 65_530;

@@ -6,14 +6,10 @@
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::id::low_byte;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::backing::{Backing, BackingFile};
+use crate::id::{low_byte, to_u64, to_usize};
 
 /// A rule that a backing breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,17 +10,12 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
-use memmap2::MmapMut;
-use memmap2::MmapOptions;
-use memmap2::MmapRaw;
+use memmap2::{Mmap, MmapMut, MmapOptions, MmapRaw};
 
 use crate::backing::allowance::MapPermit;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::id::{to_u64, to_usize};
 
 #[derive(Debug)]
 enum Bytes {

@@ -3,16 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::backing::BackingLock;
-use crate::backing::check_name;
+use crate::backing::{Backing, BackingFile, BackingLock, check_name};
 use crate::id::to_u64;
 
 /// Files in memory. Clones share them, so a store can be closed and opened again.

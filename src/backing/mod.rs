@@ -15,15 +15,9 @@ mod memory;
 mod process;
 
 pub(crate) use allowance::MapFor;
-pub use fault::Broken;
-pub use fault::Call;
-pub use fault::Event;
-pub use fault::FailFor;
-pub use fault::FaultBacking;
+pub use fault::{Broken, Call, Event, FailFor, FaultBacking};
 pub use files::Files;
-pub(crate) use files::Parent;
-pub(crate) use files::is_inside;
-pub(crate) use files::resemble;
+pub(crate) use files::{Parent, is_inside, resemble};
 pub use map::Map;
 pub use memory::Memory;
 pub(crate) use process::Process;
@@ -33,8 +27,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::id::{to_u64, to_usize};
 
 /// Zeros written at a time.
 const ZEROS_BYTES: u64 = 1 << 20;

@@ -6,15 +6,11 @@
 use std::io;
 use std::path::Path;
 
-use crate::backing::Backing;
-use crate::backing::BackingLock;
-use crate::backing::Files;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, BackingLock, Files};
+use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::id::to_usize;
-use crate::recovery::LOCK;
-use crate::recovery::UNFINISHED;
+use crate::recovery::{LOCK, UNFINISHED};
 
 /// No name of a dump is longer.
 const NOTE_BYTES_MAX: u64 = 128;

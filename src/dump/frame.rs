@@ -4,13 +4,11 @@
 //! Invariants: 1. A check covers the one before it, so that a frame is in its place or noticed. 2. No length is above
 //! [`PAYLOAD_BYTES_MAX`].
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 use crc32fast::Hasher;
 
 use crate::format::Malformed;
-use crate::id::low_u32;
-use crate::id::to_u64;
+use crate::id::{low_u32, to_u64};
 
 /// The first bytes of a dump.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89TDMP\r\n\x1a";

@@ -3,17 +3,12 @@
 //! Owns: the position in the stream, checking each frame, what an error of the stream says. Never: looks into a payload.
 //! Invariants: 1. A payload is handed out when its check holds. 2. At most one payload is in memory.
 
-use std::fmt;
-use std::io;
 use std::io::Read;
+use std::{fmt, io};
 
 use crate::dump::frame;
-use crate::dump::frame::FRAME_HEADER_BYTES;
-use crate::dump::frame::FrameKind;
-use crate::dump::frame::MAY_SKIP;
-use crate::dump::frame::PREAMBLE_BYTES;
-use crate::error::Error;
-use crate::error::Result;
+use crate::dump::frame::{FRAME_HEADER_BYTES, FrameKind, MAY_SKIP, PREAMBLE_BYTES};
+use crate::error::{Error, Result};
 use crate::format::Malformed;
 use crate::id::to_u64;
 

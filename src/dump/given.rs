@@ -8,20 +8,11 @@ use std::sync::Arc;
 use crate::backing::Backing;
 use crate::catalogue::check_name;
 use crate::dump::large;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::item::Kind;
-use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::id::REUSE_MAX;
-use crate::id::RecordId;
-use crate::id::SLOT_END;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::import::Beginning;
-use crate::import::Import;
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
+use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
+use crate::id::{REUSE_MAX, RecordId, SLOT_END, Seq, SetNumber, to_u64};
+use crate::import::{Beginning, Import};
 use crate::options::Options;
 
 /// Makes a new store with one set, whose records have IDs and versions already: those of an export.

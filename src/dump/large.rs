@@ -5,20 +5,10 @@
 use std::io::Read;
 
 use crate::dump::walk::unwrapped;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::item::Kind;
-use crate::format::value::CHUNK_BYTES;
-use crate::format::value::DEPTH_MAX;
-use crate::format::value::Head;
-use crate::format::value::IDS_PER_LIST;
-use crate::format::value::encode_ids;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::value::{CHUNK_BYTES, DEPTH_MAX, Head, IDS_PER_LIST, encode_ids};
+use crate::id::{RecordId, Seq, SetNumber, low_u32, to_u64, to_usize};
 use crate::import::Import;
 
 /// Brings a record whose value has so many bytes. Of one that does not come as a whole nothing stays.

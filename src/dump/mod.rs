@@ -14,27 +14,15 @@ mod walk;
 mod write;
 
 pub use given::GivenIds;
-pub use load::LoadOptions;
-pub use load::load;
-pub use load::load_backing;
+pub use load::{LoadOptions, load, load_backing};
 
 use std::io::Read;
 
 use crate::dump::frames::Frames;
-use crate::dump::parts::Header;
-use crate::dump::parts::IndexPart;
-use crate::dump::parts::PagePart;
-use crate::dump::parts::RecordPart;
-use crate::dump::parts::SetPart;
-use crate::dump::parts::Totals;
-use crate::dump::walk::Feed;
-use crate::dump::walk::Sink;
-use crate::dump::walk::Walk;
-use crate::error::Corruption;
-use crate::error::Result;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::dump::parts::{Header, IndexPart, PagePart, RecordPart, SetPart, Totals};
+use crate::dump::walk::{Feed, Sink, Walk};
+use crate::error::{Corruption, Result};
+use crate::id::{RecordId, Seq, SetNumber};
 
 /// Progress of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,31 +3,12 @@
 //! Owns: the layouts of `docs/dump-format.md`. Never: does I/O, or trusts a number that the payload does not bear out.
 
 use crate::catalogue::check_name;
-use crate::format::Cursor;
-use crate::format::Malformed;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::State;
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State};
 use crate::format::index::IndexDefinition;
-use crate::format::put_text;
-use crate::format::put_u16;
-use crate::format::put_u32;
-use crate::format::put_u64;
-use crate::id::IndexNumber;
-use crate::id::REUSE_MAX;
-use crate::id::RecordId;
-use crate::id::SLOT_END;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::low_u16;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::{Cursor, Malformed, put_text, put_u16, put_u32, put_u64};
+use crate::id::{IndexNumber, REUSE_MAX, RecordId, SLOT_END, Seq, SetNumber, low_u16, low_u32, to_u64, to_usize};
 use crate::key::KEY_BYTES_MAX;
-use crate::record_index::Cell;
-use crate::record_index::LeafRef;
-use crate::record_index::PAGES_AHEAD_MAX;
-use crate::record_index::PAGES_END;
+use crate::record_index::{Cell, LeafRef, PAGES_AHEAD_MAX, PAGES_END};
 
 /// Slots of a page of the index.
 const PAGE_SLOTS: u64 = ENTRIES_PER_PAGE as u64;

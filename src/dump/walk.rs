@@ -8,26 +8,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::io::Read;
 
-use crate::dump::LoadProgress;
 use crate::dump::frame::FrameKind;
 use crate::dump::frames::Frames;
-use crate::dump::parts;
-use crate::dump::parts::Header;
-use crate::dump::parts::IndexPart;
-use crate::dump::parts::PagePart;
-use crate::dump::parts::RecordPart;
-use crate::dump::parts::SetPart;
-use crate::dump::parts::Totals;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::Cursor;
-use crate::format::Malformed;
+use crate::dump::parts::{Header, IndexPart, PagePart, RecordPart, SetPart, Totals};
+use crate::dump::{LoadProgress, parts};
+use crate::error::{Error, Result};
 use crate::format::index::IndexDefinition;
 use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
+use crate::format::{Cursor, Malformed};
+use crate::id::{RecordId, Seq, SetNumber, to_u64};
 use crate::key::Key;
 
 /// Takes one entry of an index. `false` if its ID is not that of a record of the index's set.

@@ -5,36 +5,19 @@
 //! Invariant: an ID that may have been seen is in the stream as that of a record, or below the next count of its slot.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Bound;
 
-use crate::dump::DumpProgress;
-use crate::dump::DumpReport;
-use crate::dump::frame;
-use crate::dump::frame::FILL_BYTES;
-use crate::dump::frame::FrameKind;
-use crate::dump::parts;
-use crate::dump::parts::Header;
-use crate::dump::parts::IndexPart;
-use crate::dump::parts::PagePart;
-use crate::dump::parts::RecordPart;
-use crate::dump::parts::SetPart;
-use crate::dump::parts::Totals;
-use crate::dump::report;
+use crate::dump::frame::{FILL_BYTES, FrameKind};
+use crate::dump::parts::{Header, IndexPart, PagePart, RecordPart, SetPart, Totals};
 use crate::dump::walk::unwrapped;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::State as EntryState;
+use crate::dump::{DumpProgress, DumpReport, frame, parts, report};
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::format::item::PAYLOAD_BYTES_MAX;
 use crate::format::put_u32;
 use crate::heap::State;
-use crate::id::IndexNumber;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::id::{IndexNumber, SetNumber, to_u64, to_usize};
 use crate::key_index::Range;
 use crate::log::now_micros;
 use crate::record_index::Cell;

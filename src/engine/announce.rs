@@ -4,10 +4,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::engine::Engine;
-use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
+use crate::engine::{Engine, Need};
+use crate::error::{Error, Result};
 use crate::format::manifest::Body;
 use crate::manifest::Kept;
 use crate::reserve::Release;

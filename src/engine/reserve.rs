@@ -7,8 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::reserve::Release;
 
 /// Room for what is small and always there: blocks of new files, an entry of the manifest, the pages of a small snapshot.

@@ -5,8 +5,7 @@
 use std::fmt;
 use std::ops::Bound;
 
-use crate::id::RecordId;
-use crate::id::Seq;
+use crate::id::{RecordId, Seq};
 use crate::key_bytes::Key;
 
 /// What two transactions contended for.

@@ -5,12 +5,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extract::walk;
 use crate::extract::walk::Step;
-use crate::key::Key;
-use crate::key::KeyKind;
+use crate::key::{Key, KeyKind};
 
 /// Reads the keys of a JSON record at a JSON pointer (RFC 6901).
 ///

@@ -18,12 +18,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::extract::reading::Decoding;
-use crate::extract::reading::OfValue;
-use crate::key::KeyWriter;
-use crate::key::ToKey;
+use crate::error::{Error, Result};
+use crate::extract::reading::{Decoding, OfValue};
+use crate::key::{KeyWriter, ToKey};
 
 type Code = dyn Fn(&[u8], &mut Keys) + Send + Sync;
 

@@ -4,19 +4,12 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::de::DeserializeSeed;
-use serde::de::IgnoredAny;
-use serde::de::MapAccess;
-use serde::de::SeqAccess;
-use serde::de::Visitor;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::id::RecordId;
-use crate::key::KeyKind;
-use crate::key::KeyValue;
-use crate::key::Timestamp;
+use crate::key::{KeyKind, KeyValue, Timestamp};
 
 /// Below this each whole number is a float of its own.
 const WHOLE_FLOATS_END: f64 = 9_007_199_254_740_992.0;

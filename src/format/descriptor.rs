@@ -8,11 +8,9 @@
 //! ```
 //! Segment 0 means that the child was never written.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::GRANULE_BYTES;
-use crate::format::Malformed;
+use crate::format::{GRANULE_BYTES, Malformed};
 use crate::id::SegmentSeq;
 
 /// Bytes of a descriptor.

@@ -12,8 +12,7 @@
 //! An entry of zero is a slot that was never used.
 
 use crate::format::GRANULE_BYTES;
-use crate::id::REUSE_MAX;
-use crate::id::low_u32;
+use crate::id::{REUSE_MAX, low_u32};
 
 /// Entries of one index page.
 pub const ENTRIES_PER_PAGE: usize = 512;

@@ -11,28 +11,14 @@
 //! The head check covers the header behind it; the body check covers the headers of all items, which hold the checks
 //! of their payloads. A frame whose checks hold is a committed one.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Checksums;
-use crate::format::GRANULE_BYTES;
-use crate::format::Malformed;
-use crate::format::Seed;
-use crate::format::checksum;
 use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::item::CONTROL_HEADER_BYTES;
-use crate::format::item::Item;
-use crate::format::item::Kind;
-use crate::format::item::RECORD_HEADER_BYTES;
-use crate::format::item::close_item;
-use crate::format::item::header_bytes;
-use crate::format::item::item_bytes;
-use crate::format::item::put_item;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::item::{
+    CONTROL_HEADER_BYTES, Item, Kind, RECORD_HEADER_BYTES, close_item, header_bytes, item_bytes, put_item,
+};
+use crate::format::{Checksums, GRANULE_BYTES, Malformed, Seed, checksum};
+use crate::id::{RecordId, Seq, low_u32, to_u64, to_usize};
 use crc32fast::Hasher;
 
 /// Bytes of a frame's header.

@@ -6,21 +6,11 @@
 //! ```
 //! Key bytes are written out, so that replay needs nothing of what made them.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Cursor;
-use crate::format::Malformed;
 use crate::format::descriptor::PageRef;
-use crate::format::put_text;
-use crate::format::put_u32;
-use crate::format::put_u64;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::SegmentSeq;
-use crate::id::SetNumber;
-use crate::id::low_u16;
-use crate::id::to_u64;
+use crate::format::{Cursor, Malformed, put_text, put_u32, put_u64};
+use crate::id::{IndexNumber, RecordId, SegmentSeq, SetNumber, low_u16, to_u64};
 use crate::key::KEY_BYTES_MAX;
 
 /// Bytes of a change beside its key.

@@ -11,19 +11,11 @@
 //! The check is the CRC-32 of the payload, continued over the header behind the check, with the seed of the item's
 //! offset folded in between. So a payload is hashed once, before its place in the log is known.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Checksums;
-use crate::format::GRANULE_BYTES;
-use crate::format::Malformed;
-use crate::format::align;
-use crate::format::checksum;
 use crate::format::entry::RECORD_BYTES_MAX;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::{Checksums, GRANULE_BYTES, Malformed, align, checksum};
+use crate::id::{RecordId, Seq, to_u64, to_usize};
 
 /// Bytes in front of a record's payload.
 pub const RECORD_HEADER_BYTES: usize = 24;

@@ -9,30 +9,15 @@
 //! Numbers rise from entry to entry, also across files; each entry repeats the check of the one before it in
 //! its file. The check covers everything behind it and is seeded with the file and the offset.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::Corruption;
-use crate::format::Cursor;
-use crate::format::Malformed;
-use crate::format::Seed;
-use crate::format::align;
-use crate::format::checksum;
 use crate::format::descriptor::Descriptor;
 use crate::format::entry::Entry as Entry64;
 use crate::format::index::IndexRow;
-use crate::format::put_text;
-use crate::format::put_u16;
-use crate::format::put_u32;
-use crate::format::put_u64;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::SEGMENT_NUMBER_END;
-use crate::id::IndexNumber;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_END};
+use crate::format::{Cursor, Malformed, Seed, align, checksum, put_text, put_u16, put_u32, put_u64};
+use crate::id::{IndexNumber, SegmentSeq, Seq, SetNumber, to_u64, to_usize};
 
 /// Bytes in front of an entry's body.
 pub const ENTRY_HEADER_BYTES: usize = 32;

@@ -18,8 +18,7 @@ pub mod value;
 
 pub use frame::Frame;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 use crc32fast::Hasher;
 
 use crate::id::SegmentSeq;

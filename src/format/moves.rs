@@ -9,19 +9,14 @@
 //! Segments by number. Deltas to the move before, from zero, as LEB128: slots with the sign in the lowest bit, places in
 //! granules, which only rise. A move takes effect only where the slot's entry still points at the old place.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::GRANULE_BYTES;
-use crate::format::Malformed;
 use crate::format::entry::OFFSET_BITS;
 use crate::format::frame::FrameBuilder;
-use crate::format::item::Kind;
-use crate::format::item::PAYLOAD_BYTES_MAX;
+use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
 use crate::format::segment::SEGMENT_NUMBER_END;
-use crate::id::SLOT_END;
-use crate::id::SegmentSeq;
-use crate::id::low_u32;
+use crate::format::{GRANULE_BYTES, Malformed};
+use crate::id::{SLOT_END, SegmentSeq, low_u32};
 
 /// Bytes in front of the moves.
 pub const MOVES_HEADER_BYTES: usize = 16;
@@ -125,9 +120,7 @@ fn take_place(rest: &mut &[u8], before: u64) -> Result<u64, Malformed> {
 mod tests {
     use super::*;
     use crate::format::Seed;
-    use crate::format::frame::Frame;
-    use crate::format::frame::FrameKind;
-    use crate::format::frame::Stamp;
+    use crate::format::frame::{Frame, FrameKind, Stamp};
     use crate::id::Seq;
 
     #[test]

@@ -17,17 +17,11 @@
 
 use std::cmp::Ordering;
 
-use byteorder::BigEndian;
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
-use crate::format::Malformed;
-use crate::format::PAGE_BYTES;
 use crate::format::descriptor::PageRef;
-use crate::id::SegmentSeq;
-use crate::id::low_u16;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::{Malformed, PAGE_BYTES};
+use crate::id::{SegmentSeq, low_u16, to_u64, to_usize};
 use crate::key::KEY_BYTES_MAX;
 
 /// First byte of every node.

@@ -9,13 +9,10 @@
 //! +---------------+------------+-------------+-------------+---------+---------+-----------+
 //! ```
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::Error;
-use crate::format::FORMAT_VERSION;
-use crate::format::Malformed;
-use crate::format::checksum;
+use crate::format::{FORMAT_VERSION, Malformed, checksum};
 use crate::id::SegmentSeq;
 
 /// Bytes of the header; content begins behind it.

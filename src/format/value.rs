@@ -9,12 +9,9 @@
 //! At depth 0 the IDs name chunks of data: each holds `chunk size` bytes, the last one the rest. At depth d they
 //! name lists: chunks whose payload is IDs of depth d - 1, `IDS_PER_LIST` each, the last one the rest.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Malformed;
-use crate::format::put_u32;
-use crate::format::put_u64;
+use crate::format::{Malformed, put_u32, put_u64};
 use crate::id::RecordId;
 
 /// Bytes of data in each chunk but the last.

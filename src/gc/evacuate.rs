@@ -3,21 +3,14 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::frame::FrameBuilder;
-use crate::format::frame::FrameKind;
-use crate::format::frame::Stamp;
-use crate::format::item::Item;
-use crate::format::item::Kind;
+use crate::error::{Error, Result};
+use crate::format::frame::{FrameBuilder, FrameKind, Stamp};
+use crate::format::item::{Item, Kind};
 use crate::format::moves::Move;
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::gc::survivors::Batch;
-use crate::gc::survivors::Survivors;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::log::Segment;
-use crate::log::now_micros;
+use crate::gc::survivors::{Batch, Survivors};
+use crate::id::{SegmentSeq, to_u64};
+use crate::log::{Segment, now_micros};
 use crate::planted;
 use crate::planted::Fault;
 

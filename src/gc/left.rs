@@ -8,10 +8,8 @@ use crate::error::Result;
 use crate::format::segment::FileKind;
 use crate::gc::retire;
 use crate::gc::retire::Version;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::recovery::Keeper;
-use crate::recovery::is_ours;
+use crate::id::{SegmentSeq, Seq};
+use crate::recovery::{Keeper, is_ours};
 
 /// When they were looked at last.
 #[derive(Debug, Default)]

@@ -23,31 +23,22 @@ mod room;
 mod survivors;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::manifest::SnapshotKind;
-use crate::gc::evacuate::Targets;
-use crate::gc::evacuate::Work;
+use crate::gc::evacuate::{Targets, Work};
 use crate::gc::left::Left;
-use crate::gc::merge::Tiers;
-use crate::gc::merge::Unmerged;
-use crate::gc::policy::Counted;
-use crate::gc::policy::Scope;
-use crate::gc::policy::Space;
+use crate::gc::merge::{Tiers, Unmerged};
+use crate::gc::policy::{Counted, Scope, Space};
 use crate::gc::retire::Retired;
 use crate::gc::room::Looked;
 use crate::gc::survivors::Survivors;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
+use crate::id::{SegmentSeq, Seq};
 use crate::manifest::Kept;
 use crate::recovery::Keeper;
 use crate::snapshot;

@@ -3,16 +3,13 @@
 //! Source: the cost-benefit choice of Rosenblum and Ousterhout, "The design and implementation of a log-structured file
 //! system", 1992.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::gc::GcSettings;
-use crate::gc::WORTH_COMPACTING;
-use crate::gc::survivors;
 use crate::gc::survivors::COPY_OVERHEAD_BYTES;
+use crate::gc::{GcSettings, WORTH_COMPACTING, survivors};
 use crate::id::SegmentSeq;
 use crate::log::Segment;
 use crate::planted;

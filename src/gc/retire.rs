@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
+use crate::id::{SegmentSeq, Seq};
 use crate::log::Segment;
 use crate::manifest::Kept;
 use crate::planted;
 use crate::planted::Fault;
-use crate::recovery::Keeper;
-use crate::recovery::oldest_mark;
+use crate::recovery::{Keeper, oldest_mark};
 
 /// A segment that has left the table.
 #[derive(Debug)]

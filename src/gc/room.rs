@@ -3,16 +3,12 @@
 //! Owns: when the reserve is given to the collector, when it is looked at and made anew. Never: makes a commit wait; one that
 //! comes before the reserve is whole again is refused.
 
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::gc::Collector;
-use crate::gc::Slice;
+use crate::error::{Error, Result};
+use crate::gc::{Collector, Slice};
 use crate::reserve::Release;
 
 /// How long who finds no room waits for another who is making some, at the most.

@@ -9,20 +9,12 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::format::entry::RECORD_BYTES_MAX;
-use crate::format::entry::State as EntryState;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FrameHeader;
-use crate::format::item::FIRST_CONTROL_KIND;
-use crate::format::item::Item;
-use crate::format::item::Kind;
-use crate::format::item::item_bytes;
+use crate::format::entry::{RECORD_BYTES_MAX, State as EntryState};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, item_bytes};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::id::{RecordId, SetNumber, to_u64, to_usize};
 use crate::log::Segment;
 
 /// Bytes of one frame of survivors at most, where segments are not smaller.

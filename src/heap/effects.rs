@@ -4,25 +4,15 @@
 
 use std::sync::Arc;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::Result;
-use crate::format::Frame;
-use crate::format::Malformed;
 use crate::format::frame::FrameBuilder;
-use crate::format::index;
 use crate::format::index::IndexDefinition;
-use crate::format::item::Item;
-use crate::format::item::Kind;
-use crate::format::item::MAY_SKIP;
-use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::format::moves::Move;
-use crate::format::moves::moves;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::SegmentSeq;
-use crate::id::SetNumber;
+use crate::format::item::{Item, Kind, MAY_SKIP, PAYLOAD_BYTES_MAX};
+use crate::format::moves::{Move, moves};
+use crate::format::{Frame, Malformed, index};
+use crate::id::{IndexNumber, RecordId, SegmentSeq, SetNumber};
 
 /// What a frame does to the state.
 #[derive(Debug, Clone, PartialEq, Eq)]

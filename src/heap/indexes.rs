@@ -5,28 +5,15 @@
 //! Invariants: 1. A tree holds exactly what the log's changes say. 2. While an index is built, every change that is
 //! committed is kept for it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
 use crate::format::index;
 use crate::format::node::KeyEntry;
-use crate::id::IndexNumber;
-use crate::id::SegmentSeq;
-use crate::key_index::Change;
-use crate::key_index::Changes;
-use crate::key_index::Frozen;
-use crate::key_index::Gathered;
-use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
-use crate::key_index::NODE_HEAP_BYTES;
-use crate::key_index::Passed;
-use crate::key_index::Prepared;
-use crate::key_index::Saved;
+use crate::id::{IndexNumber, SegmentSeq};
+use crate::key_index::{Change, Changes, Frozen, Gathered, KeyRoot, KeyTree, NODE_HEAP_BYTES, Passed, Prepared, Saved};
 use crate::pages::PageSegments;
 
 /// Nodes that are put in place, or taken out of page segments, under the writer's lock in one go.

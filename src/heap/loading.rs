@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::heap::Heap;
-use crate::heap::Publish;
-use crate::heap::signed;
+use crate::heap::{Heap, Publish, signed};
 use crate::log::Segment;
 
 impl Heap {

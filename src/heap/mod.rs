@@ -17,57 +17,32 @@ mod table;
 mod trees;
 mod undo;
 
-pub(crate) use effects::Effect;
-pub(crate) use effects::effects_of;
-pub(crate) use effects::put_assigned;
-pub(crate) use effects::put_frees;
-pub(crate) use indexes::FrozenIndex;
-pub(crate) use indexes::Indexes;
-pub(crate) use indexes::Refreshed;
-pub(crate) use indexes::apply as apply_changes;
+pub(crate) use effects::{Effect, effects_of, put_assigned, put_frees};
+pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, apply as apply_changes};
 pub(crate) use table::SegmentTable;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::catalogue::Catalogue;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::descriptor::PageRef;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::Location;
-use crate::format::entry::PLACE_END;
-use crate::format::entry::State as EntryState;
-use crate::format::item::Item;
-use crate::format::item::Kind;
-use crate::format::item::RECORD_HEADER_BYTES;
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, Location, PLACE_END, State as EntryState};
+use crate::format::item::{Item, Kind, RECORD_HEADER_BYTES};
 use crate::format::moves::Move;
-use crate::heap::sums::Notes;
-use crate::heap::sums::Sums;
-use crate::heap::undo::UNDO_KEPT_MAX;
-use crate::heap::undo::Undo;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::heap::sums::{Notes, Sums};
+use crate::heap::undo::{UNDO_KEPT_MAX, Undo};
+use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, to_u64, to_usize};
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
-use crate::pins::Current;
-use crate::pins::Held;
-use crate::record_index::Root;
-use crate::record_index::Tree;
+use crate::pins::{Current, Held};
+use crate::record_index::{Root, Tree};
 
 /// A coherent state of the store.
 #[derive(Debug, Clone)]

@@ -4,11 +4,9 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::entry::PLACE_END;
-use crate::heap::Heap;
-use crate::heap::Writer;
+use crate::heap::{Heap, Writer};
 use crate::id::to_u64;
 
 impl Heap {

@@ -4,21 +4,14 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::Entry;
-use crate::format::entry::RECORD_BYTES_MAX;
-use crate::format::entry::State as EntryState;
-use crate::format::item::Item;
-use crate::format::item::RECORD_HEADER_BYTES;
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, RECORD_BYTES_MAX, State as EntryState};
+use crate::format::item::{Item, RECORD_HEADER_BYTES};
 use crate::format::moves::Move;
 use crate::format::segment::FileKind;
-use crate::heap::Writer;
-use crate::heap::page_of;
-use crate::heap::signed;
 use crate::heap::undo::Undo;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
+use crate::heap::{Writer, page_of, signed};
+use crate::id::{SegmentSeq, to_u64};
 use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;

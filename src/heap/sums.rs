@@ -6,12 +6,9 @@
 use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
-use crate::format::entry::Entry;
-use crate::format::entry::State as EntryState;
-use crate::heap::SegmentTable;
-use crate::heap::signed;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::format::entry::{Entry, State as EntryState};
+use crate::heap::{SegmentTable, signed};
+use crate::id::{Seq, SetNumber};
 use crate::log::Segment;
 
 /// Sums that belong together: of one set, of the segment that the frame lies in, and of one that loses bytes.

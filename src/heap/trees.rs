@@ -6,14 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::heap::Heap;
-use crate::heap::Indexes;
-use crate::heap::Refreshed;
-use crate::heap::State;
-use crate::heap::Writer;
-use crate::heap::indexes;
-use crate::id::IndexNumber;
-use crate::id::SegmentSeq;
+use crate::heap::{Heap, Indexes, Refreshed, State, Writer, indexes};
+use crate::id::{IndexNumber, SegmentSeq};
 use crate::key_index::KeyTree;
 
 impl Heap {

@@ -3,10 +3,8 @@
 //! Owns: what a frame has changed so far. Never: publishes a state.
 
 use crate::format::entry::Entry;
-use crate::heap::Applied;
-use crate::heap::Effect;
-use crate::heap::Writer;
 use crate::heap::sums::Sums;
+use crate::heap::{Applied, Effect, Writer};
 use crate::id::SetNumber;
 
 /// An entry that a frame has changed, and what it counts for.

@@ -8,26 +8,18 @@
 //! a block:   bytes of items u32, checksum of them u32, items
 //! ```
 
-use std::cmp::Ordering;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::checksum;
-use crate::format::put_u16;
-use crate::format::put_u32;
-use crate::format::put_u64;
+use crate::error::{Error, Result};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::low_u16;
-use crate::id::low_u32;
-use crate::id::to_u64;
+use crate::format::{checksum, put_u16, put_u32, put_u64};
+use crate::id::{low_u16, low_u32, to_u64};
 use crate::key::KEY_BYTES_MAX;
 use crate::log::Segment;
 

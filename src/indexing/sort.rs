@@ -7,12 +7,8 @@
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::indexing::run::Item;
-use crate::indexing::run::Run;
-use crate::indexing::run::RunWriter;
-use crate::indexing::run::merge;
+use crate::id::{low_u32, to_u64};
+use crate::indexing::run::{Item, Run, RunWriter, merge};
 
 /// So many runs of about the same size are made one.
 const FAN_IN: usize = 16;

@@ -5,16 +5,13 @@
 
 use std::fmt;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::to_u64;
-use crate::key::float;
 use crate::key::integer::Integer;
-use crate::key::tag;
-use crate::key::tag::DEPTH_MAX;
-use crate::key::tag::KEY_BYTES_MAX;
+use crate::key::tag::{DEPTH_MAX, KEY_BYTES_MAX};
 use crate::key::timestamp::Timestamp;
 use crate::key::value::KeyValue;
+use crate::key::{float, tag};
 
 /// The components of an encoded key.
 ///

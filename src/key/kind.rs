@@ -5,8 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::RecordId;
 use crate::key::parse;
 use crate::key::timestamp::Timestamp;

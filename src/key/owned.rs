@@ -8,8 +8,7 @@ use std::fmt::Write;
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::to_u64;
 use crate::key::decode::decode;
 use crate::key::tag::KEY_BYTES_MAX;
@@ -79,8 +78,7 @@ impl fmt::Debug for Key {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::collections::HashMap;
+    use std::collections::{BTreeMap, HashMap};
 
     use super::*;
 

@@ -5,9 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 

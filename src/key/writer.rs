@@ -4,17 +4,13 @@
 //! key once it was used for one of that length.
 //! Invariant: what goes wrong is remembered and told by `finish`, so that writing itself cannot fail.
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::id::low_byte;
-use crate::id::to_u64;
+use crate::error::{Error, Result};
+use crate::id::{low_byte, to_u64};
 use crate::key::buffer::Buffer;
-use crate::key::float;
 use crate::key::integer::Integer;
-use crate::key::tag;
-use crate::key::tag::DEPTH_MAX;
-use crate::key::tag::KEY_BYTES_MAX;
+use crate::key::tag::{DEPTH_MAX, KEY_BYTES_MAX};
 use crate::key::timestamp::Timestamp;
+use crate::key::{float, tag};
 use crate::key_bytes::Key;
 
 /// Builds a key. Errors wait until [`finish`](Self::finish) or [`as_bytes`](Self::as_bytes).

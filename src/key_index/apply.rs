@@ -6,22 +6,12 @@
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
-use crate::format::node::KeyEntry;
-use crate::format::node::NODE_CHILD_BYTES;
+use crate::format::node::{KeyEntry, NODE_CHILD_BYTES};
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::Child;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Leaf;
-use crate::key_index::node::Node;
-use crate::key_index::node::Separator;
-use crate::key_index::node::in_memory;
-use crate::key_index::runs::AHEAD;
-use crate::key_index::runs::Runs;
-use crate::key_index::runs::fill_runs;
-use crate::key_index::runs::look_ahead;
+use crate::key_index::node::{Child, Inner, Leaf, Node, Separator, in_memory};
+use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
 use crate::key_index::shape;
 use crate::key_index::slotted::Slotted;
 use crate::pages::PageSegments;

@@ -4,25 +4,18 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
 use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
 use crate::key_index::apply::Grown;
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::Child;
-use crate::key_index::node::Clean;
-use crate::key_index::node::Leaf;
-use crate::key_index::node::Separator;
-use crate::key_index::node::in_memory;
+use crate::key_index::node::{Child, Clean, Leaf, Separator, in_memory};
 use crate::key_index::save::Write;
-use crate::key_index::shape;
-use crate::key_index::slotted;
 use crate::key_index::slotted::Slotted;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::KeyTree;
+use crate::key_index::tree::{KeyRoot, KeyTree};
+use crate::key_index::{shape, slotted};
 use crate::pages::PageSegments;
 
 /// Leaves are filled up to this: the rest is for the first entries that come later.

@@ -12,13 +12,10 @@ use crate::format::descriptor::PageRef;
 use crate::format::node::KeyEntry;
 use crate::format::segment::FileKind;
 use crate::id::to_u64;
-use crate::key_index::node::Child;
 #[cfg(test)]
 use crate::key_index::node::Clean;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Separator;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::level;
+use crate::key_index::node::{Child, Inner, Separator};
+use crate::key_index::tree::{KeyRoot, level};
 
 /// What was looked at.
 #[derive(Debug, Clone, Copy, Default)]

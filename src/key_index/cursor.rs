@@ -7,16 +7,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::node::NodeView;
 use crate::id::to_u64;
-use crate::key_index::node::Child;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Node;
-use crate::key_index::node::in_memory;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::Position;
+use crate::key_index::node::{Child, Inner, Node, in_memory};
+use crate::key_index::tree::{KeyRoot, Position};
 
 /// A leaf in a page is copied when this many of its entries were read: one long copy costs less than finding the page
 /// again for each entry. For a leaf on the heap it does not: it is at hand.

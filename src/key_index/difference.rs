@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::SegmentSeq;
-use crate::key_index::node::Child;
-use crate::key_index::node::Node;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::level;
+use crate::key_index::node::{Child, Node};
+use crate::key_index::tree::{KeyRoot, level};
 
 /// Nodes of a state that another does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

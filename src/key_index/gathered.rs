@@ -5,17 +5,13 @@
 
 use std::cmp::Ordering;
 
-use byteorder::BigEndian;
-use byteorder::ByteOrder;
+use byteorder::{BigEndian, ByteOrder};
 
 use crate::format::index::Change as Logged;
 use crate::format::node::KeyEntry;
-use crate::id::RecordId;
-use crate::id::low_u16;
-use crate::id::to_u64;
+use crate::id::{RecordId, low_u16, to_u64};
 use crate::key::KEY_BYTES_MAX;
-use crate::key_index::apply::Change;
-use crate::key_index::apply::Changes;
+use crate::key_index::apply::{Change, Changes};
 
 const PREFIX_BYTES: usize = 8;
 

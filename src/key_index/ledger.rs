@@ -13,15 +13,8 @@ use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
-use crate::id::NumberHash;
-use crate::id::to_u64;
-use crate::key_index::node::Child;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Leaf;
-use crate::key_index::node::Node;
-use crate::key_index::node::Origin;
-use crate::key_index::node::not_a_leaf;
-use crate::key_index::node::not_inner;
+use crate::id::{NumberHash, to_u64};
+use crate::key_index::node::{Child, Inner, Leaf, Node, Origin, not_a_leaf, not_inner};
 use crate::pages::PageSegments;
 
 /// Leaves that are read ahead of a change, each with the number of its image.

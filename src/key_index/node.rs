@@ -4,28 +4,20 @@
 //! Leaves are read where they lie. Inner nodes are brought to the heap when they are first touched, about one byte for
 //! seventy of the leaves below them.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::Malformed;
-use crate::format::PAGE_BYTES;
+use crate::error::{Error, Result};
 use crate::format::descriptor::PageRef;
-use crate::format::node::ChildRef;
-use crate::format::node::KeyEntry;
-use crate::format::node::NODE_CHILD_BYTES;
-use crate::format::node::NodeView;
+use crate::format::node::{ChildRef, KeyEntry, NODE_CHILD_BYTES, NodeView};
 use crate::format::segment::FileKind;
-use crate::id::low_u16;
-use crate::id::to_u64;
+use crate::format::{Malformed, PAGE_BYTES};
+use crate::id::{low_u16, to_u64};
 use crate::key_index::slotted;
 use crate::key_index::slotted::Slotted;
-use crate::pages::PageSegment;
-use crate::pages::PageSegments;
+use crate::pages::{PageSegment, PageSegments};
 
 /// A node in memory. What this module made can always be read.
 #[inline]

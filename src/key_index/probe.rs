@@ -7,14 +7,9 @@ use crate::error::Result;
 use crate::format::node::KeyEntry;
 use crate::key_index::apply::Change;
 use crate::key_index::ledger::Prepared;
-use crate::key_index::node::Child;
-use crate::key_index::node::Node;
-use crate::key_index::runs::AHEAD;
-use crate::key_index::runs::Runs;
-use crate::key_index::runs::fill_runs;
-use crate::key_index::runs::look_ahead;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::childless;
+use crate::key_index::node::{Child, Node};
+use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
+use crate::key_index::tree::{KeyRoot, childless};
 
 /// What a look ahead has found.
 #[derive(Debug)]

@@ -7,11 +7,9 @@ use std::ops::Bound;
 
 use crate::error::Result;
 use crate::format::node::KeyEntry;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::id::{to_u64, to_usize};
 use crate::key_index::cursor::Cursor;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::Position;
+use crate::key_index::tree::{KeyRoot, Position};
 
 /// A position between entries: a key and an ID, and whether it lies behind that entry.
 #[derive(Debug)]

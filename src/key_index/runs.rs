@@ -9,8 +9,7 @@ use smallvec::SmallVec;
 
 use crate::error::Result;
 use crate::key_index::apply::Change;
-use crate::key_index::node::Inner;
-use crate::key_index::node::not_inner;
+use crate::key_index::node::{Inner, not_inner};
 
 /// Children that are looked at before the first of them is worked on.
 pub(crate) const AHEAD: usize = 16;

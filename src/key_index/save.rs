@@ -12,17 +12,10 @@ use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::node::ChildRef;
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::Child;
-use crate::key_index::node::Clean;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Node;
-use crate::key_index::node::in_memory;
+use crate::key_index::node::{Child, Clean, Inner, Node, in_memory};
 use crate::key_index::slotted;
-use crate::key_index::tree::KeyRoot;
-use crate::key_index::tree::KeyTree;
-use crate::key_index::tree::level;
-use crate::pages::PageSegment;
-use crate::pages::PageSegments;
+use crate::key_index::tree::{KeyRoot, KeyTree, level};
+use crate::pages::{PageSegment, PageSegments};
 
 /// Takes an image and tells where it will lie.
 pub(crate) type Write<'a> = dyn FnMut(&[u8]) -> Result<(PageRef, Arc<PageSegment>)> + 'a;

@@ -3,27 +3,15 @@
 //! Invariants: 1. No inner node's image is larger than a page. 2. A node that is nearly empty is merged with a
 //! neighbour when both together leave a quarter of the page free, so that it is not split again at once.
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
-use crate::format::node::NODE_CHILD_BYTES;
-use crate::format::node::NODE_HEAD_BYTES;
-use crate::format::node::NODE_HEADER_BYTES;
-use crate::format::node::NODE_LEVEL_MAX;
-use crate::format::node::NODE_SLOT_BYTES;
-use crate::format::node::NodeView;
-use crate::key_index::apply::Grown;
-use crate::key_index::apply::Work;
+use crate::format::node::{
+    NODE_CHILD_BYTES, NODE_HEAD_BYTES, NODE_HEADER_BYTES, NODE_LEVEL_MAX, NODE_SLOT_BYTES, NodeView,
+};
+use crate::key_index::apply::{Grown, Work};
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::Child;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Leaf;
-use crate::key_index::node::Node;
-use crate::key_index::node::Origin;
-use crate::key_index::node::Separator;
-use crate::key_index::node::in_memory;
-use crate::key_index::slotted::Slotted;
-use crate::key_index::slotted::common;
+use crate::key_index::node::{Child, Inner, Leaf, Node, Origin, Separator, in_memory};
+use crate::key_index::slotted::{Slotted, common};
 
 /// A node with fewer bytes than this looks for a neighbour.
 const SMALL_BYTES: usize = PAGE_BYTES / 4;

@@ -8,23 +8,14 @@
 
 use std::ops::Range;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Malformed;
-use crate::format::PAGE_BYTES;
-use crate::format::node::ChildRef;
-use crate::format::node::KeyEntry;
-use crate::format::node::NODE_CHILD_BYTES;
-use crate::format::node::NODE_HEADER_BYTES;
-use crate::format::node::NODE_SLOT_BYTES;
-use crate::format::node::NODE_TAG;
-use crate::format::node::NODE_VERSION;
-use crate::format::node::NodeView;
-use crate::format::node::Slot;
-use crate::format::node::head_of;
-use crate::id::low_u16;
-use crate::id::to_u64;
+use crate::format::node::{
+    ChildRef, KeyEntry, NODE_CHILD_BYTES, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NODE_TAG, NODE_VERSION, NodeView, Slot,
+    head_of,
+};
+use crate::format::{Malformed, PAGE_BYTES};
+use crate::id::{low_u16, to_u64};
 
 const COUNT: usize = 4;
 const PREFIX_BYTES: usize = 6;

@@ -13,29 +13,18 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::Memory;
+use crate::backing::{Backing, Memory};
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
 use crate::format::descriptor::PageRef;
-use crate::format::node::KeyEntry;
-use crate::format::node::NODE_CHILD_BYTES;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
-use crate::key_index::Saved;
+use crate::format::node::{KeyEntry, NODE_CHILD_BYTES};
+use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::Child;
-use crate::key_index::node::Clean;
+use crate::key_index::node::{Child, Clean};
 use crate::key_index::save::count_heap_nodes;
-use crate::log::NextBytes;
-use crate::log::SegmentSource;
-use crate::log::SyncsWanted;
-use crate::pages::Fate;
-use crate::pages::PageStore;
-use crate::pages::PageWriter;
+use crate::key_index::{KeyRoot, KeyTree, Saved};
+use crate::log::{NextBytes, SegmentSource, SyncsWanted};
+use crate::pages::{Fate, PageStore, PageWriter};
 
 type Model = BTreeSet<(Vec<u8>, u64)>;
 

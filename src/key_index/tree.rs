@@ -4,24 +4,16 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::descriptor::PageRef;
 use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
-use crate::key_index::apply;
-use crate::key_index::apply::Change;
-use crate::key_index::apply::Work;
+use crate::key_index::apply::{Change, Work};
 use crate::key_index::cursor::Cursor;
-use crate::key_index::ledger::Ledger;
-use crate::key_index::ledger::Prepared;
-use crate::key_index::node::Child;
-use crate::key_index::node::Clean;
-use crate::key_index::node::Leaf;
-use crate::key_index::node::Node;
-use crate::key_index::node::Separator;
-use crate::key_index::shape;
+use crate::key_index::ledger::{Ledger, Prepared};
+use crate::key_index::node::{Child, Clean, Leaf, Node, Separator};
+use crate::key_index::{apply, shape};
 use crate::pages::PageSegments;
 
 /// Bytes of heap that a changed node takes, with its counts and the allocator's share.

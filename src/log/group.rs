@@ -6,10 +6,9 @@
 
 use crate::error::Result;
 use crate::id::Seq;
-use crate::sync::Condvar;
-use crate::sync::Mutex;
 #[cfg(all(test, loom))]
 use crate::sync::planted;
+use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug)]
 struct Durable {
@@ -97,13 +96,10 @@ mod models {
 
     use std::sync::Arc;
 
-    use loom::sync::atomic::AtomicBool;
-    use loom::sync::atomic::AtomicU64;
-    use loom::sync::atomic::Ordering;
+    use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::GroupSync;
-    use crate::error::Error;
-    use crate::error::Result;
+    use crate::error::{Error, Result};
     use crate::id::Seq;
     use crate::sync::planted;
     use crate::sync::planted::Fault;

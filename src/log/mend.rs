@@ -5,19 +5,14 @@
 
 use std::io;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::backing::BackingFile;
-use crate::format::GRANULE_BYTES;
-use crate::format::Seed;
 use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FRAME_TAG;
-use crate::format::frame::FrameHeader;
+use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_TAG, FrameHeader};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::{GRANULE_BYTES, Seed};
+use crate::id::{to_u64, to_usize};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u64 = 256 << 10;

@@ -5,8 +5,7 @@
 use std::sync::OnceLock;
 
 use crate::backing::Process;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Set once, by the first failure that leaves the medium in doubt.
 #[derive(Debug)]

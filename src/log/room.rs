@@ -7,14 +7,10 @@ use std::io;
 use std::time::Duration;
 
 use crate::backing::BackingFile;
-use crate::format::Frame;
-use crate::format::GRANULE_BYTES;
-use crate::format::Seed;
 use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FrameHeader;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::format::{Frame, GRANULE_BYTES, Seed};
+use crate::id::{to_u64, to_usize};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -114,17 +110,12 @@ impl Window<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::format::frame::FrameBuilder;
-    use crate::format::frame::FrameKind;
-    use crate::format::frame::Stamp;
+    use crate::format::frame::{FrameBuilder, FrameKind, Stamp};
     use crate::format::item::Kind;
-    use crate::id::RecordId;
-    use crate::id::SegmentSeq;
-    use crate::id::Seq;
+    use crate::id::{RecordId, SegmentSeq, Seq};
 
     const BEGIN: u64 = 128;
     const LEN: u64 = 4_096;

@@ -3,18 +3,10 @@
 //! Owns: the order of frames in one segment; the search for evidence behind damage.
 //! Never: decides whether damage is a tear or corruption; recovery does, with all segments in view.
 
-use crate::format::Frame;
-use crate::format::GRANULE_BYTES;
-use crate::format::Malformed;
-use crate::format::Seed;
-use crate::format::frame::FRAME_TAG;
-use crate::format::frame::FrameHeader;
-use crate::format::frame::FrameKind;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use crate::format::frame::{FRAME_TAG, FrameHeader, FrameKind};
+use crate::format::{Frame, GRANULE_BYTES, Malformed, Seed};
+use crate::id::{Seq, to_u64, to_usize};
+use byteorder::{ByteOrder, LittleEndian};
 
 /// Why a scan ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

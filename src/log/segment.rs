@@ -5,31 +5,18 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::backing::Map;
-use crate::backing::MapFor;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::GRANULE_BYTES;
-use crate::format::Seed;
+use crate::backing::{Backing, BackingFile, Map, MapFor};
+use crate::error::{Error, Result};
 use crate::format::entry::Location;
 use crate::format::item::Item;
-use crate::format::segment::FileKind;
-use crate::format::segment::SegmentHeader;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::segment::{FileKind, SegmentHeader};
+use crate::format::{GRANULE_BYTES, Seed};
+use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::log::sizes::Sizes;
 
 /// A segment that can be read.

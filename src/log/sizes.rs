@@ -2,8 +2,7 @@
 //!
 //! Owns: the sums. Never: asks a segment; each adds what it has, and what comes and goes.
 
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// What the segments of a store's newest state hold together, so that nobody has to ask them all.
 #[derive(Debug, Default)]

@@ -3,35 +3,20 @@
 //! Owns: the sizes of new ones. Never: reads a record.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::backing::Map;
-use crate::backing::MapFor;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::Malformed;
-use crate::format::Seed;
+use crate::backing::{Backing, BackingFile, Map, MapFor};
+use crate::error::{Error, Result};
 use crate::format::frame::FrameKind;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::SegmentHeader;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::log::Segment;
-use crate::log::mend;
-use crate::log::room;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::format::{Malformed, Seed};
+use crate::id::{SegmentSeq, to_u64};
 use crate::log::segment::map_of;
 use crate::log::sizes::Sizes;
+use crate::log::{Segment, mend, room};
 
 /// The smallest that the largest segments of a store may be.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;

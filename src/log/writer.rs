@@ -4,34 +4,20 @@
 //! `group`, then nothing. Neither is held over a sync.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FrameBuilder;
-use crate::format::frame::FrameKind;
-use crate::format::frame::Stamp;
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameKind, Stamp};
 use crate::format::manifest::NUMBER_END;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::SEGMENT_NUMBER_END;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::log::Poison;
-use crate::log::Segment;
-use crate::log::SegmentSource;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_END};
+use crate::id::{SegmentSeq, Seq, to_u64};
 use crate::log::group::GroupSync;
+use crate::log::{Poison, Segment, SegmentSource};
 
 const _: () = assert!(FORMAT_VERSION == 1, "the writer writes format version 1");
 

@@ -5,19 +5,11 @@
 //! Invariants: 1. No question costs more with more named snapshots, but for a list of them. 2. Whatever has been let in, a
 //! snapshot without a name, a cut and a drop can still be written, and all of it can be read.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::manifest::Body;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
-use crate::id::NumberHash;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
+use crate::error::{Error, Result};
+use crate::format::manifest::{Body, Snapshot, SnapshotKind};
+use crate::id::{NumberHash, SegmentSeq, Seq};
 use crate::pages::Fate;
 use crate::planted;
 use crate::planted::Fault;

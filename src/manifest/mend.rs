@@ -4,16 +4,12 @@
 //! Never: writes; the next entry begins another file, whose header is whole.
 
 use crate::backing::Backing;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Seed;
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::manifest::Entry;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::SegmentHeader;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::id::{SegmentSeq, to_u64};
 use crate::log::SEGMENT_BYTES_MIN;
 
 /// The header of a manifest file whose own one is damaged, if it can be told for certain.

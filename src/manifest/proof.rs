@@ -10,11 +10,9 @@
 //! +-----+-------+--------------+------+
 //! ```
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Seed;
-use crate::format::checksum;
+use crate::format::{Seed, checksum};
 
 /// Bytes of a proof.
 const PROOF_BYTES: usize = 16;

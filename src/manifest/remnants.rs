@@ -2,23 +2,14 @@
 //!
 //! Owns: finding entries behind damage. Never: gives what a store may be opened with: what a missing entry said, nobody knows.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::backing::Backing;
-use crate::format::GRANULE_BYTES;
-use crate::format::Seed;
-use crate::format::manifest::ENTRY_HEADER_BYTES;
-use crate::format::manifest::ENTRY_TAG;
-use crate::format::manifest::Entry;
+use crate::format::manifest::{ENTRY_HEADER_BYTES, ENTRY_TAG, Entry};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::manifest::Loaded;
-use crate::manifest::SEARCH_BYTES_MAX;
-use crate::manifest::load;
-use crate::manifest::read_bytes;
+use crate::format::{GRANULE_BYTES, Seed};
+use crate::id::{SegmentSeq, to_u64, to_usize};
+use crate::manifest::{Loaded, SEARCH_BYTES_MAX, load, read_bytes};
 
 /// What is left of a manifest.
 #[derive(Debug, Default)]

@@ -2,30 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::Memory;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, Memory};
+use crate::error::{Error, Result};
 use crate::format::Seed;
 use crate::format::descriptor::Descriptor;
-use crate::format::manifest::Body;
-use crate::format::manifest::Cut;
-use crate::format::manifest::NUMBER_END;
-use crate::format::manifest::SegmentRow;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_NUMBER_END;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::manifest::Loaded;
-use crate::manifest::Manifest;
-use crate::manifest::kept::ENTRY_BYTES_MAX;
-use crate::manifest::kept::Kept;
-use crate::manifest::kept::NAMED_BYTES_MAX;
-use crate::manifest::kept::RESERVED_BYTES_MAX;
-use crate::manifest::load;
+use crate::format::manifest::{Body, Cut, NUMBER_END, SegmentRow, Snapshot, SnapshotKind};
+use crate::format::segment::{FileKind, SEGMENT_NUMBER_END};
+use crate::id::{SegmentSeq, Seq, to_u64};
+use crate::manifest::kept::{ENTRY_BYTES_MAX, Kept, NAMED_BYTES_MAX, RESERVED_BYTES_MAX};
+use crate::manifest::{Loaded, Manifest, load};
 
 fn snapshot(number: u64, name: &str, segments: u64) -> Body {
     let row = |segment| SegmentRow {

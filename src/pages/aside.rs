@@ -8,11 +8,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
-use crate::id::SegmentSeq;
-use crate::id::low_u32;
-use crate::pages::PageSegment;
-use crate::pages::PageStore;
-use crate::pages::PageWriter;
+use crate::id::{SegmentSeq, low_u32};
+use crate::pages::{PageSegment, PageStore, PageWriter};
 
 /// A page segment that the next snapshot lists, with the bytes of its pages.
 #[derive(Debug, Clone, Copy)]

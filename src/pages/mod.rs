@@ -12,35 +12,22 @@ mod cache;
 mod tests;
 mod tiers;
 
-pub(crate) use aside::Adopted;
-pub(crate) use aside::Aside;
+pub(crate) use aside::{Adopted, Aside};
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use bitvec::prelude::BitSlice;
-use bitvec::prelude::Lsb0;
+use bitvec::prelude::{BitSlice, Lsb0};
 use bitvec::vec::BitVec;
-use parking_lot::Mutex;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::GRANULE_BYTES;
-use crate::format::checksum;
+use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::SegmentSeq;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::log::SEGMENT_BYTES_MIN;
-use crate::log::Segment;
-use crate::log::SegmentSource;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
+use crate::format::{GRANULE_BYTES, checksum};
+use crate::id::{SegmentSeq, low_u32, to_u64, to_usize};
+use crate::log::{SEGMENT_BYTES_MIN, Segment, SegmentSource};
 use crate::pages::cache::Cache;
 
 /// Images begin at multiples of this.

@@ -3,15 +3,11 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use super::PageStore;
-use super::PageWriter;
-use crate::backing::Event;
-use crate::backing::FaultBacking;
+use super::{PageStore, PageWriter};
+use crate::backing::{Event, FaultBacking};
 use crate::format::descriptor::PageRef;
 use crate::id::SegmentSeq;
-use crate::log::NextBytes;
-use crate::log::SegmentSource;
-use crate::log::SyncsWanted;
+use crate::log::{NextBytes, SegmentSource, SyncsWanted};
 
 /// How often pages are synced while 8 MiB of them are written, before the end.
 fn syncs(are_commits_waiting: bool) -> usize {

@@ -6,8 +6,7 @@
 //! tier. So a page that does not change is written anew as often as there are tiers, and a tier has three segments at most
 //! that are older than the last snapshots.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::SegmentSeq;
 use crate::pages::PageStore;

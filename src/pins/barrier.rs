@@ -6,9 +6,7 @@
 //! releasing store, which the writer has read.
 
 use std::sync::Once;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::compiler_fence;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use crate::sync::fence;
 #[cfg(all(test, loom))]

@@ -9,20 +9,17 @@
 //! newest and, after a heavy barrier, no slot of any thread names it.
 
 use std::cell::Cell;
-use std::fmt;
 use std::ops::Deref;
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::{fmt, ptr};
 
 use crate::pins::barrier;
-use crate::sync::AtomicBool;
-use crate::sync::AtomicPtr;
-use crate::sync::Mutex;
 #[cfg(all(test, loom))]
 use crate::sync::planted;
 #[cfg(all(test, loom))]
 use crate::sync::planted::Fault;
+use crate::sync::{AtomicBool, AtomicPtr, Mutex};
 
 /// Values that one thread can hold without a reference count. Models have few steps to spare.
 const SLOTS: usize = if cfg!(all(test, loom)) { 1 } else { 8 };

@@ -9,7 +9,5 @@ mod current;
 mod models;
 mod views;
 
-pub(crate) use current::Current;
-pub(crate) use current::Held;
-pub(crate) use views::Pin;
-pub(crate) use views::Pins;
+pub(crate) use current::{Current, Held};
+pub(crate) use views::{Pin, Pins};

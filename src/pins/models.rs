@@ -7,22 +7,16 @@
 #![expect(clippy::expect_used, reason = "test code outside of test functions")]
 #![expect(clippy::arc_with_non_send_sync, reason = "the checker has its threads take turns on one")]
 
-use std::sync::Arc;
-use std::sync::Weak;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::AtomicBool;
-use loom::sync::atomic::AtomicU64;
-use loom::sync::atomic::Ordering;
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::pins::Current;
-use crate::pins::Pin;
-use crate::pins::Pins;
-use crate::sync::Mutex;
-use crate::sync::planted;
+use crate::pins::{Current, Pin, Pins};
 use crate::sync::planted::Fault;
+use crate::sync::{Mutex, planted};
 
 const FREED: u64 = u64::MAX;
 /// How the checker calls a look and a write without an order between them.

@@ -3,10 +3,8 @@
 //! Owns: the register that statistics read. Never: keeps a state alive; the view itself does.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Weak;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use crate::backing::Process;
 use crate::sync::Mutex;

@@ -5,23 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::descriptor::DESCRIPTOR_BYTES;
-use crate::format::descriptor::DESCRIPTORS_PER_PAGE;
-use crate::format::descriptor::Descriptor;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::error::{Corruption, Error, Result};
+use crate::format::descriptor::{DESCRIPTOR_BYTES, DESCRIPTORS_PER_PAGE, Descriptor};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
+use crate::id::{to_u64, to_usize};
 use crate::pages::PageStore;
-use crate::record_index::LeafRef;
-use crate::record_index::Mid;
-use crate::record_index::Root;
-use crate::record_index::tree::Cell;
-use crate::record_index::tree::Seen;
-use crate::record_index::tree::load_mid;
+use crate::record_index::tree::{Cell, Seen, load_mid};
+use crate::record_index::{LeafRef, Mid, Root};
 
 /// A leaf page whose image is damaged.
 #[derive(Debug, Clone)]

@@ -5,11 +5,8 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::entry::Entry;
-use crate::format::entry::State;
-use crate::record_index::tree::Cell;
-use crate::record_index::tree::LeafRef;
-use crate::record_index::tree::Root;
+use crate::format::entry::{Entry, State};
+use crate::record_index::tree::{Cell, LeafRef, Root};
 
 /// What a state has that another does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

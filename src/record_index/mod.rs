@@ -14,14 +14,5 @@ mod slots;
 mod tree;
 
 pub(crate) use damaged::DamagedLeaf;
-pub(crate) use slots::PAGES_AHEAD_MAX;
-pub(crate) use slots::Pending;
-pub(crate) use slots::RESERVE_PAGES_MAX;
-pub(crate) use slots::Slots;
-pub(crate) use tree::Cell;
-pub(crate) use tree::LEAF_HEAP_BYTES;
-pub(crate) use tree::LeafRef;
-pub(crate) use tree::Mid;
-pub(crate) use tree::PAGES_END;
-pub(crate) use tree::Root;
-pub(crate) use tree::Tree;
+pub(crate) use slots::{PAGES_AHEAD_MAX, Pending, RESERVE_PAGES_MAX, Slots};
+pub(crate) use tree::{Cell, LEAF_HEAP_BYTES, LeafRef, Mid, PAGES_END, Root, Tree};

@@ -4,8 +4,7 @@
 //! Invariant: `ones` is the number of bits that are set, so that nobody has to look at all of them.
 
 use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::id::low_u16;
-use crate::id::to_u64;
+use crate::id::{low_u16, to_u64};
 
 const WORD_BITS: usize = 64;
 const WORDS: usize = ENTRIES_PER_PAGE / WORD_BITS;

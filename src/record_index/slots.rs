@@ -6,25 +6,16 @@
 //! Invariant: one reservation of a page lets each of its slots be handed out once. So recovery, which cannot know what
 //! was lost, raises the counts of a page's free slots once for each reservation, and no ID comes back.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
 
 use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
-use parking_lot::Condvar;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::State;
-use crate::id::NumberHash;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, State};
+use crate::id::{NumberHash, RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::record_index::Root;
 use crate::record_index::page_bits::PageBits;
 use crate::record_index::tree::PAGES_END;

@@ -3,38 +3,21 @@
 //! Owns: lookups, changes of entries, counts of live and free slots a page.
 //! Source of the shape: path copying as in Driscoll et al. 1989, with the copy put off until a view needs it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU16;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Corruption, Error, Result};
 use crate::format::PAGE_BYTES;
-use crate::format::descriptor::DESCRIPTOR_BYTES;
-use crate::format::descriptor::DESCRIPTORS_PER_PAGE;
-use crate::format::descriptor::Descriptor;
-use crate::format::descriptor::PageRef;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
+use crate::format::descriptor::{DESCRIPTOR_BYTES, DESCRIPTORS_PER_PAGE, Descriptor, PageRef};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::format::segment::FileKind;
-use crate::id::SLOT_END;
-use crate::id::SegmentSeq;
-use crate::id::SetNumber;
-use crate::id::low_u16;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::pages::PAGE_ALIGN_BYTES;
-use crate::pages::PageSegment;
-use crate::pages::PageStore;
+use crate::id::{SLOT_END, SegmentSeq, SetNumber, low_u16, to_u64, to_usize};
+use crate::pages::{PAGE_ALIGN_BYTES, PageSegment, PageStore};
 use crate::record_index::DamagedLeaf;
 
 const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);

@@ -4,29 +4,15 @@
 //! it, and never an allocation, a walk or an overflow of its size.
 //! Never: refuses what a writer can reach: each limit here is one that the writer keeps.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::PLACE_END;
-use crate::format::entry::RECORD_BYTES_MAX;
-use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::manifest::Body;
-use crate::format::manifest::Cut;
-use crate::format::manifest::NUMBER_END;
-use crate::format::manifest::Snapshot;
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, PLACE_END, RECORD_BYTES_MAX, SEGMENT_BYTES_END};
+use crate::format::manifest::{Body, Cut, NUMBER_END, Snapshot};
 use crate::format::node::NODE_ENTRIES_END;
-use crate::id::REUSE_MAX;
-use crate::id::SLOT_END;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::record_index::PAGES_AHEAD_MAX;
-use crate::record_index::PAGES_END;
-use crate::record_index::RESERVE_PAGES_MAX;
-use crate::record_index::Root;
+use crate::id::{REUSE_MAX, SLOT_END, SetNumber, to_u64};
+use crate::record_index::{PAGES_AHEAD_MAX, PAGES_END, RESERVE_PAGES_MAX, Root};
 
 /// What is wrong with a snapshot.
 fn wrong(base: &Snapshot, expected: impl fmt::Display, got: impl fmt::Display) -> Error {

@@ -3,10 +3,8 @@
 //! Owns: the list, by names and numbers. Never: opens or touches a file.
 
 use crate::backing::Backing;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_NUMBER_GAP;
+use crate::error::{Error, Result};
+use crate::format::segment::{FileKind, SEGMENT_NUMBER_GAP};
 use crate::id::SegmentSeq;
 use crate::manifest::Loaded;
 

@@ -3,18 +3,12 @@
 //! Owns: deleting what nothing needs, and noting what only a name, a mark or an older snapshot needs, so that it goes with those.
 //! Never: touches a file that is not this store's, or deletes anything for a reader.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::engine::Engine;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::is_torn_header;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, is_torn_header};
+use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
 use crate::manifest::Kept;
 use crate::pages::Fate;
 use crate::recovery::Attempt;

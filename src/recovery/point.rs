@@ -11,35 +11,16 @@ use std::sync::Arc;
 
 use crate::backing::Backing;
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::State as EntryState;
-use crate::format::manifest::Body;
-use crate::format::manifest::NUMBER_END;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
+use crate::format::manifest::{Body, NUMBER_END, Snapshot, SnapshotKind};
 use crate::heap::State;
-use crate::id::REUSE_MAX;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::log::LAST_SEQ;
-use crate::log::LogStart;
-use crate::log::no_commit_left;
-use crate::manifest;
-use crate::manifest::Kept;
-use crate::manifest::Loaded;
-use crate::recovery::Attempt;
-use crate::recovery::Based;
-use crate::recovery::Files;
-use crate::recovery::RecoveryReport;
-use crate::recovery::Settings;
-use crate::recovery::beside_a_writer;
-use crate::recovery::list;
+use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64};
+use crate::log::{LAST_SEQ, LogStart, no_commit_left};
+use crate::manifest::{Kept, Loaded};
+use crate::recovery::{Attempt, Based, Files, RecoveryReport, Settings, beside_a_writer, list};
 use crate::reserve::Release;
-use crate::snapshot;
+use crate::{manifest, snapshot};
 
 /// A state of the past.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,18 +7,12 @@ use std::sync::Arc;
 use crate::backing::Backing;
 use crate::catalogue::Catalogue;
 use crate::error::Result;
-use crate::heap::Heap;
-use crate::heap::Indexes;
-use crate::heap::State;
+use crate::heap::{Heap, Indexes, State};
 use crate::id::Seq;
 use crate::manifest::Loaded;
 use crate::pages::PageStore;
 use crate::record_index::Root;
-use crate::recovery::Attempt;
-use crate::recovery::Files;
-use crate::recovery::Settings;
-use crate::recovery::bounds;
-use crate::recovery::open_beside_a_writer;
+use crate::recovery::{Attempt, Files, Settings, bounds, open_beside_a_writer};
 
 /// What can be read of a record index, whether the records that it leads to are there or not.
 #[derive(Debug)]

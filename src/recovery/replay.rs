@@ -6,46 +6,21 @@
 //! Invariants: 1. A commit is applied only if every commit before it was. 2. Damage at or below a durable watermark
 //! that any valid frame carries is corruption, and is never cut.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Frame;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::RECORD_BYTES_MAX;
-use crate::format::entry::State as EntryState;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FrameHeader;
-use crate::format::frame::FrameKind;
-use crate::format::manifest::Body;
-use crate::format::manifest::Cut;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::heap::Effect;
-use crate::heap::Heap;
-use crate::heap::Indexes;
-use crate::heap::effects_of;
-use crate::id::REUSE_MAX;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::log::Scan;
-use crate::log::ScanEnd;
-use crate::log::Segment;
-use crate::log::SegmentSource;
-use crate::log::highest_watermark;
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, RECORD_BYTES_MAX, State as EntryState};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use crate::format::manifest::{Body, Cut, Snapshot, SnapshotKind};
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
+use crate::heap::{Effect, Heap, Indexes, effects_of};
+use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64, to_usize};
+use crate::log::{Scan, ScanEnd, Segment, SegmentSource, highest_watermark};
 use crate::record_index::PAGES_END;
-use crate::recovery::CutReport;
-use crate::recovery::LogEnd;
-use crate::recovery::RecoveryReport;
-use crate::recovery::headless;
 use crate::recovery::headless::Headless;
+use crate::recovery::{CutReport, LogEnd, RecoveryReport, headless};
 
 /// A commit that may have to be copied.
 #[derive(Debug, Clone)]

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::id::SegmentSeq;
-use crate::id::Seq;
+use crate::id::{SegmentSeq, Seq};
 use crate::manifest::Loaded;
 
 /// Where the log ended, and why.

@@ -4,13 +4,10 @@
 //! Owns: copies and values that came to nothing, and when a snapshot is saved. Never: changes what the state says.
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::manifest::Body;
-use crate::format::manifest::SnapshotKind;
-use crate::recovery::Attempt;
-use crate::recovery::RecoveryReport;
+use crate::error::{Error, Result};
+use crate::format::manifest::{Body, SnapshotKind};
 use crate::recovery::replay::Replayed;
+use crate::recovery::{Attempt, RecoveryReport};
 use crate::snapshot;
 use crate::snapshot::OF_A_COPY;
 

@@ -2,27 +2,16 @@
 //!
 //! Owns: telling live records from deleted ones. Never: decides by the log alone where counts say more.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::State as EntryState;
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::format::segment::FileKind;
 use crate::heap::State;
-use crate::id::NumberHash;
-use crate::id::REUSE_MAX;
-use crate::id::SegmentSeq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::repair::report::Doubt;
-use crate::repair::report::RepairReport;
-use crate::salvage::Lost;
-use crate::salvage::Source;
-use crate::salvage::Survey;
-use crate::salvage::Version;
+use crate::id::{NumberHash, REUSE_MAX, SegmentSeq, SetNumber, to_u64};
+use crate::repair::report::{Doubt, RepairReport};
+use crate::salvage::{Lost, Source, Survey, Version};
 
 /// A page as it is from now on.
 #[derive(Debug, Default)]

@@ -4,33 +4,20 @@
 //! Invariant: under the store's own name there is always one store, whole: the damaged one until both are exchanged, the new one from
 //! then on. What an interruption leaves beside it is either marked as unfinished, and deleted by the next repair, or whole, and kept.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::BackingLock;
-use crate::backing::Files;
-use crate::backing::Parent;
-use crate::backing::resemble;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, BackingLock, Files, Parent, resemble};
+use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
-use crate::recovery::UNFINISHED;
-use crate::recovery::list;
+use crate::recovery::{UNFINISHED, list};
 use crate::repair::look;
-use crate::repair::report::RepairProgress;
-use crate::repair::report::RepairStep;
-use crate::repair::report::SetAside;
+use crate::repair::report::{RepairProgress, RepairStep, SetAside};
 use crate::reserve;
-use crate::salvage::SalvageReport;
-use crate::salvage::salvage_backing;
-use crate::verify::Problem;
-use crate::verify::Scope;
-use crate::verify::verify_backing;
+use crate::salvage::{SalvageReport, salvage_backing};
+use crate::verify::{Problem, Scope, verify_backing};
 
 /// Names of files that a store has beside those of its segments, its manifest and its reserve.
 const OTHER_FILES: [&str; 2] = [UNFINISHED, "lock"];

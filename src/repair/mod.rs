@@ -9,45 +9,29 @@ mod evidence;
 mod exchange;
 mod report;
 
-pub use report::Doubt;
-pub use report::RebuiltPage;
-pub use report::RepairProgress;
-pub use report::RepairReport;
-pub use report::RepairStep;
-pub use report::SetAside;
+pub use report::{Doubt, RebuiltPage, RepairProgress, RepairReport, RepairStep, SetAside};
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::Files;
+use crate::backing::{Backing, Files};
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
 use crate::heap::State;
-use crate::id::IndexNumber;
-use crate::id::SetNumber;
-use crate::indexing;
+use crate::id::{IndexNumber, SetNumber};
 use crate::indexing::Wanted;
 use crate::options::Options;
 use crate::record_index::DamagedLeaf;
-use crate::recovery::Remains;
-use crate::recovery::UNFINISHED;
+use crate::recovery::{Remains, UNFINISHED};
 use crate::repair::evidence::Evidence;
 use crate::repair::exchange::Place;
-use crate::salvage::IndexFate;
-use crate::salvage::RescuedIndex;
-use crate::salvage::Source;
-use crate::salvage::survey;
-use crate::snapshot;
+use crate::salvage::{IndexFate, RescuedIndex, Source, survey};
 use crate::store::Store;
-use crate::verify::Problem;
-use crate::verify::Scope;
-use crate::verify::verify_with;
+use crate::verify::{Problem, Scope, verify_with};
+use crate::{indexing, snapshot};
 
 /// Mends a damaged store. Afterwards verification finds nothing, but for what only snapshots with a name need and
 /// [`RepairReport::in_snapshots`] lists; if it finds nothing before, nothing is written.

@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::id::RecordId;
-use crate::id::SetNumber;
-use crate::salvage::Lost;
-use crate::salvage::RescuedIndex;
-use crate::salvage::SalvageReport;
+use crate::id::{RecordId, SetNumber};
+use crate::salvage::{Lost, RescuedIndex, SalvageReport};
 
 /// What a repair does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

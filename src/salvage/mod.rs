@@ -13,55 +13,33 @@ mod survey;
 mod verdict;
 mod walk;
 
-pub use report::IndexFate;
-pub use report::Lost;
-pub use report::RescuedIndex;
-pub use report::RescuedSet;
-pub use report::SalvageProgress;
-pub use report::SalvageReport;
-pub use report::Unreadable;
+pub use report::{IndexFate, Lost, RescuedIndex, RescuedSet, SalvageProgress, SalvageReport, Unreadable};
 pub(crate) use source::Source;
-pub(crate) use survey::Survey;
-pub(crate) use survey::Version;
-pub(crate) use survey::survey;
+pub(crate) use survey::{Survey, Version, survey};
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::Files;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, Files};
+use crate::error::{Error, Result};
 use crate::extract::Extractor;
-use crate::format::entry::Entry;
-use crate::format::entry::SEGMENT_BYTES_END;
+use crate::format::entry::{Entry, SEGMENT_BYTES_END};
 use crate::format::index::IndexDefinition;
 use crate::format::item::Item;
-use crate::format::manifest::Body;
-use crate::format::manifest::Snapshot;
-use crate::id::IndexNumber;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::import::Beginning;
-use crate::import::Import;
-use crate::indexing;
+use crate::format::manifest::{Body, Snapshot};
+use crate::id::{IndexNumber, Seq, SetNumber, to_u64, to_usize};
+use crate::import::{Beginning, Import};
 use crate::indexing::Wanted;
 use crate::log::SEGMENT_BYTES_MIN;
-use crate::manifest;
-use crate::manifest::Loaded;
-use crate::manifest::Remnants;
+use crate::manifest::{Loaded, Remnants};
 use crate::options::Options;
-use crate::record_index::PAGES_END;
-use crate::record_index::RESERVE_PAGES_MAX;
-use crate::recovery;
+use crate::record_index::{PAGES_END, RESERVE_PAGES_MAX};
 use crate::recovery::Remains;
 use crate::salvage::verdict::Verdict;
 use crate::snapshot::OF_A_COPY;
+use crate::{indexing, manifest, recovery};
 
 /// Makes a new store of what is whole in a damaged one. Every record whose bytes are whole comes back with its ID, its set and the
 /// commit that wrote it; of each the newest version. Key indexes whose extractor is stored with them are rebuilt. The damaged

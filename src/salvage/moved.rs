@@ -2,13 +2,11 @@
 //!
 //! Owns: following them to where they lie now. Never: takes a record for moved because its segment is gone: that may be lost.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::format::entry::State as EntryState;
 use crate::format::moves::moves;
-use crate::id::NumberHash;
-use crate::id::SegmentSeq;
+use crate::id::{NumberHash, SegmentSeq};
 use crate::recovery::Remains;
 use crate::salvage::source::Source;
 use crate::salvage::survey::Version;

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::id::{RecordId, Seq, SetNumber};
 
 /// How far a rescue is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,20 +7,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, BackingFile};
+use crate::error::{Error, Result};
 use crate::format::Seed;
 use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::segment::FileKind;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::format::segment::SegmentHeader;
-use crate::id::SegmentSeq;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::recovery::Files;
-use crate::recovery::list;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::id::{SegmentSeq, to_u64, to_usize};
+use crate::recovery::{Files, list};
 
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 1 << 20;

@@ -4,35 +4,21 @@
 //! Never: asks an index.
 //! Segments are gone through from the newest to the oldest, so that what a later timeline has made void is known by then.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::State as EntryState;
-use crate::format::frame::FrameHeader;
-use crate::format::frame::FrameKind;
+use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
+use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::IndexDefinition;
-use crate::format::item::FIRST_CONTROL_KIND;
-use crate::format::item::Item;
-use crate::format::item::Kind;
-use crate::id::IndexNumber;
-use crate::id::NumberHash;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
+use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind};
+use crate::id::{IndexNumber, NumberHash, RecordId, Seq, SetNumber, to_u64};
 use crate::recovery::Remains;
 use crate::salvage::moved::Moved;
-use crate::salvage::source::LogFile;
-use crate::salvage::source::Source;
-use crate::salvage::walk::Piece;
-use crate::salvage::walk::walk;
+use crate::salvage::source::{LogFile, Source};
+use crate::salvage::walk::{Piece, walk};
 
 /// Where a version of a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,28 +3,18 @@
 //! Owns: weighing what the log says against what can be read of the record index. Never: reads a record's value, but for those
 //! that list the chunks of large values.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::State as EntryState;
+use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
 use crate::format::item::Item;
 use crate::format::segment::FileKind;
-use crate::format::value::Head;
-use crate::format::value::decode_ids;
-use crate::id::NumberHash;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::value::{Head, decode_ids};
+use crate::id::{NumberHash, RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::recovery::Remains;
 use crate::salvage::report::Lost;
 use crate::salvage::source::Source;
-use crate::salvage::survey::Survey;
-use crate::salvage::survey::Version;
+use crate::salvage::survey::{Survey, Version};
 
 /// Contents of segments that are kept while lists of chunks are read.
 const KEPT_SEGMENTS: usize = 4;

@@ -4,22 +4,13 @@
 //! Every item has a check that is bound to its store, file and offset, so one that holds is what was written, whatever
 //! became of the frame around it.
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::format::Frame;
-use crate::format::GRANULE_BYTES;
-use crate::format::Seed;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::frame::FRAME_TAG;
-use crate::format::frame::FrameHeader;
-use crate::format::item::FIRST_CONTROL_KIND;
-use crate::format::item::Item;
-use crate::format::item::Kind;
+use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_TAG, FrameHeader};
+use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::RecordId;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::format::{Frame, GRANULE_BYTES, Seed};
+use crate::id::{RecordId, to_u64, to_usize};
 
 /// The search for items hashes as many bytes as the file has, times this. Bytes that look like items at every place would take
 /// the square of their number; behind this only whole frames are found.

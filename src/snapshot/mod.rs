@@ -8,31 +8,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::Engine;
-use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::descriptor::Descriptor;
-use crate::format::descriptor::PageRef;
+use crate::engine::{Engine, Need};
+use crate::error::{Error, Result};
+use crate::format::descriptor::{Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
-use crate::format::manifest::Body;
-use crate::format::manifest::SegmentRow;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
-use crate::heap::Effect;
-use crate::heap::FrozenIndex;
-use crate::heap::State;
-use crate::id::IndexNumber;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
+use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
+use crate::heap::{Effect, FrozenIndex, State};
+use crate::id::{IndexNumber, SegmentSeq, Seq};
 use crate::key_index::Saved as SavedIndex;
-use crate::log::Segment;
-use crate::log::now_micros;
-use crate::pages::Adopted;
-use crate::pages::PageWriter;
-use crate::record_index::LeafRef;
-use crate::record_index::Mid;
-use crate::record_index::Root;
+use crate::log::{Segment, now_micros};
+use crate::pages::{Adopted, PageWriter};
+use crate::record_index::{LeafRef, Mid, Root};
 
 /// The name of a snapshot that stands while a copy is made of it. No user can give it, and none sees it.
 pub(crate) const OF_A_COPY: &str = "\u{1}copy";

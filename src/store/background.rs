@@ -1,20 +1,16 @@
 //! The threads of an open store: one saves and syncs, one collects.
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gc::Collector;
 use crate::snapshot;
 use crate::store::emptying;
 use crate::store::guard::Guard;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often the background thread looks for idle work.
 const BACKGROUND_TICK: Duration = Duration::from_millis(50);

@@ -3,20 +3,13 @@
 //! Owns: in which pieces that is done. Never: decides that a set goes; nobody finds its records by then.
 //! Invariant: each commit has a bounded size, and what a crash leaves is found again by the next call.
 
-use crate::engine::Engine;
-use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::State as EntryState;
+use crate::engine::{Engine, Need};
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
-use crate::heap::Effect;
-use crate::heap::State;
-use crate::heap::put_frees;
-use crate::id::RecordId;
-use crate::id::SetNumber;
-use crate::id::to_u64;
+use crate::heap::{Effect, State, put_frees};
+use crate::id::{RecordId, SetNumber, to_u64};
 use crate::txn::chunks_of;
 
 /// IDs that are freed with one commit, more or less: a large value has chunks of its own.

@@ -3,14 +3,11 @@
 //! Owns: putting together what each floor refers to. Never: takes a file for the store's because of its name.
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::id::SegmentSeq;
 use crate::recovery::Keeper;
-use crate::stats::FileNeed;
-use crate::stats::FileRole;
-use crate::stats::StoreFile;
+use crate::stats::{FileNeed, FileRole, StoreFile};
 use crate::store::Store;
 use crate::store::opening::LOCK;
 use std::collections::BTreeMap;

@@ -6,17 +6,12 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::backing::BackingLock;
-use crate::backing::Map;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, BackingFile, BackingLock, Map};
+use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::log::Poison;
 

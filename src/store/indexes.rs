@@ -8,8 +8,7 @@ use crate::indexing::Wanted;
 use crate::key_index::KeyRoot;
 use crate::stats::IndexInfo;
 use crate::store::Store;
-use crate::txn::Index;
-use crate::txn::RecordSet;
+use crate::txn::{Index, RecordSet};
 use std::sync::Arc;
 
 impl Store {

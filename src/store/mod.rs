@@ -2,11 +2,8 @@
 //!
 //! Owns: the handle, the background thread, closing. Never: does by itself what a floor below does.
 
-use crate::store::background::run_background;
-use crate::store::background::run_collector;
-use crate::store::background::spawn;
-use crate::store::guard::Guard;
-use crate::store::guard::Guarded;
+use crate::store::background::{run_background, run_collector, spawn};
+use crate::store::guard::{Guard, Guarded};
 mod background;
 mod emptying;
 mod files;
@@ -25,41 +22,27 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use parking_lot::Mutex;
-use parking_lot::ReentrantMutex;
+use parking_lot::{Mutex, ReentrantMutex};
 
-use crate::backing::Backing;
-use crate::backing::Memory;
+use crate::backing::{Backing, Memory};
 use crate::catalogue::check_name;
-use crate::engine::Engine;
-use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
+use crate::engine::{Engine, Need};
+use crate::error::{Error, Result};
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::manifest::SnapshotKind;
 use crate::gc::Collector;
-use crate::heap::Answer;
-use crate::heap::Effect;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::heap::{Answer, Effect, State};
+use crate::id::{RecordId, Seq, SetNumber};
 use crate::options::Options;
 use crate::pins::Pins;
-use crate::recovery;
 use crate::recovery::RecoveryReport;
 use crate::reserve::Release;
-use crate::snapshot;
-use crate::txn::Lookup;
-use crate::txn::Record;
-use crate::txn::RecordSet;
-use crate::txn::View;
+use crate::txn::{Lookup, Record, RecordSet, View};
+use crate::{recovery, snapshot};
 
 struct Inner {
     engine: Arc<Engine>,

@@ -1,9 +1,7 @@
 //! Opening: a directory or another backing, now or at a point of the past.
 
-use crate::backing::Backing;
-use crate::backing::Files;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, Files};
+use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::id::Seq;
 use crate::options::Options;

@@ -3,28 +3,21 @@
 use crate::backing::Backing;
 use crate::catalogue::check_name;
 use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
-use crate::format::manifest::Body;
-use crate::format::manifest::Snapshot;
-use crate::format::manifest::SnapshotKind;
+use crate::format::manifest::{Body, Snapshot, SnapshotKind};
 use crate::heap::Effect;
 use crate::id::Seq;
-use crate::recovery;
 use crate::recovery::Point;
 use crate::reserve::Release;
-use crate::snapshot;
-use crate::stats::Mark;
-use crate::stats::SnapshotInfo;
+use crate::stats::{Mark, SnapshotInfo};
 use crate::store::Store;
-use crate::store::guard::Guard;
-use crate::store::guard::Guarded;
+use crate::store::guard::{Guard, Guarded};
 use crate::txn::Durability;
+use crate::{recovery, snapshot};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 impl Store {
     /// Saves a snapshot now. Writers go on meanwhile.

@@ -6,20 +6,15 @@ use std::sync::Arc;
 
 use crate::catalogue::check_name;
 use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
 use crate::format::item::Kind;
 use crate::heap::Effect;
-use crate::id::IndexNumber;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::store::Store;
-use crate::store::emptying;
-use crate::txn::Durability;
-use crate::txn::RecordSet;
+use crate::id::{IndexNumber, Seq, SetNumber};
+use crate::store::{Store, emptying};
+use crate::txn::{Durability, RecordSet};
 
 impl Store {
     /// Drops a set with its records and indexes: one small commit, whatever there is in it. IDs of its records answer *deleted* from

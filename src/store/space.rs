@@ -2,8 +2,7 @@
 
 use crate::error::Result;
 use crate::gc::Collected;
-use crate::store::Store;
-use crate::store::emptying;
+use crate::store::{Store, emptying};
 use std::time::Duration;
 
 impl Store {

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::Memory;
-use crate::error::Error;
-use crate::error::Result;
+use crate::backing::{Backing, Memory};
+use crate::error::{Error, Result};
 use crate::format::value::CHUNK_BYTES;
 use crate::gc::LOOKS;
 use crate::id::SetNumber;
 use crate::options::Options;
 use crate::store::Store;
-use crate::txn::CHUNKS_MAX;
-use crate::txn::Staged;
-use crate::txn::Stager;
+use crate::txn::{CHUNKS_MAX, Staged, Stager};
 
 #[test]
 fn commits_that_add_end_before_places_do_and_the_collector_goes_on() {

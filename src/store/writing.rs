@@ -7,15 +7,10 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::ReentrantMutexGuard;
 
-use crate::error::Conflict;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Conflict, Error, Result};
 use crate::id::Seq;
-use crate::store::Inner;
-use crate::store::Store;
-use crate::txn::StagedValue;
-use crate::txn::Transaction;
-use crate::txn::TransactionOptions;
+use crate::store::{Inner, Store};
+use crate::txn::{StagedValue, Transaction, TransactionOptions};
 
 /// How often `Store::write` runs a closure side by side with others before it runs it alone.
 const RETRIES_SIDE_BY_SIDE: u32 = 8;

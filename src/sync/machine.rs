@@ -1,7 +1,4 @@
 //! What a running store uses.
 
-pub(crate) use parking_lot::Condvar;
-pub(crate) use parking_lot::Mutex;
-pub(crate) use std::sync::atomic::AtomicBool;
-pub(crate) use std::sync::atomic::AtomicPtr;
-pub(crate) use std::sync::atomic::fence;
+pub(crate) use parking_lot::{Condvar, Mutex};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, fence};

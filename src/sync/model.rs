@@ -2,12 +2,9 @@
 
 #![expect(clippy::expect_used, reason = "only tests use it")]
 
-use std::ops::Deref;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 
-pub(crate) use loom::sync::atomic::AtomicBool;
-pub(crate) use loom::sync::atomic::AtomicPtr;
-pub(crate) use loom::sync::atomic::fence;
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, fence};
 
 /// A lock whose holder never panics.
 #[derive(Debug, Default)]

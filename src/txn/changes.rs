@@ -8,28 +8,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::engine::Engine;
-use crate::engine::SetIndex;
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
+use crate::engine::{Engine, SetIndex};
+use crate::error::{Corruption, Error, Result};
 use crate::extract::Keys;
 use crate::format::frame::FrameBuilder;
-use crate::format::index::CHANGE_HEADER_BYTES;
-use crate::format::index::Change;
-use crate::format::item::Kind;
-use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::heap::Effect;
-use crate::heap::Indexes;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::to_u64;
+use crate::format::index::{CHANGE_HEADER_BYTES, Change};
+use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
+use crate::heap::{Effect, Indexes};
+use crate::id::{IndexNumber, RecordId, to_u64};
 use crate::key::Key;
-use crate::key_index::Changes;
-use crate::key_index::Gathered;
-use crate::key_index::Probed;
-use crate::txn::own_changes::OwnChanges;
-use crate::txn::own_changes::OwnRange;
+use crate::key_index::{Changes, Gathered, Probed};
+use crate::txn::own_changes::{OwnChanges, OwnRange};
 
 /// Indexes for whose changes memory is kept.
 const SPARE_MAX: usize = 16;

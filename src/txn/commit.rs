@@ -5,17 +5,13 @@
 use crate::engine::Need;
 use crate::error::Result;
 use crate::format::item::Kind;
-use crate::heap::Effect;
-use crate::heap::put_frees;
+use crate::heap::{Effect, put_frees};
 use crate::id::Seq;
-use crate::txn::Durability;
-use crate::txn::Isolation;
-use crate::txn::Transaction;
 use crate::txn::parts::Parts;
-use crate::txn::room::make_room;
-use crate::txn::room::pages_of;
+use crate::txn::room::{make_room, pages_of};
 use crate::txn::transaction::check_bytes;
 use crate::txn::validation::Claim;
+use crate::txn::{Durability, Isolation, Transaction};
 
 impl Transaction {
     /// Makes everything visible at once and acknowledges it as the transaction was begun: with [`Durability::Sync`] when it is

@@ -6,22 +6,15 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::extract::Keys;
-use crate::extract::Reading;
-use crate::heap::Answer;
-use crate::heap::Found;
+use crate::error::{Error, Result};
+use crate::extract::{Keys, Reading};
+use crate::heap::{Answer, Found};
 use crate::id::RecordId;
-use crate::key::Key;
-use crate::key::ToKey;
-use crate::txn::Index;
-use crate::txn::Record;
-use crate::txn::RecordSet;
-use crate::txn::Transaction;
+use crate::key::{Key, ToKey};
 use crate::txn::own_writes::Own;
 use crate::txn::transaction::find_indexes;
 use crate::txn::view::is_hidden;
+use crate::txn::{Index, Record, RecordSet, Transaction};
 
 /// What became of a value that was to go where its key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,15 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::index::IndexDefinition;
-use crate::id::REUSE_BITS;
-use crate::id::RecordId;
+use crate::id::{REUSE_BITS, RecordId};
 use crate::key_index::Range;
-use crate::txn::Lookup;
-use crate::txn::Record;
-use crate::txn::View;
+use crate::txn::{Lookup, Record, View};
 
 /// Records that are looked at before the first of them is handed out: of the first ones, and at most.
 const AHEAD_MIN: usize = 2;

@@ -3,33 +3,19 @@
 //! Owns: looking keys up in a view, walking over ranges. Never: changes an index; transactions do.
 
 use std::cmp::Ordering;
-use std::ops::Bound;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use crate::catalogue::Catalogue;
-use crate::catalogue::Index as Known;
-use crate::error::Corruption;
-use crate::error::Error;
-use crate::error::Result;
+use crate::catalogue::{Catalogue, Index as Known};
+use crate::error::{Corruption, Error, Result};
 use crate::format::index::IndexDefinition;
 use crate::heap::State;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_usize;
-use crate::key::Key;
-use crate::key::ToKey;
-use crate::key::prefix_range;
-use crate::key_index::KeyRoot;
-use crate::key_index::Range;
-use crate::txn::Record;
-use crate::txn::ResumeToken;
-use crate::txn::View;
+use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_usize};
+use crate::key::{Key, ToKey, prefix_range};
+use crate::key_index::{KeyRoot, Range};
 use crate::txn::fetch::Fetch;
-use crate::txn::own_changes::Entry;
-use crate::txn::own_changes::OwnRange;
+use crate::txn::own_changes::{Entry, OwnRange};
+use crate::txn::{Record, ResumeToken, View};
 
 /// A key index of a record set.
 ///

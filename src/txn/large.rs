@@ -6,28 +6,15 @@
 
 use std::io::Read;
 
-use crate::engine::Engine;
-use crate::engine::Need;
-use crate::error::Error;
-use crate::error::Result;
+use crate::engine::{Engine, Need};
+use crate::error::{Error, Result};
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
-use crate::format::value::CHUNK_BYTES;
-use crate::format::value::DEPTH_MAX;
-use crate::format::value::Head;
-use crate::format::value::IDS_PER_LIST;
-use crate::format::value::decode_ids;
-use crate::format::value::encode_ids;
-use crate::heap::Answer;
-use crate::heap::Effect;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::SetNumber;
-use crate::id::low_u32;
-use crate::id::to_u64;
-use crate::txn::room::make_room;
-use crate::txn::room::pages_of;
+use crate::format::value::{CHUNK_BYTES, DEPTH_MAX, Head, IDS_PER_LIST, decode_ids, encode_ids};
+use crate::heap::{Answer, Effect, State};
+use crate::id::{RecordId, SetNumber, low_u32, to_u64};
+use crate::txn::room::{make_room, pages_of};
 
 /// Chunks of one frame.
 const CHUNKS_PER_FRAME: usize = 16;

@@ -9,14 +9,11 @@ use std::vec::IntoIter;
 
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::format::item::Kind;
-use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::format::item::item_bytes;
+use crate::format::item::{Kind, PAYLOAD_BYTES_MAX, item_bytes};
 use crate::id::RecordId;
-use crate::txn::RecordSet;
-use crate::txn::Transaction;
 use crate::txn::own_keys::NewValue;
 use crate::txn::view::AHEAD;
+use crate::txn::{RecordSet, Transaction};
 
 /// IDs that were taken. Those that are left come to nothing, also when an extractor panics.
 struct Unused {

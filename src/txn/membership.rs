@@ -5,15 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::txn::Record;
-use crate::txn::RecordSet;
-use crate::txn::Transaction;
+use crate::error::{Error, Result};
+use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::own_writes::Own;
+use crate::txn::{Record, RecordSet, Transaction};
 
 impl Transaction {
     /// The record as this transaction sees it, if it belongs to the set.

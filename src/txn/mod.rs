@@ -40,29 +40,17 @@ pub(crate) use large::CHUNKS_MAX;
 pub(crate) use large::Staged;
 #[cfg(test)]
 pub(crate) use large::Stager;
-pub(crate) use large::TRANSACTION_BYTES_END;
-pub(crate) use large::chunks_of;
+pub(crate) use large::{TRANSACTION_BYTES_END, chunks_of};
 
 pub use compound::Upserted;
-pub use index::DistinctKeys;
-pub use index::Index;
-pub use index::IndexEntry;
-pub use index::IndexRange;
-pub use index::TransactionRange;
-pub use options::Durability;
-pub use options::Isolation;
-pub use options::TransactionOptions;
-pub use record::Lookup;
-pub use record::Record;
-pub use record::RecordReader;
+pub use index::{DistinctKeys, Index, IndexEntry, IndexRange, TransactionRange};
+pub use options::{Durability, Isolation, TransactionOptions};
+pub use record::{Lookup, Record, RecordReader};
 pub use savepoints::Savepoint;
-pub use scanning::TransactionRecords;
-pub use scanning::TransactionScan;
+pub use scanning::{TransactionRecords, TransactionScan};
 pub use staged::StagedValue;
 pub use token::ResumeToken;
 pub use transaction::Transaction;
 #[cfg(feature = "planted")]
 pub use validation::Part;
-pub use view::RecordSet;
-pub use view::Scan;
-pub use view::View;
+pub use view::{RecordSet, Scan, View};

@@ -8,14 +8,10 @@ use std::sync::Arc;
 
 use crate::engine::SetIndexes;
 use crate::error::Result;
-use crate::extract::Keys;
-use crate::extract::Reading;
+use crate::extract::{Keys, Reading};
 use crate::format::item::Kind;
-use crate::heap::Found;
-use crate::heap::Place;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::Seq;
+use crate::heap::{Found, Place, State};
+use crate::id::{RecordId, Seq};
 use crate::txn::Record;
 
 /// A value to write.

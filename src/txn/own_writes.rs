@@ -7,10 +7,7 @@
 use std::collections::HashMap;
 
 use crate::heap::Effect;
-use crate::id::NumberHash;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::id::{NumberHash, RecordId, Seq, SetNumber};
 
 /// The version of each record that was read or replaced; `None` where there was none.
 pub(crate) type Seen = HashMap<RecordId, Option<Seq>, NumberHash>;

@@ -11,9 +11,7 @@ use crate::format::frame::FrameBuilder;
 use crate::heap::Effect;
 use crate::id::RecordId;
 use crate::txn::changes::KeyChanges;
-use crate::txn::own_writes::Own;
-use crate::txn::own_writes::OwnWrites;
-use crate::txn::own_writes::Seen;
+use crate::txn::own_writes::{Own, OwnWrites, Seen};
 use crate::txn::staged::Claimed;
 
 /// Bytes that a frame which is kept may have: a batch of a thousand small records.

@@ -3,13 +3,11 @@
 //! Owns: keeping them few, finding the one that a key lies in. Never: decides about a conflict; the transaction does.
 //! Invariant: sealed ranges are sorted, and those of one index are disjoint, so that looking for a key is a search.
 
-use std::ops::Bound;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use crate::format::index::IndexDefinition;
-use crate::id::IndexNumber;
-use crate::id::SetNumber;
+use crate::id::{IndexNumber, SetNumber};
 use crate::key::Key;
 
 /// So many are put together for the first time.

@@ -2,30 +2,19 @@
 //!
 //! Owns: laying own writes over the transaction's state, noting what was read. Never: writes, or decides about a conflict.
 
-use std::ops::Bound;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::item::Kind;
-use crate::heap::Answer;
-use crate::heap::Found;
-use crate::heap::Place;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::key::Key;
-use crate::key::ToKey;
-use crate::key::prefix_range;
-use crate::txn::Index;
-use crate::txn::Lookup;
-use crate::txn::Record;
-use crate::txn::Transaction;
-use crate::txn::TransactionRange;
+use crate::heap::{Answer, Found, Place};
+use crate::id::{RecordId, Seq};
+use crate::key::{Key, ToKey, prefix_range};
 use crate::txn::index::key_bounds;
 use crate::txn::own_writes::Own;
 use crate::txn::ranges::as_bytes;
 use crate::txn::view::is_hidden;
+use crate::txn::{Index, Lookup, Record, Transaction, TransactionRange};
 
 impl Transaction {
     /// What the transaction itself has done to a record.

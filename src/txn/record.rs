@@ -1,24 +1,14 @@
 //! Records as readers hold them: bytes in place, or a reader over chunks.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::io;
 use std::io::Read;
 use std::sync::Arc;
+use std::{fmt, io};
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::value::Head;
-use crate::format::value::IDS_PER_LIST;
-use crate::format::value::decode_ids;
-use crate::heap::Answer;
-use crate::heap::Found;
-use crate::heap::Place;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::error::{Error, Result};
+use crate::format::value::{Head, IDS_PER_LIST, decode_ids};
+use crate::heap::{Answer, Found, Place, State};
+use crate::id::{RecordId, Seq, to_u64, to_usize};
 use crate::pins::Held;
 
 /// What keeps the bytes of a record readable.

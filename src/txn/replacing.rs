@@ -4,18 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::item::Kind;
-use crate::heap::Answer;
-use crate::heap::Place;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::heap::{Answer, Place};
+use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::Transaction;
 use crate::txn::large::chunks_of;
-use crate::txn::own_keys::NewValue;
-use crate::txn::own_keys::fill_keys;
+use crate::txn::own_keys::{NewValue, fill_keys};
 use crate::txn::own_writes::Own;
 use crate::txn::transaction::find_indexes;
 use crate::txn::view::is_hidden;

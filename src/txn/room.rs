@@ -6,14 +6,11 @@
 
 use std::time::Duration;
 
-use crate::engine::Engine;
-use crate::engine::Need;
-use crate::engine::Room;
+use crate::engine::{Engine, Need, Room};
 use crate::error::Result;
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::heap::Effect;
-use crate::id::RecordId;
-use crate::id::to_u64;
+use crate::id::{RecordId, to_u64};
 use crate::key_index::NODE_HEAP_BYTES;
 use crate::record_index::LEAF_HEAP_BYTES;
 use crate::reserve::Release;

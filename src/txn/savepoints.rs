@@ -3,11 +3,9 @@
 //! Owns: which stand, and whose they are. Never: takes writes back; the transaction does.
 //! Invariant: a savepoint leads only to a state of the transaction that it was taken of.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::SetNumber;
 use crate::txn::Transaction;
 use crate::txn::changes::Mark;

@@ -4,23 +4,16 @@
 //! a conflict; validation does.
 
 use std::iter::Peekable;
-use std::ops::Bound;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::slice::Iter;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::heap::Answer;
-use crate::heap::Found;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::SetNumber;
-use crate::txn::Record;
-use crate::txn::RecordSet;
-use crate::txn::Scan;
-use crate::txn::Transaction;
+use crate::heap::{Answer, Found, State};
+use crate::id::{RecordId, SetNumber};
 use crate::txn::own_writes::Own;
 use crate::txn::scans::ScanRead;
+use crate::txn::{Record, RecordSet, Scan, Transaction};
 
 /// What the transaction itself has made of a record; nothing if it has deleted it.
 type OwnRecord = (RecordId, Option<Found>);

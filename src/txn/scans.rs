@@ -8,13 +8,9 @@ use std::sync::Arc;
 
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
-use crate::error::Contended;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Contended, Error, Result};
 use crate::history::Found;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::RecordSet;
 
 /// A scan of a set that was asked for.

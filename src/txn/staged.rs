@@ -10,18 +10,15 @@
 use std::any::Any;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::item::Kind;
 use crate::id::RecordId;
-use crate::txn::RecordSet;
-use crate::txn::Transaction;
 use crate::txn::large::Stager;
 use crate::txn::own_keys::NewValue;
+use crate::txn::{RecordSet, Transaction};
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;

@@ -10,19 +10,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::checksum;
+use crate::error::{Error, Result};
 use crate::format::index::IndexDefinition;
 use crate::format::node::KeyEntry;
-use crate::format::put_u32;
-use crate::format::put_u64;
+use crate::format::{checksum, put_u32, put_u64};
 use crate::id::RecordId;
-use crate::key::KEY_BYTES_MAX;
-use crate::key::Key;
+use crate::key::{KEY_BYTES_MAX, Key};
 use crate::key_index::Position;
 use crate::txn::IndexEntry;
 

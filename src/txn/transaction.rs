@@ -6,35 +6,21 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::engine::Engine;
-use crate::engine::SetIndexes;
-use crate::error::Error;
-use crate::error::Result;
+use crate::engine::{Engine, SetIndexes};
+use crate::error::{Error, Result};
 use crate::extract::Keys;
-use crate::format::item::Kind;
-use crate::format::item::PAYLOAD_BYTES_MAX;
-use crate::format::item::item_bytes;
-use crate::heap::Effect;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::txn::Durability;
-use crate::txn::Isolation;
-use crate::txn::RecordSet;
-use crate::txn::TransactionOptions;
-use crate::txn::own_keys::NewValue;
-use crate::txn::own_keys::fill_keys;
+use crate::format::item::{Kind, PAYLOAD_BYTES_MAX, item_bytes};
+use crate::heap::{Effect, State};
+use crate::id::{RecordId, Seq, SetNumber, to_u64};
+use crate::txn::own_keys::{NewValue, fill_keys};
 use crate::txn::own_writes::Own;
-use crate::txn::parts::KeptParts;
-use crate::txn::parts::Parts;
+use crate::txn::parts::{KeptParts, Parts};
 use crate::txn::ranges::Ranges;
 use crate::txn::savepoints::Savepoints;
 use crate::txn::scans::Scans;
 use crate::txn::unique::Postponed;
-use crate::txn::validation::Epochs;
-use crate::txn::validation::Part;
+use crate::txn::validation::{Epochs, Part};
+use crate::txn::{Durability, Isolation, RecordSet, TransactionOptions};
 
 /// A write transaction. Nothing of it is visible before `commit`; dropping it aborts it.
 ///

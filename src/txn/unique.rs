@@ -8,10 +8,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::engine::SetIndex;
-use crate::error::Error;
-use crate::error::Result;
-use crate::id::RecordId;
-use crate::id::SetNumber;
+use crate::error::{Error, Result};
+use crate::id::{RecordId, SetNumber};
 use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::txn::Transaction;

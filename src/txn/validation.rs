@@ -8,19 +8,14 @@ use std::ops::Bound;
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
-use crate::error::Contended;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Contended, Error, Result};
 use crate::heap::Answer;
 use crate::history::Found;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
+use crate::id::{RecordId, Seq, SetNumber};
 use crate::key::Key;
 use crate::txn::Isolation;
 use crate::txn::changes::KeyChanges;
-use crate::txn::own_writes::OwnWrites;
-use crate::txn::own_writes::Seen;
+use crate::txn::own_writes::{OwnWrites, Seen};
 use crate::txn::ranges::Ranges;
 use crate::txn::scans::Scans;
 

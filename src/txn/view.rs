@@ -4,22 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::error::Error;
-use crate::error::Result;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Entry;
-use crate::format::entry::State as EntryState;
-use crate::heap::Answer;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
-use crate::id::to_usize;
-use crate::pins::Pin;
-use crate::pins::Pins;
-use crate::txn::Lookup;
-use crate::txn::Record;
+use crate::error::{Error, Result};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
+use crate::heap::{Answer, State};
+use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
+use crate::pins::{Pin, Pins};
+use crate::txn::{Lookup, Record};
 
 /// Records that `get_many` looks for at once.
 pub(super) const AHEAD: usize = 32;

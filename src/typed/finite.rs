@@ -6,14 +6,10 @@
 use std::fmt;
 
 use serde::Serialize;
-use serde::ser::SerializeMap;
-use serde::ser::SerializeSeq;
-use serde::ser::SerializeStruct;
-use serde::ser::SerializeStructVariant;
-use serde::ser::SerializeTuple;
-use serde::ser::SerializeTupleStruct;
-use serde::ser::SerializeTupleVariant;
-use serde::ser::Serializer;
+use serde::ser::{
+    SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleStruct,
+    SerializeTupleVariant, Serializer,
+};
 
 /// Fails if a value has a float that is infinite or no number.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), NotFinite> {

@@ -5,21 +5,15 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
 
 use crate::error::Result;
-use crate::id::ParseIdError;
-use crate::id::RecordId;
-use crate::id::Seq;
-use crate::key::KeyWriter;
-use crate::key::ToKey;
+use crate::id::{ParseIdError, RecordId, Seq};
+use crate::key::{KeyWriter, ToKey};
 use crate::store::Store;
-use crate::txn::Record;
-use crate::txn::Transaction;
-use crate::txn::View;
+use crate::txn::{Record, Transaction, View};
 use crate::typed::value::Value;
 
 /// The ID of a record whose value is a `T`. As a field of another value it is a reference.

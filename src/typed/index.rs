@@ -9,14 +9,12 @@ use std::ops::RangeBounds;
 #[cfg(feature = "json")]
 use crate::error::Error;
 use crate::error::Result;
-use crate::extract::Extractor;
 #[cfg(feature = "json")]
 use crate::extract::JsonExtractor;
-use crate::extract::Keys;
+use crate::extract::{Extractor, Keys};
 use crate::key::ToKey;
 use crate::store::Store;
-use crate::txn::Index;
-use crate::txn::View;
+use crate::txn::{Index, View};
 use crate::typed::id::Id;
 use crate::typed::key::IndexKey;
 use crate::typed::range::TypedRange;

@@ -6,10 +6,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use crate::id::RecordId;
-use crate::key::Desc;
-use crate::key::KeyValue;
-use crate::key::Timestamp;
-use crate::key::ToKey;
+use crate::key::{Desc, KeyValue, Timestamp, ToKey};
 use crate::typed::id::Id;
 
 /// A type that a definition names as the type of its keys.

@@ -4,16 +4,12 @@
 //! Invariants: 1. A batch is one commit. 2. What another transaction writes meanwhile is never overwritten with what was
 //! there before.
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::RecordId;
 use crate::store::Store;
-use crate::txn::Lookup;
-use crate::txn::Record;
-use crate::txn::Transaction;
+use crate::txn::{Lookup, Record, Transaction};
 use crate::typed::set::TypedSet;
-use crate::typed::value::Value;
-use crate::typed::value::encoded;
+use crate::typed::value::{Value, encoded};
 
 /// Records that one commit rewrites, at most.
 const BATCH_RECORDS: usize = 512;

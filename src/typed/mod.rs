@@ -56,27 +56,16 @@ mod version;
 mod version_json;
 
 pub use id::Id;
-pub use index::IndexDefinition;
-pub use index::KeysOf;
-pub use index::TypedIndex;
-pub use key::IndexKey;
-pub use key::ReadKey;
+pub use index::{IndexDefinition, KeysOf, TypedIndex};
+pub use key::{IndexKey, ReadKey};
 pub use migrate::Migrated;
-pub use range::TypedDistinct;
-pub use range::TypedEntries;
-pub use range::TypedRange;
-pub use set::SetDefinition;
-pub use set::TypedScan;
-pub use set::TypedSet;
-pub use transaction::TypedTransactionEntries;
-pub use transaction::TypedTransactionRange;
+pub use range::{TypedDistinct, TypedEntries, TypedRange};
+pub use set::{SetDefinition, TypedScan, TypedSet};
+pub use transaction::{TypedTransactionEntries, TypedTransactionRange};
 #[cfg(feature = "json")]
 pub use value::Json;
 pub use value::Value;
-pub use version::Migrate;
-pub use version::NoOlder;
-pub use version::ValueVersions;
-pub use version::Versioned;
+pub use version::{Migrate, NoOlder, ValueVersions, Versioned};
 #[cfg(feature = "json")]
 pub use version_json::JsonVersions;
 #[cfg(feature = "json")]

@@ -6,16 +6,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::error::Error;
-use crate::error::Result;
-use crate::txn::DistinctKeys;
-use crate::txn::IndexEntry;
-use crate::txn::IndexRange;
-use crate::txn::ResumeToken;
-use crate::txn::View;
+use crate::error::{Error, Result};
+use crate::txn::{DistinctKeys, IndexEntry, IndexRange, ResumeToken, View};
 use crate::typed::id::Id;
-use crate::typed::key::IndexKey;
-use crate::typed::key::ReadKey;
+use crate::typed::key::{IndexKey, ReadKey};
 use crate::typed::value::Value;
 
 /// Walks over the records that an index finds, from either end. After an error it ends.

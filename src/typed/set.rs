@@ -6,17 +6,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::error::Result;
-use crate::id::RecordId;
-use crate::id::Seq;
+use crate::id::{RecordId, Seq};
 use crate::store::Store;
-use crate::txn::RecordSet;
-use crate::txn::Scan;
-use crate::txn::Transaction;
-use crate::txn::View;
-use crate::typed::id::Id;
-use crate::typed::id::decoded;
-use crate::typed::value::Value;
-use crate::typed::value::encoded;
+use crate::txn::{RecordSet, Scan, Transaction, View};
+use crate::typed::id::{Id, decoded};
+use crate::typed::value::{Value, encoded};
 
 /// The name of a record set, and the type of its records. Made to be a constant.
 ///

@@ -4,8 +4,7 @@
 
 use crate::error::Result;
 use crate::store::Store;
-use crate::txn::RecordReader;
-use crate::txn::View;
+use crate::txn::{RecordReader, View};
 use crate::typed::id::Id;
 use crate::typed::value::Value;
 

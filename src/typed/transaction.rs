@@ -9,12 +9,10 @@ use std::ops::RangeBounds;
 
 use crate::error::Result;
 use crate::key::ToKey;
-use crate::txn::Transaction;
-use crate::txn::TransactionRange;
+use crate::txn::{Transaction, TransactionRange};
 use crate::typed::id::Id;
 use crate::typed::index::TypedIndex;
-use crate::typed::key::IndexKey;
-use crate::typed::key::ReadKey;
+use crate::typed::key::{IndexKey, ReadKey};
 use crate::typed::range::typed;
 use crate::typed::value::Value;
 

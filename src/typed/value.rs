@@ -2,8 +2,7 @@
 //!
 //! Owns: the trait, and the adapter for serde. Never: knows a set.
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 #[cfg(feature = "json")]
 use crate::typed::finite;
 

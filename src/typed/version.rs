@@ -5,14 +5,11 @@
 //! Invariant: a record of any version is read as the newest, and what is written is the newest.
 
 use std::cmp::Ordering;
-use std::ops::Deref;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 
-use byteorder::ByteOrder;
-use byteorder::LittleEndian;
+use byteorder::{ByteOrder, LittleEndian};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::put_u32;
 use crate::typed::value::Value;
 

@@ -4,25 +4,15 @@
 //! a set with versions as it is.
 
 use std::fmt;
-use std::ops::Deref;
-use std::ops::DerefMut;
+use std::ops::{Deref, DerefMut};
 
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde::de::DeserializeSeed;
-use serde::de::IgnoredAny;
-use serde::de::MapAccess;
-use serde::de::Visitor;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::typed::finite;
 use crate::typed::value::Value;
-use crate::typed::version::Migrate;
-use crate::typed::version::NoOlder;
-use crate::typed::version::step;
+use crate::typed::version::{Migrate, NoOlder, step};
 
 /// The member that holds the version.
 const MEMBER: &str = "_version";

@@ -3,18 +3,13 @@
 //! Owns: following heads and lists. Chunks are read as what they are, records; what was found then is compared here.
 //! Never: reads the data of a chunk again.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::entry::Location;
-use crate::format::value::Head;
-use crate::format::value::decode_ids;
-use crate::heap::Answer;
-use crate::heap::State;
-use crate::id::RecordId;
-use crate::id::to_u64;
+use crate::format::value::{Head, decode_ids};
+use crate::heap::{Answer, State};
+use crate::id::{RecordId, to_u64};
 
 /// What the records say that make up large values.
 #[derive(Debug, Default)]

@@ -4,35 +4,22 @@
 //! Two states share a leaf page where the same image lies in the same place, and the places in it stand for the same segments. Then
 //! they share its records.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extract::Extractor;
-use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::entry::Location;
-use crate::format::entry::State as EntryState;
+use crate::format::entry::{ENTRIES_PER_PAGE, Location, State as EntryState};
 use crate::format::segment::FileKind;
 use crate::heap::State;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::SegmentSeq;
-use crate::id::Seq;
-use crate::id::SetNumber;
-use crate::id::to_u64;
+use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber, to_u64};
 use crate::indexing;
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
-use crate::record_index::Cell;
-use crate::record_index::LeafRef;
-use crate::verify::NotCompared;
-use crate::verify::Problem;
-use crate::verify::VerifyReport;
+use crate::record_index::{Cell, LeafRef};
 use crate::verify::large::LargeValues;
 use crate::verify::steps::Steps;
+use crate::verify::{NotCompared, Problem, VerifyReport};
 
 /// Entries of one index that are named when they are wrong.
 const LINES_MAX: usize = 100;

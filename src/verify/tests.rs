@@ -2,25 +2,19 @@
 
 use std::sync::Arc;
 
-use super::VerifyReport;
-use super::verify_backing;
-use crate::backing::Backing;
-use crate::backing::Memory;
+use super::{VerifyReport, verify_backing};
+use crate::backing::{Backing, Memory};
 use crate::extract::Extractor;
 use crate::format::descriptor::PageRef;
 use crate::format::index::Change;
 use crate::format::manifest::SnapshotKind;
 use crate::format::segment::FileKind;
-use crate::id::IndexNumber;
-use crate::id::RecordId;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::id::{IndexNumber, RecordId, to_u64, to_usize};
 use crate::key::Key;
 use crate::options::Options;
-use crate::recovery;
-use crate::snapshot;
 use crate::store::Store;
 use crate::txn::Durability;
+use crate::{recovery, snapshot};
 
 const RECORDS: u64 = 400;
 

@@ -3,25 +3,15 @@
 //! `TENURE_COLLECTED_STORES` says how many random stores are made, `TENURE_COLLECTED_FROM` which seed is the first.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::FileKind;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::SegmentStats;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Durability, FileKind, Options, RecordId, SegmentStats, Store};
 
-use crate::common;
 use crate::common::Rng;
-use crate::rounds;
+use crate::{common, rounds};
 
 /// After so many collections nothing is left to gain. The first leaves an open segment of each generation, at most four, which
 /// each of the next lifts by one generation; the copy of one alone is as long as itself.

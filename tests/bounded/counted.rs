@@ -2,13 +2,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Map;
+use tenure::backing::{Backing, BackingFile, BackingLock, Map};
 
 /// Calls that a file system would see, and bytes.
 #[derive(Debug, Default)]

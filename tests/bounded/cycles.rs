@@ -5,21 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Durability, Options, RecordId, Store};
 
-use crate::common;
 use crate::common::Rng;
-use crate::counted::Counted;
-use crate::counted::Figures;
-use crate::rounds;
+use crate::counted::{Counted, Figures};
+use crate::{common, rounds};
 
 /// So many files a store has at most.
 const FILES_MAX: usize = 64;

@@ -2,15 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
+use tenure::backing::{Backing, BackingFile, BackingLock};
+use tenure::{Options, RecordId, Store};
 
 use crate::common;
 use crate::counted::Counted;

@@ -2,17 +2,11 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Fixture;
-use crate::support::PEOPLE;
-use crate::support::PROGRAM;
-use crate::support::tenure;
-use crate::support::tenure_with;
+use crate::support::{Fixture, PEOPLE, PROGRAM, tenure, tenure_with};
 
 #[test]
 fn help_shows_examples_for_each_command() {

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::PROGRAM;
-use crate::support::Run;
-use crate::support::tenure;
+use crate::support::{PROGRAM, Run, tenure};
 
 fn demo(temporary: &Path, more: &[&str]) -> Run {
     let output = Command::new(PROGRAM).arg("demo").args(more).env("TMPDIR", temporary).output();

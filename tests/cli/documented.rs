@@ -6,9 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::PROGRAM;
-use crate::support::Run;
-use crate::support::tenure;
+use crate::support::{PROGRAM, Run, tenure};
 
 /// Tools that the examples pipe to or from, and that need not be installed.
 const TOOLS: &str = r#"

@@ -3,18 +3,11 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::Fixture;
-use crate::support::PEOPLE;
-use crate::support::PROGRAM;
-use crate::support::Run;
-use crate::support::files_of;
-use crate::support::tenure;
-use crate::support::tenure_with;
+use crate::support::{Fixture, PEOPLE, PROGRAM, Run, files_of, tenure, tenure_with};
 
 #[test]
 fn a_store_comes_back_through_a_file_or_a_pipe_packed_or_not() {

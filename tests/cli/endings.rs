@@ -5,12 +5,7 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use crate::interrupt::interrupted;
-use crate::support::Fixture;
-use crate::support::PEOPLE;
-use crate::support::Run;
-use crate::support::skip;
-use crate::support::tenure;
-use crate::support::tenure_under;
+use crate::support::{Fixture, PEOPLE, Run, skip, tenure, tenure_under};
 use crate::table::assert_told;
 
 /// Runs the program where no file may be longer than 2 KiB: a commit fits, and no page of a snapshot does.

@@ -1,8 +1,6 @@
 //! Inputs and arguments that cannot be used: each is told with its place, and the store keeps what it had.
 
-use crate::support::Fixture;
-use crate::support::tenure;
-use crate::support::tenure_with;
+use crate::support::{Fixture, tenure, tenure_with};
 use crate::table::assert_told;
 
 /// Imports `bytes` from a file of this name; the set is `more`.

@@ -1,7 +1,6 @@
 //! Exports as CSV: values as they stand, of every record that an import took.
 
-use crate::support::Fixture;
-use crate::support::tenure;
+use crate::support::{Fixture, tenure};
 
 /// What an export as CSV gives of records that were imported as JSON Lines.
 fn csv(lines: &str, more: &[&str]) -> String {

@@ -7,10 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use crate::support::Fixture;
-use crate::support::PEOPLE;
-use crate::support::tenure;
-use crate::support::tenure_with;
+use crate::support::{Fixture, PEOPLE, tenure, tenure_with};
 
 fn packed(text: &str) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

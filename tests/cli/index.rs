@@ -1,11 +1,8 @@
 //! Indexes: made, listed, checked, dropped; asked by key and by range; kept by imports; followed from record to record.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Fixture;
-use crate::support::Run;
-use crate::support::tenure;
+use crate::support::{Fixture, Run, tenure};
 
 /// Packages that depend on each other; `a` and `b` in a circle, `d` on one that is not there.
 const PACKAGES: &str = "\

@@ -2,20 +2,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
-use rustix::process::Signal;
-use rustix::process::kill_process;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::Fixture;
-use crate::support::PROGRAM;
-use crate::support::Run;
-use crate::support::tenure;
+use crate::support::{Fixture, PROGRAM, Run, tenure};
 
 const ROWS: usize = 1_000;
 

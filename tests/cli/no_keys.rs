@@ -1,14 +1,10 @@
 //! Indexes that get no key from any row say so; indexes that a program and the command line both keep.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tenure::Store;
-use tenure::typed::IndexDefinition;
-use tenure::typed::Json;
-use tenure::typed::SetDefinition;
+use tenure::typed::{IndexDefinition, Json, SetDefinition};
 
-use crate::support::Fixture;
-use crate::support::tenure;
+use crate::support::{Fixture, tenure};
 
 /// What an import says on stderr.
 fn told(file: &str, rows: &str, index: &str) -> String {

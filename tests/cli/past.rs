@@ -3,13 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Fixture;
-use crate::support::PEOPLE;
-use crate::support::files_of;
-use crate::support::tenure;
+use crate::support::{Fixture, PEOPLE, files_of, tenure};
 
 #[test]
 fn snapshots_are_saved_listed_and_dropped() {

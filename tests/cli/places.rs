@@ -2,16 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::support::Fixture;
-use crate::support::PROGRAM;
-use crate::support::Run;
-use crate::support::files_of;
-use crate::support::skip;
-use crate::support::tenure;
-use crate::support::tenure_under;
+use crate::support::{Fixture, PROGRAM, Run, files_of, skip, tenure, tenure_under};
 use crate::table::assert_told;
 
 /// Commands that need a store which is there, with the arguments behind it.
@@ -222,8 +215,7 @@ fn two_writers() {
 #[cfg(unix)]
 #[test]
 fn no_permission() {
-    use std::os::unix::fs::MetadataExt;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
 
     let allow = |path: &str, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");

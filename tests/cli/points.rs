@@ -3,10 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::Fixture;
-use crate::support::files_of;
-use crate::support::tenure;
-use crate::support::tenure_under;
+use crate::support::{Fixture, files_of, tenure, tenure_under};
 use crate::table::assert_told;
 
 #[test]

@@ -3,8 +3,7 @@
 use tenure::Store;
 use tenure::extract::Extractor;
 
-use crate::support::Fixture;
-use crate::support::tenure;
+use crate::support::{Fixture, tenure};
 use crate::table::assert_told;
 
 /// The set `people` has a unique index of names and one of ages.

@@ -5,10 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::Fixture;
-use crate::support::PEOPLE;
-use crate::support::files_of;
-use crate::support::tenure;
+use crate::support::{Fixture, PEOPLE, files_of, tenure};
 
 #[test]
 fn what_is_whole_of_a_damaged_store_is_in_a_new_one() {

@@ -5,10 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::Fixture;
-use crate::support::Run;
-use crate::support::files_of;
-use crate::support::tenure;
+use crate::support::{Fixture, Run, files_of, tenure};
 
 /// Adds a set of 4000 records in several segments, and deletes three of four. Gives the IDs that live.
 fn mostly_dead(fixture: &Fixture) -> Vec<String> {

@@ -2,19 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use rustix::pty::OpenptFlags;
-use rustix::pty::grantpt;
-use rustix::pty::openpt;
-use rustix::pty::ptsname;
-use rustix::pty::unlockpt;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::Fixture;
-use crate::support::PROGRAM;
-use crate::support::tenure;
-use crate::support::tenure_with;
+use crate::support::{Fixture, PROGRAM, tenure, tenure_with};
 
 /// Colours, a bell, a title, the same with a single byte, a carriage return, and text from right to left.
 const HARMFUL: &str = "a\x1b[31mb\x07\x1b]0;title\x07\u{9b}2J\rc\u{202e}d\u{2066}e\u{200f}f";

@@ -2,23 +2,15 @@
 //! no stores.
 
 use std::fs;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::support::Fixture;
-use crate::support::PROGRAM;
-use crate::support::Run;
-use crate::support::tenure;
-use crate::support::tenure_under;
+use crate::support::{Fixture, PROGRAM, Run, tenure, tenure_under};
 
 /// How long a command may take that has to end by itself.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -2,28 +2,18 @@
 //!
 //! Owns: the changes, and the comparison of everything that can be read. It says what is wrong instead of panicking.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::View;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
-use tenure::extract::Extractor;
-use tenure::extract::Keys;
-use tenure::format::Frame;
-use tenure::format::Seed;
+use tenure::backing::{Backing, FaultBacking};
+use tenure::extract::{Extractor, Keys};
 use tenure::format::descriptor::PageRef;
 use tenure::format::item::Kind;
-use tenure::format::manifest::Body;
-use tenure::format::manifest::Entry;
+use tenure::format::manifest::{Body, Entry};
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::Head;
+use tenure::format::{Frame, Seed};
+use tenure::{Durability, Options, Point, RecordId, Store, View};
 
 use crate::common;
 use crate::common::Rng;

@@ -1,17 +1,11 @@
 //! A backing that tells a test when something is synced, and that can forget files as soon as they are deleted.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::{fmt, io};
 
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking};
 
 /// Gets the name of a file and the generation in its header.
 type Hook = Box<dyn FnMut(&str, u8) + Send>;

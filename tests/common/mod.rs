@@ -4,24 +4,14 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use tenure::Error;
-use tenure::Lookup;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecoveryReport;
-use tenure::Result;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Error, Lookup, Options, RecordId, RecoveryReport, Result, Store};
 
 /// Numbers from a seed: `SplitMix64`.
 #[derive(Debug, Clone)]

@@ -4,25 +4,15 @@
 //! `TENURE_DAMAGE_ROUNDS` is the number of damages; the table is printed with `--nocapture`.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Seq;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, Options, Point, RecordId, Result, Seq, Store};
 
 use crate::common;
-use crate::common::Contents;
-use crate::common::Rng;
+use crate::common::{Contents, Rng};
 
 type Files = BTreeMap<String, Vec<u8>>;
 

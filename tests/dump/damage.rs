@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::Lookup;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
 use tenure::dump::LoadOptions;
+use tenure::{Error, Lookup};
 
 use crate::common::Rng;
 use crate::full;

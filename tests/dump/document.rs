@@ -1,8 +1,7 @@
 //! `docs/dump-format.md` beside what is written.
 
-use crate::full;
-use crate::markdown;
 use crate::markdown::Table;
+use crate::{full, markdown};
 
 const DOCUMENT: &str = include_str!("../../docs/dump-format.md");
 

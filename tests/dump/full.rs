@@ -2,17 +2,10 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Lookup;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
-use tenure::dump::LoadOptions;
-use tenure::dump::LoadReport;
+use tenure::backing::{Backing, Memory};
+use tenure::dump::{LoadOptions, LoadReport};
 use tenure::extract::Extractor;
+use tenure::{Durability, Lookup, Options, Point, RecordId, Store};
 
 use crate::common::Rng;
 

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use tenure::Error;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, FaultBacking, Memory};
 use tenure::dump::LoadOptions;
 
 use crate::full;

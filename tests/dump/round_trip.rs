@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::Lookup;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, FaultBacking, Memory};
 use tenure::dump::LoadOptions;
+use tenure::{Error, Lookup, Store};
 
 use crate::full;
 

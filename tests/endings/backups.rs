@@ -1,15 +1,10 @@
 //! What a backup has does not change, whatever becomes of the store, and an interrupted one leaves nothing behind in the store.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use tenure::BackupOptions;
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordSet;
-use tenure::Store;
+use tenure::{BackupOptions, Durability, Options, RecordSet, Store};
 
 fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());

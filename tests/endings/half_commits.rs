@@ -1,19 +1,11 @@
 //! A commit that reached the log and could be applied in part only. The handle stops, and what it shows is the state before.
 
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::backing::Broken;
-use tenure::backing::Call;
-use tenure::backing::FailFor;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Broken, Call, FailFor, FaultBacking};
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, Options, RecordSet, Store};
 
 const SETS: [&str; 3] = ["a", "b", "c"];
 

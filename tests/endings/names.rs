@@ -2,8 +2,7 @@
 
 use std::sync::Barrier;
 
-use tenure::Error;
-use tenure::Store;
+use tenure::{Error, Store};
 
 #[test]
 fn of_two_that_save_one_name_one_is_told() {

@@ -1,19 +1,11 @@
 //! A panic in a thread of the store, or in the middle of a call.
 
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
-use tenure::backing::Broken;
-use tenure::backing::Call;
-use tenure::backing::FailFor;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Broken, Call, FailFor, FaultBacking};
+use tenure::{Durability, Error, Options, Store};
 
 fn put(store: &Store, durability: Durability) -> tenure::Result<tenure::RecordId> {
     let set = store.record_set("a")?;

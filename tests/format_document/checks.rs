@@ -1,17 +1,10 @@
 //! The checksums, written from the document alone, and compared with those of the code.
 
-use crate::AT;
-use crate::DOCUMENT;
-use crate::UUID;
-use crate::file_header;
-use crate::manifest_entry;
 use crate::markdown::number;
-use crate::sealed_frame;
-use crate::seed;
+use crate::{AT, DOCUMENT, UUID, file_header, manifest_entry, sealed_frame, seed};
 use tenure::SegmentSeq;
-use tenure::format::Seed;
-use tenure::format::checksum;
 use tenure::format::manifest::Body;
+use tenure::format::{Seed, checksum};
 
 pub fn crc(start: u32, bytes: &[u8]) -> u32 {
     let step = |register: u32, _| if register & 1 == 1 { register >> 1 ^ 0xedb8_8320 } else { register >> 1 };

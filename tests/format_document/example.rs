@@ -2,26 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::DOCUMENT;
-use crate::UUID;
-use crate::checks::crc;
-use crate::checks::seed_at;
-use crate::checks::u32_at;
-use crate::markdown;
+use crate::checks::{crc, seed_at, u32_at};
 use crate::markdown::number;
-use crate::table;
-use crate::to_usize;
-use tenure::RecordId;
-use tenure::SegmentSeq;
-use tenure::Seq;
-use tenure::format::Frame;
-use tenure::format::Seed;
-use tenure::format::frame::FrameBuilder;
-use tenure::format::frame::FrameKind;
-use tenure::format::frame::Stamp;
+use crate::{DOCUMENT, UUID, markdown, table, to_usize};
+use tenure::format::frame::{FrameBuilder, FrameKind, Stamp};
 use tenure::format::item::Kind;
-use tenure::format::segment::FileKind;
-use tenure::format::segment::SegmentHeader;
+use tenure::format::segment::{FileKind, SegmentHeader};
+use tenure::format::{Frame, Seed};
+use tenure::{RecordId, SegmentSeq, Seq};
 
 const EXAMPLE: &str = "15. Worked example";
 

@@ -1,20 +1,10 @@
 //! Key indexes in the log and the manifest: definitions, rows of a snapshot, changes of a commit.
 
-use tenure::IndexNumber;
-use tenure::SegmentSeq;
-use tenure::SetNumber;
 use tenure::format::descriptor::PageRef;
-use tenure::format::index::CHANGE_HEADER_BYTES;
-use tenure::format::index::Change;
-use tenure::format::index::IndexDefinition;
-use tenure::format::index::IndexRow;
-use tenure::format::index::changes;
+use tenure::format::index::{CHANGE_HEADER_BYTES, Change, IndexDefinition, IndexRow, changes};
+use tenure::{IndexNumber, SegmentSeq, SetNumber};
 
-use crate::Field;
-use crate::check_layout;
-use crate::field;
-use crate::record_id;
-use crate::walk;
+use crate::{Field, check_layout, field, record_id, walk};
 
 fn definition() -> IndexDefinition {
     IndexDefinition {

@@ -2,25 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::AT;
 use crate::checks::crc;
-use crate::file_header;
-use crate::manifest_entry;
 use crate::markdown::number;
-use crate::sealed_frame;
-use crate::seed;
-use crate::snapshot;
-use crate::table;
-use crate::to_usize;
-use tenure::SegmentSeq;
-use tenure::Seq;
+use crate::{AT, file_header, manifest_entry, sealed_frame, seed, snapshot, table, to_usize};
 use tenure::format::frame::FrameHeader;
-use tenure::format::item;
 use tenure::format::item::Kind;
-use tenure::format::manifest;
 use tenure::format::manifest::Body;
-use tenure::format::segment::FileKind;
-use tenure::format::segment::SegmentHeader;
+use tenure::format::segment::{FileKind, SegmentHeader};
+use tenure::format::{item, manifest};
+use tenure::{SegmentSeq, Seq};
 
 /// Numbers and names of a table of kinds.
 fn kinds(heading: &str) -> BTreeMap<u64, String> {

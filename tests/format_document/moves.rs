@@ -4,16 +4,9 @@ use tenure::SegmentSeq;
 use tenure::format::Frame;
 use tenure::format::frame::FrameBuilder;
 use tenure::format::item::Kind;
-use tenure::format::moves::Move;
-use tenure::format::moves::moves;
-use tenure::format::moves::put_moves;
+use tenure::format::moves::{Move, moves, put_moves};
 
-use crate::AT;
-use crate::DOCUMENT;
-use crate::markdown;
-use crate::seed;
-use crate::stamp;
-use crate::table;
+use crate::{AT, DOCUMENT, markdown, seed, stamp, table};
 
 const MOVES: [Move; 3] = [
     Move { slot: 300, from: 128, to: 192 },

@@ -2,16 +2,10 @@
 
 use tenure::SegmentSeq;
 use tenure::format::descriptor::PageRef;
-use tenure::format::node::ChildRef;
-use tenure::format::node::KeyEntry;
-use tenure::format::node::NODE_HAS_ID;
-use tenure::format::node::NODE_TAG;
-use tenure::format::node::NodeView;
+use tenure::format::node::{ChildRef, KeyEntry, NODE_HAS_ID, NODE_TAG, NodeView};
 
-use crate::check_layout;
 use crate::markdown::number;
-use crate::table;
-use crate::to_usize;
+use crate::{check_layout, table, to_usize};
 
 /// Bytes of a structure whose fields have these values, in the order of its table.
 fn laid_out(heading: &str, values: &[u64]) -> Vec<u8> {

@@ -2,9 +2,7 @@
 
 use tenure::Store;
 
-use crate::content::Held;
-use crate::content::NAMED;
-use crate::content::held;
+use crate::content::{Held, NAMED, held};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, Options, RecordId, Store};
 
 /// A snapshot that some of it is kept by.
 pub const NAMED: &str = "kept";

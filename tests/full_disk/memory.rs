@@ -2,27 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::FailFor;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, FailFor, FaultBacking};
 
-use crate::cells::ACTIONS;
-use crate::cells::Disk;
-use crate::cells::ENDS;
-use crate::cells::End;
-use crate::cells::act;
-use crate::cells::make_room;
-use crate::cells::run;
-use crate::content::CONTENTS;
-use crate::content::Content;
-use crate::content::Held;
-use crate::content::NAMED;
-use crate::content::options;
-use crate::content::write_until_refused;
+use crate::cells::{ACTIONS, Disk, ENDS, End, act, make_room, run};
+use crate::content::{CONTENTS, Content, Held, NAMED, options, write_until_refused};
 
 struct Fault(FaultBacking);
 

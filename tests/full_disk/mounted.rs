@@ -1,28 +1,15 @@
 //! The cells on file systems that are mounted for the test, with a process that is killed.
 
 use std::fs::File;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use tenure::Store;
 
-use crate::cells::ACTIONS;
-use crate::cells::Disk;
-use crate::cells::ENDS;
-use crate::cells::End;
-use crate::cells::run;
-use crate::content::CONTENTS;
-use crate::content::Content;
-use crate::content::Held;
-use crate::content::options;
-use crate::content::write_until_refused;
+use crate::cells::{ACTIONS, Disk, ENDS, End, run};
+use crate::content::{CONTENTS, Content, Held, options, write_until_refused};
 
 const PATH: &str = "TENURE_FULL_DISK_PATH";
 const CONTENT: &str = "TENURE_FULL_DISK_CONTENT";

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use tenure::Durability;
-use tenure::Options;
+use tenure::{Durability, Options};
 
 fn reserve_bytes(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).expect("lists").map(|entry| entry.expect("an entry"));

@@ -3,20 +3,13 @@
 //! Owns: the order of versions (of lists: the longest one; of members and claims: there or not), the dependencies, the
 //! verdict. Knows only what was read and written; numbers of commits are compared with what follows from that.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use tenure::Isolation;
-use tenure::RecordId;
+use tenure::{Isolation, RecordId};
 
-use crate::graph::Graph;
-use crate::graph::Kind;
-use crate::world::Contents;
-use crate::world::ELEMENTS;
-use crate::world::Read;
-use crate::world::Status;
-use crate::world::Txn;
+use crate::graph::{Graph, Kind};
+use crate::world::{Contents, ELEMENTS, Read, Status, Txn};
 
 struct Checker<'h> {
     txns: &'h [Txn],

@@ -5,24 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tenure::Isolation;
-use tenure::Seq;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, FaultBacking};
+use tenure::{Isolation, Seq};
 
 use crate::checker::check;
-use crate::common::Rng;
-use crate::common::assert_no_strays_closed_backing;
-use crate::running::interleave;
-use crate::running::options;
-use crate::running::rounds;
-use crate::running::side_by_side;
-use crate::world::Contents;
-use crate::world::ELEMENTS;
-use crate::world::Status;
-use crate::world::Txn;
-use crate::world::Weakness;
-use crate::world::World;
+use crate::common::{Rng, assert_no_strays_closed_backing};
+use crate::running::{interleave, options, rounds, side_by_side};
+use crate::world::{Contents, ELEMENTS, Status, Txn, Weakness, World};
 
 /// Finds out which transactions of the last run are there, by the elements of their sessions' own lists.
 fn settle(txns: &mut [Txn], contents: &Contents, run: u64) -> Vec<String> {

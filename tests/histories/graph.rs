@@ -3,8 +3,7 @@
 //! Owns: edges by kind, strongly connected parts (Tarjan 1972), the shortest cycle through a part. Never: knows what the
 //! nodes are.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Why one node comes before another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,20 +2,13 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Isolation;
-use tenure::Options;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Durability, Isolation, Options};
 
 use crate::checker::check;
 use crate::common::Rng;
 use crate::session::Session;
-use crate::world::Contents;
-use crate::world::SESSIONS;
-use crate::world::Txn;
-use crate::world::Weakness;
-use crate::world::World;
+use crate::world::{Contents, SESSIONS, Txn, Weakness, World};
 
 pub fn rounds(usual: u64) -> u64 {
     let times = std::env::var("TENURE_HISTORY_ROUNDS").map_or(1, |text| text.parse().expect("a number"));

@@ -3,29 +3,12 @@
 //! Owns: what a transaction does, and the note of what it saw. A session can be driven step by step, so that one thread
 //! interleaves several of them as a seed says.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Savepoint;
-use tenure::Transaction;
+use tenure::{Durability, Error, RecordId, Result, Savepoint, Transaction};
 
 use crate::common::Rng;
-use crate::world::ELEMENTS;
-use crate::world::GROUPS;
-use crate::world::LISTS;
-use crate::world::Read;
-use crate::world::Status;
-use crate::world::Txn;
-use crate::world::What;
-use crate::world::World;
-use crate::world::Writes;
-use crate::world::parse;
-use crate::world::record;
-use crate::world::state_of;
+use crate::world::{ELEMENTS, GROUPS, LISTS, Read, Status, Txn, What, World, Writes, parse, record, state_of};
 
 /// What is known of a list without the transaction's own writes.
 #[derive(Debug, Clone)]

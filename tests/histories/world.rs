@@ -3,21 +3,14 @@
 //! Owns: the layout of records, their extractors, the store at hand, the clock. Records are lists (each with a number, found
 //! also by name and by length), members of groups, and claims of names.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::Index;
-use tenure::Isolation;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Seq;
-use tenure::Store;
 use tenure::extract::Extractor;
 use tenure::key::KeyValue;
+use tenure::{Index, Isolation, RecordId, RecordSet, Seq, Store};
 
 /// Lists that all transactions share.
 pub const LISTS: u32 = 6;

@@ -4,17 +4,9 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::FileNeed;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::View;
 use tenure::backing::FaultBacking;
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, FileNeed, Options, Point, RecordId, RecordSet, Store, View};
 
 use crate::common;
 use crate::common::Rng;

@@ -2,20 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
 use tenure::extract::Extractor;
-use tenure::verify::Progress;
-use tenure::verify::VerifyReport;
-use tenure::verify::verify_backing;
+use tenure::verify::{Progress, VerifyReport, verify_backing};
+use tenure::{Options, RecordId, Store};
 
 /// Files in memory that count the bytes that are read of them.
 #[derive(Debug, Clone, Default)]

@@ -1,9 +1,7 @@
 //! The definition of an index has to fit an item of the log.
 
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
 use tenure::extract::Extractor;
+use tenure::{Error, Options, Store};
 
 /// Bytes of a definition beside its texts, the type of its keys and the index that it may come to replace among them.
 const FIXED: usize = 26;

@@ -1,11 +1,8 @@
 //! Named snapshots and marks cost the same however many there are.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Options;
-use tenure::Result;
-use tenure::Store;
+use tenure::{Options, Result, Store};
 
 /// So many rounds of saving and dropping give one figure, the fastest of them: a machine may be busy with other things.
 const ROUNDS: u32 = 40;

@@ -3,13 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Durability, Options, Point, RecordId, Store};
 
 fn open(backing: &Arc<dyn Backing>) -> Store {
     let options = Options::new().segment_bytes(64 << 10).durability(Durability::Buffered).background(false);

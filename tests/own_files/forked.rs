@@ -1,25 +1,13 @@
 //! A process forks while it has a store open. The child has the handle, and none of its threads.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::Transaction;
-use tenure::View;
+use tenure::{Durability, Error, RecordId, Store, Transaction, View};
 
-use crate::process::Other;
-use crate::process::how;
-use crate::process::listen;
-use crate::process::options;
-use crate::process::put;
-use crate::process::say;
-use crate::process::values;
+use crate::process::{Other, how, listen, options, put, say, values};
 
 /// Runs `child` in a child of this process, which ends with it. Gives its number.
 #[expect(unsafe_code, reason = "there is no safe fork")]

@@ -1,16 +1,11 @@
 //! The file `lock` goes, or becomes another one, while a writer has the store.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Store;
+use tenure::{Durability, Store};
 
-use crate::process::Other;
-use crate::process::options;
-use crate::process::put;
-use crate::process::values;
+use crate::process::{Other, options, put, values};
 
 type Loss = fn(&Path);
 type Call = fn(&Store) -> tenure::Result<()>;

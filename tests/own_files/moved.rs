@@ -3,15 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tenure::Durability;
-use tenure::Store;
+use tenure::{Durability, Store};
 
-use crate::process::Other;
-use crate::process::many;
-use crate::process::options;
-use crate::process::put;
-use crate::process::say;
-use crate::process::values;
+use crate::process::{Other, many, options, put, say, values};
 
 /// Opens `one/s`, and goes to `two`, where there is an `s`, too.
 pub fn open_by_a_relative_path_and_leave(path: &Path) {

@@ -1,19 +1,10 @@
 //! Processes that do as they are told, line by line, and say what came of it.
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Write;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::ChildStdout;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, Options, RecordId, Store};
 
 const ROLE: &str = "TENURE_OWN_FILES_ROLE";
 const PATH: &str = "TENURE_OWN_FILES_PATH";

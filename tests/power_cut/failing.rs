@@ -3,19 +3,13 @@
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::backing::FailFor;
-use tenure::backing::FaultBacking;
+use tenure::backing::{FailFor, FaultBacking};
+use tenure::{Durability, Error};
 
 use crate::world;
-use crate::world::Op;
-use crate::world::State;
-use crate::world::World;
-use crate::world::Wrong;
+use crate::world::{Op, State, World, Wrong};
 
 const SCRIPT: [Op; 25] = [
     Op::Insert,

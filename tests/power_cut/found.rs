@@ -4,13 +4,8 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::backing::FailFor;
-use tenure::backing::FaultBacking;
+use tenure::backing::{FailFor, FaultBacking};
+use tenure::{Durability, Point, RecordId, RecordSet, Store};
 
 use crate::common::Rng;
 use crate::world::options;

@@ -9,21 +9,11 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Point;
-use tenure::Store;
-use tenure::backing::FailFor;
-use tenure::backing::FaultBacking;
+use tenure::backing::{FailFor, FaultBacking};
+use tenure::{Durability, Error, Options, Point, Store};
 
 use crate::world;
-use crate::world::Named;
-use crate::world::Op;
-use crate::world::State;
-use crate::world::World;
-use crate::world::Wrap;
-use crate::world::Wrong;
+use crate::world::{Named, Op, State, World, Wrap, Wrong};
 
 /// A public operation, or a copy of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

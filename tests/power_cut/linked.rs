@@ -3,12 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Files;
+use tenure::backing::{Backing, BackingFile, BackingLock, Files};
+use tenure::{Durability, Error};
 
 use crate::world::options;
 

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use tenure::Durability;
-use tenure::backing::Event;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Event, FaultBacking};
 
 use crate::world;
-use crate::world::Op;
-use crate::world::World;
+use crate::world::{Op, World};
 
 /// Follows the calls of a backing and complains about their order.
 #[derive(Debug, Default)]

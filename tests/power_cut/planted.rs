@@ -4,17 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use tenure::Durability;
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking};
 
-use crate::killed;
-use crate::runs;
-use crate::sequences;
-use crate::world;
-use crate::world::Op;
-use crate::world::Wrap;
+use crate::world::{Op, Wrap};
+use crate::{killed, runs, sequences, world};
 
 /// Says that files of one kind are synced, and does not sync them.
 #[derive(Debug)]

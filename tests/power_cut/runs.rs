@@ -5,10 +5,7 @@ use tenure::backing::FaultBacking;
 
 use crate::common::Rng;
 use crate::world;
-use crate::world::Op;
-use crate::world::World;
-use crate::world::Wrap;
-use crate::world::Wrong;
+use crate::world::{Op, World, Wrap, Wrong};
 
 const ROUNDS: u64 = 40;
 const OPS_PER_ROUND: usize = 60;

@@ -3,15 +3,10 @@
 //! A crash at a step of an earlier operation is one at the last of a shorter sequence.
 
 use tenure::Durability;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, FaultBacking};
 
 use crate::world;
-use crate::world::OPS;
-use crate::world::Op;
-use crate::world::World;
-use crate::world::Wrap;
-use crate::world::Wrong;
+use crate::world::{OPS, Op, World, Wrap, Wrong};
 
 /// How often the recovery itself is crashed at every one of its steps: once in so many crashes.
 const RECOVERIES_ONE_IN: u64 = 50;

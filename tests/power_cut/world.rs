@@ -4,22 +4,14 @@
 //! instead of panicking, so that a test can also prove that a planted fault is found.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Backing, FaultBacking};
+use tenure::{Durability, Error, Options, Point, RecordId, Store};
 
 use crate::common;
-use crate::common::Contents;
-use crate::common::Rng;
+use crate::common::{Contents, Rng};
 
 /// What is wrong.
 pub type Wrong = String;

@@ -1,30 +1,17 @@
 //! When a repair puts another store in the place of a damaged one, and when not; and who opens the store meanwhile.
 
-use std::fs::File;
-use std::fs::TryLockError;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
-use tenure::repair::RepairStep;
-use tenure::repair::repair;
-use tenure::verify::Scope;
-use tenure::verify::verify;
-use tenure::verify::verify_with;
+use tenure::repair::{RepairStep, repair};
+use tenure::verify::{Scope, verify, verify_with};
+use tenure::{Durability, Error, Options, Store};
 
 use crate::common;
-use crate::interrupted::Mounted;
-use crate::interrupted::beside;
-use crate::interrupted::damaged;
-use crate::interrupted::is_damaged_one;
-use crate::interrupted::succeeds;
-use crate::model::Files;
-use crate::model::options;
+use crate::interrupted::{Mounted, beside, damaged, is_damaged_one, succeeds};
+use crate::model::{Files, options};
 
 /// What is found without the lock need not be damage.
 #[test]

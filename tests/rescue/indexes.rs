@@ -4,18 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Error, RecordId, Store};
 
 use crate::common;
 use crate::common::Rng;
-use crate::model::Files;
-use crate::model::by_length;
-use crate::model::by_value;
-use crate::model::options;
+use crate::model::{Files, by_length, by_value, options};
 
 /// A closed store in whose page segments nearly everything is nodes of two indexes.
 fn build() -> (Files, BTreeMap<RecordId, Vec<u8>>) {

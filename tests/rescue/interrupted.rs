@@ -1,20 +1,13 @@
 //! A repair that puts a new store in the place of a damaged one is killed, or loses its power, at each step: under the store's name
 //! there is one whole store, nothing of the damaged one is lost, and the next repair ends what was begun.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use tenure::repair::RepairStep;
-use tenure::repair::repair;
+use tenure::repair::{RepairStep, repair};
 
 use crate::common;
-use crate::model::Files;
-use crate::model::Left;
-use crate::model::Model;
-use crate::model::build;
-use crate::model::options;
+use crate::model::{Files, Left, Model, build, options};
 
 const PATH: &str = "TENURE_REPAIR_PATH";
 const CALL: &str = "TENURE_REPAIR_CALL";
@@ -126,8 +119,7 @@ fn what_was_left_before_anything_was_in_it_or_belongs_to_others_does_not_stop_a_
 /// A service under a name of its own can go on with what somebody else has repaired.
 #[test]
 fn the_new_store_has_the_owner_and_the_rights_of_the_damaged_one() {
-    use std::os::unix::fs::MetadataExt;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let (_, files) = damaged();
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().join("things.tenure");

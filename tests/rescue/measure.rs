@@ -5,29 +5,19 @@
 //! printed with `--nocapture`.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::repair::RepairReport;
-use tenure::repair::repair;
+use tenure::repair::{RepairReport, repair};
 use tenure::salvage::SalvageReport;
-use tenure::verify::Scope;
-use tenure::verify::verify_with;
+use tenure::verify::{Scope, verify_with};
+use tenure::{Error, RecordId, Store};
 
 use crate::common;
 use crate::common::Rng;
-use crate::model::Files;
-use crate::model::Left;
-use crate::model::Model;
-use crate::model::build;
-use crate::model::options;
-use crate::salvage::Places;
-use crate::salvage::places;
+use crate::model::{Files, Left, Model, build, options};
+use crate::salvage::{Places, places};
 
 const HEADER_BYTES: usize = 128;
 

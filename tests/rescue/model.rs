@@ -1,16 +1,11 @@
 //! A store with every feature, and what has to be in it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
 use tenure::extract::Extractor;
+use tenure::{Durability, Options, RecordId, Store};
 
 use crate::common;
 use crate::common::Rng;

@@ -1,23 +1,16 @@
 //! Repair: a damaged page of the record index stops reads of its slots and nothing else, and is rebuilt from the segments.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
-use tenure::repair::RepairReport;
-use tenure::repair::repair_backing;
+use tenure::backing::{Backing, Memory};
+use tenure::repair::{RepairReport, repair_backing};
+use tenure::{Error, RecordId, Store};
 
 use crate::common;
 use crate::common::Rng;
-use crate::model::Files;
-use crate::model::options;
+use crate::model::{Files, options};
 
 struct Built {
     files: Files,

@@ -1,33 +1,19 @@
 //! Salvage: every record whose bytes are whole comes back, with its ID, set and version, whatever else is gone.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tenure::RecordId;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
-use tenure::format::Seed;
-use tenure::format::checksum;
-use tenure::format::item::Item;
-use tenure::format::item::Kind;
+use tenure::backing::{Backing, Memory};
+use tenure::format::item::{Item, Kind};
 use tenure::format::segment::SegmentHeader;
 use tenure::format::value::HEAD_BYTES;
-use tenure::salvage::IndexFate;
-use tenure::salvage::SalvageReport;
-use tenure::salvage::salvage_backing;
+use tenure::format::{Seed, checksum};
+use tenure::salvage::{IndexFate, SalvageReport, salvage_backing};
+use tenure::{RecordId, Store};
 
 use crate::common;
 use crate::common::Rng;
-use crate::model::Expected;
-use crate::model::Files;
-use crate::model::Left;
-use crate::model::Model;
-use crate::model::build;
-use crate::model::by_length;
-use crate::model::by_value;
-use crate::model::options;
+use crate::model::{Expected, Files, Left, Model, build, by_length, by_value, options};
 
 /// Salvages a damaged store, and checks that nothing of it was written.
 fn rescue(files: &Files, what: &str) -> (Store, Arc<dyn Backing>, SalvageReport) {

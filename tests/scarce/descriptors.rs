@@ -1,18 +1,13 @@
 //! Stores in a process that may have few descriptors, and no map at all.
 
 use std::fs::File;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::Resource;
-use rustix::process::Rlimit;
-use rustix::process::getrlimit;
-use rustix::process::setrlimit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tenure::Error;
 
-use crate::few_maps::FewMaps;
-use crate::few_maps::Left;
+use crate::few_maps::{FewMaps, Left};
 use crate::life;
 use crate::life::Life;
 

@@ -4,14 +4,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tenure::backing::Backing;
-use tenure::backing::BackingFile;
-use tenure::backing::BackingLock;
-use tenure::backing::Files;
-use tenure::backing::Map;
+use tenure::backing::{Backing, BackingFile, BackingLock, Files, Map};
 
 /// How many maps are left, and how many were asked for in vain.
 #[derive(Debug, Default)]

@@ -3,14 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Result;
-use tenure::Store;
 use tenure::backing::Backing;
+use tenure::{Durability, Error, Options, RecordId, RecordSet, Result, Store};
 
 use crate::common::Rng;
 

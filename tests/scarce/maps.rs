@@ -1,7 +1,6 @@
 //! Stores that get few maps, or none: what is not mapped is read.
 
-use crate::few_maps::FewMaps;
-use crate::few_maps::Left;
+use crate::few_maps::{FewMaps, Left};
 use crate::life;
 use crate::life::Life;
 

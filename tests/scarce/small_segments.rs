@@ -3,14 +3,9 @@
 //! `TENURE_SMALL_SEGMENTS_GB=20` makes it as large as the bar asks, and `TMPDIR` says where.
 
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
+use tenure::{Durability, Error, Options, RecordId, Store};
 
 const VALUE_BYTES: usize = 2_000;
 /// Two commits fill a segment.

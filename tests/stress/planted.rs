@@ -7,9 +7,7 @@ use tenure::Store;
 use crate::common::Rng;
 use crate::workers;
 use crate::workers::Shared;
-use crate::world::Account;
-use crate::world::World;
-use crate::world::item;
+use crate::world::{Account, World, item};
 
 #[test]
 fn money_from_nowhere_is_found() {

@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::Store;
 use tenure::backing::Memory;
 use tenure::verify::verify;
+use tenure::{Durability, Options, Store};
 
-use crate::common::Rng;
-use crate::common::assert_no_strays_closed;
-use crate::common::assert_no_strays_in;
-use crate::common::contents;
+use crate::common::{Rng, assert_no_strays_closed, assert_no_strays_in, contents};
 use crate::workers;
 use crate::workers::Shared;
 use crate::world::World;

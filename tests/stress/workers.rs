@@ -2,30 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Isolation;
-use tenure::Lookup;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Store;
-use tenure::Transaction;
-use tenure::View;
+use tenure::{Durability, Error, Isolation, Lookup, RecordId, Result, Store, Transaction, View};
 
 use crate::common::Rng;
-use crate::world::ACCOUNTS;
-use crate::world::Account;
-use crate::world::GROUPS;
-use crate::world::PAIRS;
-use crate::world::World;
-use crate::world::by_balance;
-use crate::world::by_group;
-use crate::world::decoded;
-use crate::world::differs;
-use crate::world::item;
+use crate::world::{ACCOUNTS, Account, GROUPS, PAIRS, World, by_balance, by_group, decoded, differs, item};
 
 /// Views that are held, and what they showed when they were taken.
 type HeldViews = Vec<(View, Vec<(RecordId, (u64, u64, i64))>)>;

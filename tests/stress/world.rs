@@ -3,18 +3,11 @@
 //! Accounts have an owner (unique index), a group (multi index) and a balance; the sum of all balances never changes.
 //! Items come and go in pairs, with amounts that cancel out, found by their pair in a multi index.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tenure::Index;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Result;
-use tenure::Store;
-use tenure::View;
 use tenure::extract::Extractor;
-use tenure::key::Key;
-use tenure::key::ToKey;
+use tenure::key::{Key, ToKey};
+use tenure::{Index, RecordId, RecordSet, Result, Store, View};
 
 pub const ACCOUNTS: u64 = 48;
 pub const GROUPS: u64 = 7;

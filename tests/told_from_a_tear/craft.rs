@@ -3,30 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::SegmentSeq;
-use tenure::Seq;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
 use tenure::extract::Extractor;
-use tenure::format::Seed;
-use tenure::format::checksum;
-use tenure::format::descriptor::DESCRIPTOR_BYTES;
-use tenure::format::descriptor::Descriptor;
-use tenure::format::frame::Frame;
-use tenure::format::frame::FrameBuilder;
-use tenure::format::frame::FrameKind;
-use tenure::format::frame::Stamp;
+use tenure::format::descriptor::{DESCRIPTOR_BYTES, Descriptor};
+use tenure::format::frame::{Frame, FrameBuilder, FrameKind, Stamp};
 use tenure::format::item::Kind;
-use tenure::format::manifest::Body;
-use tenure::format::manifest::ENTRY_HEADER_BYTES;
-use tenure::format::manifest::Entry;
-use tenure::format::manifest::Snapshot;
-use tenure::format::segment::FileKind;
-use tenure::format::segment::SEGMENT_HEADER_BYTES;
-use tenure::format::segment::SegmentHeader;
+use tenure::format::manifest::{Body, ENTRY_HEADER_BYTES, Entry, Snapshot};
+use tenure::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
+use tenure::format::{Seed, checksum};
+use tenure::{Durability, Options, RecordId, SegmentSeq, Seq};
 
 use crate::common;
 

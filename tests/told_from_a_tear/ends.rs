@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::Point;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, Memory};
+use tenure::{Error, Point, Store};
 
 use crate::common;
-use crate::craft::Files;
-use crate::craft::options;
+use crate::craft::{Files, options};
 
 /// A store that was killed with its newest snapshot in the middle of its newest segment. Commits of which no frame tells stand
 /// behind it.

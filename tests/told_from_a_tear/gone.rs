@@ -3,17 +3,12 @@
 
 use std::sync::Arc;
 
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::backing::Backing;
-use tenure::backing::FaultBacking;
-use tenure::backing::Memory;
+use tenure::backing::{Backing, FaultBacking, Memory};
 use tenure::verify::verify_backing;
+use tenure::{RecordId, RecordSet, Store};
 
 use crate::common;
-use crate::craft::Files;
-use crate::craft::options;
+use crate::craft::{Files, options};
 
 fn open(backing: &Arc<dyn Backing>) -> (Store, RecordSet) {
     let store = options().open_backing(Arc::clone(backing)).unwrap();

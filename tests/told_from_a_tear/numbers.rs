@@ -3,36 +3,20 @@
 //! A process of its own runs all cases under a limit on its heap. Linux only, as that limit is.
 #![cfg(target_os = "linux")]
 
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenure::Error;
-use tenure::Options;
-use tenure::Point;
-use tenure::Seq;
 use tenure::backing::Backing;
-use tenure::format::entry::ENTRIES_PER_PAGE;
-use tenure::format::entry::PLACE_END;
+use tenure::format::entry::{ENTRIES_PER_PAGE, PLACE_END};
 use tenure::format::item::Kind;
-use tenure::format::manifest::Body;
-use tenure::format::manifest::Cut;
-use tenure::format::manifest::Entry;
-use tenure::format::manifest::NUMBER_END;
-use tenure::format::manifest::Snapshot;
-use tenure::format::moves::Move;
-use tenure::format::moves::put_moves;
-use tenure::format::value::CHUNK_BYTES;
-use tenure::format::value::Head;
-use tenure::format::value::IDS_PER_LIST;
-use tenure::format::value::encode_ids;
+use tenure::format::manifest::{Body, Cut, Entry, NUMBER_END, Snapshot};
+use tenure::format::moves::{Move, put_moves};
+use tenure::format::value::{CHUNK_BYTES, Head, IDS_PER_LIST, encode_ids};
+use tenure::{Error, Options, Point, Seq};
 
-use crate::common;
-use crate::craft;
-use crate::craft::Files;
-use crate::craft::options;
+use crate::craft::{Files, options};
+use crate::{common, craft};
 
 /// `TENURE_CUTS`: how many cuts a manifest has that has many. The limit on the heap rises with them.
 fn cuts() -> u64 {
@@ -150,8 +134,7 @@ fn put_large(store: &tenure::Store) -> tenure::Result<()> {
 }
 
 fn counters(closed: &Files, killed: &Files) {
-    use Outcome::Exhausted;
-    use Outcome::Refused;
+    use Outcome::{Exhausted, Refused};
     let both = |what: &str, outcome: Outcome, change: &dyn Fn(&mut Snapshot)| {
         for (state, files) in [("closed", closed), ("killed", killed)] {
             check(&format!("{what}, {state}"), &craft::with_snapshots(files, change), outcome, &put);
@@ -261,8 +244,7 @@ fn places_and_pages(closed: &Files, killed: &Files) {
 }
 
 fn many(closed: &Files, killed: &Files) {
-    use Outcome::Refused;
-    use Outcome::Taken;
+    use Outcome::{Refused, Taken};
     let rows = craft::with_snapshots(closed, |snapshot| {
         let Some(row) = snapshot.indexes.first().cloned() else { return };
         for number in 0..100_000 {

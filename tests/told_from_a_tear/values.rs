@@ -2,12 +2,10 @@
 
 use tenure::format::frame::FrameBuilder;
 use tenure::format::item::Kind;
-use tenure::format::value::CHUNK_BYTES;
-use tenure::format::value::Head;
+use tenure::format::value::{CHUNK_BYTES, Head};
 
-use crate::common;
-use crate::craft;
 use crate::craft::Files;
+use crate::{common, craft};
 
 fn problems(files: &Files) -> Vec<String> {
     let report = tenure::verify::verify_backing(&common::memory_of(files), &mut |_| {}).unwrap();

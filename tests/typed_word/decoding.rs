@@ -2,11 +2,8 @@
 
 use std::cell::Cell;
 
-use tenure::Result;
-use tenure::Store;
-use tenure::typed::IndexDefinition;
-use tenure::typed::SetDefinition;
-use tenure::typed::Value;
+use tenure::typed::{IndexDefinition, SetDefinition, Value};
+use tenure::{Result, Store};
 
 thread_local! {
     static DECODED: Cell<u32> = const { Cell::new(0) };

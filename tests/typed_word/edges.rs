@@ -1,16 +1,8 @@
 //! Values that would not come back, and IDs of other sets.
 
-use serde::Deserialize;
-use serde::Serialize;
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Store;
-use tenure::typed::Id;
-use tenure::typed::IndexDefinition;
-use tenure::typed::Json;
-use tenure::typed::SetDefinition;
-use tenure::typed::Value;
+use serde::{Deserialize, Serialize};
+use tenure::typed::{Id, IndexDefinition, Json, SetDefinition, Value};
+use tenure::{Error, RecordId, Result, Store};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Reading {

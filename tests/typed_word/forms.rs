@@ -1,18 +1,11 @@
 //! Forms of IDs and moments in values that serde knows, and all types of keys.
 
-use serde::Deserialize;
-use serde::Serialize;
 use serde::de::IntoDeserializer;
-use serde::de::value::Error;
-use serde::de::value::I64Deserializer;
-use serde::de::value::U64Deserializer;
-use tenure::RecordId;
-use tenure::Store;
-use tenure::key::Desc;
-use tenure::key::Timestamp;
-use tenure::typed::IndexDefinition;
-use tenure::typed::Json;
-use tenure::typed::SetDefinition;
+use serde::de::value::{Error, I64Deserializer, U64Deserializer};
+use serde::{Deserialize, Serialize};
+use tenure::key::{Desc, Timestamp};
+use tenure::typed::{IndexDefinition, Json, SetDefinition};
+use tenure::{RecordId, Store};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Visit {

@@ -2,13 +2,9 @@
 
 use std::time::SystemTime;
 
-use tenure::RecordId;
-use tenure::Store;
-use tenure::key::Desc;
-use tenure::key::Timestamp;
-use tenure::typed::Id;
-use tenure::typed::IndexDefinition;
-use tenure::typed::SetDefinition;
+use tenure::key::{Desc, Timestamp};
+use tenure::typed::{Id, IndexDefinition, SetDefinition};
+use tenure::{RecordId, Store};
 
 const WORDS: SetDefinition<String> = SetDefinition::new("words");
 const BY_LENGTH: IndexDefinition<String, (usize, &str)> =

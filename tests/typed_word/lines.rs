@@ -1,15 +1,10 @@
 //! Typed indexes that a line of text declares: any program keeps them.
 
-use serde::Deserialize;
-use serde::Serialize;
-use tenure::Error;
-use tenure::Options;
-use tenure::Store;
+use serde::{Deserialize, Serialize};
 use tenure::extract::Extractor;
 use tenure::key::Timestamp;
-use tenure::typed::IndexDefinition;
-use tenure::typed::Json;
-use tenure::typed::SetDefinition;
+use tenure::typed::{IndexDefinition, Json, SetDefinition};
+use tenure::{Error, Options, Store};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Issue {

@@ -1,13 +1,7 @@
 //! Pages of what an index finds: equal keys go on where they stopped, and a token that does not fit is an error.
 
-use tenure::Error;
-use tenure::ResumeToken;
-use tenure::Store;
-use tenure::typed::Id;
-use tenure::typed::IndexDefinition;
-use tenure::typed::SetDefinition;
-use tenure::typed::TypedIndex;
-use tenure::typed::TypedSet;
+use tenure::typed::{Id, IndexDefinition, SetDefinition, TypedIndex, TypedSet};
+use tenure::{Error, ResumeToken, Store};
 
 const PEOPLE: SetDefinition<String> = SetDefinition::new("people");
 /// The city stands behind the name.

@@ -1,30 +1,15 @@
 //! Values with versions: what is older is read as the newest, and rewritten beside readers and writers.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use serde::Deserialize;
-use serde::Serialize;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Result;
-use tenure::Store;
+use serde::{Deserialize, Serialize};
 use tenure::backing::FaultBacking;
-use tenure::typed::Id;
-use tenure::typed::IndexDefinition;
-use tenure::typed::Json;
-use tenure::typed::Migrate;
-use tenure::typed::NoOlder;
-use tenure::typed::SetDefinition;
-use tenure::typed::TypedSet;
-use tenure::typed::Value;
-use tenure::typed::Versioned;
-use tenure::typed::VersionedJson;
+use tenure::typed::{
+    Id, IndexDefinition, Json, Migrate, NoOlder, SetDefinition, TypedSet, Value, Versioned, VersionedJson,
+};
+use tenure::{Durability, Error, Options, RecordId, Result, Store};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct First {

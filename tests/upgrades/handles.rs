@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Point;
-use tenure::Store;
 use tenure::backing::FaultBacking;
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, Options, Point, Store};
 
 fn whole(version: u32) -> Extractor {
     Extractor::new("whole", version, |record, keys| keys.push(record))

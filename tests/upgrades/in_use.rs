@@ -1,20 +1,11 @@
 //! An index is made anew, or another one is made, while something uses it.
 
-use std::sync::Arc;
-use std::sync::Barrier;
-use std::sync::Weak;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, Weak};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::backing::FaultBacking;
 use tenure::extract::Extractor;
+use tenure::{Durability, Error, Options, Point, RecordId, RecordSet, Store};
 
 /// The first letter, or a longer beginning in later versions.
 fn beginning(version: u32) -> Extractor {

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::Options;
 use tenure::backing::Memory;
 use tenure::extract::Extractor;
-use tenure::typed::IndexDefinition;
-use tenure::typed::IndexKey;
+use tenure::typed::{IndexDefinition, IndexKey};
+use tenure::{Error, Options};
 
-use crate::people::OLD_NAME;
-use crate::people::PEOPLE;
-use crate::people::Person;
-use crate::people::person;
+use crate::people::{OLD_NAME, PEOPLE, Person, person};
 
 const BY_LENGTH: IndexDefinition<Person, u64> =
     IndexDefinition::new("key", 1, |person, put| put(person.name.len() as u64));

@@ -4,19 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tenure::Error;
-use tenure::Index;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::View;
 use tenure::backing::FaultBacking;
 use tenure::extract::Extractor;
+use tenure::{Error, Index, Options, RecordId, RecordSet, Store, View};
 
 const NAMES: u64 = 200;
 

@@ -1,10 +1,7 @@
 //! People whose type got a field that older records do not have.
 
-use tenure::Error;
-use tenure::Result;
-use tenure::typed::IndexDefinition;
-use tenure::typed::SetDefinition;
-use tenure::typed::Value;
+use tenure::typed::{IndexDefinition, SetDefinition, Value};
+use tenure::{Error, Result};
 
 /// As the first version of a program wrote them.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,18 +2,10 @@
 
 use std::sync::Arc;
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Index;
-use tenure::Lookup;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::backing::FaultBacking;
 use tenure::extract::Extractor;
 use tenure::verify::verify_backing;
+use tenure::{Durability, Error, Index, Lookup, Options, Point, RecordId, RecordSet, Store};
 
 const RECORDS: usize = 300;
 

@@ -2,21 +2,12 @@
 
 use std::sync::Arc;
 
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordId;
-use tenure::Store;
 use tenure::backing::Memory;
 use tenure::extract::Extractor;
 use tenure::typed::Id;
+use tenure::{Error, Options, RecordId, Store};
 
-use crate::people::NAME;
-use crate::people::NEXT_NAME;
-use crate::people::OLD_NAME;
-use crate::people::PEOPLE;
-use crate::people::RESIDENTS;
-use crate::people::person;
-use crate::people::resident;
+use crate::people::{NAME, NEXT_NAME, OLD_NAME, PEOPLE, RESIDENTS, person, resident};
 
 fn names(error: &Error, id: Option<RecordId>) -> bool {
     let Error::KeysUnknown { set, index, record, why } = error else { return false };

@@ -1,15 +1,7 @@
 //! Transactions that can do what views can, with their own writes in it.
 
-use tenure::Contended;
-use tenure::Error;
-use tenure::Index;
-use tenure::Isolation;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::Transaction;
-use tenure::Upserted;
 use tenure::extract::Extractor;
+use tenure::{Contended, Error, Index, Isolation, RecordId, RecordSet, Store, Transaction, Upserted};
 
 fn store() -> (Store, RecordSet) {
     let store = Store::in_memory().unwrap();

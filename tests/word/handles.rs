@@ -1,10 +1,6 @@
 //! Handles of sets that are not there.
 
-use tenure::Error;
-use tenure::Point;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::backup;
+use tenure::{Error, Point, RecordSet, Store, backup};
 
 fn check_refused(store: &Store, set: &RecordSet) {
     let before = store.stats().records;

@@ -1,11 +1,8 @@
 //! What is read is one state, and what is told of it is so.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
+use tenure::{Durability, Error, Options};
 
 #[test]
 fn no_commit_is_named_before_a_view_sees_it() {

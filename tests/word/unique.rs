@@ -1,14 +1,8 @@
 //! Unique means at once.
 
-use tenure::Durability;
-use tenure::Error;
-use tenure::Index;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::TransactionOptions;
 use tenure::extract::Extractor;
 use tenure::key::Key;
+use tenure::{Durability, Error, Index, RecordId, RecordSet, Store, TransactionOptions};
 
 struct World {
     store: Store,

@@ -3,10 +3,7 @@
 use std::cell::Cell;
 use std::io::Read;
 
-use tenure::Contended;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Store;
+use tenure::{Contended, Durability, Error, Store};
 
 /// An error of a program's own.
 #[derive(Debug)]

@@ -4,20 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
-use anyhow::ensure;
-use clap::Args;
-use clap::Parser;
-use clap::Subcommand;
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
 
-use crate::data::Data;
-use crate::data::LOAD_BATCH;
-use crate::data::VALUE_BYTES_MIN;
-use crate::engines;
+use crate::data::{Data, LOAD_BATCH, VALUE_BYTES_MIN};
 use crate::results::Shape;
 use crate::work::Task;
-use crate::workloads;
 use crate::workloads::Phase;
+use crate::{engines, workloads};
 
 /// Runs the same work with Tenure and with other embedded stores, verifies every answer, and writes a report.
 #[derive(Debug, Parser)]

@@ -4,9 +4,8 @@
 //! Invariants: 1. Bytes follow from the record's number, its versions and the IDs it refers to, and from nothing else.
 //! 2. A record refers to records of earlier batches only, so an engine that gives IDs itself has given them by then.
 
-use rand::Rng as _;
-use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 
 /// Bytes of the unique key, with which a record begins.
 pub const KEY_BYTES: usize = 16;

@@ -2,38 +2,21 @@
 //!
 //! Owns: the order of the work, directories, children. Never: touches an engine.
 
-use std::io::BufRead as _;
-use std::io::BufReader;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
-use std::sync::Mutex;
-use std::sync::mpsc;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::bail;
-use anyhow::ensure;
-use indicatif::ProgressBar;
-use indicatif::ProgressStyle;
+use anyhow::{Context as _, Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::arguments::Plan;
-use crate::arguments::child_arguments;
+use crate::arguments::{Plan, child_arguments};
 use crate::engines::LIMIT;
-use crate::machine::Machine;
-use crate::machine::quieten;
-use crate::machine::version;
-use crate::results::Failure;
-use crate::results::Line;
-use crate::results::Results;
-use crate::results::Sample;
-use crate::results::Shape;
-use crate::results::SyncCount;
+use crate::machine::{Machine, quieten, version};
+use crate::results::{Failure, Line, Results, Sample, Shape, SyncCount};
 use crate::work::Task;
-use crate::workloads::Phase;
-use crate::workloads::is_phase_wanted;
+use crate::workloads::{Phase, is_phase_wanted};
 
 /// The name under which figures of the hardware stand.
 pub const HARDWARE: &str = "hardware";

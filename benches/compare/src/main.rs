@@ -17,8 +17,7 @@ mod workloads;
 use anyhow::Result;
 use clap::Parser as _;
 
-use crate::arguments::Arguments;
-use crate::arguments::Hidden;
+use crate::arguments::{Arguments, Hidden};
 use crate::results::Results;
 
 fn main() -> Result<()> {

@@ -82,12 +82,7 @@ const fn ratio(must: f64, aim: f64) -> Bar {
     Bar::Ratio { must, aim }
 }
 
-use Phase::OpenClosed;
-use Phase::OpenKilled;
-use Phase::Plain;
-use Phase::Reads;
-use Phase::Space;
-use Phase::Writes;
+use Phase::{OpenClosed, OpenKilled, Plain, Reads, Space, Writes};
 
 /// All of them, in the order of the report.
 pub const ALL: &[Workload] = &[

@@ -7,26 +7,15 @@
 
 mod medium;
 
-use std::fmt;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fmt, io};
 
 use parking_lot::Mutex;
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::backing::BackingLock;
-use crate::backing::check_name;
-use crate::backing::fault::medium::Content;
-use crate::backing::fault::medium::Directory;
-use crate::backing::fault::medium::Entry;
-use crate::backing::fault::medium::Node;
-use crate::backing::fault::medium::Random;
-use crate::backing::fault::medium::Survival;
-use crate::id::to_u64;
-use crate::id::to_usize;
+use crate::backing::fault::medium::{Content, Directory, Entry, Node, Random, Survival};
+use crate::backing::{Backing, BackingFile, BackingLock, check_name};
+use crate::id::{to_u64, to_usize};
 
 /// How long a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

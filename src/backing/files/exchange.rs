@@ -2,18 +2,14 @@
 //!
 //! Owns: the renames, on the medium when they return. Never: replaces a name that is taken, or looks into a directory.
 
-use std::ffi::OsStr;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::AtFlags;
-use rustix::fs::Mode;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 /// Two directories with which it is tried whether they can be exchanged.
 const TRIED: [&str; 2] = ["exchange-1", "exchange-2"];

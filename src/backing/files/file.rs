@@ -10,13 +10,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::backing::BackingFile;
-use crate::backing::Map;
-use crate::backing::append_zeros;
+use crate::backing::{BackingFile, Map, append_zeros};
 use crate::id::to_u64;
 
 /// The step in which a file is made longer.

@@ -5,14 +5,12 @@
 //! writers can each hold a lock. Both looks below are for that: a lock that was taken counts only if the name still
 //! leads to it, and its holder asks again before it does what would harm another writer.
 
-use std::fs::File;
-use std::fs::TryLockError;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::sync::Arc;
 
 use crate::backing::BackingLock;
-use crate::backing::files::directory::Directory;
-use crate::backing::files::directory::Identity;
+use crate::backing::files::directory::{Directory, Identity};
 
 /// The file whose lock the writer holds.
 const LOCK_NAME: &str = "lock";

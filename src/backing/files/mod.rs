@@ -12,24 +12,18 @@ mod lock;
 mod read;
 
 pub(crate) use directory::is_inside;
-pub(crate) use exchange::Parent;
-pub(crate) use exchange::resemble;
+pub(crate) use exchange::{Parent, resemble};
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backing::Backing;
-use crate::backing::BackingFile;
-use crate::backing::BackingLock;
-use crate::backing::check_name;
 use crate::backing::files::directory::Directory;
 use crate::backing::files::file::OpenFile;
 use crate::backing::files::lock::FileLock;
-use crate::backing::files::read::Cold;
-use crate::backing::files::read::ReadFile;
-use crate::backing::files::read::with_descriptors;
+use crate::backing::files::read::{Cold, ReadFile, with_descriptors};
+use crate::backing::{Backing, BackingFile, BackingLock, check_name};
 
 /// The files of one directory, which is held open: a store in a directory that is moved goes on in it.
 ///

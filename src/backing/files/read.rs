@@ -4,27 +4,19 @@
 //! Never: reads another file than the one that was opened first, or loses one that this process deletes.
 //! Locks, in this order: the ring, what is cold, a handle's descriptor. A reader holds the last alone.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::Weak;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-use parking_lot::RwLock;
-use parking_lot::RwLockWriteGuard;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 
-use crate::backing::BackingFile;
-use crate::backing::Map;
 use crate::backing::allowance::descriptors_max;
-use crate::backing::files::directory::Directory;
-use crate::backing::files::directory::Identity;
+use crate::backing::files::directory::{Directory, Identity};
+use crate::backing::{BackingFile, Map};
 use crate::error::is_out_of_descriptors;
 
 /// A file that was opened for reading.

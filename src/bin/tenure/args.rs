@@ -2,38 +2,12 @@
 //!
 //! Owns: [`Cli`]. The arguments of a command stand in its own file.
 
-use clap::Parser;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 
-use crate::commands::backup;
-use crate::commands::collect;
-use crate::commands::compact;
-use crate::commands::completions;
-use crate::commands::delete;
-use crate::commands::demo;
-use crate::commands::dump;
-use crate::commands::export;
-use crate::commands::find;
-use crate::commands::follow;
-use crate::commands::get;
-use crate::commands::import;
-use crate::commands::index;
-use crate::commands::load;
-use crate::commands::log;
-use crate::commands::man;
-use crate::commands::map;
-use crate::commands::mark;
-use crate::commands::put;
-use crate::commands::repair;
-use crate::commands::restore;
-use crate::commands::rollback;
-use crate::commands::salvage;
-use crate::commands::scan;
-use crate::commands::sets;
-use crate::commands::snapshot;
-use crate::commands::stat;
-use crate::commands::update;
-use crate::commands::verify;
+use crate::commands::{
+    backup, collect, compact, completions, delete, demo, dump, export, find, follow, get, import, index, load, log,
+    man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify,
+};
 use crate::context::Context;
 use crate::units::parse_bytes;
 

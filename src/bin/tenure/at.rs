@@ -2,9 +2,7 @@
 //!
 //! Owns: how such a name is read, and that digits may be the number of a snapshot or the name of one. The name counts.
 
-use tenure::Point;
-use tenure::Seq;
-use tenure::SnapshotInfo;
+use tenure::{Point, Seq, SnapshotInfo};
 
 /// The option of the commands that read.
 #[derive(Debug, Clone, clap::Args)]

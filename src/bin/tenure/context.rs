@@ -7,16 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use tenure::Durability;
-use tenure::Error;
-use tenure::Options;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::backing::Memory;
+use tenure::{Durability, Error, Options, RecordSet, Store};
 
 use crate::at::At;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 
 /// Options of all commands.
 #[derive(Debug, Clone, Args)]

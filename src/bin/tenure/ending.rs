@@ -3,12 +3,9 @@
 //! Owns: telling "stored, but the store could not be closed" and "perhaps stored" from "not stored".
 //! Invariants: 1. `Exit::Stored` says that everything is on the medium. 2. `Exit::InDoubt` comes with advice how to look.
 
-use tenure::Error;
-use tenure::Store;
+use tenure::{Error, Store};
 
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 
 /// Whether the change that ended with this error may be there after all.
 pub fn is_in_doubt(error: &Error) -> bool {
@@ -64,11 +61,8 @@ pub fn finish(store: Store, what: &str, tell: impl FnOnce() -> Outcome) -> Outco
 mod tests {
     use std::sync::Arc;
 
-    use tenure::Durability;
-    use tenure::Options;
-    use tenure::backing::Broken;
-    use tenure::backing::Call;
-    use tenure::backing::FaultBacking;
+    use tenure::backing::{Broken, Call, FaultBacking};
+    use tenure::{Durability, Options};
 
     use super::*;
 

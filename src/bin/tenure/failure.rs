@@ -2,10 +2,9 @@
 //!
 //! Owns: the exit codes, and which error of the library has which. Never: prints to stdout.
 
-use std::fmt;
-use std::io;
 use std::io::Write;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 use serde_json::json;
 use tenure::Error;

@@ -2,10 +2,9 @@
 //!
 //! Owns: the guess. Never: says that something is wrong: an index over a field that no record has yet is none the worse.
 
-use tenure::RecordSet;
-use tenure::View;
 use tenure::extract::JsonExtractor;
 use tenure::key::KeyKind;
+use tenure::{RecordSet, View};
 
 /// Records that are looked at, and bytes that one of them may have.
 const RECORDS: usize = 100;

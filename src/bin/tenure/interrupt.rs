@@ -8,18 +8,13 @@ use std::io;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::PollFd;
-use rustix::event::PollFlags;
-use rustix::event::poll;
+use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 
 /// Signals by which a user ends a command.
 const SIGNALS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];

@@ -8,21 +8,11 @@ use std::ops::Bound;
 use std::path::Path;
 
 use serde_json::Value;
-use tenure::Error;
-use tenure::Index;
-use tenure::IndexInfo;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::extract::JsonExtractor;
-use tenure::key::Key;
-use tenure::key::KeyKind;
-use tenure::key::KeyValue;
-use tenure::key::prefix_range;
+use tenure::key::{Key, KeyKind, KeyValue, prefix_range};
+use tenure::{Error, Index, IndexInfo, RecordId, RecordSet, Store};
 
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::hints::why_no_keys;
 use crate::output::note;
 

@@ -34,9 +34,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::Cli;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 
 fn main() -> ExitCode {
     // Also of a line that cannot be parsed.

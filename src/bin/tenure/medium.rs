@@ -5,8 +5,7 @@ use std::path::Path;
 
 use tenure::Stats;
 
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 
 /// Files and their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,21 +3,15 @@
 //! Owns: buffering, telling a reader that left from a write that failed, and escaping what a terminal would obey.
 //! Never: writes messages for people; those go to stderr through [`note`].
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::io::BufWriter;
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::escape::Escape;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::process;
 
 /// Bytes that are gathered before they are written.

@@ -3,14 +3,9 @@
 //! Owns: packing and unpacking. Never: looks at what is inside.
 
 use std::io;
-use std::io::BufReader;
-use std::io::BufWriter;
-use std::io::Cursor;
-use std::io::Read;
-use std::io::Write;
+use std::io::{BufReader, BufWriter, Cursor, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use flate2::Compression;

@@ -5,8 +5,7 @@
 use std::io;
 use std::io::IsTerminal;
 
-use indicatif::ProgressBar;
-use indicatif::ProgressStyle;
+use indicatif::{ProgressBar, ProgressStyle};
 
 const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
 const RECORDS: &str = "{msg} {wide_bar} {human_pos}/{human_len} {eta}";

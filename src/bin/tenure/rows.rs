@@ -9,14 +9,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::MapAccess;
-use serde::de::Visitor;
+use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use tenure::Record;
 
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 
 /// Columns, at most: as many fields as a row of an import may have.
 const COLUMNS_MAX: usize = 4 << 20;

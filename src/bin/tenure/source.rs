@@ -2,20 +2,16 @@
 //!
 //! Owns: opening it, guessing the format, ending a read when the user interrupts the command. Never: looks at a row.
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::BufRead;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::input;
+use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
-use crate::process;
-use crate::progress;
+use crate::{input, process, progress};
 
 /// How rows are written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

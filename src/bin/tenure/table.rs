@@ -2,8 +2,7 @@
 //!
 //! Owns: widths and alignment. A column whose title ends in `>` is aligned to the right.
 
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Outcome, one_line};
 use crate::output::Output;
 
 /// Rows below titles.

@@ -5,18 +5,13 @@
 //! Never: holds a large value in memory. It is read in pieces, once to learn its form and once to print it.
 
 use std::io;
-use std::io::BufReader;
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use serde::de::IgnoredAny;
-use serde_json::Value;
-use serde_json::json;
-use tenure::Error;
-use tenure::Record;
+use serde_json::{Value, json};
+use tenure::{Error, Record};
 
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 
 /// Bytes of a large value that are looked at together.

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Indexes;
-use super::Refreshed;
-use crate::id::IndexNumber;
-use crate::id::SegmentSeq;
+use super::{Indexes, Refreshed};
+use crate::id::{IndexNumber, SegmentSeq};
 use crate::key_index::KeyTree;
-use crate::key_index::tests::Pages;
-use crate::key_index::tests::walk;
+use crate::key_index::tests::{Pages, walk};
 
 fn saved(pages: &mut Pages, begin: u64) -> (KeyTree, crate::key_index::Saved) {
     let mut tree = KeyTree::new().unwrap();

@@ -5,16 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Numbers;
-use super::Pages;
+use super::{Numbers, Pages};
 use crate::backing::Files;
 use crate::format::node::KeyEntry;
-use crate::key_index::Builder;
-use crate::key_index::Change;
-use crate::key_index::KeyTree;
-use crate::key_index::Position;
-use crate::key_index::Range;
 use crate::key_index::cursor::Cursor;
+use crate::key_index::{Builder, Change, KeyTree, Position, Range};
 
 /// Nanoseconds that this thread has had a processor for; zero where the system does not tell.
 fn cpu_nanos() -> f64 {

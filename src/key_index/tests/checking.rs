@@ -3,15 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Numbers;
-use super::Pages;
-use super::walk;
-use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
+use super::{Numbers, Pages, walk};
 use crate::key_index::difference::Kept;
-use crate::key_index::node::Child;
-use crate::key_index::node::Inner;
-use crate::key_index::node::Node;
+use crate::key_index::node::{Child, Inner, Node};
+use crate::key_index::{KeyRoot, KeyTree};
 
 fn grown(numbers: &mut Numbers, entries: u64) -> KeyTree {
     let mut tree = KeyTree::new().unwrap();

@@ -2,15 +2,10 @@
 
 use std::ops::Bound;
 
-use super::Model;
-use super::Numbers;
-use super::Pages;
+use super::{Model, Numbers, Pages};
 use crate::format::node::KeyEntry;
-use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
-use crate::key_index::Position;
-use crate::key_index::Range;
 use crate::key_index::cursor::Cursor;
+use crate::key_index::{KeyRoot, KeyTree, Position, Range};
 
 /// A tree with short and long keys and several records a key, once on the heap and once in pages, half and half.
 fn trees() -> (Vec<(&'static str, KeyTree)>, Model) {

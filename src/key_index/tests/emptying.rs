@@ -2,16 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Model;
-use super::Numbers;
-use super::Pages;
-use super::check;
-use super::entries;
-use super::walk;
+use super::{Model, Numbers, Pages, check, entries, walk};
 use crate::id::SegmentSeq;
-use crate::key_index::KeyTree;
-use crate::key_index::Passed;
 use crate::key_index::tree::level;
+use crate::key_index::{KeyTree, Passed};
 
 /// A key of which few have room in a leaf.
 fn long_key(numbers: &mut Numbers) -> Vec<u8> {

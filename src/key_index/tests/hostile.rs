@@ -5,19 +5,13 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::FileFailurePersistence;
 
-use super::Numbers;
-use super::Pages;
+use super::{Numbers, Pages};
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
-use crate::format::node::ChildRef;
-use crate::format::node::KeyEntry;
-use crate::format::node::NodeView;
-use crate::key_index::KeyTree;
-use crate::key_index::Position;
-use crate::key_index::Range;
+use crate::format::node::{ChildRef, KeyEntry, NodeView};
 use crate::key_index::cursor::Cursor;
-use crate::key_index::slotted::Slotted;
-use crate::key_index::slotted::image;
+use crate::key_index::slotted::{Slotted, image};
+use crate::key_index::{KeyTree, Position, Range};
 
 fn config() -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");

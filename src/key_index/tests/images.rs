@@ -1,16 +1,12 @@
 //! Nodes as bytes: entries, images and searches agree with a plain list.
 
-use proptest::collection::btree_set;
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use crate::format::PAGE_BYTES;
-use crate::format::node::KeyEntry;
-use crate::format::node::NodeView;
-use crate::key_index::slotted::Slotted;
-use crate::key_index::slotted::image;
-use crate::key_index::slotted::load;
+use crate::format::node::{KeyEntry, NodeView};
+use crate::key_index::slotted::{Slotted, image, load};
 
 fn config() -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");

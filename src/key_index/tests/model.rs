@@ -4,17 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use super::Model;
-use super::Numbers;
-use super::Pages;
-use super::check;
-use super::entries;
-use super::page_bytes;
+use super::{Model, Numbers, Pages, check, entries, page_bytes};
 use crate::format::node::KeyEntry;
 use crate::key::KEY_BYTES_MAX;
-use crate::key_index::Change;
-use crate::key_index::KeyRoot;
-use crate::key_index::KeyTree;
+use crate::key_index::{Change, KeyRoot, KeyTree};
 
 #[derive(Debug, Clone)]
 enum Step {

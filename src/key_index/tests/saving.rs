@@ -2,15 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Model;
-use super::Numbers;
-use super::Pages;
-use super::check;
-use super::entries;
-use super::page_bytes;
-use super::walk;
-use crate::key_index::Builder;
-use crate::key_index::KeyTree;
+use super::{Model, Numbers, Pages, check, entries, page_bytes, walk};
+use crate::key_index::{Builder, KeyTree};
 
 fn random(count: usize, seed: u64) -> (KeyTree, Model) {
     let (mut tree, mut model, mut numbers) = (KeyTree::new().unwrap(), Model::new(), Numbers(seed));

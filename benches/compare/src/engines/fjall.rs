@@ -4,28 +4,14 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use fjall::Database;
-use fjall::Keyspace;
-use fjall::KeyspaceCreateOptions;
-use fjall::OwnedWriteBatch;
-use fjall::PersistMode;
-use fjall::Readable as _;
-use fjall::Snapshot;
+use anyhow::{Context as _, Result, ensure};
 use fjall::config::CompressionPolicy;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _, Snapshot};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::CACHE_BYTES;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
-use crate::engines::composite;
-use crate::engines::composite_id;
+use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
+use crate::engines::{composite, composite_id};
 
 struct Indexes {
     by_key: Keyspace,

@@ -3,28 +3,18 @@
 //! Never: checks, syncs unless it is asked to, gives space back, or can be opened again. It marks the end of what is
 //! possible, and takes part in no comparison.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::RwLock;
-use std::sync::RwLockReadGuard;
+use std::sync::{Condvar, Mutex, RwLock, RwLockReadGuard};
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::engine::{Batch, Engine, Session, Setup, View};
 use crate::engines::index_of;
 
 const SEGMENT_BYTES: usize = 64 << 20;

@@ -3,31 +3,14 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use heed::Database;
-use heed::DatabaseFlags;
-use heed::Env;
-use heed::EnvFlags;
-use heed::EnvOpenOptions;
-use heed::IntegerComparator;
-use heed::PutFlags;
-use heed::RoTxn;
-use heed::WithTls;
-use heed::byteorder::BE;
-use heed::byteorder::NativeEndian;
-use heed::types::Bytes;
-use heed::types::U32;
-use heed::types::U64;
+use anyhow::{Context as _, Result, ensure};
+use heed::byteorder::{BE, NativeEndian};
+use heed::types::{Bytes, U32, U64};
+use heed::{Database, DatabaseFlags, Env, EnvFlags, EnvOpenOptions, IntegerComparator, PutFlags, RoTxn, WithTls};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::engine::{Batch, Engine, Session, Setup, View};
 
 /// The map must be larger than what is ever stored; it takes addresses, not memory.
 const MAP_BYTES: usize = 1 << 36;

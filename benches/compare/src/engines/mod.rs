@@ -10,8 +10,7 @@ pub mod rocksdb;
 pub mod sqlite;
 pub mod tenure;
 
-use anyhow::Result;
-use anyhow::bail;
+use anyhow::{Result, bail};
 
 use crate::engine::Engine;
 

@@ -3,27 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::{Context as _, Result, anyhow};
 use data_encoding::BASE32_DNSSEC;
-use persy::Config;
-use persy::Persy as Database;
-use persy::PersyId;
-use persy::SegmentId;
-use persy::Snapshot;
-use persy::Transaction;
-use persy::TransactionConfig;
-use persy::ValueMode;
+use persy::{Config, Persy as Database, PersyId, SegmentId, Snapshot, Transaction, TransactionConfig, ValueMode};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::CACHE_BYTES;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
 
 const BY_KEY: &str = "by_key";
 const BY_SECTION: &str = "by_section";

@@ -4,27 +4,15 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use redb::Database;
-use redb::Durability;
-use redb::ReadOnlyTable;
-use redb::ReadTransaction;
-use redb::ReadableDatabase as _;
-use redb::ReadableTable as _;
-use redb::Table;
-use redb::TableDefinition;
-use redb::WriteTransaction;
+use anyhow::{Context as _, Result, ensure};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, Table,
+    TableDefinition, WriteTransaction,
+};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::CACHE_BYTES;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
 
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 const BY_KEY: TableDefinition<'_, &Key, u64> = TableDefinition::new("by_key");

@@ -4,34 +4,16 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use rocksdb::BlockBasedOptions;
-use rocksdb::Cache;
-use rocksdb::ColumnFamily;
-use rocksdb::ColumnFamilyDescriptor;
-use rocksdb::DB;
-use rocksdb::DBCompressionType;
-use rocksdb::DBPinnableSlice;
-use rocksdb::DataBlockIndexType;
-use rocksdb::Options;
-use rocksdb::ReadOptions;
-use rocksdb::Snapshot;
-use rocksdb::WaitForCompactOptions;
-use rocksdb::WriteBatch;
-use rocksdb::WriteOptions;
+use anyhow::{Context as _, Result, ensure};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
+    DataBlockIndexType, Options, ReadOptions, Snapshot, WaitForCompactOptions, WriteBatch, WriteOptions,
+};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::CACHE_BYTES;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
-use crate::engines::composite;
-use crate::engines::composite_id;
+use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
+use crate::engines::{composite, composite_id};
 
 const NAMES: [&str; 3] = ["records", "by_key", "by_section"];
 

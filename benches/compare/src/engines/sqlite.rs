@@ -1,25 +1,15 @@
 //! `SQLite`, by its binding rusqlite.
 
 use std::ops::Range;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
-use rusqlite::CachedStatement;
-use rusqlite::Connection;
-use rusqlite::Params;
-use rusqlite::params;
+use anyhow::{Context as _, Result, ensure};
+use rusqlite::{CachedStatement, Connection, Params, params};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::engine::{Batch, Engine, Session, Setup, View};
 
 const GET: &str = "SELECT value FROM record WHERE id = ?1";
 const BY_KEY: &str = "SELECT value FROM record WHERE key = ?1";

@@ -3,25 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context as _;
-use anyhow::Result;
-use tenure::Durability;
-use tenure::Index;
-use tenure::Options;
-use tenure::Record;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::View as StoreView;
+use anyhow::{Context as _, Result};
 use tenure::extract::Extractor;
+use tenure::{Durability, Index, Options, Record, RecordId, RecordSet, Store, View as StoreView};
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::Batch;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::engine::{Batch, Engine, Session, Setup, View};
 
 pub struct Tenure {
     store: Store,

@@ -1,23 +1,14 @@
 //! Charts as SVG, drawn by plotters.
 
-use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
-use plotters::style::text_anchor::Pos;
-use plotters::style::text_anchor::VPos;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::engines::LIMIT;
-use crate::engines::OWN;
-use crate::report::best_other;
-use crate::report::engines;
-use crate::report::number;
-use crate::report::ratio;
-use crate::results::Results;
-use crate::results::Shape;
+use crate::engines::{LIMIT, OWN};
+use crate::report::{best_other, engines, number, ratio};
+use crate::results::{Results, Shape};
 use crate::workloads;
-use crate::workloads::Bar;
-use crate::workloads::Workload;
+use crate::workloads::{Bar, Workload};
 
 const WIDTH: u32 = 860;
 const LABEL: u32 = 330;

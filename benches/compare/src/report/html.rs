@@ -1,15 +1,12 @@
 //! One page with tables and charts that needs nothing beside it.
 
 use anyhow::Result;
-use minijinja::Environment;
-use minijinja::Value;
 use minijinja::value::Serde;
+use minijinja::{Environment, Value};
 use serde::Serialize;
 
-use crate::report::charts;
 use crate::report::markdown::asked;
-use crate::report::ratio;
-use crate::report::scale;
+use crate::report::{charts, ratio, scale};
 use crate::results::Results;
 use crate::workloads;
 use crate::workloads::Workload;

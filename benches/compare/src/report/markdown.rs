@@ -5,18 +5,11 @@ use tabled::builder::Builder;
 use tabled::settings::Style;
 
 use crate::driver::HARDWARE;
-use crate::engines::OWN;
-use crate::engines::settings;
-use crate::report::best_other;
-use crate::report::engines;
-use crate::report::holds;
-use crate::report::number;
-use crate::report::ratio;
-use crate::results::Results;
-use crate::results::Shape;
+use crate::engines::{OWN, settings};
+use crate::report::{best_other, engines, holds, number, ratio};
+use crate::results::{Results, Shape};
 use crate::workloads;
-use crate::workloads::Bar;
-use crate::workloads::Workload;
+use crate::workloads::{Bar, Workload};
 
 /// The whole report.
 pub fn page(results: &Results) -> Result<String> {

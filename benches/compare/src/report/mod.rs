@@ -7,13 +7,9 @@ pub mod html;
 pub mod markdown;
 pub mod scale;
 
-use crate::engines::LIMIT;
-use crate::engines::NAMES;
-use crate::engines::OWN;
-use crate::results::Results;
-use crate::results::Shape;
-use crate::workloads::Bar;
-use crate::workloads::Workload;
+use crate::engines::{LIMIT, NAMES, OWN};
+use crate::results::{Results, Shape};
+use crate::workloads::{Bar, Workload};
 
 /// The best other engine in a workload.
 #[derive(Debug, Clone)]

@@ -1,15 +1,11 @@
 //! How a figure grows with the number of records.
 
-use anyhow::Result;
-use anyhow::anyhow;
+use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use crate::engines::LIMIT;
-use crate::engines::OWN;
-use crate::report::engines;
-use crate::report::number;
-use crate::results::Results;
-use crate::results::Shape;
+use crate::engines::{LIMIT, OWN};
+use crate::report::{engines, number};
+use crate::results::{Results, Shape};
 use crate::workloads::Workload;
 
 const SIZE: (u32, u32) = (860, 320);

@@ -3,16 +3,13 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::data::LOAD_BATCH;
-use crate::data::Versions;
+use crate::data::{LOAD_BATCH, Versions};
 use crate::results::median;
-use crate::work::Task;
-use crate::work::per_second;
+use crate::work::{Task, per_second};
 
 const SYNCS: u32 = 2000;
 const WRITTEN_BYTES: usize = 64 << 20;

@@ -2,22 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use anyhow::ensure;
-use rand::RngExt as _;
-use rand::SeedableRng as _;
+use anyhow::{Result, ensure};
 use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 
-use crate::data::Versions;
-use crate::data::digest;
-use crate::data::version_of;
-use crate::engine::Engine;
-use crate::engine::Session as _;
-use crate::work::Known;
-use crate::work::Task;
-use crate::work::World;
+use crate::data::{Versions, digest, version_of};
+use crate::engine::{Engine, Session as _};
 use crate::work::questions::zipfian;
 use crate::work::reads::threads;
+use crate::work::{Known, Task, World};
 
 /// Threads of the mixed workloads.
 const THREADS: usize = 2;

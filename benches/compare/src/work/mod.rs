@@ -16,25 +16,16 @@ mod updates;
 mod writes;
 
 use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 
 use crate::data;
-use crate::data::Data;
-use crate::data::LOAD_BATCH;
-use crate::data::Versions;
-use crate::engine::Batch;
-use crate::engine::Engine;
-use crate::engine::Session as _;
-use crate::engine::Setup;
-use crate::engine::View as _;
+use crate::data::{Data, LOAD_BATCH, Versions};
+use crate::engine::{Batch, Engine, Session as _, Setup, View as _};
 use crate::engines::Job;
 use crate::results::print_measure;
-use crate::workloads::Phase;
-use crate::workloads::is_wanted;
+use crate::workloads::{Phase, is_wanted};
 
 /// What a child is told.
 #[derive(Debug, Clone)]

@@ -1,23 +1,14 @@
 //! Opening after a close and after a kill.
 
 use std::fs;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context as _, Result, ensure};
 
-use crate::data::KEY_BYTES;
-use crate::data::LOAD_BATCH;
-use crate::data::digest;
-use crate::engine::Engine;
-use crate::engine::Session as _;
-use crate::engine::Setup;
+use crate::data::{KEY_BYTES, LOAD_BATCH, digest};
+use crate::engine::{Engine, Session as _, Setup};
 use crate::results::print_ready;
-use crate::work::Task;
-use crate::work::World;
-use crate::work::load;
+use crate::work::{Task, World, load};
 
 /// Bytes of the tail: of records, and of the entries of their keys with an ID each.
 const TAIL_BYTES: usize = 64 << 20;

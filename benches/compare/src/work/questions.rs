@@ -1,12 +1,9 @@
 //! Which records are asked for: uniform or Zipfian, from a seed, made before the time begins.
 
-use anyhow::Result;
-use anyhow::anyhow;
-use rand::RngExt as _;
-use rand::SeedableRng as _;
+use anyhow::{Result, anyhow};
 use rand::rngs::SmallRng;
-use rand_distr::Distribution as _;
-use rand_distr::Zipf;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_distr::{Distribution as _, Zipf};
 
 /// The exponent that YCSB uses.
 const EXPONENT: f64 = 0.99;

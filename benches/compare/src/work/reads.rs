@@ -1,33 +1,17 @@
 //! Loads and questions.
 
 use std::sync::Barrier;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use anyhow::Result;
-use anyhow::ensure;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::data;
-use crate::data::Data;
-use crate::data::Key;
-use crate::data::NO_REFERENCE;
-use crate::data::REFERENCES;
-use crate::data::SECTION_RECORDS;
-use crate::data::digest;
-use crate::data::references_of;
-use crate::engine::Engine;
-use crate::engine::Session;
-use crate::engine::Setup;
-use crate::engine::View;
+use crate::data::{Data, Key, NO_REFERENCE, REFERENCES, SECTION_RECORDS, digest, references_of};
+use crate::engine::{Engine, Session, Setup, View};
 use crate::machine::Heap;
-use crate::work::Task;
-use crate::work::World;
-use crate::work::load;
 use crate::work::opening::save_ids;
-use crate::work::per_second;
-use crate::work::questions::uniform;
-use crate::work::questions::zipfian;
+use crate::work::questions::{uniform, zipfian};
+use crate::work::{Task, World, load, per_second};
 
 /// Questions to one view.
 const VIEW: usize = 100;

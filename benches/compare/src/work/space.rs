@@ -6,13 +6,9 @@
 use anyhow::Result;
 
 use crate::engine::Engine;
-use crate::machine::disk_bytes;
-use crate::machine::written_bytes;
-use crate::work::Task;
-use crate::work::loaded;
-use crate::work::updates::Amount;
-use crate::work::updates::Change;
-use crate::work::updates::update;
+use crate::machine::{disk_bytes, written_bytes};
+use crate::work::updates::{Amount, Change, update};
+use crate::work::{Task, loaded};
 
 pub fn run<E: Engine>(task: &Task) -> Result<()> {
     let (engine, mut world) = loaded::<E>(task)?;

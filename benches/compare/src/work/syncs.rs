@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::engine::Engine;
-use crate::engine::Setup;
-use crate::work::Task;
-use crate::work::World;
-use crate::work::load;
+use crate::engine::{Engine, Setup};
 use crate::work::mixed::commits;
+use crate::work::{Task, World, load};
 
 pub fn run<E: Engine>(task: &Task) -> Result<()> {
     let engine = E::open(&task.store(), Setup { indexed: true, durable: task.durable, long_tail: false })?;

@@ -1,7 +1,6 @@
 //! Batches of updates, for all phases that have them.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rand::SeedableRng as _;
@@ -9,8 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::index;
 
 use crate::data::Versions;
-use crate::engine::Engine;
-use crate::engine::Session as _;
+use crate::engine::{Engine, Session as _};
 use crate::work::World;
 
 /// Records of one update transaction.

@@ -1,26 +1,16 @@
 //! Updates, mixed work, deletes, durable commits, on one store.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 
-use crate::engine::Engine;
-use crate::engine::Session as _;
-use crate::engine::Setup;
-use crate::work::Known;
-use crate::work::Task;
-use crate::work::World;
-use crate::work::loaded;
-use crate::work::mixed::commits;
-use crate::work::mixed::ycsb;
-use crate::work::per_second;
-use crate::work::updates::Amount;
-use crate::work::updates::Change;
-use crate::work::updates::update;
+use crate::engine::{Engine, Session as _, Setup};
+use crate::work::mixed::{commits, ycsb};
+use crate::work::updates::{Amount, Change, update};
+use crate::work::{Known, Task, World, loaded, per_second};
 
 const DELETE_BATCH: usize = 1000;
 

@@ -2,24 +2,16 @@
 //!
 //! Owns: what is told of a copy, for this command and for `restore`.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use serde_json::json;
-use tenure::BackupOptions;
-use tenure::BackupProgress;
-use tenure::BackupReport;
-use tenure::Error;
+use tenure::{BackupOptions, BackupProgress, BackupReport, Error};
 
 use crate::context::Context;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::progress;
-use crate::units;
+use crate::{ending, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

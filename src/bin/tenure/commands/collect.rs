@@ -2,27 +2,17 @@
 //!
 //! Owns: what is told of a collection, for this command and for `compact`. Never: changes a record.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tenure::Collected;
-use tenure::Error;
-use tenure::FileKind;
-use tenure::Stats;
-use tenure::Store;
+use tenure::{Collected, Error, FileKind, Stats, Store};
 
 use crate::context::Context;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::medium::Medium;
 use crate::output::Output;
-use crate::progress;
-use crate::units;
+use crate::{ending, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

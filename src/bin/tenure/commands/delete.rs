@@ -5,14 +5,12 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::Durability;
-use tenure::RecordId;
+use tenure::{Durability, RecordId};
 
 use crate::context::Context;
-use crate::ending;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::units;
+use crate::{ending, units};
 
 const EXAMPLES: &str = "\
 Examples:

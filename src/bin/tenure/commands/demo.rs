@@ -6,31 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tenure::Durability;
-use tenure::Lookup;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
+use tenure::{Durability, Lookup, RecordId, RecordSet, Store};
 
-use crate::commands::demo_indexes;
-use crate::commands::demo_past;
 use crate::commands::story::Story;
-use crate::context::Context;
-use crate::context::existing_set;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::input::Rows;
-use crate::input::Step;
+use crate::commands::{demo_indexes, demo_past};
+use crate::context::{Context, existing_set};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::input::jsonl::JsonLines;
-use crate::source;
-use crate::units;
+use crate::input::{Rows, Step};
+use crate::{source, units};
 
 /// The records of the demo, below the directory of the package.
 const DATA: &str = "tests/data/packages.jsonl";

@@ -5,23 +5,16 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use tenure::Index;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
-use tenure::View;
 use tenure::extract::JsonExtractor;
-use tenure::key::Key;
-use tenure::key::KeyKind;
+use tenure::key::{Key, KeyKind};
+use tenure::{Index, RecordId, RecordSet, Store, View};
 
-use crate::commands::demo::SET;
-use crate::commands::demo::unexpected;
+use crate::commands::demo::{SET, unexpected};
 use crate::commands::story::Story;
 use crate::context::existing_set;
 use crate::failure::Outcome;
-use crate::keys;
 use crate::keys::Field;
-use crate::units;
+use crate::{keys, units};
 
 /// Fields, and whether each of their keys stands once.
 const FIELDS: [(&str, bool); 3] = [("name", true), ("section", false), ("depends[]", false)];

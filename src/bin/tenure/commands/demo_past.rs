@@ -6,16 +6,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
-use tenure::Durability;
-use tenure::Lookup;
-use tenure::Options;
-use tenure::Point;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
+use tenure::{Durability, Lookup, Options, Point, RecordId, RecordSet, Store};
 
-use crate::commands::demo::SET;
-use crate::commands::demo::unexpected;
+use crate::commands::demo::{SET, unexpected};
 use crate::commands::map;
 use crate::commands::story::Story;
 use crate::context::existing_set;

@@ -2,29 +2,21 @@
 //!
 //! Owns: where the stream goes, that a file is complete or not there. Never: changes the store.
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::IsTerminal;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use tenure::Error;
-use tenure::Store;
 use tenure::dump::DumpReport;
+use tenure::{Error, Store};
 
 use crate::at::At;
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::pack::Pack;
-use crate::pack::Packer;
-use crate::process;
-use crate::progress;
-use crate::units;
+use crate::pack::{Pack, Packer};
+use crate::{process, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

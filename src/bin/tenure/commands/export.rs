@@ -5,22 +5,16 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::Record;
-use tenure::RecordSet;
-use tenure::View;
+use tenure::{Record, RecordSet, View};
 
 use crate::at::At;
-use crate::context::Context;
-use crate::context::existing_set;
+use crate::context::{Context, existing_set};
 use crate::failure::Outcome;
-use crate::output::Output;
-use crate::output::note;
-use crate::progress;
+use crate::output::{Output, note};
 use crate::rows::Columns;
 use crate::source::Format;
-use crate::units;
-use crate::value;
 use crate::value::Form;
+use crate::{progress, units, value};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -7,13 +7,9 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 
-use tenure::Error;
-use tenure::Index;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
 use tenure::extract::JsonExtractor;
 use tenure::key::Key;
+use tenure::{Error, Index, RecordId, RecordSet, Store};
 
 use crate::input::Row;
 

@@ -11,13 +11,10 @@ use tenure::key::Key;
 
 use crate::at::At;
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::keys;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::keys::Named;
 use crate::output::Output;
-use crate::value;
+use crate::{keys, value};
 
 const EXAMPLES: &str = "\
 Examples:

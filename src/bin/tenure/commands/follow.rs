@@ -7,25 +7,16 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use serde_json::Value;
-use serde_json::json;
-use tenure::Lookup;
-use tenure::RecordId;
-use tenure::View;
+use serde_json::{Value, json};
 use tenure::extract::JsonExtractor;
-use tenure::key::Key;
-use tenure::key::KeyKind;
+use tenure::key::{Key, KeyKind};
+use tenure::{Lookup, RecordId, View};
 
 use crate::at::At;
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::keys;
-use crate::keys::Field;
-use crate::keys::KeyReader;
-use crate::keys::Named;
+use crate::keys::{Field, KeyReader, Named};
 use crate::output::Output;
 
 const EXAMPLES: &str = "\

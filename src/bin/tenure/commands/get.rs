@@ -5,18 +5,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::Error;
-use tenure::Record;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::View;
+use tenure::{Error, Record, RecordId, RecordSet, View};
 
 use crate::at::At;
-use crate::context::Context;
-use crate::context::existing_set;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::context::{Context, existing_set};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::value;
 

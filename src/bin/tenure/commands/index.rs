@@ -2,27 +2,19 @@
 //!
 //! Owns: the subcommands. Never: makes a set; a name that is mistyped would leave one behind.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
-use tenure::IndexInfo;
-use tenure::Store;
 use tenure::key::KeyKind;
+use tenure::{IndexInfo, Store};
 
-use crate::context::Context;
-use crate::context::existing_set;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
-use crate::keys;
+use crate::context::{Context, existing_set};
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::keys::Field;
 use crate::output::Output;
 use crate::table::Table;
-use crate::units;
+use crate::{ending, keys, units};
 
 const EXAMPLES: &str = "\
 Examples:

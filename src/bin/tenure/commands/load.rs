@@ -2,28 +2,19 @@
 //!
 //! Owns: reading the dump, telling how to go on after an interruption.
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use tenure::Error;
-use tenure::dump;
-use tenure::dump::LoadOptions;
-use tenure::dump::LoadReport;
+use tenure::dump::{LoadOptions, LoadReport};
+use tenure::{Error, dump};
 
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::pack;
-use crate::process;
-use crate::progress;
-use crate::units;
+use crate::{pack, process, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

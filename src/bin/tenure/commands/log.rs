@@ -9,8 +9,7 @@ use tenure::inspect;
 use tenure::inspect::LogLine;
 
 use crate::context::Context;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Outcome, one_line};
 use crate::output::Output;
 use crate::units;
 

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 
 const EXAMPLES: &str = "\

@@ -5,8 +5,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::FileKind;
-use tenure::SegmentStats;
+use tenure::{FileKind, SegmentStats};
 
 use crate::context::Context;
 use crate::failure::Outcome;

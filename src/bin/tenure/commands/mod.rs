@@ -38,8 +38,7 @@ pub mod verify;
 
 use clap::CommandFactory;
 
-use crate::args::Cli;
-use crate::args::Command;
+use crate::args::{Cli, Command};
 use crate::failure::Outcome;
 
 /// Runs the command.

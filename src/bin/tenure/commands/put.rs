@@ -11,13 +11,10 @@ use std::path::PathBuf;
 use serde_json::json;
 use tenure::Durability;
 
-use crate::context::Context;
-use crate::context::check_set_name;
-use crate::ending;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::context::{Context, check_set_name};
+use crate::failure::{Failure, Outcome};
 use crate::output::Output;
-use crate::process;
+use crate::{ending, process};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,21 +3,14 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::repair::RepairReport;
-use tenure::repair::RepairStep;
-use tenure::repair::repair;
+use tenure::repair::{RepairReport, RepairStep, repair};
 
 use crate::commands::salvage;
-use crate::commands::salvage::fate;
-use crate::commands::salvage::number;
+use crate::commands::salvage::{fate, number};
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
-use crate::progress;
-use crate::units;
+use crate::{progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

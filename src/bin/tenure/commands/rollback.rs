@@ -5,17 +5,13 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::Error;
-use tenure::Store;
+use tenure::{Error, Store};
 
 use crate::at::Past;
 use crate::context::Context;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
-use crate::units;
+use crate::{ending, units};
 
 const EXAMPLES: &str = "\
 Examples:

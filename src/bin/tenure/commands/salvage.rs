@@ -4,19 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tenure::Error;
-use tenure::salvage::IndexFate;
-use tenure::salvage::SalvageReport;
-use tenure::salvage::salvage;
+use tenure::salvage::{IndexFate, SalvageReport, salvage};
 
 use crate::commands::backup;
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
-use crate::progress;
-use crate::units;
+use crate::{progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,18 +5,14 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::Record;
-use tenure::RecordId;
+use tenure::{Record, RecordId};
 
 use crate::at::At;
-use crate::context::Context;
-use crate::context::existing_set;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::context::{Context, existing_set};
+use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::table::Table;
-use crate::units;
-use crate::value;
+use crate::{units, value};
 
 /// Characters of a value that the table shows.
 const PREVIEW_CHARS: usize = 72;

@@ -3,19 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use serde_json::Value;
-use serde_json::json;
-use tenure::Error;
-use tenure::SnapshotInfo;
+use serde_json::{Value, json};
+use tenure::{Error, SnapshotInfo};
 
 use crate::context::Context;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::table::Table;
-use crate::units;
+use crate::{ending, units};
 
 const EXAMPLES: &str = "\
 Examples:

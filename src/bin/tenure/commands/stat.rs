@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-use serde_json::json;
-use tenure::FileKind;
-use tenure::SegmentStats;
-use tenure::Stats;
+use serde_json::{Value, json};
+use tenure::{FileKind, SegmentStats, Stats};
 
 use crate::at::At;
 use crate::context::Context;

@@ -2,8 +2,7 @@
 //!
 //! Owns: the form; text for people as it happens, or one JSON document at the end.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::failure::Outcome;
 use crate::output::Output;

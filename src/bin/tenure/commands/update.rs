@@ -5,13 +5,9 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tenure::Durability;
-use tenure::Error;
-use tenure::RecordId;
-use tenure::Seq;
+use tenure::{Durability, Error, RecordId, Seq};
 
-use crate::commands::put::Given;
-use crate::commands::put::ValueArgs;
+use crate::commands::put::{Given, ValueArgs};
 use crate::context::Context;
 use crate::ending;
 use crate::failure::Outcome;

@@ -6,18 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tenure::verify;
-use tenure::verify::Problem;
-use tenure::verify::Scope;
-use tenure::verify::VerifyReport;
+use tenure::verify::{Problem, Scope, VerifyReport};
 
 use crate::context::Context;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::failure::one_line;
+use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
-use crate::progress;
-use crate::units;
+use crate::{progress, units};
 
 const EXAMPLES: &str = "\
 Examples:

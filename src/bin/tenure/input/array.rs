@@ -5,15 +5,7 @@
 
 use std::io::BufRead;
 
-use super::BadRow;
-use super::Broken;
-use super::Row;
-use super::Rows;
-use super::Step;
-use super::endless;
-use super::fill;
-use super::jsonl;
-use super::passed_over_max;
+use super::{BadRow, Broken, Row, Rows, Step, endless, fill, jsonl, passed_over_max};
 
 /// What stands next in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

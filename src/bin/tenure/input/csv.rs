@@ -3,32 +3,16 @@
 //! Owns: checking rows against the names, and quotes against the end of the input.
 //! Never: guesses. A row with more or fewer fields than there are names is an error.
 
-use std::cell::Cell;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::io::BufRead;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::rc::Rc;
 
-use csv::ByteRecord;
-use csv::Reader;
-use csv::ReaderBuilder;
-use csv::StringRecord;
+use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 
-use super::BYTE_ORDER_MARK;
-use super::BadRow;
-use super::Broken;
-use super::MARK_INSIDE;
-use super::Row;
-use super::Rows;
-use super::Step;
-use super::endless;
-use super::fill;
-use super::passed_over_max;
-use super::shape::ColumnType;
-use super::shape::Shape;
-use super::shape::push_string;
+use super::shape::{ColumnType, Shape, push_string};
+use super::{BYTE_ORDER_MARK, BadRow, Broken, MARK_INSIDE, Row, Rows, Step, endless, fill, passed_over_max};
 
 /// Bytes that the parser reads at once.
 const BUFFER_BYTES: usize = 64 << 10;

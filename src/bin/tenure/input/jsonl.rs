@@ -7,16 +7,7 @@ use std::io::BufRead;
 
 use serde::de::IgnoredAny;
 
-use super::BYTE_ORDER_MARK;
-use super::BadRow;
-use super::Broken;
-use super::MARK_INSIDE;
-use super::Row;
-use super::Rows;
-use super::Step;
-use super::endless;
-use super::fill;
-use super::passed_over_max;
+use super::{BYTE_ORDER_MARK, BadRow, Broken, MARK_INSIDE, Row, Rows, Step, endless, fill, passed_over_max};
 
 /// Reads the lines of an input from line `from` on.
 pub struct JsonLines<R> {

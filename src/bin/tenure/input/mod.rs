@@ -11,10 +11,7 @@ pub mod jsonl;
 pub mod shape;
 
 use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Cursor;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 

@@ -8,34 +8,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::ProgressBar;
-use tenure::Error;
-use tenure::RecordId;
-use tenure::RecordSet;
-use tenure::Store;
+use tenure::{Error, RecordId, RecordSet, Store};
 
 use crate::commands::faults;
-use crate::commands::faults::Fault;
-use crate::commands::faults::Holder;
-use crate::commands::faults::Why;
-use crate::commands::import::Args;
-use crate::commands::import::Durability;
-use crate::commands::import::OnError;
+use crate::commands::faults::{Fault, Holder, Why};
 use crate::commands::import::summary::Summary;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::input::BadRow;
-use crate::input::Row;
-use crate::input::Rows;
-use crate::input::Step;
-use crate::output::Output;
-use crate::output::note;
-use crate::units;
+use crate::commands::import::{Args, Durability, OnError};
+use crate::failure::{Exit, Failure, Outcome};
+use crate::input::{BadRow, Row, Rows, Step};
+use crate::output::{Output, note};
+use crate::{ending, units};
 
 /// Bad rows that are told one by one; beyond them they are counted.
 const TOLD_MAX: u64 = 20;

@@ -6,24 +6,17 @@ use std::time::Instant;
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
-use tenure::RecordId;
-use tenure::Seq;
 use tenure::dump::GivenIds;
+use tenure::{RecordId, Seq};
 
 use crate::commands::backup;
 use crate::commands::import::Args;
 use crate::commands::import::summary::Summary;
 use crate::context::Context;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
-use crate::input::Row;
-use crate::input::Rows;
-use crate::input::Step;
-use crate::keys;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::input::{Row, Rows, Step};
 use crate::output::Output;
-use crate::source;
+use crate::{ending, keys, source};
 
 /// A row that was taken apart.
 struct Given {

@@ -13,31 +13,22 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use tenure::RecordSet;
-use tenure::Store;
+use tenure::{RecordSet, Store};
 
 use crate::commands::import::batches::Import;
 use crate::commands::import::summary::Summary;
-use crate::context::Context;
-use crate::context::check_set_name;
-use crate::ending;
-use crate::failure::Exit;
-use crate::failure::Failure;
-use crate::failure::Outcome;
+use crate::context::{Context, check_set_name};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::input::Rows;
 use crate::input::array::JsonArray;
 use crate::input::csv::CsvRows;
 use crate::input::jsonl::JsonLines;
-use crate::input::shape::Shape;
-use crate::input::shape::TypedColumn;
+use crate::input::shape::{Shape, TypedColumn};
 use crate::interrupt::Interrupt;
-use crate::keys;
 use crate::keys::Field;
 use crate::output::Output;
-use crate::source;
-use crate::source::Input;
-use crate::source::InputFormat;
-use crate::units;
+use crate::source::{Input, InputFormat};
+use crate::{ending, keys, source, units};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,8 +8,7 @@ use tenure::RecordId;
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::output::Output;
-use crate::output::note;
+use crate::output::{Output, note};
 use crate::units;
 
 /// What was imported.

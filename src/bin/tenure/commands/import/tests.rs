@@ -2,12 +2,10 @@
 
 use clap::Parser;
 use tenure::Options;
-use tenure::backing::Call;
-use tenure::backing::FaultBacking;
+use tenure::backing::{Call, FaultBacking};
 
 use super::*;
-use crate::args::Cli;
-use crate::args::Command;
+use crate::args::{Cli, Command};
 use crate::input::Broken;
 
 /// Gives the lines 11, 13, 15 and so on, and lets syncs fail when it gives the row of this place.

@@ -102,6 +102,34 @@ fn behind<'a>(line: &'a str, path: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
+/// The modules that stand behind `crate::`: one, or several in braces. `None` where that cannot be told.
+fn names(rest: &str) -> Option<Vec<&str>> {
+    let word = |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    let all: Vec<&str> = match rest.strip_prefix('{') {
+        Some(inner) => inner.split_once('}')?.0.split(',').map(str::trim).collect(),
+        None => vec![rest],
+    };
+    let all: Vec<&str> = all.into_iter().filter_map(|name| name.get(..word(name))).collect();
+    all.iter().all(|name| !name.is_empty()).then_some(all)
+}
+
+/// Why a module may not import from another.
+fn refused(name: &str, module: &str) -> Option<String> {
+    if name == module {
+        return None;
+    }
+    let (Some(own), Some(other)) = (position(module), position(name)) else {
+        return Some(format!("uses crate::{name}, which is no module with a floor: import from where it is defined"));
+    };
+    (other >= own).then(|| {
+        format!(
+            "{module} (floor {}) may not use crate::{name} (floor {}): move what both need to a lower floor, or pass it in \
+             from above; the floors are listed in docs/ARCHITECTURE.md",
+            own.0, other.0
+        )
+    })
+}
+
 fn check_imports(text: &str, file: &str, module: &str, below_root: bool) -> Vec<String> {
     let mut problems = Vec::new();
     for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, code(line))) {
@@ -112,28 +140,13 @@ fn check_imports(text: &str, file: &str, module: &str, below_root: bool) -> Vec<
             problems.push(format!("{file}:{number}: `super` is the crate root here: write `crate::module::Name`"));
         }
         for rest in behind(line, "crate::") {
-            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if name.is_empty() {
-                problems
-                    .push(format!("{file}:{number}: write one `use crate::module::Name;` a line, no braces, no glob"));
-                continue;
-            }
-            if name == module {
-                continue;
-            }
-            let (Some(own), Some(other)) = (position(module), position(&name)) else {
-                let what = "which is no module with a floor: import from where it is defined";
-                problems.push(format!("{file}:{number}: uses crate::{name}, {what}"));
+            let Some(names) = names(rest) else {
+                problems.push(format!("{file}:{number}: name the modules, on one line and without a glob"));
                 continue;
             };
-            if other < own {
-                continue;
+            for name in names {
+                problems.extend(refused(name, module).map(|why| format!("{file}:{number}: {why}")));
             }
-            problems.push(format!(
-                "{file}:{number}: {module} (floor {}) may not use crate::{name} (floor {}): move what both need to a lower \
-                 floor, or pass it in from above; the floors are listed in docs/ARCHITECTURE.md",
-                own.0, other.0
-            ));
         }
     }
     problems
@@ -172,7 +185,9 @@ fn the_check_of_imports_sees_what_it_is_for() {
     assert_eq!(problems("    let x = crate::store::Store::open(path);", "heap"), 1, "upwards, inside code");
     assert_eq!(problems("use crate::log::Log;", "backing"), 1, "upwards from a low floor");
     assert_eq!(problems("use crate::format::Seed;", "id"), 1, "from a later module of the same floor");
-    assert_eq!(problems("use crate::{error, id};", "heap"), 1, "braces hide what is imported");
+    assert_eq!(problems("use crate::{error, id};", "heap"), 0, "several modules");
+    assert_eq!(problems("use crate::{error, store, txn};", "heap"), 2, "upwards, in braces");
+    assert_eq!(problems("use crate::{", "heap"), 1, "what is imported stands on another line");
     assert_eq!(problems("use crate::*;", "heap"), 1, "a glob hides what is imported");
     assert_eq!(problems("use crate::Store;", "heap"), 1, "a re-export of the facade hides the module");
     assert_eq!(problems("use super::store::Store;", "heap"), 1, "super is the crate root");
@@ -180,6 +195,40 @@ fn the_check_of_imports_sees_what_it_is_for() {
     assert_eq!(problems("    use super::*;", "heap"), 0, "a test module");
     assert_eq!(problems("// use crate::store::Store;", "heap"), 0, "a comment");
     assert_eq!(problems("pub(crate) fn f() {}\nuse arc_crate::heap;", "log"), 0);
+}
+
+/// Lines of a file that import from the module that the line above imports from, where one line could say both.
+fn ungrouped(text: &str) -> Vec<usize> {
+    let parent = |line: &str| {
+        let path = line.trim_start().strip_prefix("use ")?.strip_suffix(';')?;
+        let (parent, name) = path.rsplit_once("::")?;
+        (!name.contains([' ', '}', '*'])).then(|| parent.to_owned())
+    };
+    let mut above: (Option<String>, bool) = (None, false);
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let parent = parent(line);
+        // One that stands under a condition stands alone.
+        if parent.is_some() && parent == above.0 && !above.1 {
+            found.push(index + 1);
+        }
+        above = if line.starts_with("#[") { (None, true) } else { (parent, above.0.is_none() && above.1) };
+    }
+    found
+}
+
+#[test]
+fn imports_are_grouped_by_module() {
+    assert_eq!(ungrouped("use std::io;\nuse std::fs;\nuse std::io::Read;"), [2]);
+    assert_eq!(ungrouped("use a::b::C;\nuse a::b::D;\nuse a::b::E;"), [2, 3]);
+    assert_eq!(ungrouped("#[cfg(unix)]\nuse std::io::Write;\nuse std::io::Read;"), [0; 0]);
+    assert_eq!(ungrouped("use std::{fs, io};\nuse std::io::Read;\nuse a::b as c;\nuse a::d;"), [0; 0]);
+    let mut problems = Vec::new();
+    for file in ["src", "tests", "benches", "fuzz"].into_iter().flat_map(|part| files(&root().join(part), "rs")) {
+        let lines = ungrouped(&read(&file));
+        problems.extend(lines.into_iter().map(|line| format!("{}:{line}: group it with the line above", shown(&file))));
+    }
+    report(&problems);
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Tenure is an embedded record store: a byte string gets an ID that it keeps for life.
+//! Tenure is an embedded record store: each record is a byte string with an ID that it keeps for life.
 //!
-//! Records are appended to a log. A compact radix tree, the record index, says where each ID's newest version lies, and
-//! writes its dirty pages only when a snapshot is saved. After a crash the log is replayed from the last snapshot.
+//! Records are appended to a log. A compact radix tree, the record index, maps each ID to the location of its newest
+//! version; its dirty pages are written only when a snapshot is saved. After a crash the log is replayed from the last
+//! snapshot.
 //!
 //! ```
 //! use tenure::{Lookup, Store};
@@ -27,8 +28,9 @@
 //!
 //! # With your own types
 //!
-//! A [`typed::Value`] says how a type is stored; with the feature `json`, [`typed::Json`] stores every serde type. Definitions of sets
-//! and indexes are constants, and an [`Id<T>`](typed::Id) is a reference that can be a field of another record.
+//! A [`typed::Value`] defines how a type is encoded; with the feature `json`, [`typed::Json`] stores any serde type.
+//! Set and index definitions are constants, and an [`Id<T>`](typed::Id) is a reference that can be a field of another
+//! record.
 //!
 //! ```
 //! use tenure::Store;
@@ -50,33 +52,34 @@
 //!
 //! | you want to | look at |
 //! |---|---|
-//! | open a store, and tune it | [`Store`], [`Options`] |
+//! | open a store and tune it | [`Store`], [`Options`] |
 //! | read one consistent state | [`View`], [`Record`], [`Scan`] |
 //! | write | [`Store::write`], [`Transaction`], [`Durability`], [`Isolation`] |
 //! | find records by key | [`extract`] and [`Store::index`], [`Index`], [`key`] |
 //! | store values larger than 64 KiB | [`Store::stage`], [`RecordReader`] |
-//! | save a state and go back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
-//! | back up, check, repair, rescue | [`backup`], [`verify`], [`repair`], [`salvage`] |
-//! | see what the store holds and takes | [`Stats`], [`inspect`] |
-//! | keep it somewhere other than in files | [`backing`] |
+//! | save a state and roll back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
+//! | back up, verify, repair, salvage | [`backup`], [`verify`], [`repair`], [`salvage`] |
+//! | see what the store contains and how much space it uses | [`Stats`], [`inspect`] |
+//! | store it somewhere other than in files | [`backing`] |
 //!
 //! # Features
 //!
-//! None is on by default.
+//! All features are off by default.
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `serde` | [`RecordId`], [`typed::Id`] and [`key::Timestamp`] can be fields of types that serde reads and writes |
-//! | `json` | values stored as JSON, and key extractors that are described by a line of text |
+//! | `serde` | [`RecordId`], [`typed::Id`] and [`key::Timestamp`] implement serde's `Serialize` and `Deserialize` |
+//! | `json` | values stored as JSON, and key extractors described by a line of text |
 //! | `cli` | the command `tenure` |
 //!
-//! Cargo gives all users of a crate in a program the same features of it. The feature `json` turns on `float_roundtrip` of
-//! `serde_json`, because a float that is stored has to come back as the same float: parsing floats in the whole program becomes
-//! exact, and somewhat slower. It turns on nothing else there; in particular maps keep the order that they have without it. The
-//! feature `cli`, which a library user does not need, also turns on `preserve_order` and `raw_value`.
+//! Cargo unifies features: every user of a crate in a program gets the features that any of them turns on. `json` turns
+//! on `float_roundtrip` of `serde_json`, because a stored float must read back as the same float; float parsing in the
+//! whole program becomes exact, and somewhat slower. `json` turns on nothing else in `serde_json`; in particular, maps
+//! keep the order they have without it. The feature `cli`, which a library user does not need, also turns on
+//! `preserve_order` and `raw_value`.
 //!
-//! The layers and a record's path through them are described in `docs/ARCHITECTURE.md`, what holds after a crash in
-//! `docs/recovery.md`, and the limits in `docs/limits.md`.
+//! `docs/ARCHITECTURE.md` describes the layers and a record's path through them, `docs/recovery.md` the state after a
+//! crash, and `docs/limits.md` the limits.
 
 pub mod backing;
 pub mod backup;

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 /// How often the background thread looks for idle work.
 const BACKGROUND_TICK: Duration = Duration::from_millis(50);
-/// How often the collector looks whether there is something to do.
+/// How often the collector looks for work.
 const COLLECTOR_TICK: Duration = Duration::from_millis(5);
 /// The longest pause of the background thread after a failure.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A panic in it ends the handle: without the thread nothing is synced at intervals, saved or collected, and nobody would know.
+/// A panic ends the handle: without the thread nothing is synced at intervals, saved or collected, and no caller would
+/// notice.
 pub(super) fn spawn(
     name: &'static str,
     engine: &Arc<Engine>,
@@ -37,13 +38,13 @@ pub(super) fn spawn(
     thread.spawn(run).map_err(|source| Error::io("start", "a background thread", source))
 }
 
-/// Collects when segments come near the cap, and deletes what views have let go of.
+/// Collects when segments approach the cap, and deletes what views have released.
 pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) && engine.poison.check().is_ok() {
         match collector.work(engine) {
             Ok(true) => {}
             Ok(false) => {
-                // What cannot be deleted now can be later.
+                // A file that cannot be deleted now may be deletable later.
                 drop(collector.sweep(engine));
                 std::thread::sleep(COLLECTOR_TICK);
             }
@@ -55,8 +56,8 @@ pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &Atomi
     }
 }
 
-/// Saves snapshots when they are due, syncs at intervals, makes segments ready, writes watermarks when idle.
-/// Looks whether the lock is still held: a store that only appends would not meet another writer for long.
+/// Saves snapshots when due, syncs at intervals, prepares segments, and writes watermarks when idle. Also checks that
+/// the lock is still held: a store that only appends could overlook another writer for a long time.
 pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &AtomicBool, interval: Option<Duration>) {
     let (mut synced, mut pause) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
@@ -72,7 +73,7 @@ pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &Atom
             return;
         }
         let mut results = Vec::new();
-        // What the reserve gives is the collector's.
+        // Space released from the reserve belongs to the collector.
         if !engine.reserve.is_short() {
             results.push(engine.log.prepare_spare());
             if engine.snapshot_is_due() {
@@ -88,8 +89,8 @@ pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &Atom
         }
         results.push(engine.write_watermark_when_idle());
         engine.heap.reclaim();
-        // A full disk is the next commit's to report; everything else has poisoned the handle. Trying again at once would
-        // only wear the disk.
+        // The next commit reports a full disk; every other failure has poisoned the handle. Retrying at once would only
+        // wear the disk.
         pause = if results.iter().any(Result::is_err) {
             (pause * 2).clamp(BACKGROUND_TICK, PAUSE_MAX)
         } else {

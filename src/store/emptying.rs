@@ -1,7 +1,8 @@
-//! Freeing the records of sets that are gone.
+//! Freeing the records of dropped sets.
 //!
-//! Owns: in which pieces that is done. Never: decides that a set goes; nobody finds its records by then.
-//! Invariant: each commit has a bounded size, and what a crash leaves is found again by the next call.
+//! Owns: how that work is divided into commits. Never: decides that a set is dropped; its records cannot be found by
+//! then.
+//! Invariant: each commit has a bounded size, and the next call finds whatever a crash left.
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
@@ -12,13 +13,13 @@ use crate::heap::{Effect, State, put_frees};
 use crate::id::{RecordId, SetNumber, to_u64};
 use crate::txn::chunks_of;
 
-/// IDs that are freed with one commit, more or less: a large value has chunks of its own.
+/// Approximate number of IDs that one commit frees; the chunks of large values come on top.
 const FREES: usize = 16_384;
 
-/// Frees all records of sets that are gone, until it is told to stop.
+/// Frees all records of dropped sets, until told to stop.
 ///
 /// # Errors
-/// What the log says. Damage keeps a set from being emptied to the end; its other records are freed.
+/// Those of the log. Damage keeps a set from being emptied completely; its other records are freed.
 pub(super) fn empty(engine: &Engine, stop: &dyn Fn() -> bool) -> Result<()> {
     let state = engine.heap.pin();
     let dropped: Vec<SetNumber> = state.catalogue.dropped_sets().collect();
@@ -55,7 +56,7 @@ fn commit(engine: &Engine, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) 
     engine.commit_frame(frame, effects, Need::MakesRoom, || Ok(())).map(drop)
 }
 
-/// Adds the records of a page that is of the set, and the chunks of those that are large.
+/// Adds the records of a page if it belongs to the set, and the chunks of its large values.
 fn records_of_page(state: &State, set: SetNumber, page: u64, ids: &mut Vec<RecordId>) -> Result<()> {
     let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(()) };
     if usize::from(cell.descriptor_now().free) == ENTRIES_PER_PAGE {

@@ -1,6 +1,6 @@
-//! Which files a store has, and what each is there for.
+//! The files of a store, and the purpose of each.
 //!
-//! Owns: putting together what each floor refers to. Never: takes a file for the store's because of its name.
+//! Owns: gathering the files that each layer refers to. Never: assumes from its name that a file belongs to the store.
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -13,10 +13,10 @@ use crate::store::opening::LOCK;
 use std::collections::BTreeMap;
 
 impl Store {
-    /// The files that the store refers to at this moment, by name: what a copy of its directory has to have, what takes how much
-    /// room, and what keeps it. Other files in the directory are none of the store's, or are deleted by the next opening. While
-    /// others write, files come and go as this is called; one that has gone meanwhile is left out, and so is one that is
-    /// missing: [`verify`](crate::verify) tells of those.
+    /// The files that the store refers to now, by name, each with its size and the reason it is kept. A copy of the
+    /// directory needs exactly these. Any other file in the directory does not belong to the store, or is deleted by
+    /// the next opening. While other threads write, files come and go during the call; a file that is gone by the end,
+    /// or missing, is left out. [`verify`](crate::verify) reports missing files.
     ///
     /// ```
     /// use tenure::{FileNeed, Store};
@@ -36,7 +36,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// What the backing store says.
+    /// Those of the backing store.
     pub fn files(&self) -> Result<Vec<StoreFile>> {
         let engine = self.engine();
         let mut all = Gathered::default();
@@ -84,7 +84,7 @@ fn need(keeper: Keeper) -> FileNeed {
 struct Gathered(BTreeMap<String, (FileRole, FileNeed)>);
 
 impl Gathered {
-    /// Of several needs the first counts.
+    /// The first of several needs counts.
     fn add(&mut self, kind: FileKind, number: SegmentSeq, need: FileNeed) {
         let role = match kind {
             FileKind::Records => FileRole::Records,
@@ -95,7 +95,7 @@ impl Gathered {
         known.1 = known.1.min(need);
     }
 
-    /// Those that are there.
+    /// The files that exist, with their sizes.
     fn measured(self, engine: &Engine) -> Result<Vec<StoreFile>> {
         let mut files = Vec::new();
         for (name, (role, need)) in self.0 {

@@ -1,8 +1,8 @@
-//! The writer's lock, and the one place where it is asked whether it is still held.
+//! The writer's lock, and the only place that checks whether it is still held.
 //!
-//! Owns: the lock, and every call by which the store changes its backing. Never: creates or deletes a file, lengthens the
-//! manifest, or lets a sync count, without having asked the lock. A failure ends the handle, also when nobody looks at the
-//! call's result.
+//! Owns: the lock, and every call that changes the backing. Never: creates or deletes a file, appends to the manifest,
+//! or acknowledges a sync without checking the lock. A failed check ends the handle, even if the caller ignores the
+//! result.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -15,12 +15,12 @@ use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::log::Poison;
 
-/// A backing whose lock is held.
+/// A backing with its lock held.
 #[derive(Debug)]
 pub(super) struct Guard {
     backing: Arc<dyn Backing>,
     lock: RwLock<Option<Box<dyn BackingLock>>>,
-    /// What a lost lock ends, once the store is open.
+    /// The handle that losing the lock poisons, once the store is open.
     poison: OnceLock<Arc<Poison>>,
     lost: OnceLock<String>,
 }
@@ -36,21 +36,21 @@ impl Guard {
         Ok(Arc::new(Self { backing: Arc::clone(backing), lock: RwLock::new(Some(lock)), poison, lost }))
     }
 
-    /// The handle that ends when the lock is lost.
+    /// Sets the handle that losing the lock poisons.
     pub(super) fn ends(&self, poison: &Arc<Poison>) {
         self.poison.get_or_init(|| Arc::clone(poison));
-        // It may have been lost already: no later check would come as far as to say so.
+        // It may have been lost already, and no later check would get far enough to say so.
         if let Some(lost) = self.lost.get() {
             self.poison(lost);
         }
     }
 
-    /// The backing, for a handle that takes the lock anew.
+    /// The backing, for a handle that takes the lock again.
     pub(super) fn backing(&self) -> &Arc<dyn Backing> {
         &self.backing
     }
 
-    /// An error when the lock was lost or released.
+    /// Fails if the lock was lost or released.
     pub(super) fn check(&self) -> io::Result<()> {
         if let Some(lost) = self.lost.get() {
             return Err(io::Error::other(lost.clone()));
@@ -70,21 +70,22 @@ impl Guard {
         }
     }
 
-    /// Lets others have the lock.
+    /// Releases the lock.
     pub(super) fn release(&self) {
         *self.lock.write() = None;
     }
 
-    /// Lets go of the lock of a parent process, which keeps it.
+    /// Gives up a lock inherited from a parent process, which keeps it.
     pub(super) fn leave(&self) {
-        // A thread of the parent may have held this when it forked; then the descriptor stays open, as long as the child lives.
+        // A thread of the parent may have held this at the fork; then the descriptor stays open as long as the child
+        // lives.
         if let Some(mut lock) = self.lock.try_write() {
             *lock = None;
         }
     }
 }
 
-/// The backing as the store sees it. Its files ask the lock too.
+/// The backing as the store sees it. Its files check the lock too.
 #[derive(Debug, Clone)]
 pub(super) struct Guarded(pub(super) Arc<Guard>);
 
@@ -135,7 +136,8 @@ struct GuardedFile {
 
 impl BackingFile for GuardedFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        // What is appended to a segment behind another writer's back does no harm, as long as no sync of it counts.
+        // Bytes appended to a segment behind another writer's back do no harm as long as no sync of them is
+        // acknowledged.
         if self.is_manifest {
             self.guard.check()?;
         }
@@ -148,7 +150,8 @@ impl BackingFile for GuardedFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync()?;
-        // Afterwards: what another writer, who has the lock by then, has read or cut off may not be acknowledged here.
+        // Checked afterwards: another writer may hold the lock by now and have read or cut off these bytes, so they
+        // must not be acknowledged.
         self.guard.check()
     }
 

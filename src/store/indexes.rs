@@ -1,4 +1,4 @@
-//! Key indexes of a store: making, finding, dropping and checking them.
+//! The key indexes of a store: creating, finding, dropping and verifying them.
 
 use crate::catalogue::check_name;
 use crate::error::Result;
@@ -12,21 +12,21 @@ use crate::txn::{Index, RecordSet};
 use std::sync::Arc;
 
 impl Store {
-    /// A key index of a set in which a key can have many records. Made if it is not there, while readers and writers go on;
-    /// made anew if its extractor has another name or version; then the one that is there is read and kept until the new one takes
-    /// its place, with one commit, and handles go on. Returns when it is complete.
+    /// Opens a key index in which a key can have many records. If it does not exist, it is built while readers and
+    /// writers continue. If its extractor has another name or version, it is rebuilt: the old index stays in use until
+    /// the new one replaces it in one commit, and handles stay valid. Returns when the index is complete.
     ///
-    /// An extractor that holds the store, or a clone of it, keeps it from being closed when the last other clone is dropped: close such a store with
-    /// [`close`](Self::close), which lets go of all extractors.
+    /// An extractor that holds the store or a clone of it prevents dropping the last other clone from closing the
+    /// store. Close such a store with [`close`](Self::close), which drops all extractors.
     ///
     /// # Errors
-    /// `NoSuchIndex` if there is a unique index of this name, `KeyTooLong` if a record has such a key, `KeysUnknown` if the extractor
-    /// cannot tell the keys of a record. The index that was there stays, and none is made where there was none.
+    /// `NoSuchIndex` if a unique index has this name, `KeyTooLong` if a record has such a key, `KeysUnknown` if the
+    /// extractor cannot determine the keys of a record. An existing index stays as it was; a new one is not created.
     pub fn index(&self, set: &RecordSet, name: &str, extractor: Extractor) -> Result<Index> {
         self.open_index(set, name, false, extractor)
     }
 
-    /// A key index of a set in which a key has one record at most.
+    /// Opens a key index in which a key has at most one record.
     ///
     /// # Errors
     /// As [`index`](Self::index), and `UniqueViolation` if two records have the same key.
@@ -65,7 +65,7 @@ impl Store {
         indexing::open(self.engine(), &wanted).map(of)
     }
 
-    /// The index of this name, if there is one. It can be read whether its extractor is there or not.
+    /// The index of this name, if it exists. It can be read even if its extractor is not registered.
     pub fn find_index(&self, set: &RecordSet, name: &str) -> Option<Index> {
         let catalogue = self.engine().heap.catalogue();
         let number = catalogue.set_of_handle(set.number(), set.name())?;
@@ -90,7 +90,7 @@ impl Store {
         number.map(|number| state.catalogue.published_of(number).map(info).collect()).unwrap_or_default()
     }
 
-    /// Drops an index. Views that see it go on.
+    /// Drops an index. Views that see it stay valid.
     pub fn drop_index(&self, index: &Index) -> Result<()> {
         self.engine().check_writable()?;
         let _turn = self.inner.indexing.lock();
@@ -99,19 +99,20 @@ impl Store {
         indexing::drop_index(self.engine(), definition.set, definition.number)
     }
 
-    /// Compares an index with the records of its set; gives what differs, at most 100 lines. Holds the keys of the set in
-    /// memory.
+    /// Compares an index with the records of its set and returns the differences, at most 100 lines. Holds the keys of
+    /// the set in memory.
     pub fn verify_index(&self, index: &Index) -> Result<Vec<String>> {
         index.check_store(self.engine().store_id())?;
         let number = index.found_among(&self.engine().heap.catalogue())?.definition.number;
         indexing::verify(self.engine(), number, 100)
     }
 
-    /// Makes an index anew from the records, with the extractor that it has. The one that is there is read and kept until the
-    /// new one takes its place. Handles go on.
+    /// Rebuilds an index from the records, with its own extractor. The old index stays in use until the new one
+    /// replaces it, and handles stay valid.
     ///
     /// # Errors
-    /// `NoExtractor` if its extractor is code that was not given, and those of making one: then the index is as it was.
+    /// `NoExtractor` if its extractor is code that was not registered, and those of building an index; the index then
+    /// stays as it was.
     ///
     /// ```
     /// use tenure::extract::Extractor;

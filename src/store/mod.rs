@@ -1,6 +1,6 @@
-//! The store: what a user opens.
+//! The store: the handle that a user opens.
 //!
-//! Owns: the handle, the background thread, closing. Never: does by itself what a floor below does.
+//! Owns: the handle, the background threads, closing. Never: does a lower layer's work itself.
 
 use crate::store::background::{run_background, run_collector, spawn};
 use crate::store::guard::{Guard, Guarded};
@@ -50,22 +50,22 @@ struct Inner {
     options: Options,
     report: RecoveryReport,
     stop: Arc<AtomicBool>,
-    /// Left alone where the threads are not: to let go of a handle asks for its thread.
+    /// Not dropped in a forked child, where the threads do not exist: dropping a join handle would touch its thread.
     background: Mutex<ManuallyDrop<Vec<JoinHandle<()>>>>,
     collector: Arc<Collector>,
     turnstile: ReentrantMutex<()>,
-    /// Closures that run alone, or wait to.
+    /// Number of closures that run alone or wait to.
     alone: AtomicUsize,
-    /// One index is made or dropped at a time.
+    /// Serialises creating and dropping indexes.
     indexing: Mutex<()>,
-    /// The lock, unless the store is open for reading only.
+    /// The lock, unless the store is open read-only.
     guard: Option<Arc<Guard>>,
-    /// Whether it shows a state of the past, and none that comes later.
+    /// Whether this handle shows a past state, and never a later one.
     is_of_the_past: bool,
     closed: AtomicBool,
 }
 
-/// An open store. Clones share it; the last one to go closes it.
+/// An open store. Clones share it; dropping the last clone closes it.
 ///
 /// ```
 /// let dir = tempfile::tempdir().unwrap();
@@ -91,12 +91,12 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store in a directory with the default options, making it where there is none.
+    /// Opens the store in a directory with the default options, and creates it if it does not exist.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(path)
     }
 
-    /// A store in memory, for tests.
+    /// Creates a store in memory, for tests.
     pub fn in_memory() -> Result<Self> {
         Options::new().open_backing(Arc::new(Memory::new()))
     }
@@ -110,7 +110,7 @@ impl Store {
         Self::start_locked(Guard::take(backing)?, options)
     }
 
-    /// A store whose lock is held, opened for writing.
+    /// Opens a store for writing whose lock is held.
     fn start_locked(guard: Arc<Guard>, options: &Options) -> Result<Self> {
         let settings = options.settings();
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
@@ -118,17 +118,17 @@ impl Store {
         guard.ends(&opened.0.poison);
         let store = Self::run(options, Some(guard), opened, false)?;
         if released {
-            // At once: what the opening has left of it is for the next one.
+            // At once: the next opening needs whatever this one left of the reserve.
             store.engine().keep_reserve();
         } else if !store.recovery_report().clean {
-            // A process that is killed again and again would leave a segment each time.
+            // Otherwise a process that is killed again and again would leave a segment each time.
             store.collector().tidy(store.engine());
             store.engine().poison.check()?;
         }
         Ok(store)
     }
 
-    /// A store over what was opened.
+    /// Starts the handle and its threads over an opened engine.
     fn run(
         options: &Options,
         guard: Option<Arc<Guard>>,
@@ -179,10 +179,10 @@ impl Store {
         &self.inner.engine
     }
 
-    /// The record set of this name, made on first use.
+    /// Returns the record set of this name, and creates it if it does not exist.
     ///
     /// # Errors
-    /// `NoSuchSet` if it is not there and this handle only reads.
+    /// `NoSuchSet` if it does not exist and the store is open read-only.
     pub fn record_set(&self, name: &str) -> Result<RecordSet> {
         if let Some(set) = self.find_set(name) {
             return Ok(set);
@@ -214,7 +214,7 @@ impl Store {
         Ok(RecordSet::new(catalogue.store(), number, Arc::from(name)))
     }
 
-    /// The record set of this name, if there is one.
+    /// The record set of this name, if it exists.
     pub fn find_set(&self, name: &str) -> Option<RecordSet> {
         let state = self.engine().heap.pin();
         let found = state.catalogue.find(name);
@@ -229,7 +229,7 @@ impl Store {
         sets.map(|(number, set)| RecordSet::new(store, number, Arc::clone(&set.name))).collect()
     }
 
-    /// One record, outside any view: the newest version.
+    /// Reads the newest version of a record, outside any view.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
@@ -250,7 +250,7 @@ impl Store {
         }
     }
 
-    /// One record, outside any view, or what became of it.
+    /// Reads the newest version of a record, or tells whether its ID was deleted or never assigned.
     pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
         let (state, answer) = self.engine().heap.lookup_now(id)?;
         let found = match answer {
@@ -264,7 +264,7 @@ impl Store {
         if !found.is_head {
             return Record::moment(state, found).map(Lookup::Live);
         }
-        // The chunks must stay while they are read.
+        // The chunks must be kept while they are read.
         drop(state);
         let state = self.engine().heap.pin();
         Ok(match state.lookup(id)? {
@@ -274,44 +274,45 @@ impl Store {
         })
     }
 
-    /// A consistent state of now, for as long as it is held.
+    /// Takes a view: a consistent state as of now, kept until the view is dropped.
     pub fn view(&self) -> View {
         View::new(self.engine(), &self.inner.pins)
     }
 
-    /// Makes every commit durable that was acknowledged so far.
+    /// Makes all commits acknowledged so far durable.
     pub fn sync(&self) -> Result<()> {
         self.engine().check_writable()?;
         self.engine().make_durable(self.last_seq())
     }
 
-    /// Every commit up to this one is on the medium, and a view that is taken afterwards sees it.
+    /// The last durable commit. It and every commit before it survive a power cut, and a view taken afterwards sees
+    /// them.
     pub fn durable_seq(&self) -> Seq {
-        // A commit may be on the medium a moment before it is visible.
+        // A commit may be durable a moment before it is visible.
         self.engine().log.durable_seq().min(self.last_seq())
     }
 
-    /// The last commit. A view that is taken afterwards sees it.
+    /// The last commit. A view taken afterwards sees it.
     pub fn last_seq(&self) -> Seq {
         self.engine().heap.seq()
     }
 
-    /// Waits until a commit is on the medium, syncing if nobody else does.
+    /// Waits until a commit is durable, and syncs if no other thread does.
     pub fn wait_durable(&self, seq: Seq) -> Result<()> {
         self.engine().check_writable()?;
         self.engine().make_durable(seq.min(self.last_seq()))
     }
 
-    /// What opening this handle found.
+    /// The recovery report of this handle's opening.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.inner.report
     }
 
-    /// Closes the store: everything is synced and a snapshot is saved, so that the next opening replays nothing.
-    /// Dropping the last clone does the same and ignores errors; views that exist go on.
+    /// Closes the store: syncs everything and saves a snapshot, so that the next opening replays nothing. Dropping the
+    /// last clone does the same and ignores errors. Existing views stay valid.
     ///
     /// # Errors
-    /// What the snapshot says. The log has every commit in any case.
+    /// Those of saving a snapshot. The log has every commit in any case.
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
@@ -326,7 +327,7 @@ impl Inner {
         self.stop.store(true, Ordering::Release);
         self.engine.grown.notify_all();
         for thread in std::mem::take(&mut **self.background.lock()) {
-            // The thread's own failures have poisoned the handle.
+            // The thread's own failures have already poisoned the handle.
             drop(thread.join());
         }
         if !self.engine.read_only && self.engine.check_writable().is_ok() {
@@ -337,9 +338,10 @@ impl Inner {
             if is_needed { self.save_at_close() } else { Ok(()) }
         });
         if !self.engine.read_only && self.engine.poison.check().is_ok() {
-            // What cannot go now goes with the next opening.
+            // The next opening deletes what cannot be deleted now.
             drop(self.collector.end(&self.engine));
-            // Also smaller, now that nothing waits to be saved. What there is no room for the next opening tries again.
+            // The reserve may also shrink, since nothing waits to be saved any more. If there is no room for it, the
+            // next opening tries again.
             self.engine.keep_reserve_if_used();
         }
         if result.is_ok() && !self.engine.read_only {
@@ -349,10 +351,11 @@ impl Inner {
         result
     }
 
-    /// Saves the snapshot with which the next opening replays nothing. Where there is no room for one, the log has everything.
+    /// Saves the snapshot that lets the next opening replay nothing. Without room for a snapshot, the log still has
+    /// everything.
     fn save_at_close(&self) -> Result<()> {
         let engine = &*self.engine;
-        // Before anything that may find no room.
+        // First, before anything that may run out of space.
         engine.make_durable(engine.log.last_seq())?;
         if engine.log.appended_bytes() > 0 {
             self.collector.tidy(engine);
@@ -360,17 +363,17 @@ impl Inner {
         }
         let saved = engine.with_reserve(Release::Most, || snapshot::save(engine, SnapshotKind::Close, ""));
         if matches!(saved, Err(Error::NoSpace { .. })) {
-            // The next opening need not copy what the log tells to be durable, which takes room.
+            // Spares the next opening from copying what the log proves durable, which would take space.
             engine.prove();
         }
         if saved.is_ok() {
-            // What a mark kept it may keep no longer. What cannot be deleted is deleted by the next opening.
+            // Marks may need less now. Whatever cannot be deleted here is deleted by the next opening.
             drop(self.collector.sweep(engine));
         }
         saved.map(drop)
     }
 
-    /// Lets go of the store once nothing that another handle or thread does can write any more.
+    /// Releases the store once no other handle or thread can write any more.
     fn end(&self, error: Option<&Error>) {
         let engine = &self.engine;
         let snapshots = engine.page_writer.lock();
@@ -379,17 +382,17 @@ impl Inner {
         drop(commits);
         drop(snapshots);
         engine.manifest.wait_idle();
-        // Another clone may be collecting: its files must not come or go when another process has the store.
+        // Another clone may be collecting: its files must not come and go once another process has the store.
         self.collector.wait_idle();
         if let Some(guard) = &self.guard {
             guard.release();
         }
-        // One may hold the store.
+        // An extractor may hold a clone of the store.
         engine.forget_extractors();
     }
 
-    /// What a child may do with the store of its parent: nothing. Its threads are not here, and locks that they held when
-    /// the child was forked stay held.
+    /// Leaves the parent's store alone in a forked child: its threads do not exist here, and locks that they held at
+    /// the fork stay held.
     fn leave(&self) {
         if let Some(guard) = &self.guard {
             guard.leave();

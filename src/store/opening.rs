@@ -1,4 +1,4 @@
-//! Opening: a directory or another backing, now or at a point of the past.
+//! Opening a store: a directory or another backing, in its newest state or a past one.
 
 use crate::backing::{Backing, Files};
 use crate::error::{Error, Result};
@@ -12,14 +12,14 @@ use crate::store::guard::Guard;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How often a directory is opened again that another one has taken the place of before its lock was had.
+/// How often opening starts over when another directory replaces this one before its lock is taken.
 const ATTEMPTS: u32 = 100;
 
 impl Options {
-    /// Opens the store in a directory, making it where there is none.
+    /// Opens the store in a directory, and creates it if it does not exist.
     ///
     /// # Errors
-    /// `NotAStore`, `Locked`, `Unsupported`, `Corrupt`, or what the file system says.
+    /// `NotAStore`, `Locked`, `Unsupported`, `Corrupt`, or an error of the file system.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         self.check()?;
         let path = path.as_ref();
@@ -40,7 +40,7 @@ impl Options {
         Err(Error::io("open", path.display().to_string(), std::io::Error::other(why)))
     }
 
-    /// The directory of a store that is opened, made where it may be.
+    /// The directory of the store to open, created if the options allow it.
     fn files(&self, path: &Path) -> Result<Files> {
         let shown = path.display().to_string();
         let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
@@ -56,7 +56,7 @@ impl Options {
                     return Err(refused("it is empty"));
                 }
                 if empty {
-                    // Whoever made it may not have synced it.
+                    // Its creator may not have synced it.
                     files.settle().map_err(|source| Error::io("sync", &shown, source))?;
                 }
                 Ok(files)
@@ -72,10 +72,10 @@ impl Options {
         }
     }
 
-    /// Opens the store in a directory for reading, as it was at a point of its past. A writer may go on beside it.
+    /// Opens the store in a directory read-only, as of a point in its past. A writer may have it open at the same time.
     ///
     /// # Errors
-    /// `PointGone` if there is no way to that state, and what [`open`](Self::open) says.
+    /// `PointGone` if that state is no longer kept, and those of [`open`](Self::open).
     pub fn open_at(&self, path: impl AsRef<Path>, point: &Point) -> Result<Store> {
         let (path, shown) = (path.as_ref(), path.as_ref().display().to_string());
         let backing = Files::read_only(path).map_err(|source| match source.kind() {
@@ -88,7 +88,7 @@ impl Options {
         self.open_backing_at(Arc::new(backing), point)
     }
 
-    /// The same in any backing store.
+    /// Like [`open_at`](Self::open_at), in any backing store.
     ///
     /// # Errors
     /// As [`open_at`](Self::open_at).
@@ -108,12 +108,12 @@ impl Options {
 }
 
 impl Store {
-    /// Shows what a writer beside this handle has committed since it was opened, or refreshed last. Gives the last commit that is seen
-    /// from now on.
+    /// Advances a read-only handle to what a writer has committed since the handle was opened or last refreshed.
+    /// Returns the last commit it now sees.
     ///
-    /// It is another opening, with the log behind the newest snapshot to replay. Views that were taken before go on, and so do sets, indexes and the extractors that were
-    /// given. A clone that was made before stays where it is. A handle that writes has nothing to do, and one of a point in the past
-    /// stays there.
+    /// A refresh costs as much as opening the store: it replays the log after the newest snapshot. Existing views, set
+    /// and index handles, and registered extractors stay valid. Earlier clones of the handle are not advanced. On a
+    /// handle open for writing, or opened at a point in the past, this does nothing.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Closed`, or what an opening says; then the handle shows what it did.
+    /// `Closed`, or an error of opening; the handle then keeps its state.
     pub fn refresh(&mut self) -> Result<Seq> {
         self.engine().poison.check()?;
         if self.engine().read_only && !self.inner.is_of_the_past {
@@ -143,10 +143,10 @@ impl Store {
     }
 }
 
-/// The file that the writer's lock is on, where there is one.
+/// The file that carries the writer's lock, where there is one.
 pub(super) const LOCK: &str = "lock";
 
-/// Whether a file name is one that a store uses.
+/// Whether a store uses files of this name.
 pub(super) fn is_store_file(name: &str) -> bool {
     name == LOCK || FileKind::parse_name(name).is_some()
 }

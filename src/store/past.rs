@@ -1,4 +1,4 @@
-//! Saved snapshots, marks, and going back to them.
+//! Saved snapshots, marks, and rolling back to them.
 
 use crate::backing::Backing;
 use crate::catalogue::check_name;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 impl Store {
-    /// Saves a snapshot now. Writers go on meanwhile.
+    /// Saves a snapshot now. Writers continue meanwhile.
     pub fn save_snapshot(&self) -> Result<SnapshotInfo> {
         let saved = snapshot::save(self.engine(), SnapshotKind::Automatic, "")?;
         let mut info = snapshot_info(&saved.snapshot);
@@ -28,7 +28,7 @@ impl Store {
         Ok(info)
     }
 
-    /// Saves a snapshot that is kept until it is dropped. The space of what it sees is kept with it.
+    /// Saves a snapshot and keeps it, and the space it refers to, until it is dropped.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -40,11 +40,11 @@ impl Store {
     /// store.save_named_snapshot("before the change")?;
     /// store.write(|tx| tx.update(id, "new"))?;
     ///
-    /// // Beside the store, for reading.
+    /// // Opens that state read-only, beside the store.
     /// let before = Options::new().open_at(&path, &Point::Name("before the change".to_owned()))?;
     /// assert_eq!(before.get(id)?.as_slice(), Some(&b"old"[..]));
     ///
-    /// // Back to it. What came after is gone; its IDs and commit numbers do not come back.
+    /// // Rolls back to it. Later changes are gone; their IDs and commit numbers are never used again.
     /// let store = store.roll_back_to(&Point::Name("before the change".to_owned()))?;
     /// assert_eq!(store.get(id)?.as_slice(), Some(&b"old"[..]));
     /// store.drop_snapshot("before the change")?;
@@ -52,7 +52,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `BadName` if there is one of this name, and what [`save_snapshot`](Self::save_snapshot) says.
+    /// `BadName` if a snapshot of this name exists, and those of [`save_snapshot`](Self::save_snapshot).
     pub fn save_named_snapshot(&self, name: &str) -> Result<SnapshotInfo> {
         check_name("snapshot", name)?;
         self.engine().check_writable()?;
@@ -62,10 +62,10 @@ impl Store {
         Ok(info)
     }
 
-    /// Drops a named snapshot. The space that only it kept goes back now or with the next collection.
+    /// Drops a named snapshot. Space that only this snapshot kept is reclaimed now or by the next collection.
     ///
     /// # Errors
-    /// `PointGone` if there is none of this name.
+    /// `PointGone` if no snapshot has this name.
     pub fn drop_snapshot(&self, name: &str) -> Result<()> {
         let engine = self.engine();
         engine.check_writable()?;
@@ -86,16 +86,16 @@ impl Store {
         result
     }
 
-    /// Takes the store back to a state of the past: a saved snapshot, or a mark or commit as long as the log from a saved
-    /// snapshot to it is kept. What was committed since is gone. No commit number and no ID that was given since comes
-    /// back with another meaning: the state becomes that of a new commit, and slots go on with higher counts.
+    /// Rolls the store back to a past state: a saved snapshot, or a mark or commit for which the log since a saved
+    /// snapshot is still kept. Everything committed since is gone. Commit numbers and IDs assigned since are never
+    /// reused with another meaning: the state becomes that of a new commit, and slots continue with higher reuse
+    /// counts.
     ///
-    /// This handle and its clones are closed; views that exist go on. Extractors that were given are given to the new handle, for the
-    /// indexes that they made. After a crash in between the store is in the one state
-    /// or in the other.
+    /// Closes this handle and its clones; existing views stay valid. The new handle takes over the registered
+    /// extractors for the indexes it still has. A crash during the rollback leaves the store in one state or the other.
     ///
     /// # Errors
-    /// `PointGone` if there is no way back to that state; then nothing has changed, and the store is closed.
+    /// `PointGone` if that state cannot be reached; then nothing has changed, and the store is closed.
     pub fn roll_back_to(self, point: &Point) -> Result<Self> {
         self.engine().check_writable()?;
         let held = self.inner.guard.as_ref().ok_or(Error::ReadOnly)?;
@@ -111,7 +111,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The saved snapshots that are kept, oldest first.
+    /// The saved snapshots, oldest first.
     pub fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
         Ok(self.engine().manifest.with_kept(|kept| {
             let ours = kept.snapshots().filter(|snapshot| snapshot.name != snapshot::OF_A_COPY);
@@ -119,7 +119,7 @@ impl Store {
         }))
     }
 
-    /// Names the state of now: a light snapshot, a few bytes in the log. A name that is used again moves.
+    /// Names the current state: a light snapshot that costs a few bytes of log. Reusing a name moves the mark.
     pub fn mark(&self, name: &str) -> Result<Seq> {
         check_name("mark", name)?;
         let mut frame = FrameBuilder::new();
@@ -133,7 +133,7 @@ impl Store {
         Ok(seq)
     }
 
-    /// Drops a mark. What only it kept goes back now or with the next collection. On return this is durable.
+    /// Drops a mark. Space that only this mark kept is reclaimed now or by the next collection. Durable on return.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -144,7 +144,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `PointGone` if there is none of this name.
+    /// `PointGone` if no mark has this name.
     pub fn drop_mark(&self, name: &str) -> Result<()> {
         let engine = self.engine();
         engine.check_writable()?;
@@ -154,7 +154,7 @@ impl Store {
             let gone = || Error::PointGone { point: format!("mark {name:?}"), why };
             if engine.heap.catalogue().has_mark(name) { Ok(()) } else { Err(gone()) }
         };
-        // A name of any length has not been written.
+        // Checked before the name is written: it may have any length.
         is_there()?;
         frame.control(Kind::DropMark, name.as_bytes());
         let mut effects = vec![Effect::DropMark(name.to_owned())];

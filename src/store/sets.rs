@@ -1,6 +1,6 @@
-//! Record sets that are dropped, cleared and renamed.
+//! Dropping, clearing and renaming record sets.
 //!
-//! Owns: the one commit of each. Never: frees a record; `emptying` does, many commits later.
+//! Owns: the single commit of each operation. Never: frees records; `emptying` does that in later commits.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::store::{Store, emptying};
 use crate::txn::{Durability, RecordSet};
 
 impl Store {
-    /// Drops a set with its records and indexes: one small commit, whatever there is in it. IDs of its records answer *deleted* from
-    /// then on, and for ever. Views that were taken before go on, and what a named snapshot has stays. A transaction that has written to the set and
-    /// commits later is a conflict.
+    /// Drops a set with its records and indexes in one small commit, however many records it has. From then on its
+    /// record IDs are *deleted*, forever. Existing views stay valid, and named snapshots keep what they see. A
+    /// transaction that wrote to the set and commits later gets a conflict.
     ///
-    /// The space of the records is given back afterwards, in commits of a bounded size, by the background thread, or before this returns where there is none.
-    /// What a crash leaves of that the next opening goes on with.
+    /// The background thread then reclaims the space of the records in commits of bounded size; without a background
+    /// thread, this call does so before it returns. After a crash, the next opening continues.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -35,7 +35,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `NoSuchSet` if it is gone already, `ReadOnly`, `Closed`, or what the log says.
+    /// `NoSuchSet` if the set is already gone, `ReadOnly`, `Closed`, or an error of the log.
     pub fn drop_set(&self, set: &RecordSet) -> Result<()> {
         let _turn = self.inner.indexing.lock();
         let old = self.number_of(set)?;
@@ -44,9 +44,10 @@ impl Store {
         self.commit_change(old, change, |_| {})
     }
 
-    /// Deletes all records of a set, with one small commit as [`drop_set`](Self::drop_set) does. The set, its name and its indexes stay, and so do handles.
+    /// Deletes all records of a set in one small commit, like [`drop_set`](Self::drop_set). The set, its name, its
+    /// indexes and its handles stay valid.
     ///
-    /// The set has another number afterwards. Gives a handle that has it; one that was got before does as well.
+    /// The set gets a new number. Returns a handle with that number; existing handles work as well.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -92,10 +93,10 @@ impl Store {
         Ok(handle)
     }
 
-    /// Gives a set another name. Its records, IDs and indexes stay, and handles go on.
+    /// Renames a set. Its records, IDs and indexes stay, and its handles stay valid.
     ///
     /// # Errors
-    /// `BadName` if there is a set of this name, or it cannot be one; `NoSuchSet`, `ReadOnly`, `Closed`, or what the log says.
+    /// `BadName` if the name is taken or invalid; `NoSuchSet`, `ReadOnly`, `Closed`, or an error of the log.
     pub fn rename_set(&self, set: &RecordSet, name: &str) -> Result<RecordSet> {
         check_name("record set", name)?;
         let _turn = self.inner.indexing.lock();
@@ -115,7 +116,7 @@ impl Store {
         engine.set_of_handle(set.number(), set.name())
     }
 
-    /// The indexes of a set with the extractors that were given for them. No other comes or goes: the caller has the turn.
+    /// The indexes of a set with their registered extractors. The caller holds the turn, so no index comes or goes.
     fn indexes_with_extractors(&self, set: SetNumber) -> Vec<(Arc<IndexDefinition>, Option<Extractor>)> {
         let (engine, catalogue) = (self.engine(), self.engine().heap.catalogue());
         let with = |index: &Arc<IndexDefinition>| (Arc::clone(index), engine.extractor_of(index, &catalogue).ok());
@@ -151,7 +152,7 @@ impl Store {
     }
 }
 
-/// What one commit does to sets.
+/// The changes that one commit makes to sets.
 #[derive(Default)]
 struct Change {
     frame: FrameBuilder,

@@ -1,4 +1,4 @@
-//! Space: collecting on request.
+//! Reclaiming space on request.
 
 use crate::error::Result;
 use crate::gc::Collected;
@@ -6,10 +6,10 @@ use crate::store::{Store, emptying};
 use std::time::Duration;
 
 impl Store {
-    /// Gives dead space back to the file system: records that live in segments with dead ones are copied together, and what is
-    /// emptied is deleted, until nothing is left to gain or the time is over. Saves up to three snapshots. Readers and
-    /// writers go on. What a view, a named snapshot or a mark keeps stays until they are gone, and what a
-    /// read under way looks at until a moment later.
+    /// Reclaims dead space: copies live records out of segments that also hold dead ones and deletes the emptied
+    /// segments, until nothing is left to gain or the time budget is spent. Saves up to three snapshots. Readers and
+    /// writers continue. Space that a view, named snapshot or mark keeps is reclaimed once they are gone, and space
+    /// that a running read uses a moment later.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -23,26 +23,27 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `ReadOnly`, `NoSpace` if not even one segment more can be made, or what the backing store says.
+    /// `ReadOnly`, `NoSpace` if there is no room for even one more segment, or an error of the backing store.
     pub fn collect(&self, budget: Option<Duration>) -> Result<Collected> {
         self.collect_with(budget, &mut |_| {})
     }
 
-    /// As [`collect`](Self::collect); tells what has been done so far, again and again.
+    /// Like [`collect`](Self::collect), and reports progress repeatedly.
     ///
     /// # Errors
     /// As [`collect`](Self::collect).
     pub fn collect_with(&self, budget: Option<Duration>, progress: &mut dyn FnMut(Collected)) -> Result<Collected> {
         self.engine().check_writable()?;
         if !self.inner.options.background {
-            // What a crash has left: no thread goes on with it.
+            // No background thread continues what a crash interrupted.
             let _turn = self.inner.indexing.lock();
             emptying::empty(self.engine(), &|| false)?;
         }
         self.inner.collector.collect(self.engine(), budget, progress)
     }
 
-    /// Whether space is collected in the background and in transactions, until this is said again or the store is closed.
+    /// Turns collecting in the background and in transactions on or off, until the next call or until the store is
+    /// closed.
     pub fn set_collecting(&self, collecting: bool) {
         self.inner.collector.pause(!collecting);
     }

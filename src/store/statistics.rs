@@ -1,4 +1,4 @@
-//! What a store holds and costs, gathered from all floors.
+//! What a store contains and costs, gathered from all layers.
 
 use crate::format::segment::FileKind;
 use crate::heap::State;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Store {
-    /// What the store holds and costs now. Takes time in proportion to the number of index pages, and for each state that
-    /// views see to the number of pages that have changed since.
+    /// What the store contains and costs now. Takes time proportional to the number of index pages, plus, for each
+    /// state that views see, the number of pages changed since.
     pub fn stats(&self) -> Stats {
         let engine = self.engine();
         let state = engine.heap.pin();
@@ -70,7 +70,7 @@ impl Store {
     }
 }
 
-/// What each view keeps. Views of one state are compared once.
+/// What each view keeps. Views of the same state are compared once.
 pub(super) fn view_stats(pins: &Pins<State>, now: &State) -> Vec<ViewStats> {
     let mut known = BTreeMap::new();
     let views = pins.list().into_iter().map(|(state, age)| {

@@ -1,4 +1,4 @@
-//! Limits that no test reaches by what it writes: a store that thinks that it is near one.
+//! Limits that tests cannot reach by writing: the store is told that it is close to one.
 
 use std::sync::Arc;
 
@@ -26,13 +26,13 @@ fn commits_that_add_end_before_places_do_and_the_collector_goes_on() {
     assert!(matches!(error, Error::Exhausted { what: "place for a segment", .. }), "{error}");
     assert!(error.advice().contains("compact"), "{}", error.advice());
     store.write(|tx| tx.delete(id)).unwrap();
-    // What the collector has emptied makes room.
+    // Segments that the collector emptied make room.
     heap.release_places([5, 6].into_iter());
     store.write(|tx| tx.insert(&set, "x")).unwrap();
     store.close().unwrap();
 }
 
-/// What is summed up is what the segments say one by one.
+/// Checks that the sums equal what the segments report one by one.
 fn check_sizes(store: &Store) {
     let engine = store.engine();
     let table = engine.heap.segments();
@@ -69,7 +69,7 @@ fn sums_over_all_segments_are_right_after_anything() {
             store.save_named_snapshot("a").unwrap();
         }
         if round != 4 {
-            // The others are as a process leaves them that was killed.
+            // The others are left as a killed process leaves them.
             store.close().unwrap();
         }
     }
@@ -88,7 +88,7 @@ fn a_value_has_no_more_chunks_than_one_transaction_can_free() -> Result<()> {
             assert!(matches!(result?, Staged::Chunked { .. }));
             assert_eq!(records, Some(20));
         } else {
-            // It comes away from it by being given up: its chunks are freed.
+            // Giving it up gets the store away from the limit: its chunks are freed.
             assert!(matches!(result, Err(Error::TooLarge { what: "value", .. })));
             assert_eq!((state.catalogue.streams().count(), records), (0, Some(0)));
         }
@@ -124,7 +124,7 @@ fn the_collector_looks_at_all_segments_only_when_something_has_changed() -> Resu
         assert!(looks(1)? > 0, "change {index} was not seen");
         assert_eq!(looks(100)?, 0, "nothing has changed since {index}");
     }
-    // Above the cap it looks as often as there is something to gain, and no more.
+    // Above the cap the collector looks as often as there is something to gain, and no more.
     store.write(|tx| ids.iter().skip(1).try_for_each(|id| tx.delete(*id)))?;
     drop((insert()?, insert()?));
     assert!(looks(1)? > 0);

@@ -1,6 +1,6 @@
-//! Write transactions as a user begins them.
+//! Write transactions, as a user begins them.
 //!
-//! Owns: running a closure again after a conflict, who runs alone. Never: validates or commits by itself.
+//! Owns: retrying a closure after a conflict, and which closure runs alone. Never: validates or commits by itself.
 
 use std::io::Read;
 use std::sync::atomic::Ordering;
@@ -12,9 +12,9 @@ use crate::id::Seq;
 use crate::store::{Inner, Store};
 use crate::txn::{StagedValue, Transaction, TransactionOptions};
 
-/// How often `Store::write` runs a closure side by side with others before it runs it alone.
+/// How often `Store::write` runs a closure beside others before it runs it alone.
 const RETRIES_SIDE_BY_SIDE: u32 = 8;
-/// How often it tries in all.
+/// The maximum number of attempts.
 const RETRIES_MAX: u32 = 64;
 
 impl Store {
@@ -29,7 +29,7 @@ impl Store {
         Transaction::new(&self.inner.engine, options.into(), self.inner.options.durability)
     }
 
-    /// What a writer does for the room that it will take.
+    /// Makes room before a writer takes any.
     fn make_way(&self) -> Result<()> {
         self.inner.engine.poison.check_process()?;
         if !self.inner.engine.read_only {
@@ -38,18 +38,18 @@ impl Store {
         Ok(())
     }
 
-    /// Runs a transaction and commits it. If the closure returns an error, nothing of the transaction remains, and the error is
-    /// what this gives. The error can be a type of your own: what it needs is `From<tenure::Error>`.
+    /// Runs a transaction and commits it. If the closure returns an error, the transaction is aborted and `write`
+    /// returns that error. Its type can be your own, as long as it implements `From<tenure::Error>`.
     ///
-    /// On a conflict the closure runs again. After several conflicts it runs alone: closures that other threads bring meanwhile
-    /// wait until it is done. Transactions of [`begin`](Self::begin) do not wait. So a closure must not wait for a thread that calls
-    /// `write`, or for a lock that such a thread holds.
+    /// On a conflict, `write` runs the closure again. After several conflicts it runs the closure alone: calls of
+    /// `write` by other threads wait until it is done, transactions from [`begin`](Self::begin) do not. So a closure
+    /// must not wait for a thread that calls `write`, or for a lock that such a thread holds.
     ///
-    /// A closure that is to run again must not use up what it was given. So a value that is read from a stream is
-    /// [staged](Self::stage) before.
+    /// Because a closure may run again, it must not consume what it captures. [Stage](Self::stage) a value from a
+    /// stream before calling `write`.
     ///
     /// # Errors
-    /// What the closure returns, or what the commit does; `TooManyConflicts` after 64 attempts.
+    /// Any error of the closure or of the commit; `TooManyConflicts` after 64 attempts.
     ///
     /// ```
     /// #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Store {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     ///
-    /// Where neither the closure nor what is made of its result names the type of the error, it has to be said:
+    /// If neither the closure nor the use of its result determines the error type, annotate it:
     ///
     /// ```
     /// # let store = tenure::Store::in_memory()?;
@@ -96,7 +96,7 @@ impl Store {
         self.write_with(TransactionOptions::new(), body).map(|(value, _)| value)
     }
 
-    /// As [`write`](Self::write), with options of its own; gives the number of the commit too.
+    /// Like [`write`](Self::write), with options for this transaction; also returns the number of the commit.
     ///
     /// # Errors
     /// As `write`.
@@ -123,7 +123,7 @@ impl Store {
         let (mut attempts, mut turn) = (0, None);
         loop {
             if attempts >= RETRIES_SIDE_BY_SIDE {
-                // Kept through all further attempts: those that run by now come to an end, and no others begin.
+                // Kept for all further attempts: closures that already run finish, and no others begin.
                 turn.get_or_insert_with(|| Alone::new(&self.inner));
             } else if self.inner.alone.load(Ordering::Acquire) > 0 {
                 drop(self.inner.turnstile.lock());
@@ -140,11 +140,11 @@ impl Store {
         }
     }
 
-    /// Reads a value of any size to the end of its source and keeps it in the log, not in memory, until a transaction makes a
-    /// record of it.
+    /// Reads a value of any size from a stream to its end and keeps it in the log, not in memory, until a transaction
+    /// turns it into a record.
     ///
     /// # Errors
-    /// `Source` if the source fails; nothing of the value remains then.
+    /// `Source` if reading the stream fails; nothing of the value remains then.
     pub fn stage(&self, mut source: impl Read) -> Result<StagedValue> {
         self.make_way()?;
         StagedValue::new(&self.inner.engine, &mut source)
@@ -164,7 +164,7 @@ struct Alone<'s> {
 
 impl<'s> Alone<'s> {
     fn new(inner: &'s Inner) -> Self {
-        // Others look at the count, and then wait for the lock.
+        // Other threads read the count first, then wait for the lock.
         inner.alone.fetch_add(1, Ordering::AcqRel);
         Self { inner, _turn: inner.turnstile.lock() }
     }

@@ -1,7 +1,7 @@
 //! The changes that a transaction makes to key indexes.
 //!
-//! Owns: gathering them, their net effect in order, what unique indexes say to it. Never: reads records, or applies.
-//! Invariant: the last change of an entry counts.
+//! Owns: gathering them, their net effect in key order, and checking them against unique indexes. Never: reads records,
+//! or applies changes. Invariant: the last change of an entry counts.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::key::Key;
 use crate::key_index::{Changes, Gathered, Probed};
 use crate::txn::own_changes::{OwnChanges, OwnRange};
 
-/// Indexes for whose changes memory is kept.
+/// Number of indexes for which memory is kept.
 const SPARE_MAX: usize = 16;
 
 /// The changes of one index, in the order in which they were made until they are sealed.
@@ -31,11 +31,11 @@ struct IndexChanges {
     is_unique: bool,
     changes: Gathered,
     own: OwnChanges,
-    /// The version of the tree in which no other record had a key that is put.
+    /// The version of the tree in which no other record had any of the new keys.
     clear_at: Option<u64>,
 }
 
-/// How far the changes had come, to go back to.
+/// How many changes there were, to roll back to.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     lens: SmallVec<[(usize, usize); 4]>,
@@ -47,12 +47,12 @@ pub(crate) struct Mark {
 pub(crate) struct KeyChanges {
     indexes: Vec<IndexChanges>,
     bytes: u64,
-    /// Memory of earlier changes, empty.
+    /// Emptied buffers of earlier changes.
     spare: Vec<Gathered>,
 }
 
 impl KeyChanges {
-    /// Bytes that they will take in the log, at most.
+    /// Upper bound of the bytes that they take in the log.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -61,7 +61,7 @@ impl KeyChanges {
         self.indexes.iter().all(|index| index.changes.len() == 0)
     }
 
-    /// Forgets all changes. Of their memory so many bytes are kept for each index, at most.
+    /// Forgets all changes, and keeps at most this much memory per index.
     pub(crate) fn clear(&mut self, bytes_max: usize) {
         for mut index in self.indexes.drain(..) {
             index.changes.clear();
@@ -72,7 +72,7 @@ impl KeyChanges {
         self.bytes = 0;
     }
 
-    /// A record's keys have changed. Where they are the same, nothing is noted.
+    /// Records that a record's keys have changed. Keys that stay the same are skipped.
     pub(crate) fn replace(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
         if old.is_same(new) {
             return;
@@ -109,7 +109,7 @@ impl KeyChanges {
         self.bytes += bytes;
     }
 
-    /// A record has come, with these keys.
+    /// Records the keys of a new record.
     pub(crate) fn insert(&mut self, index: &SetIndex, id: RecordId, keys: &Keys) {
         match keys.only() {
             Ok(Some(key)) => {
@@ -132,7 +132,7 @@ impl KeyChanges {
         &mut self.indexes[place].changes
     }
 
-    /// What the transaction itself has done to an index between two keys, ascending.
+    /// The transaction's own changes to an index between two keys, ascending.
     pub(crate) fn of(&mut self, number: IndexNumber, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<OwnRange> {
         let index = self.indexes.iter_mut().find(|index| index.number == number)?;
         Some(OwnRange::new(index.own.catch_up(&index.changes), bounds))
@@ -164,18 +164,18 @@ impl KeyChanges {
         self.bytes = mark.bytes;
     }
 
-    /// How many changes there are.
+    /// The number of changes.
     pub(crate) fn len(&self) -> u64 {
         self.indexes.iter().map(|index| to_u64(index.changes.len())).sum()
     }
 
-    /// Reads the leaves that the changes will need, so that applying them reads nothing, and looks for keys of unique
-    /// indexes that are taken. The changes are sealed; the caller holds no lock. What is read is offered until the result is
-    /// dropped.
+    /// Reads the leaves that the changes will need, so that applying them reads nothing, and looks for keys already
+    /// taken in unique indexes. The changes are sealed; the caller holds no lock. The leaves are offered until the
+    /// result is dropped.
     pub(crate) fn prepare<'e>(&mut self, engine: &'e Engine) -> Result<Offers<'e>> {
         let mut offers = Offers { engine, numbers: Vec::new() };
         for index in &mut self.indexes {
-            // Held for as long as it takes: a node that others change meanwhile is copied.
+            // Held the whole time: a node that another commit changes meanwhile is copied.
             let to_probe = engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, index.is_unique));
             let Some((root, version)) = to_probe else {
                 check_damage(engine, index)?;
@@ -185,7 +185,7 @@ impl KeyChanges {
             index.changes.fill(&mut changes);
             let Probed { leaves, is_clear } = match root.probe(&changes, index.is_unique) {
                 Ok(probed) => probed,
-                // Nothing depends on an index that is not unique: it is given up, and built again when its owner says so.
+                // Nothing depends on an index that is not unique: it is abandoned, and rebuilt at its owner's request.
                 Err(Error::Corrupt(damage)) if !index.is_unique => {
                     engine.heap.with_indexes(|trees| trees.damage(index.number, *damage));
                     continue;
@@ -203,16 +203,16 @@ impl KeyChanges {
         Ok(offers)
     }
 
-    /// Nothing will be added: sorts the changes and drops those that later ones replace.
+    /// Sorts the changes and drops those that later ones replace. No more are added afterwards.
     pub(crate) fn seal(&mut self) {
         self.indexes.iter_mut().for_each(|index| index.changes.sort());
     }
 
-    /// Puts the net changes into the frame and among the effects.
+    /// Puts the net changes into the frame and the effects.
     pub(crate) fn put(&self, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
         for index in &self.indexes {
             let begin = index.number.0.to_le_bytes();
-            // The last payload takes what is left, and no more: it stays as it is until it is applied.
+            // The last payload is sized exactly, since it is kept until it is applied.
             let mut left: usize = index.changes.iter().map(|change| change.bytes()).sum();
             let new_payload = |left: usize| {
                 let mut payload = Vec::with_capacity(begin.len() + left.min(PAYLOAD_BYTES_MAX));
@@ -238,7 +238,7 @@ impl KeyChanges {
         }
     }
 
-    /// Refuses a key that a unique index would have twice. The caller excludes commits.
+    /// Refuses a duplicate key of a unique index. The caller excludes commits.
     pub(crate) fn check_unique(&self, engine: &Engine) -> Result<()> {
         for index in self.indexes.iter().filter(|index| index.is_unique) {
             engine
@@ -268,7 +268,7 @@ impl Drop for Offers<'_> {
     }
 }
 
-/// Refuses changes of a unique index that cannot be read, or that nobody builds: nobody can tell whether a key is taken.
+/// Refuses changes of a unique index that cannot be read or is not being built: whether a key is taken is unknown.
 fn check_damage(engine: &Engine, index: &IndexChanges) -> Result<()> {
     if !index.is_unique {
         return Ok(());
@@ -277,7 +277,7 @@ fn check_damage(engine: &Engine, index: &IndexChanges) -> Result<()> {
         engine.heap.look_at_indexes(|trees| (trees.damage_of(index.number).cloned(), trees.is_building(index.number)));
     match damage {
         Some(damage) => Err(named(engine, index, Error::Corrupt(Box::new(Corruption::clone(&damage))))),
-        // One that was dropped meanwhile makes the commit a conflict.
+        // If the index was dropped meanwhile, the commit is a conflict.
         None if is_building || engine.heap.catalogue().index(index.number).is_none() => Ok(()),
         None if !index.changes.iter().any(|change| change.put) => Ok(()),
         None => {
@@ -287,7 +287,7 @@ fn check_damage(engine: &Engine, index: &IndexChanges) -> Result<()> {
     }
 }
 
-/// Damage of an index, with its name and that of its set.
+/// Adds the names of the index and its set to a damage error.
 fn named(engine: &Engine, index: &IndexChanges, error: Error) -> Error {
     let catalogue = engine.heap.catalogue();
     let set = catalogue.index(index.number).map_or("", |known| catalogue.name_of(known.definition.set));
@@ -298,7 +298,7 @@ fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
     let net: Vec<Change<'_>> = index.changes.iter().collect();
     let violation = |key: &[u8], id| {
         let (index, key) = (index.name.to_string(), Key::from_bytes(key).unwrap_or_default());
-        // Named by who has the catalogue.
+        // The caller that holds the catalogue adds the name.
         Error::UniqueViolation { set: String::new(), index, key, id }
     };
     for same in net.chunk_by(|a, b| a.key == b.key) {

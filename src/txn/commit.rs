@@ -1,6 +1,7 @@
-//! How a transaction ends: one frame that is validated, appended and applied, or nothing.
+//! Ending a transaction: one frame is validated, appended and applied, or nothing is.
 //!
-//! Owns: the order of these steps, giving back what an aborted transaction had. Never: appends by itself; the engine does.
+//! Owns: the order of these steps, and returning what an aborted transaction took. Never: appends by itself; the engine
+//! does.
 
 use crate::engine::Need;
 use crate::error::Result;
@@ -14,18 +15,20 @@ use crate::txn::validation::Claim;
 use crate::txn::{Durability, Isolation, Transaction};
 
 impl Transaction {
-    /// Makes everything visible at once and acknowledges it as the transaction was begun: with [`Durability::Sync`] when it is
-    /// on the medium. The number is that of the commit; of a transaction that wrote nothing, that of the state it has read.
+    /// Commits: makes all changes visible at once and acknowledges them as the transaction was begun, with
+    /// [`Durability::Sync`] once they are durable. Returns the number of the commit; if the transaction wrote nothing,
+    /// that of the state it read.
     ///
     /// # Errors
-    /// On `Conflict`, `UniqueViolation`, `NoSpace` and `TooLarge` nothing of the transaction remains. `Indeterminate` means that it
-    /// was appended and the sync failed: open the store again to learn whether it is there.
+    /// After `Conflict`, `UniqueViolation`, `NoSpace` and `TooLarge` nothing of the transaction remains.
+    /// `Indeterminate` means that the commit was appended but the sync failed: reopen the store to learn whether the
+    /// commit is there.
     pub fn commit(self) -> Result<Seq> {
         let durability = self.durability;
         self.commit_with(durability)
     }
 
-    /// As [`commit`](Self::commit), acknowledged in a way that was chosen late.
+    /// Like [`commit`](Self::commit), with the durability chosen now.
     ///
     /// # Errors
     /// As `commit`.
@@ -61,7 +64,7 @@ impl Transaction {
         self.ranges.seal();
         keys.put(frame, effects);
         let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
-        // What only deletes is never refused for want of room.
+        // A commit that only deletes is never refused for lack of space.
         let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
         let room = make_room(engine, need, pages_of(effects), keys.len())?;
         let offers = keys.prepare(engine)?;
@@ -89,7 +92,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if !self.engine.poison.is_ours() {
-            // Its IDs and streams are the parent's to give back, which has them too.
+            // In a forked child: the IDs and streams belong to the parent, which returns them itself.
             return;
         }
         if self.in_history {

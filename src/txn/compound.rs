@@ -1,7 +1,7 @@
-//! Statements that read and write in one call.
+//! Operations that read and write in one call.
 //!
-//! Owns: what they are made of. Never: anything that their parts do not do: each part reads and writes as it does alone, and
-//! is validated so.
+//! Owns: composing them. Never: does anything beyond its parts; each part reads, writes and is validated as it would be
+//! alone.
 
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::txn::transaction::find_indexes;
 use crate::txn::view::is_hidden;
 use crate::txn::{Index, Record, RecordSet, Transaction};
 
-/// What became of a value that was to go where its key is.
+/// The outcome of an upsert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Upserted {
     /// No record had the key: this one is new.
     Inserted(RecordId),
-    /// This record had the key already.
+    /// This record already had the key.
     Existing(RecordId),
 }
 
 impl Upserted {
-    /// The record that has the key now.
+    /// The record that now has the key.
     pub fn id(self) -> RecordId {
         let (Self::Inserted(id) | Self::Existing(id)) = self;
         id
@@ -38,7 +38,7 @@ impl Upserted {
     }
 }
 
-/// One of many records, before it is handed out.
+/// One of many records, before it is returned.
 enum Looked {
     Own(Record<'static>),
     There(Found),
@@ -46,8 +46,8 @@ enum Looked {
 }
 
 impl Transaction {
-    /// Many records as this transaction sees them, in the order of the IDs. Several are looked for at once, so that their cache
-    /// misses overlap.
+    /// Reads many records as this transaction sees them, in the order of the IDs. Looks up several at once, so that
+    /// their cache misses overlap.
     pub fn get_many(&mut self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
         self.view();
         self.look_ahead(ids.iter().copied());
@@ -81,7 +81,7 @@ impl Transaction {
         }
     }
 
-    /// Gives a record the value that a function makes of the one that it has.
+    /// Updates a record to the value that a function computes from its current value.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -99,13 +99,14 @@ impl Transaction {
         self.update(id, bytes)
     }
 
-    /// Deletes every record that has a key between two, and tells how many that were.
+    /// Deletes every record with a key in a range, and returns how many there were.
     ///
     /// # Errors
     /// As [`range`](Self::range) and [`delete`](Self::delete).
     pub fn delete_range<K: ToKey>(&mut self, index: &Index, range: impl RangeBounds<K>) -> Result<u64> {
         let mut deleted = 0;
-        // As it was before the first of them is gone: a record with several keys of the range comes several times.
+        // The range as of now, before any record is deleted: a record with several keys in the range appears several
+        // times.
         for entry in self.range(index, range)? {
             let id = entry?.id;
             if !matches!(self.own(id), Some(Own::Deleted)) {
@@ -116,7 +117,7 @@ impl Transaction {
         Ok(deleted)
     }
 
-    /// Puts a value into the record that has its key in a unique index, or into a new record where none has it.
+    /// Updates the record that has the value's key in a unique index, or inserts a new record if none has it.
     ///
     /// ```
     /// use tenure::extract::Extractor;
@@ -143,8 +144,8 @@ impl Transaction {
         Ok(upserted)
     }
 
-    /// The record that has the key of a value in a unique index, or a new record with the value where none has it. A value
-    /// without a key is always new.
+    /// Returns the record that has the value's key in a unique index, or inserts a new record if none has it. A value
+    /// without a key is always inserted.
     ///
     /// # Errors
     /// As [`upsert`](Self::upsert).
@@ -155,7 +156,7 @@ impl Transaction {
             return Err(Error::NotUnique { index: index.name().to_owned() });
         }
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, index.set())?;
-        // One that was made anew has another number.
+        // A rebuilt index has another number.
         let known = indexes.all.iter().find(|known| *known.name == *index.name());
         let no_such_index = || Error::NoSuchIndex { index: index.name().to_owned(), why: "is not there" };
         let (known, name) = (known.ok_or_else(no_such_index)?, Arc::clone(&indexes.name));

@@ -1,7 +1,8 @@
-//! The records of a range of entries, found a few at a time.
+//! Fetching the records of a range of entries, a few at a time.
 //!
-//! Records of neighbouring keys lie anywhere. Looking at several before the first is handed out lets the processor wait for
-//! all of them at once. How many are looked at rises from two on, so that a short walk costs hardly more.
+//! Records with neighbouring keys are scattered over the log. Looking up several before returning the first lets the
+//! processor wait for all of them at once. The number looked up ahead grows from two, so that a short walk costs hardly
+//! more.
 
 use std::sync::Arc;
 
@@ -11,18 +12,18 @@ use crate::id::{REUSE_BITS, RecordId};
 use crate::key_index::Range;
 use crate::txn::{Lookup, Record, View};
 
-/// Records that are looked at before the first of them is handed out: of the first ones, and at most.
+/// Records looked up before the first is returned: initially, and at most.
 const AHEAD_MIN: usize = 2;
 const AHEAD_MAX: usize = 32;
 
-/// Walks over the records of a range from either end. After an error it ends.
+/// Iterates over the records of a range from either end. Ends after an error.
 #[derive(Debug)]
 pub(crate) struct Fetch<'v> {
     range: Range,
-    /// The names of set and index, for errors.
+    /// The set's name and the index, for errors.
     of: (Arc<str>, Arc<IndexDefinition>),
     view: &'v View,
-    /// Entries whose records were looked at; those from `at` on are left.
+    /// Entries whose records were looked up; those from `at` on are left.
     ahead: Vec<u64>,
     at: usize,
     wanted: usize,
@@ -38,7 +39,7 @@ impl<'v> Fetch<'v> {
         Self { range, of, view, ahead: Vec::new(), at: 0, wanted: AHEAD_MIN, failed: None }
     }
 
-    /// No records, and an error instead.
+    /// No records, but an error.
     pub(crate) fn refused(mut range: Range, view: &'v View, of: (Arc<str>, Arc<IndexDefinition>), why: Error) -> Self {
         range.end();
         Self { failed: Some(why), ..Self::new(range, view, of) }
@@ -88,7 +89,7 @@ impl DoubleEndedIterator for Fetch<'_> {
         let entry = self.range.next_back().map(|entry| entry.map(|(_, id)| id));
         match entry {
             Ok(Some(id)) => Some(self.record(id)),
-            // What could not be read lies behind all that was found ahead.
+            // The unreadable record lies after everything that was found ahead.
             Ok(None) if self.failed.is_some() => {
                 self.ahead.clear();
                 self.failed.take().map(Err)

@@ -1,6 +1,6 @@
-//! Key indexes in a reader's hand.
+//! Key indexes, as a reader uses them.
 //!
-//! Owns: looking keys up in a view, walking over ranges. Never: changes an index; transactions do.
+//! Owns: looking up keys in a view, iterating over ranges. Never: changes an index; transactions do.
 
 use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
@@ -19,8 +19,8 @@ use crate::txn::{Record, ResumeToken, View};
 
 /// A key index of a record set.
 ///
-/// It goes on when the index is made anew, by a new version of its extractor or by [`rebuild_index`](crate::Store::rebuild_index): a view finds the
-/// index that has the name in its state.
+/// A handle stays valid when the index is rebuilt, by a new version of its extractor or by
+/// [`rebuild_index`](crate::Store::rebuild_index): it uses the index of this name in each view's state.
 ///
 /// ```
 /// use tenure::Store;
@@ -56,17 +56,17 @@ impl Index {
         &self.definition.name
     }
 
-    /// Its number, which no other index of the store ever gets.
+    /// Its number, never reused within the store.
     pub fn number(&self) -> IndexNumber {
         self.definition.number
     }
 
-    /// The set whose records it finds.
+    /// The set that it indexes.
     pub fn set(&self) -> SetNumber {
         self.definition.set
     }
 
-    /// Whether a key leads to one record at most.
+    /// Whether a key has at most one record.
     pub fn is_unique(&self) -> bool {
         self.definition.unique
     }
@@ -79,7 +79,7 @@ impl Index {
         self.found_in(state).map(|(_, root)| root)
     }
 
-    /// The index in a state: this one, or the one that was or is in its place there.
+    /// The index in a state: this one, or the one that it replaced or that replaced it.
     pub(crate) fn found_in<'s>(&self, state: &'s State) -> Result<(&'s Arc<IndexDefinition>, &'s KeyRoot)> {
         self.check_store(state.catalogue.store())?;
         let found = self.found_among(&state.catalogue)?;
@@ -93,8 +93,8 @@ impl Index {
         Ok((&found.definition, root))
     }
 
-    /// What a catalogue knows of the index. One that was made anew has another number and the same name; only one with keys of
-    /// the same type can be read with this handle.
+    /// The catalogue's row for the index. A rebuilt index has another number and the same name; this handle can read it
+    /// only if its keys have the same type.
     pub(crate) fn found_among<'c>(&self, catalogue: &'c Catalogue) -> Result<&'c Known> {
         if let Some(known) = catalogue.index(self.number()) {
             return Ok(known);
@@ -106,19 +106,19 @@ impl Index {
         if found.definition.unique == self.is_unique() { Ok(found) } else { Err(missing()) }
     }
 
-    /// Damage that was met in the index, with its name and that of its set.
+    /// Adds the names of the index and its set to a damage error.
     pub(crate) fn named(&self, state: &State, error: Error) -> Error {
         error.in_index(state.catalogue.name_of(self.set()), self.name())
     }
 
-    /// The record of a key; of several the one with the lowest ID. One walk down the tree.
+    /// The record with a key; if several have it, the one with the lowest ID. One descent of the tree.
     pub fn get<K: ToKey + ?Sized>(&self, view: &View, key: &K) -> Result<Option<RecordId>> {
         let root = self.root(view.state())?;
         let first = root.first(Key::new(key)?.as_bytes()).map_err(|error| self.named(view.state(), error))?;
         Ok(first.and_then(RecordId::from_u64))
     }
 
-    /// The record of a key, fetched.
+    /// Fetches the record with a key.
     pub fn fetch<'v, K: ToKey + ?Sized>(&self, view: &'v View, key: &K) -> Result<Option<Record<'v>>> {
         match self.get(view, key)? {
             Some(id) => view.get(id).map(Some),
@@ -132,11 +132,11 @@ impl Index {
         self.between(view, &(Bound::Included(key.clone()), Bound::Included(key)))
     }
 
-    /// The entries between two keys. Counting them takes two walks down the tree, and no entry is read.
+    /// The entries between two keys. Counting them takes two descents of the tree and reads no entry.
     ///
     /// # Errors
-    /// `NoSuchIndex` if the view does not have the index, `OtherStore` if it is of another store, `KeyTooLong`, or
-    /// `DamagedIndex` where a node cannot be read.
+    /// `NoSuchIndex` if the view does not have the index, `OtherStore` if the view belongs to another store,
+    /// `KeyTooLong`, or `DamagedIndex` if a node cannot be read.
     pub fn range<K: ToKey>(&self, view: &View, range: impl RangeBounds<K>) -> Result<IndexRange> {
         self.between(view, &key_bounds(&range)?)
     }
@@ -146,7 +146,7 @@ impl Index {
         self.between(view, &prefix_range(&Key::new(prefix)?))
     }
 
-    /// The first entry: the lowest key, and of its records the one with the lowest ID. One walk down the tree.
+    /// The first entry: the lowest key, with its lowest record ID. One descent of the tree.
     ///
     /// # Errors
     /// As [`range`](Self::range).
@@ -154,7 +154,7 @@ impl Index {
         self.all(view)?.next().transpose()
     }
 
-    /// The last entry: the highest key, and of its records the one with the highest ID. One walk down the tree.
+    /// The last entry: the highest key, with its highest record ID. One descent of the tree.
     ///
     /// # Errors
     /// As [`range`](Self::range).
@@ -162,7 +162,7 @@ impl Index {
         self.all(view)?.next_back().transpose()
     }
 
-    /// How many entries there are between two keys. Two walks down the tree, and no entry is read.
+    /// The number of entries between two keys. Two descents of the tree; no entry is read.
     ///
     /// # Errors
     /// As [`range`](Self::range).
@@ -185,12 +185,12 @@ impl Index {
         Ok(IndexRange { range, index: Arc::clone(definition), set, store, seq })
     }
 
-    /// Where a walk stands that an entry of this index was given by: behind the entry.
+    /// A token for resuming a walk after this entry, which must be an entry of this index.
     pub fn token(&self, entry: &IndexEntry) -> ResumeToken {
         ResumeToken::new(self.store, &self.definition, entry)
     }
 
-    /// Entries of the index.
+    /// The number of entries.
     pub fn len(&self, view: &View) -> Result<u64> {
         self.root(view.state()).map(KeyRoot::len)
     }
@@ -201,7 +201,7 @@ impl Index {
     }
 }
 
-/// Refuses keys of another type than the index has. Where one of both is not told, nobody knows better.
+/// Refuses keys of another type than the index has. If either type is unknown, the keys are accepted.
 pub(crate) fn check_key_type(definition: &IndexDefinition, wanted: &str) -> Result<()> {
     let got = &definition.key_type;
     if got == wanted || got.is_empty() || wanted.is_empty() {
@@ -211,7 +211,7 @@ pub(crate) fn check_key_type(definition: &IndexDefinition, wanted: &str) -> Resu
     Err(Error::WrongKeyType { index, expected: wanted.to_owned(), got: got.clone() })
 }
 
-/// Bounds of values as bounds of keys.
+/// Converts bounds of values to bounds of keys.
 pub(crate) fn key_bounds<K: ToKey>(range: &impl RangeBounds<K>) -> Result<(Bound<Key>, Bound<Key>)> {
     let bound = |bound: Bound<&K>| {
         Ok::<_, Error>(match bound {
@@ -238,10 +238,10 @@ fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
     Ok(IndexEntry { key: Key::from_bytes(key)?, id })
 }
 
-/// Walks over entries of an index in the order of their keys, from either end. After an error it ends.
+/// Iterates over entries of an index in key order, from either end. Ends after an error.
 ///
-/// A walk can go on at another key: what lies between is passed without being read. [`distinct_keys`](Self::distinct_keys)
-/// passes all entries of a key but the first.
+/// [`seek`](Self::seek) moves the walk to another key without reading the entries in between.
+/// [`distinct_keys`](Self::distinct_keys) skips all entries of a key but the first.
 ///
 /// ```
 /// use tenure::Store;
@@ -272,28 +272,28 @@ pub struct IndexRange {
     index: Arc<IndexDefinition>,
     /// The name of its set, for errors.
     set: Arc<str>,
-    /// The commit that it is of, and the store.
+    /// The commit of its view, and the store.
     store: [u8; 16],
     seq: Seq,
 }
 
 impl IndexRange {
-    /// How many entries are left. Takes no time.
+    /// The number of entries left, in constant time.
     pub fn left(&self) -> u64 {
         self.range.left()
     }
 
-    /// Goes on at a key, or at the first one behind it: entries in front of it that are left are passed. A key that the
-    /// walk has come past changes nothing. A near key is found without a walk down the tree, another one takes two.
+    /// Moves forward to a key, or to the first one after it, and skips the entries before it. Seeking backwards has no
+    /// effect. A nearby key is found without descending the tree; any other takes two descents.
     ///
     /// # Errors
-    /// `KeyTooLong`, or `DamagedIndex` where a node cannot be read.
+    /// `KeyTooLong`, or `DamagedIndex` if a node cannot be read.
     pub fn seek<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
         let result = self.range.seek(Key::new(key)?.as_bytes(), false);
         result.map_err(|error| error.in_index(&self.set, &self.index.name))
     }
 
-    /// The same from the back: entries behind the key that are left are passed.
+    /// Like [`seek`](Self::seek) from the back: skips the entries after the key.
     ///
     /// # Errors
     /// As [`seek`](Self::seek).
@@ -302,18 +302,18 @@ impl IndexRange {
         result.map_err(|error| error.in_index(&self.set, &self.index.name))
     }
 
-    /// Goes on behind the entry of a token: entries up to it that are left are passed. That the walk has come past it changes
-    /// nothing. The range keeps its bounds: a token never leads out of them.
+    /// Moves forward to just after the entry of a token, and skips the entries before it. Resuming backwards has no
+    /// effect. The range keeps its bounds: a token never leads out of them.
     ///
     /// # Errors
-    /// `BadToken` if it is not a token of this index, or `DamagedIndex` where a node cannot be read.
+    /// `BadToken` if the token is not one of this index, or `DamagedIndex` if a node cannot be read.
     pub fn resume(&mut self, token: &ResumeToken) -> Result<()> {
         token.check(self.store, &self.index)?;
         let result = self.range.seek_to(&token.position(true));
         result.map_err(|error| error.in_index(&self.set, &self.index.name))
     }
 
-    /// The same from the back: the entry of the token and all behind it are passed.
+    /// Like [`resume`](Self::resume) from the back: skips the token's entry and all entries after it.
     ///
     /// # Errors
     /// As [`resume`](Self::resume).
@@ -323,20 +323,21 @@ impl IndexRange {
         result.map_err(|error| error.in_index(&self.set, &self.index.name))
     }
 
-    /// Where a walk stands that has just given this entry.
+    /// A token for resuming the walk after this entry.
     pub fn token(&self, entry: &IndexEntry) -> ResumeToken {
         ResumeToken::new(self.store, &self.index, entry)
     }
 
-    /// Each key once: with its lowest ID from the front, with its highest from the back.
+    /// Each key once: with its lowest ID from the front, its highest from the back.
     pub fn distinct_keys(self) -> DistinctKeys {
         DistinctKeys { range: self }
     }
 
-    /// The records instead of the entries. `view` is the one that the range was taken of, or another one of the same commit.
+    /// The records instead of the entries. `view` must be the view of the range, or another view of the same commit.
     ///
     /// # Errors
-    /// `OtherView` in place of the first record if it is a view of another commit, `OtherStore` if of another store.
+    /// `OtherView` in place of the first record if the view is of another commit, `OtherStore` if it is of another
+    /// store.
     pub fn records(self, view: &View) -> impl DoubleEndedIterator<Item = Result<Record<'_>>> {
         let index = || self.index.name.clone();
         if view.state().catalogue.store() != self.store {
@@ -363,12 +364,12 @@ impl Iterator for IndexRange {
         (0, usize::try_from(self.range.left()).ok())
     }
 
-    /// As [`left`](Self::left): no entry is read.
+    /// Like [`left`](Self::left): reads no entry.
     fn count(self) -> usize {
         to_usize(self.left())
     }
 
-    /// The next one from the back: no other entry is read.
+    /// The next entry from the back: reads no other entry.
     fn last(mut self) -> Option<Self::Item> {
         self.next_back()
     }
@@ -381,7 +382,7 @@ impl DoubleEndedIterator for IndexRange {
     }
 }
 
-/// Walks over the keys of an index, each once, from either end. After an error it ends.
+/// Iterates over the keys of an index, each once, from either end. Ends after an error.
 #[derive(Debug)]
 pub struct DistinctKeys {
     range: IndexRange,
@@ -409,14 +410,14 @@ impl DoubleEndedIterator for DistinctKeys {
     }
 }
 
-/// Walks over entries of an index as a transaction sees them, from either end. After an error it ends.
+/// Iterates over entries of an index as a transaction sees them, from either end. Ends after an error.
 #[derive(Debug)]
 pub struct TransactionRange {
     range: Range,
-    /// Entries of the range that were read before they were wanted, one from each end.
+    /// Entries of the range that were read ahead, one from each end.
     ahead: Option<IndexEntry>,
     behind: Option<IndexEntry>,
-    /// What the transaction itself has changed, with `false` where an entry is gone.
+    /// The transaction's own changes, with `false` for a removed entry.
     own: Option<OwnRange>,
 }
 
@@ -426,8 +427,8 @@ impl TransactionRange {
         Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own })
     }
 
-    /// Goes on at a key, or at the first one behind it, as [`IndexRange::seek`] does. The transaction has still read the
-    /// whole range.
+    /// Moves forward to a key, or to the first one after it, like [`IndexRange::seek`]. The whole range still counts as
+    /// read by the transaction.
     ///
     /// # Errors
     /// As [`IndexRange::seek`].

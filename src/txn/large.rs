@@ -16,26 +16,26 @@ use crate::heap::{Answer, Effect, State};
 use crate::id::{RecordId, SetNumber, low_u32, to_u64};
 use crate::txn::room::{make_room, pages_of};
 
-/// Chunks of one frame.
+/// Chunks per frame.
 const CHUNKS_PER_FRAME: usize = 16;
-/// A frame may have a segment to itself, but must leave room for the header.
+/// A frame may have a segment to itself, but must leave room for the segment header.
 pub(crate) const TRANSACTION_BYTES_END: u64 = SEGMENT_BYTES_END - (1 << 20);
-/// Chunks and lists of one value: as many as one transaction can free, the largest that there can be.
+/// Maximum number of chunks and lists of one value: as many as one transaction can free. Limits the size of a value.
 pub(crate) const CHUNKS_MAX: u64 = 33_000_000;
 const _: () = assert!(CHUNKS_MAX * 8 + (1 << 20) < TRANSACTION_BYTES_END, "what is written can be deleted");
-/// IDs that a head keeps by itself.
+/// Chunk IDs that a head can hold directly.
 const IDS_PER_HEAD: usize = IDS_PER_LIST;
 
-/// What became of a source.
+/// The outcome of reading a source.
 pub(crate) enum Staged {
-    /// It was short enough for one record.
+    /// Short enough for one record.
     Short(Vec<u8>),
-    /// Its chunks lie in the log, and wait for a head with this payload.
+    /// Chunks in the log that wait for a head with this payload.
     Chunked { head: Vec<u8>, stream: u64 },
 }
 
 impl Staged {
-    /// What the record is to be, its payload, and the stream that ends with it.
+    /// The kind of the record, its payload, and the stream that ends with it.
     pub(crate) fn parts(self) -> (Kind, Vec<u8>, Option<u64>) {
         match self {
             Self::Short(bytes) => (Kind::Record, bytes, None),
@@ -44,14 +44,14 @@ impl Staged {
     }
 }
 
-/// Writes chunks of one value.
+/// Writes the chunks of one value.
 pub(crate) struct Stager<'e> {
     engine: &'e Engine,
     stream: u64,
     frame: FrameBuilder,
     effects: Vec<Effect>,
     chunks_in_frame: usize,
-    /// Chunks and lists so far.
+    /// Chunks and lists written so far.
     chunks: u64,
     is_begun: bool,
 }
@@ -62,13 +62,13 @@ impl<'e> Stager<'e> {
         Self { engine, stream, frame, effects, chunks_in_frame: 0, chunks: 0, is_begun: false }
     }
 
-    /// As if so many chunks had been written.
+    /// Pretends that this many chunks have been written.
     #[cfg(test)]
     pub(crate) fn assume(&mut self, chunks: u64) {
         self.chunks = chunks;
     }
 
-    /// Reads the source to its end. On an error, or if the source panics, the chunks that were written are freed.
+    /// Reads the source to its end. If it fails or panics, the chunks already written are freed.
     pub(crate) fn stage(mut self, source: &mut dyn Read) -> Result<Staged> {
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut filled = fill(source, &mut buffer)?;
@@ -142,11 +142,11 @@ impl<'e> Stager<'e> {
 
 impl Drop for Stager<'_> {
     fn drop(&mut self) {
-        // These never reached the log: their IDs are burned by the next commit.
+        // These never reached the log: the next commit burns their IDs.
         let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
         self.engine.slots.abandon(self.effects.iter().filter_map(ids));
         if self.is_begun {
-            // What cannot be freed now is freed when the store is opened again.
+            // The next opening frees what cannot be freed now.
             drop(self.engine.drop_streams(&[self.stream]));
         }
     }
@@ -169,7 +169,7 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> Result<usize> {
 /// All chunks and lists of a value.
 pub(crate) fn chunks_of(state: &State, head: &[u8]) -> Result<Vec<RecordId>> {
     let head = Head::decode(head).map_err(|malformed| malformed.at("record", 0))?;
-    // Each chunk is a record of its own: a value has no more of them than there are.
+    // Each chunk is a record of the hidden set, so a value cannot have more chunks than that set has records.
     let there = state.catalogue.set(SetNumber::CHUNKS).map_or(0, |set| set.records);
     if head.chunks() > there {
         return Err(Error::corrupt(

@@ -1,7 +1,7 @@
-//! Writes to many records: their IDs are taken at once, and their cache misses overlap.
+//! Writing many records at once: their IDs are reserved together, and their cache misses overlap.
 //!
-//! Owns: in which pieces a transaction looks ahead, IDs that were taken and not used. Never: writes anything itself; each record
-//! goes the way of a single one.
+//! Owns: how far a transaction looks ahead, and IDs reserved but not used. Never: writes anything itself; each record
+//! takes the path of a single write.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::txn::own_keys::NewValue;
 use crate::txn::view::AHEAD;
 use crate::txn::{RecordSet, Transaction};
 
-/// IDs that were taken. Those that are left come to nothing, also when an extractor panics.
+/// Reserved IDs. The unused ones are returned, even if an extractor panics.
 struct Unused {
     engine: Arc<Engine>,
     ids: IntoIter<RecordId>,
@@ -30,13 +30,13 @@ impl Drop for Unused {
 }
 
 impl Transaction {
-    /// Puts new records into a set and gives their IDs, as [`insert`](Self::insert) does for one after the other. Their IDs are
-    /// taken at once, which takes less time.
+    /// Inserts new records into a set and returns their IDs, like calling [`insert`](Self::insert) for each. Faster,
+    /// because the IDs are reserved together.
     ///
     /// # Errors
-    /// `TooLarge` before any is inserted, if all together are too much for a transaction. Otherwise those of `insert` for the first
-    /// record that cannot be inserted. The ones before it are inserted then, but nobody learns their IDs: a transaction in
-    /// which this fails is best dropped.
+    /// `TooLarge` before any record is inserted, if all of them together exceed a transaction's limit. Otherwise the
+    /// error of the first record that cannot be inserted. The records before it stay inserted, but their IDs are not
+    /// returned: it is best to drop a transaction in which this fails.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -49,7 +49,7 @@ impl Transaction {
         self.insert_many_known(set, values, |value| (value.as_ref(), None))
     }
 
-    /// The same of values of any form, of which the bytes may be known as something decoded.
+    /// Like `insert_many`, for values of any form, with their decoded values if known.
     pub(crate) fn insert_many_known<V>(
         &mut self,
         set: &RecordSet,
@@ -77,15 +77,15 @@ impl Transaction {
         Ok(ids)
     }
 
-    /// Gives records new values, as [`update`](Self::update) does for one after the other. Where records are many and lie
-    /// anywhere this takes less time: the processor waits for several of them at once.
+    /// Updates records, like calling [`update`](Self::update) for each. Faster for many scattered records: the
+    /// processor waits for several of them at once.
     ///
-    /// Keys of unique indexes are compared when all records have their new values: so two records can exchange a key.
+    /// Keys of unique indexes are checked when all records have their new values, so two records can swap keys.
     ///
     /// # Errors
-    /// Those of `update` for the first record that cannot be updated; the ones before it are updated then, and no other.
-    /// `UniqueViolation` if two records have a key in the end: all are updated then, and the transaction cannot commit unless it goes
-    /// back to a savepoint.
+    /// The error of the first record that cannot be updated; the records before it are updated, later ones are not.
+    /// `UniqueViolation` if two records have the same key in the end: then all are updated, and the transaction cannot
+    /// commit unless it rolls back to a savepoint.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -105,10 +105,10 @@ impl Transaction {
         })
     }
 
-    /// Deletes records, as [`delete`](Self::delete) does one after the other, and waits for several of them at once.
+    /// Deletes records, like calling [`delete`](Self::delete) for each, and waits for several of them at once.
     ///
     /// # Errors
-    /// Those of `delete` for the first record that cannot be deleted; the ones before it are deleted then, and no other.
+    /// The error of the first record that cannot be deleted; the records before it are deleted, later ones are not.
     pub fn delete_many(&mut self, ids: &[RecordId]) -> Result<()> {
         for some in ids.chunks(AHEAD) {
             self.look_ahead(some.iter().copied());

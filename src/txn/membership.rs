@@ -1,7 +1,7 @@
 //! Reading and writing a record only if it belongs to a set.
 //!
-//! Owns: which set a record of a transaction is in, also one that it has made itself. Never: reads a record to learn that:
-//! the pages of the record index tell.
+//! Owns: which set a record belongs to in a transaction, including records it inserted itself. Never: reads a record to
+//! find out; the pages of the record index tell.
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ impl Transaction {
     /// The record as this transaction sees it, if it belongs to the set.
     ///
     /// # Errors
-    /// As [`get`](Self::get), `WrongSet` if it belongs to another set, `OtherStore` if the set is of another store.
+    /// As [`get`](Self::get), `WrongSet` if the record belongs to another set, `OtherStore` if the set belongs to
+    /// another store.
     pub fn get_in(&mut self, set: &RecordSet, id: RecordId) -> Result<Record<'_>> {
         self.check_in(set, id)?;
         self.get(id)
     }
 
-    /// Gives a record a new value, if it belongs to the set.
+    /// Updates a record, if it belongs to the set.
     ///
     /// # Errors
     /// As [`update`](Self::update) and [`get_in`](Self::get_in).
@@ -29,7 +30,7 @@ impl Transaction {
         self.update(id, bytes)
     }
 
-    /// Gives a record a new value, if it belongs to the set and its version is still `expected`.
+    /// Updates a record, if it belongs to the set and its version is still `expected`.
     ///
     /// # Errors
     /// As [`update_if`](Self::update_if) and [`get_in`](Self::get_in).
@@ -62,7 +63,7 @@ impl Transaction {
         self.delete(id)
     }
 
-    /// The number of the set that a handle means.
+    /// The number of the set that a handle refers to.
     #[inline]
     pub(crate) fn number_of(&self, set: &RecordSet) -> Result<SetNumber> {
         set.check_store(self.engine().store_id())?;
@@ -73,19 +74,19 @@ impl Transaction {
         }
     }
 
-    /// Refuses a record of another set, and one that is not there.
+    /// Refuses a record that belongs to another set or does not exist.
     pub(crate) fn check_in(&mut self, set: &RecordSet, id: RecordId) -> Result<()> {
         set.check_store(self.engine().store_id())?;
         let engine = Arc::clone(self.engine());
         let number = match self.own(id) {
             Some(Own::Put { set, .. }) => set,
-            // A page belongs to one set for ever: a newer state than the one that is read says the same.
+            // A page belongs to one set forever, so a state newer than the transaction's gives the same answer.
             _ => engine.heap.current().root.set_of_slot(id.slot()),
         };
         if number == set.number() || number == self.number_of(set)? {
             return Ok(());
         }
-        // What is not there is told as that.
+        // Reports a missing record as missing, not as one of another set.
         self.get(id)?;
         let got = engine.heap.catalogue().name_of(number).to_owned();
         Err(Error::WrongSet { id, expected: set.name().to_owned(), got })

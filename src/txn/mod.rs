@@ -1,9 +1,9 @@
 //! Transactions and views: what a user reads and writes with.
 //!
-//! Owns: views, records as they are handed out, write sets, validation, large values.
-//! Never: appends or publishes by itself; the engine's one commit path does.
-//! Invariants: 1. A transaction that is not committed leaves nothing but raised reuse counts. 2. A commit is validated
-//! against every commit since its first read or write.
+//! Owns: views, records as they are returned, write sets, validation, large values. Never: appends or publishes by
+//! itself; the engine's only commit path does.
+//! Invariants: 1. A transaction that does not commit leaves nothing but raised reuse counts.
+//! 2. A commit is validated against every commit since its first read or write.
 
 mod changes;
 mod commit;

@@ -1,28 +1,29 @@
 //! How a transaction is validated and acknowledged.
 //!
-//! Owns: the choices, their defaults. Never: validates or syncs; the commit does.
+//! Owns: the options and their defaults. Never: validates or syncs; the commit does.
 
 /// When a commit is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Durability {
-    /// When it is on the medium: it survives a power cut.
+    /// Once it is durable: it survives a power cut.
     #[default]
     Sync,
-    /// When the operating system has it: it survives the process, not the machine.
+    /// Once the operating system has it: it survives a crash of the process, but not of the machine.
     Buffered,
 }
 
-/// Against what a transaction is validated when it commits.
+/// What a transaction is validated against when it commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Isolation {
-    /// Everything that it read or replaced, ranges of indexes and scans included: as if transactions ran one after the other.
+    /// Everything it read or replaced, including index ranges and scans: as if transactions ran one after another.
     #[default]
     Serializable,
-    /// What it replaced or deleted only: the first to commit wins. Cheaper where much is read; allows write skew.
+    /// Only what it replaced or deleted: the first to commit wins. Cheaper for transactions that read much; allows
+    /// write skew.
     Snapshot,
 }
 
-/// How a transaction runs. A [`Durability`] or an [`Isolation`] alone can stand for it.
+/// How a transaction runs. Converts from a [`Durability`] or an [`Isolation`] alone.
 ///
 /// ```
 /// use tenure::{Durability, Isolation, Store, TransactionOptions};
@@ -46,26 +47,26 @@ pub struct TransactionOptions {
 }
 
 impl TransactionOptions {
-    /// The defaults: serializable, acknowledged as [`Options::durability`](crate::Options::durability) says, unique keys compared
-    /// in each statement.
+    /// The defaults: serializable, acknowledged as [`Options::durability`](crate::Options::durability) says, unique
+    /// keys checked in each statement.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Against what the transaction is validated. Default: `Serializable`.
+    /// What the transaction is validated against. Default: `Serializable`.
     #[must_use]
     pub fn isolation(self, isolation: Isolation) -> Self {
         Self { isolation, ..self }
     }
 
-    /// When its commit is acknowledged. Default: what the options of the store say.
+    /// When the commit is acknowledged. Default: as the options of the store say.
     #[must_use]
     pub fn durability(self, durability: Durability) -> Self {
         Self { durability: Some(durability), ..self }
     }
 
-    /// Whether keys of unique indexes are compared when the transaction commits, and not in each statement. Default: `false`. With
-    /// it keys can pass from record to record in any order; a violation then ends the whole transaction.
+    /// Checks keys of unique indexes when the transaction commits instead of in each statement. Keys can then move
+    /// between records in any order, but a violation aborts the whole transaction. Default: `false`.
     #[must_use]
     pub fn defer_unique(self, defers_unique: bool) -> Self {
         Self { defers_unique, ..self }

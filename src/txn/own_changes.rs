@@ -1,8 +1,8 @@
-//! What a transaction itself has done to an index, in the order of its entries.
+//! A transaction's own changes to an index, in the order of the entries.
 //!
-//! Owns: the last change of each entry, as far as somebody has asked, and how to go back. Never: keeps what nobody asks for:
-//! a transaction that only writes pays nothing.
-//! Invariant: after `catch_up` the map has the last change of every entry that was changed.
+//! Owns: the last change of each entry, gathered on demand, and rolling it back. Never: gathers without need: a
+//! transaction that only writes pays nothing. Invariant: after `catch_up` the map has the last change of every changed
+//! entry.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
@@ -18,23 +18,23 @@ pub(crate) type Entry = (Box<[u8]>, u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Last {
     pub(crate) put: bool,
-    /// Which of all changes it is.
+    /// Its position among all changes.
     at: usize,
 }
 
 /// The last change of each entry.
 pub(crate) type OwnMap = BTreeMap<Entry, Last>;
 
-/// Changes in order, with what each has replaced.
+/// Changes in order, with what each replaced.
 #[derive(Debug, Default)]
 pub(crate) struct OwnChanges {
-    /// Shared with ranges that are walked over; copied only if such a one is still there when more changes come.
+    /// Shared with ranges being walked; copied only if such a range still exists when more changes come.
     map: Option<Arc<OwnMap>>,
     replaced: Vec<Option<Last>>,
 }
 
 impl OwnChanges {
-    /// Takes in what has come since the last time.
+    /// Adds the changes made since the last call.
     pub(crate) fn catch_up(&mut self, changes: &Gathered) -> &Arc<OwnMap> {
         let shared = self.map.get_or_insert_default();
         if self.replaced.len() < changes.len() {
@@ -47,7 +47,7 @@ impl OwnChanges {
         shared
     }
 
-    /// All changes from a place on are gone, or will be: they are still among `changes`.
+    /// Rolls back all changes from a position on, which are still among `changes`.
     pub(crate) fn go_back(&mut self, changes: &Gathered, end: usize) {
         if self.replaced.len() <= end {
             return;
@@ -67,7 +67,7 @@ impl OwnChanges {
     }
 }
 
-/// Walks over own changes between two keys, from either end.
+/// Iterates over own changes between two keys, from either end.
 #[derive(Debug)]
 pub(crate) struct OwnRange {
     map: Arc<OwnMap>,
@@ -91,7 +91,7 @@ impl OwnRange {
         Self { map: Arc::clone(map), lower, upper }
     }
 
-    /// A map refuses bounds that have nothing between them.
+    /// `BTreeMap::range` panics on such bounds.
     fn is_empty(&self) -> bool {
         let (Bound::Included(lower) | Bound::Excluded(lower)) = &self.lower else { return false };
         let (Bound::Included(upper) | Bound::Excluded(upper)) = &self.upper else { return false };
@@ -104,17 +104,17 @@ impl OwnRange {
         (!is_nothing).then(|| self.map.range((self.lower.as_ref(), self.upper.as_ref())))
     }
 
-    /// The next change, which stays where it is.
+    /// The next change, without advancing.
     pub(crate) fn front(&self) -> Option<(&Entry, bool)> {
         self.rest()?.next().map(|(entry, last)| (entry, last.put))
     }
 
-    /// The next one from the back.
+    /// The next change from the back, without advancing.
     pub(crate) fn back(&self) -> Option<(&Entry, bool)> {
         self.rest()?.next_back().map(|(entry, last)| (entry, last.put))
     }
 
-    /// Passes everything up to an entry, and the entry itself.
+    /// Skips everything up to and including an entry.
     pub(crate) fn pass(&mut self, entry: Entry) {
         self.lower = Bound::Excluded(entry);
     }
@@ -124,7 +124,7 @@ impl OwnRange {
         self.upper = Bound::Excluded(entry);
     }
 
-    /// Passes everything in front of a key.
+    /// Skips everything before a key.
     pub(crate) fn seek(&mut self, key: &[u8]) {
         let to = Bound::Included((Box::from(key), 0));
         let is_ahead = match &self.lower {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::id::RecordId;
 
-    /// The last change of each entry, by looking at all of them.
+    /// The last change of each entry, found by looking at all of them.
     fn model(changes: &Gathered) -> Vec<(Entry, bool)> {
         let all = changes.iter_from(0).map(|change| ((Box::from(change.key), change.id.as_u64()), change.put));
         all.collect::<BTreeMap<_, _>>().into_iter().collect()

@@ -1,6 +1,6 @@
 //! The keys of a value that a transaction writes or replaces.
 //!
-//! Owns: running the extractors of a set on a value, small or large. Never: notes what changes; `changes` does.
+//! Owns: running the extractors of a set on a value, small or large. Never: records changes; `changes` does.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -18,9 +18,9 @@ use crate::txn::Record;
 #[derive(Clone, Copy)]
 pub(crate) struct NewValue<'v> {
     pub(crate) kind: Kind,
-    /// Its bytes, or the head of one that lies in chunks.
+    /// Its bytes, or the head of a chunked value.
     pub(crate) bytes: &'v [u8],
-    /// What its bytes decode as, where the caller knows.
+    /// The decoded value, if the caller knows it.
     pub(crate) known: Option<&'v dyn Any>,
 }
 
@@ -31,9 +31,8 @@ impl<'v> NewValue<'v> {
     }
 }
 
-/// The keys of a value, for each index, into the memory of keys that were found before. More of that than there are indexes
-/// means nothing. `holding` gives a state that holds the chunks of a large value, which are read only if an extractor needs
-/// them.
+/// Computes the keys of a value for each index, reusing the memory of earlier keys; surplus memory is ignored.
+/// `holding` returns a state that holds the chunks of a large value, which are read only if an extractor needs them.
 pub(crate) fn fill_keys(
     indexes: &SetIndexes,
     value: NewValue<'_>,

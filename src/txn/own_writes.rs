@@ -1,18 +1,18 @@
-//! What a transaction has done to each record itself, and which versions it has seen.
+//! A transaction's own writes to each record, and the versions it has seen.
 //!
-//! Owns: the newest own write of each record, as far as somebody has asked. Never: keeps what nobody asks for: a
-//! transaction that only inserts looks for none of its records, and pays nothing.
-//! Invariant: after `catch_up` the map has the newest write of every record that was written.
+//! Owns: the newest own write of each record, gathered on demand. Never: gathers without need: a transaction that only
+//! inserts looks up none of its records, and pays nothing. Invariant: after `catch_up` the map has the newest write of
+//! every record that was written.
 
 use std::collections::HashMap;
 
 use crate::heap::Effect;
 use crate::id::{NumberHash, RecordId, Seq, SetNumber};
 
-/// The version of each record that was read or replaced; `None` where there was none.
+/// The version of each record that was read or replaced; `None` if there was none.
 pub(crate) type Seen = HashMap<RecordId, Option<Seq>, NumberHash>;
 
-/// What the transaction has done to a record.
+/// The transaction's last write to a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Own {
     Put { offset: u64, set: SetNumber },
@@ -23,12 +23,12 @@ pub(crate) enum Own {
 #[derive(Debug, Default)]
 pub(crate) struct OwnWrites {
     map: HashMap<RecordId, Own, NumberHash>,
-    /// So many of the transaction's effects are in the map.
+    /// How many of the transaction's effects are in the map.
     taken: usize,
 }
 
 impl OwnWrites {
-    /// Takes in the records that were put since the last time.
+    /// Adds the records put since the last call.
     #[inline]
     pub(crate) fn catch_up(&mut self, effects: &[Effect]) {
         for effect in effects.get(self.taken..).unwrap_or_default() {
@@ -39,12 +39,12 @@ impl OwnWrites {
         self.taken = effects.len();
     }
 
-    /// The newest write of a record. Everything has been taken in.
+    /// The newest write of a record. Call `catch_up` first.
     pub(crate) fn get(&self, id: RecordId) -> Option<Own> {
         self.map.get(&id).copied()
     }
 
-    /// The newest write of every record. Everything has been taken in.
+    /// The newest write of every record. Call `catch_up` first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RecordId, Own)> {
         self.map.iter().map(|(id, own)| (*id, *own))
     }
@@ -53,7 +53,7 @@ impl OwnWrites {
         self.map.contains_key(&id)
     }
 
-    /// A record was deleted, or is what it was before; gives what was known of it. Every put of it has been taken in.
+    /// Sets or removes the newest write of a record and returns the old one. Call `catch_up` first.
     pub(crate) fn set(&mut self, id: RecordId, own: Option<Own>) -> Option<Own> {
         match own {
             Some(own) => self.map.insert(id, own),
@@ -61,7 +61,7 @@ impl OwnWrites {
         }
     }
 
-    /// Effects from here on are gone; what they did to the map was taken back.
+    /// Forgets the effects from here on; the caller has undone them in the map.
     pub(crate) fn go_back(&mut self, effects: usize) {
         self.taken = self.taken.min(effects);
     }

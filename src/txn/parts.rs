@@ -1,7 +1,7 @@
-//! What a transaction gathers, in memory that goes from one transaction of a thread to the next.
+//! A transaction's buffers, reused by later transactions of the thread.
 //!
-//! Owns: the buffers, emptying them, keeping one set of them for each thread. Never: keeps anything of what was written:
-//! what is kept is empty. Memory of a transaction that was large goes back to the allocator.
+//! Owns: the buffers, emptying them, keeping one set per thread. Never: keeps contents: kept buffers are empty. The
+//! memory of a large transaction goes back to the allocator.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::txn::changes::KeyChanges;
 use crate::txn::own_writes::{Own, OwnWrites, Seen};
 use crate::txn::staged::Claimed;
 
-/// Bytes that a frame which is kept may have: a batch of a thousand small records.
+/// Maximum size of a frame that is kept: a batch of a thousand small records.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Bytes that any other buffer which is kept may have.
+/// Maximum size of any other buffer that is kept.
 const KEPT_BYTES_MAX: usize = 1 << 17;
-/// Entries of tables that are kept. What is emptied takes time for each that there is room for.
+/// Maximum capacity of tables that are kept. Emptying a table takes time proportional to its capacity.
 const KEPT_ENTRIES_MAX: usize = 1 << 10;
 
-/// What a transaction gathers.
+/// A transaction's buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     pub(crate) frame: FrameBuilder,
@@ -35,7 +35,7 @@ pub(crate) struct Parts {
     pub(crate) undo: Vec<(RecordId, Option<Own>)>,
     /// The keys of the newest record, kept for their memory.
     pub(crate) new_keys: Vec<Keys>,
-    /// The same of the value that was replaced last.
+    /// The keys of the last replaced value, likewise.
     pub(crate) old_keys: Vec<Keys>,
 }
 
@@ -51,7 +51,7 @@ fn empty<T>(buffer: &mut Vec<T>) {
 }
 
 impl Parts {
-    /// Empties all of them. What would be much memory is given back.
+    /// Empties all buffers, and frees those that are large.
     fn clear(&mut self) {
         let Self { frame, effects, own, seen, frees, handed, staged, keys, undo, new_keys, old_keys } = self;
         frame.clear();
@@ -84,12 +84,12 @@ fn new_parts() -> Box<Parts> {
     Box::default()
 }
 
-/// The parts of one transaction. They are emptied and kept when it ends.
+/// The buffers of one transaction, emptied and kept when it ends.
 #[derive(Debug)]
 pub(crate) struct KeptParts(Option<Box<Parts>>);
 
 impl KeptParts {
-    /// Empty parts: those that the thread has kept, or new ones.
+    /// Takes the buffers that the thread has kept, or new ones.
     pub(crate) fn take() -> Self {
         Self(KEPT.try_with(Cell::take).ok().flatten())
     }

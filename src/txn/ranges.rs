@@ -1,7 +1,8 @@
-//! The ranges of indexes that a transaction has read.
+//! The index ranges that a transaction has read.
 //!
-//! Owns: keeping them few, finding the one that a key lies in. Never: decides about a conflict; the transaction does.
-//! Invariant: sealed ranges are sorted, and those of one index are disjoint, so that looking for a key is a search.
+//! Owns: merging them, finding the one that contains a key. Never: decides whether there is a conflict; the transaction
+//! does. Invariant: sealed ranges are sorted, and those of one index are disjoint, so that finding a key is a binary
+//! search.
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -10,17 +11,17 @@ use crate::format::index::IndexDefinition;
 use crate::id::{IndexNumber, SetNumber};
 use crate::key::Key;
 
-/// So many are put together for the first time.
+/// Number of ranges at which they are first merged.
 const PUT_TOGETHER_MIN: usize = 64;
 
-/// A range of an index that was read.
+/// An index range that was read.
 #[derive(Debug)]
 struct RangeRead {
     index: Arc<IndexDefinition>,
     bounds: (Bound<Key>, Bound<Key>),
 }
 
-/// Where a range begins, in an order; with `true` behind the key.
+/// The lower bound in sort order; `true` sorts after the key.
 fn lower(bound: &Bound<Key>) -> (Option<&[u8]>, bool) {
     match bound {
         Bound::Unbounded => (None, false),
@@ -29,7 +30,7 @@ fn lower(bound: &Bound<Key>) -> (Option<&[u8]>, bool) {
     }
 }
 
-/// Where it ends, in an order: the end of all keys, then the key, then whether that is in it.
+/// The upper bound in sort order: unbounded last, then by key, then exclusive before inclusive.
 fn upper(bound: &Bound<Key>) -> (bool, &[u8], bool) {
     match bound {
         Bound::Unbounded => (true, &[], true),
@@ -44,7 +45,7 @@ pub(crate) fn as_bytes(bound: &Bound<Key>) -> Bound<&[u8]> {
 }
 
 impl RangeRead {
-    /// Whether another range, which begins no earlier, begins within this one or right behind it.
+    /// Whether another range, which begins no earlier, begins within this one or right after it.
     fn reaches(&self, other: &Self) -> bool {
         let ((is_open, end, is_in), (begin, is_behind)) = (upper(&self.bounds.1), lower(&other.bounds.0));
         let Some(begin) = begin.filter(|_| !is_open) else { return true };
@@ -56,12 +57,12 @@ impl RangeRead {
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
     all: Vec<RangeRead>,
-    /// How many were left when they were put together the last time.
+    /// How many ranges were left after the last merge.
     put_together: usize,
 }
 
 impl Ranges {
-    /// One more was read.
+    /// Adds a range.
     pub(crate) fn push(&mut self, index: &Arc<IndexDefinition>, bounds: (Bound<Key>, Bound<Key>)) {
         if self.all.len() >= 2 * self.put_together.max(PUT_TOGETHER_MIN / 2) {
             self.seal();
@@ -69,7 +70,7 @@ impl Ranges {
         self.all.push(RangeRead { index: Arc::clone(index), bounds });
     }
 
-    /// Sorts them, and puts those together that overlap. To be called before they are asked for.
+    /// Sorts the ranges and merges those that overlap. Call it before looking any up.
     pub(crate) fn seal(&mut self) {
         self.all.sort_by(|a, b| (a.index.number, lower(&a.bounds.0)).cmp(&(b.index.number, lower(&b.bounds.0))));
         self.all.dedup_by(|next, kept| {
@@ -109,7 +110,7 @@ impl<'r> IndexRanges<'r> {
         self.index.set
     }
 
-    /// The one of them in which a key lies.
+    /// The range that contains a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<&'r (Bound<Key>, Bound<Key>)> {
         let behind = self.ranges.partition_point(|range| (as_bytes(&range.bounds.0), Bound::Unbounded).contains(key));
         let range = behind.checked_sub(1).and_then(|at| self.ranges.get(at));

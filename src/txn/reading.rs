@@ -1,6 +1,7 @@
-//! What a transaction reads: records by ID and entries of indexes, its own writes included.
+//! A transaction's reads: records by ID and entries of indexes, its own writes included.
 //!
-//! Owns: laying own writes over the transaction's state, noting what was read. Never: writes, or decides about a conflict.
+//! Owns: overlaying own writes on the transaction's state, recording what was read. Never: writes, or decides whether
+//! there is a conflict.
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use crate::txn::view::is_hidden;
 use crate::txn::{Index, Lookup, Record, Transaction, TransactionRange};
 
 impl Transaction {
-    /// What the transaction itself has done to a record.
+    /// The transaction's own write to a record.
     pub(super) fn own(&mut self, id: RecordId) -> Option<Own> {
         let parts = self.parts.get();
-        // A record that it has not made it has looked at before it has changed it.
+        // A transaction reads every record it changes, unless it inserted it.
         if parts.handed.is_empty() && !parts.seen.contains_key(&id) {
             return None;
         }
@@ -28,7 +29,7 @@ impl Transaction {
         parts.own.get(id)
     }
 
-    /// The first record that has this key, own writes included.
+    /// The first record with this key, own writes included.
     pub fn find<K: ToKey + ?Sized>(&mut self, index: &Index, key: &K) -> Result<Option<RecordId>> {
         let key = Key::new(key)?;
         self.first_of(index, key)
@@ -41,15 +42,15 @@ impl Transaction {
 
     /// The entries of an index between two keys, ascending, own writes included.
     ///
-    /// The range does not borrow the transaction, which can write while it is walked over. It shows the entries of the moment in
-    /// which it was asked for: what the transaction writes from then on is not in it.
+    /// The range does not borrow the transaction, so the transaction can write during the walk. The range shows the
+    /// entries as of this call; later writes do not appear in it.
     ///
-    /// A serializable transaction conflicts with others that change an entry of the range.
+    /// A serializable transaction conflicts with any other that changes an entry of the range.
     pub fn range<K: ToKey>(&mut self, index: &Index, range: impl RangeBounds<K>) -> Result<TransactionRange> {
         self.entries(index, key_bounds(&range)?)
     }
 
-    /// The entries of keys that begin with the components of `prefix`, as [`range`](Self::range) gives them.
+    /// The entries of keys that begin with the components of `prefix`, like [`range`](Self::range).
     pub fn prefix<K: ToKey + ?Sized>(&mut self, index: &Index, prefix: &K) -> Result<TransactionRange> {
         self.entries(index, prefix_range(&Key::new(prefix)?))
     }
@@ -72,12 +73,12 @@ impl Transaction {
         }
     }
 
-    /// The record as this transaction sees it, or what became of it.
+    /// The record as this transaction sees it, or whether its ID was deleted or never assigned.
     pub fn lookup(&mut self, id: RecordId) -> Result<Lookup<'_>> {
         match self.own(id) {
             Some(Own::Deleted) => return Ok(Lookup::Deleted),
             Some(Own::Put { offset, .. }) => {
-                // Chunks of an own large value are younger than the transaction's view.
+                // Chunks of a large value that the transaction wrote are newer than its view.
                 let state = self.engine.heap.pin();
                 let found = self.own_record(id, offset)?;
                 return Record::shared(state, found).map(Lookup::Live);

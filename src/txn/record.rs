@@ -1,4 +1,4 @@
-//! Records as readers hold them: bytes in place, or a reader over chunks.
+//! Records as readers see them: bytes in place, or a reader over chunks.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -13,7 +13,7 @@ use crate::pins::Held;
 
 /// What keeps the bytes of a record readable.
 enum Hold<'v> {
-    /// And the bytes of a record that is no head, where they lie in a map.
+    /// Also the bytes of a record that is not a head, where they are memory-mapped.
     View(&'v State, Option<&'v [u8]>),
     Shared(Arc<State>),
     Moment(Held<'v, State>),
@@ -32,7 +32,7 @@ impl Hold<'_> {
 
 /// A record: its bytes in place, its ID, and the commit that wrote it.
 ///
-/// Nothing is copied: the bytes stay where the log has them for as long as the record is held.
+/// Nothing is copied: the record borrows its bytes from the log for as long as it is held.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -59,14 +59,14 @@ impl fmt::Debug for Record<'_> {
     }
 }
 
-/// The answer to a lookup: an ID never comes to mean another record.
+/// The result of a lookup. An ID never refers to another record.
 #[derive(Debug)]
 pub enum Lookup<'v> {
     /// The record.
     Live(Record<'v>),
-    /// There was a record of this ID; it was deleted.
+    /// The record was deleted.
     Deleted,
-    /// No record ever had this ID.
+    /// The ID was never assigned.
     NeverAllocated,
 }
 
@@ -86,24 +86,24 @@ impl<'v> Record<'v> {
         Record::new(Hold::View(state, None), found)
     }
 
-    /// A record that is no head, with its bytes.
+    /// A record that is not a head, with its bytes.
     #[inline]
     pub(crate) fn plain(state: &'v State, found: Found, bytes: &'v [u8]) -> Self {
         Self { hold: Hold::View(state, Some(bytes)), found, head: None }
     }
 
-    /// A record that is no head, of the newest state.
+    /// A record that is not a head, in the newest state.
     #[inline]
     pub(crate) fn plain_for_a_moment(state: Held<'v, State>, found: Found) -> Self {
         Self { hold: Hold::Moment(state), found, head: None }
     }
 
-    /// A record of the newest state, for a moment's use.
+    /// A record of the newest state, for short use.
     pub(crate) fn moment(state: Held<'v, State>, found: Found) -> Result<Self> {
         Record::new(Hold::Moment(state), found)
     }
 
-    /// A record that keeps its state.
+    /// A record that keeps its state alive.
     pub(crate) fn shared(state: Arc<State>, found: Found) -> Result<Record<'static>> {
         Record::new(Hold::Shared(state), found)
     }
@@ -118,7 +118,7 @@ impl<'v> Record<'v> {
         self.found.seq
     }
 
-    /// Bytes of the value.
+    /// Size of the value in bytes.
     pub fn len(&self) -> u64 {
         match (&self.head, &self.found.place) {
             (Some(head), _) => head.total_bytes,
@@ -127,12 +127,12 @@ impl<'v> Record<'v> {
         }
     }
 
-    /// Whether the value has no bytes. An empty value is not an absent one.
+    /// Whether the value is empty. An empty value is not an absent one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The value in place; `None` when it is large and lies in chunks (above 65,504 bytes).
+    /// The value in place; `None` if it is large and stored in chunks (above 65,504 bytes).
     #[inline]
     pub fn as_slice(&self) -> Option<&[u8]> {
         if let Hold::View(_, Some(bytes)) = self.hold {
@@ -141,7 +141,7 @@ impl<'v> Record<'v> {
         if self.head.is_some() { None } else { Some(self.hold.state().payload(&self.found.place)) }
     }
 
-    /// The value: in place, or put together from its chunks.
+    /// The value: in place, or assembled from its chunks.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match self.as_slice() {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
@@ -154,18 +154,19 @@ impl<'v> Record<'v> {
         if let Some(bytes) = self.as_slice() {
             return Ok(bytes.to_vec());
         }
-        // The length is trusted no further than the chunks bear it out.
+        // A stored length is trusted only as far as the chunks confirm it.
         let mut bytes = Vec::new();
         self.reader().read_to_end(&mut bytes).map_err(from_io)?;
         Ok(bytes)
     }
 
-    /// Reads the value from its beginning, chunk by chunk; one chunk is in memory at a time.
+    /// Reads the value from its beginning, one chunk in memory at a time.
     pub fn reader(&self) -> RecordReader<'_> {
         RecordReader { record: Source::Borrowed(self), position: 0, chunk: None, list: None }
     }
 
-    /// The same as a reader that keeps the record: it can go to another thread, and outlive the view.
+    /// Like [`reader`](Self::reader), but the reader owns the record: it can move to another thread and outlive the
+    /// view.
     ///
     /// ```
     /// use std::io::Read;
@@ -182,7 +183,7 @@ impl<'v> Record<'v> {
         RecordReader { record: Source::Owned(Box::new(self.into_owned())), position: 0, chunk: None, list: None }
     }
 
-    /// The record without its tie to a view; it keeps its bytes readable by itself.
+    /// Detaches the record from its view; it keeps its bytes readable by itself.
     #[must_use]
     pub fn into_owned(self) -> Record<'static> {
         let hold = match self.hold {
@@ -209,7 +210,7 @@ fn from_io(error: io::Error) -> Error {
     }
 }
 
-/// Reads a value of any size; seeks without reading what lies between.
+/// Reads a value of any size. Seeking does not read the bytes in between.
 ///
 /// ```
 /// use std::io::{Read, Seek, SeekFrom};
@@ -232,7 +233,7 @@ pub struct RecordReader<'r> {
     list: Option<(u64, Vec<RecordId>)>,
 }
 
-/// The record that is read.
+/// The record being read.
 #[derive(Debug)]
 enum Source<'r> {
     Borrowed(&'r Record<'r>),

@@ -1,6 +1,6 @@
 //! What a write to a record replaces: its version, its keys, its chunks.
 //!
-//! Owns: from which state that is read. Never: notes anything of the write itself.
+//! Owns: which state that is read from. Never: records anything of the write itself.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::txn::own_writes::Own;
 use crate::txn::transaction::find_indexes;
 use crate::txn::view::is_hidden;
 
-/// What a write to a record replaces. Its keys are in the transaction's memory for old ones. Nothing of it is noted before
-/// the write is.
+/// What a write to a record replaces. Its keys are in the transaction's buffers for old keys. Recorded only after the
+/// write succeeds.
 #[derive(Debug)]
 pub(super) struct Replaced {
     pub(super) set: SetNumber,
-    /// Of a large value.
+    /// The chunks of a large value.
     pub(super) chunks: Vec<RecordId>,
 }
 
@@ -45,7 +45,7 @@ impl Transaction {
             }
             None => {}
         }
-        // What the caller learns and the commit may not validate has to be of the state that all other reads are of.
+        // What the caller learns, and the commit may not validate, must come from the same state as all other reads.
         if expected.is_some() || !self.savepoints.is_empty() {
             self.view();
         }
@@ -58,10 +58,10 @@ impl Transaction {
         self.replaced_in_view(id, expected)
     }
 
-    /// What the newest state says of a small record that is there. For anything else there is a view.
+    /// A small record of the newest state. Anything else needs a view.
     fn replaced_now(&mut self, id: RecordId) -> Result<Option<Replaced>> {
         self.first_seq.get_or_insert_with(|| self.engine.heap.seq());
-        // One look, and no second: beside other commits the next one may find an entry that is younger than the state.
+        // One lookup, not two: beside other commits a second one may find an entry newer than the state.
         let (state, answer) = self.engine.heap.lookup_now(id)?;
         let Answer::Live(found) = answer else { return Ok(None) };
         if found.is_head || is_hidden(&state, id) {
@@ -78,7 +78,7 @@ impl Transaction {
     fn replaced_in_view(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
         let state = &Arc::clone(self.view());
         let answer = state.lookup(id)?;
-        // What a failed call tells its caller was read as well.
+        // A failed call reveals the version to its caller, so it counts as read.
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
         self.parts.get().seen.entry(id).or_insert(seq);
         let found = match answer {
@@ -90,7 +90,7 @@ impl Transaction {
             return Err(Error::VersionMismatch { id, expected, got: found.seq });
         }
         let set = state.root.set_of_slot(id.slot());
-        // The new keys are told by the same indexes as the old ones, or the commit is a conflict.
+        // The same indexes compute the new keys, or the commit is a conflict.
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
         let (keys, payload) = (&mut self.parts.get().old_keys, state.payload(&found.place));
         let kind = if found.is_head { Kind::Head } else { Kind::Record };

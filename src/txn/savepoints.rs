@@ -1,7 +1,7 @@
-//! Savepoints: states of one transaction to which it can go back.
+//! Savepoints: states of a transaction that it can roll back to.
 //!
-//! Owns: which stand, and whose they are. Never: takes writes back; the transaction does.
-//! Invariant: a savepoint leads only to a state of the transaction that it was taken of.
+//! Owns: which savepoints exist, and to which transaction they belong. Never: undoes writes; the transaction does.
+//! Invariant: a savepoint leads only to a state of the transaction that created it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,17 +10,17 @@ use crate::id::SetNumber;
 use crate::txn::Transaction;
 use crate::txn::changes::Mark;
 
-/// Numbers of transactions with savepoints: each has one of its own within the process.
+/// Source of numbers for transactions with savepoints, unique within the process.
 static TRANSACTIONS: AtomicU64 = AtomicU64::new(0);
 
-/// A state of a transaction to which it, and no other, can go back.
+/// A state that its transaction can roll back to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Savepoint {
     transaction: u64,
     number: u64,
 }
 
-/// How much there was of what a transaction gathers.
+/// The lengths of a transaction's buffers.
 #[derive(Debug)]
 pub(crate) struct Point {
     pub(crate) frame: (usize, u32),
@@ -33,7 +33,7 @@ pub(crate) struct Point {
     pub(crate) run: Option<SetNumber>,
 }
 
-/// The savepoints of a transaction that stand.
+/// The existing savepoints of a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Savepoints {
     transaction: Option<u64>,
@@ -53,7 +53,7 @@ impl Savepoints {
         Savepoint { transaction, number: self.made }
     }
 
-    /// The point of a savepoint, which is the newest from now on.
+    /// The point of a savepoint, which becomes the newest.
     pub(crate) fn go_back(&mut self, savepoint: Savepoint) -> Result<&Point> {
         let is_own = self.transaction == Some(savepoint.transaction);
         let place = self.all.iter().position(|(number, _)| is_own && *number == savepoint.number);
@@ -61,7 +61,7 @@ impl Savepoints {
         self.all.last().map(|(_, point)| point).ok_or(Error::NoSuchSavepoint)
     }
 
-    /// Forgets a savepoint and all that came after it.
+    /// Forgets a savepoint and all later ones.
     fn release(&mut self, savepoint: Savepoint) -> Result<()> {
         self.go_back(savepoint)?;
         self.all.pop();
@@ -70,7 +70,7 @@ impl Savepoints {
 }
 
 impl Transaction {
-    /// A state to which [`roll_back_to`](Self::roll_back_to) can go back. Savepoints nest.
+    /// Creates a savepoint that [`roll_back_to`](Self::roll_back_to) can roll back to. Savepoints nest.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -99,8 +99,7 @@ impl Transaction {
         })
     }
 
-    /// Gives up a savepoint, and those that were taken after it. What was written since stays, and belongs to what an earlier savepoint
-    /// can take back.
+    /// Releases a savepoint and all later ones. Writes since then stay, and an earlier savepoint can still undo them.
     ///
     /// # Errors
     /// As [`roll_back_to`](Self::roll_back_to).
@@ -112,10 +111,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Takes back every write since the savepoint, which stands afterwards; later ones are gone. What was read stays read.
+    /// Undoes every write since the savepoint, which stays valid; later savepoints are gone. Reads still count as read.
     ///
     /// # Errors
-    /// `NoSuchSavepoint` if an earlier one was gone back to since, if it was released, or if it is of another transaction.
+    /// `NoSuchSavepoint` if the savepoint was released or rolled back over, or belongs to another transaction.
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
         let point = self.savepoints.go_back(savepoint)?;
         let parts = self.parts.get();

@@ -1,7 +1,7 @@
-//! Scans and counts of sets inside a transaction, its own writes included.
+//! Scanning and counting sets inside a transaction, its own writes included.
 //!
-//! Owns: a scan as a picture of the moment in which it was asked for, noting what has to be validated. Never: decides about
-//! a conflict; validation does.
+//! Owns: a scan as of the moment it was requested, recording what must be validated. Never: decides whether there is a
+//! conflict; validation does.
 
 use std::iter::Peekable;
 use std::ops::{Bound, RangeBounds};
@@ -15,14 +15,14 @@ use crate::txn::own_writes::Own;
 use crate::txn::scans::ScanRead;
 use crate::txn::{Record, RecordSet, Scan, Transaction};
 
-/// What the transaction itself has made of a record; nothing if it has deleted it.
+/// A transaction's own write to a record; `None` if it deleted the record.
 type OwnRecord = (RecordId, Option<Found>);
 
-/// The records of a set as a transaction saw them when it asked: [`Transaction::scan`] makes it.
+/// The records of a set as a transaction saw them when it called [`Transaction::scan`].
 ///
-/// It does not borrow the transaction, which can write while the records are walked over. What it writes from then on is not
-/// seen by this scan. It keeps the transaction's state, and a copy of the values that the transaction had written to the
-/// set itself.
+/// The scan does not borrow the transaction, so the transaction can write during the walk; the scan does not see those
+/// writes. The scan keeps the transaction's state, and a copy of the values that the transaction had already written to
+/// the set.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -45,7 +45,7 @@ pub struct TransactionScan {
     bounds: (Bound<RecordId>, Bound<RecordId>),
     /// By ID.
     own: Vec<OwnRecord>,
-    /// What holds the chunks of own large values, which are younger than the state.
+    /// Holds the chunks of the transaction's own large values, which are newer than the state.
     own_state: Option<Arc<State>>,
 }
 
@@ -72,21 +72,21 @@ impl<'s> IntoIterator for &'s TransactionScan {
     }
 }
 
-/// Walks over the records of a [`TransactionScan`]. After an error it ends.
+/// Iterates over the records of a [`TransactionScan`]. Ends after an error.
 #[derive(Debug)]
 pub struct TransactionRecords<'s> {
     of: &'s TransactionScan,
     scan: Scan<'s>,
-    /// Whether the walk over the state says it all.
+    /// Whether the walk over the state suffices.
     is_plain: bool,
     ahead: Option<Record<'s>>,
-    /// Nothing of the state is left.
+    /// Whether the state has no more records.
     is_over: bool,
     own: Peekable<Iter<'s, OwnRecord>>,
 }
 
 impl<'s> TransactionRecords<'s> {
-    /// The next record of the state that lies between the bounds.
+    /// The next record of the state within the bounds.
     fn next_of_state(&mut self) -> Result<Option<Record<'s>>> {
         while !self.is_over {
             let Some(record) = self.scan.next().transpose()? else { break };
@@ -94,7 +94,7 @@ impl<'s> TransactionRecords<'s> {
             if bounds.contains(&id) {
                 return Ok(Some(record));
             }
-            // Else it lies in front of them: in the slot of the first ID.
+            // Otherwise it lies before the bounds: in the slot of the first ID.
             self.is_over = !(Bound::Unbounded, bounds.1).contains(&id);
         }
         self.is_over = true;
@@ -133,15 +133,16 @@ impl<'s> Iterator for TransactionRecords<'s> {
 impl Transaction {
     /// The records of a set, own writes included, in the order of their IDs.
     ///
-    /// A serializable transaction conflicts with others that change, add or delete a record of the set.
+    /// A serializable transaction conflicts with any other that changes, inserts or deletes a record of the set.
     ///
     /// # Errors
-    /// `OtherStore` if the set is of another store.
+    /// `OtherStore` if the set belongs to another store.
     pub fn scan(&mut self, set: &RecordSet) -> Result<TransactionScan> {
         self.scan_range(set, ..)
     }
 
-    /// The records of a set between two IDs, as [`scan`](Self::scan) gives all. What others do to records outside is no conflict.
+    /// The records of a set between two IDs, like [`scan`](Self::scan). Changes to records outside the range are no
+    /// conflict.
     ///
     /// # Errors
     /// As `scan`.
@@ -160,12 +161,12 @@ impl Transaction {
         Ok(TransactionScan { state, set: number, bounds, own, own_state })
     }
 
-    /// Records of a set, own writes included.
+    /// The number of records of a set, own writes included.
     ///
-    /// A serializable transaction conflicts with others that leave the set with another number of records.
+    /// A serializable transaction conflicts with any other that changes the number of records of the set.
     ///
     /// # Errors
-    /// `OtherStore` if the set is of another store.
+    /// `OtherStore` if the set belongs to another store.
     pub fn len(&mut self, set: &RecordSet) -> Result<u64> {
         set.check_store(self.engine.store_id())?;
         let state = Arc::clone(self.view());
@@ -185,7 +186,7 @@ impl Transaction {
         Ok(len)
     }
 
-    /// Whether a set has no records; as [`len`](Self::len).
+    /// Whether a set has no records; validated like [`len`](Self::len).
     ///
     /// # Errors
     /// As `len`.
@@ -193,7 +194,7 @@ impl Transaction {
         self.len(set).map(|len| len == 0)
     }
 
-    /// Own writes to records of a set, by ID: where the value stands in the frame, or nothing if the record was deleted.
+    /// Own writes to records of a set, by ID: the value's place in the frame, or `None` if the record was deleted.
     fn own_of(
         &mut self,
         set: SetNumber,
@@ -212,11 +213,11 @@ impl Transaction {
         own
     }
 
-    /// The state that this transaction reads from. From then on commits that change records are kept for it.
+    /// The state that this transaction reads from. From here on, the history keeps commits that change records for it.
     fn view_for_scans(&mut self) -> Arc<State> {
         if !self.scans.is_in_history() {
             self.engine.history.enter_records();
-            // What was committed between the state and this moment nobody has kept.
+            // The history has no commits between the state and this moment.
             let missed = self.view.is_some().then(|| self.engine.heap.catalogue());
             self.scans.enter(missed);
         }

@@ -1,7 +1,7 @@
 //! The sets that a transaction has scanned or counted.
 //!
-//! Owns: which, between which IDs, and whether that still holds. Never: decides about a conflict; the transaction does by its
-//! isolation.
+//! Owns: which sets, between which IDs, and whether that still holds. Never: decides whether there is a conflict; the
+//! transaction does, by its isolation.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::history::Found;
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::RecordSet;
 
-/// A scan of a set that was asked for.
+/// A requested scan of a set.
 #[derive(Debug)]
 pub(crate) struct ScanRead {
     set: RecordSet,
     number: SetNumber,
-    /// The slots of the bounds: the first, and the last.
+    /// The first and the last slot.
     slots: (u64, u64),
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Scans {
     walks: Vec<ScanRead>,
     lens: Vec<(RecordSet, SetNumber, u64)>,
     is_in_history: bool,
-    /// The catalogue of the moment from which on commits were kept, where that lies behind the state that is read.
+    /// The catalogue at the moment from which the history has commits, if that is later than the state being read.
     missed: Option<Arc<Catalogue>>,
 }
 
@@ -51,7 +51,7 @@ impl Scans {
         self.is_in_history
     }
 
-    /// Commits are kept from now on.
+    /// From here on, the history keeps commits for this transaction.
     pub(crate) fn enter(&mut self, missed: Option<Arc<Catalogue>>) {
         (self.is_in_history, self.missed) = (true, missed);
     }
@@ -62,14 +62,14 @@ impl Scans {
         }
     }
 
-    /// The number is that of the state that is read, and so the same each time.
+    /// The number is that of the state being read, and so the same each time.
     pub(crate) fn push_len(&mut self, set: &RecordSet, number: SetNumber, records: u64) {
         if !self.lens.iter().any(|(_, known, _)| *known == number) {
             self.lens.push((set.clone(), number, records));
         }
     }
 
-    /// Whether all of it is as it was in the state of a commit. The caller excludes commits.
+    /// Whether everything is unchanged since the state of a commit. The caller excludes commits.
     pub(crate) fn check(&self, engine: &Engine, read_at: Seq) -> Result<()> {
         if self.walks.is_empty() && self.lens.is_empty() {
             return Ok(());

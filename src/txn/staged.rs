@@ -1,11 +1,13 @@
-//! Values that wait in the log for the record that they become.
+//! Staged values: in the log, waiting for a transaction to turn them into records.
 //!
-//! Owns: whose a staged value is: nobody's, a transaction's, or a record's. Never: reads a source inside a transaction.
+//! Owns: who holds a staged value: its handle alone, a transaction, or a record. Never: reads a source inside a
+//! transaction.
 //!
-//! A source can be read once, and a transaction may run several times. So no transaction takes a source. A reader that is
-//! made anew for each run would not do: two handles of a file can share one position, which no type tells. Staging comes before
-//! the transaction, which takes what was staged, as often as it runs: chunks are written once, and the transaction is short.
-//! Invariant: chunks of a value that no commit has taken are freed when nobody holds it any more, or by the next opening.
+//! A source can be read once, but a transaction may run several times, so no transaction takes a source. Reopening the
+//! source for each run would not be safe: two handles of a file can share one position, and no type shows that. Staging
+//! comes before the transaction, which takes the staged value on each run: chunks are written once, and the transaction
+//! is short.
+//! Invariant: chunks that no commit has taken are freed when the value is dropped, or by the next opening.
 
 use std::any::Any;
 use std::io::Read;
@@ -24,11 +26,11 @@ const FREE: u8 = 0;
 const TAKEN: u8 = 1;
 const STORED: u8 = 2;
 
-/// A value that was read to its end and is not yet a record.
+/// A value that was read to its end and is not a record yet.
 ///
-/// [`Store::stage`](crate::Store::stage) makes it. It becomes one record, by [`Transaction::insert_staged`] or
-/// [`Transaction::update_staged`]. A transaction that comes to nothing leaves it as it was. One that is dropped without having
-/// become a record takes no room.
+/// Created by [`Store::stage`](crate::Store::stage). [`Transaction::insert_staged`] or [`Transaction::update_staged`]
+/// turns it into one record. A transaction that does not commit leaves the value as it was. If it is dropped without
+/// having become a record, its space is reclaimed.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -48,7 +50,7 @@ pub struct StagedValue {
     claim: Arc<Claimed>,
 }
 
-/// Whose a staged value is.
+/// Who holds a staged value.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     engine: Arc<Engine>,
@@ -83,12 +85,12 @@ impl Claimed {
         }
     }
 
-    /// The transaction that had it came to nothing.
+    /// The transaction that held it did not commit.
     pub(crate) fn release(&self) {
         self.state.store(FREE, Ordering::Release);
     }
 
-    /// A record has it from now on.
+    /// A record holds it from now on.
     pub(crate) fn store(&self) {
         self.state.store(STORED, Ordering::Release);
     }
@@ -96,26 +98,27 @@ impl Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        // The chunks in a child are the parent's.
+        // In a forked child the chunks belong to the parent.
         if let Some(stream) = self.stream.filter(|_| self.engine.poison.is_ours())
             && *self.state.get_mut() != STORED
         {
-            // What cannot be freed now is freed when the store is opened again.
+            // The next opening frees what cannot be freed now.
             drop(self.engine.drop_streams(&[stream]));
         }
     }
 }
 
 impl Transaction {
-    /// Puts a new record into a set, with a value that was staged.
+    /// Inserts a staged value into a set as a new record.
     ///
     /// # Errors
-    /// `StagedValue` if a record, or a transaction that is not over, has the value, or if another handle has staged it.
+    /// `StagedValue` if a record or an unfinished transaction already holds the value, or if another store handle
+    /// staged it.
     pub fn insert_staged(&mut self, set: &RecordSet, value: &StagedValue) -> Result<RecordId> {
         self.insert_staged_known(set, value, None)
     }
 
-    /// Gives a record a new value that was staged. Its ID stays.
+    /// Updates a record to a staged value. Its ID stays.
     ///
     /// # Errors
     /// As [`insert_staged`](Self::insert_staged), and those of [`update`](Self::update).
@@ -145,7 +148,7 @@ impl Transaction {
 
     fn with_staged<T>(&mut self, value: &StagedValue, write: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         value.claim.take(&self.engine)?;
-        // Before anything that may panic: the transaction gives back what it has.
+        // Before anything that may panic: the transaction releases the value when it is dropped.
         self.parts.get().staged.push(Arc::clone(&value.claim));
         let result = write(self);
         if result.is_err() {
@@ -155,7 +158,7 @@ impl Transaction {
         result
     }
 
-    /// Stages a value that the caller has in memory.
+    /// Stages a value that is already in memory.
     pub(super) fn stage(&self, bytes: &[u8]) -> Result<StagedValue> {
         StagedValue::new(&self.engine, &mut &*bytes)
     }

@@ -1,7 +1,7 @@
-//! Tokens: where a walk over an index stopped, as text that a client can keep.
+//! Tokens: the position of a walk over an index, as text that a client can keep.
 //!
-//! Owns: the text, and checking it when it comes back. Never: holds a view: the walk goes on in whatever state there is then.
-//! Invariant: text that is no token of this index is an error, and never a walk that begins elsewhere.
+//! Owns: the text, and checking it when it comes back. Never: holds a view: the walk continues in whatever state is
+//! current then. Invariant: text that is not a token of this index is an error, and never starts a walk elsewhere.
 //!
 //! ```text
 //! a token, two hexadecimal digits a byte:   version u8, index u32, ID u64, key, checksum u32
@@ -21,24 +21,24 @@ use crate::key::{KEY_BYTES_MAX, Key};
 use crate::key_index::Position;
 use crate::txn::IndexEntry;
 
-/// What the first byte of a token says.
+/// The first byte of a token.
 const VERSION: u8 = 1;
-/// Bytes in front of the key, and behind it.
+/// Bytes before the key, and after it.
 const HEADER_BYTES: usize = 13;
 const CHECKSUM_BYTES: usize = 4;
-/// The longest text.
+/// Maximum length of the text.
 const TEXT_BYTES_MAX: usize = 2 * (HEADER_BYTES + KEY_BYTES_MAX + CHECKSUM_BYTES);
-/// Bytes of a definition that are its number. A rebuilt index has another number and the same keys.
+/// Size of the number at the start of a definition. A rebuilt index has another number and the same keys.
 const NUMBER_BYTES: usize = 4;
 
-/// Where a walk over an index stopped: behind one entry, given by its key and its ID.
+/// The position of a walk over an index: after one entry, identified by its key and ID.
 ///
-/// It prints as letters and digits and parses again, so that a client can keep it between two pages. Taken back, it is checked:
-/// text that was changed or cut, and a token of another store, of another index or of another definition of this one, are
-/// [`Error::BadToken`]. It has the key in it, and is not secret. Nothing proves who made it, but all that it can
-/// choose is where, between the bounds of the range that it is given to, the walk goes on.
+/// A token prints as letters and digits and parses again, so that a client can keep it between two pages. It is checked
+/// when it comes back: changed or truncated text, or a token of another store, another index or another definition of
+/// this index, is [`Error::BadToken`]. The token contains the key and is not secret. It is not signed, but all that a
+/// forged token can choose is the position, within the bounds of the range, at which the walk continues.
 ///
-/// The walk goes on behind the entry in the state that there is then, whether the entry is still there or not.
+/// The walk continues after the entry in the current state, whether or not the entry still exists.
 ///
 /// ```
 /// use tenure::{ResumeToken, Store};
@@ -50,13 +50,13 @@ const NUMBER_BYTES: usize = 4;
 /// let by_city = store.index(&people, "city", cities)?;
 /// store.write(|tx| tx.insert_many(&people, &["Rome"; 5]))?;
 ///
-/// // A page of three, and the text that a client gets with it.
+/// // A page of three, and the text that goes to the client.
 /// let view = store.view();
 /// let mut rome = by_city.find(&view, "Rome")?;
 /// let page: Vec<_> = rome.by_ref().take(3).collect::<Result<_, _>>()?;
 /// let text = page.last().map(|entry| by_city.token(entry)).map(|token| token.to_string());
 ///
-/// // The client asks for the next one.
+/// // The client asks for the next page.
 /// let token: ResumeToken = text.unwrap_or_default().parse()?;
 /// let view = store.view();
 /// let mut rome = by_city.find(&view, "Rome")?;
@@ -72,7 +72,7 @@ pub struct ResumeToken {
 }
 
 impl ResumeToken {
-    /// Behind an entry of an index.
+    /// The position after an entry of an index.
     pub(super) fn new(store: [u8; 16], index: &IndexDefinition, entry: &IndexEntry) -> Self {
         Self { index: identity(store, index), key: entry.key.clone(), id: entry.id }
     }
@@ -83,7 +83,7 @@ impl ResumeToken {
         if self.index == identity(store, index) { Ok(()) } else { Err(Error::BadToken { why }) }
     }
 
-    /// Behind the entry, or in front of it.
+    /// The position after the entry, or before it.
     pub(super) fn position(&self, behind: bool) -> Position<'_> {
         Position { entry: KeyEntry { key: self.key.as_bytes(), id: self.id.as_u64() }, behind }
     }
@@ -115,7 +115,7 @@ impl ResumeToken {
     }
 }
 
-/// What tells an index from others, and from what had its name before.
+/// Tells an index from others, and from earlier ones of the same name.
 fn identity(store: [u8; 16], index: &IndexDefinition) -> u32 {
     let mut definition = Vec::new();
     index.encode(&mut definition);

@@ -1,7 +1,7 @@
-//! Write transactions: collected privately, validated and appended as one frame.
+//! Write transactions: changes are collected privately, validated, and appended as one frame.
 //!
-//! Owns: the write set, what was read, validation. The validation follows Kung and Robinson 1981 (backward, by
-//! version): a commit stands only if every version that it read or replaced is still the newest.
+//! Owns: the write set, what was read, validation. Validation follows Kung and Robinson 1981 (backward, by version): a
+//! commit succeeds only if every version that it read or replaced is still the newest.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use crate::txn::unique::Postponed;
 use crate::txn::validation::{Epochs, Part};
 use crate::txn::{Durability, Isolation, RecordSet, TransactionOptions};
 
-/// A write transaction. Nothing of it is visible before `commit`; dropping it aborts it.
+/// A write transaction. Its changes are invisible until `commit`; dropping it aborts it.
 ///
-/// Transactions run side by side. One that read or replaced a version which another has replaced meanwhile fails with
-/// `Error::Conflict`; [`Store::write`](crate::Store::write) runs its closure again in that case.
+/// Transactions run concurrently. A transaction fails with `Error::Conflict` if it read or replaced a version that
+/// another transaction has replaced since; [`Store::write`](crate::Store::write) then runs its closure again.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -44,7 +44,7 @@ pub struct Transaction {
     pub(super) parts: KeptParts,
     pub(super) run: Option<SetNumber>,
     pub(super) epochs: Epochs,
-    /// The indexes of the set that was written to last.
+    /// The indexes of the set that was written last.
     pub(super) indexes: Option<Arc<SetIndexes>>,
     pub(super) ranges: Ranges,
     pub(super) scans: Scans,
@@ -52,16 +52,16 @@ pub struct Transaction {
     pub(super) isolation: Isolation,
     pub(super) durability: Durability,
     pub(super) defers_unique: bool,
-    /// Keys that were taken, in the middle of a statement of several records.
+    /// Keys found taken during a statement of several records.
     pub(super) postponed: Option<Vec<Postponed>>,
     pub(super) savepoints: Savepoints,
-    /// A part of the validation that does not take place: tests show that they find that. None, in builds without the
-    /// feature for it.
+    /// A validation step to leave out, so that tests can show that they notice. Always `None` without the feature for
+    /// it.
     pub(super) planted: Option<Part>,
     pub(super) done: bool,
 }
 
-/// The indexes that a write to a set has to keep.
+/// The indexes that a write to a set must maintain.
 #[inline]
 pub(super) fn find_indexes<'i>(
     engine: &Engine,
@@ -70,7 +70,7 @@ pub(super) fn find_indexes<'i>(
     set: SetNumber,
 ) -> Result<&'i SetIndexes> {
     let indexes = match known.take() {
-        // What was found out first has to hold until the commit in any case.
+        // The first answer has to hold until the commit in any case.
         Some(indexes) if indexes.set == set => indexes,
         _ => {
             let indexes = engine.indexes_of(set)?;
@@ -84,7 +84,7 @@ pub(super) fn find_indexes<'i>(
 }
 
 impl Transaction {
-    /// In a process that was asked for. `usual` is the durability that the options of the store name.
+    /// The caller has checked the process. `usual` is the durability that the store's options set.
     pub(crate) fn new(engine: &Arc<Engine>, options: TransactionOptions, usual: Durability) -> Result<Self> {
         if engine.read_only {
             return Err(Error::ReadOnly);
@@ -111,14 +111,14 @@ impl Transaction {
         })
     }
 
-    /// Leaves out a part of the validation.
+    /// Leaves out a validation step.
     #[cfg(feature = "planted")]
     #[doc(hidden)]
     pub fn plant(&mut self, missing: Part) {
         self.planted = Some(missing);
     }
 
-    /// A record was deleted.
+    /// Records a deletion.
     pub(super) fn note_deleted(&mut self, id: RecordId) {
         let before = self.parts.get().own.set(id, Some(Own::Deleted));
         if !self.savepoints.is_empty() {
@@ -136,7 +136,7 @@ impl Transaction {
             }
             let mut view = self.engine.heap.pin();
             if !self.in_history && !view.indexes.is_empty() {
-                // The first index came in between, and commits that nobody kept for this transaction may have changed it.
+                // The first index was created in between, and the history may lack commits that changed it.
                 self.engine.history.enter();
                 self.in_history = true;
                 view = self.engine.heap.pin();
@@ -147,7 +147,7 @@ impl Transaction {
         self.view.get_or_insert_with(|| self.engine.heap.pin())
     }
 
-    /// Notes what changes in each index when the new keys take the place of the old ones, or none does.
+    /// Records the change of each index when the new keys replace the old ones, or when the record is deleted.
     fn change_keys(&mut self, id: RecordId, is_deleted: bool) {
         let Some(indexes) = &self.indexes else { return };
         let Parts { keys, old_keys, new_keys, .. } = self.parts.get();
@@ -161,15 +161,15 @@ impl Transaction {
         }
     }
 
-    /// Puts a new record into a set and gives its ID, which is its own from now on, even if the transaction is aborted.
+    /// Inserts a new record into a set and returns its ID. The ID is never reused, even if the transaction aborts.
     ///
-    /// Values up to 65,504 bytes stand in the transaction's frame; larger ones are written into the log at once. For one that is not
-    /// in memory there is [`Store::stage`](crate::Store::stage).
+    /// Values up to 65,504 bytes are part of the transaction's frame; larger ones are written to the log at once. For a
+    /// value that is not in memory, use [`Store::stage`](crate::Store::stage).
     pub fn insert(&mut self, set: &RecordSet, bytes: impl AsRef<[u8]>) -> Result<RecordId> {
         self.insert_known(set, bytes.as_ref(), None)
     }
 
-    /// Inserts bytes, with what they decode as.
+    /// Inserts bytes, with their decoded value if known.
     pub(crate) fn insert_known(&mut self, set: &RecordSet, bytes: &[u8], known: Option<&dyn Any>) -> Result<RecordId> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
             self.number_of(set)?;
@@ -179,7 +179,7 @@ impl Transaction {
         self.insert_value(set, NewValue { kind: Kind::Record, bytes, known }, None)
     }
 
-    /// With an ID that was taken for it, or with the next one.
+    /// Uses a reserved ID, or takes the next one.
     #[inline]
     pub(super) fn insert_value(
         &mut self,
@@ -207,12 +207,12 @@ impl Transaction {
         Ok(id)
     }
 
-    /// Gives a record a new value. Its ID stays.
+    /// Updates a record to a new value. Its ID stays.
     pub fn update(&mut self, id: RecordId, bytes: impl AsRef<[u8]>) -> Result<()> {
         self.update_known(id, None, bytes.as_ref(), None)
     }
 
-    /// Updates a record, if its version is the expected one, to bytes, with what they decode as.
+    /// Updates a record if it has the expected version, with the decoded value if known.
     pub(crate) fn update_known(
         &mut self,
         id: RecordId,
@@ -231,12 +231,12 @@ impl Transaction {
         self.update_value(id, expected, NewValue { kind: Kind::Record, bytes, known })
     }
 
-    /// Refuses what would make the transaction too large.
+    /// Fails if the transaction would become too large.
     pub(super) fn check_more(&mut self, bytes: u64) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), bytes)
     }
 
-    /// Whether this set is the one that was written to last.
+    /// Whether this set is the one that was written last.
     #[inline]
     pub(super) fn writes_to(&self, set: SetNumber) -> bool {
         self.indexes.as_ref().is_some_and(|indexes| indexes.set == set)
@@ -246,7 +246,7 @@ impl Transaction {
         &self.engine
     }
 
-    /// Reads the beginnings of records that will be replaced, so that they are near then.
+    /// Prefetches the beginnings of records that will be replaced.
     pub(super) fn look_ahead(&self, ids: impl ExactSizeIterator<Item = RecordId>) {
         if ids.len() < 2 {
             return;
@@ -272,12 +272,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives a record a new value if its version is still `expected`; `VersionMismatch` if not.
+    /// Updates a record if its version is still `expected`; `VersionMismatch` if not.
     pub fn update_if(&mut self, id: RecordId, expected: Seq, bytes: impl AsRef<[u8]>) -> Result<()> {
         self.update_known(id, Some(expected), bytes.as_ref(), None)
     }
 
-    /// Deletes a record. Its ID never comes to mean another.
+    /// Deletes a record. Its ID never refers to another record.
     pub fn delete(&mut self, id: RecordId) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), 8)?;
         let old = self.replaced(id, None).map_err(|error| error.of_record(id))?;
@@ -296,7 +296,7 @@ impl Transaction {
         let (offset, bytes) = parts.frame.record(kind, id, bytes);
         parts.effects.push(Effect::Put { id, set, offset, bytes });
         if !self.savepoints.is_empty() {
-            // What may be taken back is taken in at once.
+            // Own writes that a savepoint may undo are added to the map at once.
             let before = parts.own.get(id);
             parts.own.catch_up(&parts.effects);
             parts.undo.push((id, before));
@@ -309,7 +309,7 @@ impl Transaction {
     }
 }
 
-/// Refuses what would make the transaction too large.
+/// Fails if the transaction would become too large.
 pub(super) fn check_bytes(engine: &Engine, parts: &Parts, more: u64) -> Result<()> {
     engine.poison.check_process()?;
     let limit = engine.transaction_bytes_max;

@@ -1,8 +1,9 @@
-//! Keys of unique indexes, compared when a statement is made.
+//! Checking keys of unique indexes in each statement.
 //!
-//! Owns: who has a key by what the transaction sees, its own writes included. Never: excludes what other transactions take
-//! meanwhile; the commit does. A transaction that has read nothing is not given a view for it: the newest state is asked, and
-//! a view is taken only to tell of a violation, so that the answer is of the state that all others are of.
+//! Owns: which record has a key in what the transaction sees, its own writes included. Never: excludes concurrent
+//! transactions; the commit does. A transaction that has read nothing takes no view for the check: it looks in the
+//! newest state, and takes a view only to report a violation, so that the report comes from the same state as all other
+//! reads.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -15,19 +16,19 @@ use crate::key_index::KeyRoot;
 use crate::txn::Transaction;
 use crate::txn::transaction::find_indexes;
 
-/// A key that was taken when a statement of several records came to it, and may be free at the statement's end.
+/// A key found taken during a statement of several records, which may be free at the statement's end.
 #[derive(Debug)]
 pub(super) struct Postponed {
     set: SetNumber,
-    /// The place of the index among those of the set.
+    /// The position of the index among those of the set.
     at: usize,
     key: Key,
     id: Option<RecordId>,
 }
 
 impl Transaction {
-    /// Refuses the new keys, which are in the transaction's memory for them, if another record has one of a unique index. `id`
-    /// is the record that gets them, if it has an ID already. The indexes are those that were found last.
+    /// Refuses the new keys, which are in the transaction's buffers, if another record has one of them in a unique
+    /// index. `id` is the record that gets them, if it already has an ID. The indexes are those found last.
     #[inline]
     pub(super) fn check_keys(&mut self, id: Option<RecordId>) -> Result<()> {
         let has_unique = self.indexes.as_ref().is_some_and(|indexes| indexes.all.iter().any(|index| index.is_unique));
@@ -37,7 +38,7 @@ impl Transaction {
     fn check_unique_keys(&mut self, id: Option<RecordId>) -> Result<()> {
         let Some(indexes) = self.indexes.clone() else { return Ok(()) };
         for (at, index) in indexes.all.iter().enumerate().filter(|(_, index)| index.is_unique) {
-            // Taken out while other parts of the transaction are asked.
+            // Taken out while other parts of the transaction are used.
             let Some(keys) = self.parts.get().new_keys.get_mut(at).map(std::mem::take) else { continue };
             let checked = keys.iter().try_for_each(|key| {
                 let Some(holder) = self.holder(index, key, id)? else { return Ok(()) };
@@ -58,7 +59,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Runs a statement of several records: what it leaves counts, not what it comes through.
+    /// Runs a statement of several records: only its final state must be free of duplicates.
     pub(super) fn as_one_statement<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let outer = self.postponed.replace(Vec::new());
         let result = work(self);
@@ -79,7 +80,7 @@ impl Transaction {
         let catalogue = self.engine.heap.catalogue();
         let known = catalogue.index(index.number);
         if let Some(known) = known {
-            // What the caller learns was read.
+            // What the caller learns counts as read.
             self.ranges.push(&known.definition, (Bound::Included(key.clone()), Bound::Included(key.clone())));
         }
         let set = known.map_or("", |known| catalogue.name_of(known.definition.set)).to_owned();
@@ -97,12 +98,12 @@ impl Transaction {
             }
         });
         if own.is_some() {
-            // Nothing is refused for an index that is still being built.
+            // An index that is still being built refuses nothing.
             let is_complete = self.engine.heap.look_at_indexes(|trees| trees.version(index.number).is_some());
             return Ok(own.filter(|_| is_complete));
         }
         if !self.savepoints.is_empty() {
-            // What is learned here may be all that is left of the statement: it was read like anything else.
+            // This answer may be all that remains of the statement, so it counts as read.
             self.view();
             let catalogue = self.engine.heap.catalogue();
             if let Some(known) = catalogue.index(index.number) {

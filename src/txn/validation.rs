@@ -1,7 +1,7 @@
-//! Whether what a transaction has seen still holds when it commits.
+//! Whether everything a transaction has seen still holds when it commits.
 //!
-//! Owns: the comparison with the newest state, and with what commits since have changed. Never: decides what has to hold;
-//! the transaction does by its isolation. The caller excludes commits.
+//! Owns: comparing it with the newest state and with the changes of commits since. Never: decides what must hold; the
+//! transaction does, by its isolation. The caller excludes commits.
 
 use std::ops::Bound;
 
@@ -19,34 +19,34 @@ use crate::txn::own_writes::{OwnWrites, Seen};
 use crate::txn::ranges::Ranges;
 use crate::txn::scans::Scans;
 
-/// A part of the validation.
+/// A validation step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// Versions of records that were read or replaced.
     Versions,
-    /// Ranges of indexes that were read.
+    /// Index ranges that were read.
     Ranges,
     /// Sets that were scanned or counted.
     Scans,
 }
 
-/// The sets that a transaction has written to, with what was known of their indexes then.
+/// The sets that a transaction has written to, with the index epoch that it knew.
 pub(crate) type Epochs = SmallVec<[(SetNumber, u64); 2]>;
 
-/// What a transaction can stand behind.
+/// Everything that must hold for a commit.
 #[derive(Debug)]
 pub(crate) struct Claim<'t> {
     pub(crate) isolation: Isolation,
     pub(crate) epochs: &'t Epochs,
     pub(crate) first_seq: Option<Seq>,
-    /// The commit that everything was read from that is not in `seen`, if anything was.
+    /// The commit of the state that all reads not in `seen` came from, if there were any.
     pub(crate) read_at: Option<Seq>,
     pub(crate) seen: &'t Seen,
     pub(crate) own: &'t OwnWrites,
     pub(crate) ranges: &'t Ranges,
     pub(crate) scans: &'t Scans,
     pub(crate) keys: &'t KeyChanges,
-    /// A part of the validation that does not take place.
+    /// A validation step to leave out.
     pub(crate) planted: Option<Part>,
 }
 
@@ -56,7 +56,7 @@ impl Claim<'_> {
         self.read_at.or(self.first_seq).unwrap_or(Seq::ZERO)
     }
 
-    /// Whether it holds beside everything that was committed. The caller excludes commits.
+    /// Fails if a commit since contradicts it. The caller excludes commits.
     pub(crate) fn check(&self, engine: &Engine) -> Result<()> {
         if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.is_index_epoch(*set, *epoch)) {
             let on = Contended::Indexes { set: engine.heap.catalogue().name_of(*set).to_owned() };
@@ -86,8 +86,8 @@ fn check_versions(
     if seen.is_empty() || first_seq == Some(engine.heap.seq()) {
         return Ok(());
     }
-    // The newest state, and not a pinned one: nothing changes while the commit lock is held, and what is pinned would have to be
-    // copied by the very commit that is being validated.
+    // The newest state, not a pinned one: nothing changes while the commit lock is held, and the commit being validated
+    // would have to copy what is pinned.
     for (id, seq) in seen.iter().filter(|(id, _)| counts(id)) {
         let now = match engine.heap.lookup_now(*id)?.1 {
             Answer::Live(found) => Some(found.seq),
@@ -111,7 +111,7 @@ fn check_ranges(engine: &Engine, read_at: Seq, ranges: &Ranges) -> Result<()> {
         };
         let all = (Bound::Unbounded, Bound::Unbounded);
         if catalogue.index(read.number()).is_none() {
-            // It was dropped or made anew: from then on no commit has told which of its keys change.
+            // It was dropped or rebuilt: the history does not tell which of its keys changed since.
             return Err(Error::conflict(contended(all), read_at, engine.heap.seq()));
         }
         let mut met = None;

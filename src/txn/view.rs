@@ -1,4 +1,4 @@
-//! Views: a consistent state for as long as a reader likes.
+//! Views: a consistent state for as long as a reader holds it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::pins::{Pin, Pins};
 use crate::txn::{Lookup, Record};
 
-/// Records that `get_many` looks for at once.
+/// Records that `get_many` looks up at once.
 pub(super) const AHEAD: usize = 32;
 
 /// A named set of records.
 ///
-/// A handle goes on when its set is renamed. Where its set was dropped or cleared, it stands for the set that has its name by now; if there is
-/// none, writes and scans fail with `NoSuchSet`.
+/// A handle stays valid when its set is renamed. If its set was dropped or cleared, the handle refers to the set that
+/// now has its name; if there is none, writes and scans fail with `NoSuchSet`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordSet {
     store: [u8; 16],
@@ -30,30 +30,30 @@ impl RecordSet {
         Self { store, number, name }
     }
 
-    /// `OtherStore` if this is a set of another store.
+    /// `OtherStore` if this set belongs to another store.
     pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
         if self.store == store { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
     }
 
-    /// The number of the set that this handle means in a state: its own, or where that set is gone or was cleared, that of the set which
-    /// has its name.
+    /// The number of the set that this handle refers to in a state: its own, or if that set was dropped or cleared,
+    /// that of the set with its name.
     pub(crate) fn number_in(&self, state: &State) -> Result<SetNumber> {
         self.check_store(state.catalogue.store())?;
         let found = state.catalogue.set_of_handle(self.number, &self.name);
         found.ok_or_else(|| Error::NoSuchSet { name: self.name.to_string() })
     }
 
-    /// Whether the set was made behind a state.
+    /// Whether the set was created after a state.
     fn is_behind(&self, state: &State) -> bool {
         self.number >= state.catalogue.next_set()
     }
 
-    /// Its name when this handle was got.
+    /// Its name when this handle was created.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its number, which no other set of the store ever gets.
+    /// Its number, never reused within the store.
     pub fn number(&self) -> SetNumber {
         self.number
     }
@@ -65,10 +65,10 @@ impl fmt::Display for RecordSet {
     }
 }
 
-/// A consistent, read-only state of the store. It never waits, and no commit changes what it sees.
+/// A consistent, read-only state of the store. It never blocks, and no commit changes what it sees.
 ///
-/// Taking one is a matter of well under a microsecond. Threads can share one. As long as it exists it keeps the space
-/// of what it sees; [`Store::stats`](crate::Store::stats) lists views with their age and with what they keep.
+/// Taking a view takes well under a microsecond. Threads can share it. While it exists, it keeps the space of what it
+/// sees; [`Store::stats`](crate::Store::stats) lists views with their age and the space that they keep.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -102,7 +102,7 @@ impl View {
         self.state.seq
     }
 
-    /// The record. `Deleted` and `NeverAllocated` are errors here; one cache miss for the entry, one for the record.
+    /// The record. `Deleted` and `NeverAllocated` are errors here. One cache miss for the entry, one for the record.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
@@ -121,7 +121,8 @@ impl View {
         }
     }
 
-    /// The record, or what became of it. Chunks of large values are not records of their own.
+    /// The record, or whether its ID was deleted or never assigned. Chunks of large values are not records of their
+    /// own.
     pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
         Ok(match self.state.lookup(id)? {
             Answer::Live(_) if is_hidden(&self.state, id) => Lookup::NeverAllocated,
@@ -143,7 +144,7 @@ impl View {
         Err(Error::WrongSet { id, expected: set.name().to_owned(), got })
     }
 
-    /// Many records, in the order of the IDs: several are looked for at once, so that their cache misses overlap.
+    /// Reads many records, in the order of the IDs. Looks up several at once, so that their cache misses overlap.
     pub fn get_many(&self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(AHEAD) {
@@ -153,14 +154,14 @@ impl View {
         found
     }
 
-    /// The set that a slot's records belong to; `None` when the slot was never used.
+    /// The set that a slot's records belong to; `None` if the slot was never used.
     pub fn set_of(&self, id: RecordId) -> Option<RecordSet> {
         let number = self.state.root.set_of_slot(id.slot());
         let set = self.state.catalogue.set(number).filter(|_| number >= SetNumber::FIRST_USER)?;
         Some(RecordSet::new(self.state.catalogue.store(), number, Arc::clone(&set.name)))
     }
 
-    /// Records of a set; none if it is a set of another store.
+    /// The number of records of a set; 0 if the set belongs to another store.
     pub fn len(&self, set: &RecordSet) -> u64 {
         let number = set.number_in(&self.state);
         number.ok().and_then(|number| self.state.catalogue.set(number)).map_or(0, |set| set.records)
@@ -171,7 +172,7 @@ impl View {
         self.len(set) == 0
     }
 
-    /// The records of a set in the order of their IDs; one error if it is a set of another store, or is gone.
+    /// The records of a set in the order of their IDs; one error if the set belongs to another store, or is gone.
     ///
     /// ```
     /// let store = tenure::Store::in_memory()?;
@@ -186,7 +187,7 @@ impl View {
         let (state, found) = (&self.state, set.number_in(&self.state));
         let (set, refused) = match found {
             Ok(number) => (number, None),
-            // There were no records of it then.
+            // The set had no records in that state.
             Err(Error::NoSuchSet { .. }) if set.is_behind(state) => (set.number(), None),
             Err(error) => (set.number(), Some(error)),
         };
@@ -199,7 +200,7 @@ pub(crate) fn is_hidden(state: &State, id: RecordId) -> bool {
     state.root.set_of_slot(id.slot()) < SetNumber::FIRST_USER
 }
 
-/// Walks over the records of a set in the order of their IDs. After an error it ends.
+/// Iterates over the records of a set in the order of their IDs. Ends after an error.
 #[derive(Debug)]
 pub struct Scan<'v> {
     state: &'v State,
@@ -217,7 +218,7 @@ impl<'v> Scan<'v> {
         Self { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused: None, failed: false }
     }
 
-    /// Begins at this ID, or at the first one behind it.
+    /// Starts at this ID, or at the first one after it.
     #[must_use]
     pub fn from(mut self, id: RecordId) -> Self {
         self.from = id.slot();

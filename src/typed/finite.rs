@@ -1,7 +1,7 @@
-//! Refuses floats that JSON has no form for.
+//! Rejects floats that JSON cannot represent.
 //!
-//! Owns: a serializer that writes nothing and fails at the first float that is infinite or no number. Never: looks at
-//! anything else. The writer of JSON makes `null` of such a float, which may decode as something else, or not at all.
+//! Owns: a serializer that writes nothing and fails at the first float that is infinite or NaN. Never: looks at
+//! anything else. The JSON writer turns such a float into `null`, which may decode as something else, or not at all.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use serde::ser::{
     SerializeTupleVariant, Serializer,
 };
 
-/// Fails if a value has a float that is infinite or no number.
+/// Fails if a value contains a float that is infinite or NaN.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), NotFinite> {
     value.serialize(Finite)
 }
 
-/// Why a value cannot be JSON.
+/// Why a value cannot be written as JSON.
 #[derive(Debug)]
 pub(super) struct NotFinite(String);
 
@@ -207,7 +207,7 @@ impl SerializeMap for Finite {
     type Error = NotFinite;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, _key: &T) -> Checked {
-        // The writer of JSON refuses a key that it has no form for.
+        // The JSON writer itself refuses a key that it cannot represent.
         Ok(())
     }
 

@@ -1,7 +1,7 @@
-//! IDs that know the type of their record, and fetching along them.
+//! Typed record IDs, and fetching records through them.
 //!
-//! Owns: the type, and one call on views, transactions and stores. Never: checks that a record was written as this type;
-//! decoding does. The type costs nothing: an `Id` is a `RecordId`.
+//! Owns: the type, and one call each on views, transactions and stores. Never: checks that a record was written as this
+//! type; decoding does. The type costs nothing: an `Id` is a `RecordId`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -18,11 +18,11 @@ use crate::typed::value::Value;
 
 /// The ID of a record whose value is a `T`. As a field of another value it is a reference.
 ///
-/// It is given once and means this record for ever. Fetching along one whose record was deleted answers
-/// [`Error::Deleted`](crate::Error::Deleted), never another record.
+/// It is assigned once and refers to this record forever. Fetching a deleted record fails with
+/// [`Error::Deleted`](crate::Error::Deleted); it never returns another record.
 ///
-/// It prints and parses as [`RecordId`] does. With the feature `serde` it is written as this text where people read the format,
-/// and as a number elsewhere.
+/// It prints and parses like [`RecordId`]. With the feature `serde` it serializes as this text in human-readable
+/// formats, and as a number in others.
 ///
 /// ```
 /// use tenure::RecordId;
@@ -56,7 +56,7 @@ impl<T> From<Id<T>> for RecordId {
     }
 }
 
-// Written out, because a derive would ask the same of `T`.
+// Not derived, because a derive would require the same traits of `T`.
 
 impl<T> Clone for Id<T> {
     fn clone(&self) -> Self {
@@ -137,7 +137,7 @@ pub(crate) fn decoded<T: Value>(record: &Record<'_>) -> Result<T> {
 }
 
 impl View {
-    /// The value of a record. `Deleted` if it was deleted.
+    /// Fetches the value of a record. Fails with `Deleted` if the record was deleted.
     ///
     /// ```
     /// use tenure::typed::{Id, SetDefinition};
@@ -155,44 +155,47 @@ impl View {
         decoded(&self.get(id.id)?)
     }
 
-    /// The value of a record, and the commit that wrote it, which [`TypedSet::update_if`](crate::typed::TypedSet::update_if)
-    /// takes.
+    /// Fetches the value of a record and the commit that wrote it, for use with
+    /// [`TypedSet::update_if`](crate::typed::TypedSet::update_if).
     pub fn fetch_versioned<T: Value>(&self, id: Id<T>) -> Result<(T, Seq)> {
         let record = self.get(id.id)?;
         Ok((decoded(&record)?, record.seq()))
     }
 
-    /// The values of many records, in the order of the IDs. Each is answered by itself, as [`fetch`](Self::fetch) does.
+    /// Fetches the values of many records, in the order of the IDs. Each has its own result, as from
+    /// [`fetch`](Self::fetch).
     pub fn fetch_many<T: Value>(&self, ids: &[Id<T>]) -> Vec<Result<T>> {
         ids.iter().map(|id| self.fetch(*id)).collect()
     }
 }
 
 impl Transaction {
-    /// The value of a record as this transaction sees it, its own writes included. `Deleted` if it was deleted.
+    /// Fetches the value of a record as this transaction sees it, its own writes included. Fails with `Deleted` if the
+    /// record was deleted.
     pub fn fetch<T: Value>(&mut self, id: Id<T>) -> Result<T> {
         decoded(&self.get(id.id)?)
     }
 
-    /// The value of a record as this transaction sees it, and the commit that wrote it; [`Seq::ZERO`] for an own write.
+    /// Fetches the value of a record as this transaction sees it, and the commit that wrote it; [`Seq::ZERO`] for an
+    /// own write.
     pub fn fetch_versioned<T: Value>(&mut self, id: Id<T>) -> Result<(T, Seq)> {
         let record = self.get(id.id)?;
         Ok((decoded(&record)?, record.seq()))
     }
 
-    /// The values of many records, in the order of the IDs, each answered by itself.
+    /// Fetches the values of many records, in the order of the IDs. Each has its own result.
     pub fn fetch_many<T: Value>(&mut self, ids: &[Id<T>]) -> Vec<Result<T>> {
         ids.iter().map(|id| self.fetch(*id)).collect()
     }
 }
 
 impl Store {
-    /// The newest value of a record, outside any view. `Deleted` if it was deleted.
+    /// Fetches the newest value of a record, outside any view. Fails with `Deleted` if the record was deleted.
     pub fn fetch<T: Value>(&self, id: Id<T>) -> Result<T> {
         decoded(&self.get(id.id)?)
     }
 
-    /// The newest value of a record, and the commit that wrote it.
+    /// Fetches the newest value of a record, and the commit that wrote it.
     pub fn fetch_versioned<T: Value>(&self, id: Id<T>) -> Result<(T, Seq)> {
         let record = self.get(id.id)?;
         Ok((decoded(&record)?, record.seq()))

@@ -1,6 +1,6 @@
-//! Key indexes with the types of their keys and records.
+//! Key indexes with typed keys and records.
 //!
-//! Owns: definitions of indexes, extractors made of them, lookups in terms of the types. Never: more than the index below.
+//! Owns: index definitions, their extractors, typed lookups. Never: does more than the untyped index.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,13 +21,15 @@ use crate::typed::range::TypedRange;
 use crate::typed::set::TypedSet;
 use crate::typed::value::Value;
 
-/// What gives the keys of a value: it calls its second argument once for each of them, or not at all.
+/// Computes the keys of a value: calls its second argument once for each key.
 pub type KeysOf<T, K> = for<'a> fn(&'a T, &mut dyn FnMut(<K as IndexKey>::Given<'a>));
 
-/// The name of an index, the types of its records and keys, and how a record gives its keys. Made to be a constant.
+/// Defines an index: its name, the types of its records and keys, and how to compute the keys of a record. Meant to be
+/// a constant.
 ///
-/// When what `keys` gives for a value changes, raise the version: the index is made anew when it is opened. A record that is no `T` is an
-/// error, in writing and in making the index, unless the definition says [`skip_unreadable`](Self::skip_unreadable).
+/// Raise the version when `keys` changes what it computes for a value: opening the index then rebuilds it. A record
+/// that does not decode as `T` is an error, both on writes and when the index is built, unless the definition says
+/// [`skip_unreadable`](Self::skip_unreadable).
 ///
 /// ```
 /// use tenure::typed::IndexDefinition;
@@ -44,13 +46,13 @@ pub struct IndexDefinition<T, K: IndexKey> {
     source: Source<T, K>,
 }
 
-/// What gives the keys.
+/// How the keys are computed.
 enum Source<T, K: IndexKey> {
     Code {
         version: u32,
         keys: KeysOf<T, K>,
     },
-    /// All of it is stored with the index.
+    /// Stored with the index completely.
     #[cfg(feature = "json")]
     Line(&'static str),
 }
@@ -64,18 +66,18 @@ impl<T, K: IndexKey> Clone for Source<T, K> {
 impl<T, K: IndexKey> Copy for Source<T, K> {}
 
 impl<T, K: IndexKey> IndexDefinition<T, K> {
-    /// An index in which a key can have many records.
+    /// Defines an index in which a key can have many records.
     pub const fn new(name: &'static str, version: u32, keys: KeysOf<T, K>) -> Self {
         Self { name, is_unique: false, skips: false, source: Source::Code { version, keys } }
     }
 
-    /// An index in which a key has one record at most.
+    /// Defines an index in which a key has at most one record.
     pub const fn unique(name: &'static str, version: u32, keys: KeysOf<T, K>) -> Self {
         Self { name, is_unique: true, skips: false, source: Source::Code { version, keys } }
     }
 
-    /// A record that is no `T` has no keys, instead of being an error: the index does not find it, and a unique index does not
-    /// keep another record from having its key.
+    /// Treats a record that does not decode as `T` as one without keys instead of failing: the index does not find it,
+    /// and it blocks no key of a unique index.
     ///
     /// ```
     /// # let store = tenure::Store::in_memory()?;
@@ -94,15 +96,15 @@ impl<T, K: IndexKey> IndexDefinition<T, K> {
         self
     }
 
-    /// An index in which a key can have many records, with keys that a line of text finds in JSON records. See
-    /// [`JsonExtractor`] for such lines.
+    /// Defines an index in which a key can have many records, with keys that a line of text selects from JSON records.
+    /// See [`JsonExtractor`] for the syntax.
     ///
-    /// The line is stored with the index. So every program that can read it keeps the index, the command line among them, which
-    /// refuses to write to a set with indexes whose keys only the code of another program gives. It also costs less: no value is
-    /// decoded for it. When the line changes, the index is made anew when it is opened.
+    /// The line is stored with the index, so any program that understands such lines can maintain the index, including
+    /// the command line, which refuses to write to sets with indexes that depend on another program's code. It is also
+    /// cheaper: no value is decoded for it. When the line changes, opening the index rebuilds it.
     ///
-    /// The keys that the line gives have to be those of `K`: `:string` for `&str`, `:integer` for integers, and so on
-    /// ([`IndexKey::key_type`]). With `:lower` keys are asked for in lower case.
+    /// The keys that the line selects must have the type `K`: `:string` for `&str`, `:integer` for integers, and so on
+    /// ([`IndexKey::key_type`]). With `:lower`, look up keys in lower case.
     ///
     /// ```
     /// use serde::{Deserialize, Serialize};
@@ -135,8 +137,7 @@ impl<T, K: IndexKey> IndexDefinition<T, K> {
         Self { name, is_unique: false, skips: false, source: Source::Line(line) }
     }
 
-    /// An index in which a key has one record at most, with keys that a line of text finds in JSON records. See
-    /// [`from_line`](Self::from_line).
+    /// Like [`from_line`](Self::from_line), for an index in which a key has at most one record.
     #[cfg(feature = "json")]
     pub const fn unique_from_line(name: &'static str, line: &'static str) -> Self {
         Self { name, is_unique: true, skips: false, source: Source::Line(line) }
@@ -165,11 +166,12 @@ impl<T, K: IndexKey> fmt::Debug for IndexDefinition<T, K> {
 }
 
 impl Store {
-    /// The index of a definition: as it is there, or made while readers and writers go on. Returns when it is complete.
+    /// Opens the index of a definition. If it does not exist, it is built while readers and writers continue. Returns
+    /// when it is complete.
     ///
     /// # Errors
-    /// As [`Store::index`] and [`Store::unique_index`]; `BadKeyText` if a definition by a line of text has a line that is none, or
-    /// that gives keys of another type.
+    /// As [`Store::index`] and [`Store::unique_index`]; `BadKeyText` if the line of a definition is invalid or selects
+    /// keys of another type.
     pub fn typed_index<T, K>(&self, set: &TypedSet<T>, definition: IndexDefinition<T, K>) -> Result<TypedIndex<T, K>>
     where
         T: Value,
@@ -193,7 +195,7 @@ impl Store {
     }
 }
 
-/// What a line of text says, if it gives keys of this type.
+/// Parses a line of text, if it selects keys of this type.
 #[cfg(feature = "json")]
 fn of_line<K: IndexKey>(line: &str) -> Result<Extractor> {
     let json: JsonExtractor = line.parse()?;
@@ -205,7 +207,7 @@ fn of_line<K: IndexKey>(line: &str) -> Result<Extractor> {
     Err(Error::bad_key_text(line, "line for such an index", why))
 }
 
-/// A key index with the types of its keys and records.
+/// A key index with typed keys and records.
 pub struct TypedIndex<T, K> {
     index: Index,
     of: PhantomData<fn() -> (T, K)>,
@@ -228,17 +230,17 @@ impl<T, K> fmt::Debug for TypedIndex<T, K> {
     reason = "keys are mostly references or numbers, which are written as they are"
 )]
 impl<T: Value, K: IndexKey> TypedIndex<T, K> {
-    /// The index without its types: for counts, encoded bounds, and keys of entries.
+    /// The untyped index: for counts, encoded bounds, and keys of entries.
     pub fn index(&self) -> &Index {
         &self.index
     }
 
-    /// The record of a key; of several the one with the lowest ID.
+    /// The record with a key; if several have it, the one with the lowest ID.
     pub fn get(&self, view: &View, key: K::Given<'_>) -> Result<Option<Id<T>>> {
         Ok(self.index.get(view, &key)?.map(Id::from))
     }
 
-    /// The record of a key, and its value.
+    /// The record with a key, and its value.
     pub fn fetch(&self, view: &View, key: K::Given<'_>) -> Result<Option<(Id<T>, T)>> {
         match self.get(view, key)? {
             Some(id) => view.fetch(id).map(|value| Some((id, value))),
@@ -246,7 +248,7 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         }
     }
 
-    /// The records of one key, by ascending ID.
+    /// The records with a key, by ascending ID.
     pub fn find(&self, view: &View, key: K::Given<'_>) -> Result<TypedRange<T, K>> {
         self.index.find(view, &key).map(TypedRange::new)
     }
@@ -261,22 +263,22 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         self.index.prefix(view, prefix).map(TypedRange::new)
     }
 
-    /// All records that have a key, by ascending key; one that has several comes once for each.
+    /// All records that have a key, by ascending key; a record with several keys appears once for each.
     pub fn all(&self, view: &View) -> Result<TypedRange<T, K>> {
         self.index.all(view).map(TypedRange::new)
     }
 
-    /// The record of the lowest key.
+    /// The record with the lowest key.
     pub fn first(&self, view: &View) -> Result<Option<Id<T>>> {
         self.all(view)?.next().transpose()
     }
 
-    /// The record of the highest key.
+    /// The record with the highest key.
     pub fn last(&self, view: &View) -> Result<Option<Id<T>>> {
         self.all(view)?.next_back().transpose()
     }
 
-    /// How many entries there are between two keys. No entry is read.
+    /// The number of entries between two keys. Reads no entry.
     pub fn count<'k>(&self, view: &View, range: impl RangeBounds<K::Given<'k>>) -> Result<u64> {
         self.index.count(view, range)
     }

@@ -1,6 +1,6 @@
-//! Types that definitions name as the types of keys.
+//! Types that definitions name as key types.
 //!
-//! Owns: how a key is given, how it is read back, and what kind of text it is. Never: encodes; `ToKey` does.
+//! Owns: how a key is passed in, how it is read back, and the name of its type. Never: encodes; `ToKey` does.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -9,24 +9,24 @@ use crate::id::RecordId;
 use crate::key::{Desc, KeyValue, Timestamp, ToKey};
 use crate::typed::id::Id;
 
-/// A type that a definition names as the type of its keys.
+/// A type that a definition can name as the type of its keys.
 ///
-/// Borrowed keys are written with `&str` and `&[u8]` in the definition; what is given and asked for then may live as short as it
-/// likes. An array of bytes, an `Option`, a [`Desc`] and a tuple of up to eight components are keys, as they are without types.
-/// A type of your own that is [`ToKey`] needs two lines: `type Given<'a> = Self`, and the type that its keys are written
-/// as, which is that of the value that it writes: `fn key_type() -> String { <&str>::key_type() }`.
+/// Borrowed keys appear as `&str` and `&[u8]` in the definition; the keys passed in can have any lifetime. Byte arrays,
+/// `Option`, [`Desc`] and tuples of up to eight components are keys, as in the untyped interface. A type of your own
+/// that implements [`ToKey`] needs two lines: `type Given<'a> = Self`, and the key type, which is that of the value
+/// that it writes: `fn key_type() -> String { <&str>::key_type() }`.
 pub trait IndexKey: 'static {
-    /// The key as it is given by a record, or asked for.
+    /// The key as an extractor emits it, or as a lookup takes it.
     type Given<'a>: ToKey;
 
-    /// What a key is written as: `integer` for integers of any width, `(integer, string)` for a pair. It is a part of the index's
-    /// definition, so it must not change while its keys do not.
+    /// The name of the key type: `integer` for integers of any width, `(integer, string)` for a pair. It is part of the
+    /// index definition, so it must not change unless the keys do.
     fn key_type() -> String;
 }
 
-/// A type of keys that can be read back from an index.
+/// A key type that can be read back from an index.
 ///
-/// Types of your own say how to read one component of a key:
+/// For your own types, implement how to read one component of a key:
 ///
 /// ```
 /// use tenure::key::{KeyValue, KeyWriter, ToKey};
@@ -55,13 +55,13 @@ pub trait IndexKey: 'static {
 /// }
 /// ```
 pub trait ReadKey: IndexKey {
-    /// The key as it is read: an owned form of what is given.
+    /// The key as it is read back: an owned form of `Given`.
     type Read;
 
-    /// The value of one component; `None` if it is of another type.
+    /// Converts one component; `None` if it has another type.
     fn read(value: KeyValue) -> Option<Self::Read>;
 
-    /// The value of a whole key. To be overridden for types that are written as several components.
+    /// Converts a whole key. Override it for types that are written as several components.
     fn read_all(values: Vec<KeyValue>) -> Option<Self::Read> {
         let [value] = <[KeyValue; 1]>::try_from(values).ok()?;
         Self::read(value)
@@ -194,7 +194,7 @@ impl<K: ReadKey> ReadKey for Desc<K> {
     fn read(value: KeyValue) -> Option<Self::Read> {
         let inner = match value {
             KeyValue::Desc(inner) => *inner,
-            // What descends twice ascends.
+            // Descending twice is ascending.
             ascending => KeyValue::Desc(Box::new(ascending)),
         };
         K::read(inner).map(Desc)

@@ -1,8 +1,7 @@
-//! Rewriting the records of a set that are in an older form, beside readers and writers.
+//! Rewriting the records of a set that are in an older form, while readers and writers continue.
 //!
-//! Owns: in which batches. Never: keeps a record of how far it came: each record says itself whether it is done.
-//! Invariants: 1. A batch is one commit. 2. What another transaction writes meanwhile is never overwritten with what was
-//! there before.
+//! Owns: dividing the work into batches. Never: stores its progress: each record tells whether it is done. Invariants:
+//! 1. A batch is one commit. 2. A concurrent write is never overwritten with the older value.
 
 use crate::error::{Error, Result};
 use crate::id::RecordId;
@@ -11,35 +10,35 @@ use crate::txn::{Lookup, Record, Transaction};
 use crate::typed::set::TypedSet;
 use crate::typed::value::{Value, encoded};
 
-/// Records that one commit rewrites, at most.
+/// Maximum number of records that one commit rewrites.
 const BATCH_RECORDS: usize = 512;
-/// Bytes of old values after which a batch is full.
+/// Bytes of old values at which a batch is full.
 const BATCH_BYTES: u64 = 1 << 20;
 
-/// What [`Store::migrate_set`] or [`Store::migrate_batch`] did.
+/// The result of [`Store::migrate_set`] or [`Store::migrate_batch`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Migrated {
-    /// Records that were looked at.
+    /// Number of records examined.
     pub records: u64,
-    /// Of these, records that were in an older form and were rewritten.
+    /// Number of them that were in an older form and have been rewritten.
     pub rewritten: u64,
-    /// The last record that was looked at, if there are more behind it.
+    /// The last record examined, if there are more after it.
     pub next: Option<RecordId>,
 }
 
 impl Store {
-    /// Rewrites every record of a set that is in an older form than the newest, in batches of one commit each. Readers and
-    /// writers go on. A record that somebody changes or deletes meanwhile is left to them.
+    /// Rewrites every record of a set that is in an older form, in batches of one commit each. Readers and writers
+    /// continue. A record that another transaction changes or deletes meanwhile is left as that transaction wrote it.
     ///
-    /// Each record says itself whether it is in the newest form ([`Value::is_current`]). So there is nothing to keep when this
-    /// is interrupted, by an error or by the end of the process: the next call passes over what was rewritten.
+    /// Each record tells whether it is in the newest form ([`Value::is_current`]), so no progress needs to be saved if
+    /// this is interrupted by an error or a crash: the next call skips what has been rewritten.
     ///
-    /// Records keep their IDs. Their versions become those of the commits that rewrote them. Indexes are kept as by any other update;
-    /// where the migration of a value gives the keys that it had, no index changes.
+    /// Records keep their IDs, and get the versions of the commits that rewrote them. Indexes are maintained as by any
+    /// update; if the migrated value has the same keys, no index changes.
     ///
     /// # Errors
-    /// `BadValue` names a record that cannot be migrated. The batches before it are committed, and of its own batch nothing
-    /// is.
+    /// `BadValue` names a record that cannot be migrated. Earlier batches are committed; nothing of the record's own
+    /// batch is.
     pub fn migrate_set<T: Value>(&self, set: &TypedSet<T>) -> Result<Migrated> {
         let mut all = Migrated::default();
         loop {
@@ -52,8 +51,8 @@ impl Store {
         }
     }
 
-    /// Rewrites one batch of records, behind the one that the batch before ended with. For a program that wants to show how far
-    /// a migration is, or to go slowly.
+    /// Rewrites one batch of records, starting after the last record of the previous batch. For programs that show
+    /// progress or limit the rate.
     ///
     /// ```
     /// use tenure::typed::SetDefinition;
@@ -86,7 +85,7 @@ impl Store {
                 continue;
             }
             if older.len() == BATCH_RECORDS || bytes >= BATCH_BYTES {
-                // There is one more.
+                // The next record proves that there are more.
                 batch.next = older.last().copied();
                 break;
             }
@@ -104,7 +103,7 @@ impl Store {
     }
 }
 
-/// Rewrites those of the records that are still there in an older form.
+/// Rewrites those of the records that still exist in an older form.
 fn rewrite<T: Value>(tx: &mut Transaction, set: &TypedSet<T>, ids: &[RecordId]) -> Result<u64> {
     let mut rewritten = 0;
     for id in ids {
@@ -119,7 +118,7 @@ fn rewrite<T: Value>(tx: &mut Transaction, set: &TypedSet<T>, ids: &[RecordId]) 
     Ok(rewritten)
 }
 
-/// The value of a record that is in an older form, with its bytes in the newest.
+/// The value of a record in an older form, with its bytes in the newest form.
 fn newest<T: Value>(record: &Record<'_>) -> Result<Option<(Vec<u8>, T)>> {
     let bytes = record.bytes()?;
     if T::is_current(&bytes) {
@@ -129,7 +128,7 @@ fn newest<T: Value>(record: &Record<'_>) -> Result<Option<(Vec<u8>, T)>> {
     value.map(Some).map_err(|error| named(record.id(), error))
 }
 
-/// The error with the record that it is of.
+/// Adds the record's ID to an error.
 fn named(id: RecordId, error: Error) -> Error {
     match error {
         Error::BadValue { what, why } => Error::BadValue { what, why: format!("record {id}: {why}") },

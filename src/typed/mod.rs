@@ -1,11 +1,12 @@
 //! Records, IDs, sets and indexes with the types of a program.
 //!
-//! Owns: which type a record is turned into. Never: adds a byte to a record; stores what the untyped interface does not.
-//! The types are the program's alone: a set is a set, and whoever reads it as something else gets what that type makes of
-//! the bytes. Invariant: an [`Id`] of a deleted record is answered with *deleted*, never with another record.
+//! Owns: converting records to types. Never: adds a byte to a record; stores anything that the untyped interface does
+//! not. The types exist only in the program: another program can read the same set as another type, and gets whatever
+//! that type decodes from the bytes. Invariant: fetching an [`Id`] of a deleted record returns *deleted*, never another
+//! record.
 //!
-//! Definitions are constants. [`Value`] says how a type becomes bytes; with the feature `json`, `Json` does it for every type
-//! that serde knows.
+//! Definitions are constants. [`Value`] defines how a type is encoded; with the feature `json`, `Json` implements it
+//! for every serde type.
 //!
 //! ```
 //! use tenure::Store;

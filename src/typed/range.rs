@@ -1,7 +1,7 @@
-//! Walks over what an index finds, with the types of its keys and records.
+//! Iterating over the results of an index, with typed keys and records.
 //!
-//! Owns: records by key in either direction, keys with them, values with them; where a walk stopped, as a token. Never: reads
-//! a record for a key.
+//! Owns: records by key in either direction, with their keys or values; the position of a walk as a token. Never: reads
+//! a record to get its key.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,15 +12,15 @@ use crate::typed::id::Id;
 use crate::typed::key::{IndexKey, ReadKey};
 use crate::typed::value::Value;
 
-/// Walks over the records that an index finds, from either end. After an error it ends.
+/// Iterates over the records that an index finds, from either end. Ends after an error.
 ///
-/// [`entries`](Self::entries) gives the keys too, [`values`](Self::values) the values,
-/// [`distinct_keys`](Self::distinct_keys) each key once.
+/// [`entries`](Self::entries) adds the keys, [`values`](Self::values) the values;
+/// [`distinct_keys`](Self::distinct_keys) returns each key once.
 ///
 /// # Pages
 ///
-/// [`token`](Self::token) tells where the walk is, as text for a client. [`resume`](Self::resume) goes on behind it, also in
-/// the middle of a key that many records have:
+/// [`token`](Self::token) returns the position of the walk as text for a client. [`resume`](Self::resume) continues
+/// after it, even in the middle of a key with many records:
 ///
 /// ```
 /// use tenure::ResumeToken;
@@ -52,7 +52,7 @@ use crate::typed::value::Value;
 /// ```
 pub struct TypedRange<T, K> {
     range: IndexRange,
-    /// The entries that were given last, from each end.
+    /// The last entries returned, from each end.
     front: Option<IndexEntry>,
     back: Option<IndexEntry>,
     of: PhantomData<fn() -> (T, K)>,
@@ -67,12 +67,12 @@ impl<T: Value, K: IndexKey> TypedRange<T, K> {
         Self { range, front: None, back: None, of: PhantomData }
     }
 
-    /// How many are left. Takes no time.
+    /// The number of records left, in constant time.
     pub fn left(&self) -> u64 {
         self.range.left()
     }
 
-    /// Goes on at a key, or at the first one behind it, as [`IndexRange::seek`] does.
+    /// Moves forward to a key, or to the first one after it, like [`IndexRange::seek`].
     ///
     /// # Errors
     /// As [`IndexRange::seek`].
@@ -88,7 +88,7 @@ impl<T: Value, K: IndexKey> TypedRange<T, K> {
         self.range.seek_back(&key)
     }
 
-    /// Goes on behind the entry of a token, as [`IndexRange::resume`] does.
+    /// Moves forward to just after the entry of a token, like [`IndexRange::resume`].
     ///
     /// # Errors
     /// As [`IndexRange::resume`].
@@ -104,12 +104,12 @@ impl<T: Value, K: IndexKey> TypedRange<T, K> {
         self.range.resume_back(token)
     }
 
-    /// Where the walk from the front stands: behind the record that it gave last. `None` before the first one.
+    /// The position of the walk from the front: after the record it returned last. `None` before the first one.
     pub fn token(&self) -> Option<ResumeToken> {
         self.front.as_ref().map(|entry| self.range.token(entry))
     }
 
-    /// Where the walk from the back stands.
+    /// The position of the walk from the back.
     pub fn token_back(&self) -> Option<ResumeToken> {
         self.back.as_ref().map(|entry| self.range.token(entry))
     }
@@ -122,7 +122,7 @@ impl<T: Value, K: IndexKey> TypedRange<T, K> {
         TypedEntries { range: self }
     }
 
-    /// Each key once, with a record: the one with the lowest ID from the front, with the highest from the back.
+    /// Each key once, with one record: from the front the one with the lowest ID, from the back the highest.
     ///
     /// ```
     /// use tenure::typed::{IndexDefinition, SetDefinition};
@@ -144,7 +144,7 @@ impl<T: Value, K: IndexKey> TypedRange<T, K> {
         TypedDistinct { keys: self.range.distinct_keys(), of: PhantomData }
     }
 
-    /// The records with their values. The view must be the one that the range is of.
+    /// The records with their values. The view must be the one that the range was created from.
     pub fn values(self, view: &View) -> impl DoubleEndedIterator<Item = Result<(Id<T>, T)>> {
         self.map(move |id| id.and_then(|id| Ok((id, view.fetch(id)?))))
     }
@@ -194,29 +194,29 @@ impl<T, K> DoubleEndedIterator for TypedRange<T, K> {
     }
 }
 
-/// An entry with its key as it is read.
+/// An entry with its key read back.
 pub(super) fn typed<T, K: ReadKey>(IndexEntry { key, id }: &IndexEntry) -> Result<(K::Read, Id<T>)> {
     let refused = || Error::bad_value::<K>(format!("the index has the key {key}, which is of another type"));
     Ok((K::read_all(key.values()?).ok_or_else(refused)?, Id::from(*id)))
 }
 
-/// Walks over the records that an index finds, with their keys, from either end. After an error it ends.
+/// Iterates over the records that an index finds, with their keys, from either end. Ends after an error.
 pub struct TypedEntries<T, K> {
     range: TypedRange<T, K>,
 }
 
 impl<T: Value, K: IndexKey> TypedEntries<T, K> {
-    /// How many are left. Takes no time.
+    /// The number of entries left, in constant time.
     pub fn left(&self) -> u64 {
         self.range.left()
     }
 
-    /// Where the walk from the front stands. See [`TypedRange::token`].
+    /// The position of the walk from the front. See [`TypedRange::token`].
     pub fn token(&self) -> Option<ResumeToken> {
         self.range.token()
     }
 
-    /// Where the walk from the back stands.
+    /// The position of the walk from the back.
     pub fn token_back(&self) -> Option<ResumeToken> {
         self.range.token_back()
     }
@@ -246,7 +246,7 @@ impl<T, K: ReadKey> DoubleEndedIterator for TypedEntries<T, K> {
     }
 }
 
-/// Walks over the keys of an index, each once, from either end. After an error it ends.
+/// Iterates over the keys of an index, each once, from either end. Ends after an error.
 pub struct TypedDistinct<T, K> {
     keys: DistinctKeys,
     of: PhantomData<fn() -> (T, K)>,

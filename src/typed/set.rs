@@ -1,6 +1,6 @@
 //! Record sets whose records are values of one type.
 //!
-//! Owns: definitions of sets, and writing and walking in terms of the type. Never: more than the record set below it.
+//! Owns: set definitions, typed writes and scans. Never: does more than the untyped record set.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,7 +12,7 @@ use crate::txn::{RecordSet, Scan, Transaction, View};
 use crate::typed::id::{Id, decoded};
 use crate::typed::value::{Value, encoded};
 
-/// The name of a record set, and the type of its records. Made to be a constant.
+/// Defines a record set: its name and the type of its records. Meant to be a constant.
 ///
 /// ```
 /// use tenure::typed::SetDefinition;
@@ -25,7 +25,7 @@ pub struct SetDefinition<T> {
 }
 
 impl<T> SetDefinition<T> {
-    /// A set of this name.
+    /// Defines a set of this name.
     pub const fn new(name: &'static str) -> Self {
         Self { name, of: PhantomData }
     }
@@ -69,39 +69,38 @@ impl<T> fmt::Debug for TypedSet<T> {
 }
 
 impl Store {
-    /// The record set of a definition, made on first use.
+    /// Opens the record set of a definition, and creates it if it does not exist.
     pub fn typed_set<T: Value>(&self, definition: SetDefinition<T>) -> Result<TypedSet<T>> {
         self.record_set(definition.name).map(|set| TypedSet { set, of: PhantomData })
     }
 }
 
 impl<T: Value> TypedSet<T> {
-    /// The set without its type.
+    /// The untyped set.
     pub fn record_set(&self) -> &RecordSet {
         &self.set
     }
 
-    /// Puts a value into the set and gives its ID, which is its own from now on.
+    /// Inserts a value into the set and returns its ID, which is never reused.
     ///
     /// # Errors
-    /// `BadValue` if the value has no bytes that decode again, and those of [`Transaction::insert`].
+    /// `BadValue` if the encoded value does not decode again, and those of [`Transaction::insert`].
     pub fn insert(&self, tx: &mut Transaction, value: &T) -> Result<Id<T>> {
         let (bytes, known) = encoded(value)?;
         tx.insert_known(&self.set, &bytes, Some(&known)).map(Id::from)
     }
 
-    /// Puts values into the set, as [`insert`](Self::insert) does one after the other, in less time.
+    /// Inserts values into the set, like calling [`insert`](Self::insert) for each, but faster.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert). None is inserted if one of them is refused as a value; otherwise as
-    /// [`Transaction::insert_many`].
+    /// As [`insert`](Self::insert). If a value is refused, none is inserted; otherwise as [`Transaction::insert_many`].
     pub fn insert_many(&self, tx: &mut Transaction, values: &[T]) -> Result<Vec<Id<T>>> {
         let encoded: Vec<(Vec<u8>, T)> = values.iter().map(encoded).collect::<Result<_>>()?;
         let ids = tx.insert_many_known(&self.set, &encoded, |(bytes, known)| (bytes, Some(known)))?;
         Ok(ids.into_iter().map(Id::from).collect())
     }
 
-    /// Gives a record of the set a new value. Its ID stays.
+    /// Updates a record of the set to a new value. Its ID stays.
     ///
     /// # Errors
     /// As [`insert`](Self::insert), `WrongSet` if the record is in another set, and those of [`Transaction::update`].
@@ -109,7 +108,7 @@ impl<T: Value> TypedSet<T> {
         self.update_encoded(tx, id, None, &encoded(value)?)
     }
 
-    /// Gives a record of the set a new value if its version is still `expected`.
+    /// Updates a record of the set if its version is still `expected`.
     ///
     /// # Errors
     /// As [`update`](Self::update), and `VersionMismatch` if it has another version.
@@ -143,7 +142,7 @@ impl<T: Value> TypedSet<T> {
         tx.update_known(id.record_id(), expected, bytes, Some(known))
     }
 
-    /// Deletes a record of the set. From then on whoever refers to it is told so.
+    /// Deletes a record of the set. From then on, reading its ID returns *deleted*.
     ///
     /// # Errors
     /// `WrongSet` if the record is in another set, and those of [`Transaction::delete`].
@@ -151,12 +150,12 @@ impl<T: Value> TypedSet<T> {
         tx.delete_in(&self.set, id.record_id())
     }
 
-    /// The ID with the type of this set, if the record is in it; `WrongSet` if it is in another.
+    /// Types an untyped ID, if its record is in this set; `WrongSet` if it is in another.
     pub fn id(&self, view: &View, id: RecordId) -> Result<Id<T>> {
         view.get_in(&self.set, id).map(|_| Id::from(id))
     }
 
-    /// Records of the set.
+    /// The number of records in the set.
     pub fn len(&self, view: &View) -> u64 {
         view.len(&self.set)
     }
@@ -172,7 +171,8 @@ impl<T: Value> TypedSet<T> {
     }
 }
 
-/// Walks over the records of a set. A record that is no `T` is an error by itself; the walk goes on behind it.
+/// Iterates over the records of a set. A record that does not decode as `T` yields an error, and the iteration
+/// continues after it.
 pub struct TypedScan<'v, T> {
     scan: Scan<'v>,
     of: PhantomData<fn() -> T>,

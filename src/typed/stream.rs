@@ -9,15 +9,15 @@ use crate::typed::id::Id;
 use crate::typed::value::Value;
 
 impl View {
-    /// Reads the bytes of a record from their beginning. The reader needs neither the view nor the store any more: it can
-    /// go to another thread, and stay as long as it likes.
+    /// Reads the bytes of a record from their beginning. The reader borrows neither the view nor the store: it can move
+    /// to another thread and live as long as needed.
     pub fn reader<T: Value>(&self, id: Id<T>) -> Result<RecordReader<'static>> {
         Ok(self.get(id.record_id())?.into_reader())
     }
 }
 
 impl Store {
-    /// Reads the bytes of the newest version of a record, as [`View::reader`] does.
+    /// Reads the bytes of the newest version of a record, like [`View::reader`].
     pub fn reader<T: Value>(&self, id: Id<T>) -> Result<RecordReader<'static>> {
         Ok(self.get(id.record_id())?.into_reader())
     }

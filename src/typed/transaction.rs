@@ -1,7 +1,7 @@
 //! Typed indexes as a transaction sees them, its own writes included.
 //!
-//! Owns: the same questions that a view answers. Never: more than the ranges of transactions below it: what is asked is read,
-//! and validated when the transaction commits.
+//! Owns: the same lookups as for a view. Never: does more than the untyped transaction ranges: everything looked up
+//! counts as read, and is validated when the transaction commits.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,12 +21,12 @@ use crate::typed::value::Value;
     reason = "keys are mostly references or numbers, which are written as they are"
 )]
 impl<T: Value, K: IndexKey> TypedIndex<T, K> {
-    /// The record of a key as a transaction sees it; of several the one with the lowest ID.
+    /// The record with a key as a transaction sees it; if several have it, the one with the lowest ID.
     pub fn get_in(&self, tx: &mut Transaction, key: K::Given<'_>) -> Result<Option<Id<T>>> {
         Ok(tx.find(self.index(), &key)?.map(Id::from))
     }
 
-    /// The record of a key, and its value.
+    /// The record with a key, and its value.
     pub fn fetch_in(&self, tx: &mut Transaction, key: K::Given<'_>) -> Result<Option<(Id<T>, T)>> {
         match self.get_in(tx, key)? {
             Some(id) => tx.fetch(id).map(|value| Some((id, value))),
@@ -34,7 +34,7 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         }
     }
 
-    /// The records of one key, by ascending ID.
+    /// The records with a key, by ascending ID.
     pub fn find_in(&self, tx: &mut Transaction, key: K::Given<'_>) -> Result<TypedTransactionRange<T, K>> {
         tx.range::<K::Given<'_>>(self.index(), &key..=&key).map(TypedTransactionRange::new)
     }
@@ -57,7 +57,7 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         tx.prefix(self.index(), prefix).map(TypedTransactionRange::new)
     }
 
-    /// How many entries there are between two keys. They are walked over: own writes are among them.
+    /// The number of entries between two keys. Walks over them, since own writes are among them.
     pub fn count_in<'k>(&self, tx: &mut Transaction, range: impl RangeBounds<K::Given<'k>>) -> Result<u64> {
         let mut count = 0;
         for entry in tx.range(self.index(), range)? {
@@ -67,18 +67,18 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         Ok(count)
     }
 
-    /// The record of the lowest key.
+    /// The record with the lowest key.
     pub fn first_in(&self, tx: &mut Transaction) -> Result<Option<Id<T>>> {
         self.range_in(tx, ..)?.next().transpose()
     }
 
-    /// The record of the highest key.
+    /// The record with the highest key.
     pub fn last_in(&self, tx: &mut Transaction) -> Result<Option<Id<T>>> {
         self.range_in(tx, ..)?.next_back().transpose()
     }
 }
 
-/// Walks over the records that an index finds as a transaction sees them, from either end. After an error it ends.
+/// Iterates over the records that an index finds as a transaction sees them, from either end. Ends after an error.
 pub struct TypedTransactionRange<T, K> {
     range: TransactionRange,
     of: PhantomData<fn() -> (T, K)>,
@@ -89,7 +89,7 @@ impl<T, K: IndexKey> TypedTransactionRange<T, K> {
         Self { range, of: PhantomData }
     }
 
-    /// Goes on at a key, or at the first one behind it, as [`TransactionRange::seek`] does.
+    /// Moves forward to a key, or to the first one after it, like [`TransactionRange::seek`].
     ///
     /// # Errors
     /// As [`TransactionRange::seek`].
@@ -127,7 +127,7 @@ impl<T, K> DoubleEndedIterator for TypedTransactionRange<T, K> {
     }
 }
 
-/// Walks over the records that an index finds as a transaction sees them, with their keys. After an error it ends.
+/// Iterates over the records that an index finds as a transaction sees them, with their keys. Ends after an error.
 pub struct TypedTransactionEntries<T, K> {
     range: TransactionRange,
     of: PhantomData<fn() -> (T, K)>,

@@ -1,16 +1,16 @@
-//! How a type becomes the bytes of a record, and back.
+//! How a type is encoded as the bytes of a record, and decoded.
 //!
-//! Owns: the trait, and the adapter for serde. Never: knows a set.
+//! Owns: the trait, and the adapter for serde. Never: depends on a set.
 
 use crate::error::{Error, Result};
 #[cfg(feature = "json")]
 use crate::typed::finite;
 
-/// A type whose values are records.
+/// A type whose values can be stored as records.
 ///
-/// What `encode` writes, `decode` must read, also in later versions of the program: records live long. `decode` answers
-/// bytes that it cannot read with [`Error::bad_value`](crate::Error::bad_value). A typed write decodes what it has encoded,
-/// and refuses a value that would not come back.
+/// `decode` must read what `encode` writes, in later versions of the program as well: records live long. For bytes that
+/// it cannot read, `decode` returns [`Error::bad_value`](crate::Error::bad_value). A typed write decodes what it has
+/// encoded, and refuses a value that does not decode again.
 ///
 /// ```
 /// use tenure::typed::Value;
@@ -35,20 +35,21 @@ use crate::typed::finite;
 /// # Ok::<(), tenure::Error>(())
 /// ```
 pub trait Value: Sized + 'static {
-    /// Appends the bytes of the value.
+    /// Appends the encoded value.
     fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
 
-    /// The value of a record.
+    /// Decodes a record.
     fn decode(bytes: &[u8]) -> Result<Self>;
 
-    /// Whether a record is in the form that `encode` writes, and not in an older one that `decode` reads as well.
-    /// [`Store::migrate_set`](crate::Store::migrate_set) rewrites those that are not. Types with one form leave it as it is.
+    /// Whether a record is in the form that `encode` writes, as opposed to an older form that `decode` also reads.
+    /// [`Store::migrate_set`](crate::Store::migrate_set) rewrites records that are not. Types with one form need not
+    /// override it.
     fn is_current(_bytes: &[u8]) -> bool {
         true
     }
 }
 
-/// The bytes of a value, and what they decode as.
+/// The encoded value, and what it decodes as.
 pub(super) fn encoded<T: Value>(value: &T) -> Result<(Vec<u8>, T)> {
     let mut bytes = Vec::new();
     value.encode(&mut bytes)?;
@@ -57,7 +58,7 @@ pub(super) fn encoded<T: Value>(value: &T) -> Result<(Vec<u8>, T)> {
     Ok((bytes, again))
 }
 
-/// A record that is a string of bytes.
+/// A record that is a byte string.
 impl Value for Vec<u8> {
     fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(self);
@@ -81,10 +82,9 @@ impl Value for String {
     }
 }
 
-/// A value that is stored as JSON, for types that serde knows. Such records are the ones that the command line reads and
-/// writes.
+/// A value stored as JSON, for serde types. The command line reads and writes such records.
 ///
-/// A float that is infinite or no number (NaN) has no form in JSON: a value that has one is refused.
+/// JSON cannot represent infinite floats or NaN: a value that contains one is refused.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
-//! Values that know the version of their form, and how older versions become the newest.
+//! Versioned values, and migrating older versions to the newest.
 //!
-//! Owns: the trait of one step, the number in front of bytes or inside JSON, and walking the steps. Never: rewrites a record;
-//! `migrate` does.
-//! Invariant: a record of any version is read as the newest, and what is written is the newest.
+//! Owns: the trait of one migration step, the version number before the bytes or inside the JSON, and running the
+//! steps. Never: rewrites a record; `migrate` does. Invariant: a record of any version is read as the newest, and every
+//! write is of the newest.
 
 use std::cmp::Ordering;
 use std::ops::{Deref, DerefMut};
@@ -13,17 +13,18 @@ use crate::error::{Error, Result};
 use crate::format::put_u32;
 use crate::typed::value::Value;
 
-/// Bytes of the version in front of a value.
+/// Bytes of the version number before a value.
 const VERSION_BYTES: usize = 4;
 
-/// A version of a type, and the step from the version before it.
+/// A version of a type, and the migration from the version before it.
 ///
-/// A record says which version it has. [`Versioned`] puts the number in front of the bytes of a [`Value`];
-/// [`VersionedJson`](crate::typed::VersionedJson) puts it into the JSON object. Reading takes a record of any version through
-/// all steps up to the newest, in memory. [`Store::migrate_set`](crate::Store::migrate_set) rewrites what is older.
+/// Each record stores its version. [`Versioned`] puts the number before the bytes of a [`Value`];
+/// [`VersionedJson`](crate::typed::VersionedJson) puts it into the JSON object. Reading runs a record of any version
+/// through all steps up to the newest, in memory. [`Store::migrate_set`](crate::Store::migrate_set) rewrites older
+/// records.
 ///
-/// Older versions stay in the program as types of their own, for as long as records of them may be met. The first version
-/// comes from [`NoOlder`].
+/// Keep older versions in the program as types of their own for as long as records of them may exist. The first version
+/// migrates from [`NoOlder`].
 ///
 /// ```
 /// use tenure::typed::{Migrate, NoOlder, SetDefinition, Value, Versioned};
@@ -73,7 +74,7 @@ const VERSION_BYTES: usize = 4;
 /// let old = store.typed_set(OLD)?;
 /// let id = store.write(|tx| old.insert(tx, &Versioned(Celsius(20))))?;
 ///
-/// // A later program.
+/// // A later version of the program.
 /// let new = store.typed_set(NEW)?;
 /// let id = new.id(&store.view(), id.into())?;
 /// assert_eq!(store.fetch(id)?.0.0, 293);
@@ -82,20 +83,20 @@ const VERSION_BYTES: usize = 4;
 /// # Ok::<(), tenure::Error>(())
 /// ```
 pub trait Migrate: Sized + 'static {
-    /// The number of this version. It is above that of the older one, and at least 1.
+    /// The number of this version: higher than the older version's, and at least 1.
     const VERSION: u32;
 
     /// The version before this one.
     type Older: Migrate;
 
-    /// A value of this version, made of one of the version before.
+    /// Migrates a value of the previous version to this one.
     ///
     /// # Errors
-    /// Whatever keeps a value from becoming one of this version. The record then cannot be read as this type.
+    /// Any reason why the value cannot be migrated. The record then cannot be read as this type.
     fn migrate(older: Self::Older) -> Result<Self>;
 }
 
-/// What comes before the first version: nothing.
+/// The predecessor of the first version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoOlder {}
 
@@ -108,8 +109,8 @@ impl Migrate for NoOlder {
     }
 }
 
-/// A type whose versions are all values by their own codecs. It is implemented for what is [`Migrate`] and [`Value`] through
-/// all its versions.
+/// A type whose versions all have their own codecs. Implemented for every type that is [`Migrate`] and [`Value`]
+/// through all its versions.
 pub trait ValueVersions: Migrate {
     #[doc(hidden)]
     fn decode_version(version: u32, bytes: &[u8]) -> Result<Self>;
@@ -130,7 +131,7 @@ where
     }
 }
 
-/// One step down the versions: the value itself, or made of what the step below finds.
+/// One step down the versions: the value itself, or migrated from the result of the step below.
 pub(super) fn step<T: Migrate>(
     version: u32,
     own: impl FnOnce() -> Result<T>,
@@ -144,16 +145,16 @@ pub(super) fn step<T: Migrate>(
     }
 }
 
-/// A version that no step leads from.
+/// A version from which no step leads.
 fn unknown<T: Migrate>(version: u32) -> Error {
     let newest = T::VERSION;
     Error::bad_value::<T>(format!("version {version} is not known here; the newest that leads to it is {newest}"))
 }
 
-/// A value by its own codec, with the number of its version in front of its bytes. See [`Migrate`].
+/// A value encoded by its own codec, with its version number before the bytes. See [`Migrate`].
 ///
-/// The number takes four bytes. A set whose records were written without it cannot be read like this: wrap a type from its
-/// first version on, or tell the versions apart in a codec of your own, with [`Value::is_current`].
+/// The number takes four bytes. Records written without it cannot be read this way: wrap a type from its first version
+/// on, or distinguish the versions in a codec of your own, with [`Value::is_current`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Versioned<T>(pub T);
 
@@ -173,7 +174,7 @@ impl<T: ValueVersions + Value> Value for Versioned<T> {
     }
 }
 
-/// The version, and the value behind it.
+/// The version, and the value after it.
 fn parts(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let (version, value) = bytes.split_first_chunk::<VERSION_BYTES>()?;
     Some((LittleEndian::read_u32(version), value))

@@ -1,7 +1,7 @@
-//! Values that are stored as JSON with the number of their version.
+//! Values stored as JSON with a version number.
 //!
-//! Owns: the member that holds the number. Never: asks it of a record of the first version, so that a set of plain JSON becomes
-//! a set with versions as it is.
+//! Owns: the member that holds the number. Never: requires it in a record of the first version, so that a set of plain
+//! JSON can become a versioned set as it is.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -16,12 +16,13 @@ use crate::typed::version::{Migrate, NoOlder, step};
 
 /// The member that holds the version.
 const MEMBER: &str = "_version";
-/// How an object begins that was written here.
+/// How an object written by this module begins.
 const BEGIN: &[u8] = b"{\"_version\":";
 /// The version of an object without the member.
 const FIRST: u32 = 1;
 
-/// A type whose versions serde all knows. It is implemented for what is [`Migrate`] and deserializes through all its versions.
+/// A type whose versions are all serde types. Implemented for every type that is [`Migrate`] and deserializes through
+/// all its versions.
 pub trait JsonVersions: Migrate {
     #[doc(hidden)]
     fn decode_version(version: u32, json: &[u8]) -> Result<Self>;
@@ -43,10 +44,10 @@ where
     }
 }
 
-/// A value that is stored as JSON, like [`Json`](crate::typed::Json), and knows the version of its form. See [`Migrate`].
+/// A value stored as JSON, like [`Json`](crate::typed::Json), with a version. See [`Migrate`].
 ///
-/// The version is a member `_version` of the object, in front of the others. An object without it has version 1, and of
-/// version 1 it is not written: a set of [`Json`](crate::typed::Json) can get versions later, as it is. The type itself does not
+/// The version is a member `_version`, the first of the object. An object without it has version 1, and version 1 is
+/// not written: a set of [`Json`](crate::typed::Json) can become versioned later, as it is. The type itself does not
 /// see the member.
 ///
 /// ```
@@ -128,7 +129,7 @@ impl<T: JsonVersions + Serialize> Value for VersionedJson<T> {
     }
 }
 
-/// The version in front of an object that was written here, and what stands behind it.
+/// The version at the front of an object written by this module, and the rest after it.
 fn front(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let rest = bytes.strip_prefix(BEGIN)?;
     let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -137,7 +138,7 @@ fn front(bytes: &[u8]) -> Option<(u32, &[u8])> {
     if matches!(rest.first(), Some(b',' | b'}')) { Some((version, rest)) } else { None }
 }
 
-/// The version that an object says, wherever in it.
+/// The version of an object, wherever the member stands.
 fn stamp(bytes: &[u8]) -> serde_json::Result<Option<u32>> {
     if let Some((version, _)) = front(bytes) {
         return Ok(Some(version));
@@ -159,7 +160,7 @@ fn without_stamp(bytes: &[u8]) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&object)
 }
 
-/// What an object says of its version.
+/// The version that an object states.
 struct Stamp(Option<u32>);
 
 impl<'de> Deserialize<'de> for Stamp {
@@ -168,7 +169,7 @@ impl<'de> Deserialize<'de> for Stamp {
     }
 }
 
-/// Reads the version, and whether the name of a member is that of the version.
+/// Reads the version, and whether a member's name is that of the version.
 struct Reader;
 
 impl<'de> Visitor<'de> for Reader {

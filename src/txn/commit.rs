@@ -62,6 +62,7 @@ impl Transaction {
         let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();
         keys.seal();
         self.ranges.seal();
+        self.scans.seal();
         keys.put(frame, effects);
         let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
         // A commit that only deletes is never refused for lack of space.

@@ -155,7 +155,9 @@ impl Transaction {
         if !index.is_unique() {
             return Err(Error::NotUnique { index: index.name().to_owned() });
         }
-        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, index.set())?;
+        // The set of the index, or the one in its place if that was cleared.
+        let number = self.engine.set_of_handle(index.set(), index.set_name())?;
+        let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         // A rebuilt index has another number.
         let known = indexes.all.iter().find(|known| *known.name == *index.name());
         let no_such_index = || Error::NoSuchIndex { index: index.name().to_owned(), why: "is not there" };
@@ -168,7 +170,7 @@ impl Transaction {
                 return Ok(Upserted::Existing(id));
             }
         }
-        let set = RecordSet::new(self.engine.store_id(), index.set(), name);
+        let set = RecordSet::new(self.engine.store_id(), number, name);
         self.insert(&set, bytes).map(Upserted::Inserted)
     }
 }

@@ -71,6 +71,11 @@ impl Index {
         self.definition.unique
     }
 
+    /// The name of its set when this handle was got.
+    pub(crate) fn set_name(&self) -> &str {
+        &self.of
+    }
+
     pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
         if store == self.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
     }

@@ -136,7 +136,7 @@ impl Transaction {
     /// A serializable transaction conflicts with any other that changes, inserts or deletes a record of the set.
     ///
     /// # Errors
-    /// `OtherStore` if the set belongs to another store.
+    /// `NoSuchSet` if there is no such set, `OtherStore` if it belongs to another store.
     pub fn scan(&mut self, set: &RecordSet) -> Result<TransactionScan> {
         self.scan_range(set, ..)
     }
@@ -150,8 +150,9 @@ impl Transaction {
         set.check_store(self.engine.store_id())?;
         let state = self.view_for_scans();
         let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
-        let number = set.number_in(&state).unwrap_or(set.number());
-        let own: Vec<(RecordId, Option<u64>)> = self.own_of(number, &state, &bounds);
+        let numbers = self.numbers_of(set, &state)?;
+        let number = numbers.0;
+        let own: Vec<(RecordId, Option<u64>)> = self.own_of(numbers, &state, &bounds);
         let own =
             own.into_iter().map(|(id, offset)| Ok((id, offset.map(|offset| self.own_record(id, offset)).transpose()?)));
         let own: Vec<OwnRecord> = own.collect::<Result<_>>()?;
@@ -166,16 +167,17 @@ impl Transaction {
     /// A serializable transaction conflicts with any other that changes the number of records of the set.
     ///
     /// # Errors
-    /// `OtherStore` if the set belongs to another store.
+    /// As [`scan`](Self::scan).
     pub fn len(&mut self, set: &RecordSet) -> Result<u64> {
         set.check_store(self.engine.store_id())?;
         let state = Arc::clone(self.view());
-        let number = set.number_in(&state).unwrap_or(set.number());
+        let numbers = self.numbers_of(set, &state)?;
+        let number = numbers.0;
         let records = state.catalogue.set(number).map_or(0, |set| set.records);
         self.scans.push_len(set, number, records);
         let all = (Bound::Unbounded, Bound::Unbounded);
         let mut len = records;
-        for (id, offset) in self.own_of(number, &state, &all) {
+        for (id, offset) in self.own_of(numbers, &state, &all) {
             let was_there = matches!(state.lookup(id)?, Answer::Live(_));
             match offset {
                 Some(_) if !was_there => len += 1,
@@ -194,10 +196,21 @@ impl Transaction {
         self.len(set).map(|len| len == 0)
     }
 
+    /// The number of a set in the state being read, and the number that own writes through the handle go to. They differ if the set
+    /// was cleared after that state.
+    fn numbers_of(&self, set: &RecordSet, state: &State) -> Result<(SetNumber, SetNumber)> {
+        match (set.number_in(state), self.number_of(set)) {
+            (Ok(seen), written) => Ok((seen, written.unwrap_or(seen))),
+            // It was created after the state: there were no records in it then.
+            (Err(_), Ok(made)) if made >= state.catalogue.next_set() => Ok((made, made)),
+            (Err(error), _) => Err(error),
+        }
+    }
+
     /// Own writes to records of a set, by ID: the value's place in the frame, or `None` if the record was deleted.
     fn own_of(
         &mut self,
-        set: SetNumber,
+        (seen, written): (SetNumber, SetNumber),
         state: &State,
         bounds: &(Bound<RecordId>, Bound<RecordId>),
     ) -> Vec<(RecordId, Option<u64>)> {
@@ -205,8 +218,8 @@ impl Transaction {
         parts.own.catch_up(&parts.effects);
         let own = parts.own.iter().filter(|(id, _)| bounds.contains(id));
         let own = own.filter_map(|(id, own)| match own {
-            Own::Put { offset, set: of } => (of == set).then_some((id, Some(offset))),
-            Own::Deleted => (state.root.set_of_slot(id.slot()) == set).then_some((id, None)),
+            Own::Put { offset, set: of } => (of == seen || of == written).then_some((id, Some(offset))),
+            Own::Deleted => (state.root.set_of_slot(id.slot()) == seen).then_some((id, None)),
         });
         let mut own: Vec<_> = own.collect();
         own.sort_unstable_by_key(|(id, _)| *id);

@@ -13,6 +13,9 @@ use crate::history::Found;
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::RecordSet;
 
+/// How many scans are kept before they are merged for the first time.
+const PUT_TOGETHER_MIN: usize = 64;
+
 /// A requested scan of a set.
 #[derive(Debug)]
 pub(crate) struct ScanRead {
@@ -31,8 +34,9 @@ impl ScanRead {
         Self { set: set.clone(), number, slots: (slot(bounds.0, 0), slot(bounds.1, u64::MAX)) }
     }
 
-    fn covers(&self, other: &Self) -> bool {
-        self.number == other.number && self.slots.0 <= other.slots.0 && other.slots.1 <= self.slots.1
+    /// Whether another scan, which begins no earlier, begins within this one or right behind it.
+    fn reaches(&self, other: &Self) -> bool {
+        self.number == other.number && other.slots.0 <= self.slots.1.saturating_add(1)
     }
 }
 
@@ -40,6 +44,8 @@ impl ScanRead {
 #[derive(Debug, Default)]
 pub(crate) struct Scans {
     walks: Vec<ScanRead>,
+    /// How many were left when they were last merged.
+    put_together: usize,
     lens: Vec<(RecordSet, SetNumber, u64)>,
     is_in_history: bool,
     /// The catalogue at the moment from which the history has commits, if that is later than the state being read.
@@ -57,9 +63,23 @@ impl Scans {
     }
 
     pub(crate) fn push_scan(&mut self, scan: ScanRead) {
-        if !self.walks.iter().rev().take(8).any(|known| known.covers(&scan)) {
-            self.walks.push(scan);
+        if self.walks.len() >= 2 * self.put_together.max(PUT_TOGETHER_MIN / 2) {
+            self.seal();
         }
+        self.walks.push(scan);
+    }
+
+    /// Sorts the scans and merges those that overlap. Called before `check`.
+    pub(crate) fn seal(&mut self) {
+        self.walks.sort_by_key(|scan| (scan.number, scan.slots));
+        self.walks.dedup_by(|next, kept| {
+            let joins = kept.reaches(next);
+            if joins {
+                kept.slots.1 = kept.slots.1.max(next.slots.1);
+            }
+            joins
+        });
+        self.put_together = self.walks.len();
     }
 
     /// The number is that of the state being read, and so the same each time.
@@ -75,29 +95,58 @@ impl Scans {
             return Ok(());
         }
         let now = engine.heap.catalogue();
+        let last = engine.heap.seq();
         for (set, number, records) in &self.lens {
+            // After a drop or a clear the handle means another set, whatever it holds.
             let known = now.set(*number);
-            if known.map_or(0, |set| set.records) != *records {
+            if known.is_none_or(|set| set.records != *records) {
                 let on = Contended::Len { set: set.name().to_owned() };
-                return Err(Error::conflict(on, read_at, known.map_or(engine.heap.seq(), |set| set.changed)));
+                return Err(Error::conflict(on, read_at, known.map_or(last, |set| set.changed)));
             }
         }
         let root = Arc::clone(&engine.heap.current().root);
-        for ScanRead { set, number, slots } in &self.walks {
-            let changed = |catalogue: &Catalogue| catalogue.set(*number).map_or(Seq::ZERO, |set| set.changed);
-            if changed(&now) <= read_at {
-                continue;
-            }
-            let mut concerns = |slot: u64| (slots.0..=slots.1).contains(&slot) && root.set_of_slot(slot) == *number;
-            let missed = self.missed.as_ref().map(|missed| changed(missed)).filter(|missed| *missed > read_at);
-            let with = match (missed, engine.history.find_record(read_at, &mut concerns)) {
-                (Some(missed), _) => missed,
-                (None, Found::Nothing) => continue,
-                (None, Found::Change(seq)) => seq,
-                (None, Found::TooOld) => engine.heap.seq(),
+        for walks in self.walks.chunk_by(|a, b| a.number == b.number) {
+            let Some(ScanRead { set, number, .. }) = walks.first() else { continue };
+            let within = |slot: u64| {
+                let behind = walks.partition_point(|walk| walk.slots.0 <= slot);
+                behind.checked_sub(1).and_then(|at| walks.get(at)).is_some_and(|walk| slot <= walk.slots.1)
+            };
+            let mut concerns = |slot: u64| within(slot) && root.set_of_slot(slot) == *number;
+            let changed = |catalogue: &Catalogue| catalogue.set(*number).map(|set| set.changed);
+            let missed = self.missed.as_ref().and_then(|missed| changed(missed)).filter(|missed| *missed > read_at);
+            let with = match (changed(&now), missed) {
+                (Some(changed), _) if changed <= read_at => continue,
+                (Some(_), Some(missed)) => missed,
+                (Some(_), None) => match engine.history.find_record(read_at, &mut concerns) {
+                    Found::Nothing => continue,
+                    Found::Change(seq) => seq,
+                    Found::TooOld => last,
+                },
+                (None, _) => last,
             };
             return Err(Error::conflict(Contended::Scan { set: set.name().to_owned() }, read_at, with));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_of_pages_are_put_together() {
+        let id = |slot| RecordId::from_parts(slot, 1).unwrap();
+        let (set, other) = (RecordSet::new([0; 16], SetNumber(7), Arc::from("a")), SetNumber(8));
+        let mut scans = Scans::default();
+        for page in (0..10_000_u64).rev() {
+            let bounds = (Bound::Included(id(page * 10)), Bound::Included(id(page * 10 + 9)));
+            scans.push_scan(ScanRead::new(&set, if page % 2 == 0 { set.number() } else { other }, bounds));
+            scans.push_scan(ScanRead::new(&set, SetNumber(9), bounds));
+        }
+        scans.seal();
+        let of = |number| scans.walks.iter().filter(|walk| walk.number == number).collect::<Vec<_>>();
+        assert_eq!((of(set.number()).len(), of(other).len(), of(SetNumber(9)).len()), (5_000, 5_000, 1));
+        assert_eq!((of(set.number())[1].slots, of(SetNumber(9))[0].slots), ((20, 29), (0, 99_999)));
     }
 }

@@ -108,6 +108,23 @@ impl Drop for Claimed {
     }
 }
 
+/// A statement that stores the value claimed last. If it writes nothing, even because an extractor panics, the value is released,
+/// because the transaction may go on.
+struct Claiming<'t> {
+    tx: &'t mut Transaction,
+    is_written: bool,
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        if !self.is_written
+            && let Some(claim) = self.tx.parts.get().staged.pop()
+        {
+            claim.release();
+        }
+    }
+}
+
 impl Transaction {
     /// Inserts a staged value into a set as a new record.
     ///
@@ -148,13 +165,10 @@ impl Transaction {
 
     fn with_staged<T>(&mut self, value: &StagedValue, write: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         value.claim.take(&self.engine)?;
-        // Before anything that may panic: the transaction releases the value when it is dropped.
         self.parts.get().staged.push(Arc::clone(&value.claim));
-        let result = write(self);
-        if result.is_err() {
-            self.parts.get().staged.pop();
-            value.claim.release();
-        }
+        let mut claiming = Claiming { tx: self, is_written: false };
+        let result = write(claiming.tx);
+        claiming.is_written = result.is_ok();
         result
     }
 

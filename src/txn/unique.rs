@@ -8,13 +8,25 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::engine::SetIndex;
 use crate::error::{Error, Result};
+use crate::heap::{Answer, State};
 use crate::id::{RecordId, SetNumber};
 use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::txn::Transaction;
 use crate::txn::transaction::find_indexes;
+
+/// A statement of several records. It ends when this is dropped, even by a panic.
+struct Statement<'t>(&'t mut Transaction);
+
+impl Drop for Statement<'_> {
+    fn drop(&mut self) {
+        self.0.postponed = None;
+    }
+}
 
 /// A key found taken during a statement of several records, which may be free at the statement's end.
 #[derive(Debug)]
@@ -61,19 +73,32 @@ impl Transaction {
 
     /// Runs a statement of several records: only its final state must be free of duplicates.
     pub(super) fn as_one_statement<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let outer = self.postponed.replace(Vec::new());
-        let result = work(self);
-        let postponed = std::mem::replace(&mut self.postponed, outer).unwrap_or_default();
+        self.postponed = Some(Vec::new());
+        let statement = Statement(self);
+        let result = work(statement.0);
+        let postponed = statement.0.postponed.take().unwrap_or_default();
+        drop(statement);
         let value = result?;
         for Postponed { set, at, key, id } in postponed {
             let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
             let index = indexes.all.get(at).cloned();
             let Some(index) = index else { continue };
+            if self.has_given_up(&index, key.as_bytes(), id) {
+                continue;
+            }
             if let Some(holder) = self.holder(&index, key.as_bytes(), id)? {
                 return Err(self.violation(&index, key, holder));
             }
         }
         Ok(value)
+    }
+
+    /// Whether the transaction has removed an entry and not put it back.
+    fn has_given_up(&mut self, index: &SetIndex, key: &[u8], id: Option<RecordId>) -> bool {
+        let mut has = false;
+        let keys = &mut self.parts.get().keys;
+        keys.look(index.number, key, &mut |other, put| has |= !put && Some(other) == id);
+        has
     }
 
     fn violation(&mut self, index: &SetIndex, key: Key, id: RecordId) -> Error {
@@ -89,12 +114,12 @@ impl Transaction {
 
     /// The record other than `id` that has a key.
     fn holder(&mut self, index: &SetIndex, key: &[u8], id: Option<RecordId>) -> Result<Option<RecordId>> {
-        let (mut own, mut gone) = (None, None);
+        let (mut own, mut gone) = (None, SmallVec::<[RecordId; 2]>::new());
         self.parts.get().keys.look(index.number, key, &mut |other, put| {
             if put && Some(other) != id {
                 own = Some(other);
             } else if !put {
-                gone = Some(other);
+                gone.push(other);
             }
         });
         if own.is_some() {
@@ -111,7 +136,7 @@ impl Transaction {
                 self.ranges.push(&known.definition, (bound.clone(), bound));
             }
         }
-        let is_other = |other: &RecordId| Some(*other) != id && Some(*other) != gone;
+        let is_other = |other: &RecordId| Some(*other) != id && !gone.contains(other);
         if self.view.is_none() {
             let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
             let found = newest.map(|(root, _)| self.first(index, &root, key)).transpose()?.flatten();
@@ -122,7 +147,20 @@ impl Transaction {
         let view = Arc::clone(self.view());
         let root = view.indexes.get(&index.number);
         let found = root.map(|root| self.first(index, root, key)).transpose()?.flatten();
-        Ok(found.filter(is_other))
+        match found.filter(is_other) {
+            Some(holder) if !self.is_outdated(holder, &view)? => Ok(Some(holder)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the transaction has replaced a version of a record other than the one in a state. Its key changes then do not apply to
+    /// that state, and the commit will be a conflict.
+    fn is_outdated(&mut self, id: RecordId, state: &State) -> Result<bool> {
+        if self.own(id).is_none() {
+            return Ok(false);
+        }
+        let now = if let Answer::Live(found) = state.lookup(id)? { Some(found.seq) } else { None };
+        Ok(self.parts.get().seen.get(&id).is_some_and(|seen| *seen != now))
     }
 
     fn first(&self, index: &SetIndex, root: &KeyRoot, key: &[u8]) -> Result<Option<RecordId>> {

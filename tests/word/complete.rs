@@ -245,3 +245,79 @@ fn a_savepoint_is_released() {
     tx.commit().unwrap();
     assert_eq!(store.view().scan(&set).map(|record| record.unwrap().id()).collect::<Vec<_>>(), [kept]);
 }
+
+#[test]
+fn a_set_that_is_dropped_or_cleared_is_a_conflict_with_who_has_scanned_or_counted_it() {
+    type Read = fn(&mut Transaction, &RecordSet) -> tenure::Result<()>;
+    let reads: [Read; 2] = [|tx, set| tx.scan(set).map(drop), |tx, set| tx.len(set).map(drop)];
+    for (read, records) in [(0, 0), (0, 2), (1, 0), (1, 2)] {
+        for clears in [false, true] {
+            let (store, set) = store();
+            let target = store.record_set("target").unwrap();
+            store.write(|tx| tx.insert_many(&set, &vec!["old"; records])).unwrap();
+            let mut tx = store.begin().unwrap();
+            reads[read](&mut tx, &set).unwrap();
+            if clears {
+                store.clear_set(&set).unwrap();
+            } else {
+                store.drop_set(&set).unwrap();
+            }
+            // Whoever comes next sees that set, and not what the other one will write.
+            store.write(|tx| tx.insert(&store.record_set("a")?, "new")).unwrap();
+            tx.insert(&target, "because of the set").unwrap();
+            let committed = tx.commit();
+            assert!(matches!(committed, Err(Error::Conflict(_))), "{read}, {records}, {clears}: {committed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_set_that_is_not_there_is_not_scanned_or_counted() {
+    let (store, set) = store();
+    store.write(|tx| tx.insert(&set, "old")).unwrap();
+    let view = store.view();
+    store.drop_set(&set).unwrap();
+    drop(view);
+    let mut tx = store.begin().unwrap();
+    assert!(matches!(tx.scan(&set), Err(Error::NoSuchSet { .. })));
+    assert!(matches!(tx.len(&set), Err(Error::NoSuchSet { .. })));
+    // One that is made behind the state of the transaction has no records in it, but for own ones.
+    let late = store.record_set("late").unwrap();
+    assert_eq!((tx.len(&late).unwrap(), scanned(&mut tx, &late)), (0, vec![]));
+    let id = tx.insert(&late, "own").unwrap();
+    assert_eq!((tx.len(&late).unwrap(), scanned(&mut tx, &late)), (1, vec![(id, b"own".to_vec())]));
+    tx.commit().unwrap();
+}
+
+#[test]
+fn own_records_of_a_set_that_was_cleared_behind_the_state_are_scanned() {
+    let (store, set) = store();
+    let old = store.write(|tx| tx.insert(&set, "old")).unwrap();
+    let mut tx = store.begin_with(Isolation::Snapshot).unwrap();
+    tx.get(old).unwrap();
+    store.clear_set(&set).unwrap();
+    let new = tx.insert(&set, "own").unwrap();
+    assert_eq!((tx.len(&set).unwrap(), scanned(&mut tx, &set).last().unwrap().0), (2, new));
+    tx.commit().unwrap();
+    assert_eq!(store.view().scan(&set).map(|record| record.unwrap().id()).collect::<Vec<_>>(), [new]);
+}
+
+#[test]
+fn a_handle_of_an_index_goes_on_where_its_set_was_cleared() {
+    let (store, set) = store();
+    let index = by_byte(&store, &set, true);
+    store.write(|tx| tx.upsert(&index, [1])).unwrap();
+    store.clear_set(&set).unwrap();
+    assert!(store.write(|tx| tx.upsert(&index, [1])).unwrap().is_inserted());
+    assert!(!store.write(|tx| tx.insert_or_get(&index, [1])).unwrap().is_inserted());
+    assert_eq!(store.view().len(&set), 1);
+
+    let renamed = store.record_set("renamed").unwrap();
+    let index = by_byte(&store, &renamed, true);
+    let renamed = store.rename_set(&renamed, "c").unwrap();
+    assert!(store.write(|tx| tx.upsert(&index, [1])).unwrap().is_inserted());
+    assert_eq!(store.view().len(&renamed), 1);
+    store.drop_set(&renamed).unwrap();
+    let gone = store.write(|tx| tx.upsert(&index, [1]));
+    assert!(matches!(gone, Err(Error::NoSuchSet { .. })), "{gone:?}");
+}

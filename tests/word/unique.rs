@@ -1,5 +1,7 @@
 //! Unique means at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tenure::extract::Extractor;
 use tenure::key::Key;
 use tenure::{Durability, Error, Index, RecordId, RecordSet, Store, TransactionOptions};
@@ -112,5 +114,82 @@ fn two_records_exchange_their_keys_in_one_transaction() {
     check_violation(&tx.update_many(&[(b, "c"), (a, "c")]), "c", b);
     tx.roll_back_to(savepoint).unwrap();
     tx.insert(&set, "c").unwrap();
+    tx.commit().unwrap();
+}
+
+#[test]
+fn a_key_that_own_records_have_passed_on_is_free() {
+    let World { store, set, index, a, .. } = world();
+    for reads_first in [false, true] {
+        let mut tx = store.begin().unwrap();
+        if reads_first {
+            tx.get(a).unwrap();
+        }
+        // From `a` to a new record, and from that one on.
+        tx.update(a, "x").unwrap();
+        let first = tx.insert(&set, "a").unwrap();
+        tx.update(first, "y").unwrap();
+        let second = tx.insert(&set, "a").unwrap();
+        tx.delete(second).unwrap();
+        tx.insert(&set, "a").unwrap();
+        check_violation(&tx.update(first, "x"), "x", a);
+    }
+    let mut tx = store.begin().unwrap();
+    let savepoint = tx.savepoint();
+    tx.update(a, "x").unwrap();
+    tx.roll_back_to(savepoint).unwrap();
+    check_violation(&tx.insert(&set, "a"), "a", a);
+    tx.release(savepoint).unwrap();
+    tx.delete(a).unwrap();
+    tx.insert(&set, "a").unwrap();
+    tx.commit().unwrap();
+    assert!(store.verify_index(&index).unwrap().is_empty());
+}
+
+#[test]
+fn a_statement_of_several_records_counts_what_it_leaves() {
+    let World { store, index, a, b, .. } = world();
+    // The first value of `a` is taken, and is not what `a` has in the end.
+    store.write(|tx| tx.update_many(&[(a, "b"), (a, "c")])).unwrap();
+    store.write(|tx| tx.update_many(&[(a, "b"), (b, "c"), (b, "d")])).unwrap();
+    let mut tx = store.begin().unwrap();
+    check_violation(&tx.update_many(&[(a, "x"), (b, "y"), (a, "d"), (b, "d")]), "d", a);
+    drop(tx);
+    assert_eq!(index.get(&store.view(), &b"d"[..]).unwrap(), Some(b));
+    assert!(store.verify_index(&index).unwrap().is_empty());
+}
+
+#[test]
+fn what_was_replaced_in_another_state_is_a_conflict_and_no_violation() {
+    let World { store, set, a, .. } = world();
+    let mut runs = 0;
+    store
+        .write(|tx| {
+            runs += 1;
+            tx.update(a, "c")?;
+            if runs == 1 {
+                // Whoever comes first: `a` has no "d" in the end.
+                store.write(|tx| tx.update(a, "d"))?;
+            }
+            tx.insert(&set, "d")
+        })
+        .unwrap();
+    assert_eq!(runs, 2);
+}
+
+#[test]
+fn a_panic_in_a_statement_of_several_records_leaves_the_next_one_as_it_was() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("seats").unwrap();
+    let extractor = Extractor::new("text", 1, |record, keys| {
+        assert_ne!(record, b"panic");
+        keys.push(record);
+    });
+    store.unique_index(&set, "holder", extractor).unwrap();
+    let a = store.write(|tx| tx.insert(&set, "a")).unwrap();
+    let mut tx = store.begin().unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| tx.update_many(&[(a, "panic")])));
+    assert!(panicked.is_err());
+    check_violation(&tx.insert(&set, "a"), "a", a);
     tx.commit().unwrap();
 }

@@ -2,7 +2,11 @@
 
 use std::cell::Cell;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use tenure::extract::Extractor;
 use tenure::{Contended, Durability, Error, Store};
 
 /// An error of a program's own.
@@ -126,4 +130,31 @@ fn giving_up_names_the_record_and_both_commits_and_advises_something_else() {
     assert!(!error.is_conflict() && !error.advice().contains("again"), "{}", error.advice());
     let told = error.to_string();
     assert!(told.contains(&id.to_string()) && told.contains(&last.with.to_string()), "{told}");
+}
+
+#[test]
+fn a_panic_with_a_staged_value_leaves_the_value_to_the_next_statement() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("files").unwrap();
+    let panics = Arc::new(AtomicBool::new(true));
+    let will = Arc::clone(&panics);
+    let extractor = Extractor::new("none", 1, move |_, _| assert!(!will.load(Ordering::Relaxed)));
+    store.index(&set, "none", extractor).unwrap();
+    for is_known in [false, true] {
+        panics.store(true, Ordering::Relaxed);
+        let value = store.stage(&vec![3; 200_000][..]).unwrap();
+        let mut tx = store.begin().unwrap();
+        let inserted = catch_unwind(AssertUnwindSafe(|| {
+            if is_known { tx.insert(&set, vec![3; 200_000]) } else { tx.insert_staged(&set, &value) }
+        }));
+        assert!(inserted.is_err());
+        panics.store(false, Ordering::Relaxed);
+        let small = tx.insert(&set, "small").unwrap();
+        tx.commit().unwrap();
+        assert_eq!(store.get(small).unwrap().as_slice(), Some(&b"small"[..]));
+        let id = store.write(|tx| tx.insert_staged(&set, &value)).unwrap();
+        store.write(|tx| tx.delete(id)).unwrap();
+        drop(value);
+        assert_eq!(store.stats().chunks.records, 0, "{is_known}");
+    }
 }

@@ -2,6 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+mod common;
+
+#[path = "word/against_model.rs"]
+mod against_model;
 #[path = "word/complete.rs"]
 mod complete;
 #[path = "word/handles.rs"]

@@ -185,7 +185,7 @@ fn refuse_inside(directory: &Path, store: &dyn Backing) -> Result<()> {
     let holds_nothing = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
     if holds_nothing && store.directory().is_some_and(|store| is_inside(directory, store)) {
         let path = directory.display().to_string();
-        return Err(Error::BadDestination { path, why: "it lies in the store's own directory" });
+        return Err(Error::BadDestination { path, why: "it is inside the store's own directory" });
     }
     Ok(())
 }
@@ -299,7 +299,7 @@ pub fn restore(
     let path = from.as_ref();
     let shown = path.display().to_string();
     let source = Files::read_only(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "there is nothing".to_owned() },
+        io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "it does not exist".to_owned() },
         io::ErrorKind::NotADirectory => {
             Error::NotAStore { path: shown.clone(), why: "it is not a directory".to_owned() }
         }

@@ -1,6 +1,6 @@
 //! The error type: what was wrong, where, what was expected, and what to do.
 //!
-//! Owns: every error that the public API returns. Never: decides policy; a caller chooses whether to go on.
+//! Owns: every error that the public API returns. Never: decides policy; the caller chooses whether to continue.
 
 mod conflict;
 
@@ -25,7 +25,7 @@ pub struct Corruption {
     pub offset: u64,
     /// What was being read.
     pub what: String,
-    /// What had to be there.
+    /// What should have been there.
     pub expected: String,
     /// What was there.
     pub got: String,
@@ -38,7 +38,7 @@ impl fmt::Display for Corruption {
     }
 }
 
-/// Everything that can go wrong.
+/// Any error of the store.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -53,56 +53,56 @@ pub enum Error {
     /// The backing store failed.
     #[error("cannot {action} {file}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The file or directory.
         file: String,
-        /// What the backing store said.
+        /// The error of the backing store.
         source: io::Error,
     },
-    /// There is no room; nothing of the commit remains and the store stays readable.
+    /// There is no space left; nothing of the commit remains and the store stays readable.
     #[error("no room to {action} {file}: {source}")]
     NoSpace {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The file.
         file: String,
-        /// What the backing store said.
+        /// The error of the backing store.
         source: io::Error,
     },
-    /// Bytes are not what was written.
+    /// Bytes differ from what was written.
     #[error("damaged: {0}")]
     Corrupt(Box<Corruption>),
-    /// The store uses something that this version does not know. It is not damaged.
+    /// The store uses something that this version does not support. It is not damaged.
     #[error("{file} has {what} {got}; this version reads {supported}")]
     Unsupported {
         /// The file.
         file: String,
-        /// What is not known.
+        /// What is not supported.
         what: &'static str,
         /// Its value.
         got: String,
-        /// What would be read.
+        /// What this version supports.
         supported: String,
     },
     /// There is no store at this place.
     #[error("{path} is not a Tenure store: {why}")]
     NotAStore {
-        /// The place.
+        /// The path or location.
         path: String,
         /// What is missing or in the way.
         why: String,
     },
-    /// There is a store where a new one was to be made.
-    #[error("{path} holds a store already")]
+    /// A store already exists where a new one was to be created.
+    #[error("{path} already holds a store")]
     Exists {
-        /// The place.
+        /// The path or location.
         path: String,
     },
-    /// A copy cannot go to this place.
-    #[error("no copy can be made in {path}: {why}")]
+    /// A copy cannot be written to this place.
+    #[error("cannot copy to {path}: {why}")]
     BadDestination {
-        /// The place.
+        /// The path or location.
         path: String,
         /// What is wrong with it.
         why: &'static str,
@@ -110,7 +110,7 @@ pub enum Error {
     /// Another process, or another handle of this one, has the store open for writing.
     #[error("{path} is open for writing elsewhere")]
     Locked {
-        /// The place.
+        /// The path or location.
         path: String,
     },
     /// The record was deleted.
@@ -119,8 +119,8 @@ pub enum Error {
         /// The ID that was asked for.
         id: RecordId,
     },
-    /// The ID was never given to a record.
-    #[error("record {id} does not exist: this ID was never given")]
+    /// The ID was never assigned to a record.
+    #[error("record {id} does not exist: this ID was never assigned")]
     NeverAllocated {
         /// The ID that was asked for.
         id: RecordId,
@@ -135,7 +135,7 @@ pub enum Error {
         /// The set that holds the record.
         got: String,
     },
-    /// The record set was got from another store.
+    /// The record set handle belongs to another store.
     #[error("record set {set:?} belongs to another store")]
     OtherStore {
         /// The set's name.
@@ -150,36 +150,36 @@ pub enum Error {
     /// A name that cannot be used.
     #[error("{name:?} cannot be a {what}: {why}")]
     BadName {
-        /// What it was to name.
+        /// What the name was for.
         what: &'static str,
         /// The name.
         name: String,
         /// The rule that it breaks.
         why: &'static str,
     },
-    /// `update_if` met another version.
+    /// `update_if` found another version.
     #[error("record {id} has version {got}, not {expected}")]
     VersionMismatch {
         /// The record.
         id: RecordId,
-        /// The version that the caller knew.
+        /// The expected version.
         expected: Seq,
-        /// The version that is there.
+        /// The current version.
         got: Seq,
     },
-    /// Another transaction committed first; the transaction is gone and can be tried again.
+    /// Another transaction committed first; this transaction was aborted and can be retried.
     #[error("{0}")]
     Conflict(Box<Conflict>),
-    /// [`Store::write`](crate::Store::write) gave up: each of its attempts met another transaction that committed first.
+    /// [`Store::write`](crate::Store::write) gave up: each attempt conflicted with a transaction that committed first.
     #[error("gave up after {attempts} attempts; the last one: {last}")]
     TooManyConflicts {
         /// How often the closure ran.
         attempts: u32,
-        /// What the last attempt met.
+        /// The conflict of the last attempt.
         last: Box<Conflict>,
     },
-    /// A unique index has the key already, in what the transaction sees or in what others have committed meanwhile.
-    #[error("unique index {index:?} of set {set:?} has key {key} already: record {id}")]
+    /// A unique index already has the key, in the state that the transaction sees or through a concurrent commit.
+    #[error("unique index {index:?} of set {set:?} already has key {key}: record {id}")]
     UniqueViolation {
         /// The set.
         set: String,
@@ -190,20 +190,20 @@ pub enum Error {
         /// The record that has it.
         id: RecordId,
     },
-    /// An index that has to be unique for a call is not.
+    /// The call requires a unique index, and this one is not.
     #[error("index {index:?} is not unique")]
     NotUnique {
         /// The index.
         index: String,
     },
-    /// A staged value cannot become the value of this record.
+    /// A staged value cannot become the value of a record.
     #[error("the staged value cannot be stored: {why}")]
     StagedValue {
-        /// What is in the way.
+        /// The reason.
         why: &'static str,
     },
-    /// A record of a set was to be written without the extractor of one of the set's indexes.
-    #[error("set {set:?} has index {index:?}, whose extractor {extractor:?} version {version} is not there")]
+    /// A write to a set without the extractor of one of the set's indexes.
+    #[error("set {set:?} has index {index:?}, whose extractor {extractor:?} version {version} is not registered")]
     NoExtractor {
         /// The set.
         set: String,
@@ -214,16 +214,17 @@ pub enum Error {
         /// Its version.
         version: u32,
     },
-    /// The keys of a record cannot be told, so that no index could have them: nothing was written, and no index was made.
-    #[error("index {index:?} of set {set:?}: the keys of {} cannot be told: {why}", shown_record(*record))]
+    /// The keys of a record cannot be determined, so it cannot be indexed: nothing was written, and no index was
+    /// created.
+    #[error("index {index:?} of set {set:?}: the keys of {} cannot be determined: {why}", shown_record(*record))]
     KeysUnknown {
         /// The set.
         set: String,
         /// The index.
         index: String,
-        /// The record; `None` for one that was to be inserted.
+        /// The record; `None` for one that was being inserted.
         record: Option<RecordId>,
-        /// What the extractor says.
+        /// The extractor's message.
         why: String,
     },
     /// An index has keys of another type.
@@ -231,12 +232,12 @@ pub enum Error {
     WrongKeyType {
         /// The index.
         index: String,
-        /// The type that was asked for.
+        /// The type that the caller uses.
         expected: String,
-        /// The type that the index has.
+        /// The type of the index.
         got: String,
     },
-    /// A node of a key index is damaged, or was when the index was last used. The records are not concerned.
+    /// A node of a key index is damaged, or was when the index was last used. The records are not affected.
     #[error("index {index:?} of set {set:?} is damaged: {damage}")]
     DamagedIndex {
         /// The set.
@@ -246,28 +247,28 @@ pub enum Error {
         /// What is damaged, and where.
         damage: Box<Corruption>,
     },
-    /// There is no such index, or it is not complete yet, or this handle has stopped in the middle of changing it.
+    /// The index does not exist, is not complete yet, or was being changed when this handle stopped.
     #[error("index {index:?} {why}")]
     NoSuchIndex {
         /// The index.
         index: String,
-        /// What is the matter with it.
+        /// What is wrong with it.
         why: &'static str,
     },
-    /// A range of an index and a view are not of the same commit.
-    #[error("a range of index {index:?} is of commit {expected}, and the view of {got}")]
+    /// The range of an index and the view are from different commits.
+    #[error("the range of index {index:?} is from commit {expected}, but the view is from commit {got}")]
     OtherView {
         /// The index.
         index: String,
-        /// The commit that the range is of.
+        /// The commit of the range.
         expected: Seq,
-        /// The commit that the view is of.
+        /// The commit of the view.
         got: Seq,
     },
-    /// A token of a client is not one of this index.
+    /// A client's token does not belong to this index.
     #[error("not a token of this index: {why}")]
     BadToken {
-        /// What is the matter with it.
+        /// What is wrong with it.
         why: &'static str,
     },
     /// The savepoint was rolled back over, or belongs to another transaction.
@@ -283,7 +284,7 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A key would be longer than a key may be.
+    /// A key exceeds the maximum length.
     #[error("a key of {bytes} bytes is over the limit of {limit} bytes")]
     KeyTooLong {
         /// Its size in bytes.
@@ -291,8 +292,8 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
-    /// A key has more tuples in each other than a key may have.
-    #[error("a key with more than {limit} tuples in each other")]
+    /// A key nests tuples too deeply.
+    #[error("a key nests tuples more than {limit} deep")]
     KeyTooDeep {
         /// The limit.
         limit: u64,
@@ -302,7 +303,7 @@ pub enum Error {
     BadKey {
         /// Bytes from the beginning of the key.
         offset: u64,
-        /// What had to be there.
+        /// What should have been there.
         expected: String,
         /// What was there.
         got: String,
@@ -312,20 +313,20 @@ pub enum Error {
     BadKeyText {
         /// The text, cut after 64 characters.
         text: String,
-        /// What it was to be.
+        /// What it should have been.
         what: &'static str,
         /// The rule that it breaks.
         why: String,
     },
-    /// A value of the program cannot become a record, or a record is no such value.
+    /// A value cannot be encoded as a record, or a record does not decode as the value's type.
     #[error("not a {what}: {why}")]
     BadValue {
         /// The type of the value.
         what: &'static str,
-        /// What its encoding says.
+        /// The message of its encoding.
         why: String,
     },
-    /// There is no way back to a state: what it needs was given back, or never was.
+    /// A past state cannot be reached: what it needs was reclaimed, or never existed.
     #[error("cannot go back to {point}: {why}")]
     PointGone {
         /// The state that was asked for.
@@ -333,7 +334,7 @@ pub enum Error {
         /// What is missing.
         why: String,
     },
-    /// An option has a value that cannot work.
+    /// An option has an invalid value.
     #[error("option {option} cannot be {got}: {why}")]
     BadOption {
         /// The option.
@@ -351,42 +352,43 @@ pub enum Error {
         /// What failed.
         reason: String,
     },
-    /// An earlier failure ended this handle.
+    /// An earlier failure stopped this handle.
     #[error("the store stopped after a failure: {reason}")]
     Poisoned {
         /// The failure.
         reason: String,
     },
-    /// This handle was closed, or a clone of it. Views that were taken before go on.
+    /// This handle or a clone of it was closed. Existing views stay valid.
     #[error("the store was closed")]
     Closed,
-    /// The store was opened by a process from which this one was forked. It alone writes; reads go on here.
-    #[error("the store is that of process {owner}, which has opened it; this process was forked from it")]
+    /// The store was opened by a process from which this one was forked. Only that process can write; reads work in
+    /// both.
+    #[error("the store was opened by process {owner}, from which this process was forked")]
     OtherProcess {
         /// The process that opened it.
         owner: u32,
     },
-    /// The store was opened for reading.
-    #[error("the store is open for reading only")]
+    /// The store was opened read-only.
+    #[error("the store is open read-only")]
     ReadOnly,
-    /// The slots or another numbered thing are used up.
+    /// No more slots, or other numbered things, are left.
     #[error("no {what} is left: the limit is {limit}")]
     Exhausted {
         /// What is used up.
         what: &'static str,
-        /// How many there can be.
+        /// The maximum number.
         limit: u64,
     },
-    /// The source that a value was to be read from failed.
-    #[error("the source of a value failed: {source}")]
+    /// Reading a value from its source failed.
+    #[error("cannot read the source of a value: {source}")]
     Source {
-        /// What it said.
+        /// The error of the source.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// A failed call of the backing store.
+    /// An error of the backing store.
     pub(crate) fn io(action: &'static str, file: impl Into<String>, source: io::Error) -> Self {
         let file = file.into();
         if is_no_space(&source) { Self::NoSpace { action, file, source } } else { Self::Io { action, file, source } }
@@ -414,7 +416,7 @@ impl Error {
         Self::Conflict(Box::new(Conflict { on, read_at, with }))
     }
 
-    /// The same error with the set whose unique index has a key twice.
+    /// Adds the name of the set whose unique index has a duplicate key.
     pub(crate) fn of_set(self, set: &str) -> Self {
         match self {
             Self::UniqueViolation { set: unnamed, index, key, id } if unnamed.is_empty() => {
@@ -424,7 +426,7 @@ impl Error {
         }
     }
 
-    /// The same error with the key index in which the damage is.
+    /// Adds the name of the damaged key index.
     pub(crate) fn in_index(self, set: &str, index: &str) -> Self {
         match self {
             Self::Corrupt(damage) => Self::DamagedIndex { set: set.to_owned(), index: index.to_owned(), damage },
@@ -435,7 +437,7 @@ impl Error {
         }
     }
 
-    /// The same error with the set and the index whose keys cannot be told.
+    /// Adds the set and the index whose keys cannot be determined.
     pub(crate) fn of_index(self, of_set: &str, of_index: &str) -> Self {
         match self {
             Self::KeysUnknown { record, why, .. } => {
@@ -445,7 +447,7 @@ impl Error {
         }
     }
 
-    /// The same error with the record whose keys cannot be told.
+    /// Adds the record whose keys cannot be determined.
     pub(crate) fn of_record(self, id: RecordId) -> Self {
         match self {
             Self::KeysUnknown { set, index, why, .. } => Self::KeysUnknown { set, index, record: Some(id), why },
@@ -453,33 +455,34 @@ impl Error {
         }
     }
 
-    /// A value of type `T` that cannot become a record, or a record that is no `T`: for those who implement
+    /// A value that cannot be encoded, or a record that does not decode as `T`: for implementations of
     /// [`Value`](crate::typed::Value).
     pub fn bad_value<T>(why: impl fmt::Display) -> Self {
         Self::BadValue { what: std::any::type_name::<T>(), why: why.to_string() }
     }
 
-    /// Text that is no key.
+    /// Text that is not a key.
     pub(crate) fn bad_key_text(text: &str, what: &'static str, why: impl Into<String>) -> Self {
         Self::BadKeyText { text: text.chars().take(64).collect(), what, why: why.into() }
     }
 
-    /// Whether bytes on the medium are damaged.
+    /// Whether the error reports damage to stored bytes.
     pub fn is_corruption(&self) -> bool {
         matches!(self, Self::Corrupt(_) | Self::DamagedIndex { .. })
     }
 
-    /// Whether the same transaction, run again, may succeed.
+    /// Whether the same transaction may succeed if it runs again.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict(_))
     }
 
-    /// Whether the record that was asked for is not there.
+    /// Whether the record or set asked for does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Deleted { .. } | Self::NeverAllocated { .. } | Self::NoSuchSet { .. })
     }
 
-    /// Whether the process, or the machine, has as many files open as it may: a file was not opened, and nothing was written.
+    /// Whether the process or the machine has reached its limit of open files: a file was not opened, and nothing was
+    /// written.
     pub(crate) fn is_out_of_files(&self) -> bool {
         match self {
             Self::Io { action: "append to" | "write to" | "sync", .. } => false,
@@ -488,58 +491,60 @@ impl Error {
         }
     }
 
-    /// What to do about it, in one sentence.
+    /// What to do about the error, in one sentence.
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Io { .. } if self.is_out_of_files() => {
-                "close other files, or raise the limit on open files (`ulimit -n`), and try again: this handle goes on"
+                "close other files, or raise the limit on open files (`ulimit -n`), and try again; this handle stays usable"
             }
             Self::Io { .. } => "check the path, its permissions and the device, then open the store again",
-            Self::NoSpace { .. } => "free space on the device; nothing of the commit remains and the store can be read",
+            Self::NoSpace { .. } => {
+                "free space on the device; nothing of the commit remains and the store stays readable"
+            }
             Self::Corrupt(_) => {
-                "keep a copy of the files, run `tenure verify`, and restore from a backup what it lists; `tenure repair` rebuilds index pages, or puts a new store of what is whole in the place of the damaged one, which it keeps"
+                "copy the files, run `tenure verify`, and restore what it lists from a backup; `tenure repair` rebuilds index pages, or replaces the store with a new one of everything intact and keeps the damaged one"
             }
             Self::Unsupported { .. } => "open the store with a version of Tenure that knows this format",
             Self::NotAStore { .. } => "check the path, or create a store there",
             Self::Exists { .. } => "open it, or choose another path",
-            Self::BadDestination { .. } => "name a directory outside of the store",
-            Self::Locked { .. } => "close the other writer, or open the store for reading only",
+            Self::BadDestination { .. } => "name a directory outside the store",
+            Self::Locked { .. } => "close the other writer, or open the store read-only",
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
-                "check the ID; IDs of deleted records never come back"
+                "check the ID; IDs of deleted records are never reused"
             }
-            Self::OtherView { .. } => "fetch the records of a range from the view that the range was taken of",
+            Self::OtherView { .. } => "fetch the records of a range from the view that the range was created from",
             Self::BadToken { .. } => {
-                "begin with the first page; give a token back as it was, to the index that it is of"
+                "start at the first page; pass a token back unchanged, to the index that issued it"
             }
-            Self::NoSuchSavepoint => "roll back to a savepoint of this transaction that still stands",
+            Self::NoSuchSavepoint => "roll back to a savepoint of this transaction that still exists",
             Self::UniqueViolation { .. } => "use another key, or change the record that has it",
             Self::NoExtractor { .. } => {
                 "open the index with its extractor before writing to the set, or drop the index"
             }
             Self::KeysUnknown { .. } => {
-                "write the record as its indexes expect it, or drop the index that cannot read it; a typed index passes over such records if its definition says `skip_unreadable`"
+                "write the record as its indexes expect it, or drop the index that cannot read it; a typed index skips such records if its definition says `skip_unreadable`"
             }
             Self::WrongKeyType { .. } => {
-                "open the index with the type that its keys have, or raise the version of its definition: then it is made anew"
+                "open the index with its own key type, or raise the version of its definition to rebuild it"
             }
             Self::DamagedIndex { .. } => "rebuild the index: `tenure index rebuild`, or `Store::rebuild_index`",
-            Self::NoSuchIndex { .. } => "make the index, or wait until it is built",
-            Self::OtherStore { .. } => "get the set from the store that is written to or read",
+            Self::NoSuchIndex { .. } => "create the index, or wait until it is built",
+            Self::OtherStore { .. } => "use a set handle of the same store",
             Self::WrongSet { .. } => "name the set that holds the record",
             Self::NoSuchSet { .. } => "list the sets with `tenure sets`, or create it",
             Self::BadName { .. } => "choose another name",
-            Self::VersionMismatch { .. } => "read the record again and decide anew",
-            Self::Conflict(_) => "run the transaction again; `Store::write` does so by itself",
+            Self::VersionMismatch { .. } => "read the record again and decide again",
+            Self::Conflict(_) => "run the transaction again; `Store::write` does so automatically",
             Self::TooManyConflicts { .. } => {
-                "read less in the transaction, make it shorter, choose `Isolation::Snapshot` where that is enough, or let one thread write what all of them change"
+                "read less in the transaction, make it shorter, choose `Isolation::Snapshot` where that is enough, or let a single thread make the contended changes"
             }
             Self::NotUnique { .. } => "name a unique index, or make this one unique",
             Self::StagedValue { .. } => {
                 "stage the value again; each staged value becomes one record of the store that it was staged in"
             }
-            Self::TooLarge { .. } => "split it, or raise the limit in the options where there is one",
+            Self::TooLarge { .. } => "split it, or raise the limit if there is an option for it",
             Self::KeyTooLong { .. } => "take a part of the value as the key, or a hash of it",
-            Self::KeyTooDeep { .. } => "put what the inner tuples hold beside each other",
+            Self::KeyTooDeep { .. } => "flatten the inner tuples",
             Self::BadKey { .. } => "check where the bytes come from; docs/keys.md describes the encoding",
             Self::BadKeyText { .. } => "see docs/keys.md for how keys are written",
             Self::BadValue { .. } => {
@@ -547,15 +552,17 @@ impl Error {
             }
             Self::PointGone { .. } => "list the saved snapshots and marks, and choose one that is still kept",
             Self::BadOption { .. } => "see the option's documentation for its range",
-            Self::Indeterminate { .. } => "open the store again and look whether the commit is there",
-            Self::Poisoned { .. } => "close this handle and open the store again: recovery decides what is there",
+            Self::Indeterminate { .. } => "open the store again and check whether the commit is there",
+            Self::Poisoned { .. } => {
+                "close this handle and open the store again: recovery determines which commits are there"
+            }
             Self::Closed => "open the store again",
             Self::OtherProcess { .. } => {
-                "write in the process that has opened the store, or open the store in this one after that has closed it"
+                "write in the process that opened the store, or open it in this process once that one has closed it"
             }
             Self::ReadOnly => "open the store for writing",
             Self::Exhausted { what, .. } => advice_when_exhausted(what),
-            Self::Source { .. } => "nothing of the value remains; mend the source and try again",
+            Self::Source { .. } => "fix the source and try again; nothing of the value remains",
         }
     }
 }
@@ -564,32 +571,32 @@ fn shown_record(record: Option<RecordId>) -> String {
     record.map_or_else(|| "a new record".to_owned(), |id| format!("record {id}"))
 }
 
-/// How one comes away from a limit; docs/limits.md tells more.
+/// How to get away from a limit; docs/limits.md has details.
 fn advice_when_exhausted(what: &str) -> &'static str {
     match what {
-        "slot" => "delete records: their slots are used again; or put what is new into another store",
+        "slot" => "delete records, whose slots are then reused, or put new records into another store",
         "room for named snapshots in the manifest" => "drop named snapshots",
         "room for reservations in the manifest" | "room in the manifest" => {
-            "drop the oldest named snapshots: they keep what was reserved since"
+            "drop the oldest named snapshots: they retain the reservations made since"
         }
         "room for a snapshot in the manifest" => {
-            "run `tenure compact`, so that a snapshot lists fewer segments, and end large values that are being written"
+            "run `tenure compact`, so that a snapshot lists fewer segments, and finish large values that are being written"
         }
         "room in the catalogue" => {
-            "drop key indexes, use the names of marks again, end large values that are being written, or divide the sets \
+            "drop key indexes, reuse names of marks, finish large values that are being written, or divide the sets \
              among several stores"
         }
-        "place for a segment" => "run `tenure compact`: it copies what lives into fewer segments",
-        _ => "all can still be read: export the records, and import them into a new store",
+        "place for a segment" => "run `tenure compact`: it copies live records into fewer segments",
+        _ => "everything can still be read: export the records and import them into a new store",
     }
 }
 
-/// Whether a failure of the backing store means that no file can be opened.
+/// Whether an error of the backing store means that no more files can be opened.
 pub(crate) fn is_out_of_descriptors(source: &io::Error) -> bool {
     matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// Whether a failure of the backing store means that there is no room.
+/// Whether an error of the backing store means that there is no space left.
 pub(crate) fn is_no_space(source: &io::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

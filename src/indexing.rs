@@ -55,7 +55,7 @@ pub(crate) fn find(engine: &Engine, wanted: &Wanted<'_>) -> Result<Option<Arc<In
         return Err(no_such(if definition.unique { "is unique" } else { "is not unique" }));
     }
     if !is_made_by(definition, extractor) {
-        let why = "was made by another extractor, or another version of it, and this handle only reads";
+        let why = "was built by another extractor, or another version of it, and this handle is read-only";
         return if engine.read_only { Err(no_such(why)) } else { Ok(None) };
     }
     check_key_type(definition, extractor.key_type())?;
@@ -94,7 +94,7 @@ fn is_begun(index: &Known) -> bool {
 /// An index made anew from the records, with the extractor that it has.
 pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexDefinition>> {
     let catalogue = engine.heap.catalogue();
-    let missing = || Error::NoSuchIndex { index: number.to_string(), why: "is not there" };
+    let missing = || Error::NoSuchIndex { index: number.to_string(), why: "does not exist" };
     let index = catalogue.index(number).ok_or_else(missing)?.clone();
     let definition = &index.definition;
     let extractor = engine.extractor_of(definition, &catalogue)?.with_key_type(&definition.key_type);
@@ -249,7 +249,7 @@ fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNu
     let (is_there, damage) =
         engine.heap.look_at_indexes(|trees| (trees.now(number).is_some(), trees.damage_of(number).cloned()));
     if !is_there {
-        let missing = Error::NoSuchIndex { index: definition.name.clone(), why: "is not there" };
+        let missing = Error::NoSuchIndex { index: definition.name.clone(), why: "does not exist" };
         return Err(damage.map_or(missing, |damage| Error::Corrupt(Box::new(Corruption::clone(&damage)))));
     }
     let (mut frame, mut effects) = (FrameBuilder::new(), vec![Effect::PublishIndex(number)]);
@@ -260,7 +260,7 @@ fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNu
     Ok(seq)
 }
 
-/// Entries that an index has to have, and records whose keys cannot be told.
+/// Entries that an index has to have, and records whose keys cannot be determined.
 type Expected = (Vec<(Box<[u8]>, u64)>, Vec<String>);
 
 /// The keys of all records of a set, all in memory. Gives so many lines at most.
@@ -277,7 +277,7 @@ fn entries_of(
             let mut keys = Keys::default();
             match extractor.run(&mut Reading::new(record), &mut keys) {
                 Err(Error::KeysUnknown { why, .. }) if problems.len() < lines_max => {
-                    problems.push(format!("record {id} has keys that cannot be told: {why}"));
+                    problems.push(format!("record {id} has keys that cannot be determined: {why}"));
                 }
                 Err(Error::KeysUnknown { .. }) => {}
                 result => result?,

@@ -71,7 +71,7 @@ pub struct LogLine {
 pub fn log(path: impl AsRef<Path>, show: impl FnMut(LogLine) -> bool) -> Result<()> {
     let shown = path.as_ref().display().to_string();
     let files = crate::backing::Files::read_only(path.as_ref()).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "there is nothing".to_owned() },
+        std::io::ErrorKind::NotFound => Error::NotAStore { path: shown.clone(), why: "it does not exist".to_owned() },
         std::io::ErrorKind::NotADirectory => {
             Error::NotAStore { path: shown.clone(), why: "it is not a directory".to_owned() }
         }

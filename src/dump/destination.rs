@@ -72,7 +72,7 @@ pub(super) fn prepare(backing: &dyn Backing, dump: [u8; 16]) -> Result<Destinati
     if is_unfinished {
         // The note is durable before anything else is there, so where it is torn nothing is stored.
         if !others.is_empty() && note_in(backing)? != note.as_bytes() {
-            let why = "an unfinished copy, or the load of another dump, is in it";
+            let why = "it contains an unfinished copy, or the load of another dump";
             return Err(Error::BadDestination { path: backing.location(), why });
         }
         let is_segment =

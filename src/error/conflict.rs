@@ -1,6 +1,6 @@
-//! What a transaction and another one that came first were both at.
+//! What two transactions contended for.
 //!
-//! Owns: naming it, so that a program and its user can tell. Never: decides that there is a conflict; validation does.
+//! Owns: naming it for programs and users. Never: decides that there is a conflict; validation does.
 
 use std::fmt;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::key_bytes::Key;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Contended {
-    /// A record, which was read, replaced or deleted.
+    /// A record that was read, replaced or deleted.
     Record(RecordId),
     /// A range of keys of an index.
     Range {
@@ -20,22 +20,22 @@ pub enum Contended {
         set: String,
         /// The index.
         index: String,
-        /// Where the range begins. Ranges that overlap are named as one.
+        /// The start of the range. Overlapping ranges are reported as one.
         from: Bound<Key>,
-        /// Where it ends.
+        /// The end of the range.
         to: Bound<Key>,
     },
-    /// Records of a set, by a scan.
+    /// The records of a set, through a scan.
     Scan {
         /// The set.
         set: String,
     },
-    /// How many records a set has.
+    /// The number of records in a set.
     Len {
         /// The set.
         set: String,
     },
-    /// Which indexes a set has.
+    /// The indexes of a set.
     Indexes {
         /// The set.
         set: String,
@@ -52,12 +52,12 @@ impl fmt::Display for Contended {
                     (Bound::Included(from), Bound::Included(to)) if from == to => return write!(f, "key {from}"),
                     (Bound::Unbounded, Bound::Unbounded) => return f.write_str("all keys"),
                     (Bound::Included(from), _) => write!(f, "keys from {from}")?,
-                    (Bound::Excluded(from), _) => write!(f, "keys behind {from}")?,
+                    (Bound::Excluded(from), _) => write!(f, "keys after {from}")?,
                     (Bound::Unbounded, _) => f.write_str("keys from the first")?,
                 }
                 match to {
                     Bound::Included(to) => write!(f, " to {to}"),
-                    Bound::Excluded(to) => write!(f, " up to {to}, without it"),
+                    Bound::Excluded(to) => write!(f, " up to but excluding {to}"),
                     Bound::Unbounded => f.write_str(" to the last"),
                 }
             }
@@ -68,21 +68,21 @@ impl fmt::Display for Contended {
     }
 }
 
-/// A transaction met another one that committed first.
+/// Another transaction committed first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conflict {
-    /// What both were at.
+    /// What both contended for.
     pub on: Contended,
     /// The last commit that the transaction has seen.
     pub read_at: Seq,
-    /// The commit that came first, where it is known; else the last one.
+    /// The commit that came first, if known; otherwise the last commit.
     pub with: Seq,
 }
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { on, read_at, with } = self;
-        write!(f, "conflict on {on}: read as of commit {read_at}, and changed since by commit {with}")
+        write!(f, "conflict on {on}: read as of commit {read_at}, changed since by commit {with}")
     }
 }

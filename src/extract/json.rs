@@ -1,4 +1,4 @@
-//! Keys of JSON records by a pointer.
+//! Extracting keys from JSON records by pointer.
 //!
 //! Owns: the pointer, the type of the keys, the line of text that holds both. Never: walks a record; `walk` does.
 
@@ -10,20 +10,20 @@ use crate::extract::walk;
 use crate::extract::walk::Step;
 use crate::key::{Key, KeyKind};
 
-/// Reads the keys of a JSON record at a JSON pointer (RFC 6901).
+/// Extracts the keys of a JSON record at a JSON pointer (RFC 6901).
 ///
-/// A step `*` means every element of an array, so that a record can have many keys; of an object it is the member of that
-/// name. The keys have one type:
+/// A step `*` matches every element of an array, so that a record can have many keys; in an object it is the member of
+/// that name. All keys have one type:
 ///
 /// - `string`: strings.
-/// - `integer`: numbers without a fraction. Those with a point or an exponent, or beyond 64 bits, count when
-///   they are less than 2^53 away from zero, as a float means one number only so far.
+/// - `integer`: numbers without a fraction. A number with a point or an exponent, or beyond 64 bits, counts if its
+///   absolute value is below 2^53, since only up to there a float identifies one integer.
 /// - `float`: numbers.
 /// - `bool`: true and false.
-/// - `timestamp`: strings of RFC 3339, and whole numbers as microseconds since 1970.
+/// - `timestamp`: RFC 3339 strings, and integers as microseconds since 1970.
 ///
-/// What is missing, null or of another type gives no key, and so does a record that is not JSON. Where an object has a member
-/// twice, the last one counts.
+/// A value that is missing, null or of another type yields no key, and neither does a record that is not JSON. If an
+/// object has a member twice, the last one counts.
 ///
 /// ```
 /// use tenure::extract::JsonExtractor;
@@ -48,7 +48,8 @@ const PREFIX: &str = "json:";
 const LOWER: &str = ":lower";
 
 impl JsonExtractor {
-    /// Keys of one type at a pointer. Fails when the pointer is none, or the type is `bytes`, which JSON does not have.
+    /// Extracts keys of one type at a pointer. Fails if the pointer is invalid, or the type is `bytes`, which JSON does
+    /// not have.
     ///
     /// ```
     /// use tenure::extract::JsonExtractor;
@@ -69,7 +70,7 @@ impl JsonExtractor {
         Ok(Self { pointer: pointer.to_owned(), steps, kind, lowercase: false })
     }
 
-    /// Turns keys to lower case, by the rules of Unicode that need no language. Fails when they are no strings.
+    /// Converts keys to lower case, by the locale-independent rules of Unicode. Fails unless they are strings.
     pub fn lowercase(mut self) -> Result<Self> {
         if self.kind != KeyKind::String {
             return Err(Error::bad_key_text(self.kind.name(), "type with lower case", "take string"));
@@ -88,12 +89,12 @@ impl JsonExtractor {
         self.kind
     }
 
-    /// Whether keys are turned to lower case.
+    /// Whether keys are converted to lower case.
     pub fn is_lowercase(&self) -> bool {
         self.lowercase
     }
 
-    /// Hands each key of the record to `emit`, once, in the order of keys. Fails, before the first one, when a value is longer
+    /// Passes each distinct key of the record to `emit`, in key order. Fails before the first key if a value is longer
     /// than a key may be.
     pub fn keys(&self, record: &[u8], emit: &mut dyn FnMut(Key)) -> Result<()> {
         let mut keys = Vec::new();
@@ -109,7 +110,7 @@ impl JsonExtractor {
     }
 }
 
-/// The steps of a pointer; `None` when it is none.
+/// The steps of a pointer; `None` if it is invalid.
 fn steps(pointer: &str) -> Option<Vec<Step>> {
     if pointer.is_empty() {
         return Some(Vec::new());
@@ -132,19 +133,19 @@ fn unescaped(step: &str) -> Option<String> {
     Some(name)
 }
 
-/// The line that [`str::parse`] reads: `json:POINTER:TYPE`, and `:lower` where keys are in lower case.
+/// The line that [`str::parse`] reads: `json:POINTER:TYPE`, followed by `:lower` if keys are in lower case.
 impl fmt::Display for JsonExtractor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}:{}{}", self.pointer, self.kind, if self.lowercase { LOWER } else { "" })
     }
 }
 
-/// A pointer may hold colons: type and case are read from the end.
+/// A pointer may contain colons: type and case are parsed from the end.
 impl FromStr for JsonExtractor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let why = "write it as json:/address/city:string, with :lower behind it for lower case";
+        let why = "write it as json:/address/city:string, followed by :lower for lower case";
         let refused = || Error::bad_key_text(text, "line of an extractor", why);
         let rest = text.strip_prefix(PREFIX).ok_or_else(refused)?;
         let (rest, lowercase) = rest.strip_suffix(LOWER).map_or((rest, false), |rest| (rest, true));

@@ -1,8 +1,9 @@
-//! Extractors: what takes the keys of an index out of a record.
+//! Extractors: computing the index keys of a record.
 //!
-//! Owns: extractors that are code, and those that are told in a line of text so that programs that do not know the records
-//! can keep their indexes. Never: knows indexes or stores; never fails on a record that does not have the expected shape.
-//! Invariants: 1. What an extractor finds depends on the record and its line alone. 2. A JSON record gives each key once.
+//! Owns: extractors that are code, and those described by a line of text, which lets programs that do not know the
+//! records maintain their indexes. Never: knows indexes or stores; fails on a record of an unexpected shape.
+//! Invariants: 1. The keys of a record depend only on the record and the line.
+//! 2. A JSON record yields each key once.
 
 #[cfg(feature = "json")]
 mod json;
@@ -32,11 +33,11 @@ enum Kind {
     Json(Arc<JsonExtractor>),
 }
 
-/// What takes the keys of one index out of a record: none, one, or many.
+/// Computes the keys of a record for one index: none, one, or many.
 ///
-/// It runs in the thread that writes the record, under no lock. What it finds may depend on nothing but the record: the old
-/// keys of a record are found again by running it on the old value. When that changes, raise the version, and
-/// the index is made anew.
+/// It runs in the thread that writes the record, without holding a lock. Its result must depend only on the record: the
+/// old keys of a record are found by running it again on the old value. Raise the version when its result for a record
+/// changes; the index is then rebuilt.
 ///
 /// ```
 /// use tenure::extract::Extractor;
@@ -63,16 +64,16 @@ impl Extractor {
         Self { name: Arc::from(name), version, key_type: Arc::default(), kind: Kind::Code(Arc::new(code)) }
     }
 
-    /// The same with the type of its keys told, as text such as `integer` or `(integer, string)`. It is stored with the index.
-    /// An index whose keys are of another type is not opened, so that nobody asks for keys that no entry can have.
+    /// Declares the type of its keys, as text such as `integer` or `(integer, string)`. The type is stored with the
+    /// index. Opening an index with keys of another type fails, so that no lookup uses keys that cannot match.
     #[must_use]
     pub fn with_key_type(mut self, key_type: &str) -> Self {
         self.key_type = Arc::from(key_type);
         self
     }
 
-    /// An extractor that takes keys from the value that a record decodes as. Of several that decode alike, the first to
-    /// look at a record decodes it for all. `skips` says that a record that does not decode has no keys, which is an error else.
+    /// An extractor over the decoded value of a record. If several extractors decode a record alike, the first one
+    /// decodes it for all. With `skips`, a record that does not decode has no keys; otherwise it is an error.
     pub(crate) fn of_value<T: 'static>(
         name: &str,
         version: u32,
@@ -84,20 +85,20 @@ impl Extractor {
         Self { name: Arc::from(name), version, key_type: Arc::default(), kind }
     }
 
-    /// An extractor that reads JSON. All of it is stored with the index, so any program can keep that.
+    /// An extractor that reads JSON. It is stored with the index completely, so any program can maintain the index.
     #[cfg(feature = "json")]
     pub fn json(extractor: JsonExtractor) -> Self {
         let key_type = Arc::from(extractor.kind().name());
         Self { name: Arc::from("json"), version: 1, key_type, kind: Kind::Json(Arc::new(extractor)) }
     }
 
-    /// The extractor that is written down in an index, if this build can run it.
+    /// The extractor stored in an index, if this build can run it.
     #[cfg(feature = "json")]
     pub(crate) fn from_spec(spec: &str) -> Option<Self> {
         spec.parse().ok().map(Self::json)
     }
 
-    /// The extractor that is written down in an index, if this build can run it.
+    /// The extractor stored in an index, if this build can run it.
     #[cfg(not(feature = "json"))]
     pub(crate) fn from_spec(_spec: &str) -> Option<Self> {
         None
@@ -113,12 +114,12 @@ impl Extractor {
         self.version
     }
 
-    /// The type of its keys; empty where nobody has told it.
+    /// The type of its keys; empty if not declared.
     pub fn key_type(&self) -> &str {
         &self.key_type
     }
 
-    /// The line that tells all of it; empty where it is code.
+    /// The line that describes it completely; empty for code.
     pub fn spec(&self) -> String {
         match &self.kind {
             Kind::Code(_) | Kind::OfValue(_) => String::new(),
@@ -127,7 +128,7 @@ impl Extractor {
         }
     }
 
-    /// Whether it needs the bytes of a record of which the value is known.
+    /// Whether it needs the bytes of a record whose decoded value is known.
     pub(crate) fn needs_bytes(&self, known: Option<&dyn Any>) -> bool {
         match (&self.kind, known) {
             (Kind::OfValue(code), Some(known)) => !code.takes(known),
@@ -151,11 +152,11 @@ impl Extractor {
     }
 }
 
-/// A record has more than one key.
+/// The record has more than one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Several;
 
-/// Takes the keys that an extractor finds.
+/// Collects the keys that an extractor finds.
 #[derive(Debug, Default)]
 pub struct Keys {
     bytes: Vec<u8>,
@@ -165,7 +166,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Adds a key. One that is too long makes the write of the record fail.
+    /// Adds a key. A key that is too long makes the write of the record fail.
     pub fn push<T: ToKey + ?Sized>(&mut self, key: &T) {
         self.writer.clear();
         key.write_key(&mut self.writer);
@@ -180,8 +181,8 @@ impl Keys {
         }
     }
 
-    /// The keys of this record cannot be told: the write of it fails, or the making of the index, with
-    /// [`Error::KeysUnknown`], which names the record. To give no key instead says that the record has none.
+    /// Reports that the keys of this record cannot be determined: its write, or the build of the index, fails with
+    /// [`Error::KeysUnknown`], which names the record. Pushing no key instead means that the record has none.
     pub fn fail(&mut self, why: impl fmt::Display) {
         self.failed.get_or_insert_with(|| Error::KeysUnknown {
             set: String::new(),
@@ -203,17 +204,17 @@ impl Keys {
         self.failed = None;
     }
 
-    /// Bytes of heap that the keys take.
+    /// Heap bytes that the keys take.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// Whether others are the same keys in the same order.
+    /// Whether both have the same keys in the same order.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.ends == other.ends && self.bytes == other.bytes
     }
 
-    /// The only key, if there are not several; an error if there are.
+    /// The only key, or `None`; an error if there are several.
     #[inline]
     pub(crate) fn only(&self) -> Result<Option<&[u8]>, Several> {
         match self.ends.as_slice() {
@@ -223,7 +224,7 @@ impl Keys {
         }
     }
 
-    /// The keys, in the order in which they were found.
+    /// The keys, in the order in which they were pushed.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let begins = std::iter::once(0).chain(self.ends.iter().copied());
         begins.zip(&self.ends).filter_map(|(begin, end)| self.bytes.get(begin..*end))

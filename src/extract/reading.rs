@@ -1,6 +1,6 @@
-//! A record whose keys several extractors take.
+//! A record read by several extractors.
 //!
-//! Owns: the value that the record decodes as, decoded once for all extractors that want it. Never: knows a type; who made
+//! Owns: the decoded value of the record, shared by all extractors that need it. Never: knows a type; the creator of
 //! the extractor does.
 
 use std::any::Any;
@@ -9,9 +9,9 @@ use std::fmt;
 use crate::error::Result;
 use crate::extract::Keys;
 
-/// Code that takes keys from a decoded value.
+/// Code that computes keys from a decoded value.
 pub(crate) trait OfValue: Send + Sync {
-    /// Whether a value is of the type that this code takes keys from.
+    /// Whether this code accepts values of this type.
     fn takes(&self, value: &dyn Any) -> bool;
 
     fn decode(&self, record: &[u8]) -> Result<Box<dyn Any>>;
@@ -19,11 +19,11 @@ pub(crate) trait OfValue: Send + Sync {
     /// Whether a record that does not decode has no keys.
     fn skips(&self) -> bool;
 
-    /// Adds the keys of a value that this code takes.
+    /// Adds the keys of a value that this code accepts.
     fn keys(&self, value: &dyn Any, keys: &mut Keys);
 }
 
-/// How a type is decoded, and what gives its keys.
+/// How a type is decoded and its keys are computed.
 pub(super) struct Decoding<T, F> {
     pub(super) decode: fn(&[u8]) -> Result<T>,
     pub(super) skips: bool,
@@ -48,10 +48,10 @@ impl<T: 'static, F: Fn(&T, &mut Keys) + Send + Sync> OfValue for Decoding<T, F> 
     }
 }
 
-/// A record that extractors read, one after the other.
+/// A record that extractors read one after another.
 pub(crate) struct Reading<'r> {
     record: &'r [u8],
-    /// What the caller knows it decodes as.
+    /// The decoded value, if the caller knows it.
     known: Option<&'r dyn Any>,
     decoded: Option<Box<dyn Any>>,
 }
@@ -67,7 +67,7 @@ impl<'r> Reading<'r> {
         Self::known(record, None)
     }
 
-    /// A record whose value the caller has decoded already.
+    /// A record whose value the caller may have decoded already.
     pub(crate) fn known(record: &'r [u8], known: Option<&'r dyn Any>) -> Self {
         Self { record, known, decoded: None }
     }
@@ -76,7 +76,7 @@ impl<'r> Reading<'r> {
         self.record
     }
 
-    /// The value as this code wants it.
+    /// The decoded value, of the type that this code accepts.
     pub(super) fn value(&mut self, code: &dyn OfValue) -> Result<&dyn Any> {
         if let Some(known) = self.known.filter(|known| code.takes(*known)) {
             return Ok(known);

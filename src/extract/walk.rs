@@ -1,6 +1,6 @@
 //! Walks JSON text along the steps of a pointer.
 //!
-//! Owns: which values lie there. Never: builds the parts of the record that the pointer does not lead to.
+//! Owns: finding the values at its end. Never: builds parts of the record that the pointer does not lead to.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::id::RecordId;
 use crate::key::{KeyKind, KeyValue, Timestamp};
 
-/// Below this each whole number is a float of its own.
+/// Below this limit a float identifies exactly one integer.
 const WHOLE_FLOATS_END: f64 = 9_007_199_254_740_992.0;
 
-/// A step of a pointer: what it means depends on what it meets.
+/// A step of a pointer; its meaning depends on the value it is applied to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     /// The member of an object.
@@ -33,7 +33,7 @@ impl Step {
     }
 }
 
-/// The values at the end of the steps; none when the record is not JSON.
+/// The values at the end of the steps; none if the record is not JSON.
 pub(super) fn values(record: &[u8], steps: &[Step]) -> Vec<Value> {
     let mut found = Vec::new();
     let Ok(text) = std::str::from_utf8(record) else { return found };
@@ -45,14 +45,14 @@ pub(super) fn values(record: &[u8], steps: &[Step]) -> Vec<Value> {
     found
 }
 
-/// The value as a component of this type, where it is one.
+/// The value as a component of this type, if it is one.
 pub(super) fn as_kind(value: Value, kind: KeyKind, lowercase: bool) -> Option<KeyValue> {
     Some(match (kind, value) {
         (KeyKind::String, Value::String(text)) if lowercase => KeyValue::String(text.to_lowercase()),
         (KeyKind::String, Value::String(text)) => KeyValue::String(text),
         (KeyKind::Integer, Value::Number(number)) => {
             let whole = number.as_i64().map(KeyValue::from).or_else(|| number.as_u64().map(KeyValue::from));
-            // Some writers put a point behind whole numbers, and JSON has no types that would tell.
+            // Some writers print integers with a point, and JSON has no types to distinguish them.
             whole.or_else(|| whole_float(number.as_f64()?).map(KeyValue::from))?
         }
         (KeyKind::Float, Value::Number(number)) => KeyValue::Float(number.as_f64()?),
@@ -68,7 +68,7 @@ fn whole_float(number: f64) -> Option<i64> {
     if number.fract() == 0.0 && number.abs() < WHOLE_FLOATS_END { format!("{number:.0}").parse().ok() } else { None }
 }
 
-/// What is left of the way.
+/// The rest of the path.
 struct Walk<'a> {
     steps: &'a [Step],
     found: &'a mut Vec<Value>,
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(())
     }
 
-    // The way does not go on from what has no parts.
+    // A value without parts ends the path.
 
     fn visit_bool<E>(self, _value: bool) -> Result<(), E> {
         Ok(())
@@ -150,7 +150,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 }
 
-/// Whether the name of a member is this one, without keeping it.
+/// Compares the name of a member without storing it.
 struct IsName<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for IsName<'_> {

@@ -1,15 +1,14 @@
-//! The bytes of a key that is being written.
+//! The bytes of a key being written.
 //!
-//! Owns: where they are: in place while they are few, on the heap when they are not. Never: gives heap memory back before it
-//! is dropped.
-//! Invariant: up to `INLINE_BYTES` bytes are in place, more are all on the heap.
+//! Owns: their location: inline while they are few, on the heap otherwise. Never: frees heap memory before it is
+//! dropped. Invariant: up to `INLINE_BYTES` bytes are inline, more are all on the heap.
 
 use smallvec::SmallVec;
 
-/// Bytes that need no heap.
+/// Maximum number of bytes stored inline.
 const INLINE_BYTES: usize = 32;
 
-/// Bytes, to be written from the front.
+/// A byte buffer, filled from the front.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buffer {
     inline: [u8; INLINE_BYTES],
@@ -23,7 +22,7 @@ impl Buffer {
         self.len
     }
 
-    /// Makes so many more bytes a part of it and gives them to be written, if they find room in place.
+    /// Appends this many bytes and returns them for writing, if they fit inline.
     #[inline]
     pub(super) fn more(&mut self, bytes: usize) -> Option<&mut [u8]> {
         let more = self.inline.get_mut(self.len..self.len + bytes)?;
@@ -49,7 +48,7 @@ impl Buffer {
         self.len += bytes.len();
     }
 
-    /// Forgets the bytes and keeps the memory.
+    /// Empties the buffer and keeps its memory.
     #[inline]
     pub(super) fn clear(&mut self) {
         self.len = 0;

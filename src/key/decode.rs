@@ -1,7 +1,7 @@
-//! Reads keys.
+//! Decodes keys.
 //!
-//! Owns: which bytes are an encoding. Never: panics, whatever the bytes; recurses deeper than the limit; takes bytes that
-//! the encoder would not have written.
+//! Owns: which bytes are a valid encoding. Never: panics, whatever the bytes; recurses deeper than the limit; accepts
+//! bytes that the encoder would not have written.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ use crate::key::{float, tag};
 
 /// The components of an encoded key.
 ///
-/// What it accepts is exactly what [`KeyWriter`](crate::key::KeyWriter) writes: each list of values has one encoding. Bytes
-/// from anywhere are safe.
+/// Accepts exactly what [`KeyWriter`](crate::key::KeyWriter) writes: each list of values has one encoding. Safe for
+/// untrusted bytes.
 ///
 /// ```
 /// use tenure::key::{KeyValue, decode};
@@ -44,7 +44,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The next byte as it was before the complement.
+    /// The next byte, with the complement undone.
     fn peek(&self, mask: u8) -> Option<u8> {
         self.bytes.get(self.at).map(|byte| byte ^ mask)
     }
@@ -53,7 +53,7 @@ impl Reader<'_> {
         Err(Error::BadKey { offset: to_u64(self.at), expected: expected.into(), got: got.to_string() })
     }
 
-    /// The complement of what is expected is shown as it stands in the key.
+    /// Shows the complement of what is expected, as it would appear in the key.
     fn unexpected<T>(&self, expected: impl Into<String>) -> Result<T> {
         match self.bytes.get(self.at) {
             Some(byte) => self.error(expected, format_args!("0x{byte:02x}")),
@@ -61,7 +61,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A component whose first byte, without the complement of what it stands in, is `first`.
+    /// A component whose first byte, with the enclosing complement undone, is `first`.
     fn component(&mut self, first: u8, mask: u8, depth: usize) -> Result<KeyValue> {
         if first < tag::DESCENDING {
             return self.plain(first, mask, depth);
@@ -118,7 +118,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The next `len` bytes, at most 16, behind so many bytes `fill` that they are 16.
+    /// The next `len` bytes, at most 16, padded in front with `fill` to 16 bytes.
     fn wide(&mut self, len: u8, fill: u8, mask: u8) -> Result<[u8; 16]> {
         let len = usize::from(len);
         let Some(low) = self.bytes.get(self.at..self.at + len) else {
@@ -156,7 +156,7 @@ impl Reader<'_> {
         Ok(wide.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 
-    /// The bytes up to the one that ends them.
+    /// The bytes up to the terminator.
     fn escaped(&mut self, mask: u8, what: &str) -> Result<Vec<u8>> {
         let mut found = Vec::new();
         loop {
@@ -212,7 +212,7 @@ mod tests {
         for bytes in cases {
             assert!(matches!(decode(bytes), Err(Error::BadKey { .. })), "{bytes:02x?}: {:?}", decode(bytes));
         }
-        // Sixteen bytes of a number that would be below `i128::MIN`.
+        // Sixteen bytes of a number below `i128::MIN`.
         let mut low = vec![0x10, 0x7f];
         low.extend([0xff; 15]);
         assert!(decode(&low).is_err());

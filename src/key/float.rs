@@ -1,23 +1,23 @@
 //! Floats as integers that sort in the total order of IEEE 754.
 //!
-//! Owns: the mapping of bits. Never: changes a value; every pattern of bits, NaNs included, comes back.
+//! Owns: the mapping of bits. Never: changes a value; every bit pattern, NaNs included, round-trips.
 
 /// The sign of an `f64`.
 const SIGN: u64 = 1 << 63;
 
-/// An unsigned integer that sorts as `f64::total_cmp` does.
+/// Maps to an unsigned integer that sorts like `f64::total_cmp`.
 pub(super) fn to_ordered(value: f64) -> u64 {
     let bits = value.to_bits();
     if bits & SIGN == 0 { bits | SIGN } else { !bits }
 }
 
-/// The float that [`to_ordered`] made this of.
+/// The inverse of [`to_ordered`].
 pub(super) fn from_ordered(ordered: u64) -> f64 {
     f64::from_bits(if ordered & SIGN == 0 { !ordered } else { ordered ^ SIGN })
 }
 
-/// The same number with 64 bits. A conversion by the processor would make signalling NaNs quiet, and so equal to others:
-/// they are widened bit by bit.
+/// The same number with 64 bits. The processor's conversion would turn signalling NaNs into quiet ones, and so make
+/// different values equal; NaNs are therefore widened bit by bit.
 pub(super) fn widen(value: f32) -> f64 {
     if !value.is_nan() {
         return f64::from(value);

@@ -1,7 +1,7 @@
 //! Integers of all widths as one type.
 //!
-//! Owns: the span from `i128::MIN` to `u128::MAX`. Never: encodes.
-//! Invariant: a number has one representation, so equality and order are those of the numbers.
+//! Owns: the range from `i128::MIN` to `u128::MAX`. Never: encodes. Invariant: a number has one representation, so
+//! equality and order are those of the numbers.
 
 use std::fmt;
 use std::num::TryFromIntError;
@@ -14,7 +14,7 @@ enum Parts {
     Natural(u128),
 }
 
-/// An integer of a key, from `i128::MIN` to `u128::MAX`. The width that it came from is not kept.
+/// An integer of a key, from `i128::MIN` to `u128::MAX`. Its original width is not kept.
 ///
 /// ```
 /// use tenure::key::Integer;
@@ -28,12 +28,12 @@ enum Parts {
 pub struct Integer(Parts);
 
 impl Integer {
-    /// The least integer that a key can hold.
+    /// The smallest integer that a key can hold.
     pub const MIN: Self = Self(Parts::Negative(i128::MIN));
-    /// The greatest integer that a key can hold.
+    /// The largest integer that a key can hold.
     pub const MAX: Self = Self(Parts::Natural(u128::MAX));
 
-    /// The number, when it is not above `i128::MAX`.
+    /// The number, unless it is above `i128::MAX`.
     pub fn to_i128(self) -> Option<i128> {
         match self.0 {
             Parts::Negative(number) => Some(number),
@@ -41,7 +41,7 @@ impl Integer {
         }
     }
 
-    /// The number, when it is not negative.
+    /// The number, unless it is negative.
     pub fn to_u128(self) -> Option<u128> {
         match self.0 {
             Parts::Negative(_) => None,
@@ -49,13 +49,13 @@ impl Integer {
         }
     }
 
-    /// Whether it is below zero.
+    /// Whether the number is negative.
     pub fn is_negative(self) -> bool {
         matches!(self.0, Parts::Negative(_))
     }
 
-    /// All bits as two's complement, from the highest byte; above `i128::MAX` and below zero only
-    /// [`is_negative`](Self::is_negative) tells two numbers of the same bytes apart.
+    /// All bits in two's complement, most significant byte first. Only [`is_negative`](Self::is_negative) distinguishes
+    /// a number above `i128::MAX` from a negative number with the same bytes.
     pub(super) fn bytes(self) -> [u8; 16] {
         match self.0 {
             Parts::Negative(number) => number.to_be_bytes(),

@@ -1,6 +1,6 @@
-//! Types of components, by name, and values from the plain text of a command line.
+//! Component types by name, and values from the plain text of a command line.
 //!
-//! Owns: the names. Never: needs quotes or prefixes, as the type is told beside the text.
+//! Owns: the names. Never: needs quotes or prefixes, since the type comes separately from the text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use crate::key::timestamp::Timestamp;
 use crate::key::value::KeyValue;
 use crate::key_bytes::Key;
 
-/// A type of component that plain text can be read as.
+/// A component type that can be parsed from plain text.
 ///
 /// ```
 /// use tenure::key::{Key, KeyKind};
@@ -35,14 +35,14 @@ pub enum KeyKind {
     Bool,
     /// `timestamp`: RFC 3339, or microseconds since 1970.
     Timestamp,
-    /// `bytes`: two hexadecimal digits a byte, with or without `0x` before them.
+    /// `bytes`: two hexadecimal digits per byte, with or without a leading `0x`.
     Bytes,
-    /// `id`: a record ID such as `1024.1`, whose key is the integer that [`RecordId::as_u64`] gives.
+    /// `id`: a record ID such as `1024.1`, whose key is the integer [`RecordId::as_u64`].
     Id,
 }
 
 impl KeyKind {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 7] =
         [Self::String, Self::Integer, Self::Float, Self::Bool, Self::Timestamp, Self::Bytes, Self::Id];
 
@@ -59,7 +59,7 @@ impl KeyKind {
         }
     }
 
-    /// A value of this type from plain text.
+    /// Parses plain text as a value of this type.
     pub fn value(self, text: &str) -> Result<KeyValue> {
         let refused = |why| Error::bad_key_text(text, self.name(), why);
         match self {
@@ -88,7 +88,7 @@ impl KeyKind {
         }
     }
 
-    /// A key of one value of this type from plain text.
+    /// Parses plain text as a key of one value of this type.
     pub fn key(self, text: &str) -> Result<Key> {
         Key::new(&self.value(text)?)
     }

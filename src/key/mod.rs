@@ -1,14 +1,15 @@
-//! Keys of secondary indexes: values as bytes that sort as the values do.
+//! Keys of secondary indexes: values encoded as bytes that sort like the values.
 //!
-//! Owns: the encoding that `docs/keys.md` publishes, its text form, and ranges of keys.
-//! Never: knows records, indexes or pages; compares anything but bytes at run time.
-//! Invariants: 1. The order of two keys as bytes is the order of their values. 2. Each list of values has exactly one
-//! encoding, and what decodes encodes to the same bytes again. 3. A component ends where it says, without a look at what
-//! follows, so the encoding of a list begins with the encodings of all its beginnings. 4. No byte string makes decoding
-//! panic or recurse deeper than [`DEPTH_MAX`].
+//! Owns: the encoding published in `docs/keys.md`, its text form, and ranges of keys. Never: knows records, indexes or
+//! pages; compares anything but bytes at run time.
+//! Invariants: 1. Two keys sort as bytes like their values.
+//! 2. Each list of values has exactly one encoding, and decoded values encode to the same bytes again.
+//! 3. A component ends where it says, without a look at what follows, so the encoding of a list begins with the
+//!    encodings of all its prefixes.
+//! 4. No byte string makes decoding panic or recurse deeper than [`DEPTH_MAX`].
 //!
-//! A key is a list of components. A single value is a list of one; a Rust tuple is a list of its parts, so that a key of the
-//! first parts alone is a prefix of it.
+//! A key is a list of components. A single value is a list of one component; a Rust tuple has one component per
+//! element, so a key of the first elements alone is a prefix of it.
 //!
 //! ```
 //! use tenure::key::{Desc, Key, prefix_range};
@@ -20,7 +21,7 @@
 //! assert!(emmy < alan && alan < ada);
 //! assert_eq!(ada.to_string(), r#""London", desc 36"#);
 //!
-//! // All of London, whatever the age.
+//! // Everyone in London, of any age.
 //! let mut index = std::collections::BTreeMap::from([(ada, 1), (alan, 2), (emmy, 3)]);
 //! let london = Key::new(&"London")?;
 //! let found: Vec<i32> = index.range(prefix_range(&london)).map(|(_, id)| *id).collect();

@@ -1,6 +1,6 @@
-//! A key as a value of its own.
+//! Owned keys.
 //!
-//! Owns: making keys of values and bytes, their values and text. Never: changes them.
+//! Owns: building keys from values, bytes and text, and reading their values. Never: changes them.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -19,9 +19,9 @@ use crate::key::writer::KeyWriter;
 use crate::key_bytes::Key;
 
 impl Key {
-    /// The key of a value. A Rust tuple gives one component for each of its parts.
+    /// Encodes a value as a key. A Rust tuple yields one component per element.
     ///
-    /// Fails when the key would be longer than [`KEY_BYTES_MAX`], or nested deeper than
+    /// Fails if the key would be longer than [`KEY_BYTES_MAX`], or nested deeper than
     /// [`DEPTH_MAX`](crate::key::DEPTH_MAX).
     pub fn new<T: ToKey + ?Sized>(value: &T) -> Result<Self> {
         let mut writer = KeyWriter::new();
@@ -29,8 +29,8 @@ impl Key {
         writer.finish()
     }
 
-    /// A key of bytes as they are: a key that was stored, or a bound between keys. They need not decode; only the length is
-    /// checked.
+    /// Builds a key from raw bytes: a stored key, or a bound between keys. The bytes need not decode; only the length
+    /// is checked.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > KEY_BYTES_MAX {
             return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX) });
@@ -38,7 +38,7 @@ impl Key {
         Ok(Self::from_vec(SmallVec::from_slice(bytes)))
     }
 
-    /// The components. Fails when the bytes are no encoding, as those of a bound may not be.
+    /// The components. Fails if the bytes are not a valid encoding, which those of a bound may not be.
     pub fn values(&self) -> Result<Vec<KeyValue>> {
         decode(self.as_bytes())
     }
@@ -56,7 +56,7 @@ impl AsRef<[u8]> for Key {
     }
 }
 
-/// The values as text, which [`str::parse`] reads; `bytes 0x…` when they do not decode.
+/// The values as text that [`str::parse`] reads; `bytes 0x…` if they do not decode.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.values() {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_longest_key_and_one_byte_more() {
-        // A tag and an end.
+        // A tag and a terminator.
         assert_eq!(Key::new(&"a".repeat(KEY_BYTES_MAX - 2)).unwrap().as_bytes().len(), KEY_BYTES_MAX);
         let error = Key::new(&"a".repeat(KEY_BYTES_MAX - 1)).unwrap_err();
         assert!(matches!(error, Error::KeyTooLong { bytes: 1025, limit: 1024 }), "{error}");

@@ -1,7 +1,7 @@
-//! Reads keys from their text form.
+//! Parses the text form of keys.
 //!
-//! Owns: the grammar in `docs/keys.md`. Never: guesses; text that fits no rule is refused with the place. Never recurses deeper
-//! than keys nest.
+//! Owns: the grammar in `docs/keys.md`. Never: guesses; text that matches no rule is rejected with its position. Never
+//! recurses deeper than keys nest.
 
 use std::str::FromStr;
 
@@ -13,10 +13,10 @@ use crate::key::timestamp::Timestamp;
 use crate::key::value::KeyValue;
 use crate::key_bytes::Key;
 
-/// Why text is no key.
+/// Why text is not a key.
 type Why = &'static str;
 
-/// Reads what `Display` writes.
+/// Parses what `Display` prints.
 ///
 /// ```
 /// use tenure::key::{Desc, Key};
@@ -26,7 +26,7 @@ type Why = &'static str;
 /// assert_eq!(key.to_string().parse::<Key>()?, key);
 ///
 /// let error = "London, 36".parse::<Key>().unwrap_err();
-/// assert_eq!(error.to_string(), r#""London, 36" is not a key: at "London": no value begins so; strings stand in quotes"#);
+/// assert_eq!(error.to_string(), r#""London, 36" is not a key: at "London": not a value; strings need quotes"#);
 /// # Ok::<(), tenure::Error>(())
 /// ```
 impl FromStr for Key {
@@ -48,7 +48,7 @@ impl FromStr for Key {
 
 const TRAILING: Why = "a comma or the end has to follow a value";
 
-/// A float as the text form writes it, or as people do.
+/// A float as the text form prints it, or as people write it.
 pub(super) fn float(token: &str) -> Option<f64> {
     if let Some(digits) = token.strip_prefix("nan:") {
         let is_hex = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -67,7 +67,7 @@ pub(super) fn integer(token: &str) -> Option<Integer> {
     positive.or_else(|_| token.parse::<i128>().map(Integer::from)).ok()
 }
 
-/// Bytes of two digits each.
+/// Bytes of two hexadecimal digits each.
 pub(super) fn hex(digits: &str) -> Option<Vec<u8>> {
     let nibbles: Option<Vec<u8>> =
         digits.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
@@ -91,14 +91,14 @@ impl<'a> Parser<'a> {
         rest.is_some()
     }
 
-    /// What stands before a space, a comma, a bracket or a quote.
+    /// The text up to a space, a comma, a bracket or a quote.
     fn token(&self) -> (&'a str, &'a str) {
         let ends = |each: char| each.is_whitespace() || matches!(each, ',' | '(' | ')' | '"');
         let end = self.rest.find(ends).unwrap_or(self.rest.len());
         self.rest.split_at_checked(end).unwrap_or((self.rest, ""))
     }
 
-    /// Values up to the end, or to a closing bracket that stays.
+    /// Values up to the end, or to a closing bracket, which is not consumed.
     fn list(&mut self, depth: usize) -> Result<Vec<KeyValue>, Why> {
         let mut values = Vec::new();
         self.space();
@@ -125,7 +125,7 @@ impl<'a> Parser<'a> {
             }
             let (token, rest) = self.token();
             if token == "desc" {
-                // Twice is not at all.
+                // Twice cancels out.
                 descends = !descends;
                 self.rest = rest;
                 continue;
@@ -139,11 +139,11 @@ impl<'a> Parser<'a> {
 
     fn tuple(&mut self, depth: usize) -> Result<Vec<KeyValue>, Why> {
         if depth >= DEPTH_MAX {
-            return Err("tuples are nested too deep");
+            return Err("tuples are nested too deeply");
         }
         self.skip('(');
         let values = self.list(depth + 1)?;
-        if self.skip(')') { Ok(values) } else { Err("a comma or a closing bracket has to follow a value") }
+        if self.skip(')') { Ok(values) } else { Err("expected a comma or a closing bracket after a value") }
     }
 
     fn string(&mut self) -> Result<String, Why> {
@@ -164,7 +164,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// What stands behind a backslash, as in JSON.
+/// The rest of an escape sequence after the backslash, as in JSON.
 fn escape(chars: &mut std::str::Chars<'_>) -> Result<char, Why> {
     let why = "after a backslash: one of \" \\ / b f n r t, or u and four digits";
     Ok(match chars.next().ok_or(why)? {
@@ -215,10 +215,10 @@ fn plain(token: &str) -> Result<KeyValue, Why> {
     if digits.starts_with(|first: char| first.is_ascii_digit()) {
         let is_float = digits.contains(['.', 'e', 'E']);
         let number = float(token).filter(|_| is_float);
-        return number.map(KeyValue::Float).ok_or("a number that does not read, or an integer above 128 bits");
+        return number.map(KeyValue::Float).ok_or("an invalid number, or an integer above 128 bits");
     }
     let number = if digits == "inf" || token.starts_with("nan") { float(token) } else { None };
-    number.map(KeyValue::Float).ok_or("no value begins so; strings stand in quotes")
+    number.map(KeyValue::Float).ok_or("not a value; strings need quotes")
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Ranges of keys that begin alike.
+//! Ranges of keys with a common prefix.
 //!
-//! Owns: bounds. Never: looks into a component; bytes are all that it needs.
+//! Owns: bounds. Never: looks into a component; bytes suffice.
 
 use std::ops::Bound;
 
 use crate::key::tag::KEY_BYTES_MAX;
 use crate::key_bytes::Key;
 
-/// The least key that is greater than all keys with this prefix; `None` when there is none, as all bytes are 0xff.
+/// The smallest key greater than all keys with this prefix; `None` if the prefix is all 0xff.
 ///
-/// A prefix above the limit of keys is treated as one of that limit: no key begins with it anyway.
+/// A prefix longer than the limit of keys is truncated to it: no key starts with it anyway.
 ///
 /// ```
 /// use tenure::key::prefix_end;
@@ -27,7 +27,7 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Key> {
     Some(Key::from_vec(bytes))
 }
 
-/// The range of all keys that begin with the components of `prefix`, itself included.
+/// The range of all keys that start with the components of `prefix`, including `prefix` itself.
 ///
 /// ```
 /// use std::ops::RangeBounds;

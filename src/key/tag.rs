@@ -1,15 +1,15 @@
 //! The first byte of each component, and the limits of keys.
 //!
-//! Owns: the numbers of the encoding. Never: encodes. Tags of ascending components lie below 0x80; a descending component
-//! is the complement of the ascending one, so its first byte lies above. The gaps are for types to come.
+//! Owns: the numbers of the encoding. Never: encodes. Tags of ascending components are below 0x80; a descending
+//! component is the complement of the ascending one, so its first byte is above. The gaps are for future types.
 
-/// The longest key, in bytes.
+/// Maximum length of a key in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
 
-/// How deep tuples may stand in tuples.
+/// Maximum nesting depth of tuples.
 pub const DEPTH_MAX: usize = 16;
 
-/// Ends a tuple, a string, a byte string. Below every tag, so that what is shorter sorts first.
+/// Ends a tuple, a string or a byte string. Lower than every tag, so that a prefix sorts first.
 pub(super) const END: u8 = 0x00;
 /// Null.
 pub(super) const NULL: u8 = 0x01;
@@ -25,7 +25,7 @@ pub(super) const SMALL: u8 = 0x20;
 pub(super) const SMALL_END: u8 = 32;
 /// An integer from 32 on of `n` bytes has the tag `POSITIVE + n`: 0x40 to 0x4f.
 pub(super) const POSITIVE: u8 = 0x3f;
-/// The most bytes of an integer.
+/// Maximum number of bytes of an integer.
 pub(super) const INTEGER_BYTES_MAX: u8 = 16;
 /// A float, in 8 bytes.
 pub(super) const FLOAT: u8 = 0x50;
@@ -40,5 +40,5 @@ pub(super) const TUPLE: u8 = 0x70;
 /// The lowest first byte of a descending component.
 pub(super) const DESCENDING: u8 = 0x80;
 
-/// Stands before a byte 0x00 or 0x01 of a string, which follows raised by one: so 0x00 ends it and nothing else does.
+/// Precedes a byte 0x00 or 0x01 of a string, which is then incremented by one, so that only the terminator is 0x00.
 pub(super) const ESCAPE: u8 = 0x01;

@@ -1,6 +1,6 @@
 //! Keys as text, for people and the command line.
 //!
-//! Owns: how a value is written. `parse` reads it. Never: loses anything; NaNs keep their bits.
+//! Owns: how a value is written; `parse` reads it. Never: loses anything; NaNs keep their bits.
 
 use std::fmt;
 use std::fmt::Write;
@@ -28,7 +28,7 @@ pub(super) fn value(value: &KeyValue, f: &mut fmt::Formatter<'_>) -> fmt::Result
     }
 }
 
-/// Values with commas between them.
+/// Values separated by commas.
 pub(super) fn list(values: &[KeyValue], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for (index, each) in values.iter().enumerate() {
         f.write_str(if index > 0 { ", " } else { "" })?;
@@ -37,7 +37,7 @@ pub(super) fn list(values: &[KeyValue], f: &mut fmt::Formatter<'_>) -> fmt::Resu
     Ok(())
 }
 
-/// The shortest digits that mean this float and no other, always with a point or an exponent.
+/// The shortest digits that identify this float, always with a point or an exponent.
 fn float(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if !value.is_nan() {
         write!(f, "{value:?}")
@@ -48,7 +48,7 @@ fn float(value: f64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// As in JSON.
+/// Escaped as in JSON.
 fn string(value: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char('"')?;
     for each in value.chars() {
@@ -65,7 +65,7 @@ fn string(value: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_char('"')
 }
 
-/// Two digits a byte, behind 0x.
+/// Two digits per byte, after 0x.
 pub(super) fn hex(value: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("0x")?;
     value.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -1,6 +1,6 @@
-//! Moments, in microseconds since 1970 in UTC.
+//! Timestamps, in microseconds since 1970 in UTC.
 //!
-//! Owns: the conversion from and to the system's time and RFC 3339. Never: asks the clock, or knows leap seconds or zones
+//! Owns: conversion from and to system time and RFC 3339. Never: reads the clock, or handles leap seconds or zones
 //! beyond an offset.
 
 use std::fmt;
@@ -11,14 +11,14 @@ use crate::error::Error;
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
-/// Days of 400 years, after which the calendar repeats itself.
+/// Days in 400 years, after which the calendar repeats.
 const DAYS_OF_400_YEARS: i64 = 146_097;
 
-/// A moment, in microseconds since 1970-01-01 00:00 UTC.
+/// A point in time, in microseconds since 1970-01-01 00:00 UTC.
 ///
-/// It prints and parses as RFC 3339; years outside 0 to 9999 have a sign and six digits. Parsing takes any offset, and a day
-/// alone as its midnight in UTC. Digits behind the microseconds are dropped. With the feature `serde` it is written as this text
-/// where people read the format, and as microseconds elsewhere.
+/// It prints and parses as RFC 3339; years outside 0 to 9999 have a sign and six digits. Parsing accepts any offset,
+/// and a date alone as midnight UTC. Digits beyond microseconds are dropped. With the feature `serde` it serializes as
+/// this text in human-readable formats, and as microseconds in others.
 ///
 /// ```
 /// use tenure::key::Timestamp;
@@ -34,7 +34,7 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// A moment by its microseconds since 1970.
+    /// From microseconds since 1970.
     pub fn from_micros(micros: i64) -> Self {
         Self { micros }
     }
@@ -44,15 +44,15 @@ impl Timestamp {
         self.micros
     }
 
-    /// The system's form; `None` when the system cannot express it.
+    /// Converts to system time; `None` if it is out of range there.
     pub fn to_system_time(self) -> Option<SystemTime> {
         let distance = Duration::from_micros(self.micros.unsigned_abs());
         if self.micros < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
     }
 }
 
-/// Rounds down to microseconds, so that order is kept. What is more than 292 thousand years away becomes the first or the
-/// last moment.
+/// Rounds down to microseconds, which preserves order. Times more than 292 thousand years away saturate at the first or
+/// last timestamp.
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let micros = match time.duration_since(UNIX_EPOCH) {
@@ -76,10 +76,10 @@ fn days_of_months(year: i64) -> [i64; 12] {
     [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
 
-/// Year, month and day, for days since 1970.
+/// Year, month and day from days since 1970.
 fn date(days: i64) -> (i64, u8, i64) {
     let days = days + days_before(1970);
-    // A guess by the mean length of a year is wrong by one at most.
+    // An estimate by the mean length of a year is off by one at most.
     let mut year =
         days.div_euclid(DAYS_OF_400_YEARS) * 400 + days.rem_euclid(DAYS_OF_400_YEARS) * 400 / DAYS_OF_400_YEARS;
     if days < days_before(year) {
@@ -126,7 +126,7 @@ impl FromStr for Timestamp {
     }
 }
 
-/// What is left to read.
+/// The rest of the text.
 struct Fields<'a> {
     rest: &'a str,
 }
@@ -138,7 +138,7 @@ impl Fields<'_> {
         Some(first)
     }
 
-    /// Exactly so many digits.
+    /// Exactly this many digits.
     fn digits(&mut self, count: usize) -> Option<i64> {
         let (digits, rest) = self.rest.split_at_checked(count)?;
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -148,7 +148,7 @@ impl Fields<'_> {
         digits.parse().ok()
     }
 
-    /// A number of two digits below `end`.
+    /// A two-digit number below `end`.
     fn pair(&mut self, end: i64) -> Option<i64> {
         self.digits(2).filter(|number| *number < end)
     }
@@ -171,11 +171,11 @@ impl Fields<'_> {
         let months: i64 = lengths.iter().take(index).sum();
         let days = days_before(year) - days_before(1970) + months + day - 1;
         let within = if self.rest.is_empty() { 0 } else { self.time()? };
-        // The first day of all begins before the first moment of all.
+        // The first representable day begins before the first representable timestamp.
         i64::try_from(i128::from(days) * i128::from(DAY) + i128::from(within)).ok()
     }
 
-    /// Microseconds of the day, in UTC; they may fall on the day before or after.
+    /// Microseconds of the day in UTC; the offset may move them to the day before or after.
     fn time(&mut self) -> Option<i64> {
         self.skip(&['T', 't', ' '])?;
         let hour = self.pair(24)?;

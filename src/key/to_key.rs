@@ -1,6 +1,6 @@
-//! Which Rust values can be keys.
+//! Rust values that can be keys.
 //!
-//! Owns: the trait and its implementations. Never: knows a byte of the encoding; `KeyWriter` does.
+//! Owns: the trait and its implementations. Never: knows the bytes of the encoding; `KeyWriter` does.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -35,17 +35,17 @@ use crate::key::writer::KeyWriter;
 /// # Ok::<(), tenure::Error>(())
 /// ```
 pub trait ToKey {
-    /// Writes the value as a whole key: a tuple as one component for each of its parts.
+    /// Writes the value as a whole key: a tuple as one component per element.
     fn write_key(&self, out: &mut KeyWriter);
 
-    /// Writes the value as one component of a key. To be overridden by values that are more than one: with
+    /// Writes the value as one component of a key. Values with several components override it, using
     /// [`KeyWriter::tuple`].
     fn write_component(&self, out: &mut KeyWriter) {
         self.write_key(out);
     }
 }
 
-/// A value that sorts the other way round.
+/// A value that sorts in descending order.
 ///
 /// ```
 /// use tenure::key::{Desc, Key};

@@ -1,7 +1,7 @@
 //! Decoded components of keys.
 //!
-//! Owns: what a component can be, and the order of components by their values. Never: looks at encoded bytes; so tests can
-//! compare its order with theirs.
+//! Owns: the kinds of components, and the order of components by their values. Never: looks at encoded bytes, so that
+//! tests can compare the two orders.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::key::writer::KeyWriter;
 
 /// A component of a key.
 ///
-/// Components of different types sort in the order in which the variants stand here. What is descending comes after
-/// all that is ascending. Floats are equal when their bits are.
+/// Components of different types sort in the order of the variants. All descending components sort after all ascending
+/// ones. Floats are equal if their bits are.
 ///
 /// ```
 /// use tenure::key::{Key, KeyValue};
@@ -30,13 +30,13 @@ use crate::key::writer::KeyWriter;
 pub enum KeyValue {
     /// Nothing.
     Null,
-    /// A truth value.
+    /// A Boolean.
     Bool(bool),
     /// An integer of any width.
     Integer(Integer),
     /// A float.
     Float(f64),
-    /// A moment.
+    /// A timestamp.
     Timestamp(Timestamp),
     /// A string.
     String(String),
@@ -44,12 +44,12 @@ pub enum KeyValue {
     Bytes(Vec<u8>),
     /// A tuple inside a key.
     Tuple(Vec<KeyValue>),
-    /// A component that sorts the other way round.
+    /// A component that sorts in descending order.
     Desc(Box<KeyValue>),
 }
 
 impl KeyValue {
-    /// The value and whether it descends; two `Desc`, one in the other, undo each other.
+    /// The value and whether it is descending; two nested `Desc` cancel out.
     fn direction(&self) -> (bool, &Self) {
         let (mut descends, mut value) = (false, self);
         while let Self::Desc(inner) = value {
@@ -180,7 +180,7 @@ from! {
     Vec<KeyValue>: values => Self::Tuple(values);
 }
 
-/// The value as text, which the parsing of a [`Key`](crate::key::Key) reads.
+/// The value as text, as parsed in a [`Key`](crate::key::Key).
 impl fmt::Display for KeyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         text::value(self, f)

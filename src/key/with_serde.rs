@@ -1,6 +1,6 @@
-//! Moments in values that serde reads and writes.
+//! Serde support for timestamps.
 //!
-//! Owns: the two forms: RFC 3339 where people read the format, microseconds elsewhere. Never: rounds.
+//! Owns: the two forms: RFC 3339 in human-readable formats, microseconds in others. Never: rounds.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::key::timestamp::Timestamp;
 
-/// As RFC 3339, such as `"2026-01-31T12:00:00Z"`, where people read the format; as microseconds since 1970 elsewhere.
+/// As RFC 3339, such as `"2026-01-31T12:00:00Z"`, in human-readable formats; as microseconds since 1970 in others.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         if out.is_human_readable() { out.collect_str(self) } else { out.serialize_i64(self.micros()) }
     }
 }
 
-/// Where people read the format, whole numbers are read as well, as microseconds since 1970.
+/// Human-readable formats also accept integers, as microseconds since 1970.
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() { from.deserialize_any(Reader) } else { from.deserialize_i64(Reader) }
     }
 }
 
-/// Reads a moment in either form.
+/// Reads either form.
 struct Reader;
 
 impl Visitor<'_> for Reader {

@@ -1,8 +1,8 @@
 //! Writes keys component by component.
 //!
-//! Owns: the encoding, the complement of what descends, the limits. Never: allocates for a key of up to 32 bytes, or for any
-//! key once it was used for one of that length.
-//! Invariant: what goes wrong is remembered and told by `finish`, so that writing itself cannot fail.
+//! Owns: the encoding, the complement of descending components, the limits. Never: allocates for a key of up to 32
+//! bytes, or for any key no longer than an earlier one. Invariant: an error is kept until `finish`, so that writing
+//! itself cannot fail.
 
 use crate::error::{Error, Result};
 use crate::id::{low_byte, to_u64};
@@ -13,7 +13,7 @@ use crate::key::timestamp::Timestamp;
 use crate::key::{float, tag};
 use crate::key_bytes::Key;
 
-/// Builds a key. Errors wait until [`finish`](Self::finish) or [`as_bytes`](Self::as_bytes).
+/// Builds a key. Errors are reported by [`finish`](Self::finish) or [`as_bytes`](Self::as_bytes).
 ///
 /// ```
 /// use tenure::key::{Desc, Key, KeyWriter};
@@ -24,7 +24,7 @@ use crate::key_bytes::Key;
 /// });
 /// assert_eq!(writer.as_bytes()?, Key::new(&("London", Desc(36)))?.as_bytes());
 ///
-/// // The same memory again.
+/// // Reuses the memory.
 /// writer.clear();
 /// writer.null();
 /// assert_eq!(writer.finish()?.as_bytes(), [0x01]);
@@ -33,7 +33,7 @@ use crate::key_bytes::Key;
 #[derive(Debug, Clone, Default)]
 pub struct KeyWriter {
     bytes: Buffer,
-    /// Bytes that found no room.
+    /// Bytes over the limit.
     over_bytes: usize,
     /// All ones inside an odd number of descending components.
     mask: u8,
@@ -41,7 +41,7 @@ pub struct KeyWriter {
     too_deep: bool,
 }
 
-/// Where the first byte stands that has to be escaped.
+/// The position of the first byte that needs escaping.
 fn first_to_escape(value: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
@@ -76,13 +76,13 @@ impl KeyWriter {
         }
     }
 
-    /// Null: before everything else.
+    /// Null: sorts before everything else.
     pub fn null(&mut self) -> &mut Self {
         self.put(&[tag::NULL]);
         self
     }
 
-    /// A truth value: false before true.
+    /// A Boolean: false before true.
     pub fn bool(&mut self, value: bool) -> &mut Self {
         self.put(&[if value { tag::TRUE } else { tag::FALSE }]);
         self
@@ -92,7 +92,7 @@ impl KeyWriter {
     pub fn integer(&mut self, value: impl Into<Integer>) -> &mut Self {
         let value = value.into();
         let bits = u128::from_be_bytes(value.bytes());
-        // Bytes of the sign alone say nothing. Below zero one byte stays in any case.
+        // Bytes that only repeat the sign are dropped. A negative number keeps at least one byte.
         let idle_bits = if value.is_negative() { bits.leading_ones().min(15 * 8) } else { bits.leading_zeros() };
         let idle = idle_bits / 8;
         let len = tag::INTEGER_BYTES_MAX - low_byte(idle.into());
@@ -104,21 +104,21 @@ impl KeyWriter {
             }
             _ => tag::POSITIVE + len,
         };
-        // Behind the tag stand the low bytes, moved up to it.
+        // The low bytes are shifted up to follow the tag.
         let mut encoded = [tag; 1 + tag::INTEGER_BYTES_MAX as usize];
         encoded[1..].copy_from_slice(&(bits << (8 * idle)).to_be_bytes());
         self.put(encoded.get(..=usize::from(len)).unwrap_or_default());
         self
     }
 
-    /// A float, in the total order of IEEE 754. An `f32` has the encoding of the `f64` of the same value.
+    /// A float, in the total order of IEEE 754. An `f32` is encoded as the `f64` of the same value.
     pub fn float(&mut self, value: f64) -> &mut Self {
         self.put(&[tag::FLOAT]);
         self.put(&float::to_ordered(value).to_be_bytes());
         self
     }
 
-    /// A moment.
+    /// A timestamp.
     pub fn timestamp(&mut self, value: impl Into<Timestamp>) -> &mut Self {
         self.put(&[tag::TIMESTAMP]);
         self.put(&(value.into().micros().cast_unsigned() ^ (1 << 63)).to_be_bytes());
@@ -138,7 +138,7 @@ impl KeyWriter {
     }
 
     fn text(&mut self, tag: u8, value: &[u8]) {
-        // Nothing to turn, nothing to escape, room in place: so it is as a rule.
+        // The usual case: nothing to complement, nothing to escape, and enough room inline.
         if self.mask == 0
             && self.over_bytes == 0
             && first_to_escape(value).is_none()
@@ -165,7 +165,7 @@ impl KeyWriter {
         self.put(value);
     }
 
-    /// A tuple as one component, of what the closure writes.
+    /// A tuple as one component, with the elements that the closure writes.
     pub fn tuple(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
         if self.depth >= DEPTH_MAX {
             self.too_deep = true;
@@ -179,7 +179,7 @@ impl KeyWriter {
         self
     }
 
-    /// Turns the order of each component that the closure writes. Inside another `descending` it turns it back.
+    /// Reverses the order of each component that the closure writes. Nested calls cancel out.
     pub fn descending(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
         self.mask = !self.mask;
         write(self);
@@ -187,7 +187,7 @@ impl KeyWriter {
         self
     }
 
-    /// Forgets what was written and keeps the memory.
+    /// Empties the writer and keeps its memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         (self.over_bytes, self.mask, self.depth, self.too_deep) = (0, 0, 0, false);
@@ -204,19 +204,20 @@ impl KeyWriter {
         Ok(())
     }
 
-    /// What was written so far.
+    /// The bytes written so far.
     pub fn as_bytes(&self) -> Result<&[u8]> {
         self.check()?;
         Ok(self.bytes.as_slice())
     }
 
-    /// The key.
+    /// The finished key.
     pub fn finish(self) -> Result<Key> {
         self.check()?;
         Ok(Key::from_vec(self.bytes.into_vec()))
     }
 
-    /// A prefix of all keys that go on with a string that begins so; for [`prefix_range`](crate::key::prefix_range).
+    /// A prefix of all keys that continue with a string starting with `start`; for
+    /// [`prefix_range`](crate::key::prefix_range).
     ///
     /// ```
     /// use tenure::key::{Key, KeyWriter, prefix_range};
@@ -233,7 +234,7 @@ impl KeyWriter {
         self.finish()
     }
 
-    /// A prefix of all keys that go on with a byte string that begins so.
+    /// A prefix of all keys that continue with a byte string starting with `start`.
     pub fn finish_with_start_of_bytes(mut self, start: &[u8]) -> Result<Key> {
         self.put(&[tag::BYTES]);
         self.escaped(start);

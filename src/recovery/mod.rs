@@ -167,7 +167,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
     let empty = files.logs.is_empty() && files.pages.is_empty();
     if empty && manifest::is_unfinished(&*backing, &files.manifests)? {
         if !settings.create || settings.read_only {
-            let why = "its making was interrupted before anything was in it".to_owned();
+            let why = "its creation was interrupted before anything was stored".to_owned();
             return Err(Error::NotAStore { path: backing.location(), why });
         }
         return begin(backing, settings, files.manifests);

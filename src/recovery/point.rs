@@ -103,7 +103,7 @@ impl<'a> Past<'a> {
         let snapshots = self.snapshots();
         let by = |is: &dyn Fn(&Snapshot) -> bool| {
             let found = snapshots.iter().rev().find(|snapshot| is(snapshot)).copied();
-            found.map(|snapshot| (snapshot, snapshot.seq)).ok_or_else(|| point.gone("no such snapshot is kept"))
+            found.map(|snapshot| (snapshot, snapshot.seq)).ok_or_else(|| point.gone("there is no such snapshot"))
         };
         let seq = match point {
             Point::Snapshot(number) => return by(&|snapshot| snapshot.number == *number),

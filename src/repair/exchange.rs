@@ -65,7 +65,7 @@ impl Place {
                 return Ok((files, lock));
             }
         }
-        let why = "another directory takes its place again and again; keep other programs from it";
+        let why = "another directory replaces it again and again; stop the programs that do this";
         Err(Error::io("lock", shown(), io::Error::other(why)))
     }
 

@@ -58,7 +58,7 @@ impl Source {
             *votes.entry((header.uuid, header.segment_bytes)).or_default() += 1;
         }
         let Some(((uuid, segment_bytes), _)) = votes.into_iter().max_by_key(|(_, votes)| *votes) else {
-            let why = "no file of it has a header that tells which store it belongs to".to_owned();
+            let why = "none of its files has a header that identifies the store".to_owned();
             return Err(Error::NotAStore { path: backing.location(), why });
         };
         for log in &mut logs {

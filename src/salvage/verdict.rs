@@ -104,7 +104,8 @@ fn resembles(remains: Option<&Remains>, version: &Version) -> bool {
 fn perhaps_lost(source: &Source, survey: &Survey, version: &Version) -> Lost {
     let file = source.logs.get(version.log as usize).map(|log| log.name.clone()).unwrap_or_default();
     let (slot, id, offset) = (version.id.slot(), Some(version.id), version.offset);
-    let why = format!("nothing tells whether there was a newer version; that of commit {} came back", version.seq);
+    let why =
+        format!("it is unknown whether there was a newer version; the one of commit {} was recovered", version.seq);
     Lost { slot, id, set: survey.set_of_slot(slot), file, offset, why }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     engine.check_writable()?;
     // Under the lock that every save takes: of two that save one name, one is told.
     if !name.is_empty() && name != OF_A_COPY && is_taken(engine, name) {
-        return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why: "there is one of this name" });
+        return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why: "the name is taken" });
     }
     let panic = engine.poison.ends_with_panic("while a snapshot was saved");
     let result = save_alone(engine, &mut writer, kind, name);

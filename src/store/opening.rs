@@ -36,7 +36,7 @@ impl Options {
                 return Store::start_locked(guard, self);
             }
         }
-        let why = "another directory takes its place again and again; keep other programs from it";
+        let why = "another directory replaces it again and again; stop the programs that do this";
         Err(Error::io("open", path.display().to_string(), std::io::Error::other(why)))
     }
 
@@ -79,7 +79,7 @@ impl Options {
     pub fn open_at(&self, path: impl AsRef<Path>, point: &Point) -> Result<Store> {
         let (path, shown) = (path.as_ref(), path.as_ref().display().to_string());
         let backing = Files::read_only(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => Error::NotAStore { path: shown, why: "there is nothing".to_owned() },
+            std::io::ErrorKind::NotFound => Error::NotAStore { path: shown, why: "it does not exist".to_owned() },
             std::io::ErrorKind::NotADirectory => {
                 Error::NotAStore { path: shown, why: "it is not a directory".to_owned() }
             }

@@ -74,7 +74,7 @@ impl Store {
             named.map(|snapshot| (snapshot.number, snapshot.segments.clone()))
         });
         let Some((number, listed)) = named else {
-            let why = "no such snapshot is kept".to_owned();
+            let why = "there is no such snapshot".to_owned();
             return Err(Error::PointGone { point: format!("snapshot {name:?}"), why });
         };
         engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(number)))?;

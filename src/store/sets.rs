@@ -140,7 +140,7 @@ impl Store {
         let guard = engine.lock_commit();
         engine.check_writable()?;
         if engine.heap.catalogue().find(name).is_some_and(|(other, _)| other != number) {
-            return Err(Error::BadName { what: "record set", name: name.to_owned(), why: "there is one of this name" });
+            return Err(Error::BadName { what: "record set", name: name.to_owned(), why: "the name is taken" });
         }
         let seq = engine.append_and_apply(&guard, &mut change.frame, &mut change.effects, Need::Ordinary)?;
         drop(guard);

@@ -281,7 +281,7 @@ fn check_damage(engine: &Engine, index: &IndexChanges) -> Result<()> {
         None if is_building || engine.heap.catalogue().index(index.number).is_none() => Ok(()),
         None if !index.changes.iter().any(|change| change.put) => Ok(()),
         None => {
-            let why = "is unique and not complete, and nobody builds it: no key can be given to a record";
+            let why = "is unique and incomplete, and is not being built: keys cannot be checked";
             Err(Error::NoSuchIndex { index: index.name.to_string(), why })
         }
     }

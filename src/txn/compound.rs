@@ -160,7 +160,7 @@ impl Transaction {
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         // A rebuilt index has another number.
         let known = indexes.all.iter().find(|known| *known.name == *index.name());
-        let no_such_index = || Error::NoSuchIndex { index: index.name().to_owned(), why: "is not there" };
+        let no_such_index = || Error::NoSuchIndex { index: index.name().to_owned(), why: "does not exist" };
         let (known, name) = (known.ok_or_else(no_such_index)?, Arc::clone(&indexes.name));
         let mut keys = Keys::default();
         let told = known.extractor.run(&mut Reading::new(bytes), &mut keys);

@@ -92,7 +92,7 @@ impl Index {
             if let Some(damage) = found.damage.as_ref() {
                 return self.named(state, Error::Corrupt(Box::new(Corruption::clone(damage))));
             }
-            let why = "is not complete, or this handle has stopped while it changed";
+            let why = "is incomplete, or was being changed when this handle stopped";
             Error::NoSuchIndex { index: self.name().to_owned(), why }
         })?;
         Ok((&found.definition, root))
@@ -104,7 +104,7 @@ impl Index {
         if let Some(known) = catalogue.index(self.number()) {
             return Ok(known);
         }
-        let missing = || Error::NoSuchIndex { index: self.name().to_owned(), why: "is not there" };
+        let missing = || Error::NoSuchIndex { index: self.name().to_owned(), why: "does not exist" };
         let set = catalogue.set_of_handle(self.set(), &self.of).ok_or_else(missing)?;
         let found = catalogue.index_named(set, self.name()).ok_or_else(missing)?;
         check_key_type(&found.definition, &self.definition.key_type)?;

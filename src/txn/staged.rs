@@ -80,8 +80,8 @@ impl Claimed {
         }
         match self.state.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
-            Err(TAKEN) => Err(Error::StagedValue { why: "a transaction that is not over has it" }),
-            Err(_) => Err(Error::StagedValue { why: "a record has it already" }),
+            Err(TAKEN) => Err(Error::StagedValue { why: "an unfinished transaction holds it" }),
+            Err(_) => Err(Error::StagedValue { why: "it is already stored as a record" }),
         }
     }
 

@@ -79,7 +79,7 @@ impl ResumeToken {
 
     /// Refuses a token of another index.
     pub(super) fn check(&self, store: [u8; 16], index: &IndexDefinition) -> Result<()> {
-        let why = "it is of another index, or of another definition of this one";
+        let why = "it belongs to another index, or to another definition of this one";
         if self.index == identity(store, index) { Ok(()) } else { Err(Error::BadToken { why }) }
     }
 
@@ -101,12 +101,12 @@ impl ResumeToken {
     fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let cut = "it is cut off";
         if *bytes.first().ok_or(cut)? != VERSION {
-            return Err("it is of another version of Tenure");
+            return Err("it was made by another version of Tenure");
         }
         let (body, check) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(cut)?;
         let (header, key) = body.split_first_chunk::<HEADER_BYTES>().ok_or(cut)?;
         if LittleEndian::read_u32(check) != checksum(VERSION.into(), body) {
-            return Err("it is cut off, or was changed");
+            return Err("it was truncated or changed");
         }
         let index = header.get(1..5).map(LittleEndian::read_u32).ok_or(cut)?;
         let id = header.get(5..).map(LittleEndian::read_u64).and_then(RecordId::from_u64);

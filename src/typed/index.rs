@@ -203,7 +203,7 @@ fn of_line<K: IndexKey>(line: &str) -> Result<Extractor> {
     if wanted == given {
         return Ok(Extractor::json(json));
     }
-    let why = format!("its keys are of type {given}, and those of the definition of type {wanted}");
+    let why = format!("its keys have type {given}, but the definition has type {wanted}");
     Err(Error::bad_key_text(line, "line for such an index", why))
 }
 

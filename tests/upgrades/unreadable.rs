@@ -1,4 +1,4 @@
-//! A record whose keys cannot be told is an error that names it.
+//! A record whose keys cannot be determined is an error that names it.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ fn updates_and_deletes_do_not_leave_the_keys_of_a_value_that_no_longer_decodes()
     let id: Id<_> = ada.into();
     let deleted = store.write(|tx| people.delete(tx, id)).unwrap_err();
     assert!(names(&deleted, Some(ada)), "{deleted}");
-    assert!(deleted.to_string().contains(&format!("the keys of record {ada} cannot be told")), "{deleted}");
+    assert!(deleted.to_string().contains(&format!("the keys of record {ada} cannot be determined")), "{deleted}");
     let updated = store.write(|tx| people.update(tx, id, &resident("Eve", "York"))).unwrap_err();
     assert!(names(&updated, Some(ada)), "{updated}");
     // Nothing was written: the key still leads to the record that has it.
@@ -82,7 +82,7 @@ fn verifying_an_index_names_the_record() {
     let people = store.typed_set(RESIDENTS).unwrap();
     let by_name = store.typed_index(&people, NAME).unwrap();
     let lines = store.verify_index(by_name.index()).unwrap();
-    assert!(lines[0].starts_with(&format!("record {ada} has keys that cannot be told")), "{lines:?}");
+    assert!(lines[0].starts_with(&format!("record {ada} has keys that cannot be determined")), "{lines:?}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl BackingLock for FileLock {
             Err(error) if error.kind() == io::ErrorKind::NotFound => "the file `lock` was deleted".to_owned(),
             Err(error) => format!("the file `lock` cannot be looked at: {error}"),
         };
-        let why = "another process may be writing to the store by now";
+        let why = "another process may be writing to the store now";
         let then = "keep other programs from its files, and open the store again";
         Err(io::Error::other(format!("{what} while the store was open: {why}; {then}")))
     }

@@ -230,7 +230,7 @@ fn twice(store: &Store, set: &RecordSet, field: &Field, index: &str, key: &str) 
     let has_key = |id: RecordId| {
         let mut has = false;
         let bytes = view.get(id).and_then(|record| record.to_vec()).unwrap_or_default();
-        // A record whose keys cannot be told is not one of the two.
+        // A record whose keys cannot be determined is not one of the two.
         let told = field.extractor.keys(&bytes, &mut |found| has |= found.to_string() == key);
         told.is_ok() && has
     };

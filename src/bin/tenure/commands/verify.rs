@@ -70,7 +70,7 @@ fn found(args: &Args, first: &Problem, problems: &[Problem]) -> Failure {
         return Failure::new(
             Exit::Corrupt,
             message,
-            "keep a copy of the files, and restore from a backup what is listed",
+            "copy the files, and restore what is listed from a backup",
         );
     }
     Failure::new(Exit::Failed, message, "check the path, its permissions and the device, then verify again")

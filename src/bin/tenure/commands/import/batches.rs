@@ -287,11 +287,11 @@ fn told(fault: &Fault, holder: impl Fn(usize) -> Option<String>) -> String {
     match &fault.why {
         Why::NoKey { index, error } => format!("index {index:?}: {error}"),
         Why::Taken { index, key, holder: Holder::Record(id) } => {
-            format!("unique index {index:?} has key {key} already: record {id}")
+            format!("unique index {index:?} already has key {key}: record {id}")
         }
         Why::Taken { index, key, holder: Holder::Row(place) } => {
             let holder = holder(*place).unwrap_or_else(|| "a row above".to_owned());
-            format!("unique index {index:?} has key {key} already: {holder}")
+            format!("unique index {index:?} already has key {key}: {holder}")
         }
     }
 }

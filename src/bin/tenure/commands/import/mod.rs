@@ -150,7 +150,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
     match (text, text.as_bytes()) {
         ("tab" | "\\t", _) => Ok(b'\t'),
         (_, [byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
-        _ => Err("write one character of ASCII that is no quote and no line break, or `tab`".to_owned()),
+        _ => Err("write one ASCII character that is not a quote or line break, or `tab`".to_owned()),
     }
 }
 

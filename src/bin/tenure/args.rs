@@ -1,6 +1,6 @@
 //! The arguments that all commands share, and the list of commands.
 //!
-//! Owns: [`Cli`]. The arguments of a command stand in its own file.
+//! Owns: [`Cli`]. Each command defines its own arguments in its own file.
 
 use clap::{Parser, Subcommand};
 
@@ -31,7 +31,7 @@ Examples:
   tenure scan things.tenure --set people --limit 5
   tenure get things.tenure 0.1";
 
-/// Look into a Tenure store, fill it and empty it.
+/// Inspect, fill and maintain a Tenure store.
 #[derive(Debug, Parser)]
 #[command(name = "tenure", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
@@ -41,7 +41,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Import(import::Args),
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    /// A command and those below it, with their names from the program's on.
+    /// A command and its subcommands, with their names from the program's on.
     fn all(command: &clap::Command, name: &str, into: &mut Vec<(String, clap::Command)>) {
         let name = format!("{name} {}", command.get_name());
         command.get_subcommands().for_each(|below| all(below, &name, into));
@@ -102,7 +102,7 @@ mod tests {
         for (name, mut command) in commands {
             let usage = command.render_usage().to_string();
             let shown = |arg: &clap::Arg| arg.get_value_names().and_then(|names| usage.find(names.first()?.as_str()));
-            // In the order of their definitions, which is that in which they are taken.
+            // In the order of their definitions, which is the order in which they are parsed.
             let places: Vec<usize> = command.get_positionals().filter_map(shown).collect();
             let count = command.get_positionals().count();
             assert!(places.len() == count && places.is_sorted(), "{name}: {usage}");

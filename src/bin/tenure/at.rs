@@ -1,18 +1,18 @@
-//! States of the past, as they are named on the command line.
+//! Past states, as the command line names them.
 //!
-//! Owns: how such a name is read, and that digits may be the number of a snapshot or the name of one. The name counts.
+//! Owns: parsing such names. Digits may be the number or the name of a snapshot; the name takes precedence.
 
 use tenure::{Point, Seq, SnapshotInfo};
 
-/// The option of the commands that read.
+/// The option of commands that read.
 #[derive(Debug, Clone, clap::Args)]
 pub struct At {
-    /// Reads the state of then: snapshot:NAME, snapshot:NUMBER, mark:NAME or seq:N
+    /// Read a past state: snapshot:NAME, snapshot:NUMBER, mark:NAME or seq:N
     #[arg(long = "at", value_name = "POINT", value_parser = read)]
     pub past: Option<Past>,
 }
 
-/// A state of the past.
+/// A past state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Past {
     /// A saved snapshot, by its name or number.
@@ -22,7 +22,7 @@ pub enum Past {
 }
 
 impl Past {
-    /// What can be meant, the most likely first.
+    /// The possible meanings, the most likely first.
     pub fn points(&self) -> Vec<Point> {
         match self {
             Self::Snapshot(text) => {
@@ -34,7 +34,7 @@ impl Past {
         }
     }
 
-    /// What is meant where these snapshots are kept.
+    /// The meaning, given the snapshots that are kept.
     pub fn among(&self, snapshots: &[SnapshotInfo]) -> Option<Point> {
         let mut points = self.points();
         let is_there = |point: &Point| {
@@ -49,7 +49,7 @@ impl Past {
     }
 }
 
-/// Reads `snapshot:NAME` and the like.
+/// Parses `snapshot:NAME` and the like.
 fn read(text: &str) -> Result<Past, String> {
     let (kind, name) = text.split_once(':').unwrap_or((text, ""));
     let past = match kind {

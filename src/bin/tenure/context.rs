@@ -1,7 +1,7 @@
-//! What every command is told, and how a store is opened for each purpose.
+//! Options of every command, and how a store is opened for each purpose.
 //!
-//! Owns: the choice between reading, writing and creating.
-//! Never: creates a store for a command that only reads or changes what is there.
+//! Owns: the choice between reading, writing and creating. Never: creates a store for a command that only reads or
+//! changes an existing one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::failure::{Failure, Outcome};
 /// Options of all commands.
 #[derive(Debug, Clone, Args)]
 pub struct Context {
-    /// Print JSON: one document, or one a line
+    /// Print JSON: one document, or one per line
     #[arg(long, global = true)]
     pub json: bool,
-    /// The most bytes that one transaction may write
+    /// Maximum number of bytes that one transaction may write
     #[arg(long, global = true, value_name = "BYTES", value_parser = crate::args::bytes)]
     pub transaction_bytes_max: Option<u64>,
 }
 
-/// The library's own limit of a transaction, where none is given.
+/// The library's default limit of a transaction.
 const TRANSACTION_BYTES: u64 = 64 << 20;
 
 impl Context {
@@ -33,13 +33,13 @@ impl Context {
         Ok(self.options().read_only(true).create(false).background(false).open(path)?)
     }
 
-    /// For commands that read the state of now, or that of a point of the past.
+    /// For commands that read the current state, or a past one.
     pub fn open_to_read_at(&self, path: &Path, at: &At) -> Outcome<Store> {
         let Some(past) = &at.past else { return self.open_to_read(path) };
         let mut opened = Err(Failure::usage("--at names no state"));
         for point in past.points() {
             match self.options().background(false).open_at(path, &point) {
-                // A number can be a name, too.
+                // A number can also be a name.
                 Err(error @ Error::PointGone { .. }) if opened.is_err() => opened = Err(error.into()),
                 other => return Ok(other?),
             }
@@ -47,17 +47,17 @@ impl Context {
         opened
     }
 
-    /// For commands that change a store that must be there.
+    /// For commands that change an existing store.
     pub fn open_to_write(&self, path: &Path) -> Outcome<Store> {
         Ok(self.options().create(false).background(false).open(path)?)
     }
 
-    /// For commands that make the store if need be.
+    /// For commands that create the store if needed.
     pub fn open_or_create(&self, path: &Path, durability: Durability) -> Outcome<Store> {
         Ok(self.options().durability(durability).open(path)?)
     }
 
-    /// Makes a store with segments of this size.
+    /// Creates a store with segments of this size.
     pub fn create(&self, path: &Path, segment_bytes: u64) -> Outcome<Store> {
         Ok(self.options().segment_bytes(segment_bytes).open(path)?)
     }
@@ -76,15 +76,14 @@ impl Context {
     }
 }
 
-/// Refuses a name that no set can have, before a store is made for it. The rule is the library's: a store in memory is
-/// asked.
+/// Refuses an invalid set name before a store is created for it. The rule is the library's: a store in memory is asked.
 pub fn check_set_name(name: &str) -> Outcome {
     let store = Options::new().background(false).open_backing(Arc::new(Memory::new()))?;
     store.record_set(name)?;
     Ok(())
 }
 
-/// A set that must be there.
+/// Opens an existing set.
 pub fn existing_set(store: &Store, name: &str) -> Outcome<RecordSet> {
     let missing = || Error::NoSuchSet { name: name.to_owned() };
     Ok(store.find_set(name).ok_or_else(missing)?)

@@ -1,18 +1,18 @@
-//! How a command ends whose change is stored, or may be, when something fails behind that.
+//! Ending a command when something fails after its change is stored, or may be.
 //!
-//! Owns: telling "stored, but the store could not be closed" and "perhaps stored" from "not stored".
-//! Invariants: 1. `Exit::Stored` says that everything is on the medium. 2. `Exit::InDoubt` comes with advice how to look.
+//! Owns: telling "stored, but the store could not be closed" and "perhaps stored" from "not stored". Invariants: 1.
+//! `Exit::Stored` means that everything is durable. 2. `Exit::InDoubt` comes with advice on how to find out.
 
 use tenure::{Error, Store};
 
 use crate::failure::{Exit, Failure, Outcome};
 
-/// Whether the change that ended with this error may be there after all.
+/// Whether the change that failed with this error may be stored after all.
 pub fn is_in_doubt(error: &Error) -> bool {
     matches!(error, Error::Indeterminate { .. } | Error::Poisoned { .. })
 }
 
-/// The result of a commit; `look` says how to find out whether it is there when that is not certain.
+/// The result of a commit; `look` says how to find out whether it is stored if that is uncertain.
 pub fn committed<T>(result: Result<T, Error>, look: impl FnOnce() -> String) -> Outcome<T> {
     result.map_err(|error| {
         if is_in_doubt(&error) {
@@ -23,7 +23,7 @@ pub fn committed<T>(result: Result<T, Error>, look: impl FnOnce() -> String) -> 
     })
 }
 
-/// Brings everything that was committed to the medium. A store that stopped is no failure if everything was there before.
+/// Makes all commits durable. A store that has stopped is no failure if everything was durable before.
 pub fn sync(store: &Store) -> Result<(), Error> {
     match store.sync() {
         Err(_stopped) if store.durable_seq() >= store.last_seq() => Ok(()),
@@ -31,10 +31,10 @@ pub fn sync(store: &Store) -> Result<(), Error> {
     }
 }
 
-/// Closes the store and tells the result. `what` says what is on the medium, whatever fails here.
+/// Closes the store and reports the result. `what` names what is durable whatever fails here.
 pub fn finish(store: Store, what: &str, tell: impl FnOnce() -> Outcome) -> Outcome {
     let closed = store.close();
-    // The result is told in any case: an ID that nobody knows is as good as lost.
+    // Always report the result: a record whose ID is unknown is as good as lost.
     let told = tell();
     let mut failed = Vec::new();
     let mut cure = "";

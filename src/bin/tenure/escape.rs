@@ -1,17 +1,17 @@
-//! What a terminal would act upon, instead of showing it: written out, so that a record cannot do anything to whoever looks at it.
+//! Escapes what a terminal would act upon instead of showing, so that printing a record cannot affect the terminal.
 //!
-//! Owns: which characters these are, and what stands in their place. Line breaks and tabs stay.
-//! Never: changes what JSON says: inside JSON such characters stand in strings only, where the escapes mean the same.
+//! Owns: which characters these are, and their escapes. Line breaks and tabs stay. Never: changes the meaning of JSON:
+//! there such characters occur only inside strings, where the escapes mean the same.
 
-/// Replaces characters in text that comes in pieces.
+/// Escapes text that arrives in pieces.
 #[derive(Debug, Default)]
 pub struct Escape {
-    /// The beginning of a character whose end has not come yet.
+    /// The start of a character whose end has not arrived yet.
     rest: Vec<u8>,
 }
 
 impl Escape {
-    /// The text with its escapes. The beginning of a character at its end waits for the next piece.
+    /// The escaped text. An incomplete character at the end waits for the next piece.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.rest);
         bytes.extend_from_slice(piece);
@@ -29,7 +29,7 @@ impl Escape {
         out
     }
 
-    /// Nothing more comes.
+    /// There are no more pieces.
     pub fn end(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
         raw(&std::mem::take(&mut self.rest), &mut out);
@@ -37,7 +37,7 @@ impl Escape {
     }
 }
 
-/// Whether a terminal or the order of characters on the screen obeys this one.
+/// Whether a terminal acts on this character, or it changes the direction of text.
 pub fn is_obeyed(char: char) -> bool {
     char.is_control()
         || matches!(
@@ -52,7 +52,7 @@ pub fn is_obeyed(char: char) -> bool {
         )
 }
 
-/// Whether these bytes are a character of UTF-8 that only misses its end.
+/// Whether these bytes are an incomplete UTF-8 character.
 fn is_beginning(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
@@ -68,7 +68,7 @@ fn text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes().get(shown..).unwrap_or_default());
 }
 
-/// Bytes that are no text: a terminal of one byte a character takes some of them for controls.
+/// Bytes that are not text: an 8-bit terminal treats some of them as controls.
 fn raw(bytes: &[u8], out: &mut Vec<u8>) {
     for byte in bytes {
         out.extend_from_slice(format!("\\x{byte:02x}").as_bytes());

@@ -1,6 +1,6 @@
-//! How a command ends when it does not succeed.
+//! How a command ends when it fails.
 //!
-//! Owns: the exit codes, and which error of the library has which. Never: prints to stdout.
+//! Owns: the exit codes, and which library error maps to which. Never: prints to stdout.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ pub enum Exit {
     NotAStore = 8,
     Stored = 9,
     InDoubt = 10,
-    /// As a shell calls what a signal ended.
+    /// As shells report a process that a signal ended.
     Interrupted = 130,
 }
 
@@ -84,9 +84,9 @@ impl Exit {
 /// Why a command ended.
 #[derive(Debug)]
 pub enum Failure {
-    /// Whoever read stdout has gone: nothing more to do, and nothing to say.
+    /// The reader of stdout is gone: nothing more to do, and nothing to report.
     ReaderGone,
-    /// Something to tell.
+    /// A failure to report.
     Told {
         /// The exit code.
         exit: Exit,
@@ -102,7 +102,7 @@ impl Failure {
         Self::Told { exit, message: message.into(), help: help.into() }
     }
 
-    /// Arguments that do not go together.
+    /// Arguments that cannot be combined.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message, "see `--help` of the command")
     }
@@ -130,7 +130,7 @@ impl Failure {
         "check the path and its permissions".to_owned()
     }
 
-    /// Adds to what can be done.
+    /// Adds to the advice.
     #[must_use]
     pub fn and_help(self, more: impl fmt::Display) -> Self {
         match self {
@@ -139,7 +139,7 @@ impl Failure {
         }
     }
 
-    /// Says something else of what can be done.
+    /// Replaces the advice.
     #[must_use]
     pub fn instead(self, help: String) -> Self {
         match self {
@@ -148,7 +148,7 @@ impl Failure {
         }
     }
 
-    /// Adds that it is not certain what is stored, and how to look.
+    /// Adds that it is uncertain what is stored, and how to find out.
     #[must_use]
     pub fn in_doubt(self, look: impl fmt::Display) -> Self {
         match self.and_help(look) {
@@ -157,7 +157,7 @@ impl Failure {
         }
     }
 
-    /// Prints the error, as JSON where the output is JSON, and says with which code the process ends.
+    /// Prints the error, as JSON if the output is JSON, and returns the exit code of the process.
     pub fn report(self, is_json: bool) -> ExitCode {
         let Self::Told { exit, message, help } = self else { return Exit::Ok.code() };
         let text = if is_json {
@@ -165,7 +165,7 @@ impl Failure {
         } else {
             format!("error: {}\nhelp: {}\n", one_line(&message), one_line(&help))
         };
-        // Stderr may be closed; the exit code still tells.
+        // Stderr may be closed; the exit code still reports the failure.
         io::stderr().write_all(text.as_bytes()).map_or(exit.code(), |()| exit.code())
     }
 }
@@ -176,7 +176,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Names can hold line breaks and other characters that a terminal obeys; a report stays on its line.
+/// Names can contain line breaks and control characters; a report stays on its line.
 pub fn one_line(text: &str) -> String {
     text.chars().map(|char| if is_obeyed(char) { '\u{fffd}' } else { char }).collect()
 }

@@ -1,19 +1,19 @@
-//! Why an index gets no key from any record: a guess for people, from a look at a few of the records.
+//! Guesses why an index gets no key from any record, from a look at a few records.
 //!
-//! Owns: the guess. Never: says that something is wrong: an index over a field that no record has yet is none the worse.
+//! Owns: the guess. Never: reports an error: an index over a field that no record has yet is fine.
 
 use tenure::extract::JsonExtractor;
 use tenure::key::KeyKind;
 use tenure::{RecordSet, View};
 
-/// Records that are looked at, and bytes that one of them may have.
+/// Maximum number of records to look at, and maximum size of one.
 const RECORDS: usize = 100;
 const BYTES_MAX: u64 = 1 << 20;
-/// Types of values in JSON.
+/// Types of JSON values.
 const KINDS: [(KeyKind, &str); 3] =
     [(KeyKind::String, "strings"), (KeyKind::Float, "numbers"), (KeyKind::Bool, "true or false")];
 
-/// What the records have where an index looks for keys and finds none.
+/// What the records have where the index looks for keys and finds none.
 pub fn why_no_keys(view: &View, set: &RecordSet, wanted: &JsonExtractor) -> String {
     let small = view.scan(set).filter_map(Result::ok).filter(|record| record.len() <= BYTES_MAX);
     let records: Vec<Vec<u8>> = small.take(RECORDS).filter_map(|record| record.to_vec().ok()).collect();
@@ -38,13 +38,13 @@ pub fn why_no_keys(view: &View, set: &RecordSet, wanted: &JsonExtractor) -> Stri
     format!("no record that was looked at has a value at {}", shown(pointer))
 }
 
-/// What values there are at a pointer; `None` where there are none.
+/// The type of values at a pointer; `None` if there are none.
 fn values_at(records: &[Vec<u8>], pointer: &str) -> Option<&'static str> {
     let has = |kind: KeyKind| {
         let Ok(extractor) = JsonExtractor::new(pointer, kind) else { return false };
         records.iter().any(|record| {
             let mut any = false;
-            // A value that is too long for a key is one.
+            // A value that is too long for a key counts as well.
             let told = extractor.keys(record, &mut |_key| any = true);
             any || told.is_err()
         })

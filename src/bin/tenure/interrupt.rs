@@ -1,7 +1,7 @@
-//! Ctrl-C, and a request to end, in a command that says what it has done so far.
+//! Handling Ctrl-C and SIGTERM in a command that reports its progress.
 //!
-//! Owns: noting the signal, and ending a read that waits for input. A second signal ends the process at once.
-//! Never: handles a signal that the process was started to ignore.
+//! Owns: recording the signal, and ending a read that waits for input. A second signal ends the process at once. Never:
+//! handles a signal that the process was started to ignore.
 
 use std::fs::File;
 use std::io;
@@ -16,10 +16,10 @@ use signal_hook::low_level::pipe;
 
 use crate::failure::{Exit, Failure, Outcome};
 
-/// Signals by which a user ends a command.
+/// Signals by which a user interrupts a command.
 const SIGNALS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
 
-/// Whether a signal has come.
+/// Whether a signal has arrived.
 pub struct Interrupt {
     has_come: Arc<AtomicBool>,
     /// Becomes readable with the first signal.
@@ -27,13 +27,13 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// From now on signals are noted.
+    /// Records signals from now on.
     pub fn watched() -> Outcome<Self> {
         let (has_come, ignored) = (Arc::<AtomicBool>::default(), ignored());
         let install = || {
             let (wake, writer) = UnixStream::pair()?;
             for signal in SIGNALS.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0) {
-                // In this order: what the second signal does depends on what the first one has noted.
+                // In this order: the second signal's handler depends on what the first one recorded.
                 flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, Arc::clone(&has_come))?;
                 flag::register(signal, Arc::clone(&has_come))?;
                 pipe::register(signal, writer.try_clone()?)?;
@@ -47,18 +47,18 @@ impl Interrupt {
         Ok(Self { has_come, wake: Arc::new(wake) })
     }
 
-    /// Tells whether a signal has come.
+    /// Whether a signal has arrived.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.has_come)
     }
 
-    /// A file whose reads fail once a signal has come, also those that wait.
+    /// A file whose reads fail once a signal has arrived, even those that wait.
     pub fn watch(&self, file: File) -> impl Read + use<> {
         Watched { file, has_come: self.flag(), wake: Arc::clone(&self.wake) }
     }
 }
 
-/// The signals that the process was started to ignore, a bit each.
+/// The signals that the process was started to ignore, one bit each.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -74,7 +74,7 @@ struct Watched {
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut waited = [PollFd::new(&self.file, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
-        // A signal ends the waiting, too.
+        // A signal also ends the wait.
         let polled = poll(&mut waited, None);
         if self.has_come.load(Ordering::Relaxed) {
             return Err(io::Error::other("interrupted"));

@@ -1,8 +1,8 @@
 //! Key indexes as the command line names them: `SET.INDEX`, fields of JSON, keys as plain text.
 //!
-//! Owns: reading these, and making an index unless there is another one of its name.
-//! Never: guesses the type of a key. It stands in the line of the index; an index that a program keeps with code of its own
-//! has none, and its keys are written in the text form of `docs/keys.md`.
+//! Owns: parsing these, and creating an index unless another one has its name. Never: guesses the type of a key. The
+//! index's line states it; an index whose extractor is a program's own code has none, and its keys are written in the
+//! text form of `docs/keys.md`.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::hints::why_no_keys;
 use crate::output::note;
 
-/// A field of JSON records: where it is, of what type, and how an index over it is called.
+/// A field of JSON records: its pointer, its type, and the name of an index over it.
 #[derive(Clone, Debug)]
 pub struct Field {
     pub name: String,
@@ -24,7 +24,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Reads `name`, `depends[]`, `/address/city` and `/depends/*`, with `:TYPE` and `:lower` behind it.
+    /// Parses `name`, `depends[]`, `/address/city` and `/depends/*`, optionally followed by `:TYPE` and `:lower`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (rest, lowercase) = text.strip_suffix(":lower").map_or((text, false), |rest| (rest, true));
         let typed = rest.rsplit_once(':').and_then(|(path, kind)| Some((path, kind.parse::<KeyKind>().ok()?)));
@@ -43,7 +43,7 @@ impl Field {
     }
 }
 
-/// The JSON pointer of a field; a name is the one of a member.
+/// The JSON pointer of a field; a plain name is a member.
 fn pointer(path: &str) -> String {
     if path.is_empty() || path.starts_with('/') {
         return path.to_owned();
@@ -52,14 +52,14 @@ fn pointer(path: &str) -> String {
     format!("/{}{all}", member.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Says on stderr that an index has got no key from any of these records, and what may be the reason.
+/// Warns on stderr that an index got no key from any of these records, with a possible reason.
 pub fn warn_of_no_keys(store: &Store, set: &RecordSet, index: &str, spec: &str, records: &str) {
     let Ok(extractor) = spec.parse() else { return };
     let why = why_no_keys(&store.view(), set, &extractor);
     note(&format!("warning: index {index:?} of set {:?} has no key from {records}: {why}", set.name()));
 }
 
-/// An index that was found by its name.
+/// An index found by its name.
 pub struct Named {
     pub set: RecordSet,
     pub index: Index,
@@ -67,7 +67,7 @@ pub struct Named {
 }
 
 impl Named {
-    /// As it is named on the command line.
+    /// Its name on the command line.
     pub fn name(&self) -> String {
         format!("{}.{}", self.set.name(), self.info.name)
     }
@@ -77,7 +77,7 @@ impl Named {
         KeyReader { json: self.info.spec.parse().ok() }
     }
 
-    /// Refuses an index whose building has not ended.
+    /// Refuses an index whose build is not complete.
     pub fn check_ready(&self, store: &Path) -> Outcome {
         if self.info.ready {
             return Ok(());
@@ -91,7 +91,7 @@ impl Named {
     }
 }
 
-/// The index that `SET.INDEX` names. Both names may hold dots.
+/// The index that `SET.INDEX` names. Both names may contain dots.
 pub fn resolve(store: &Store, path: &Path, text: &str) -> Outcome<Named> {
     let mut found = Vec::new();
     for (at, _dot) in text.match_indices('.') {
@@ -122,13 +122,13 @@ fn missing(path: &Path, text: &str) -> Failure {
     Failure::new(Exit::NotFound, format!("there is no index {text:?}"), help)
 }
 
-/// Reads the keys of an index from plain text.
+/// Parses the keys of an index from plain text.
 pub struct KeyReader {
     json: Option<JsonExtractor>,
 }
 
 impl KeyReader {
-    /// What takes the keys out of records, where it stands in the store.
+    /// The extractor, if it is stored in the store.
     pub fn json(&self) -> Option<&JsonExtractor> {
         self.json.as_ref()
     }
@@ -149,14 +149,14 @@ impl KeyReader {
         id.map_or_else(|| json(key), |id| Value::from(id.to_string()))
     }
 
-    /// The keys that begin so: strings with these first characters, or, where the type is not told, lists with these first
-    /// components.
+    /// The keys with a prefix: strings that start with these characters or, if the type is unknown, lists that start
+    /// with these components.
     pub fn prefix(&self, text: &str) -> Outcome<(Bound<Key>, Bound<Key>)> {
         let key = self.key(text)?;
         match &self.json {
             None => Ok(prefix_range(&key)),
             Some(json) if json.kind() == KeyKind::String => {
-                // The last byte ends the string.
+                // The last byte is the string's terminator.
                 let open = key.as_bytes().split_last().map_or(&[][..], |(_end, open)| open);
                 Ok(prefix_range(&Key::from_bytes(open)?))
             }
@@ -177,7 +177,7 @@ pub fn plain(key: &Key) -> String {
     }
 }
 
-/// A key in JSON: what JSON has a type for, and text otherwise.
+/// A key in JSON: as a JSON value if there is a type for it, as text otherwise.
 pub fn json(key: &Key) -> Value {
     match key.values().as_deref() {
         Ok([KeyValue::String(text)]) => Value::from(text.as_str()),
@@ -193,7 +193,7 @@ pub fn json(key: &Key) -> Value {
     }
 }
 
-/// The index over a field: made, or the one that is there if it is the same.
+/// The index over a field: created, or the existing one if it is the same.
 pub fn ensure(store: &Store, set: &RecordSet, field: &Field, is_unique: bool) -> Outcome<Index> {
     let (name, line) = (&field.name, field.extractor.to_string());
     let there = store.indexes(set).into_iter().find(|info| info.name == *name);
@@ -212,7 +212,7 @@ pub fn ensure(store: &Store, set: &RecordSet, field: &Field, is_unique: bool) ->
     made.map_err(|error| not_made(store, set, field, error))
 }
 
-/// The index made anew from the records.
+/// The index, rebuilt from the records.
 pub fn rebuild(store: &Store, named: &Named, field: &Field) -> Outcome<Index> {
     store.rebuild_index(&named.index).map_err(|error| not_made(store, &named.set, field, error))
 }
@@ -224,7 +224,7 @@ fn not_made(store: &Store, set: &RecordSet, field: &Field, error: Error) -> Fail
     }
 }
 
-/// Two records have the key: names both.
+/// Names the two records with the key.
 fn twice(store: &Store, set: &RecordSet, field: &Field, index: &str, key: &str) -> Failure {
     let view = store.view();
     let has_key = |id: RecordId| {

@@ -1,4 +1,4 @@
-//! What a store takes on the medium: its files, whatever they are for, but for the reserve for a full disk, which follows them.
+//! The files of a store on disk and their sizes, except for the reserve, which follows them in size.
 
 use std::fs;
 use std::path::Path;
@@ -17,13 +17,13 @@ pub struct Medium {
 }
 
 impl Medium {
-    /// What is in the directory now.
+    /// The files in the directory now.
     pub fn of(path: &Path) -> Outcome<Self> {
         let name = path.display().to_string();
         let entries = fs::read_dir(path).map_err(|error| Failure::input("list", &name, &error))?;
         let mut found = Self::default();
         for entry in entries.flatten() {
-            // A file that goes meanwhile takes nothing.
+            // A file that disappears meanwhile takes no space.
             let Some(file) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with("reserve-") {
@@ -39,7 +39,7 @@ impl Medium {
         Ok(found)
     }
 
-    /// Segments that the newest state has not: a named snapshot or a mark keeps them, or nothing is in them yet.
+    /// Segments outside the newest state: a named snapshot or a mark keeps them, or they are still empty.
     pub fn others(&self, stats: &Stats) -> Vec<(String, u64)> {
         let is_used = |name: &String| stats.segments.iter().any(|segment| segment.file == *name);
         self.segments.iter().filter(|(name, _)| !is_used(name)).cloned().collect()

@@ -1,6 +1,6 @@
 //! Where results go: stdout or a file.
 //!
-//! Owns: buffering, telling a reader that left from a write that failed, and escaping what a terminal would obey.
+//! Owns: buffering, telling a reader that left from a failed write, and escaping control characters for a terminal.
 //! Never: writes messages for people; those go to stderr through [`note`].
 
 use std::fs::{File, OpenOptions};
@@ -14,26 +14,26 @@ use crate::escape::Escape;
 use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::process;
 
-/// Bytes that are gathered before they are written.
+/// Bytes buffered before they are written.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// A place for results.
+/// A destination for results.
 pub struct Output {
     name: String,
     sink: BufWriter<File>,
-    /// Where the sink is a terminal.
+    /// Set if the sink is a terminal.
     escape: Option<Escape>,
-    /// Whether a reader that leaves ends the command quietly.
+    /// Whether the command ends quietly when the reader leaves.
     reader_may_leave: bool,
 }
 
 impl Output {
-    /// Stdout. A command that changes a store asks for it first, so that it does nothing when stdout is closed.
+    /// Stdout. A command that changes a store opens it first, so that it does nothing if stdout is closed.
     pub fn stdout() -> Outcome<Self> {
         Ok(Self::new("stdout".to_owned(), process::stdout()?))
     }
 
-    /// `path`, emptied first, or stdout where there is none.
+    /// `path`, truncated first, or stdout if there is none.
     pub fn file_or_stdout(path: Option<&Path>) -> Outcome<Self> {
         let Some(path) = path else { return Self::stdout() };
         let name = path.display().to_string();
@@ -42,7 +42,7 @@ impl Output {
         Ok(Self::new(name, file))
     }
 
-    /// `path`, to which is added beside other work: that a pipe breaks is an error.
+    /// `path`, appended to beside other work: a broken pipe is an error.
     pub fn append(path: &Path) -> Outcome<Self> {
         let name = path.display().to_string();
         let file = OpenOptions::new().append(true).create(true).open(path);
@@ -55,7 +55,7 @@ impl Output {
         Self { name, sink: BufWriter::with_capacity(BUFFER_BYTES, sink), escape, reader_may_leave: true }
     }
 
-    /// Everything is written as it is, also to a terminal.
+    /// Writes everything as it is, even to a terminal.
     #[must_use]
     pub fn raw(self) -> Self {
         Self { escape: None, ..self }
@@ -93,19 +93,19 @@ impl Output {
         self.line(&value.to_string())
     }
 
-    /// Hands everything on. What is not finished is not written.
+    /// Writes everything out. Unfinished output is dropped.
     pub fn finish(mut self) -> Outcome {
         let rest = self.escape.as_mut().map(Escape::end).unwrap_or_default();
         self.sink.write_all(&rest).and_then(|()| self.sink.flush()).map_err(|error| self.failed(&error))
     }
 
-    /// Hands on what is there so far.
+    /// Writes out what is buffered.
     pub fn flush(&mut self) -> Outcome {
         self.sink.flush().map_err(|error| self.failed(&error))
     }
 }
 
-/// A remark for people. A stderr that is closed does not stop a command.
+/// A remark for people. A closed stderr does not stop a command.
 pub fn note(text: &str) {
     let line = format!("{}\n", one_line(text));
     drop(io::stderr().write_all(line.as_bytes()));

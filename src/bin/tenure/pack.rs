@@ -1,6 +1,6 @@
-//! Packed streams: gzip and zstd, by the end of a name when writing, and by their first bytes when reading.
+//! Compressed streams: gzip and zstd, chosen by file name when writing and by the first bytes when reading.
 //!
-//! Owns: packing and unpacking. Never: looks at what is inside.
+//! Owns: compressing and decompressing. Never: looks at the contents.
 
 use std::io;
 use std::io::{BufReader, BufWriter, Cursor, Read, Write};
@@ -12,15 +12,15 @@ use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
-/// Bytes that are read or written at once.
+/// Bytes read or written at once.
 const BUFFER_BYTES: usize = 256 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// How a stream is packed.
+/// Compression of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pack {
-    /// Not packed
+    /// Not compressed
     None,
     /// gzip
     Gzip,
@@ -29,7 +29,7 @@ pub enum Pack {
 }
 
 impl Pack {
-    /// As the end of a name says.
+    /// As the ending of the name says.
     pub fn of_name(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
         match name.rsplit_once('.').map(|(_, end)| end) {
@@ -40,7 +40,7 @@ impl Pack {
     }
 }
 
-/// Packs what is written.
+/// Compresses what is written.
 pub enum Packer<W: Write> {
     None(BufWriter<W>),
     Gzip(GzEncoder<BufWriter<W>>),
@@ -57,7 +57,7 @@ impl<W: Write> Packer<W> {
         })
     }
 
-    /// Ends the packed stream, and hands everything on.
+    /// Ends the compressed stream, and writes everything out.
     pub fn finish(self) -> io::Result<W> {
         let buffer = match self {
             Self::None(to) => to,
@@ -80,13 +80,13 @@ impl<W: Write> Write for Packer<W> {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::None(to) => to.flush(),
-            // What packs well is flushed when it ends.
+            // Flushed at the end, since well-compressible data buffers long.
             Self::Gzip(_) | Self::Zstd(_) => Ok(()),
         }
     }
 }
 
-/// Unpacks a stream that begins as a packed one does. `interrupted` tells a read that the user ended from damage.
+/// Decompresses a stream if it starts like a compressed one. `interrupted` tells an interrupted read from damage.
 pub fn unpack<'s>(mut source: impl Read + 's, interrupted: Arc<AtomicBool>) -> io::Result<Box<dyn Read + 's>> {
     let mut head = Vec::new();
     source.by_ref().take(4).read_to_end(&mut head)?;
@@ -105,7 +105,7 @@ pub fn unpack<'s>(mut source: impl Read + 's, interrupted: Arc<AtomicBool>) -> i
     })
 }
 
-/// Says of damage in a zstd stream that it is invalid data, as other decoders do.
+/// Reports damage in a zstd stream as invalid data, as other decoders do.
 struct Unzstd<R: io::BufRead> {
     decoder: zstd::stream::read::Decoder<'static, R>,
     interrupted: Arc<AtomicBool>,

@@ -1,8 +1,8 @@
-//! What the process was started with: stdin and stdout, and the limit on the size of files.
+//! The environment of the process: stdin, stdout, and the limit on file sizes.
 //!
-//! Owns: telling a closed stdin or stdout from an empty one, and living on when a file has reached its limit.
-//! Never: reads or writes by the standard library's own handles of stdin and stdout. These take a descriptor that cannot
-//! be read for an empty one, and one that cannot be written for a sink.
+//! Owns: telling a closed stdin or stdout from an empty one, and surviving when a file reaches its size limit. Never:
+//! reads or writes through the standard library's own handles of stdin and stdout, which treat an unreadable descriptor
+//! as empty and an unwritable one as a sink.
 
 use std::fs::File;
 use std::io;
@@ -15,8 +15,8 @@ use crate::failure::{Exit, Failure, Outcome};
 static STDIN_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-// Before `main` runs, the standard library opens /dev/null in the place of what is closed. After that nobody can tell it
-// from a /dev/null that the user meant, so this has to look earlier. It does nothing but copy two descriptors.
+// Before `main` runs, the standard library opens /dev/null in place of closed descriptors. After that they cannot be
+// told from a /dev/null that the user passed, so this must look earlier. It only duplicates two descriptors.
 ctor::declarative::ctor! {
     #[ctor(unsafe)]
     fn look_before_main() {
@@ -33,7 +33,7 @@ fn closed() -> io::Error {
     io::Error::from_raw_os_error(libc::EBADF)
 }
 
-/// Stdin, without a buffer; an error when it is closed.
+/// Unbuffered stdin; an error if it is closed.
 pub fn stdin() -> Outcome<File> {
     let file = if STDIN_WAS_CLOSED.load(Ordering::Relaxed) {
         Err(closed())
@@ -43,7 +43,7 @@ pub fn stdin() -> Outcome<File> {
     file.map_err(|error| Failure::input("read", "stdin", &error))
 }
 
-/// Stdout, without a buffer; an error when it is closed.
+/// Unbuffered stdout; an error if it is closed.
 pub fn stdout() -> Outcome<File> {
     let file = if STDOUT_WAS_CLOSED.load(Ordering::Relaxed) {
         Err(closed())
@@ -53,7 +53,7 @@ pub fn stdout() -> Outcome<File> {
     file.map_err(|error| Failure::output("stdout", &error))
 }
 
-/// Makes a write beyond the limit on the size of files an error of that write. By itself the signal ends the process.
+/// Turns a write beyond the file size limit into an error. By default the signal would end the process.
 pub fn survive_file_size_limit() -> Outcome {
     let registered = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
     registered.map(drop).map_err(|error| {

@@ -1,4 +1,4 @@
-//! A bar on stderr for what takes a while, where a person is looking.
+//! A progress bar on stderr for long operations, if stderr is a terminal.
 //!
 //! Owns: when a bar is shown. Never: draws one into a file or a pipe.
 
@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 const BYTES: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
 const RECORDS: &str = "{msg} {wide_bar} {human_pos}/{human_len} {eta}";
 
-/// A bar over bytes; a total that is not known makes it count only.
+/// A bar over bytes; with an unknown total it only counts.
 pub fn over_bytes(what: &'static str, total: Option<u64>) -> ProgressBar {
     bar(what, total, BYTES)
 }

@@ -1,8 +1,8 @@
 //! Records as rows of CSV.
 //!
-//! Owns: the columns of a set, and each value of a record as it stands in it: the digits of a number are not read. Never: takes
-//! a record for something that it is not; what has no row is an error.
-//! Invariant: a record that an import took has a row.
+//! Owns: the columns of a set, and the text of each value: digits of a number are copied, not parsed. Never:
+//! misrepresents a record; one that cannot be a row is an error. Invariant: a record that an import stored can be a
+//! row.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,18 +15,18 @@ use tenure::Record;
 
 use crate::failure::{Exit, Failure, Outcome};
 
-/// Columns, at most: as many fields as a row of an import may have.
+/// Maximum number of columns: as many as a row of an import may have fields.
 const COLUMNS_MAX: usize = 4 << 20;
-/// The column of records that are no objects.
+/// The column of records that are not objects.
 const VALUE: &str = "value";
-/// The columns in front, with `--with-ids`.
+/// The leading columns, with `--with-ids`.
 const IDS: [&str; 2] = ["id", "seq"];
 
-/// The columns of a set, in the order in which its records bring them.
+/// The columns of a set, in the order in which its records introduce them.
 pub struct Columns {
     names: Vec<String>,
     places: HashMap<String, usize>,
-    /// The first record that brought a column for what is no object, or for a member of that name.
+    /// The first record that is not an object, or has a member of that column's name.
     value_of: [Option<String>; 2],
     with_ids: bool,
     null: String,
@@ -38,7 +38,7 @@ impl Columns {
         Self { names, places, value_of, with_ids, null: null.to_owned() }
     }
 
-    /// Adds the columns that a record brings.
+    /// Adds the columns that a record introduces.
     pub fn add(&mut self, record: &Record<'_>) -> Outcome {
         let bytes = record.bytes()?;
         let is_object = is_object(&bytes);
@@ -66,7 +66,7 @@ impl Columns {
         })
     }
 
-    /// The row of names.
+    /// The header row.
     pub fn head(&self) -> Outcome<Vec<u8>> {
         let ids = if self.with_ids { &IDS[..] } else { &[] };
         line(ids.iter().copied().chain(self.names.iter().map(String::as_str)))
@@ -88,13 +88,13 @@ impl Columns {
     }
 }
 
-/// What a value is in a cell: the text of a string, nothing for null, anything else as it stands.
+/// The text of a cell: a string's text, nothing for null, anything else as it is.
 fn cell_of(value: &RawValue) -> Option<String> {
     let text = value.get();
     if text == "null" {
         return None;
     }
-    // A string that is no Unicode, half of a surrogate pair, stands as JSON has it.
+    // A string that is not valid Unicode (an unpaired surrogate) is copied as JSON.
     let string = if text.starts_with('"') { serde_json::from_str(text).ok() } else { None };
     Some(string.unwrap_or_else(|| text.to_owned()))
 }
@@ -103,7 +103,7 @@ fn is_object(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().starts_with(b"{")
 }
 
-/// Hands out the members of an object, or any other value as the only one.
+/// Passes on the members of an object, or any other value as the only one.
 fn members(record: &Record<'_>, bytes: &[u8], mut each: impl FnMut(&str, &RawValue) -> Outcome) -> Outcome {
     let no_json = |error: serde_json::Error| no_row(record, &format!("it is not JSON: {error}"));
     if !is_object(bytes) {
@@ -118,7 +118,7 @@ fn members(record: &Record<'_>, bytes: &[u8], mut each: impl FnMut(&str, &RawVal
     walked.and_then(|()| reader.end()).map_err(no_json)
 }
 
-/// Hands out members until it is told to stop.
+/// Passes on members until told to stop.
 struct Members<'f>(&'f mut dyn FnMut(&str, &RawValue) -> bool);
 
 impl<'de> Visitor<'de> for Members<'_> {

@@ -1,4 +1,4 @@
-//! Where an import reads from: a file or stdin, and how its rows are written down.
+//! The source of an import: a file or stdin, and its format.
 //!
 //! Owns: opening it, guessing the format, ending a read when the user interrupts the command. Never: looks at a row.
 
@@ -13,30 +13,30 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupt;
 use crate::{input, process, progress};
 
-/// How rows are written down.
+/// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// JSON Lines: a JSON value on each line
     Jsonl,
-    /// Comma-separated values below a row of names
+    /// Comma-separated values with a header row
     Csv,
 }
 
-/// How the rows of an input are written down.
+/// Input formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum InputFormat {
     /// JSON Lines: a JSON value on each line
     Jsonl,
     /// One JSON array of values
     Json,
-    /// Comma-separated values below a row of names
+    /// Comma-separated values with a header row
     Csv,
-    /// Tab-separated values below a row of names
+    /// Tab-separated values with a header row
     Tsv,
 }
 
 impl InputFormat {
-    /// The format that the name of a file tells.
+    /// The format that a file name implies.
     pub fn of_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
         let name = name.strip_suffix(".gz").unwrap_or(&name);
@@ -55,17 +55,17 @@ impl InputFormat {
     }
 }
 
-/// An input that was opened.
+/// An opened input.
 pub struct Input {
     /// Its name for messages.
     pub name: String,
-    /// Its bytes, unpacked.
+    /// Its bytes, decompressed.
     pub reader: Box<dyn BufRead>,
     /// Follows the bytes as they are read.
     pub bar: ProgressBar,
 }
 
-/// Opens a file, or stdin when its name is `-`. Reading fails from the moment on in which the command is interrupted.
+/// Opens a file, or stdin if the name is `-`. Reads fail once the command is interrupted.
 pub fn open(name: &str, interrupt: Option<&Interrupt>) -> Outcome<Input> {
     let (shown, length, source): (_, _, File) = if name == "-" {
         ("stdin".to_owned(), None, process::stdin()?)

@@ -1,6 +1,6 @@
 //! Tables for people.
 //!
-//! Owns: widths and alignment. A column whose title ends in `>` is aligned to the right.
+//! Owns: widths and alignment. A column whose title ends in `>` is right-aligned.
 
 use crate::failure::{Outcome, one_line};
 use crate::output::Output;

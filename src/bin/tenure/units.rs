@@ -1,6 +1,6 @@
-//! Numbers for people: bytes, counts, times.
+//! Numbers for people: bytes, counts, durations.
 //!
-//! Owns: how they are printed, and how sizes are read from arguments.
+//! Owns: how they are printed, and how sizes are parsed from arguments.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
 /// `1536` as `1.5 KiB`.
 pub fn bytes(count: u64) -> String {
     let mut unit = None;
-    // Tenths are enough for a person; integers keep it exact.
+    // Tenths are enough for people; integer arithmetic keeps them exact.
     let mut tenths = u128::from(count) * 10;
     for name in UNITS {
         if tenths < 10_240 {
@@ -42,7 +42,7 @@ pub fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// A time with a unit that fits.
+/// A duration with a suitable unit.
 pub fn time(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     match nanos {
@@ -53,19 +53,19 @@ pub fn time(duration: Duration) -> String {
     }
 }
 
-/// `3` of `8` as `37.5 %`; nothing of nothing is all.
+/// `3` of `8` as `37.5 %`; nothing of nothing is 100 %.
 pub fn percent(part: u64, whole: u64) -> String {
     let tenths = if whole == 0 { 1000 } else { u128::from(part) * 1000 / u128::from(whole) };
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// How many fit into a second at this pace.
+/// How many per second at this rate.
 pub fn per_second(number: u64, duration: Duration) -> u64 {
     let nanos = duration.as_nanos().max(1);
     u64::try_from(u128::from(number) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
 }
 
-/// A moment as `2031-05-06T07:08:09Z`.
+/// A time as `2031-05-06T07:08:09Z`.
 pub fn moment(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
@@ -73,9 +73,9 @@ pub fn moment(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
-/// The date that lies `days` after the beginning of 1970.
+/// The date `days` days after the beginning of 1970.
 fn date(mut days: u64) -> (u64, u64, u64) {
-    // 146,097 days are 400 years; what is left takes at most 400 steps.
+    // 146,097 days are 400 years; the rest takes at most 400 steps.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
@@ -116,7 +116,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(wrong)
 }
 
-/// Reads `500ms`, `2s`, `3m` or `1h`; a number alone is seconds.
+/// Parses `500ms`, `2s`, `3m` or `1h`; a number alone is seconds.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write it like 500ms, 2s or 3m");
     let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());

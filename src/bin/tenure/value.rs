@@ -1,8 +1,8 @@
 //! How the bytes of a record are shown in JSON.
 //!
-//! Owns: the three forms. Bytes that are JSON stand as they are, under the key `value`; other UTF-8 is a string, under
-//! `text`; anything else is hexadecimal digits, under `hex`.
-//! Never: holds a large value in memory. It is read in pieces, once to learn its form and once to print it.
+//! Owns: the three forms. Bytes that are JSON are shown as they are, under the key `value`; other UTF-8 is a string,
+//! under `text`; anything else is hexadecimal digits, under `hex`. Never: holds a large value in memory. It is read in
+//! pieces, once to find its form and once to print it.
 
 use std::io;
 use std::io::{BufReader, Read};
@@ -14,10 +14,10 @@ use tenure::{Error, Record};
 use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
 
-/// Bytes of a large value that are looked at together.
+/// Bytes of a large value examined at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// What the bytes of a record are.
+/// The form of a record's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Json,
@@ -26,7 +26,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// The key under which JSON output has the value.
+    /// The key of the value in JSON output.
     pub fn key(self) -> &'static str {
         match self {
             Self::Json => "value",
@@ -43,7 +43,7 @@ impl Form {
         }
     }
 
-    /// Looks at the whole record.
+    /// Examines the whole record.
     pub fn of(record: &Record<'_>) -> Outcome<Self> {
         if let Some(bytes) = record.as_slice() {
             return Ok(Self::of_slice(bytes));
@@ -73,7 +73,7 @@ pub fn print_json(out: &mut Output, record: &Record<'_>, form: Form) -> Outcome 
         out.text("\"")?;
     }
     let mut print = |piece: &[u8]| match form {
-        // Inside JSON a line break can only stand between tokens, where a space means the same.
+        // Line breaks in JSON occur only between tokens, where a space means the same.
         Form::Json => {
             let breaks = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
             out.bytes(&piece.iter().map(breaks).collect::<Vec<u8>>())
@@ -92,7 +92,7 @@ pub fn print_json(out: &mut Output, record: &Record<'_>, form: Form) -> Outcome 
     Ok(())
 }
 
-/// Prints `{"id":…,"seq":…,…,"value":…}` on a line of its own; `more` stands in front of the value.
+/// Prints `{"id":…,"seq":…,…,"value":…}` on a line of its own; `more` goes before the value.
 pub fn print_record(out: &mut Output, record: &Record<'_>, more: &[(&str, Value)]) -> Outcome {
     let form = Form::of(record)?;
     out.text(&format!("{{\"id\":\"{}\",\"seq\":{}", record.id(), record.seq()))?;
@@ -104,7 +104,7 @@ pub fn print_record(out: &mut Output, record: &Record<'_>, more: &[(&str, Value)
     out.text("}\n")
 }
 
-/// Prints the bytes of the record, and nothing else.
+/// Prints only the bytes of the record.
 pub fn print_raw(out: &mut Output, record: &Record<'_>) -> Outcome {
     match record.as_slice() {
         Some(bytes) => out.bytes(bytes),
@@ -125,7 +125,7 @@ pub fn preview(record: &Record<'_>, chars_max: usize) -> Outcome<String> {
     }
     let text = match std::str::from_utf8(&head) {
         Ok(text) => text.to_owned(),
-        // The cut may go through the last character.
+        // The cut may fall inside the last character.
         Err(error) if error.error_len().is_none() => {
             String::from_utf8_lossy(head.get(..error.valid_up_to()).unwrap_or_default()).into_owned()
         }
@@ -138,20 +138,20 @@ pub fn preview(record: &Record<'_>, chars_max: usize) -> Outcome<String> {
     Ok(text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect())
 }
 
-/// Two digits a byte.
+/// Two digits per byte.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or('?');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// A string as it stands in JSON, without its quotes.
+/// A string as JSON, without its quotes.
 fn escaped(text: &str) -> String {
     let quoted = Value::from(text).to_string();
     let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     inner.unwrap_or_default().to_owned()
 }
 
-/// Hands the record to `each` in pieces.
+/// Passes the record to `each` in pieces.
 fn pieces(record: &Record<'_>, mut each: impl FnMut(&[u8]) -> Outcome) -> Outcome {
     let (mut reader, mut buffer) = (record.reader(), vec![0; PIECE_BYTES]);
     loop {
@@ -164,21 +164,21 @@ fn pieces(record: &Record<'_>, mut each: impl FnMut(&[u8]) -> Outcome) -> Outcom
     }
 }
 
-/// A value whose pieces cannot be read. The library's own error stands inside, where it is the reason.
+/// The error of a value whose pieces cannot be read. The library's own error is inside, if it is the cause.
 fn unreadable(record: &Record<'_>, error: &io::Error) -> Failure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let (exit, advice) = inner.map_or((Exit::Failed, "run `tenure verify`"), |inner| (Exit::of(inner), inner.advice()));
     Failure::new(exit, format!("cannot read record {}: {error}", record.id()), advice)
 }
 
-/// Joins pieces of UTF-8 that may be cut inside a character.
+/// Joins pieces of UTF-8 that may be split inside a character.
 #[derive(Default)]
 struct Utf8 {
     rest: Vec<u8>,
 }
 
 impl Utf8 {
-    /// The whole characters so far; `None` when the bytes are not UTF-8.
+    /// The complete characters so far; `None` if the bytes are not UTF-8.
     fn push(&mut self, piece: &[u8]) -> Option<String> {
         self.rest.extend_from_slice(piece);
         let valid = match std::str::from_utf8(&self.rest) {
@@ -190,7 +190,7 @@ impl Utf8 {
         String::from_utf8(std::mem::replace(&mut self.rest, tail)).ok()
     }
 
-    /// Whether no half of a character is left.
+    /// Whether no partial character is left.
     fn is_whole(&self) -> bool {
         self.rest.is_empty()
     }

@@ -1,6 +1,6 @@
 //! `tenure backup`: a consistent copy of a store.
 //!
-//! Owns: what is told of a copy, for this command and for `restore`.
+//! Owns: reporting a copy, for this command and for `restore`.
 
 use std::path::{Path, PathBuf};
 
@@ -23,18 +23,19 @@ Examples:
 
 A program that has the store open makes backups itself, with Store::backup_to.";
 
-/// Make a backup of a store in a new directory
+/// Back up a store to a new directory
 ///
-/// Files are hard links where the file system allows it, and copies otherwise; files that are complete never change. The backup
-/// is read back before this ends. It is itself a store, and opened like one. Until it is complete, it says that it is not.
+/// Files are hard links where the file system allows them, and copies otherwise; complete files never change. The
+/// backup is read back before the command ends. It is a store itself and opens like one. Until it is complete it is
+/// marked as unfinished.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// The directory of the backup; it must be empty, or not there yet
+    /// The directory of the backup; it must be empty or not exist yet
     directory: PathBuf,
-    /// Copy every file, also where it could be a hard link: nothing is shared with the store
+    /// Copy every file instead of hard-linking, so that nothing is shared with the store
     #[arg(long)]
     copy: bool,
 }
@@ -54,13 +55,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     })
 }
 
-/// Moves the bar.
+/// Advances the bar.
 pub fn show(bar: &ProgressBar, now: BackupProgress) {
     bar.set_length(now.bytes_total);
     bar.set_position(now.bytes);
 }
 
-/// A directory that was in use is left as it is. One that was begun says that it is unfinished.
+/// A directory that was in use is left as it is. An unfinished copy is reported as such.
 pub fn refused(error: Error, directory: &Path) -> Failure {
     if let Error::Exists { path } = error {
         return Failure::new(Exit::Failed, format!("{path} is not empty"), "name a directory that does not exist yet");
@@ -74,7 +75,7 @@ pub fn refused(error: Error, directory: &Path) -> Failure {
     if is_begun { failure.and_help(format!("{} is unfinished: delete it", directory.display())) } else { failure }
 }
 
-/// Tells what the copy holds.
+/// Reports the contents of the copy.
 pub fn tell(out: &mut Output, context: &Context, directory: &Path, report: &BackupReport) -> Outcome {
     let BackupReport { seq, files, linked, bytes, verified, .. } = report;
     if context.json {

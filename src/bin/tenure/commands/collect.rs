@@ -1,6 +1,6 @@
-//! `tenure collect`: gives dead space back.
+//! `tenure collect`: reclaims dead space.
 //!
-//! Owns: what is told of a collection, for this command and for `compact`. Never: changes a record.
+//! Owns: reporting a collection, for this command and for `compact`. Never: changes a record.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,25 +20,25 @@ Examples:
   tenure collect things.tenure --budget 2s
   tenure collect things.tenure --json | jq .bytes_after";
 
-/// Give the space of old versions and deleted records back
+/// Reclaim the space of old versions and deleted records
 ///
-/// Records that live beside dead ones are copied together, and the files that are emptied are deleted. Records keep their
-/// IDs and versions. What a named snapshot or a mark keeps stays.
+/// Copies live records out of segments that also hold dead ones, and deletes the emptied files. Records keep their IDs
+/// and versions. Space that a named snapshot or a mark keeps is not reclaimed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// Ends after this time, and keeps what was gained: 500ms, 2s, 3m
+    /// Stop after this time and keep what was reclaimed: 500ms, 2s, 3m
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     budget: Option<Duration>,
 }
 
-/// How often a store is collected.
+/// How often to collect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounds {
     One,
-    /// Until one gives nothing back.
+    /// Until a round reclaims nothing.
     All,
 }
 
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     gain(context, &args.store, args.budget, Rounds::One)
 }
 
-/// Collects, and tells what was gained.
+/// Collects, and reports what was reclaimed.
 pub fn gain(context: &Context, path: &Path, budget: Option<Duration>, rounds: Rounds) -> Outcome {
     let mut out = Output::stdout()?;
     let store = context.open_to_write(path)?;
@@ -75,12 +75,12 @@ pub fn gain(context: &Context, path: &Path, budget: Option<Duration>, rounds: Ro
     })
 }
 
-/// One collection, with a bar over the bytes that are to be copied.
+/// One collection, with a bar over the bytes to copy.
 fn collect(store: &Store, budget: Option<Duration>) -> Outcome<Collected> {
     let total = bytes_to_copy(&store.stats());
     let bar = progress::over_bytes("collecting", Some(total));
     let done = store.collect_with(budget, &mut |done| {
-        // Frames have headers, and snapshots that are saved meanwhile change what there is to do.
+        // Frames have headers, and snapshots saved meanwhile change how much there is to do.
         bar.set_length(total.max(done.bytes_copied));
         bar.set_position(done.bytes_copied);
     });
@@ -88,7 +88,7 @@ fn collect(store: &Store, budget: Option<Duration>) -> Outcome<Collected> {
     done.map_err(refused)
 }
 
-/// What lives beside something dead.
+/// Live bytes in segments that also hold dead ones.
 fn bytes_to_copy(stats: &Stats) -> u64 {
     let records = stats.segments.iter().filter(|segment| segment.kind == FileKind::Records);
     // Headers of segments and frames are never live.
@@ -96,7 +96,7 @@ fn bytes_to_copy(stats: &Stats) -> u64 {
     partly.map(|segment| segment.live_bytes).sum()
 }
 
-/// A collection that came to nothing takes no record with it.
+/// A failed collection loses no record.
 fn refused(error: Error) -> Failure {
     let exit = Exit::of(&error);
     match error {
@@ -117,7 +117,7 @@ fn add(sum: &mut Collected, more: Collected) {
     sum.snapshots += more.snapshots;
 }
 
-/// What is told.
+/// The report.
 struct Told {
     before: Medium,
     after: Medium,

@@ -12,9 +12,9 @@ Examples:
   tenure compact things.tenure
   tenure compact things.tenure --json";
 
-/// Collect again and again, until nothing is left to gain
+/// Collect repeatedly until nothing is left to gain
 ///
-/// Takes the time it takes. It may be ended at any moment: what was gained so far stays.
+/// This may take long. It can be interrupted at any time; what was reclaimed so far stays reclaimed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! `tenure completions`: what a shell needs to complete command lines, from their own definition.
+//! `tenure completions`: shell completions, generated from the definition of the command line.
 
 use clap_complete::Shell;
 
@@ -13,7 +13,7 @@ Examples:
 
 Put the file where the shell looks: /etc/bash_completion.d, a directory of fpath, ~/.config/fish/completions.";
 
-/// Print the completions of a shell
+/// Print completions for a shell
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -1,6 +1,6 @@
-//! `tenure delete`: removes records.
+//! `tenure delete`: deletes records.
 //!
-//! Invariants: 1. All records that are named are deleted in one transaction, or none is.
+//! Invariants: 1. All named records are deleted in one transaction, or none is.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ Examples:
 
 /// Delete records
 ///
-/// All of them, or none when one is not there. Their IDs never come back.
+/// Deletes all of them, or none if one does not exist. Their IDs are never reused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

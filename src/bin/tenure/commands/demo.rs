@@ -1,8 +1,8 @@
-//! `tenure demo`: what a store does, told in one run over real records.
+//! `tenure demo`: a tour of what a store does, over real records.
 //!
-//! Owns: the order of the steps, and the place of the store. [`Story`] prints them.
-//! Invariants: 1. Every line is measured or read from the store in this run. 2. A directory that the demo made for
-//! itself is removed, also when a step fails, unless `--keep` is given.
+//! Owns: the order of the steps, and the location of the store. [`Story`] prints them. Invariants: 1. Every line is
+//! measured or read from the store in this run. 2. A directory that the demo created itself is removed, even if a step
+//! fails, unless `--keep` is given.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,17 +20,17 @@ use crate::input::jsonl::JsonLines;
 use crate::input::{Rows, Step};
 use crate::{source, units};
 
-/// The records of the demo, below the directory of the package.
+/// The data file, relative to the package directory.
 const DATA: &str = "tests/data/packages.jsonl";
-/// Records that are committed together.
+/// Records per commit.
 const BATCH: usize = 200;
-/// Bytes of a segment: so few that records of this size fill many.
+/// Segment size in bytes: small enough that records of this size fill many segments.
 const SEGMENT_BYTES: u64 = 128 << 10;
-/// The steps touch records by their position, so there must be some.
+/// The steps refer to records by position, so there must be enough of them.
 const RECORDS_MIN: usize = 5;
-/// The longest line of the data.
+/// Maximum length of a line of the data.
 const LINE_BYTES_MAX: usize = 1 << 20;
-/// The set that takes the records.
+/// The set for the records.
 pub const SET: &str = "packages";
 
 const EXAMPLES: &str = "\
@@ -39,20 +39,19 @@ Examples:
   tenure demo --store demo.tenure
   tenure demo --data other.jsonl";
 
-/// Show what a store does, step by step, with the time that each step takes
+/// Show what a store does, step by step, with timings
 ///
-/// The records describe Debian packages. The store is made in a temporary directory and removed at the end.
+/// The records describe Debian packages. The store is created in a temporary directory and removed at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Makes the store here, and keeps it
+    /// Create the store here and keep it
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
-    /// JSON Lines to import; each line an object with name, version, section and depends; no
-    /// name may stand there twice
+    /// JSON Lines to import; each line is an object with name, version, section and depends; names must be unique
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Keeps the store that was made in the temporary directory
+    /// Keep the store in the temporary directory
     #[arg(long)]
     keep: bool,
 }
@@ -76,7 +75,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     tale.finish()
 }
 
-/// The file that was named, or the one that comes with the sources.
+/// The file named on the command line, or the one that comes with the sources.
 fn find_data(named: Option<&Path>) -> Outcome<PathBuf> {
     if let Some(path) = named {
         return Ok(path.to_path_buf());
@@ -90,7 +89,7 @@ fn find_data(named: Option<&Path>) -> Outcome<PathBuf> {
     })
 }
 
-/// The directory of the store, and whether it goes at the end.
+/// The directory of the store, and whether to remove it at the end.
 fn place(args: &Args) -> Outcome<(PathBuf, bool)> {
     if let Some(path) = &args.store {
         let taken = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
@@ -103,7 +102,7 @@ fn place(args: &Args) -> Outcome<(PathBuf, bool)> {
     Ok((make_temporary("")?, !args.keep))
 }
 
-/// A temporary directory of this process. Fails if somebody else made it, so that only what is ours is removed.
+/// A temporary directory of this process. Fails if it already exists, so that only our own directory is removed.
 fn make_temporary(what: &str) -> Outcome<PathBuf> {
     let path = std::env::temp_dir().join(format!("tenure-demo-{}{what}", std::process::id()));
     let name = path.display().to_string();

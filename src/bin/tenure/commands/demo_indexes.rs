@@ -1,6 +1,6 @@
-//! The steps of the demo that make indexes and ask them.
+//! The steps of the demo that create and query indexes.
 //!
-//! Owns: the three indexes, and the questions. Never: knows an answer beforehand: which package is asked about comes out of the data.
+//! Owns: the three indexes and the queries. Never: hard-codes an answer: the packages queried are chosen from the data.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -16,16 +16,16 @@ use crate::failure::Outcome;
 use crate::keys::Field;
 use crate::{keys, units};
 
-/// Fields, and whether each of their keys stands once.
+/// Fields, and whether the index over each is unique.
 const FIELDS: [(&str, bool); 3] = [("name", true), ("section", false), ("depends[]", false)];
-/// Names that are listed; the others are counted.
+/// Number of names listed; the rest are counted.
 const NAMES_MAX: usize = 5;
 
 fn field(path: &str) -> Outcome<Field> {
     Ok(Field::new(path, KeyKind::String, false)?)
 }
 
-/// Makes the indexes over the records that are there.
+/// Creates the indexes over existing records.
 pub fn make(tale: &mut Story, store: &Store, set: &RecordSet) -> Outcome {
     tale.step("Index", "Three indexes over fields of the JSON; the third has a key for each element of an array.")?;
     for (path, is_unique) in FIELDS {
@@ -44,7 +44,7 @@ fn index(store: &Store, set: &RecordSet, name: &str) -> Outcome<Index> {
     store.find_index(set, name).ok_or_else(|| unexpected(format!("index {name:?} was made and is not there")))
 }
 
-/// Asks them: who depends on a package, and what does one need.
+/// Queries them: who depends on a package, and what does a package need.
 pub fn ask(tale: &mut Story, store: &Store, set: &RecordSet) -> Outcome {
     tale.step("Ask the indexes", "Who depends on a package, and what does it need? No record is read to count.")?;
     let (by_name, by_depends) = (index(store, set, "name")?, index(store, set, "depends")?);
@@ -87,7 +87,7 @@ fn most_wanted(index: &Index, view: &View) -> Outcome<Option<(String, u64)>> {
     Ok(most)
 }
 
-/// What the package with the most dependencies of its own in the first tenth of the names needs, directly and in all.
+/// What one package needs, directly and in all: the one with the most dependencies in the first tenth of the names.
 fn needs(tale: &mut Story, view: &View, by_name: &Index) -> Outcome {
     let depends = field("depends[]")?.extractor;
     let mut asked: Option<(Vec<Key>, String)> = None;
@@ -145,7 +145,7 @@ fn name_of(bytes: &[u8]) -> Result<String, tenure::Error> {
     Ok(name)
 }
 
-/// Compares the indexes with the records, after all that happened to both.
+/// Verifies the indexes against the records, after all changes to both.
 pub fn check(tale: &mut Story, store: &Store) -> Outcome {
     tale.step("Check the indexes", "They were kept by every commit; now each is compared with the records.")?;
     let set = existing_set(store, SET)?;

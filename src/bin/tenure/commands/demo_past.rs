@@ -1,6 +1,6 @@
-//! The steps of the demo that collect dead space, go back in time, and make a backup.
+//! The steps of the demo that collect dead space, roll back, and make a backup.
 //!
-//! Owns: what is changed for it. Never: leaves a change behind that the step does not tell of.
+//! Owns: the changes made for them. Never: leaves a change behind that the step does not report.
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,19 +16,19 @@ use crate::failure::Outcome;
 use crate::medium::Medium;
 use crate::units;
 
-/// Columns of the map.
+/// Width of the map in columns.
 const MAP_WIDTH: usize = 77;
-/// Records that are changed or deleted in one commit.
+/// Records changed or deleted per commit.
 const BATCH: usize = 200;
-/// The most records that are deleted before the store goes back.
+/// Maximum number of records deleted before the rollback.
 const DELETED_MAX: usize = 1000;
 /// The name of the snapshot.
 const NAME: &str = "demo";
 
-/// New versions of the first third of the records, and of every second one of the next.
+/// Updates the first third of the records, and every second one of the next third.
 pub fn rewrite(tale: &mut Story, store: &Store, ids: &[RecordId]) -> Outcome {
     tale.step("Rewrite", "New versions leave dead ones behind. The map shows how much of each segment lives.")?;
-    // Otherwise the store would have begun by itself before the map is drawn.
+    // Otherwise the store would start collecting before the map is drawn.
     store.set_collecting(false);
     let third = ids.len() / 3;
     let chosen = ids.iter().enumerate().filter(|(at, _)| *at < third || (*at < 2 * third && at % 2 == 0));
@@ -61,7 +61,7 @@ fn draw(tale: &mut Story, store: &Store, with_legend: bool) -> Outcome {
     lines.into_iter().try_for_each(|line| tale.fact(line))
 }
 
-/// Gives the dead space back.
+/// Reclaims the dead space.
 pub fn collect(tale: &mut Story, store: &Store, path: &Path) -> Outcome {
     tale.step("Collect", "What lives beside dead records moves to the next generation; emptied files are deleted.")?;
     let (before, begun) = (Medium::of(path)?, Instant::now());
@@ -76,7 +76,7 @@ pub fn collect(tale: &mut Story, store: &Store, path: &Path) -> Outcome {
     draw(tale, store, true)
 }
 
-/// Saves a named snapshot, deletes records, reads the snapshot beside the store, and goes back to it.
+/// Saves a named snapshot, deletes records, reads the snapshot beside the store, and rolls back to it.
 pub fn go_back(tale: &mut Story, store: Store, path: &Path, ids: &[RecordId]) -> Outcome<Store> {
     tale.step(
         "Go back",

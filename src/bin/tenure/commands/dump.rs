@@ -1,6 +1,6 @@
 //! `tenure dump`: a whole store as one stream.
 //!
-//! Owns: where the stream goes, that a file is complete or not there. Never: changes the store.
+//! Owns: the destination of the stream, and that a file is either complete or absent. Never: changes the store.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -27,19 +27,19 @@ Examples:
 
 A backup is faster to make and to use, and is opened like a store; a dump can be loaded by later versions, and is one file.";
 
-/// Write everything that a store holds to one file or to stdout
+/// Write the whole contents of a store to one file or to stdout
 ///
-/// Records with their IDs and versions, deleted IDs, sets and indexes, as of one commit, while other programs use the store. The
-/// dump does not depend on the version of the file format: `tenure load` makes a new store of it. Not in it are marks, snapshots and
-/// the past. A name that ends in .gz or .zst makes a packed dump.
+/// Writes records with their IDs and versions, deleted IDs, sets and indexes, as of one commit, while other programs
+/// use the store. A dump does not depend on the version of the file format: `tenure load` creates a new store from it.
+/// Marks, snapshots and past states are not included. A file name ending in .gz or .zst makes a compressed dump.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// The file to write; what it held is replaced when the dump is complete; - is stdout
+    /// The file to write, replaced once the dump is complete; - is stdout
     file: String,
-    /// How the dump is packed; told by the end of the file's name where it is not given
+    /// Compression; by default, the ending of the file name decides
     #[arg(long, value_enum)]
     pack: Option<Pack>,
     #[command(flatten)]
@@ -61,7 +61,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let path = Path::new(&args.file);
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let report = if path.exists() && !path.is_file() {
-        // A pipe or a device is written to as it is.
+        // A pipe or a device is written directly.
         let file = OpenOptions::new().write(true).open(path).map_err(|error| Failure::output(&args.file, &error))?;
         write(&store, file, &args.file, pack)?.0
     } else {
@@ -79,7 +79,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
-/// What a dump holds, for people.
+/// Describes the contents of a dump.
 fn told(report: &DumpReport, place: &str) -> String {
     let (sets, records) = (units::counted(report.sets, "set"), units::counted(report.records, "record"));
     let (values, bytes) = (units::bytes(report.value_bytes), units::bytes(report.bytes));
@@ -87,7 +87,7 @@ fn told(report: &DumpReport, place: &str) -> String {
     format!("commit {seq} is in {place}: {records} of {values} in {sets}; {bytes} before packing")
 }
 
-/// Writes beside the file, and takes its place when everything is on the medium.
+/// Writes to a file beside the destination, and renames it once everything is durable.
 fn to_file(store: &Store, name: &str, pack: Pack) -> Outcome<DumpReport> {
     let partial = format!("{name}.partial");
     let made = OpenOptions::new().write(true).create(true).truncate(true).open(&partial);
@@ -97,7 +97,7 @@ fn to_file(store: &Store, name: &str, pack: Pack) -> Outcome<DumpReport> {
         ended.map(|()| report).map_err(|error| Failure::output(name, &error))
     });
     if written.is_err() {
-        // What is not complete is of no use to anybody.
+        // An incomplete dump is useless.
         drop(std::fs::remove_file(&partial));
     }
     written
@@ -131,7 +131,7 @@ fn write(store: &Store, to: File, name: &str, pack: Pack) -> Outcome<(DumpReport
     Ok((report, packer.finish().map_err(cannot)?))
 }
 
-/// A reader that leaves before the end has no dump.
+/// A reader that closes the pipe early has no dump.
 fn unwritten(name: &str, error: &io::Error) -> Failure {
     match Failure::output(name, error) {
         Failure::ReaderGone => {

@@ -24,12 +24,12 @@ Examples:
 
 /// Write the records of a set to a file or stdout, in the order of their IDs
 ///
-/// JSON Lines: a record that is JSON stands as it is; other text becomes {"text":…}, other bytes {"hex":…}. With
-/// --with-ids each line is {"id":…,"seq":…,"value":…}, with `text` or `hex` in the place of `value` where it is not
-/// JSON. CSV: every record must be JSON. The columns are the members of all objects, in the order in which the records bring
-/// them; a record that is no object stands in the column `value`. Each value is written as it stands: a number keeps its
-/// digits, a string loses its quotes, arrays and objects stay JSON. A member that is null or missing leaves its cell empty, or
-/// filled with --null.
+/// JSON Lines: a record that is JSON is copied as it is; other text becomes {"text":…}, other bytes {"hex":…}. With
+/// --with-ids each line is {"id":…,"seq":…,"value":…}, with `text` or `hex` instead of `value` if the record is not
+/// JSON. CSV: every record must be JSON. The columns are the members of all objects, in the order in which the records
+/// introduce them; a record that is not an object goes to the column `value`. Values are copied: a number keeps its
+/// digits, a string loses its quotes, arrays and objects stay JSON. A null or missing member leaves its cell empty, or
+/// filled with the text of --null.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -38,16 +38,16 @@ pub struct Args {
     /// The set
     #[arg(long, value_name = "NAME")]
     set: String,
-    /// How rows are written down
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     format: Format,
-    /// Adds ID and version to each record
+    /// Add ID and version to each record
     #[arg(long)]
     with_ids: bool,
-    /// What a cell of CSV holds for null and for a missing member
+    /// Text of a CSV cell for null and for a missing member
     #[arg(long, value_name = "TEXT")]
     null: Option<String>,
-    /// The file to write; what it held is replaced
+    /// The file to write; existing contents are replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -104,7 +104,7 @@ fn line(out: &mut Output, record: &Record<'_>) -> Outcome {
     out.text("}\n")
 }
 
-/// Two walks over the same state: the first learns the columns.
+/// Two passes over the same state: the first finds the columns.
 fn csv(view: &View, set: &RecordSet, args: &Args, out: &mut Output) -> Outcome<u64> {
     let bar = progress::over_records("exporting", view.len(set).saturating_mul(2));
     let mut columns = Columns::new(args.with_ids, args.null.as_deref().unwrap_or_default());

@@ -1,8 +1,8 @@
-//! Rows that the indexes of a set refuse, found one by one.
+//! Finding the rows that the indexes of a set refuse.
 //!
-//! A commit that an index refuses leaves nothing behind, and names no row. This finds the rows that are to blame, so that an import
-//! can name their lines and store the others.
-//! Owns: which of two rows with the same key is to blame: the later one. Never: writes.
+//! A commit refused by an index leaves nothing behind and names no row. This module finds the rows at fault, so that an
+//! import can report their lines and store the others.
+//! Owns: deciding which of two rows with the same key is at fault: the later one. Never: writes.
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -13,49 +13,49 @@ use tenure::{Error, Index, RecordId, RecordSet, Store};
 
 use crate::input::Row;
 
-/// Who has the key.
+/// What has the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     Record(RecordId),
-    /// The row of this place, which is not stored yet.
+    /// The row at this position, which is not stored yet.
     Row(usize),
 }
 
 /// Why a row cannot be stored.
 #[derive(Debug)]
 pub enum Why {
-    /// A unique index has the key already.
+    /// A unique index already has the key.
     Taken { index: String, key: Key, holder: Holder },
-    /// The row has a key that no index takes.
+    /// The row has a key that an index cannot take.
     NoKey { index: String, error: Error },
 }
 
 /// A row that cannot be stored.
 #[derive(Debug)]
 pub struct Fault {
-    /// Its place among the rows.
+    /// Its position among the rows.
     pub at: usize,
     pub why: Why,
 }
 
-/// Whether a row may be to blame for this error.
+/// Whether a row may be the cause of this error.
 pub fn may_be_of_a_row(error: &Error) -> bool {
     matches!(error, Error::UniqueViolation { .. } | Error::KeyTooLong { .. })
 }
 
 struct Rule {
     name: String,
-    /// There where the index is unique.
+    /// Present if the index is unique.
     index: Option<Index>,
     extractor: JsonExtractor,
     taken: HashMap<Key, usize>,
 }
 
-/// The rows that cannot be stored if all the others are.
+/// The rows that cannot be stored if all others are.
 pub fn find(store: &Store, set: &RecordSet, rows: &[Row]) -> Result<Vec<Fault>, Error> {
     let mut rules = Vec::new();
     for info in store.indexes(set) {
-        // What a program keeps with its own code is not known here; the store refuses such a set before it comes to keys.
+        // Indexes with a program's own extractor are not checked here; the store refuses to write to such a set anyway.
         let Ok(extractor) = info.spec.parse() else { continue };
         let index = if info.unique { store.find_index(set, &info.name) } else { None };
         rules.push(Rule { name: info.name, index, extractor, taken: HashMap::new() });
@@ -75,7 +75,7 @@ pub fn find(store: &Store, set: &RecordSet, rows: &[Row]) -> Result<Vec<Fault>, 
             for key in keys {
                 let stored = match index.between(&view, &(Bound::Included(key.clone()), Bound::Included(key.clone()))) {
                     Ok(mut entries) => entries.next().transpose()?.map(|entry| Holder::Record(entry.id)),
-                    // An index that is not complete has nothing to say yet.
+                    // An incomplete index refuses nothing yet.
                     Err(Error::NoSuchIndex { .. }) => None,
                     Err(error) => return Err(error),
                 };

@@ -1,6 +1,6 @@
 //! `tenure find`: records by the keys of an index.
 //!
-//! Owns: which entries are walked over, and in which direction. Never: reads records that are only counted or named.
+//! Owns: which entries are read, and in which direction. Never: reads records that are only counted or listed by ID.
 
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -24,15 +24,15 @@ Examples:
   tenure find things.tenure people.age --from 30 --to 40
   tenure find things.tenure people.age --reverse --limit 3 --ids-only";
 
-/// Print the records that an index has under a key, or in a range of keys
+/// Print the records with a key, or in a range of keys, of an index
 ///
-/// The key is written as the type of the index wants it: strings without quotes, numbers, true or false, moments
-/// as 2031-05-06T07:08:09Z. Keys of an index that a program keeps with its own code are written as docs/keys.md says. A
-/// record that has several keys in a range comes once for each.
+/// Write the key as the type of the index requires: strings without quotes, numbers, true or false, timestamps as
+/// 2031-05-06T07:08:09Z. For an index whose extractor is a program's own code, write keys as described in docs/keys.md.
+/// A record with several keys in a range appears once for each.
 ///
-/// Each value is printed as it is, with a line break behind it; --raw leaves the line break out. On a terminal control characters
-/// and marks of direction are escaped, unless --raw is given. With --json each entry is a line with id, seq, key, bytes
-/// and value. When a key has no record, the exit code is 3; a range may be empty.
+/// Each value is printed as it is, followed by a line break; --raw omits the line break. On a terminal, control
+/// characters and direction marks are escaped unless --raw is given. With --json each entry is a line with id, seq,
+/// key, bytes and value. If no record has a key, the exit code is 3; a range may be empty.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -41,31 +41,31 @@ pub struct Args {
     /// The set and its index
     #[arg(value_name = "SET.INDEX")]
     index: String,
-    /// The key; without it, and without a range, all entries
+    /// The key; without a key or a range, all entries
     #[arg(allow_negative_numbers = true, conflicts_with_all = ["from", "to", "prefix"])]
     key: Option<String>,
-    /// Begins with this key, itself included
+    /// Start at this key (inclusive)
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     from: Option<String>,
-    /// Ends before this key
+    /// End at this key (exclusive)
     #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     to: Option<String>,
-    /// Takes the strings that begin so
+    /// Only strings that start with this
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["from", "to"])]
     prefix: Option<String>,
-    /// Begins at the other end
+    /// Start at the other end
     #[arg(long)]
     reverse: bool,
-    /// The most entries that are printed
+    /// Maximum number of entries to print
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// Prints how many entries there are, and no record
+    /// Print the number of entries, and no record
     #[arg(long, conflicts_with = "ids_only")]
     count: bool,
-    /// Prints IDs alone
+    /// Print only IDs
     #[arg(long)]
     ids_only: bool,
-    /// Prints the bytes of the values and nothing else, on a terminal, too
+    /// Print only the bytes of the values, even on a terminal
     #[arg(long, conflicts_with_all = ["count", "ids_only"])]
     raw: bool,
     #[command(flatten)]

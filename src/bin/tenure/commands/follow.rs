@@ -1,8 +1,8 @@
 //! `tenure follow`: the tree of records that one record refers to.
 //!
-//! Owns: the walk, and what stands at its branches.
-//! Invariants: 1. No branch goes through a record twice: there it ends as a cycle. 2. What was printed once as far down as it
-//! would be again is not printed again, so the output grows with the references and not with the ways along them.
+//! Owns: the walk, and the marks at its branches. Invariants: 1. No branch visits a record twice: it ends there as a
+//! cycle. 2. A subtree that was already printed to at least the same depth is not printed again, so the output grows
+//! with the number of references and not with the number of paths.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,25 +27,25 @@ Examples:
 
 /// Print what a record refers to, and what that refers to, as a tree
 ///
-/// The field holds record IDs like 12.1, or keys of the index that is named. Arrays are followed through all their elements,
-/// whether [] is written or not. Each line names a record by its key and its ID. Behind it can stand: (cycle), when the record
-/// stands above on the same branch; (above), when it is printed with all its branches elsewhere above; (more), when it refers
-/// to others below --depth; (no such record), (deleted).
+/// The field holds record IDs like 12.1, or keys of the index given with --index. Arrays are followed through all their
+/// elements, with or without []. Each line shows the key and ID of a record, and possibly a mark: (cycle) if the record
+/// already appears on the same branch; (above) if it is printed with all its branches elsewhere above; (more) if it
+/// refers to records below --depth; (no such record), (deleted).
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// The record to begin with: its ID, or its key in the index
+    /// The record to start from: its ID, or its key in the index
     #[arg(value_name = "ID|KEY", allow_negative_numbers = true)]
     start: String,
-    /// The field that refers to others: a name like depends[], or a JSON pointer
+    /// The field that refers to other records: a name like depends[], or a JSON pointer
     #[arg(long)]
     field: String,
-    /// The index that leads from keys to records
+    /// The index that maps keys to records
     #[arg(long, value_name = "SET.INDEX")]
     index: Option<String>,
-    /// How many references are followed, one behind the other
+    /// Maximum number of references to follow in a row
     #[arg(long, value_name = "N", default_value_t = 3)]
     depth: u32,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
-/// What a reference leads to.
+/// The target of a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
     Live(RecordId),
@@ -75,14 +75,14 @@ enum Target {
     Nothing,
 }
 
-/// A reference: how it is written, and where it leads.
+/// A reference: its text and its target.
 #[derive(Clone, Debug)]
 struct Reference {
     key: Option<Key>,
     target: Target,
 }
 
-/// What stands at a branch beside the record.
+/// The mark of a record in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Live,
@@ -108,7 +108,7 @@ impl State {
 
 /// A line of the tree.
 struct Line<'a> {
-    /// Whether the branch at each depth goes on below.
+    /// Whether the branch at each depth continues below.
     branches: &'a [bool],
     parent: Option<RecordId>,
     reference: &'a Reference,
@@ -153,11 +153,11 @@ impl Line<'_> {
     }
 }
 
-/// Leads from a record to the others.
+/// Finds the references of a record.
 struct Guide<'v> {
     view: &'v View,
     named: Option<(Named, KeyReader)>,
-    /// With every element of an array, and as the field stands.
+    /// With every element of an array, and with the field itself.
     fields: Vec<JsonExtractor>,
 }
 
@@ -186,7 +186,7 @@ impl<'v> Guide<'v> {
         let by_id = text.parse::<RecordId>();
         let found = match (by_key, &by_id) {
             (Ok(found), _) => found?,
-            // The text of an ID need not be one of a key.
+            // The text of an ID need not be a valid key.
             (Err(_no_key), Ok(_)) => None,
             (Err(error), Err(_)) => return Err(error.into()),
         };
@@ -223,7 +223,7 @@ impl<'v> Guide<'v> {
         keys_of(json, bytes).ok()?.into_iter().next()
     }
 
-    /// Where a record leads to, in the order of keys.
+    /// The references of a record, in key order.
     fn references(&self, id: RecordId) -> Outcome<Vec<Reference>> {
         let record = self.view.get(id)?;
         let bytes = record.bytes()?;
@@ -257,14 +257,14 @@ fn keys_of(field: &JsonExtractor, bytes: &[u8]) -> Result<Vec<Key>, tenure::Erro
     Ok(found)
 }
 
-/// A record whose references are being walked over.
+/// A record whose references are being followed.
 struct Open {
     id: RecordId,
     rest: std::vec::IntoIter<Reference>,
 }
 
 fn walk(guide: &Guide<'_>, start: Reference, depth: u32, print: &mut dyn FnMut(&Line<'_>) -> Outcome) -> Outcome {
-    // How many references were followed from each record that was printed with its branches.
+    // The depth to which each record printed so far has been followed.
     let mut followed: HashMap<RecordId, u32> = HashMap::new();
     let mut way: Vec<Open> = Vec::new();
     let mut branches: Vec<bool> = Vec::new();

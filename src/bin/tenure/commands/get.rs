@@ -1,6 +1,6 @@
 //! `tenure get`: records by their IDs.
 //!
-//! Owns: how found and missing records are told apart. Never: reads a large value as a whole.
+//! Owns: telling found records from missing ones. Never: reads a large value as a whole.
 
 use std::path::PathBuf;
 
@@ -23,9 +23,9 @@ Records that are found are printed, also when others are missing; the exit code 
 
 /// Print records
 ///
-/// Each value is printed as it is, with a line break behind it; --raw leaves the line break out. On a terminal control characters
-/// and marks of direction are escaped, unless --raw is given. With --json each record is a line with id, state, seq, set, bytes and
-/// value.
+/// Each value is printed as it is, followed by a line break; --raw omits the line break. On a terminal, control
+/// characters and direction marks are escaped unless --raw is given. With --json each record is a line with id, state,
+/// seq, set, bytes and value.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -34,13 +34,13 @@ pub struct Args {
     /// Record IDs
     #[arg(required = true, value_name = "ID")]
     ids: Vec<RecordId>,
-    /// The set that must hold the records
+    /// Require that the records belong to this set
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
-    /// Prints the bytes of the values and nothing else, on a terminal, too
+    /// Print only the bytes of the values, even on a terminal
     #[arg(long)]
     raw: bool,
-    /// The file to write; what it held is replaced
+    /// The file to write; existing contents are replaced
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = args.set.as_deref().map(|name| existing_set(&store, name)).transpose()?;
     let view = store.view();
-    // A file is not emptied for records that are not there.
+    // A file is not truncated for records that do not exist.
     if args.output.is_some() && args.ids.len() == 1 {
         args.ids.iter().try_for_each(|&id| find(&view, set.as_ref(), id).map(|_record| ()))?;
     }
@@ -93,7 +93,7 @@ fn find<'v>(view: &'v View, set: Option<&RecordSet>, id: RecordId) -> Result<Rec
     }
 }
 
-/// A word for why the record is not there, and the error; `None` when something else is wrong.
+/// A word for why the record is missing, and the error; `None` for any other error.
 fn state(error: &Error) -> Option<(&'static str, Error)> {
     match error {
         Error::Deleted { id } => Some(("deleted", Error::Deleted { id: *id })),

@@ -1,6 +1,6 @@
-//! `tenure index`: makes, lists, drops and checks key indexes.
+//! `tenure index`: creates, lists, drops and verifies key indexes.
 //!
-//! Owns: the subcommands. Never: makes a set; a name that is mistyped would leave one behind.
+//! Owns: the subcommands. Never: creates a set; a misspelled name would leave one behind.
 
 use std::path::{Path, PathBuf};
 
@@ -51,9 +51,9 @@ Examples:
 
 The exit code is 4 when an index differs from the records.";
 
-/// Make, list, drop, rebuild and verify key indexes
+/// Create, list, drop, rebuild and verify key indexes
 ///
-/// An index leads from keys in JSON records to the records. `tenure find` reads it.
+/// An index maps keys in JSON records to the records. `tenure find` reads it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -70,10 +70,10 @@ enum What {
     Verify(Verify),
 }
 
-/// Make an index of a set
+/// Create an index of a set
 ///
-/// It holds the records that are there, and every later one. A record without the field, or with a value of another type,
-/// has no key and is not in it. One that is there already and is the same is left as it is.
+/// The index covers existing and future records. A record without the field, or with a value of another type, has no
+/// key and is not in the index. If the same index already exists, it is left as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = CREATE_EXAMPLES)]
 struct Create {
@@ -83,16 +83,16 @@ struct Create {
     set: String,
     /// The name of the index
     name: String,
-    /// Where the key stands: a JSON pointer, in which * is every element of an array
+    /// Where the key is: a JSON pointer, in which * matches every element of an array
     #[arg(long)]
     pointer: String,
-    /// The type of the keys: string, integer, float, bool, timestamp or id
+    /// The key type: string, integer, float, bool, timestamp or id
     #[arg(long = "type", value_name = "TYPE", default_value = "string", value_parser = kind)]
     kind: KeyKind,
-    /// Refuses records whose key another record has
+    /// Refuse records whose key another record has
     #[arg(long)]
     unique: bool,
-    /// Turns strings to lower case
+    /// Convert strings to lower case
     #[arg(long)]
     lower: bool,
 }
@@ -103,7 +103,7 @@ struct Create {
 struct List {
     /// The store
     store: PathBuf,
-    /// Lists the indexes of this set alone
+    /// List only the indexes of this set
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
 }
@@ -119,9 +119,9 @@ struct Drop {
     index: String,
 }
 
-/// Make an index anew from the records
+/// Rebuild an index from the records
 ///
-/// Also ends what a process began to build and did not end.
+/// Also completes an index whose build was interrupted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = REBUILD_EXAMPLES)]
 struct Rebuild {
@@ -138,7 +138,7 @@ struct Rebuild {
 struct Verify {
     /// The store
     store: PathBuf,
-    /// The set and its index; all of them where none is named
+    /// The set and its index; by default, all indexes
     #[arg(value_name = "SET.INDEX")]
     indexes: Vec<String>,
 }
@@ -147,7 +147,7 @@ fn kind(text: &str) -> Result<KeyKind, String> {
     text.parse().map_err(|error: tenure::Error| error.to_string())
 }
 
-/// Does what was asked for.
+/// Runs the subcommand.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     match &args.what {
         What::Create(args) => create(context, args),
@@ -174,7 +174,7 @@ fn create(context: &Context, args: &Create) -> Outcome {
     made(context, out, store, &args.store, &format!("{}.{}", set.name(), args.name))
 }
 
-/// Brings an index that was made to the medium, and tells it.
+/// Makes a new index durable, and reports it.
 fn made(context: &Context, mut out: Output, store: Store, path: &Path, name: &str) -> Outcome {
     settled(&store, path)?;
     let named = keys::resolve(&store, path, name)?;
@@ -225,7 +225,7 @@ fn list(context: &Context, args: &List) -> Outcome {
     out.finish()
 }
 
-/// What tells the keys.
+/// How the index computes its keys.
 fn spec(info: &IndexInfo) -> String {
     if info.spec.is_empty() { format!("{}, version {}", info.extractor, info.version) } else { info.spec.clone() }
 }

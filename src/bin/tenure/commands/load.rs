@@ -1,6 +1,6 @@
-//! `tenure load`: a new store of a dump.
+//! `tenure load`: creates a new store from a dump.
 //!
-//! Owns: reading the dump, telling how to go on after an interruption.
+//! Owns: reading the dump, reporting how to resume after an interruption.
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
@@ -25,11 +25,11 @@ Examples:
 
 A load that is interrupted goes on when the same command is run again.";
 
-/// Make a new store of a dump
+/// Create a new store from a dump
 ///
-/// Every record gets the ID and the version that it had, deleted IDs stay deleted, and indexes are complete. Packed dumps are
-/// unpacked, whatever their names are. The directory must be empty, or not there yet, or hold an interrupted load of the same
-/// dump: that goes on from its last checkpoint.
+/// Every record gets its original ID and version, deleted IDs stay deleted, and indexes are complete. Compressed dumps
+/// are decompressed, whatever their names. The directory must be empty, not exist yet, or hold an interrupted load of
+/// the same dump, which then resumes at its last checkpoint.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -38,10 +38,10 @@ pub struct Args {
     /// The directory of the new store
     #[arg(required_unless_present = "check", conflicts_with = "check")]
     store: Option<PathBuf>,
-    /// Read the dump to its end and check it; make nothing
+    /// Read the dump to its end and check it; create nothing
     #[arg(long)]
     check: bool,
-    /// Of a damaged dump, load what stands before the damage
+    /// Load a damaged dump up to the damage
     #[arg(long, conflicts_with = "check")]
     until_damage: bool,
 }
@@ -128,7 +128,7 @@ fn interrupted(name: &str, args: &Args) -> Failure {
     Failure::new(Exit::Interrupted, format!("{name}, interrupted"), help)
 }
 
-/// What is wrong, and what becomes of what is there.
+/// The error, and what happens to the partial result.
 fn refused(error: Error, name: &str, args: &Args) -> Failure {
     let place = args.store.as_ref().map(|store| store.display().to_string()).unwrap_or_default();
     let is_begun = args.store.as_ref().is_some_and(|store| store.join("unfinished").exists());

@@ -1,6 +1,6 @@
-//! `tenure log`: the frames of the log, as they lie in the files.
+//! `tenure log`: the frames of the log, as they are stored.
 //!
-//! Owns: where the listing begins and ends. Never: opens the store; it reads the files beside a writer.
+//! Owns: where the listing starts and ends. Never: opens the store; it reads the files beside a writer.
 
 use std::path::PathBuf;
 
@@ -25,18 +25,18 @@ Examples:
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// Begins with the first frame at or behind this byte; without a file, of the first file
+    /// Start at the first frame at or after this byte; without a file name, of the first file
     #[arg(long, value_name = "[FILE:]BYTE", value_parser = place)]
     from_offset: Option<Place>,
-    /// The most frames that are listed
+    /// Maximum number of frames to list
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Lists what each frame holds
+    /// List the contents of each frame
     #[arg(long)]
     records: bool,
 }
 
-/// Where a listing begins.
+/// Where the listing starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     file: Option<String>,
@@ -52,7 +52,7 @@ fn place(text: &str) -> Result<Place, String> {
     Ok(Place { file, offset })
 }
 
-/// Finds where the listing begins.
+/// Finds where the listing starts.
 struct Begin<'a> {
     place: Option<&'a Place>,
     file: Option<String>,
@@ -70,7 +70,7 @@ impl<'a> Begin<'a> {
             return true;
         }
         let here = self.file.get_or_insert_with(|| file.to_owned()).as_str() == file;
-        // When no frame of the file lies behind the place, the next file does.
+        // If no frame of the file follows the offset, the listing starts in the next file.
         let beyond = self.in_file && !here;
         self.in_file |= here;
         self.reached = beyond || (here && self.place.is_none_or(|place| offset >= place.offset));

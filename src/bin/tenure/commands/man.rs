@@ -1,4 +1,4 @@
-//! `tenure man`: manual pages, from the definition of the command line.
+//! `tenure man`: manual pages, generated from the definition of the command line.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ Examples:
 
 /// Print a manual page, or write all of them
 ///
-/// Without a command it is the page of the program. --dir writes the page of the program and one for each command.
+/// Without a command, prints the page of the program. --dir writes the page of the program and one per command.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The command to print the page of, such as `import`, or `index create`
+    /// The command, such as `import` or `index create`
     command: Vec<String>,
     /// Write all pages to this directory
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "command")]

@@ -1,4 +1,4 @@
-//! `tenure map`: the segments of a store, and how much of each lives.
+//! `tenure map`: the segments of a store, and how much of each is live.
 //!
 //! Owns: how segments become cells. Never: reads records.
 
@@ -12,13 +12,13 @@ use crate::failure::Outcome;
 use crate::output::Output;
 use crate::units;
 
-/// Columns where there is no terminal.
+/// Width without a terminal.
 const WIDTH: usize = 80;
-/// Rows of cells that a block has at most.
+/// Maximum number of rows per block.
 const ROWS_MAX: usize = 8;
-/// What stands beside the cells of a row.
+/// Columns taken by the frame of a row.
 const FRAME: usize = 4;
-/// Cells by how much lives: nothing, then up to so many percent.
+/// Cells by live share: none, then up to these percentages.
 const SHADES: [(u64, char); 5] = [(0, ' '), (30, '░'), (60, '▒'), (90, '▓'), (100, '█')];
 
 const EXAMPLES: &str = "\
@@ -26,10 +26,10 @@ Examples:
   tenure map things.tenure
   tenure map things.tenure --json | jq -s 'map(.live_bytes) | add'";
 
-/// Draw the segments, shaded by how much of each lives
+/// Draw the segments, shaded by how much of each is live
 ///
-/// The log and each older generation is a block, and so are the segments of index pages. The oldest segment of a block
-/// stands first. Where there are many, several share a cell. With --json each segment is a line.
+/// The log, each older generation, and the index pages are one block each, with the oldest segment first. If there are
+/// many segments, several share a cell. With --json each segment is a line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -57,13 +57,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
-/// Segments of one generation, or those of pages.
+/// The segments of one generation, or of index pages.
 struct Block<'a> {
     title: String,
     segments: Vec<&'a SegmentStats>,
 }
 
-/// Generations from the youngest on, then pages; in each, the oldest segment first.
+/// Generations from the youngest on, then pages; the oldest segment first in each.
 fn blocks(segments: &[SegmentStats]) -> Vec<Block<'_>> {
     let of = |title: String, belongs: &dyn Fn(&SegmentStats) -> bool| {
         let mut segments: Vec<&SegmentStats> = segments.iter().filter(|segment| belongs(segment)).collect();
@@ -82,7 +82,7 @@ fn blocks(segments: &[SegmentStats]) -> Vec<Block<'_>> {
     blocks
 }
 
-/// The map, in lines of at most `width` columns where that is possible.
+/// The map, in lines of at most `width` columns where possible.
 pub fn lines(segments: &[SegmentStats], width: usize) -> Vec<String> {
     let columns = width.saturating_sub(FRAME).max(8);
     let blocks = blocks(segments);
@@ -119,7 +119,7 @@ fn sums(segments: &[&SegmentStats]) -> (u64, u64, u64) {
     (u64::try_from(segments.len()).unwrap_or(u64::MAX), bytes, live)
 }
 
-/// How much lives in all of these.
+/// The live share of these segments together.
 fn shade(segments: &[&SegmentStats]) -> char {
     let (_, bytes, live) = sums(segments);
     let fits = |limit: u64| u128::from(live) * 100 <= u128::from(limit) * u128::from(bytes);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn cells_are_shaded_by_what_lives() {
         let log = |number, live| segment(number, FileKind::Records, 0, live);
-        // Not in order, as the table of segments need not be.
+        // Out of order, as the segment table may be.
         let mut all = [log(3, 300), log(1, 0), log(2, 1), log(4, 301), log(5, 900), log(6, 901), log(7, 1000)].to_vec();
         all.push(segment(8, FileKind::Records, 2, 500));
         all.push(segment(9, FileKind::Pages, 0, 1000));
@@ -169,7 +169,7 @@ mod tests {
             let legend = map.last().unwrap();
             let fold: usize = legend.split(' ').nth(3).unwrap().parse().unwrap();
             assert_eq!(cells, 10_000_usize.div_ceil(fold), "{legend}");
-            // Two of which one lives make a half; the last cell may have one less.
+            // Two segments of which one is live make a half-live cell; the last cell may hold fewer.
             assert!(rows[0].contains('▒') && fold > 1, "{map:#?}");
         }
         assert!(lines(&all, 0).len() > 3, "no width is too small");

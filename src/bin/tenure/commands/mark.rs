@@ -1,4 +1,4 @@
-//! `tenure mark`: names a place in the log, or lists the names.
+//! `tenure mark`: names the current commit, or lists and drops such marks.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,9 @@ Examples:
   tenure mark things.tenure --list
   tenure mark things.tenure 'before the import' --drop";
 
-/// Mark the present state by a name, or list the marks
+/// Mark the current state with a name, or list the marks
 ///
-/// A mark is a small record in the log; it costs one commit.
+/// A mark is a small item in the log; it costs one commit.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -27,15 +27,15 @@ pub struct Args {
     /// The name of the mark
     #[arg(required_unless_present = "list", conflicts_with = "list")]
     name: Option<String>,
-    /// Lists marks and sets none
+    /// List the marks and set none
     #[arg(long)]
     list: bool,
-    /// Drops the mark of this name
+    /// Drop the mark of this name
     #[arg(long, conflicts_with = "list")]
     drop: bool,
 }
 
-/// Marks or lists.
+/// Sets, lists or drops marks.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut out = Output::stdout()?;
     if let Some(name) = args.name.as_ref().filter(|_| args.drop) {

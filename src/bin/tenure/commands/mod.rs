@@ -1,6 +1,6 @@
-//! The commands, one a file.
+//! The commands, one per file.
 //!
-//! Owns: handing the arguments to the command that was named.
+//! Owns: passing the arguments to the chosen command.
 
 pub mod backup;
 pub mod collect;

@@ -1,7 +1,7 @@
 //! `tenure put`: a new record.
 //!
-//! Owns: where the value of a record comes from; `update` takes it from the same places.
-//! Never: reads a file or stdin as a whole; they are streamed.
+//! Owns: where the value of a record comes from; `update` uses the same code. Never: reads a whole file or stdin into
+//! memory; they are streamed.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -24,38 +24,38 @@ Examples:
 
 /// Store a new record and print its ID
 ///
-/// The store and the set are made if they are not there. A file or stdin may be of any size.
+/// The store and the set are created if they do not exist. A file or stdin may be of any size.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "tenure put [OPTIONS] --set <NAME> <STORE> <VALUE|--file <FILE>>")]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// The set that takes the record
+    /// The set to store the record in
     #[arg(long, value_name = "NAME")]
     set: String,
     #[command(flatten)]
     value: ValueArgs,
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub struct ValueArgs {
     /// The value; - is stdin
     value: Option<String>,
-    /// The file that holds the value
+    /// The file with the value
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
 
-/// A value that was found.
+/// An opened source.
 pub enum Given {
     Bytes(Vec<u8>),
     Stream(Box<dyn Read>),
 }
 
 impl ValueArgs {
-    /// Opens the file, so that a missing one is found before the store is touched.
+    /// Opens the file, so that a missing file is found before the store is touched.
     pub fn open(&self) -> Outcome<Given> {
         match (&self.file, self.value.as_deref()) {
             (Some(path), _) => {

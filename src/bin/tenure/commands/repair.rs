@@ -1,4 +1,4 @@
-//! `tenure repair`: damaged index pages rebuilt in place, or a new store of what is whole in the place of the damaged one.
+//! `tenure repair`: rebuilds damaged index pages in place, or replaces the store with a new one of everything intact.
 
 use std::path::PathBuf;
 
@@ -20,11 +20,12 @@ Examples:
 
 The exit code is 4 when a record is gone, or it is not certain that one had not been deleted: the store is repaired all the same.";
 
-/// Mend a damaged store
+/// Repair a damaged store
 ///
-/// Index pages are rebuilt in place: those of the record index from the segments, and key indexes whose fields are stored with them
-/// from the records. Where that does not make the store whole, a new store of everything that is whole takes its place, in one step, as
-/// salvage would make it; the damaged one is kept beside it, as NAME.damaged. What is gone, and what nothing decides, is listed.
+/// Rebuilds index pages in place: those of the record index from the segments, and key indexes whose fields are stored
+/// with them from the records. If that does not make the store intact, a new store of everything intact replaces it in
+/// one step, as `tenure salvage` would make it; the damaged store is kept beside it as NAME.damaged. Lists what was
+/// lost and what is uncertain.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! `tenure restore`: a store made of a backup.
+//! `tenure restore`: restores a backup to a new store.
 
 use std::path::PathBuf;
 
@@ -14,15 +14,16 @@ const EXAMPLES: &str = "\
 Examples:
   tenure restore things.backup things.tenure";
 
-/// Make a store of a backup
+/// Restore a backup to a new store
 ///
-/// Files are copied, so that backup and store share nothing, and read back. A store that was closed can be copied in the same way.
+/// Files are copied, so that backup and store share nothing, and read back. Any closed store can be copied the same
+/// way.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The backup
     backup: PathBuf,
-    /// The directory of the new store; it must be empty, or not there yet
+    /// The directory of the new store; it must be empty or not exist yet
     store: PathBuf,
 }
 

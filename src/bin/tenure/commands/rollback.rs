@@ -1,6 +1,6 @@
-//! `tenure rollback`: takes a store back to a state of the past.
+//! `tenure rollback`: rolls a store back to a past state.
 //!
-//! Owns: what is told of it. Never: asks; who wants a way back saves a named snapshot first.
+//! Owns: reporting it. Never: asks for confirmation; save a named snapshot first to be able to return.
 
 use std::path::PathBuf;
 
@@ -22,11 +22,11 @@ Examples:
 
 To be able to come back, first run: tenure snapshot save things.tenure now";
 
-/// Take a store back to a snapshot, a mark or a commit
+/// Roll a store back to a snapshot, a mark or a commit
 ///
-/// What was committed since is gone. IDs and commit numbers that were given since do not come back with another meaning.
-/// A mark or a commit can be reached while a snapshot before it and the log between them are kept. Snapshots without a name are
-/// dropped; named ones stay, also younger ones, and the store can go to them.
+/// Everything committed since is gone. IDs and commit numbers assigned since are never reused with another meaning. A
+/// mark or a commit can be reached while a snapshot before it and the log between them are kept. Unnamed snapshots are
+/// dropped; named ones are kept, including later ones, and the store can be rolled to them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -36,7 +36,7 @@ pub struct Args {
     to: To,
 }
 
-/// Where to.
+/// The target.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct To {

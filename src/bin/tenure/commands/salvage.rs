@@ -1,4 +1,4 @@
-//! `tenure salvage`: a new store of what is whole in a damaged one.
+//! `tenure salvage`: a new store of everything intact in a damaged one.
 
 use std::path::PathBuf;
 
@@ -20,17 +20,17 @@ Examples:
 
 The exit code is 4 when something did not come back: the new store is complete all the same, and the output lists what is missing.";
 
-/// Make a new store of everything that is whole in a damaged one
+/// Create a new store of everything intact in a damaged one
 ///
-/// Every record whose bytes are whole comes back with its ID, its set and its version, and key indexes whose fields are stored with
-/// them are rebuilt. The segments of records are enough; the manifest and the index tell which records were deleted, if they
-/// can be read. The damaged store is not written to.
+/// Recovers every record whose bytes are intact, with its ID, set and version, and rebuilds key indexes whose fields
+/// are stored with them. Only the record segments are needed; the manifest and the index tell which records were
+/// deleted, if they can be read. Never writes to the damaged store.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The damaged store
     damaged: PathBuf,
-    /// The directory of the new store; it must be empty, or not there yet
+    /// The directory of the new store; it must be empty or not exist yet
     new: PathBuf,
 }
 
@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     });
     bar.finish_and_clear();
     let report = report.map_err(|error| match error {
-        // What is wrong is not the new directory.
+        // The error does not concern the new directory.
         Error::NotAStore { .. } => error.into(),
         other => backup::refused(other, &args.new),
     })?;
@@ -64,12 +64,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     Err(Failure::new(Exit::Corrupt, message, help))
 }
 
-/// A number of things.
+/// A count of things.
 pub fn number(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// What became of an index.
+/// The outcome of an index.
 pub fn fate(fate: &IndexFate) -> String {
     match fate {
         IndexFate::Rebuilt => "rebuilt".to_owned(),
@@ -78,7 +78,7 @@ pub fn fate(fate: &IndexFate) -> String {
     }
 }
 
-/// Everything that is not certain of the new store.
+/// Everything uncertain about the new store.
 pub fn print_doubts(out: &mut Output, report: &SalvageReport) -> Outcome {
     for bad in &report.unreadable {
         out.line(&format!("unreadable: {} of {} at byte {}", units::bytes(bad.bytes), bad.file, bad.offset))?;
@@ -102,7 +102,7 @@ pub fn print_doubts(out: &mut Output, report: &SalvageReport) -> Outcome {
     Ok(())
 }
 
-/// The same.
+/// The same, as JSON.
 pub fn doubts_as_json(report: &SalvageReport) -> serde_json::Value {
     let unreadable =
         report.unreadable.iter().map(|bad| json!({ "file": bad.file, "offset": bad.offset, "bytes": bad.bytes }));

@@ -14,9 +14,9 @@ use crate::output::Output;
 use crate::table::Table;
 use crate::{units, value};
 
-/// Characters of a value that the table shows.
+/// Characters of a value shown in the table.
 const PREVIEW_CHARS: usize = 72;
-/// Rows of a table that are laid out together, so that a long scan needs no memory.
+/// Rows laid out together, so that the memory of a long scan stays bounded.
 const ROWS_TOGETHER: usize = 1000;
 
 const EXAMPLES: &str = "\
@@ -27,8 +27,8 @@ Examples:
 
 /// List the records of a set, in the order of their IDs
 ///
-/// The table shows the beginning of each value. On a terminal control characters and marks of direction are escaped, in JSON, too.
-/// With --raw the values are printed as they are, one behind the other.
+/// The table shows the beginning of each value. On a terminal, control characters and direction marks are escaped, in
+/// JSON as well. With --raw the values are printed as they are, one after another.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -37,16 +37,16 @@ pub struct Args {
     /// The set
     #[arg(long, value_name = "NAME")]
     set: String,
-    /// Begins with this ID, or the first one behind it
+    /// Start at this ID, or the first one after it
     #[arg(long, value_name = "ID")]
     from: Option<RecordId>,
-    /// The most records that are listed
+    /// Maximum number of records to list
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Lists IDs alone
+    /// List only IDs
     #[arg(long)]
     ids_only: bool,
-    /// Prints the bytes of the values and nothing else, on a terminal, too
+    /// Print only the bytes of the values, even on a terminal
     #[arg(long, conflicts_with_all = ["ids_only"])]
     raw: bool,
     #[command(flatten)]

@@ -18,9 +18,9 @@ Examples:
 
 /// List the record sets
 ///
-/// SIZE is what the records take in the log, with their headers. Values above 65,504 bytes are cut into chunks, which
-/// belong to no set: of such a value SIZE counts only the record that lists the chunks. Their number and size stand in a
-/// line below the table, and in `tenure stat`.
+/// SIZE is the space of the records in the log, headers included. Values above 65,504 bytes are stored in chunks that
+/// belong to no set: for such a value SIZE counts only the record that lists the chunks. The number and size of chunks
+/// are shown below the table and in `tenure stat`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -36,8 +36,8 @@ Examples:
 
 /// Save, list and drop snapshots
 ///
-/// A store opens from its newest snapshot and replays the log behind it. A snapshot with a name is kept until it is dropped:
-/// its state can be read (`--at`), and the store can go back to it (`tenure rollback`).
+/// A store opens from its newest snapshot and replays the log after it. A named snapshot is kept until it is dropped:
+/// its state can be read (`--at`), and the store can be rolled back to it (`tenure rollback`).
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -52,10 +52,10 @@ enum What {
     Drop(Drop),
 }
 
-/// Save a snapshot of the present state
+/// Save a snapshot of the current state
 ///
-/// With a name it is kept, with the space of everything that it sees, until it is dropped. Without one it goes when two
-/// younger ones are there.
+/// A named snapshot is kept, with the space of everything it refers to, until it is dropped. An unnamed one is dropped
+/// when two newer ones exist.
 #[derive(Debug, clap::Args)]
 #[command(after_help = SAVE_EXAMPLES)]
 struct Save {
@@ -65,7 +65,7 @@ struct Save {
     name: Option<String>,
 }
 
-/// List the snapshots that are kept, oldest first
+/// List the snapshots, oldest first
 #[derive(Debug, clap::Args)]
 #[command(after_help = LIST_EXAMPLES)]
 struct List {
@@ -75,7 +75,7 @@ struct List {
 
 /// Drop a named snapshot
 ///
-/// The space that only it kept goes back then, or with the next collection.
+/// Space that only this snapshot kept is reclaimed now, or by the next collection.
 #[derive(Debug, clap::Args)]
 #[command(after_help = DROP_EXAMPLES)]
 struct Drop {
@@ -148,7 +148,7 @@ fn missing(error: Error, args: &Drop) -> Failure {
     error.into()
 }
 
-/// A snapshot that came to nothing takes no record with it.
+/// A failed snapshot loses no record.
 fn refused(error: Error) -> Failure {
     let exit = Exit::of(&error);
     match error {

@@ -1,4 +1,4 @@
-//! `tenure stat`: figures of a store.
+//! `tenure stat`: statistics of a store.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ Examples:
   tenure stat things.tenure
   tenure stat things.tenure --json | jq .records";
 
-/// Show the figures of a store: records, files, memory, how it was opened
+/// Show statistics of a store: records, files, memory, recovery
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -28,7 +28,7 @@ pub struct Args {
     at: At,
 }
 
-/// Shows figures.
+/// Shows statistics.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let stats = store.stats();
@@ -46,13 +46,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
-/// Bytes of the segments of records, and those that live.
+/// Bytes of the record segments, and how many are live.
 fn record_segments(stats: &Stats) -> (u64, u64) {
     let records = stats.segments.iter().filter(|segment| segment.kind == FileKind::Records);
     records.fold((0, 0), |(bytes, live), segment| (bytes + segment.bytes, live + segment.live_bytes))
 }
 
-/// Prints the figures for people.
+/// Prints the statistics for people.
 fn print(out: &mut Output, stats: &Stats, medium: &Medium) -> Outcome {
     print_figures(out, stats, medium)?;
     print_tables(out, stats, &medium.others(stats))
@@ -133,7 +133,7 @@ fn kind(segment: &SegmentStats) -> String {
     format!("{:?}", segment.kind).to_ascii_lowercase()
 }
 
-/// The figures as JSON.
+/// The statistics as JSON.
 fn document(stats: &Stats, medium: &Medium) -> Value {
     let sets = stats.sets.iter().map(|set| json!({ "name": set.name, "records": set.records, "bytes": set.bytes }));
     let segments = stats.segments.iter().map(|segment| {

@@ -1,13 +1,13 @@
-//! The lines of the demo: numbered steps, and facts below them.
+//! The output of the demo: numbered steps, with facts below them.
 //!
-//! Owns: the form; text for people as it happens, or one JSON document at the end.
+//! Owns: the form: text as it happens, or one JSON document at the end.
 
 use serde_json::{Value, json};
 
 use crate::failure::Outcome;
 use crate::output::Output;
 
-/// What is told.
+/// The output so far.
 pub struct Story {
     out: Output,
     steps: Option<Vec<Value>>,
@@ -42,7 +42,7 @@ impl Story {
         self.out.flush()
     }
 
-    /// A last word for people.
+    /// A closing remark for people.
     pub fn note(&mut self, text: &str) -> Outcome {
         if self.steps.is_some() { Ok(()) } else { self.out.line(text) }
     }

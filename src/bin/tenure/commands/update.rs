@@ -1,6 +1,6 @@
 //! `tenure update`: a new value for a record.
 //!
-//! Owns: nothing but its arguments; the value comes from where `put` takes it.
+//! Owns: only its arguments; `put` finds the value.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ Examples:
   tenure update things.tenure 7.1 --file photo.jpg
   tenure update things.tenure 0.1 --if-seq 42 'only if nobody was faster'";
 
-/// Give a record a new value and print its new version
+/// Update a record and print its new version
 ///
 /// The record keeps its ID and its set.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub struct Args {
     id: RecordId,
     #[command(flatten)]
     value: ValueArgs,
-    /// Changes the record only if this is its version
+    /// Update only if the record has this version
     #[arg(long, value_name = "SEQ")]
     if_seq: Option<u64>,
 }
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         (Given::Bytes(bytes), None) => transaction.update(id, bytes)?,
         (Given::Bytes(bytes), Some(expected)) => transaction.update_if(id, expected, bytes)?,
         (Given::Stream(mut reader), expected) => {
-            // The transaction has read the version, so another commit in between would be a conflict.
+            // The transaction has read the version, so a commit in between would be a conflict.
             let got = transaction.get(id)?.seq();
             if let Some(expected) = expected.filter(|&expected| expected != got) {
                 return Err(Error::VersionMismatch { id, expected, got }.into());

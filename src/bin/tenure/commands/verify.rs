@@ -1,6 +1,6 @@
-//! `tenure verify`: reads everything and compares every checksum.
+//! `tenure verify`: reads everything and checks every checksum.
 //!
-//! Owns: how problems are listed, and which of them are damage. Never: writes to the store, damaged or not.
+//! Owns: how problems are listed, and which of them count as damage. Never: writes to the store, damaged or not.
 
 use std::path::PathBuf;
 
@@ -22,20 +22,20 @@ The exit code is 4 when something is damaged.";
 
 /// Read the whole store and check it
 ///
-/// Compares manifest, index pages, records, key indexes and the counts of live bytes of each segment.
+/// Checks the manifest, index pages, records, key indexes, and the live bytes of each segment.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// Reads the newest state only, not what other snapshots that are kept need
+    /// Check only the newest state, not what other snapshots need
     #[arg(long)]
     newest: bool,
 }
 
 /// Verifies.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    // A copy that was not completed is none, whatever its files hold. What else is wrong is in the report.
+    // An unfinished copy is not a store, whatever its files hold. All other problems are in the report.
     if let Err(failure @ Failure::Told { exit: Exit::NotAStore, .. }) = context.open_to_read(&args.store) {
         return Err(failure);
     }
@@ -76,7 +76,7 @@ fn found(args: &Args, first: &Problem, problems: &[Problem]) -> Failure {
     Failure::new(Exit::Failed, message, "check the path, its permissions and the device, then verify again")
 }
 
-/// The place stands in front, unless the text names it already or there is none.
+/// Puts the location first, unless the text already has it or there is none.
 fn place_and_what(problem: &Problem) -> String {
     let Problem { file, offset, what, .. } = problem;
     if what.contains(file.as_str()) { what.clone() } else { format!("{file} at byte {offset}: {what}") }

@@ -1,13 +1,13 @@
-//! A JSON array: each element is a JSON value, and is stored as it stands.
+//! A JSON array: each element is a JSON value, stored as it is.
 //!
-//! Owns: finding where elements begin and end. Never: holds more than one of them in memory.
-//! Elements are counted from 1; the whole array may stand on one line.
+//! Owns: finding where elements start and end. Never: holds more than one in memory. Elements are numbered from 1; the
+//! whole array may be on one line.
 
 use std::io::BufRead;
 
 use super::{BadRow, Broken, Row, Rows, Step, endless, fill, jsonl, passed_over_max};
 
-/// What stands next in the input.
+/// What comes next in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Before,
@@ -35,7 +35,7 @@ impl<R: BufRead> JsonArray<R> {
         Broken { line: self.element + 1, what: what.into() }
     }
 
-    /// The next byte that is no white space, which stays in the input; `None` at its end.
+    /// The next byte that is not white space, without consuming it; `None` at the end.
     fn peek(&mut self) -> Result<Option<u8>, Broken> {
         loop {
             let line = self.element + 1;
@@ -54,7 +54,7 @@ impl<R: BufRead> JsonArray<R> {
         }
     }
 
-    /// Goes to the next element. `false` at the end of the array.
+    /// Advances to the next element. `false` at the end of the array.
     fn advance(&mut self) -> Result<bool, Broken> {
         let byte = self.peek()?;
         match (self.place, byte) {
@@ -84,7 +84,7 @@ impl<R: BufRead> JsonArray<R> {
         }
     }
 
-    /// Reads up to the end of the element, which is left in the input. Of one that is too long, `None`.
+    /// Reads up to the end of the element, which stays in the input. `None` if it is too long.
     fn element(&mut self, limit: u64) -> Result<Option<Vec<u8>>, Broken> {
         let (mut bytes, mut depth, mut passed) = (Vec::new(), 0_u64, 0_u64);
         let (mut in_string, mut is_escaped) = (false, false);

@@ -1,7 +1,7 @@
-//! Comma-separated values, or others: each row below the names becomes a JSON object.
+//! Comma-separated values and the like: each row after the header becomes a JSON object.
 //!
-//! Owns: checking rows against the names, and quotes against the end of the input.
-//! Never: guesses. A row with more or fewer fields than there are names is an error.
+//! Owns: checking rows against the column names, and quotes against the end of the input. Never: guesses. A row with
+//! more or fewer fields than there are names is an error.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,12 +16,12 @@ use super::{BYTE_ORDER_MARK, BadRow, Broken, MARK_INSIDE, Row, Rows, Step, endle
 
 /// Bytes that the parser reads at once.
 const BUFFER_BYTES: usize = 64 << 10;
-/// A row may have a field for so many bytes of `--line-bytes-max`: a field costs memory of its own, however short it is.
+/// A row may have one field per this many bytes of `--line-bytes-max`: each field costs memory, however short it is.
 const BYTES_PER_FIELD: u64 = 16;
-/// A row may have so many fields whatever `--line-bytes-max` says.
+/// A row may always have this many fields, whatever `--line-bytes-max` says.
 const FIELDS_MIN: u64 = 1024;
 
-/// Reads the rows that begin on line `from` or below.
+/// Reads the rows that start on line `from` or later.
 pub struct CsvRows<R> {
     reader: Reader<Watched<R>>,
     watch: Rc<Watch>,
@@ -33,15 +33,15 @@ pub struct CsvRows<R> {
     row: ByteRecord,
 }
 
-/// Where a row begins, and whether the parser got all of it.
+/// Where a row starts, and whether the parser got all of it.
 #[derive(Debug, Clone, Copy)]
 struct Begun {
     line: u64,
-    /// What it has too much of.
+    /// Which limit it exceeds.
     excess: Option<Excess>,
 }
 
-/// What the beginning of a row has too much of already.
+/// The limit that the beginning of a row already exceeds.
 #[derive(Debug, Clone, Copy)]
 enum Excess {
     Bytes,
@@ -71,7 +71,7 @@ impl<R: BufRead> CsvRows<R> {
         let watch = Rc::new(Watch { bytes_max, fields_max, delimiter: shape.delimiter, ..Watch::default() });
         let watched = Watched { reader, watch: Rc::clone(&watch), closing: VecDeque::new() };
         let mut builder = ReaderBuilder::new();
-        // Uneven rows are found here, where the place can be told.
+        // Uneven rows are detected here, where their position is known.
         let builder =
             builder.has_headers(false).flexible(true).delimiter(shape.delimiter).buffer_capacity(BUFFER_BYTES);
         let reader = builder.from_reader(watched);
@@ -80,12 +80,12 @@ impl<R: BufRead> CsvRows<R> {
         Self { reader, watch, from, bytes_max, shape, names, types, row: ByteRecord::new() }
     }
 
-    /// Reads a row into `self.row`; gives its beginning, or `None` at the end.
+    /// Reads a row into `self.row`; returns its start, or `None` at the end.
     fn advance(&mut self) -> Result<Option<Begun>, Broken> {
         let some = self.reader.read_byte_record(&mut self.row).map_err(|error| self.broken(&error))?;
-        // The parser's own count takes in the empty lines above a row.
+        // The parser's own line number includes the empty lines before a row.
         let begun = if some { self.watch.begun.borrow_mut().pop_front() } else { None };
-        // Of a row with too much the parser has got the beginning only.
+        // The parser only got the beginning of a row that exceeds a limit.
         let is_cut = begun.is_some_and(|begun| begun.excess.is_some());
         if self.watch.ended.get() && self.watch.quote.get() == Quote::Inside && !is_cut {
             let line = begun.map_or(self.watch.begins.get(), |begun| begun.line);
@@ -113,7 +113,7 @@ impl<R: BufRead> CsvRows<R> {
         if let Some(excess) = excess {
             return Ok(Some(BadRow { line, what: excess.told(&self.watch) }));
         }
-        // As many as there are fields in a row: neither a list of owned strings nor a search for each of them.
+        // As many as a row has fields: avoids owned strings and a search for each of them.
         let names = match StringRecord::from_byte_record(std::mem::take(&mut self.row)) {
             Ok(names) => names,
             Err(error) => {
@@ -171,7 +171,7 @@ impl<R: BufRead> Rows for CsvRows<R> {
         if self.names.is_none()
             && let Some(bad) = self.read_names()?
         {
-            // Without names there is nothing that a row could become.
+            // Without names, a row cannot become an object.
             return Err(Broken { line: bad.line, what: bad.what });
         }
         let names = self.names.take().unwrap_or_default();
@@ -188,7 +188,7 @@ impl<R: BufRead> Rows for CsvRows<R> {
 }
 
 impl<R: BufRead> CsvRows<R> {
-    /// The next row that is wanted.
+    /// The next row to return.
     fn row_below(&mut self, names: &StringRecord) -> Result<Step, Broken> {
         loop {
             let Some(Begun { line, excess }) = self.advance()? else { return Ok(Step::End) };
@@ -207,7 +207,7 @@ impl<R: BufRead> CsvRows<R> {
     }
 }
 
-/// The first name that stands in front of it, too.
+/// Includes the first column's name.
 fn twice(names: &StringRecord) -> Option<usize> {
     let name = |at: &u32| names.get(usize::try_from(*at).unwrap_or(usize::MAX)).unwrap_or_default();
     let mut order: Vec<u32> = (0..u32::try_from(names.len()).unwrap_or(u32::MAX)).collect();
@@ -222,24 +222,24 @@ fn not_utf8(field: &[u8], error: std::str::Utf8Error) -> String {
     format!("byte 0x{byte:02x} is not UTF-8")
 }
 
-/// Where the bytes that were read last stand with respect to quotes.
+/// Where the last bytes read are with respect to quotes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Quote {
-    /// At the beginning of a field.
+    /// At the start of a field.
     #[default]
     Start,
-    /// In a field without quotes.
+    /// In an unquoted field.
     Plain,
-    /// Between quotes.
+    /// Inside quotes.
     Inside,
-    /// Behind a quote that closes the field, unless another one follows.
+    /// After a quote that closes the field, unless another one follows.
     Closing,
 }
 
-/// What is known of the bytes that were read.
+/// The state after the bytes read so far.
 #[derive(Debug, Default)]
 struct Watch {
-    /// The most bytes and fields of a row.
+    /// Maximum bytes and fields of a row.
     bytes_max: u64,
     fields_max: u64,
     /// The byte between two fields.
@@ -250,13 +250,13 @@ struct Watch {
     /// The line of the last opening quote.
     opened: Cell<u64>,
     ended: Cell<bool>,
-    /// Whether a row has begun that has not ended.
+    /// Whether a row has started that has not ended.
     in_row: Cell<bool>,
-    /// The line of its beginning, its bytes and its fields so far.
+    /// Its first line, its bytes and its fields so far.
     begins: Cell<u64>,
     row_bytes: Cell<u64>,
     row_fields: Cell<u64>,
-    /// The rows that the parser has not given yet.
+    /// Rows that the parser has not returned yet.
     begun: RefCell<VecDeque<Begun>>,
 }
 
@@ -294,7 +294,7 @@ impl Watch {
         }
     }
 
-    /// What the row that has not ended has too much of.
+    /// The limit that the unfinished row exceeds.
     fn excess(&self) -> Option<Excess> {
         if !self.in_row.get() {
             None
@@ -314,16 +314,17 @@ impl Watch {
     }
 }
 
-/// A reader under watch. Of a row with too much it gives the beginning, as a row of its own, and then passes over the rest.
+/// A reader that watches the limits. Of a row that exceeds one it yields the beginning as a row of its own, and then
+/// skips the rest.
 struct Watched<R> {
     reader: R,
     watch: Rc<Watch>,
-    /// Bytes that end the row that was cut, and that no one has read yet.
+    /// Bytes that end the truncated row and have not been read yet.
     closing: VecDeque<u8>,
 }
 
 impl<R: BufRead> Watched<R> {
-    /// Reads on to the end of the row that has not ended.
+    /// Reads on to the end of the unfinished row.
     fn pass_over(&mut self) -> io::Result<()> {
         let most = passed_over_max(self.watch.bytes_max);
         while self.watch.in_row.get() {
@@ -464,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_row_of_exactly_the_limit_is_read_and_the_rest_of_a_longer_one_is_passed_over() {
-        // With the names it is stored in no more bytes than it may have.
+        // With the names, the stored row takes no more bytes than allowed.
         let names = "a,b";
         let longest = format!("{},2", "1".repeat(998 - 14));
         let kinds = |row: &str| -> Vec<(u64, bool)> {
@@ -481,7 +482,7 @@ mod tests {
         let long = "x".repeat(2000);
         assert_eq!(kinds(&long), [(2, true), (3, false), (5, true)]);
         assert_eq!(kinds(&",".repeat(1024)), [(2, true), (3, false), (5, true)]);
-        // A quote that is open where the limit is: the row ends behind its closing one.
+        // If a quote is open at the limit, the row ends after its closing quote.
         assert_eq!(kinds(&format!("\"{long}\n\"\"\n{long}\",1")), [(2, true), (3, false), (7, true)]);
         let broken = steps(&format!("{names}\n1,\"{long}\"\"\n3,4\n"), 1).unwrap_err();
         assert_eq!((broken.line, broken.what.as_str()), (2, "the quote that opens on line 2 is never closed"));

@@ -1,6 +1,6 @@
-//! JSON Lines: each line is a JSON value, and is stored as it stands.
+//! JSON Lines: each line is a JSON value, stored as it is.
 //!
-//! Owns: cutting into lines, and checking each. Never: changes a byte of a value, but for the white space around it.
+//! Owns: splitting into lines, and checking each. Never: changes a byte of a value, except for surrounding white space.
 
 use std::io;
 use std::io::BufRead;
@@ -12,11 +12,11 @@ use super::{BYTE_ORDER_MARK, BadRow, Broken, MARK_INSIDE, Row, Rows, Step, endle
 /// Reads the lines of an input from line `from` on.
 pub struct JsonLines<R> {
     reader: R,
-    /// The line that was read last, or is being passed over.
+    /// The line that was read last, or is being skipped.
     line: u64,
     from: u64,
     bytes_max: usize,
-    /// Whether the rest of that line is still to be passed over.
+    /// Whether the rest of that line is still to be skipped.
     is_inside: bool,
 }
 
@@ -25,7 +25,7 @@ impl<R: BufRead> JsonLines<R> {
         Self { reader, line: 0, from, bytes_max, is_inside: false }
     }
 
-    /// Passes over what is left of a line, if anything is.
+    /// Skips the rest of a line, if any.
     fn pass_over(&mut self) -> Result<(), Broken> {
         if std::mem::take(&mut self.is_inside) {
             let most = passed_over_max(u64::try_from(self.bytes_max).unwrap_or(u64::MAX));
@@ -73,12 +73,12 @@ impl<R: BufRead> Rows for JsonLines<R> {
 #[derive(Debug, PartialEq, Eq)]
 enum LineRead {
     Line,
-    /// It goes on.
+    /// The line continues.
     TooLong,
     End,
 }
 
-/// Reads up to the next line break, which is left out, or to where the line becomes too long.
+/// Reads up to the next line break, without including it, or until the line becomes too long.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, bytes_max: usize) -> io::Result<LineRead> {
     let mut some = false;
     loop {
@@ -101,7 +101,7 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, bytes_max: usize) ->
     }
 }
 
-/// Passes over everything up to the next line break, and the line break.
+/// Skips everything up to and including the next line break.
 fn pass_over(reader: &mut impl BufRead, most: u64) -> io::Result<()> {
     let mut passed = 0_u64;
     while passed <= most {
@@ -130,14 +130,14 @@ pub(super) fn check(line: &[u8]) -> Result<(), String> {
         format!("column {}: byte 0x{byte:02x} is not UTF-8", at + 1)
     })?;
     serde_json::from_str::<IgnoredAny>(text).map(|IgnoredAny| ()).map_err(|error| {
-        // The text counts lines of its own, of which there is one.
+        // The parser counts lines of its own text, which has only one.
         let said = error.to_string();
         let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _place)| said);
         format!("column {}: not JSON: {said}", error.column().max(1))
     })
 }
 
-/// A value in which line breaks, which can only stand between tokens, are spaces.
+/// A value with the line breaks between its tokens replaced by spaces.
 pub(super) fn on_one_line(value: &[u8]) -> Vec<u8> {
     let mut bytes: Vec<u8> = Vec::with_capacity(value.len());
     bytes.extend(value.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn steps(text: &[u8], from: u64, bytes_max: usize) -> Vec<Step> {
-        // A small buffer, so that lines are put together from pieces.
+        // A small buffer, so that lines are assembled from pieces.
         let mut rows = JsonLines::new(io::BufReader::with_capacity(3, text), from, bytes_max);
         let next = || Some(rows.step().unwrap()).filter(|step| *step != Step::End);
         std::iter::from_fn(next).collect()

@@ -1,6 +1,6 @@
-//! How the rows of a table are written: what separates fields, what the columns are called and of what type they are.
+//! The shape of a table: delimiter, column names and column types.
 //!
-//! Owns: turning the text of a field into JSON. Never: changes a value: a number stands in JSON as it stands in the field.
+//! Owns: converting field text to JSON. Never: changes a value: a number appears in JSON as it does in the field.
 
 use std::str::FromStr;
 
@@ -51,11 +51,11 @@ impl FromStr for TypedColumn {
 pub struct Shape {
     /// The byte between two fields.
     pub delimiter: u8,
-    /// The names of the columns, where the table has no row of names.
+    /// The column names of a table without a header row.
     pub columns: Option<Vec<String>>,
-    /// Types of columns; the others are strings.
+    /// Column types; other columns are strings.
     pub types: Vec<TypedColumn>,
-    /// The text of a field that is null.
+    /// The field text that means null.
     pub null: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// The type of each of these columns; the name of one that has a type and is not there.
+    /// The type of each of these columns, or the name of a typed column that does not exist.
     pub fn types_of<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<Vec<ColumnType>, String> {
         match self.types.iter().find(|typed| !names.clone().any(|name| name == typed.name)) {
             Some(missing) => Err(missing.name.clone()),
@@ -77,7 +77,7 @@ impl Shape {
         }
     }
 
-    /// Appends a field as JSON; says what is wrong with it.
+    /// Appends a field as JSON, or returns what is wrong with it.
     pub fn push(&self, field: &str, kind: ColumnType, out: &mut Vec<u8>) -> Result<(), String> {
         if self.null.as_deref() == Some(field) {
             out.extend_from_slice(b"null");
@@ -105,7 +105,7 @@ impl Shape {
             let shown: String = field.chars().take(40).collect();
             return Err(format!("{shown:?} is not {what}{hint}"));
         }
-        // A line break inside JSON can only stand between tokens.
+        // Line breaks in JSON occur only between tokens.
         out.extend(field.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
         Ok(())
     }
@@ -113,22 +113,22 @@ impl Shape {
 
 /// A string with quotes and escapes.
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
-    // Writing a string to memory has no way to fail.
+    // Writing a string to memory cannot fail.
     drop(serde_json::to_writer(out, text));
 }
 
-/// Whether this is an integer as JSON has it, of any length.
+/// Whether this is an integer in JSON syntax, of any length.
 fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_plain && (digits == "0" || !digits.starts_with('0'))
 }
 
-/// Whether this is a number as JSON has it.
+/// Whether this is a number in JSON syntax.
 fn is_number(text: &str) -> bool {
     let begins = text.bytes().next().is_some_and(|byte| byte == b'-' || byte.is_ascii_digit());
     let ends = text.bytes().next_back().is_some_and(|byte| byte.is_ascii_digit());
-    // A number that is too large for a float is one all the same.
+    // A number too large for a float is still a number.
     begins && ends && {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));

@@ -1,10 +1,11 @@
-//! Rows that are put into batches, and what becomes of those that cannot be stored.
+//! Committing rows in batches, and handling rows that cannot be stored.
 //!
-//! Owns: batches, what happens to bad rows, what is said of an import that ends early. Never: loses count.
-//! Invariants: 1. A batch is one commit: of its rows all are stored, or none; those that an index refuses are bad rows, and
-//! the batch goes on without them. 2. When an error ends the import, every row before the line that it names is stored and on
-//! the medium, and none from there on. Where that is not certain, the exit code is `InDoubt`, and the message says which number
-//! of records means what.
+//! Owns: batches, bad rows, the report of an import that ends early. Never: loses count.
+//! Invariants: 1. A batch is one commit: all of its rows are stored, or none; rows that an index refuses are bad rows,
+//! and the batch proceeds without them.
+//! 2. When an error ends the import, every row before the line that it names is durable, and no row from there on is
+//!    stored. If that is uncertain, the exit code is `InDoubt`, and the message says how to tell from the number of
+//!    records.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,34 +23,34 @@ use crate::input::{BadRow, Row, Rows, Step};
 use crate::output::{Output, note};
 use crate::{ending, units};
 
-/// Bad rows that are told one by one; beyond them they are counted.
+/// Number of bad rows reported one by one; further ones are only counted.
 const TOLD_MAX: u64 = 20;
-/// Bytes of rows after which a batch is committed, whatever `--batch` says.
+/// Bytes of rows at which a batch is committed, whatever `--batch` says.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// An import under way.
+/// A running import.
 pub struct Import<'a> {
     store: &'a Store,
     set: &'a RecordSet,
     args: &'a Args,
     ids: Option<Output>,
-    /// Bytes after which a batch is committed.
+    /// Bytes at which a batch is committed.
     batch_bytes: usize,
     batch: Vec<Row>,
     bytes_in_batch: usize,
     pub summary: Summary,
     /// Records of the set before the import.
     before: u64,
-    /// Whether it is not certain that the last batch is stored, and that was told.
+    /// Whether it is uncertain that the last batch is stored, and that was reported.
     in_doubt: bool,
     /// The input, for messages.
     name: String,
     bar: ProgressBar,
     /// What the numbers of rows count.
     unit: &'static str,
-    /// No row below this line was looked at.
+    /// Every row from this line on is still unread.
     next_line: u64,
-    /// Whether the user has ended the import.
+    /// Whether the user has interrupted the import.
     pub interrupted: Arc<AtomicBool>,
 }
 
@@ -140,7 +141,7 @@ impl<'a> Import<'a> {
         self.store.write(|transaction| rows.iter().map(|row| transaction.insert(self.set, &row.bytes)).collect())
     }
 
-    /// Stores a row that has no room in a batch.
+    /// Stores a row that is too large for a batch.
     fn store_large(&mut self, row: Row) -> Outcome {
         let stored = self.store.write(|transaction| transaction.insert(self.set, &row.bytes));
         let rows = vec![row];
@@ -151,7 +152,8 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// An index refused rows: stores those that can be, all of them or those above the first bad one, and tells the others.
+    /// An index refused rows: stores the good ones, either all or those before the first bad one, and reports the
+    /// others.
     fn sort_out(&mut self, mut rows: Vec<Row>, error: Error) -> Outcome {
         let mut found = faults::find(self.store, self.set, &rows)?;
         let Some(first) = found.first().map(|fault| fault.at) else { return Err(self.refused(error, &rows)) };
@@ -188,7 +190,7 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// Counts rows that were committed, and writes their IDs down.
+    /// Counts committed rows, and writes their IDs to the file.
     fn stored(&mut self, rows: &[Row], ids: &[RecordId]) -> Outcome {
         rows.iter().zip(ids).for_each(|(row, id)| self.summary.add(*id, row.bytes.len()));
         let Some(out) = &mut self.ids else { return Ok(()) };
@@ -203,7 +205,7 @@ impl<'a> Import<'a> {
         })
     }
 
-    /// Says how to go on when the store refused rows, or may have stored them.
+    /// Says how to resume when the store refused rows, or may have stored them.
     fn refused(&mut self, error: Error, rows: &[Row]) -> Failure {
         let (first, next) = lines_of(rows);
         if !ending::is_in_doubt(&error) {
@@ -225,7 +227,7 @@ impl<'a> Import<'a> {
         Failure::new(Exit::InDoubt, error.to_string(), help)
     }
 
-    /// Brings what was committed to the medium, however the import ended.
+    /// Makes committed rows durable, however the import ended.
     pub fn settle(&self, ended: Outcome) -> Outcome {
         if self.in_doubt {
             return ended;
@@ -258,7 +260,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Commits the rows before the bad one, and says how to go on.
+    /// Commits the rows before the bad one, and says how to resume.
     fn stop(&mut self, line: u64, what: &str) -> Failure {
         if let Err(failure) = self.commit() {
             return failure;
@@ -270,7 +272,7 @@ impl<'a> Import<'a> {
         Failure::new(Exit::BadInput, format!("{name}, {unit} {line}, {what}"), help)
     }
 
-    /// Commits the rows that were read when the user ended the import, and says how to go on.
+    /// Commits the rows read before the interruption, and says how to resume.
     fn end_early(&mut self) -> Failure {
         if let Err(failure) = self.commit() {
             return failure;
@@ -282,7 +284,7 @@ impl<'a> Import<'a> {
     }
 }
 
-/// Why an index refused a row; `holder` tells the record that the row of a place became.
+/// Why an index refused a row; `holder` returns the record that the row at a position became.
 fn told(fault: &Fault, holder: impl Fn(usize) -> Option<String>) -> String {
     match &fault.why {
         Why::NoKey { index, error } => format!("index {index:?}: {error}"),
@@ -296,8 +298,8 @@ fn told(fault: &Fault, holder: impl Fn(usize) -> Option<String>) -> String {
     }
 }
 
-/// The line of the first of these rows, and one that lies behind the beginning of the last one: no other row begins
-/// between the two.
+/// The line of the first of these rows, and a line just after the start of the last one: no other row starts between
+/// the two.
 fn lines_of(rows: &[Row]) -> (u64, u64) {
     let line = |row: Option<&Row>| row.map_or(0, |row| row.line);
     (line(rows.first()), line(rows.last()).saturating_add(1))

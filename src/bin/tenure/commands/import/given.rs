@@ -1,6 +1,6 @@
-//! `tenure import --with-ids`: the rows of `tenure export --with-ids` become a new store, with the IDs that they have.
+//! `tenure import --with-ids`: creates a new store from the rows of `tenure export --with-ids`, keeping their IDs.
 //!
-//! Owns: taking such rows apart, and reading the input twice: what is wrong with it is found before anything is made.
+//! Owns: parsing such rows, and reading the input twice, so that its errors are found before anything is created.
 
 use std::time::Instant;
 
@@ -18,14 +18,14 @@ use crate::input::{Row, Rows, Step};
 use crate::output::Output;
 use crate::{ending, keys, source};
 
-/// A row that was taken apart.
+/// A parsed row.
 struct Given {
     id: RecordId,
     seq: Seq,
     value: Vec<u8>,
 }
 
-/// What the first reading has found.
+/// The result of the first pass.
 #[derive(Default)]
 struct Found {
     last: Option<RecordId>,
@@ -81,7 +81,7 @@ pub fn run(context: &Context, args: &Args, rows: &dyn Fn(source::Input) -> Box<d
     ending::finish(store, "every row is stored", || summary.print(context, out, &args.file, begun))
 }
 
-/// Hands over all rows. What is wrong with one ends it.
+/// Passes on all rows, and stops at the first error.
 fn each(
     args: &Args,
     rows: &dyn Fn(source::Input) -> Box<dyn Rows>,
@@ -108,7 +108,7 @@ fn each(
     ended
 }
 
-/// Takes a row apart.
+/// Parses a row.
 fn parse(row: &[u8]) -> Result<Given, String> {
     let text = std::str::from_utf8(row).map_err(|error| error.to_string())?;
     let (mut id, mut seq, mut value) = (None, Seq::ZERO, None);
@@ -131,7 +131,7 @@ fn parse(row: &[u8]) -> Result<Given, String> {
     Ok(Given { id: id.ok_or_else(|| missing("\"id\""))?, seq, value: value.ok_or_else(|| missing("\"value\""))? })
 }
 
-/// The members of an object: names, and values as they stand.
+/// The members of an object: names, and values as written.
 fn members(text: &str) -> Result<Vec<(String, &str)>, String> {
     let mut found = Vec::new();
     let mut rest = text.trim_start().strip_prefix('{').ok_or("it is not an object")?.trim_start();

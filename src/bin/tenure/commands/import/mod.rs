@@ -43,13 +43,13 @@ Examples:
 
 /// Store the rows of a file as records
 ///
-/// JSON Lines: each line is a JSON value, checked, and stored as it stands. JSON: so is each element of one array. CSV and TSV: each
-/// row below the row of names becomes a JSON object of strings, or of what --types says. Input that gzip packed is unpacked. The store
-/// and the set are made if they are not there.
+/// JSON Lines: each line is a JSON value, validated and stored as it is. JSON: so is each element of one array. CSV and
+/// TSV: each row after the header row becomes a JSON object of strings, or of the types given with --types. Gzip input
+/// is decompressed. The store and the set are created if they do not exist.
 ///
-/// --unique and --index make indexes over fields of the records before the first row is stored. A field is the name of a member;
-/// [] behind it takes every element of an array; /address/city and /depends/* are JSON pointers. The type of the keys can
-/// stand behind it: size:integer. The index has the name of the field.
+/// --unique and --index create indexes over fields of the records before the first row is stored. A field is the name
+/// of a member; a trailing [] takes every element of an array; /address/city and /depends/* are JSON pointers. The key
+/// type may follow: size:integer. The index is named after the field.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -57,60 +57,60 @@ pub struct Args {
     store: PathBuf,
     /// The file; - is stdin
     file: String,
-    /// The set that takes the records
+    /// The set to store the records in
     #[arg(long, value_name = "NAME")]
     set: String,
-    /// How rows are written down; told by the file's name where it is not given (stdin: jsonl)
+    /// Input format; by default, the file name decides (stdin: jsonl)
     #[arg(long, value_enum)]
     format: Option<InputFormat>,
-    /// The byte between two fields of a table: a character of ASCII, or `tab`
+    /// The byte between two fields of a table: an ASCII character, or `tab`
     #[arg(long, value_name = "CHAR", value_parser = delimiter)]
     delimiter: Option<u8>,
-    /// The names of a table's columns, where it has no row of names
+    /// Column names of a table without a header row
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Option<Vec<String>>,
-    /// Types of a table's columns: string, integer, float, bool or json; columns without one are strings
+    /// Column types of a table: string, integer, float, bool or json; others are strings
     #[arg(long, value_name = "COLUMN:TYPE", value_delimiter = ',')]
     types: Vec<TypedColumn>,
-    /// The text of a table's field that becomes null
+    /// Field text of a table that becomes null
     #[arg(long, value_name = "TEXT")]
     null: Option<String>,
-    /// Rows that are committed together
+    /// Rows per commit
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Whether each batch waits for the medium, or the import does once, at its end
+    /// Whether to sync after each batch or once at the end
     #[arg(long, value_enum, default_value_t = Durability::Buffered)]
     durability: Durability,
-    /// Whether a bad row ends the import or is passed over
+    /// Whether a bad row ends the import or is skipped
     #[arg(long, value_enum, default_value_t = OnError::Stop)]
     on_error: OnError,
-    /// The line to begin with, of an array the element; rows above it are passed over
+    /// The line to start at, or the element of an array; rows before it are skipped
     #[arg(long, value_name = "N", default_value_t = 1)]
     from_line: u64,
-    /// The longest row
+    /// Maximum length of a row
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = crate::args::bytes)]
     line_bytes_max: u64,
-    /// Adds a line with line number, TAB and record ID to this file for each record
+    /// Append a line with line number, TAB and record ID to this file for each record
     #[arg(long, value_name = "FILE")]
     ids: Option<PathBuf>,
-    /// Makes a new store of what `export --with-ids` gave: records keep their IDs and versions
+    /// Create a new store from the output of `export --with-ids`: records keep their IDs and versions
     #[arg(long, conflicts_with_all = ["from_line", "batch", "durability", "on_error", "ids"])]
     with_ids: bool,
-    /// Makes an index over this field, which has each key once
+    /// Create a unique index over this field
     #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
     unique: Vec<Field>,
-    /// Makes an index over this field
+    /// Create an index over this field
     #[arg(long, value_name = "FIELD", value_parser = Field::parse)]
     index: Vec<Field>,
 }
 
 impl Args {
-    /// The indexes to make, and whether they are unique.
+    /// The indexes to create, and whether they are unique.
     fn fields(&self) -> impl Iterator<Item = (&Field, bool)> {
         self.unique.iter().map(|field| (field, true)).chain(self.index.iter().map(|field| (field, false)))
     }
 
-    /// The shape of the table; refuses what only a table has where the input is none.
+    /// The shape of the table; refuses table options for other input.
     fn shape(&self, format: InputFormat) -> Outcome<Shape> {
         let is_of_a_table =
             self.delimiter.is_some() || self.columns.is_some() || !self.types.is_empty() || self.null.is_some();
@@ -135,7 +135,7 @@ impl Args {
         Ok(Shape { delimiter, columns: self.columns.clone(), types: self.types.clone(), null: self.null.clone() })
     }
 
-    /// Refuses what cannot be made, before a store is made for it.
+    /// Refuses invalid index fields before a store is created.
     fn check_fields(&self) -> Outcome {
         let mut names = BTreeSet::new();
         match self.fields().find(|(field, _)| !names.insert(&field.name)) {
@@ -145,7 +145,7 @@ impl Args {
     }
 }
 
-/// A delimiter.
+/// Parses a delimiter.
 fn delimiter(text: &str) -> Result<u8, String> {
     match (text, text.as_bytes()) {
         ("tab" | "\\t", _) => Ok(b'\t'),
@@ -161,7 +161,7 @@ enum Durability {
     Buffered,
 }
 
-/// What a bad row does.
+/// What happens to a bad row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OnError {
     Stop,
@@ -215,7 +215,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     ending::finish(store, &what, || summary.print(context, out, &name, begun))
 }
 
-/// Tells the indexes that have no key, from these rows or from any record before.
+/// Reports indexes that have no key from these rows or from any earlier record.
 fn warn_of_no_keys(store: &Store, set: &RecordSet, summary: &Summary, name: &str) {
     if summary.records == 0 {
         return;

@@ -1,4 +1,4 @@
-//! What an import has stored, in one line or one document.
+//! The summary of an import, as one line or one document.
 
 use std::fmt::Write;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What an import says when a sync fails.
+//! What an import reports when a sync fails.
 
 use clap::Parser;
 use tenure::Options;
@@ -8,7 +8,7 @@ use super::*;
 use crate::args::{Cli, Command};
 use crate::input::Broken;
 
-/// Gives the lines 11, 13, 15 and so on, and lets syncs fail when it gives the row of this place.
+/// Yields the lines 11, 13, 15 and so on, and makes syncs fail from the row at this position on.
 struct Breaking {
     given: u64,
     breaks_at: u64,
@@ -31,7 +31,7 @@ impl Rows for Breaking {
     }
 }
 
-/// Imports seven rows in batches of two into a set that has one record. Gives the exit code, message and advice.
+/// Imports seven rows in batches of two into a set with one record. Returns the exit code, message and advice.
 fn import(durability: &str, breaks_at: u64, end: Option<&'static str>) -> (Exit, String, String) {
     let line = ["tenure", "import", "s", "-", "--set", "a", "--batch", "2", "--durability", durability];
     let Command::Import(args) = Cli::try_parse_from(line).unwrap().command else { panic!("another command") };
@@ -76,7 +76,7 @@ fn an_import_that_ends_early_is_in_doubt_too_when_it_cannot_be_synced() {
     assert_eq!((exit, message.as_str()), (Exit::InDoubt, "rows, line 25, broken"));
     assert!(help.contains("resume with --from-line 25; but the last sync failed too ("), "{help}");
     assert!(help.contains("if there are 8, 7 records imported here are all stored"), "{help}");
-    // Where each batch was synced, there is no doubt.
+    // If each batch was synced, there is no doubt.
     let (exit, _message, help) = import("sync", u64::MAX, Some("broken"));
     assert_eq!(exit, Exit::BadInput);
     assert!(help.ends_with("resume with --from-line 25"), "{help}");

@@ -264,7 +264,7 @@ fn errors_are_json_where_the_output_is() {
     for (args, code, kind, said) in [
         (vec!["get", &store, "9.1", "--json"], 3, "not found", "record 9.1 does not exist: this ID was never assigned"),
         (vec!["--json", "sets", "nothing"], 8, "not a store", "nothing is not a Tenure store: it does not exist"),
-        (vec!["get", &store, "0.1", "--raw", "--json"], 2, "usage", "--raw and --json cannot both be given"),
+        (vec!["get", &store, "0.1", "--raw", "--json"], 2, "usage", "--raw and --json cannot be combined"),
         (vec!["get", &store, "zero", "--json"], 2, "usage", "is not a record ID"),
         (vec!["get", "--json", "--no-such"], 2, "usage", "unexpected argument '--no-such' found"),
     ] {

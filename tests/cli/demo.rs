@@ -39,7 +39,7 @@ fn the_demo_tells_its_steps_and_cleans_up() {
         ": deleted, ",
         ": never allocated, ",
         "as many as are live",
-        "as the records say",
+        "consistent with the records",
         "back at",
         "as in the store",
     ] {

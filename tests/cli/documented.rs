@@ -54,7 +54,7 @@ const ANSWERS: &[(&str, i32, &str)] = &[
     ("tenure rollback things.tenure --snapshot 7", 3, "cannot go back to"),
     ("tenure rollback things.tenure --seq 1200", 3, "cannot go back to"),
     ("tenure follow things.tenure 12.1 --field", 0, ""),
-    ("tenure load --until-damage damaged.dump rest.tenure", 5, "what stands before it is loaded"),
+    ("tenure load --until-damage damaged.dump rest.tenure", 5, "everything before it was loaded"),
     ("tenure log things.tenure --from-offset log-000000000003.seg:128", 0, ""),
 ];
 

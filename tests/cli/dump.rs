@@ -21,7 +21,7 @@ fn a_store_comes_back_through_a_file_or_a_pipe_packed_or_not() {
         let (file, new) = (fixture.path(&format!("things.{end}")), fixture.path(&format!("new-{end}")));
         let told = tenure(&["dump", &store, &file, "--json"]).json();
         assert_eq!((&told["file"], &told["records"]), (&json!(file), &json!(4)), "{told}");
-        assert!(tenure(&["load", "--check", &file]).ok().contains("is whole: 4 records"));
+        assert!(tenure(&["load", "--check", &file]).ok().contains("is intact: 4 records"));
         let loaded = tenure(&["load", &file, &new, "--json"]).json();
         assert_eq!((&loaded["records"], &loaded["damage"], &loaded["resumed"]), (&json!(4), &json!(null), &json!(0)));
         assert_eq!(tenure(&["export", &new, "--set", "people", "--with-ids"]).ok(), rows);
@@ -81,7 +81,7 @@ fn damage_is_told_with_its_offset_and_can_be_passed_by() {
     fs::write(&file, &damaged).expect("written");
     let rest = fixture.path("rest");
     let run = tenure(&["load", "--until-damage", &file, &rest]);
-    assert!(run.code == 5 && run.err.contains("what stands before it is loaded"), "{}", run.err);
+    assert!(run.code == 5 && run.err.contains("everything before it was loaded"), "{}", run.err);
     tenure(&["verify", &rest]).ok();
     // Something else.
     let other = fixture.write("other", b"this is no dump at all");

@@ -33,7 +33,7 @@ fn invalid_json() {
     let fixture = Fixture::new();
     let run = import(&fixture, "bad.jsonl", b"{\"a\":1}\n{\"a\":2}\n{\"a\":}\n{\"a\":4}\n", &[]);
     assert_told("invalid_json", &run, "bad.jsonl, line 3, column 6");
-    assert!(run.err.contains("2 records from above that line stored"), "{}", run.err);
+    assert!(run.err.contains("2 records before that line stored"), "{}", run.err);
     assert_eq!(tenure(&["export", &fixture.store(), "--set", "more"]).ok(), "{\"a\":1}\n{\"a\":2}\n");
     fixture.assert_unchanged();
 }

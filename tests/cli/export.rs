@@ -64,7 +64,7 @@ fn names_that_would_stand_twice_are_errors() {
     let export = ["export", &fixture.store(), "--set", "rows", "--format", "csv"];
     let run = tenure(&export);
     assert_eq!(run.code, 5);
-    assert!(run.err.contains("it has the column \"value\""), "{}", run.err);
+    assert!(run.err.contains("it needs the column \"value\""), "{}", run.err);
     let run = tenure(&[&export[..], &["--with-ids"]].concat());
-    assert!(run.code == 5 && run.err.contains("\"id\" has the name of a column of --with-ids"), "{}", run.err);
+    assert!(run.code == 5 && run.err.contains("\"id\" has the name of a --with-ids column"), "{}", run.err);
 }

@@ -191,7 +191,7 @@ fn tables_have_delimiters_columns_types_and_null() {
     // A field that is not of its type is told with its line and place.
     let run = tenure(&["import", &store, &csv, "--set", "bad", "--types", "n:integer"]);
     assert_eq!(run.code, 5);
-    assert!(run.err.contains("line 3, field 2 (n): \"\" is not an integer; --null '' takes"), "{}", run.err);
+    assert!(run.err.contains("line 3, field 2 (n): \"\" is not an integer; --null '' treats"), "{}", run.err);
     let run = tenure(&["import", &store, &csv, "--set", "bad", "--types", "none:integer"]);
     assert!(run.code == 5 && run.err.contains("--types names column \"none\""), "{}", run.err);
     for args in [["--types", "n:number"], ["--types", "n"], ["--delimiter", "ab"], ["--columns", "a,a"]] {
@@ -255,8 +255,8 @@ fn what_an_export_with_ids_gives_becomes_a_store_with_the_same_ids() {
     assert!(again.code == 1 && again.err.contains("is not empty"), "{}", again.err);
     let none = fixture.path("none");
     for (rows, said) in [
-        ("{\"id\":\"1.1\",\"value\":1}\n{\"id\":\"1.2\",\"value\":1}\n", "line 2, ID 1.2 comes behind 1.1"),
-        ("{\"id\":\"1.1\"}\n", "line 1, it has no member \"value\""),
+        ("{\"id\":\"1.1\",\"value\":1}\n{\"id\":\"1.2\",\"value\":1}\n", "line 2, ID 1.2 comes after 1.1"),
+        ("{\"id\":\"1.1\"}\n", "line 1, the member \"value\" is missing"),
         ("{\"id\":\"x\",\"value\":1}\n", "line 1, \"x\" is not a record ID"),
     ] {
         let file = fixture.write("bad.jsonl", rows.as_bytes());

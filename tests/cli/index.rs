@@ -129,7 +129,7 @@ fn an_index_is_made_checked_made_anew_and_dropped() {
     assert_eq!(tenure(&unique).ok(), "packages.name: 4 entries\n");
     assert_eq!(
         tenure(&["index", "verify", &store]).ok(),
-        "packages.group: 4 entries, as the records say\npackages.name: 4 entries, as the records say\n"
+        "packages.group: 4 entries, consistent with the records\npackages.name: 4 entries, consistent with the records\n"
     );
     let verified = tenure(&["index", "verify", &store, "packages.name", "--json"]).json();
     assert_eq!(verified, json!({"index": "packages.name", "ok": true, "entries": 4, "problems": []}));

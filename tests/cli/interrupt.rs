@@ -66,7 +66,7 @@ fn what_was_read_is_stored_and_the_import_goes_on_from_there() {
         let line = ROWS + 1 + usize::from(format == "csv");
         assert_eq!(run.code, 130, "{}", run.err);
         let told = format!(
-            "error: stdin, line {line}, interrupted\nhelp: 1,000 records from above that line stored; resume with --from-line {line}\n"
+            "error: stdin, line {line}, interrupted\nhelp: 1,000 records before that line stored; resume with --from-line {line}\n"
         );
         assert_eq!(run.err, told);
         let stored = tenure(&["export", &fixture.store(), "--set", "new"]).ok();

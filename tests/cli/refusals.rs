@@ -63,7 +63,7 @@ fn key_twice_in_an_import() {
     let run = tenure(&["import", &fixture.store(), &file, "--set", "people"]);
     let place = format!("more.jsonl, line 3, unique index \"name\" has key \"Grace\" already: record {}", ids[1]);
     assert_told("key_twice_in_an_import", &run, &place);
-    assert!(run.err.contains("2 records from above that line stored"), "{}", run.err);
+    assert!(run.err.contains("2 records before that line stored"), "{}", run.err);
     let names = tenure(&["find", &fixture.store(), "people.name", "--count"]).ok();
     assert_eq!(names, "5\n", "the rows above the line are stored, and none behind it");
     tenure(&["index", "verify", &fixture.store()]).ok();

@@ -92,7 +92,7 @@ fn a_store_that_does_not_open_is_replaced_by_one_of_what_is_whole_and_kept() {
     let (code, told) = (run.code, String::from_utf8(run.out).expect("text"));
     let damaged = format!("{store}.damaged");
     assert!(code == 4 && run.err.contains("in doubt"), "{told} {}", run.err);
-    assert!(told.contains("perhaps deleted: record ") && told.ends_with("repaired\n"), "{told}");
+    assert!(told.contains("possibly deleted: record ") && told.ends_with("repaired\n"), "{told}");
     assert!(told.contains(&format!("which is now {damaged}")), "{told}");
     let kept = files_of(Path::new(&damaged));
     for (path, bytes) in before {

@@ -68,7 +68,7 @@ fn a_budget_ends_a_collection_and_keeps_the_store_whole() {
     let told = tenure(&["collect", &store, "--budget", "1m"]).ok();
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("before: ") && lines[1].starts_with("after:  "), "{told}");
-    assert!(lines[1].contains(" given back in ") && lines[2].contains(" moved, "), "{told}");
+    assert!(lines[1].contains(" reclaimed in ") && lines[2].contains(" moved, "), "{told}");
     assert_eq!(fixture.export("many"), export);
     fixture.assert_unchanged();
 }
@@ -133,7 +133,7 @@ fn the_map_shows_every_segment_of_the_figures() {
     mostly_dead(&fixture);
     let told = tenure(&["map", &store]).ok();
     assert!(told.contains("generation 0, the log: ") && told.contains("index pages: "), "{told}");
-    assert!(told.contains("░") && told.contains("alive: [ ] 0 %"), "{told}");
+    assert!(told.contains("░") && told.contains("live: [ ] 0 %"), "{told}");
     assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
     let cells: usize = told.lines().filter(|line| line.starts_with(" [")).map(|line| line.chars().count() - 3).sum();
     let listed = tenure(&["map", &store, "--json"]).json_lines();
@@ -172,5 +172,5 @@ fn verify_and_stat_tell_what_lives() {
 fn a_time_that_is_none_is_refused() {
     let run: Run = tenure(&["collect", "anywhere", "--budget", "soon"]);
     assert_eq!(run.code, 2);
-    assert!(run.err.contains("\"soon\" is no time: write it like 500ms, 2s or 3m"), "{}", run.err);
+    assert!(run.err.contains("\"soon\" is not a time: write it like 500ms, 2s or 3m"), "{}", run.err);
 }

@@ -56,7 +56,7 @@ fn a_line_that_does_not_end_is_told_as_soon_as_it_is_too_long() {
         assert!(run.err.contains("is longer than --line-bytes-max allows"), "{}", run.err);
         assert!(
             run.err.contains(&format!(
-                "1 record from above that line stored; mend the line, then resume with --from-line {line}\n"
+                "1 record before that line stored; fix the line, then resume with --from-line {line}\n"
             )),
             "{}",
             run.err
@@ -154,7 +154,7 @@ fn wide_headers_take_time_in_proportion() {
     assert_eq!(told["records"], 1);
     let twice = fixture.write("twice.csv", format!("{},column-7,column-8\n", header.join(",")).as_bytes());
     let run = tenure(&["import", &fixture.store(), &twice, "--set", "new"]);
-    assert!(run.err.contains("field 200001: the name \"column-7\" stands there twice"), "{}", run.err);
+    assert!(run.err.contains("field 200001: the name \"column-7\" appears twice"), "{}", run.err);
 }
 
 #[test]

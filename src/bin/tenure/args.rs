@@ -16,14 +16,14 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  no such record, set, index or state of the past
+  3  no such record, set, index or past state
   4  the store is damaged
   5  the input cannot be used
   6  another process has the store open for writing
   7  no space is left
   8  not a store, or a store of another format
-  9  stored, but the store could not be closed or the result not be printed
- 10  not certain whether it is stored: the message says how to look
+  9  stored, but the store could not be closed or the result could not be printed
+ 10  unknown whether it is stored: the message says how to find out
 130  interrupted: the message says what is stored
 
 Examples:

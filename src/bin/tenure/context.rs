@@ -36,7 +36,7 @@ impl Context {
     /// For commands that read the current state, or a past one.
     pub fn open_to_read_at(&self, path: &Path, at: &At) -> Outcome<Store> {
         let Some(past) = &at.past else { return self.open_to_read(path) };
-        let mut opened = Err(Failure::usage("--at names no state"));
+        let mut opened = Err(Failure::usage("--at: no such state"));
         for point in past.points() {
             match self.options().background(false).open_at(path, &point) {
                 // A number can also be a name.

@@ -54,7 +54,7 @@ pub fn finish(store: Store, what: &str, tell: impl FnOnce() -> Outcome) -> Outco
         return Ok(());
     }
     let message = format!("{what}, but {}", failed.join(", and "));
-    Err(Failure::new(Exit::Stored, message, format!("do not repeat it: the change is on the medium{cure}")))
+    Err(Failure::new(Exit::Stored, message, format!("do not repeat it: the change is durable{cure}")))
 }
 
 #[cfg(test)]

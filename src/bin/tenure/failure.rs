@@ -104,7 +104,7 @@ impl Failure {
 
     /// Arguments that cannot be combined.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(Exit::Usage, message, "see `--help` of the command")
+        Self::new(Exit::Usage, message, "see the command's `--help`")
     }
 
     /// An input that cannot be opened or read.
@@ -125,7 +125,7 @@ impl Failure {
 
     fn cure(name: &str, error: &io::Error) -> String {
         if error.raw_os_error() == Some(libc::EBADF) {
-            return format!("{name} is closed, or open the other way only: give the command a file or a pipe there");
+            return format!("{name} is closed, or open in the wrong direction: connect it to a file or a pipe");
         }
         "check the path and its permissions".to_owned()
     }

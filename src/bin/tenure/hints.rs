@@ -20,22 +20,18 @@ pub fn why_no_keys(view: &View, set: &RecordSet, wanted: &JsonExtractor) -> Stri
     let pointer = wanted.pointer();
     if let Some(found) = values_at(&records, pointer) {
         let kind = wanted.kind();
-        let csv = if found == "strings" {
-            "; rows of CSV hold strings, unless --types gives their columns others"
-        } else {
-            ""
-        };
-        return format!("the values at {} are {found}, and its keys are of type {kind}{csv}", shown(pointer));
+        let csv = if found == "strings" { "; CSV fields are strings unless --types says otherwise" } else { "" };
+        return format!("the values at {} are {found}, but its keys have type {kind}{csv}", shown(pointer));
     }
     if values_at(&records, &format!("{pointer}/*")).is_some() {
-        return format!("at {} stand arrays: {pointer}/* takes every element of them", shown(pointer));
+        return format!("the values at {} are arrays: {pointer}/* takes each of their elements", shown(pointer));
     }
     let inner = pointer.replace('.', "/");
     if inner != pointer && values_at(&records, &inner).is_some() {
         let name = pointer.trim_start_matches('/');
-        return format!("no record has a member named {name:?}: {inner} is a member inside of another one");
+        return format!("no record has a member named {name:?}; {inner} is a member inside another one");
     }
-    format!("no record that was looked at has a value at {}", shown(pointer))
+    format!("none of the records examined has a value at {}", shown(pointer))
 }
 
 /// The type of values at a pointer; `None` if there are none.

@@ -42,7 +42,7 @@ impl Interrupt {
         };
         let wake = install().map_err(|error: io::Error| {
             let message = format!("cannot handle the signals that end the command: {error}");
-            Failure::new(Exit::Failed, message, "run it where a program may handle signals")
+            Failure::new(Exit::Failed, message, "run it where programs may handle signals")
         })?;
         Ok(Self { has_come, wake: Arc::new(wake) })
     }

@@ -56,7 +56,7 @@ fn pointer(path: &str) -> String {
 pub fn warn_of_no_keys(store: &Store, set: &RecordSet, index: &str, spec: &str, records: &str) {
     let Ok(extractor) = spec.parse() else { return };
     let why = why_no_keys(&store.view(), set, &extractor);
-    note(&format!("warning: index {index:?} of set {:?} has no key from {records}: {why}", set.name()));
+    note(&format!("warning: index {index:?} of set {:?} got no key from {records}: {why}", set.name()));
 }
 
 /// An index found by its name.
@@ -83,7 +83,7 @@ impl Named {
             return Ok(());
         }
         let help = format!(
-            "wait for the process that builds it; where there is none, run `tenure index rebuild {} {}`",
+            "wait for the process that builds it; if there is none, run `tenure index rebuild {} {}`",
             store.display(),
             self.name()
         );
@@ -105,20 +105,20 @@ pub fn resolve(store: &Store, path: &Path, text: &str) -> Outcome<Named> {
     match found.len() {
         1 => found.pop().ok_or_else(|| missing(path, text)),
         0 if !text.contains('.') => {
-            let message = format!("{text:?} names no index");
+            let message = format!("{text:?} does not name an index");
             Err(Failure::new(Exit::Usage, message, "write it as SET.INDEX, for example packages.name"))
         }
         0 => Err(missing(path, text)),
         _ => {
-            let message = format!("{text:?} names several indexes, as dots stand in the names of sets and indexes");
-            Err(Failure::new(Exit::Usage, message, "use the library, which takes both names apart"))
+            let message = format!("{text:?} is ambiguous, since names of sets and indexes contain dots");
+            Err(Failure::new(Exit::Usage, message, "use the library, which takes the two names separately"))
         }
     }
 }
 
 fn missing(path: &Path, text: &str) -> Failure {
     let list = format!("`tenure index list {}`", path.display());
-    let help = format!("list the indexes with {list}, or make it first");
+    let help = format!("list the indexes with {list}, or create it first");
     Failure::new(Exit::NotFound, format!("there is no index {text:?}"), help)
 }
 
@@ -162,8 +162,8 @@ impl KeyReader {
             }
             Some(json) => {
                 let message =
-                    format!("--prefix needs an index of strings, and this one has keys of type {}", json.kind());
-                Err(Failure::new(Exit::Usage, message, "name a range with --from and --to"))
+                    format!("--prefix needs an index of strings, but this one has keys of type {}", json.kind());
+                Err(Failure::new(Exit::Usage, message, "give a range with --from and --to"))
             }
         }
     }
@@ -200,7 +200,7 @@ pub fn ensure(store: &Store, set: &RecordSet, field: &Field, is_unique: bool) ->
     if let Some(there) = there.filter(|there| there.unique != is_unique || there.spec != line) {
         let spec = if there.spec.is_empty() { there.extractor } else { there.spec };
         let unique = if there.unique { "unique" } else { "not unique" };
-        let message = format!("set {:?} has another index {name:?} already: {spec}, {unique}", set.name());
+        let message = format!("set {:?} already has another index {name:?}: {spec}, {unique}", set.name());
         return Err(Failure::new(
             Exit::Failed,
             message,
@@ -237,11 +237,11 @@ fn twice(store: &Store, set: &RecordSet, field: &Field, index: &str, key: &str) 
     let ids = view.scan(set).filter_map(|record| record.ok().map(|record| record.id()));
     let ids: Vec<String> = ids.filter(|id| has_key(*id)).take(2).map(|id| id.to_string()).collect();
     let message = format!(
-        "unique index {index:?} of set {:?} cannot be made: records {} have key {key}",
+        "unique index {index:?} of set {:?} cannot be created: records {} have key {key}",
         set.name(),
         ids.join(" and ")
     );
-    Failure::new(Exit::BadInput, message, "change or delete one of them, or make an index that is not unique")
+    Failure::new(Exit::BadInput, message, "change or delete one of them, or create an index that is not unique")
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Output {
         match Failure::output(&self.name, error) {
             Failure::ReaderGone if !self.reader_may_leave => {
                 let message = format!("cannot write {}: {error}", self.name);
-                Failure::new(Exit::Failed, message, "let its reader read to the end")
+                Failure::new(Exit::Failed, message, "let the reader read to the end")
             }
             other => other,
         }

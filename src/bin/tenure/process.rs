@@ -58,6 +58,6 @@ pub fn survive_file_size_limit() -> Outcome {
     let registered = signal_hook::flag::register(libc::SIGXFSZ, Arc::default());
     registered.map(drop).map_err(|error| {
         let message = format!("cannot handle the signal of the limit on the size of files: {error}");
-        Failure::new(Exit::Failed, message, "run it where a program may handle signals")
+        Failure::new(Exit::Failed, message, "run it where programs may handle signals")
     })
 }

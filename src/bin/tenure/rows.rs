@@ -44,20 +44,23 @@ impl Columns {
         let is_object = is_object(&bytes);
         members(record, &bytes, |name, _| {
             if self.with_ids && IDS.contains(&name) {
-                return Err(no_row(record, &format!("its member {name:?} has the name of a column of --with-ids")));
+                return Err(no_row(record, &format!("its member {name:?} has the name of a --with-ids column")));
             }
             if name == VALUE {
                 let [object, other] = &mut self.value_of;
                 let (own, of) = if is_object { (object, &*other) } else { (other, &*object) };
                 if let Some(of) = of {
-                    let why = format!("it has the column {VALUE:?}, and so has record {of} for something else");
+                    let why = format!("it needs the column {VALUE:?}, which record {of} uses for something else");
                     return Err(no_row(record, &why));
                 }
                 own.get_or_insert_with(|| record.id().to_string());
             }
             if !self.places.contains_key(name) {
                 if self.names.len() == COLUMNS_MAX {
-                    return Err(no_row(record, &format!("its member {name:?} would be one column too many")));
+                    return Err(no_row(
+                        record,
+                        &format!("its member {name:?} would exceed the maximum number of columns"),
+                    ));
                 }
                 self.places.insert(name.to_owned(), self.names.len());
                 self.names.push(name.to_owned());

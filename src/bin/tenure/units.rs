@@ -118,7 +118,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 
 /// Parses `500ms`, `2s`, `3m` or `1h`; a number alone is seconds.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write it like 500ms, 2s or 3m");
+    let wrong = || format!("{text:?} is not a time: write it like 500ms, 2s or 3m");
     let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at_checked(end).ok_or_else(wrong)?;
     let number: u64 = digits.parse().map_err(|_parse| wrong())?;

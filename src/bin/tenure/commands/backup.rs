@@ -21,7 +21,7 @@ Examples:
   tenure get things.backup 0.1
   tenure restore things.backup again.tenure
 
-A program that has the store open makes backups itself, with Store::backup_to.";
+A program that has the store open can back it up itself, with Store::backup_to.";
 
 /// Back up a store to a new directory
 ///

@@ -101,7 +101,7 @@ fn refused(error: Error) -> Failure {
     let exit = Exit::of(&error);
     match error {
         Error::NoSpace { .. } => {
-            let help = "free a little space on the device, a segment's worth; all records are there";
+            let help = "free a little space on the device, enough for one segment; no record is lost";
             Failure::new(exit, error.to_string(), help)
         }
         other => other.into(),
@@ -135,7 +135,7 @@ impl Told {
             |medium: &Medium| format!("{} in {}", units::bytes(medium.bytes), units::counted(medium.files, "file"));
         let change = match before.bytes.checked_sub(after.bytes) {
             Some(0) => "nothing to gain".to_owned(),
-            Some(less) => format!("{} given back", units::bytes(less)),
+            Some(less) => format!("{} reclaimed", units::bytes(less)),
             None => format!("{} more{}", units::bytes(after.bytes - before.bytes), self.why_more()),
         };
         out.line(&format!("before: {}", size(before)))?;
@@ -154,11 +154,15 @@ impl Told {
         }
         let files = units::counted(u64::try_from(self.others.len()).unwrap_or(u64::MAX), "file");
         let bytes = units::bytes(self.other_bytes());
-        out.line(&format!("{files} of {bytes} kept for named snapshots and marks, or until the next opening"))
+        out.line(&format!("{files} of {bytes} kept for named snapshots and marks, or until the store is next opened"))
     }
 
     fn why_more(&self) -> &'static str {
-        if self.others.is_empty() { ", of the snapshots that were saved" } else { ", as what was emptied is kept" }
+        if self.others.is_empty() {
+            ", by the snapshots that were saved"
+        } else {
+            ", since the emptied segments are kept"
+        }
     }
 
     fn other_bytes(&self) -> u64 {

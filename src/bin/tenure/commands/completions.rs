@@ -11,7 +11,7 @@ Examples:
   tenure completions zsh > _tenure
   tenure completions fish > tenure.fish
 
-Put the file where the shell looks: /etc/bash_completion.d, a directory of fpath, ~/.config/fish/completions.";
+Put the file where the shell looks for it: /etc/bash_completion.d, a directory of fpath, ~/.config/fish/completions.";
 
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]

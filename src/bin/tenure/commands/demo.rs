@@ -70,7 +70,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     ended?;
     if !remove {
-        tale.note(&format!("The store is still there: {}", path.display()))?;
+        tale.note(&format!("The store is kept: {}", path.display()))?;
     }
     tale.finish()
 }
@@ -84,8 +84,8 @@ fn find_data(named: Option<&Path>) -> Outcome<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join(DATA);
     let found = [here, beside].into_iter().find(|path| path.is_file());
     found.ok_or_else(|| {
-        let message = format!("{DATA} is neither here nor where the program was built");
-        Failure::new(Exit::BadInput, message, "run it in the directory of the sources, or name a file with --data")
+        let message = format!("{DATA} was found neither here nor where the program was built");
+        Failure::new(Exit::BadInput, message, "run it in the source directory, or name a file with --data")
     })
 }
 
@@ -146,7 +146,7 @@ fn tell(context: &Context, tale: &mut Story, path: &Path, data: &Path, backup: &
 }
 
 fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outcome<Vec<RecordId>> {
-    tale.step("Import", "Each line of the file becomes a record; two hundred records are one commit.")?;
+    tale.step("Import", "Each line of the file becomes a record; each commit stores two hundred.")?;
     let name = data.display().to_string();
     let begun = Instant::now();
     let input = source::open(&name, None)?;
@@ -195,7 +195,7 @@ fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outc
 }
 
 fn look_up(tale: &mut Story, store: &Store, three: &[RecordId], all: &[RecordId]) -> Outcome {
-    tale.step("Look up by ID", "An ID leads through the record index straight to the bytes in the log.")?;
+    tale.step("Look up records by ID", "The record index maps an ID directly to the bytes in the log.")?;
     for &id in three {
         let begun = Instant::now();
         let record = store.get(id)?;
@@ -212,11 +212,11 @@ fn look_up(tale: &mut Story, store: &Store, three: &[RecordId], all: &[RecordId]
     let (taken, records) = (begun.elapsed(), u64::try_from(all.len()).unwrap_or(1));
     let each = Duration::from_nanos(u64::try_from(taken.as_nanos()).unwrap_or(u64::MAX) / records.max(1));
     let (records, bytes) = (units::counted(records, "record"), units::bytes(u64::try_from(bytes).unwrap_or(0)));
-    tale.fact(&format!("{records}, {bytes}, one after the other in {}: {} each", units::time(taken), units::time(each)))
+    tale.fact(&format!("{records}, {bytes}, one after another in {}: {} each", units::time(taken), units::time(each)))
 }
 
 fn update(tale: &mut Story, store: &Store, three: &[RecordId]) -> Outcome {
-    tale.step("Update", "A new version goes to the end of the log. The ID stays; the version number rises.")?;
+    tale.step("Update", "A new version is appended to the log. The ID stays; the version number increases.")?;
     let begun = Instant::now();
     let mut transaction = store.begin()?;
     let mut changes = Vec::new();
@@ -234,11 +234,11 @@ fn update(tale: &mut Story, store: &Store, three: &[RecordId]) -> Outcome {
     let seq = transaction.commit_with(Durability::Sync)?;
     let taken = begun.elapsed();
     changes.iter().try_for_each(|change| tale.fact(&format!("{change} -> {seq}")))?;
-    tale.fact(&format!("one commit, on the medium, in {}", units::time(taken)))
+    tale.fact(&format!("one commit, durable, in {}", units::time(taken)))
 }
 
 fn delete(tale: &mut Story, store: &Store, gone: &[RecordId]) -> Outcome {
-    tale.step("Delete", "The slot becomes free; the ID does not.")?;
+    tale.step("Delete", "The slot is freed; the ID is never reused.")?;
     let begun = Instant::now();
     let mut transaction = store.begin()?;
     gone.iter().try_for_each(|&id| transaction.delete(id))?;
@@ -248,7 +248,7 @@ fn delete(tale: &mut Story, store: &Store, gone: &[RecordId]) -> Outcome {
 }
 
 fn answers(tale: &mut Story, store: &Store, ids: impl Iterator<Item = RecordId>) -> Outcome {
-    tale.step("Three answers", "A look-up tells a live record from a deleted one and from an ID never given.")?;
+    tale.step("Three answers", "A lookup distinguishes a live record, a deleted one, and an ID never assigned.")?;
     for id in ids {
         let begun = Instant::now();
         let found = store.lookup(id)?;
@@ -264,12 +264,12 @@ fn answers(tale: &mut Story, store: &Store, ids: impl Iterator<Item = RecordId>)
 }
 
 fn insert_again(tale: &mut Story, store: &Store, set: &RecordSet, gone: &[RecordId]) -> Outcome {
-    tale.step("Insert", "A slot may be used again, with a higher count: an old ID never finds a new record.")?;
+    tale.step("Insert", "A slot may be reused, with a higher count: an old ID never finds a new record.")?;
     let value = br#"{"name":"tenure-demo","version":"1.0","section":"database"}"#;
     let begun = Instant::now();
     let id = store.write(|transaction| transaction.insert(set, value))?;
     let taken = units::time(begun.elapsed());
-    let slot = if gone.iter().any(|old| old.slot() == id.slot()) { "a slot used again" } else { "a new slot" };
+    let slot = if gone.iter().any(|old| old.slot() == id.slot()) { "a reused slot" } else { "a new slot" };
     tale.fact(&format!("{id}: tenure-demo 1.0, {slot}, {taken}"))?;
     for &old in gone {
         match store.lookup(old)? {
@@ -281,7 +281,7 @@ fn insert_again(tale: &mut Story, store: &Store, set: &RecordSet, gone: &[Record
 }
 
 fn snapshot_and_close(tale: &mut Story, store: Store) -> Outcome {
-    tale.step("Snapshot and close", "Changed index pages are written once for all commits since the last time.")?;
+    tale.step("Snapshot and close", "Changed index pages are written once for all commits since the last snapshot.")?;
     let begun = Instant::now();
     let info = store.save_snapshot()?;
     let (pages, bytes) = (units::counted(info.pages_written, "page"), units::bytes(info.bytes_written));
@@ -293,7 +293,7 @@ fn snapshot_and_close(tale: &mut Story, store: Store) -> Outcome {
 }
 
 fn reopen(context: &Context, tale: &mut Story, path: &Path) -> Outcome<Store> {
-    tale.step("Open again", "Opening reads the newest snapshot and replays only the log behind it.")?;
+    tale.step("Open again", "Opening reads the newest snapshot and replays only the log after it.")?;
     let begun = Instant::now();
     let store = context.open_to_write(path)?;
     let taken = begun.elapsed();
@@ -326,7 +326,7 @@ fn scan(tale: &mut Story, store: &Store, expected: u64) -> Outcome {
 }
 
 fn figures(tale: &mut Story, store: &Store) -> Outcome {
-    tale.step("Figures", "What the store holds, and what it takes.")?;
+    tale.step("Figures", "What the store contains, and the space it uses.")?;
     let stats = store.stats();
     let file_bytes: u64 = stats.segments.iter().map(|segment| segment.bytes).sum();
     let segments = u64::try_from(stats.segments.len()).unwrap_or(u64::MAX);
@@ -349,5 +349,5 @@ fn member(package: &Value, key: &str) -> String {
 }
 
 pub fn unexpected(message: String) -> Failure {
-    Failure::new(Exit::Failed, message, "this is a fault of the program: please report it")
+    Failure::new(Exit::Failed, message, "this is a bug: please report it")
 }

@@ -41,7 +41,7 @@ pub fn make(tale: &mut Story, store: &Store, set: &RecordSet) -> Outcome {
 }
 
 fn index(store: &Store, set: &RecordSet, name: &str) -> Outcome<Index> {
-    store.find_index(set, name).ok_or_else(|| unexpected(format!("index {name:?} was made and is not there")))
+    store.find_index(set, name).ok_or_else(|| unexpected(format!("index {name:?} was created but does not exist")))
 }
 
 /// Queries them: who depends on a package, and what does a package need.
@@ -101,7 +101,7 @@ fn needs(tale: &mut Story, view: &View, by_name: &Index) -> Outcome {
     let Some((_, name)) = asked else { return tale.fact("no package has a name") };
     let begun = Instant::now();
     let Some(first) = by_name.get(view, name.as_str())? else {
-        return Err(unexpected(format!("{name:?} stood in the index and is not found there")));
+        return Err(unexpected(format!("{name:?} was in the index but is not found")));
     };
     let direct = wanted(&depends, view, first)?;
     let taken = units::time(begun.elapsed());
@@ -147,7 +147,7 @@ fn name_of(bytes: &[u8]) -> Result<String, tenure::Error> {
 
 /// Verifies the indexes against the records, after all changes to both.
 pub fn check(tale: &mut Story, store: &Store) -> Outcome {
-    tale.step("Check the indexes", "They were kept by every commit; now each is compared with the records.")?;
+    tale.step("Check the indexes", "Every commit maintained them; now each is compared with the records.")?;
     let set = existing_set(store, SET)?;
     for (path, _) in FIELDS {
         let name = field(path)?.name;
@@ -158,7 +158,7 @@ pub fn check(tale: &mut Story, store: &Store) -> Outcome {
             return Err(unexpected(format!("index {name:?} differs from the records: {problem}")));
         }
         let (entries, taken) = (units::count(index.len(&store.view())?), units::time(begun.elapsed()));
-        tale.fact(&format!("{SET}.{name}: {entries} entries, as the records say, {taken}"))?;
+        tale.fact(&format!("{SET}.{name}: {entries} entries, consistent with the records, {taken}"))?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ const NAME: &str = "demo";
 
 /// Updates the first third of the records, and every second one of the next third.
 pub fn rewrite(tale: &mut Story, store: &Store, ids: &[RecordId]) -> Outcome {
-    tale.step("Rewrite", "New versions leave dead ones behind. The map shows how much of each segment lives.")?;
+    tale.step("Rewrite", "New versions leave dead ones behind. The map shows how much of each segment is live.")?;
     // Otherwise the store would start collecting before the map is drawn.
     store.set_collecting(false);
     let third = ids.len() / 3;
@@ -63,12 +63,12 @@ fn draw(tale: &mut Story, store: &Store, with_legend: bool) -> Outcome {
 
 /// Reclaims the dead space.
 pub fn collect(tale: &mut Story, store: &Store, path: &Path) -> Outcome {
-    tale.step("Collect", "What lives beside dead records moves to the next generation; emptied files are deleted.")?;
+    tale.step("Collect", "Live records beside dead ones move to the next generation; emptied files are deleted.")?;
     let (before, begun) = (Medium::of(path)?, Instant::now());
     let done = store.collect(None)?;
     let (after, taken) = (Medium::of(path)?, units::time(begun.elapsed()));
     if after.bytes >= before.bytes {
-        return Err(unexpected(format!("{} bytes were there, and now {} are", before.bytes, after.bytes)));
+        return Err(unexpected(format!("{} bytes were expected, but there are {}", before.bytes, after.bytes)));
     }
     let (moved, segments) = (units::counted(done.records, "record"), units::counted(done.victims, "segment"));
     tale.fact(&format!("{moved} moved out of {segments}, in {taken}; every ID leads to its record as before"))?;
@@ -80,7 +80,7 @@ pub fn collect(tale: &mut Story, store: &Store, path: &Path) -> Outcome {
 pub fn go_back(tale: &mut Story, store: Store, path: &Path, ids: &[RecordId]) -> Outcome<Store> {
     tale.step(
         "Go back",
-        "A named snapshot is kept until it is dropped: it can be read, and the store can return to it.",
+        "A named snapshot is kept until it is dropped: it can be read, and the store can roll back to it.",
     )?;
     let begun = Instant::now();
     let saved = store.save_named_snapshot(NAME)?;
@@ -126,7 +126,7 @@ pub fn go_back(tale: &mut Story, store: Store, path: &Path, ids: &[RecordId]) ->
 pub fn back_up(tale: &mut Story, store: &Store, directory: &Path) -> Outcome {
     tale.step(
         "Back up",
-        "A consistent copy while the store is used: links to files that never change. It is a store itself.",
+        "A consistent copy while the store is in use: links to files that never change. It is a store itself.",
     )?;
     let begun = Instant::now();
     let report = store.backup_to(directory)?;

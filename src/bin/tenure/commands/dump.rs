@@ -25,7 +25,7 @@ Examples:
   tenure dump things.tenure - | ssh other tenure load - there.tenure
   tenure load things.dump.zst again.tenure
 
-A backup is faster to make and to use, and is opened like a store; a dump can be loaded by later versions, and is one file.";
+A backup is faster to make and opens like a store; a dump is one file and can be loaded by later versions.";
 
 /// Write the whole contents of a store to one file or to stdout
 ///
@@ -52,7 +52,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.file == "-" {
         let stdout = process::stdout()?;
         if stdout.is_terminal() {
-            return Err(Failure::usage("a dump is not text: name a file, or give stdout one"));
+            return Err(Failure::usage("a dump is not text: name a file, or redirect stdout"));
         }
         let store = context.open_to_read_at(&args.store, &args.at)?;
         return write(&store, stdout, "stdout", pack).map(drop);
@@ -84,7 +84,7 @@ fn told(report: &DumpReport, place: &str) -> String {
     let (sets, records) = (units::counted(report.sets, "set"), units::counted(report.records, "record"));
     let (values, bytes) = (units::bytes(report.value_bytes), units::bytes(report.bytes));
     let seq = report.seq;
-    format!("commit {seq} is in {place}: {records} of {values} in {sets}; {bytes} before packing")
+    format!("commit {seq} is in {place}: {records} of {values} in {sets}; {bytes} before compression")
 }
 
 /// Writes to a file beside the destination, and renames it once everything is durable.
@@ -103,7 +103,7 @@ fn to_file(store: &Store, name: &str, pack: Pack) -> Outcome<DumpReport> {
     written
 }
 
-#[expect(clippy::disallowed_methods, reason = "stores rename nothing; a dump is one file, and is there or not")]
+#[expect(clippy::disallowed_methods, reason = "a dump is one file, complete or absent; stores never rename files")]
 fn take_place(partial: &str, name: &str) -> io::Result<()> {
     std::fs::rename(partial, name)
 }
@@ -136,7 +136,7 @@ fn unwritten(name: &str, error: &io::Error) -> Failure {
     match Failure::output(name, error) {
         Failure::ReaderGone => {
             let message = format!("cannot write {name}: {error}");
-            Failure::new(Exit::Failed, message, "let its reader read to the end")
+            Failure::new(Exit::Failed, message, "let the reader read to the end")
         }
         told @ Failure::Told { .. } => told,
     }

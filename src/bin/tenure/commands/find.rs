@@ -75,7 +75,7 @@ pub struct Args {
 /// Finds.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.raw && context.json {
-        return Err(Failure::usage("--raw and --json cannot both be given"));
+        return Err(Failure::usage("--raw and --json cannot be combined"));
     }
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let named = keys::resolve(&store, &args.store, &args.index)?;
@@ -100,7 +100,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     if let (Some(key), 0) = (&args.key, left) {
         let message = format!("index {:?} has no record with key {:?}", named.name(), key);
-        return Err(Failure::new(Exit::NotFound, message, "check the key, or look around it with --from or --prefix"));
+        return Err(Failure::new(Exit::NotFound, message, "check the key, or search near it with --from or --prefix"));
     }
     let entries: Box<dyn Iterator<Item = tenure::Result<IndexEntry>>> =
         if args.reverse { Box::new(range.rev()) } else { Box::new(range) };
@@ -138,8 +138,8 @@ fn bounds(args: &Args, named: &Named) -> Outcome<(Bound<Key>, Bound<Key>)> {
     if let (Some(from), Some(to)) = (&from, &to)
         && from > to
     {
-        let help = "name the lower one with --from; --reverse begins at the other end";
-        return Err(Failure::new(Exit::Usage, format!("--from {from} lies behind --to {to}"), help));
+        let help = "give the lower bound with --from; --reverse starts at the other end";
+        return Err(Failure::new(Exit::Usage, format!("--from {from} is after --to {to}"), help));
     }
     Ok((from.map_or(Bound::Unbounded, Bound::Included), to.map_or(Bound::Unbounded, Bound::Excluded)))
 }

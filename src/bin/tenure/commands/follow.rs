@@ -200,12 +200,12 @@ impl<'v> Guide<'v> {
             }
             (Err(_), Some((named, _))) => {
                 let message = format!("index {:?} has no record with key {text:?}", named.name());
-                Err(Failure::new(Exit::NotFound, message, "look for the key with `tenure find`, or begin at an ID"))
+                Err(Failure::new(Exit::NotFound, message, "look for the key with `tenure find`, or start at an ID"))
             }
             (Err(error), None) => Err(Failure::new(
                 Exit::Usage,
                 error.to_string(),
-                "name the index that leads from keys to records with --index",
+                "name the index that maps keys to records with --index",
             )),
         }
     }

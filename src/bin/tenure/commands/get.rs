@@ -19,7 +19,7 @@ Examples:
   tenure get things.tenure 0.1 5.2 7.1 --json
   tenure get things.tenure 9.1 --raw -o photo.jpg
 
-Records that are found are printed, also when others are missing; the exit code is 3 then.";
+Existing records are printed even if others are missing; the exit code is then 3.";
 
 /// Print records
 ///
@@ -50,7 +50,7 @@ pub struct Args {
 /// Gets.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.raw && context.json {
-        return Err(Failure::usage("--raw and --json cannot both be given"));
+        return Err(Failure::usage("--raw and --json cannot be combined"));
     }
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = args.set.as_deref().map(|name| existing_set(&store, name)).transpose()?;
@@ -117,8 +117,8 @@ fn report(asked: usize, mut missing: Vec<Error>) -> Outcome {
         1 => Err(missing.swap_remove(0).into()),
         several => {
             let told: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            let message = format!("{several} of {asked} records are not there: {}", told.join("; "));
-            Err(Failure::new(Exit::NotFound, message, "check the IDs; IDs of deleted records never come back"))
+            let message = format!("{several} of {asked} records do not exist: {}", told.join("; "));
+            Err(Failure::new(Exit::NotFound, message, "check the IDs; IDs of deleted records are never reused"))
         }
     }
 }

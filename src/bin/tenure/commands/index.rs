@@ -237,7 +237,7 @@ fn drop_index(context: &Context, args: &Drop) -> Outcome {
     store.drop_index(&named.index)?;
     settled(&store, &args.store)?;
     let name = named.name();
-    ending::finish(store, &format!("that index {name} is dropped is stored"), || {
+    ending::finish(store, &format!("the drop of index {name} is stored"), || {
         if context.json {
             out.json(&json!({ "dropped": name }))?;
         } else {
@@ -252,12 +252,12 @@ fn rebuild(context: &Context, args: &Rebuild) -> Outcome {
     let store = context.open_to_write(&args.store)?;
     let named = keys::resolve(&store, &args.store, &args.index)?;
     let Some(json) = named.reader().json().cloned() else {
-        let message = format!("index {:?} is kept by code of a program: {}", named.name(), spec(&named.info));
-        return Err(Failure::new(Exit::Failed, message, "drop it, and let that program open it: it builds it anew"));
+        let message = format!("index {:?} is maintained by a program's own code: {}", named.name(), spec(&named.info));
+        return Err(Failure::new(Exit::Failed, message, "drop it and let that program open it, which rebuilds it"));
     };
     let field = Field { name: named.info.name.clone(), extractor: json };
     keys::rebuild(&store, &named, &field)
-        .map_err(|failure| failure.and_help("the index is dropped: make it again with `tenure index create`"))?;
+        .map_err(|failure| failure.and_help("the index is dropped: create it again with `tenure index create`"))?;
     made(context, out, store, &args.store, &named.name())
 }
 
@@ -283,7 +283,7 @@ fn verify(context: &Context, args: &Verify) -> Outcome {
         } else {
             problems.iter().try_for_each(|problem| out.line(&one_line(&format!("problem: {name}: {problem}"))))?;
             let verdict = match problems.len() {
-                0 => "as the records say".to_owned(),
+                0 => "consistent with the records".to_owned(),
                 count => format!("{} found", units::counted(u64::try_from(count).unwrap_or(u64::MAX), "problem")),
             };
             out.line(&format!("{name}: {} entries, {verdict}", units::count(entries)))?;
@@ -293,6 +293,6 @@ fn verify(context: &Context, args: &Verify) -> Outcome {
     out.finish()?;
     match first {
         None => Ok(()),
-        Some(message) => Err(Failure::new(Exit::Corrupt, message, "make it anew with `tenure index rebuild`")),
+        Some(message) => Err(Failure::new(Exit::Corrupt, message, "rebuild it with `tenure index rebuild`")),
     }
 }

@@ -23,7 +23,7 @@ Examples:
   tenure load --check things.dump.zst
   tenure load --until-damage damaged.dump rest.tenure
 
-A load that is interrupted goes on when the same command is run again.";
+An interrupted load resumes when the same command is run again.";
 
 /// Create a new store from a dump
 ///
@@ -86,8 +86,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     out.finish()?;
     let (Some(damage), Some(store)) = (damage, &args.store) else { return Ok(()) };
-    let message = format!("{damage}: what stands before it is loaded");
-    let help = format!("{} is complete in itself; IDs that stood behind the damage are not in it", store.display());
+    let message = format!("{damage}: everything before it was loaded");
+    let help = format!("{} is complete in itself; IDs after the damage are not in it", store.display());
     Err(Failure::new(Exit::BadInput, message, help))
 }
 
@@ -106,14 +106,14 @@ fn print(out: &mut Output, args: &Args, name: &str, dump: &dump::DumpReport, rep
     let (indexes, values) = (units::counted(dump.indexes, "index"), units::bytes(dump.value_bytes));
     let what = format!("{records} of {values} in {sets}, {indexes}, as of commit {}", dump.seq);
     let (Some(report), Some(store)) = (report, &args.store) else {
-        return out.line(&format!("{name} is whole: {what}"));
+        return out.line(&format!("{name} is intact: {what}"));
     };
     if report.resumed > 0 {
         let there = units::counted(report.resumed, "record");
-        out.line(&format!("went on behind {there} of an interrupted load"))?;
+        out.line(&format!("resumed an interrupted load after {there}"))?;
     }
     for (set, index) in &report.incomplete {
-        out.line(&one_line(&format!("index {set}.{index} is not complete: its program builds it when it opens it")))?;
+        out.line(&one_line(&format!("index {set}.{index} is not complete: its program builds it on opening")))?;
     }
     out.line(&format!("{}: {what}", store.display()))
 }
@@ -121,9 +121,9 @@ fn print(out: &mut Output, args: &Args, name: &str, dump: &dump::DumpReport, rep
 fn interrupted(name: &str, args: &Args) -> Failure {
     let help = match &args.store {
         Some(store) if store.join("unfinished").exists() => {
-            format!("run the same command again to go on; or delete {}", store.display())
+            format!("run the same command again to resume; or delete {}", store.display())
         }
-        _ => "nothing was made".to_owned(),
+        _ => "nothing was created".to_owned(),
     };
     Failure::new(Exit::Interrupted, format!("{name}, interrupted"), help)
 }
@@ -144,22 +144,22 @@ fn refused(error: Error, name: &str, args: &Args) -> Failure {
         Error::Corrupt(damage) => {
             let help = match (args.check, is_begun) {
                 (true, _) => {
-                    "get a whole copy of the dump; --until-damage loads what stands before the damage".to_owned()
+                    "get a whole copy of the dump; --until-damage loads everything before the damage".to_owned()
                 }
                 (false, true) => format!(
-                    "get a whole copy of the dump and run the same command again; or run it with --until-damage, which keeps what \
-                     stands before the damage; or delete {place}"
+                    "get a whole copy of the dump and run the same command again; or run it with --until-damage, which keeps \
+                     everything before the damage; or delete {place}"
                 ),
-                (false, false) => "nothing was made; is it a dump?".to_owned(),
+                (false, false) => "nothing was created; is it a dump?".to_owned(),
             };
             Failure::new(Exit::BadInput, format!("damaged: {damage}"), help)
         }
         Error::Unsupported { .. } => {
-            Failure::new(Exit::BadInput, error.to_string(), "load it with a version of Tenure that knows this dump")
+            Failure::new(Exit::BadInput, error.to_string(), "load it with a version of Tenure that supports this dump")
         }
         Error::Io { action: "read", source, .. } => Failure::input("read", name, &source),
         other if is_begun => {
-            Failure::from(other).and_help(format!("then run the same command again to go on; or delete {place}"))
+            Failure::from(other).and_help(format!("then run the same command again to resume; or delete {place}"))
         }
         other => other.into(),
     }

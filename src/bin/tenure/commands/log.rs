@@ -48,7 +48,7 @@ fn place(text: &str) -> Result<Place, String> {
         Some((file, offset)) => (Some(file.to_owned()), offset),
         None => (None, text),
     };
-    let offset = offset.parse().map_err(|error| format!("{offset:?} is no byte offset: {error}"))?;
+    let offset = offset.parse().map_err(|error| format!("{offset:?} is not a byte offset: {error}"))?;
     Ok(Place { file, offset })
 }
 

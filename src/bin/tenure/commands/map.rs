@@ -109,7 +109,7 @@ pub fn lines(segments: &[SegmentStats], width: usize) -> Vec<String> {
     });
     let (cell, shades) =
         (units::counted(u64::try_from(fold).unwrap_or(u64::MAX), "segment"), shades.collect::<Vec<_>>().join(" "));
-    lines.push(format!("a cell is {cell}; alive: {shades}"));
+    lines.push(format!("a cell is {cell}; live: {shades}"));
     lines
 }
 

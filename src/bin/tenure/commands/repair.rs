@@ -63,7 +63,11 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         units::counted(number(report.doubts.len() + doubtful), "record"),
     );
     let message = format!("{}: {lost} lost, {doubts} in doubt", args.store.display());
-    Err(Failure::new(Exit::Corrupt, message, "the store is repaired; look at what is listed, and for it in a backup"))
+    Err(Failure::new(
+        Exit::Corrupt,
+        message,
+        "the store is repaired; check what is listed, and look for it in a backup",
+    ))
 }
 
 fn print(out: &mut Output, report: &RepairReport) -> Outcome {
@@ -75,7 +79,7 @@ fn print(out: &mut Output, report: &RepairReport) -> Outcome {
     }
     for doubt in &report.doubts {
         out.line(&format!(
-            "perhaps deleted: record {} in {} at byte {}: {}",
+            "possibly deleted: record {} in {} at byte {}: {}",
             doubt.id, doubt.file, doubt.offset, doubt.why
         ))?;
     }
@@ -91,7 +95,7 @@ fn print(out: &mut Output, report: &RepairReport) -> Outcome {
         out.line(&one_line(&format!("still damaged, for a named snapshot alone: {damage}")))?;
     }
     for left in &report.left {
-        out.line(&one_line(&format!("an interrupted repair has left {}", left.display())))?;
+        out.line(&one_line(&format!("left by an interrupted repair: {}", left.display())))?;
     }
     if let Some(aside) = &report.set_aside {
         salvage::print_doubts(out, &aside.salvaged)?;

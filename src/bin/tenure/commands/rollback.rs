@@ -20,7 +20,7 @@ Examples:
   tenure rollback things.tenure --mark 'before the import'
   tenure rollback things.tenure --seq 1200
 
-To be able to come back, first run: tenure snapshot save things.tenure now";
+To be able to return, first run: tenure snapshot save things.tenure now";
 
 /// Roll a store back to a snapshot, a mark or a commit
 ///
@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let past = args.to.past()?;
     let mut out = Output::stdout()?;
     let store = context.open_to_write(&args.store)?;
-    let point = past.among(&store.snapshots()?).ok_or_else(|| Failure::usage("no state is named"))?;
+    let point = past.among(&store.snapshots()?).ok_or_else(|| Failure::usage("no state given"))?;
     let (seq_before, records_before) = (store.last_seq(), records(&store));
     let result = store.roll_back_to(&point);
     if let Err(error @ Error::NoSpace { .. }) = &result {

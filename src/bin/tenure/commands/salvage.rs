@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let lost = units::counted(number(report.lost.len()), "record");
     let places = units::counted(number(report.unreadable.len()), "unreadable place");
     let message = format!("{}: {lost} did not come back, {places}", args.damaged.display());
-    let help = format!("look at what is listed, and for it in a backup; {} is complete", args.new.display());
+    let help = format!("check what is listed, and look for it in a backup; {} is complete", args.new.display());
     Err(Failure::new(Exit::Corrupt, message, help))
 }
 
@@ -73,8 +73,8 @@ pub fn number(len: usize) -> u64 {
 pub fn fate(fate: &IndexFate) -> String {
     match fate {
         IndexFate::Rebuilt => "rebuilt".to_owned(),
-        IndexFate::WaitsForItsProgram => "waits for the program that has its code".to_owned(),
-        IndexFate::Failed(why) => format!("not there: {why}"),
+        IndexFate::WaitsForItsProgram => "to be built by the program that has its code".to_owned(),
+        IndexFate::Failed(why) => format!("not built: {why}"),
     }
 }
 
@@ -85,13 +85,13 @@ pub fn print_doubts(out: &mut Output, report: &SalvageReport) -> Outcome {
     }
     for (first, last) in &report.missing_commits {
         let of = if first == last { format!("of commit {first}") } else { format!("of commits {first} to {last}") };
-        out.line(&format!("missing: something {of}; what they deleted or replaced may be back"))?;
+        out.line(&format!("missing: part {of}; records deleted or replaced there may be back"))?;
     }
     for id in &report.of_broken_commits {
-        out.line(&format!("of a commit that is not whole: record {id}"))?;
+        out.line(&format!("of an incomplete commit: record {id}"))?;
     }
     for id in &report.doubtful {
-        out.line(&format!("perhaps deleted: record {id}"))?;
+        out.line(&format!("possibly deleted: record {id}"))?;
     }
     for name in &report.named_snapshots {
         out.line(&one_line(&format!("not in the new store: snapshot {name}")))?;
@@ -121,23 +121,23 @@ fn print(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome {
     }
     print_doubts(out, report)?;
     for set in &report.sets {
-        let name = if set.is_named { "" } else { " (its name is not known)" };
+        let name = if set.is_named { "" } else { " (name unknown)" };
         out.line(&one_line(&format!("set {}{name}: {}", set.name, units::counted(set.records, "record"))))?;
     }
     for index in &report.indexes {
         out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
     }
     match report.indexed_to {
-        Some(seq) => out.line(&format!("the index of the damaged store could be asked up to commit {seq}"))?,
-        None => out.line("no index of the damaged store could be asked: records that were deleted may be back")?,
+        Some(seq) => out.line(&format!("the index of the damaged store could be read up to commit {seq}"))?,
+        None => out.line("no index of the damaged store could be read: deleted records may be back")?,
     }
     if report.maybe_deleted > 0 && report.indexed_to.is_some() {
         let records = units::counted(report.maybe_deleted, "record");
-        out.line(&format!("{records} of which no index tells whether they were deleted"))?;
+        out.line(&format!("{records} that may have been deleted, which no index can tell"))?;
     }
     if report.behind_the_end > 0 {
         let records = units::counted(report.behind_the_end, "record");
-        out.line(&format!("{records} from behind the last commit that an opening would give"))?;
+        out.line(&format!("{records} from after the last commit that an opening would recover"))?;
     }
     let (records, bytes) = (units::counted(report.records, "record"), units::bytes(report.record_bytes));
     let files = units::counted(report.files, "segment");

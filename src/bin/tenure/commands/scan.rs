@@ -56,7 +56,7 @@ pub struct Args {
 /// Scans.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     if args.raw && context.json {
-        return Err(Failure::usage("--raw and --json cannot both be given"));
+        return Err(Failure::usage("--raw and --json cannot be combined"));
     }
     let store = context.open_to_read_at(&args.store, &args.at)?;
     let set = existing_set(&store, &args.set)?;

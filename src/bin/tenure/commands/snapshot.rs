@@ -142,8 +142,8 @@ fn drop_named(context: &Context, args: &Drop) -> Outcome {
 
 fn missing(error: Error, args: &Drop) -> Failure {
     if let Error::PointGone { .. } = error {
-        let help = format!("`tenure snapshot list {}` lists those that are kept", args.store.display());
-        return Failure::new(Exit::of(&error), format!("no snapshot {:?} is kept", args.name), help);
+        let help = format!("list the snapshots with `tenure snapshot list {}`", args.store.display());
+        return Failure::new(Exit::of(&error), format!("there is no snapshot {:?}", args.name), help);
     }
     error.into()
 }
@@ -152,11 +152,9 @@ fn missing(error: Error, args: &Drop) -> Failure {
 fn refused(error: Error) -> Failure {
     let exit = Exit::of(&error);
     match error {
-        Error::NoSpace { .. } => Failure::new(
-            exit,
-            error.to_string(),
-            "free space on the device; the snapshots before it and all records are there",
-        ),
+        Error::NoSpace { .. } => {
+            Failure::new(exit, error.to_string(), "free space on the device; no record and no earlier snapshot is lost")
+        }
         other => other.into(),
     }
 }

@@ -67,25 +67,25 @@ fn print_figures(out: &mut Output, stats: &Stats, medium: &Medium) -> Outcome {
     let mut figure = |name: &str, value: String| figures.row(&[name.to_owned(), value]);
     figure("records", units::count(stats.records));
     figure("bytes of records", units::bytes(stats.record_bytes));
-    figure("of these in chunks of large values", units::bytes(stats.chunks.bytes));
+    figure("of these, in chunks of large values", units::bytes(stats.chunks.bytes));
     figure("chunks of large values", units::count(stats.chunks.records));
     figure("bytes of all files", units::bytes(medium.bytes));
     figure("files", units::count(medium.files));
     figure("bytes of segments", units::bytes(file_bytes));
-    figure("of these in segments of records", units::bytes(record_bytes));
-    figure("of these live", units::percent(live_bytes, record_bytes));
+    figure("of these, in segments of records", units::bytes(record_bytes));
+    figure("of these, live", units::percent(live_bytes, record_bytes));
     figure("bytes of other segments", units::bytes(others));
     figure("segments collected since opening", units::count(collected.victims));
     figure("records moved by that", units::count(collected.records));
     figure("bytes copied by that", units::bytes(collected.bytes_copied));
-    figure("bytes given back by that", units::bytes(collected.bytes_deleted));
+    figure("bytes reclaimed by that", units::bytes(collected.bytes_deleted));
     figure("last commit", stats.last_seq.to_string());
     figure("last durable commit", stats.durable_seq.to_string());
     figure("timeline", stats.timeline.to_string());
     figure("log since the snapshot", units::bytes(stats.log_bytes_since_snapshot));
     figure("changed index pages", units::count(stats.dirty_pages));
-    figure("of these nodes of key indexes", units::count(stats.dirty_nodes));
-    figure("bytes on the heap", units::bytes(stats.heap_bytes));
+    figure("of these, nodes of key indexes", units::count(stats.dirty_nodes));
+    figure("heap bytes", units::bytes(stats.heap_bytes));
     figure("views in this process", units::count(u64::try_from(stats.views.len()).unwrap_or(u64::MAX)));
     figures.print(out)
 }

@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   tenure update things.tenure 0.1 'remember the bread'
   tenure update things.tenure 7.1 --file photo.jpg
-  tenure update things.tenure 0.1 --if-seq 42 'only if nobody was faster'";
+  tenure update things.tenure 0.1 --if-seq 42 'only if unchanged'";
 
 /// Update a record and print its new version
 ///

@@ -67,11 +67,7 @@ fn found(args: &Args, first: &Problem, problems: &[Problem]) -> Failure {
     };
     let message = format!("{}: {}{more}", args.store.display(), place_and_what(first));
     if problems.iter().any(|problem| problem.corrupt) {
-        return Failure::new(
-            Exit::Corrupt,
-            message,
-            "copy the files, and restore what is listed from a backup",
-        );
+        return Failure::new(Exit::Corrupt, message, "copy the files, and restore what is listed from a backup");
     }
     Failure::new(Exit::Failed, message, "check the path, its permissions and the device, then verify again")
 }

@@ -63,7 +63,7 @@ impl<R: BufRead> JsonArray<R> {
                 self.place = Place::First;
                 self.advance()
             }
-            (Place::Before, _) => Err(self.broken("the input is not a JSON array: it does not begin with [")),
+            (Place::Before, _) => Err(self.broken("the input is not a JSON array: it does not start with [")),
             (Place::First | Place::Behind, Some(b']')) => {
                 self.reader.consume(1);
                 self.place = Place::End;
@@ -80,7 +80,7 @@ impl<R: BufRead> JsonArray<R> {
             (Place::First | Place::Behind, None) => Err(self.broken("the array is not closed")),
             (Place::Behind, Some(_)) => Err(self.broken("expected a comma or the end of the array")),
             (Place::End, None) => Ok(false),
-            (Place::End, Some(_)) => Err(self.broken("something stands behind the array")),
+            (Place::End, Some(_)) => Err(self.broken("unexpected text after the array")),
         }
     }
 
@@ -203,10 +203,10 @@ mod tests {
 
     #[test]
     fn what_is_no_array_ends_the_import() {
-        assert_eq!(steps("{\"a\":1}", 1, 9).unwrap_err(), "1: the input is not a JSON array: it does not begin with [");
-        assert_eq!(steps("", 1, 9).unwrap_err(), "1: the input is not a JSON array: it does not begin with [");
+        assert_eq!(steps("{\"a\":1}", 1, 9).unwrap_err(), "1: the input is not a JSON array: it does not start with [");
+        assert_eq!(steps("", 1, 9).unwrap_err(), "1: the input is not a JSON array: it does not start with [");
         assert_eq!(steps("[1,2", 1, 9).unwrap_err(), "2: the array is not closed");
         assert_eq!(steps("[1", 1, 9).unwrap_err(), "1: the array is not closed");
-        assert_eq!(steps("[1] x", 1, 9).unwrap_err(), "2: something stands behind the array");
+        assert_eq!(steps("[1] x", 1, 9).unwrap_err(), "2: unexpected text after the array");
     }
 }

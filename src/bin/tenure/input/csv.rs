@@ -51,7 +51,7 @@ enum Excess {
 impl Excess {
     fn told(self, watch: &Watch) -> String {
         match self {
-            Self::Bytes => "the row is longer than --line-bytes-max allows; is a quote not closed?".to_owned(),
+            Self::Bytes => "the row is longer than --line-bytes-max allows; an unclosed quote?".to_owned(),
             Self::Fields => {
                 format!("the row has more than the {} fields that --line-bytes-max allows", watch.fields_max)
             }
@@ -126,7 +126,7 @@ impl<R: BufRead> CsvRows<R> {
         };
         if let Some(at) = twice(&names) {
             let name = names.get(at).unwrap_or_default();
-            return Ok(Some(BadRow { line, what: format!("field {}: the name {name:?} stands there twice", at + 1) }));
+            return Ok(Some(BadRow { line, what: format!("field {}: the name {name:?} appears twice", at + 1) }));
         }
         self.names = Some(names);
         Ok(None)
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_keys_end_it() {
-        assert_eq!(steps("a,b,a\n1,2,3\n", 1).unwrap_err().what, "field 3: the name \"a\" stands there twice");
+        assert_eq!(steps("a,b,a\n1,2,3\n", 1).unwrap_err().what, "field 3: the name \"a\" appears twice");
     }
 
     #[test]

@@ -22,7 +22,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// The error for such a mark inside the input. It is not skipped: it shows that another file was appended there, and a
 /// CSV file brings a header row, which is not data.
-const MARK_INSIDE: &str = "a byte order mark inside the input: is it several files, one behind the other?";
+const MARK_INSIDE: &str = "a byte order mark inside the input: several files, one after another?";
 /// A line that is too long is skipped up to this length, or up to a multiple of the maximum row length.
 const PASSED_OVER_BYTES: u64 = 1 << 30;
 /// That multiple.
@@ -115,8 +115,7 @@ fn passed_over_max(bytes_max: u64) -> u64 {
 
 /// A line that was skipped that far and did not end.
 fn endless(most: u64) -> io::Error {
-    let what =
-        format!("the line has more than {most} bytes and no end: is it text? --line-bytes-max allows longer ones");
+    let what = format!("the line has no end within {most} bytes: is it text? --line-bytes-max allows longer lines");
     io::Error::new(io::ErrorKind::FileTooLarge, what)
 }
 

@@ -41,7 +41,7 @@ impl FromStr for TypedColumn {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, kind) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} names no type: write COLUMN:TYPE"))?;
+        let (name, kind) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no type: write COLUMN:TYPE"))?;
         Ok(Self { name: name.to_owned(), kind: kind.parse()? })
     }
 }
@@ -101,7 +101,7 @@ impl Shape {
                 ColumnType::Bool => "true or false",
             };
             let hint =
-                if self.null.is_none() && field.is_empty() { "; --null '' takes empty fields for null" } else { "" };
+                if self.null.is_none() && field.is_empty() { "; --null '' treats empty fields as null" } else { "" };
             let shown: String = field.chars().take(40).collect();
             return Err(format!("{shown:?} is not {what}{hint}"));
         }

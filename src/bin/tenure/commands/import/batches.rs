@@ -183,7 +183,7 @@ impl<'a> Import<'a> {
             }
             let (stored, unit) = (units::counted(self.summary.records, "record"), self.unit);
             let help = format!(
-                "{stored} from above that {unit} stored; mend the {unit}, or add --on-error skip, then resume with --from-line {line}"
+                "{stored} before that {unit} stored; fix the {unit}, or add --on-error skip, then resume with --from-line {line}"
             );
             return Err(Failure::new(Exit::BadInput, format!("{}, {unit} {line}, {what}", self.name), help));
         }
@@ -199,8 +199,8 @@ impl<'a> Import<'a> {
         let (first, next) = lines_of(rows);
         written.map_err(|failure| {
             failure.instead(format!(
-                "every row above line {next} is stored, and of those from line {first} on the IDs may not be written down; \
-                 mend that, then resume with --from-line {next}"
+                "every row before line {next} is stored, but the IDs from line {first} on may not have been written; \
+                 fix that, then resume with --from-line {next}"
             ))
         })
     }
@@ -216,7 +216,7 @@ impl<'a> Import<'a> {
         let with = without + u64::try_from(rows.len()).unwrap_or(u64::MAX);
         let fewer = match self.args.durability {
             Durability::Sync => String::new(),
-            Durability::Buffered => format!("; each record fewer is one row above line {first} that is not stored"),
+            Durability::Buffered => format!("; each missing record is one row before line {first} that is not stored"),
         };
         let help = format!(
             "count the records of set {:?} with `tenure sets {}`: if there are {with}, resume with --from-line {next}, if \
@@ -236,14 +236,14 @@ impl<'a> Import<'a> {
         let imported = units::counted(self.summary.records, "record");
         let look = format!(
             "count the records of set {:?} with `tenure sets {}`: if there are {}, {imported} imported here are all \
-             stored; each record fewer is one row, counted from the last one up, that is not",
+             stored; each missing record is one row, counted from the last one backwards, that is not stored",
             self.args.set,
             self.args.store.display(),
             self.before + self.summary.records,
         );
         Err(match ended {
             Ok(()) => {
-                let message = format!("it is not certain that all of {imported} are on the medium: {error}");
+                let message = format!("it is uncertain whether all of {imported} are durable: {error}");
                 Failure::new(Exit::InDoubt, message, look)
             }
             Err(failure) => failure.in_doubt(format!("but the last sync failed too ({error}): {look}")),
@@ -267,8 +267,7 @@ impl<'a> Import<'a> {
         }
         let (name, unit) = (&self.name, self.unit);
         let stored = units::counted(self.summary.records, "record");
-        let help =
-            format!("{stored} from above that {unit} stored; mend the {unit}, then resume with --from-line {line}");
+        let help = format!("{stored} before that {unit} stored; fix the {unit}, then resume with --from-line {line}");
         Failure::new(Exit::BadInput, format!("{name}, {unit} {line}, {what}"), help)
     }
 
@@ -279,7 +278,7 @@ impl<'a> Import<'a> {
         }
         let (name, unit, line) = (&self.name, self.unit, self.next_line);
         let stored = units::counted(self.summary.records, "record");
-        let help = format!("{stored} from above that {unit} stored; resume with --from-line {line}");
+        let help = format!("{stored} before that {unit} stored; resume with --from-line {line}");
         Failure::new(Exit::Interrupted, format!("{name}, {unit} {line}, interrupted"), help)
     }
 }

@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &Args, rows: &dyn Fn(source::Input) -> Box<d
     let mut found = Found::default();
     each(args, rows, &mut |given| {
         if let Some(last) = found.last.filter(|last| last.slot() >= given.id.slot()) {
-            return Err(format!("ID {} comes behind {last}: IDs have to ascend, each slot once", given.id));
+            return Err(format!("ID {} comes after {last}: IDs must ascend, each slot once", given.id));
         }
         (found.last, found.seq) = (Some(given.id), found.seq.max(given.seq));
         Ok(())
@@ -101,7 +101,7 @@ fn each(
             Ok(Step::Bad(bad)) => (bad.line, bad.what),
             Err(broken) => (broken.line, broken.what),
         };
-        let help = "take the file as `tenure export --with-ids` writes it; nothing of it can be used as it is";
+        let help = "use a file as `tenure export --with-ids` writes it; nothing was imported";
         break Err(Failure::new(Exit::BadInput, format!("{name}, {unit} {line}, {wrong}"), help));
     };
     bar.finish_and_clear();
@@ -120,14 +120,14 @@ fn parse(row: &[u8]) -> Result<Given, String> {
                 let number = json.parse().ok().filter(|number| *number < 1 << 62);
                 seq = Seq(number.ok_or_else(|| "\"seq\" is not a commit number".to_owned())?);
             }
-            "value" | "text" | "hex" if value.is_some() => return Err("it has several values".to_owned()),
+            "value" | "text" | "hex" if value.is_some() => return Err("it has more than one value".to_owned()),
             "value" => value = Some(json.as_bytes().to_vec()),
             "text" => value = Some(string()?.into_bytes()),
             "hex" => value = Some(unhex(&string()?).ok_or_else(|| "\"hex\" is not pairs of digits".to_owned())?),
-            _ => return Err(format!("it has a member {name:?}: write id, seq, and value, text or hex")),
+            _ => return Err(format!("unexpected member {name:?}: write id, seq, and value, text or hex")),
         }
     }
-    let missing = |what| format!("it has no member {what}");
+    let missing = |what| format!("the member {what} is missing");
     Ok(Given { id: id.ok_or_else(|| missing("\"id\""))?, seq, value: value.ok_or_else(|| missing("\"value\""))? })
 }
 

@@ -115,7 +115,7 @@ impl Args {
         let is_of_a_table =
             self.delimiter.is_some() || self.columns.is_some() || !self.types.is_empty() || self.null.is_some();
         if self.with_ids && format.is_table() {
-            return Err(Failure::usage("--with-ids takes what `tenure export --with-ids` gives as JSON Lines"));
+            return Err(Failure::usage("--with-ids takes the JSON Lines that `tenure export --with-ids` writes"));
         }
         if is_of_a_table && !format.is_table() {
             return Err(Failure::usage("--delimiter, --columns, --types and --null are for tables: CSV and TSV"));
@@ -139,7 +139,7 @@ impl Args {
     fn check_fields(&self) -> Outcome {
         let mut names = BTreeSet::new();
         match self.fields().find(|(field, _)| !names.insert(&field.name)) {
-            Some((field, _)) => Err(Failure::usage(format!("two indexes are to have the name {:?}", field.name))),
+            Some((field, _)) => Err(Failure::usage(format!("two indexes would have the name {:?}", field.name))),
             None => Ok(()),
         }
     }

@@ -55,7 +55,7 @@ fn import(durability: &str, breaks_at: u64, end: Option<&'static str>) -> (Exit,
 fn a_last_sync_that_fails_is_told_with_the_number_that_tells() {
     let (exit, message, help) = import("buffered", 7, None);
     assert_eq!(exit, Exit::InDoubt);
-    assert!(message.starts_with("it is not certain that all of 7 records are on the medium: "), "{message}");
+    assert!(message.starts_with("it is uncertain whether all of 7 records are durable: "), "{message}");
     let look = "count the records of set \"a\" with `tenure sets s`: if there are 8, 7 records imported here";
     assert!(help.starts_with(look), "{help}");
 }

@@ -1,6 +1,7 @@
-//! Verification: reads everything that a store refers to and reports what does not hold.
+//! Verification: reads everything that a store refers to and reports every problem.
 //!
-//! Owns: the walk over manifest, log, index pages, records and key indexes. Never: writes, and never stops at the first problem.
+//! Owns: the walk over manifest, log, index pages, records and key indexes. Never: writes, or stops at the first
+//! problem.
 
 mod large;
 mod state;
@@ -30,30 +31,30 @@ use crate::verify::steps::Steps;
 use crate::verify::traces::Traces;
 use crate::{manifest, recovery};
 
-/// How far a verification is.
+/// Progress of a verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Records of the newest state checked so far.
     pub records: u64,
-    /// Its records in all.
+    /// Records of the newest state.
     pub records_total: u64,
-    /// Bytes looked at so far: records and index pages of every state, and records once more for each key index that is compared with
-    /// them.
+    /// Bytes checked so far: records and index pages of every state, plus the records again for each key index that is
+    /// compared with them.
     pub bytes: u64,
-    /// Bytes to look at in all, as far as is known. It falls where a snapshot turns out to share what was looked at.
+    /// Total bytes to check, as far as known. It decreases when a snapshot turns out to share bytes already checked.
     pub bytes_total: u64,
 }
 
-/// Something that does not hold.
+/// A problem found by verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The file, where one is to blame.
+    /// The file at fault, if there is one.
     pub file: String,
     /// The offset in bytes.
     pub offset: u64,
     /// What is wrong.
     pub what: String,
-    /// Whether it is damage; other problems are failures to read.
+    /// Whether it is damage; other problems are read errors.
     pub corrupt: bool,
 }
 
@@ -62,74 +63,74 @@ pub struct Problem {
 pub struct NotCompared {
     /// The set and the index.
     pub index: String,
-    /// Why not.
+    /// The reason.
     pub why: String,
 }
 
-/// How much of a store is verified.
+/// Which states of a store to verify.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// All that the store refers to: the newest state, and those of all snapshots that are kept.
+    /// Everything that the store refers to: the newest state, and those of all retained snapshots.
     #[default]
     Everything,
-    /// The newest state only.
+    /// Only the newest state.
     Newest,
 }
 
-/// What a verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Files that were read.
+    /// Files read.
     pub files: u64,
-    /// Frames replayed from the log's tail.
+    /// Frames replayed from the end of the log.
     pub frames: u64,
     /// Records checked.
     pub records: u64,
     /// Index pages checked.
     pub pages: u64,
-    /// Bytes of records checked: what lives in the record segments.
+    /// Bytes of records checked: the live bytes of the record segments.
     pub bytes: u64,
-    /// Record segments whose counts of live bytes were compared with the index.
+    /// Record segments whose live-byte counts were compared with the index.
     pub segments: u64,
     /// Their bytes, live or not.
     pub segment_bytes: u64,
-    /// Bytes in them that are counted as live. As many as were checked, if everything holds.
+    /// Bytes in them that are counted as live. Equals the bytes checked if there is no problem.
     pub live_bytes: u64,
     /// Key indexes whose trees were checked.
     pub indexes: u64,
-    /// Of these, indexes that were compared with the keys of their records: those whose extractor is stored with them, and
-    /// can be run by this build.
+    /// Of these, indexes compared with the keys of their records: those whose extractor is stored with them and can run
+    /// in this build.
     pub indexes_compared: u64,
-    /// Those that were not, with the reason.
+    /// Indexes that were not compared, with the reason.
     pub indexes_not_compared: Vec<NotCompared>,
-    /// Other snapshots whose states were read: those with a name, and the automatic one before the newest.
+    /// Other snapshots whose states were read: named ones, and the automatic one before the newest.
     pub snapshots: u64,
     /// Nodes of key indexes checked.
     pub nodes: u64,
     /// Entries of key indexes checked.
     pub entries: u64,
-    /// What does not hold. Of each file so many problems are named at most, and a last one says how many more there are.
+    /// The problems found. The number listed per file is limited; a last entry says how many more there are.
     pub problems: Vec<Problem>,
     /// Kept until the verification ends.
     tally: Tally,
 }
 
-/// Problems of one file that are named.
+/// Maximum number of problems listed per file.
 const PROBLEMS_MAX: u64 = 1_000;
 
-/// What is known of problems while more are found.
+/// Bookkeeping of the problems found so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Tally {
-    /// Those that are named, by file and words.
+    /// Listed problems, by file and text.
     named: HashSet<(String, String)>,
-    /// How many are named, and how many more were found, by file.
+    /// How many are listed, and how many more were found, by file.
     files: BTreeMap<String, (u64, u64)>,
-    /// All that were found, those that are known included.
+    /// All problems found, including repeated ones.
     found: u64,
 }
 
 impl VerifyReport {
-    /// Whether everything holds.
+    /// Whether there is no problem.
     pub fn is_ok(&self) -> bool {
         self.problems.is_empty()
     }
@@ -163,7 +164,7 @@ impl VerifyReport {
         self.problems.push(problem);
     }
 
-    /// Says of which files more was found than is named.
+    /// Adds, for each file, how many problems were found beyond those listed.
     fn end(&mut self) {
         for (file, (_, more)) in std::mem::take(&mut self.tally).files {
             if more > 0 {
@@ -175,10 +176,11 @@ impl VerifyReport {
     }
 }
 
-/// Checks a store without writing a byte: manifest, log tail, every index page, every record, the chunks of every large value,
-/// counts and live bytes, and key indexes: every node, its checksum, order, bounds and counts; that each entry leads to a live record of the set; and,
-/// where the extractor is stored with the index, that each record has exactly the entries of its keys. For the last it holds
-/// the keys of one set at a time in memory. At most a hundred entries of an index are named.
+/// Verifies a store without writing a byte: manifest, log tail, every index page, every record, the chunks of every
+/// large value, record counts and live bytes, and key indexes: every node with its checksum, order, bounds and counts;
+/// that each entry points at a live record of the set; and, if the extractor is stored with the index, that each record
+/// has exactly the entries of its keys. The last check holds the keys of one set at a time in memory. At most a hundred
+/// problems are listed per index.
 ///
 /// ```
 /// let dir = tempfile::tempdir().unwrap();
@@ -193,12 +195,12 @@ impl VerifyReport {
 /// ```
 ///
 /// # Errors
-/// Only when there is no store to look at; everything else is in the report.
+/// Only if there is no store to read; all other problems are in the report.
 pub fn verify(path: impl AsRef<Path>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
     verify_with(path, Scope::Everything, progress)
 }
 
-/// As [`verify`], of so much of the store.
+/// Like [`verify`], restricted to a scope.
 ///
 /// # Errors
 /// As [`verify`].
@@ -213,7 +215,7 @@ pub fn verify_with(path: impl AsRef<Path>, scope: Scope, progress: &mut dyn FnMu
     verify_scope(&(Arc::new(files) as Arc<dyn Backing>), scope, progress)
 }
 
-/// The same for any backing store.
+/// Like [`verify`], for any backing store.
 ///
 /// # Errors
 /// As [`verify`].
@@ -255,7 +257,7 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     let mut seen = Seen::default();
     steps.begin(own);
     Pass { report: &mut report, steps: &mut steps, seen: (!others.is_empty()).then_some(&mut seen) }.check(&state);
-    // What a snapshot shares with the one after it is shared by more than what it shares with an older one.
+    // A snapshot shares more with the next one than with an older one.
     others.sort_unstable_by_key(|other| std::cmp::Reverse(other.number));
     check_others(&engine, &settings, others, &before, &mut seen, &mut steps, &mut report);
     steps.end();
@@ -263,16 +265,16 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     Ok(report)
 }
 
-/// How often a snapshot that does not open is opened again beside a writer.
+/// How often a snapshot that fails to open is retried beside a writer.
 const OPENINGS: u32 = 5;
-/// How long the writer is given each time.
+/// How long to wait for the writer before each retry.
 const OPENING_PAUSE: Duration = Duration::from_millis(10);
 
-/// A snapshot beside the newest.
+/// A snapshot other than the newest.
 struct Other {
     number: u64,
     name: String,
-    /// Bytes that are looked at, where nothing is shared.
+    /// Bytes to read if nothing is shared.
     bytes: u64,
 }
 
@@ -285,7 +287,7 @@ fn compared_bytes<'i>(
     compared.filter_map(|definition| bytes(definition.set)).sum()
 }
 
-/// Bytes that are looked at in the newest state.
+/// Bytes to read in the newest state.
 fn bytes_of(engine: &Engine, state: &State) -> u64 {
     let records: u64 = state.table.iter().map(|(_, segment)| segment.live_bytes()).sum();
     let pages: u64 = engine.pages.all_rows().iter().map(|(.., live_bytes)| live_bytes).sum();
@@ -298,7 +300,7 @@ fn others(engine: &Engine) -> Vec<Other> {
     let other = |snapshot: &Snapshot| {
         let bytes = |set: SetNumber| snapshot.sets.iter().find(|row| row.number == set).map(|row| row.bytes);
         let compared = compared_bytes(snapshot.indexes.iter().map(|row| &row.definition), bytes);
-        // Each number is compared with the files before anything is built on it.
+        // Each number is compared with the files before it is used for anything else.
         let live = snapshot.segments.iter().fold(compared, |sum, row| sum.saturating_add(row.live_bytes));
         Other { number: snapshot.number, name: snapshot.name.clone(), bytes: live.min(1 << 60) }
     };
@@ -326,12 +328,13 @@ fn check_others(
             Ok((then, _)) => {
                 Pass { report: &mut found, steps, seen: Some(seen) }.check(&then.heap.pin());
             }
-            // An automatic snapshot leads to the newest state, which was tried; what lived only then may have been collected.
+            // An automatic snapshot leads to the newest state, which was verified; records live only then may have been
+            // collected.
             Err(Error::PointGone { .. }) if name.is_empty() => {}
             Err(error) => found.add(&error),
         }
         if !found.problems.is_empty() && !is_kept(engine, number) {
-            // Its writer has dropped it meanwhile, and its files with it.
+            // The writer has dropped it meanwhile, with its files.
             continue;
         }
         report.snapshots += 1;
@@ -342,7 +345,7 @@ fn check_others(
             }
         }
         for problem in found.problems {
-            // Most of it is the newest state's, too.
+            // Most of it also belongs to the newest state.
             let key = (problem.file.clone(), problem.what.clone());
             if !report.tally.named.contains(&key) {
                 report.push(Problem { what: format!("{told}: {}", problem.what), ..problem });
@@ -356,7 +359,7 @@ fn check_others(
     }
 }
 
-/// Opens a snapshot. Beside a writer it is opened again: it may just have been dropped, with its files.
+/// Opens a snapshot. Beside a writer it retries: the snapshot may just have been dropped, with its files.
 fn open_other(
     engine: &Engine,
     settings: &Settings,
@@ -376,7 +379,7 @@ fn open_other(
     opened
 }
 
-/// Whether a snapshot is kept now, beside a writer that may have dropped it.
+/// Whether a snapshot still exists, beside a writer that may have dropped it.
 fn is_kept(engine: &Engine, number: u64) -> bool {
     let files = list(&*engine.backing).map(|files| manifest::load(&*engine.backing, &files.manifests));
     files.is_ok_and(|loaded| loaded.is_ok_and(|loaded| loaded.kept().snapshot(number).is_some()))

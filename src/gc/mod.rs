@@ -1,4 +1,4 @@
-//! The collector: copies what is live out of segments that hold little else, and deletes those.
+//! The collector: copies live records out of segments that hold little else, and deletes those segments.
 //!
 //! Owns: which segment is emptied when, survivors on their way, retired segments until their files are gone.
 //! Never: decides what a record index entry says (the heap compares and sets), or holds the commit lock but for one

@@ -1,8 +1,9 @@
-//! Numbers of a manifest whose checks hold are believed only as far as the files bear them out.
+//! Bounds on the numbers of a manifest: even with valid checksums, they are trusted only as far as the files confirm
+//! them.
 //!
-//! Owns: what a snapshot may say, in itself and beside the index that it leads to. So a number that is wrong is an error that names
-//! it, and never an allocation, a walk or an overflow of its size.
-//! Never: refuses what a writer can reach: each limit here is one that the writer keeps.
+//! Owns: what a snapshot may say, by itself and compared with its index. A wrong number is an error that names it, and
+//! never causes an allocation, a walk or an overflow of its size. Never: refuses what a writer can produce: the writer
+//! observes each of these limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +15,7 @@ use crate::format::node::NODE_ENTRIES_END;
 use crate::id::{REUSE_MAX, SLOT_END, SetNumber, to_u64};
 use crate::record_index::{PAGES_AHEAD_MAX, PAGES_END, RESERVE_PAGES_MAX, Root};
 
-/// What is wrong with a snapshot.
+/// A problem of a snapshot.
 fn wrong(base: &Snapshot, expected: impl fmt::Display, got: impl fmt::Display) -> Error {
     Error::corrupt("manifest", 0, format!("snapshot {}", base.number), expected, got)
 }
@@ -23,7 +24,7 @@ fn check_end(base: &Snapshot, what: &str, number: u64, end: u64) -> Result<()> {
     if number < end { Ok(()) } else { Err(wrong(base, format!("{what} below {end}"), number)) }
 }
 
-/// What a snapshot says of itself.
+/// Checks a snapshot by itself.
 pub(super) fn check_snapshot(base: &Snapshot) -> Result<()> {
     let counters =
         [("a commit", base.seq.0), ("a timeline", base.timeline), ("the number of an entry", base.reserved_from)];
@@ -38,7 +39,7 @@ pub(super) fn check_snapshot(base: &Snapshot) -> Result<()> {
 }
 
 fn check_segments(base: &Snapshot) -> Result<()> {
-    // Each place was given to a segment of its own once.
+    // Each place was assigned to one segment only.
     let place_end = base.next_segment.0.min(PLACE_END.into());
     let (mut places, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for row in &base.segments {
@@ -97,9 +98,9 @@ fn check_catalogue(base: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// What a snapshot says beside the index that it leads to.
+/// Checks a snapshot against its index.
 pub(super) fn check_beside(base: &Snapshot, root: &Root) -> Result<()> {
-    // The highest page that was raised had a set once.
+    // The highest raised page once had a set.
     let raised = base.raised.iter().map(|row| row.slot / to_u64(ENTRIES_PER_PAGE) + 1).max().unwrap_or_default();
     let page_end = root.page_end().max(raised) + PAGES_AHEAD_MAX;
     check_end(base, "the end of pages", base.page_end, page_end + 1)?;
@@ -120,17 +121,17 @@ pub(super) fn check_beside(base: &Snapshot, root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// What the other entries say that count for a snapshot. Gives one more than the highest page that is reserved.
+/// Checks the other entries that count for a snapshot. Returns one more than the highest reserved page.
 pub(super) fn check_others(base: &Snapshot, root: &Root, entries: &BTreeMap<u64, Body>) -> Result<u64> {
     let wrong = |number: u64, expected: String, got: u64| {
         Error::corrupt("manifest", 0, format!("entry {number}"), expected, got)
     };
     let mut page_end = base.reserved.iter().map(|page| page + 1).max().unwrap_or_default().max(base.page_end);
-    // Each reservation is of pages that are there, or goes on behind them.
+    // Each reservation is of existing pages, or continues after them.
     let mut end = page_end.max(root.page_end()) + PAGES_AHEAD_MAX;
     for (number, body) in entries {
         match body {
-            // An empty one says that the log goes on.
+            // An empty reservation says that the log continues.
             Body::Reserve(pages) if *number >= base.reserved_from && !pages.is_empty() => {
                 end = (end + RESERVE_PAGES_MAX).min(PAGES_END);
                 let highest = pages.iter().max().copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which files in a directory are those of the store.
+//! Finding the files of the store in a directory.
 //!
 //! Owns: the list, by names and numbers. Never: opens or touches a file.
 
@@ -14,19 +14,19 @@ pub(crate) struct Files {
     pub(crate) logs: Vec<SegmentSeq>,
     pub(crate) pages: Vec<SegmentSeq>,
     pub(crate) manifests: Vec<SegmentSeq>,
-    /// Names that only look like ours: their numbers are far above those that the store can have come to.
+    /// Names that only look like ours: their numbers are far above any that the store can have reached.
     pub(crate) foreign: Vec<String>,
 }
 
 impl Files {
-    /// Leaves out manifest files that are none of ours.
+    /// Leaves out foreign manifest files.
     fn without_foreign_manifests(mut self) -> Self {
         self.manifests = leave_out_foreign(FileKind::Manifest, &self.manifests, SegmentSeq(0), &mut self.foreign);
         self
     }
 
-    /// Leaves out segments that are none of ours: the manifest knows no number near theirs. A store that went on from such a
-    /// number would soon have none left.
+    /// Leaves out foreign segments: the manifest knows no number near theirs. A store that continued from such a number
+    /// would soon run out.
     pub(crate) fn without_foreign(mut self, loaded: &Loaded) -> Self {
         let known = loaded.next_segment();
         self.logs = leave_out_foreign(FileKind::Records, &self.logs, known, &mut self.foreign);
@@ -35,7 +35,7 @@ impl Files {
     }
 }
 
-/// Those of the files, in order, that each come near one before it or `known`.
+/// Those of the files, in order, that are each close to a previous one or to `known`.
 fn leave_out_foreign(
     kind: FileKind,
     files: &[SegmentSeq],
@@ -57,9 +57,9 @@ fn leave_out_foreign(
 
 /// Lists the files that are ours by name; others are never touched.
 ///
-/// Beside a writer, a directory that is read while files are made may show a segment and not the one before it, which
-/// is no younger. So it is read twice: the second look has all that the first could have shown, and what is newer than
-/// the newest segment of the first does not count.
+/// Beside a writer, a directory listing taken while files are created may show a segment but not an older one. So it is
+/// read twice: the second listing has everything that the first could have shown, and segments newer than the newest
+/// one of the first listing are ignored.
 pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
     let first = list_once(backing)?;
     let mut files = list_once(backing)?;

@@ -1,7 +1,7 @@
-//! Files whose header is damaged and which are read all the same: name, UUID and content tell what it said.
+//! Reading files with a damaged header: name, UUID and contents provide the same information.
 //!
-//! Owns: telling such damage from what a crash left of a file that was never synced.
-//! Never: takes a file whose content is another one's.
+//! Owns: telling such damage from what a crash left of a file that was never synced. Never: accepts a file with another
+//! file's contents.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use crate::id::Seq;
 use crate::log::Segment;
 use crate::recovery::RecoveryReport;
 
-/// How the report names it.
+/// Its name in the report.
 fn line(damage: &str) -> String {
     format!("{damage}; what stands behind it tells what it said, and is read")
 }
 
-/// A file that is proven to have been synced: its header was whole then.
+/// A file proven to have been synced: its header was intact then.
 pub(super) fn note(segment: &Segment, report: &mut RecoveryReport) {
     if let Some(damage) = segment.header_damage().map(line).filter(|damage| !report.damaged.contains(damage)) {
         report.damaged.push(damage);
     }
 }
 
-/// Segments of the log that a replay met, with the lowest commit in each that counts.
+/// Log segments that replay met, with the lowest commit in each that counts.
 #[derive(Debug, Default)]
 pub(super) struct Headless(Vec<(Arc<Segment>, Option<Seq>)>);
 
@@ -32,8 +32,8 @@ impl Headless {
         }
     }
 
-    /// Commits up to `proven` were on the medium, and the headers of their files with them. Of other files a crash may have
-    /// left the header out.
+    /// Commits up to `proven` were durable, and with them the headers of their files. For other files, a crash may have
+    /// lost the header.
     pub(super) fn report(&self, proven: Seq, report: &mut RecoveryReport) {
         for (segment, lowest) in &self.0 {
             if lowest.is_some_and(|lowest| lowest <= proven) {

@@ -1,7 +1,7 @@
-//! What an opening finds beside the files of the state that it opens.
+//! Files that an opening finds beside those of the state it opens.
 //!
-//! Owns: deleting what nothing needs, and noting what only a name, a mark or an older snapshot needs, so that it goes with those.
-//! Never: touches a file that is not this store's, or deletes anything for a reader.
+//! Owns: deleting unneeded files, and noting those that only a named snapshot, a mark or an older snapshot needs, so
+//! that they are deleted with those. Never: touches a file that is not this store's, or deletes anything for a reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -14,28 +14,28 @@ use crate::pages::Fate;
 use crate::recovery::Attempt;
 use crate::recovery::replay::Replayed;
 
-/// Who keeps a file.
+/// What keeps a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keeper {
     /// The newest state, or an opening that replays.
     Newest,
-    /// A snapshot that is kept.
+    /// A retained snapshot.
     Snapshot,
-    /// A mark that one can go back to.
+    /// A mark that can be rolled back to.
     Mark,
-    /// Something in this process that reads it, or that will delete it.
+    /// A reader in this process, or nothing any more.
     Reader,
     /// Work under way.
     Work,
 }
 
 impl Keeper {
-    /// Who keeps a record segment that was there when the store was opened and is no part of the newest state, if anybody does.
+    /// What keeps a record segment that existed at opening and is not part of the newest state, if anything does.
     pub(crate) fn of_left(engine: &Engine, number: SegmentSeq, emptied_at: Seq) -> Option<Self> {
         if engine.manifest.with_kept(|kept| kept.is_kept_by_name(number)) {
             return Some(Self::Snapshot);
         }
-        // One that can be gone back to needs what lived then, and nothing tells what that was.
+        // A mark that can be reached needs the segments that were live then, and it is unknown which they were.
         if oldest_mark(engine).is_some_and(|mark| mark < emptied_at) {
             return Some(Self::Mark);
         }
@@ -46,14 +46,14 @@ impl Keeper {
                 Err(error) if error.is_corruption() => {
                     has_no_header(engine, &FileKind::Records.file_name(number)).unwrap_or(true)
                 }
-                // What cannot be read now may be a part of the log.
+                // An unreadable segment may be part of the log.
                 Err(_) => true,
             };
         is_log.then_some(Self::Newest)
     }
 }
 
-/// Whether a segment is this store's, as far as it can be told: what a crash has left without a header is.
+/// Whether a segment belongs to this store, as far as can be told: one that a crash left without a header does.
 pub(crate) fn is_ours(engine: &Engine, kind: FileKind, number: SegmentSeq) -> bool {
     match engine.log.source().open(kind, number) {
         Ok(_) => true,
@@ -62,7 +62,7 @@ pub(crate) fn is_ours(engine: &Engine, kind: FileKind, number: SegmentSeq) -> bo
     }
 }
 
-/// Whether a file ends within its header, or holds zeros from somewhere in it on. An error says nothing of the file.
+/// Whether a file ends within its header, or contains only zeros from some point on. A read error proves neither.
 fn has_no_header(engine: &Engine, name: &str) -> io::Result<bool> {
     let file = engine.backing.open(name)?;
     let mut header = [0; SEGMENT_HEADER_BYTES];
@@ -73,13 +73,13 @@ fn has_no_header(engine: &Engine, name: &str) -> io::Result<bool> {
     Ok(is_torn_header(&header, engine.log.source().uuid))
 }
 
-/// The oldest mark that one can still go back to.
+/// The oldest mark that can still be reached.
 pub(crate) fn oldest_mark(engine: &Engine) -> Option<Seq> {
     let base = engine.manifest.with_kept(Kept::oldest_automatic)?;
     engine.heap.catalogue().oldest_mark_from(base)
 }
 
-/// Deletes files of this store that nothing refers to. What cannot be deleted stays, and is tried again next time.
+/// Deletes unreferenced files of this store. Files that cannot be deleted stay, and are retried next time.
 pub(super) fn see_to(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
     if !engine.read_only {
         pages(engine, attempt);
@@ -88,12 +88,12 @@ pub(super) fn see_to(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed
 }
 
 fn pages(engine: &Engine, attempt: &Attempt<'_>) {
-    // Also those of the snapshot that was opened: it is not retained any more if a copy was being made of it.
+    // Including those of the opened snapshot, which may no longer be retained if it was being copied.
     let of_base = attempt.base.segments.iter().filter(|row| row.pages).map(|row| row.segment);
     let of_base: BTreeSet<SegmentSeq> = of_base.collect();
     let is_listed = |number: &SegmentSeq| {
         let is_listed = engine.manifest.with_kept(|kept| kept.is_listed(*number));
-        // A file that comes back because its deletion failed may have the number of a segment of records by now.
+        // A file that reappears because its deletion failed may have the number of a current record segment.
         let is_shared = || attempt.files.logs.binary_search(number).is_ok();
         let is_page = || engine.manifest.with_kept(|kept| kept.listed_pages().contains(number));
         of_base.contains(number) || (is_listed && (!is_shared() || is_page()))
@@ -103,15 +103,15 @@ fn pages(engine: &Engine, attempt: &Attempt<'_>) {
             drop(engine.backing.delete(&FileKind::Pages.file_name(*number)));
         }
     }
-    // Those that only names list are deleted with the last of these.
+    // Files that only named snapshots list are deleted with the last of these.
     let is_waited_for = |number: &SegmentSeq| engine.manifest.with_kept(|kept| kept.fate(*number) == Fate::Stay);
     engine.pages.note_others(attempt.files.pages.iter().copied().filter(is_waited_for));
 }
 
-/// Emptied by the collector, or copied to and not moved to yet, or begun by a recovery that never declared it.
+/// Emptied by the collector, or copied to without a move yet, or started by a recovery that never declared it.
 fn records(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
     let mut left = BTreeMap::new();
-    // What a later mark leads to does not have them.
+    // States that a later mark leads to do not have them.
     let emptied_at = engine.log.last_seq();
     for number in attempt.files.logs.iter().filter(|number| engine.heap.segment(**number).is_none()) {
         if !replayed.undeclared.contains(number) && Keeper::of_left(engine, *number, emptied_at).is_some() {

@@ -1,9 +1,10 @@
-//! Opening a store: the newest snapshot that can be used, the log behind it, and a new timeline where one is needed.
+//! Opening a store: the newest usable snapshot, the log after it, and a new timeline if one is needed.
 //!
-//! Owns: which snapshot is taken, what is replayed, what a crash left behind. Reports what it did.
-//! Never: cuts anything that was proven durable, or writes when the store is opened for reading.
-//! Invariants: 1. Nothing is acknowledged, deleted or appended before every commit that is kept, and every manifest entry that was
-//! read, is on the medium. 2. Recovering twice gives the same state.
+//! Owns: choosing the snapshot, replay, cleaning up after a crash. Reports what it did. Never: cuts anything proven
+//! durable, or writes when the store is opened read-only.
+//! Invariants: 1. Nothing is acknowledged, deleted or appended before every retained commit, and every manifest entry
+//! that was read, is durable.
+//! 2. Recovering twice gives the same state.
 
 mod bounds;
 mod files;
@@ -52,7 +53,7 @@ use crate::record_index::{DamagedLeaf, Root, Slots, Tree};
 use crate::recovery::replay::Replayed;
 use crate::reserve::{Release, Reserve};
 
-/// How often opening for reading looks again while a writer changes the directory.
+/// How often a read-only opening retries while a writer changes the directory.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
 
 /// How to open.
@@ -61,7 +62,7 @@ pub(crate) struct Settings {
     pub(crate) create: bool,
     pub(crate) read_only: bool,
     pub(crate) check_pages: bool,
-    /// Whether an index without a directory will do, and records without a file.
+    /// Whether to accept an index without a directory, and records without a file.
     pub(crate) repairs: bool,
     pub(crate) check_every_read: bool,
     pub(crate) segment_bytes: u64,
@@ -70,16 +71,16 @@ pub(crate) struct Settings {
     pub(crate) dirty_bytes_max: u64,
 }
 
-/// The file that stands in a copy of a store until it is complete.
+/// The marker of an incomplete copy of a store.
 pub(crate) const UNFINISHED: &str = "unfinished";
-/// The file that the writer's lock is held on.
+/// The file that carries the writer's lock.
 pub(crate) const LOCK: &str = "lock";
 
-/// `NotAStore` if this is a copy that was not completed.
+/// `NotAStore` if this is an incomplete copy.
 pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
     let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
     if names.iter().any(|name| name == UNFINISHED) {
-        // A copy leaves the file empty; a load writes down of what.
+        // A copy leaves the file empty; a load notes which dump it loads.
         let is_load = backing.open(UNFINISHED).and_then(|file| file.len()).is_ok_and(|len| len > 0);
         let why = if is_load {
             "a load into it was interrupted: run it again with the same dump, or delete the directory"
@@ -100,8 +101,8 @@ pub(crate) fn open_beside_a_writer(
     beside_a_writer(backing, settings.read_only, signs, || open(Arc::clone(backing), settings))
 }
 
-/// As `open_beside_a_writer`; where an opening for writing finds no room, again with the room of the reserve. Whether it was
-/// released.
+/// Like `open_beside_a_writer`; if an opening for writing runs out of space, it is retried with the reserve released.
+/// Also returns whether it was.
 pub(crate) fn open_with_reserve(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
@@ -117,8 +118,9 @@ pub(crate) fn open_with_reserve(
     }
 }
 
-/// A reader may find that the writer has just deleted a file that it was about to open: it looks again. `signs` are what may
-/// come of that, or of damage. A writer lets go of a file in the manifest before it deletes it, so what two looks find is damage.
+/// A reader may find that the writer has just deleted a file that it was about to open; it then retries. `signs` are
+/// errors that may result from that, or from damage. A writer removes a file from the manifest before deleting it, so
+/// an error that persists over two attempts is damage.
 fn beside_a_writer<T>(
     backing: &Arc<dyn Backing>,
     read_only: bool,
@@ -140,7 +142,7 @@ fn beside_a_writer<T>(
         }
         seen = found;
         let now = names();
-        // Without a change in the directory a second look finds the same; but the change may just have been missed.
+        // Without a change in the directory a retry finds the same; but the change may just have been missed.
         if now == before && attempt > 3 {
             return result;
         }
@@ -149,7 +151,7 @@ fn beside_a_writer<T>(
     open()
 }
 
-/// Opens a store, recovering it where that is needed.
+/// Opens a store and recovers it if needed.
 fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, RecoveryReport)> {
     let started = Instant::now();
     let files = list(&*backing)?;
@@ -178,7 +180,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
     let mut report = new_report();
     let kept = loaded.kept();
     let mut unusable: Vec<(u64, Error)> = Vec::new();
-    // Snapshots with pages that are damaged, which do until they are repaired: if there is none that is whole.
+    // Snapshots with damaged pages, usable until they are repaired if no intact one exists.
     let mut usable = BTreeSet::new();
     for base in kept.snapshots().rev().chain(kept.snapshots().rev()) {
         let is_second = usable.contains(&base.number);
@@ -194,7 +196,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
                 unusable.extend(damage.map(|damage| (base.number, Error::Corrupt(damage))));
             }
             Ok(base) => {
-                // A snapshot is dropped only if another one does better.
+                // A snapshot is dropped only if another one is better.
                 if is_second {
                     unusable.retain(|(number, _)| !usable.contains(number));
                 }
@@ -221,7 +223,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
     }
 }
 
-/// Makes a store and opens it.
+/// Creates a store and opens it.
 fn begin(
     backing: Arc<dyn Backing>,
     settings: &Settings,
@@ -233,8 +235,8 @@ fn begin(
     Ok((engine, report))
 }
 
-/// Makes a store whose first snapshot has what `fill` puts in, and opens it. For those who bring records with IDs and commit
-/// numbers of their own.
+/// Creates a store whose first snapshot contains what `fill` adds, and opens it. For imports of records with their own
+/// IDs and commit numbers.
 pub(crate) fn make(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
@@ -244,7 +246,7 @@ pub(crate) fn make(
     open(Arc::clone(backing), settings).map(|(engine, _)| engine)
 }
 
-/// Writes the first manifest entry of a new store: an empty snapshot. What an interrupted making left is deleted.
+/// Writes the first manifest entry of a new store: an empty snapshot. Deletes what an interrupted creation left.
 fn initialise(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
@@ -293,17 +295,17 @@ struct Attempt<'a> {
     loaded: &'a Loaded,
     files: &'a Files,
     base: &'a Snapshot,
-    /// The last commit to apply, where not all are wanted.
+    /// The last commit to apply, unless all are.
     until: Option<Seq>,
 }
 
-/// A snapshot with the log replayed over it, nothing written yet.
+/// A snapshot with the log replayed over it; nothing is written yet.
 struct Based {
     source: SegmentSource,
     pages: PageStore,
     heap: Heap,
     replayed: Replayed,
-    /// What was found damaged and is not needed to open the store.
+    /// Damage that does not prevent opening the store.
     damage: Vec<Corruption>,
 }
 
@@ -321,7 +323,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The key indexes of the snapshot, those that are damaged marked as such.
+    /// The key indexes of the snapshot; damaged ones are marked as such.
     fn load_indexes(&self, pages: &PageStore) -> Result<Indexes> {
         let mut indexes = Indexes::default();
         for row in self.base.indexes.iter().filter(|row| row.ready) {
@@ -367,14 +369,14 @@ impl Attempt<'_> {
             }
             root => root?,
         };
-        // What stands for pages that cannot be read says nothing that could be compared.
+        // Placeholders for unreadable pages have nothing to compare.
         if !root.has_damaged {
             bounds::check_beside(self.base, &root)?;
         }
         let reserved_end = bounds::check_others(self.base, &root, &self.loaded.entries)?;
         let mut unreadable = Vec::new();
         let mut root = Tree::new(root);
-        // Older versions kept what belongs to a page's floor in rows of each snapshot.
+        // Older versions kept the floors of pages in rows of each snapshot.
         let page_end = self.base.page_end.max(root.root().page_end());
         for row in self.base.raised.iter().filter(|row| row.slot / to_u64(ENTRIES_PER_PAGE) < page_end) {
             root.raise_floor(row.slot / to_u64(ENTRIES_PER_PAGE), row.next_count)?;
@@ -414,7 +416,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Looks at all leaf pages. Gives those that are damaged.
+/// Checks all leaf pages. Returns those that are damaged.
 fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
     let mut damaged = Vec::new();
     for (page, cell) in (0..).zip(root.mids.iter().flat_map(|mid| &mid.cells)) {
@@ -427,7 +429,7 @@ fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
     Ok(damaged)
 }
 
-/// A segment of the log, or its absence: a later commit or move may have emptied it before it was deleted.
+/// Opens a log segment, or treats it as absent: a later commit or move may have emptied it before it was deleted.
 fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Result<Segment> {
     match source.open_proven(FileKind::Records, number, proven) {
         Err(Error::Io { source: why, .. }) if why.kind() == std::io::ErrorKind::NotFound => Ok(source.absent(number)),
@@ -435,13 +437,14 @@ fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Re
     }
 }
 
-/// When replay has ended, nothing may point into a segment that has no file, as far as all pages can be read. Such segments are
-/// let go. Gives the damage of pages that were looked at for it.
+/// After replay, nothing may point into a segment without a file, as far as all pages can be read. Releases such
+/// segments. Returns the damage of pages checked for this.
 fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Corruption>> {
     let table = heap.segments();
     let absent: Vec<&Arc<Segment>> = table.iter().map(|(_, segment)| segment).filter(|s| s.is_absent()).collect();
     let missing = absent.iter().find(|segment| segment.live_bytes() > 0);
-    // What a damaged page says of it, nobody knows: it may have been emptied by moves that could not be followed.
+    // It is unknown what a damaged page refers to: the segment may have been emptied by moves that could not be
+    // followed.
     let mut damage = Vec::new();
     if missing.is_some() && all_is_known {
         for (page, damaged) in look_at_pages(&heap.pin().root)? {
@@ -455,7 +458,7 @@ fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Co
         return Err(Error::corrupt(missing.name(), 0, what, expected, "no file of this name"));
     }
     let numbers: Vec<SegmentSeq> = absent.iter().map(|segment| segment.number()).collect();
-    // Opening has not ended: nobody holds a state of before.
+    // The opening has not ended, so no earlier state is in use.
     heap.release_places(heap.retire(&numbers).iter().map(|(place, _)| *place));
     Ok(damage)
 }
@@ -476,7 +479,7 @@ impl Based {
         let new_timeline = !report.clean && !read_only;
         let files = attempt.files;
         let highest = files.logs.iter().chain(&files.pages).max().copied().unwrap_or_default();
-        // Also above every cut: the segment that it was to begin with may be gone.
+        // Above every cut as well: the segment that was to start with the cut may be gone.
         let cuts = attempt.loaded.entries.values();
         let begun = cuts.filter_map(|body| if let Body::Cut(cut) = body { Some(cut.first_segment) } else { None });
         let begun = begun.max().unwrap_or_default();
@@ -519,7 +522,7 @@ impl Based {
         Ok(engine)
     }
 
-    /// The parts of a store in this state.
+    /// Assembles the engine in this state.
     fn engine(self, attempt: &Attempt<'_>, start: LogStart, replay_bytes: u64) -> Engine {
         let Self { source, pages, heap, replayed, .. } = self;
         let poison = Arc::new(Poison::default());
@@ -560,7 +563,7 @@ impl Based {
     }
 }
 
-/// Copies what was not proven durable to a new segment, syncs it, and declares the cut.
+/// Copies commits not proven durable to a new segment, syncs it, and declares the cut.
 fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report: &mut RecoveryReport) -> Result<()> {
     let mut contents: Option<(SegmentSeq, std::borrow::Cow<'_, [u8]>)> = None;
     for position in &replayed.unproven {
@@ -598,7 +601,8 @@ fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report:
     engine.manifest.append(|_| Body::Cut(cut)).map(drop)
 }
 
-/// A timeline for which there was no room is not in the manifest, and leaves nothing: the next opening begins it anew.
+/// A timeline for which there was no space is not in the manifest and leaves nothing behind: the next opening starts it
+/// again.
 fn forget_timeline(engine: &Engine, start: LogStart, error: &Error) {
     if matches!(error, Error::NoSpace { .. }) && engine.poison.check().is_ok() {
         for number in start.next_segment.0..engine.log.next_segment().0 {

@@ -1,10 +1,10 @@
-//! Going back: to a saved snapshot, a mark, or a commit.
+//! Rolling back: to a saved snapshot, a mark, or a commit.
 //!
-//! Owns: which snapshot leads to a state, and what may not come back when a store goes back to it.
-//! Never: cuts the log: a store that goes back gets a new snapshot, and what lies behind the old ones is not read again.
-//! Invariants: 1. No commit number is given twice: the new state has one behind all that were. 2. No ID is given twice:
-//! the next count of each slot is at least what it was before. 3. The store goes back with one manifest entry, whole or
-//! not at all.
+//! Owns: which snapshot leads to a state, and what must never be reused after a rollback. Never: cuts the log: the
+//! store gets a new snapshot, and the log after the old ones is not read again.
+//! Invariants: 1. No commit number is assigned twice: the new state's number is after all earlier ones.
+//! 2. No ID is assigned twice: the next count of each slot is at least what it was before.
+//! 3. A rollback is one manifest entry, and so atomic.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::recovery::{Attempt, Based, Files, RecoveryReport, Settings, beside_a_
 use crate::reserve::Release;
 use crate::{manifest, snapshot};
 
-/// A state of the past.
+/// A past state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Point {
     /// A saved snapshot by its number.
@@ -72,7 +72,7 @@ impl<'a> Past<'a> {
         Ok(Self { backing, settings, loaded, kept, files })
     }
 
-    /// Saved snapshots that are kept, oldest first.
+    /// The saved snapshots, oldest first.
     fn snapshots(&self) -> Vec<&Snapshot> {
         self.kept.snapshots().collect()
     }
@@ -98,7 +98,7 @@ impl<'a> Past<'a> {
         self.attempt(base, None).run(&mut RecoveryReport::default())
     }
 
-    /// The snapshot from which a point is reached, and the last commit to apply.
+    /// The snapshot from which a point can be reached, and the last commit to apply.
     fn find(&self, point: &Point) -> Result<(&Snapshot, Seq)> {
         let snapshots = self.snapshots();
         let by = |is: &dyn Fn(&Snapshot) -> bool| {
@@ -120,9 +120,9 @@ impl<'a> Past<'a> {
         before.map(|snapshot| (*snapshot, seq)).ok_or_else(|| point.gone("every snapshot that is kept is younger"))
     }
 
-    /// Whether commits up to `seq` cannot be had because the collector has deleted what they need. It deletes neither what a named
-    /// snapshot lists nor the log behind an automatic one: where these are missing, that is damage. What an automatic snapshot lists
-    /// may be emptied, and the log behind it then tells where the records went.
+    /// Whether commits up to `seq` are unreachable because the collector has deleted what they need. It deletes neither
+    /// what a named snapshot lists nor the log after an automatic one: if these are missing, that is damage. Segments
+    /// that an automatic snapshot lists may have been emptied; the log after it then tells where the records went.
     fn is_log_gone(&self, base: &Snapshot, seq: Seq) -> Result<bool> {
         if base.name.is_empty() {
             return Ok(self.attempt(base, None).run(&mut RecoveryReport::default()).is_ok());
@@ -152,7 +152,7 @@ impl<'a> Past<'a> {
     }
 }
 
-/// Opens a store for reading, in the state of a point.
+/// Opens a store read-only, as of a point.
 pub(crate) fn open_at(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
@@ -172,7 +172,7 @@ pub(crate) fn open_at(
     )
 }
 
-/// Takes a store that was closed back to a point.
+/// Rolls a closed store back to a point.
 pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: &Point) -> Result<()> {
     let past = Past::load(backing, settings)?;
     let (based, base, _) = past.go_to(point)?;
@@ -186,7 +186,7 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     if timeline >= NUMBER_END {
         return Err(Error::Exhausted { what: "timeline", limit: NUMBER_END });
     }
-    // The state of the past is that of a commit that was not there before.
+    // The past state gets a new commit number.
     if newest.replayed.last >= LAST_SEQ {
         return Err(no_commit_left());
     }
@@ -203,7 +203,7 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     burn(&based, &newest)?;
     let engine = based.engine(&past.attempt(base, None), start, 0);
     engine.with_reserve(Release::Most, || snapshot::save(&engine, SnapshotKind::Close, ""))?;
-    // Nothing replays from them into what was left behind.
+    // So that nothing is replayed from them into the abandoned state.
     for snapshot in past.snapshots().iter().filter(|snapshot| snapshot.name.is_empty()) {
         engine.with_reserve(Release::Least, || engine.manifest.append(|_| Body::Drop(snapshot.number)))?;
     }
@@ -211,8 +211,8 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     Ok(())
 }
 
-/// Raises next counts in the state of the past to what they are in the newest: in the entries of free slots, and in the
-/// floors of pages for slots whose records live.
+/// Raises next counts in the past state to those of the newest: in the entries of free slots, and in the floors of
+/// pages for slots with live records.
 fn burn(past: &Based, newest: &Based) -> Result<()> {
     let (before, now) = (past.heap.pin(), newest.heap.pin());
     past.heap.with_catalogue(|catalogue| catalogue.begin_behind(&now.catalogue));
@@ -233,13 +233,14 @@ fn burn(past: &Based, newest: &Based) -> Result<()> {
                     }
                 }
             }
-            // The store went back before to a state without this page: then a count for all its slots was kept.
+            // An earlier rollback went to a state without this page and kept one count for all its slots.
             (Some(old), None) => {
                 for (slot, old) in old.filter(|_| floor > 0) {
                     raise(past, &before, slot, old, Some(floor))?;
                 }
             }
-            // A page that had no set then is not given to one again, but a younger state may come back that has it.
+            // A page that had no set then is not assigned to one again, but a rollback to a later state may restore its
+            // set.
             (None, Some(new)) => {
                 for (slot, new) in new {
                     floor = floor.max(next_count(&now, slot, new)?.unwrap_or(REUSE_MAX + 1));
@@ -264,8 +265,8 @@ fn is_same(before: &State, old: Entry, now: &State, new: Entry) -> bool {
         }
 }
 
-/// Raises the next count of a free slot; `None` when there is none left. Gives what the floor of the page has to be for a
-/// slot with a record.
+/// Raises the next count of a free slot; `None` if there is none left. Returns the floor that the page needs for a slot
+/// with a record.
 fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<u32> {
     let next = next.unwrap_or(REUSE_MAX + 1);
     if next_count(before, slot, old)?.is_none_or(|before| before >= next) {
@@ -278,7 +279,7 @@ fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>)
     Ok(0)
 }
 
-/// The reuse count that the next record in a slot gets; `None` when there will be none.
+/// The reuse count that the next record in a slot gets; `None` if there will be none.
 fn next_count(state: &State, slot: u64, entry: Entry) -> Result<Option<u32>> {
     Ok(match entry.state() {
         EntryState::Free { next_count } => Some(next_count),

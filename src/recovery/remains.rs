@@ -1,6 +1,6 @@
 //! What can still be read of the record index of a store that does not open.
 //!
-//! Owns: the newest snapshot whose index can be loaded, without the log. Never: writes, or opens a segment of records.
+//! Owns: the newest snapshot whose index can be loaded, without the log. Never: writes, or opens a record segment.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::pages::PageStore;
 use crate::record_index::Root;
 use crate::recovery::{Attempt, Files, Settings, bounds, open_beside_a_writer};
 
-/// What can be read of a record index, whether the records that it leads to are there or not.
+/// The readable part of a record index, whether or not the records that it points at exist.
 #[derive(Debug)]
 pub(crate) struct Remains {
     pub(crate) state: Arc<State>,
-    /// The last commit that it knows of.
+    /// The last commit that it covers.
     pub(crate) seq: Seq,
-    /// Whether that is the last commit of the store: then what it says is free is free, and the IDs of it that came to nothing
-    /// are burned.
+    /// Whether that is the last commit of the store: then slots that it shows as free are free, and its IDs without a
+    /// commit are burned.
     pub(crate) is_newest: bool,
 }
 
-/// The index of the newest state if the store can be opened for reading, else that of the newest snapshot that can be loaded.
+/// The index of the newest state if the store can be opened read-only, otherwise that of the newest loadable snapshot.
 pub(crate) fn remains(
     backing: &Arc<dyn Backing>,
     settings: &Settings,
@@ -38,7 +38,7 @@ pub(crate) fn remains(
     }
     for base in loaded.kept().snapshots().rev() {
         let attempt = Attempt { backing, settings, loaded, files, base, until: None };
-        // A named snapshot that is old would say of what is live by now that it was never given.
+        // An old named snapshot would report records that are live now as never assigned.
         if let Ok(heap) = attempt.index_alone()
             && base.name.is_empty()
         {
@@ -50,7 +50,7 @@ pub(crate) fn remains(
 }
 
 impl Attempt<'_> {
-    /// The record index of the snapshot. Its segments of records count as absent.
+    /// The record index of the snapshot. Its record segments count as absent.
     fn index_alone(&self) -> Result<Heap> {
         bounds::check_snapshot(self.base)?;
         let source = self.source();
@@ -58,7 +58,7 @@ impl Attempt<'_> {
         let mut segments = Vec::new();
         for row in &self.base.segments {
             if row.pages {
-                // Pages of one that cannot be opened cannot be read, and that is told where they are.
+                // Pages of a segment that cannot be opened cannot be read; they are reported individually.
                 drop(pages.open_segment(row.segment, row.live_bytes));
             } else {
                 segments.push((row.place, Arc::new(source.absent(row.segment))));

@@ -1,4 +1,4 @@
-//! What an opening found: the recovery report.
+//! The recovery report of an opening.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use crate::manifest::Loaded;
 /// Where the log ended, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CutReport {
-    /// The segment in which the first bytes lie that count no longer.
+    /// The segment that contains the first void bytes.
     pub file: String,
     /// Their offset in bytes.
     pub offset: u64,
-    /// What ended the log there.
+    /// Why the log ended there.
     pub why: String,
     /// Bytes from there to the end of the log.
     pub bytes_void: u64,
 }
 
-/// Where the log of a store ends that was not closed, and at which nothing is wrong: what stood behind it, if anything did, is gone
-/// with the end of its file, or with its file.
+/// The end of the log of a store that was not closed, at which nothing is wrong: anything after it is gone with the end
+/// of its file, or with its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEnd {
     /// The segment.
@@ -28,15 +28,15 @@ pub struct LogEnd {
     pub offset: u64,
     /// The last commit before it.
     pub last: Seq,
-    /// The last commit that was on the medium for certain. Up to this one a missing commit would be damage.
+    /// The last commit that was certainly durable. Up to this one a missing commit would be damage.
     pub proven: Seq,
-    /// The manifest says that the log went on behind this, and no segment of it is there: every commit behind `last` is gone. The number
-    /// of the first one is this or a higher one.
+    /// Set if the manifest says that the log continued after this and no later segment exists: every commit after
+    /// `last` is gone. The first missing segment has this number or a higher one.
     pub gone_from: Option<SegmentSeq>,
 }
 
 impl LogEnd {
-    /// That commits are gone, if they are.
+    /// A description of the loss, if commits are gone.
     pub(crate) fn loss(&self) -> Option<String> {
         let from = self.gone_from?;
         Some(format!(
@@ -46,7 +46,7 @@ impl LogEnd {
     }
 }
 
-/// What opening a store did.
+/// The result of opening a store.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -56,7 +56,7 @@ impl LogEnd {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Number of the saved snapshot that the state was loaded from; `None` for a new store.
+    /// Number of the saved snapshot that was loaded; `None` for a new store.
     pub snapshot: Option<u64>,
     /// Whether the store had been closed, so that nothing was replayed.
     pub clean: bool,
@@ -66,31 +66,31 @@ pub struct RecoveryReport {
     pub commits_replayed: u64,
     /// Bytes of log replayed.
     pub bytes_replayed: u64,
-    /// Bytes of commits that were not proven durable, and were copied to a new segment and synced.
+    /// Bytes of commits not proven durable, which were copied to a new segment and synced.
     pub bytes_copied: u64,
-    /// The last commit that is there.
+    /// The last recovered commit.
     pub last_seq: Seq,
     /// What a crash left unfinished: ends of manifest files, and headers of log segments.
     pub torn: Vec<String>,
-    /// Files that are named like the store's and are none of its own, by their numbers. They are never touched.
+    /// Files named like the store's that do not belong to it, by their numbers. They are never touched.
     pub foreign: Vec<String>,
     /// Snapshots that could not be used, with the reason.
     pub fell_back: Vec<String>,
-    /// Headers of files, index pages and files that are damaged and without which the store was opened. Of a header nothing is lost,
-    /// because the rest of its file tells what it said; what needs a page says so.
+    /// Damaged file headers, index pages and files, without which the store was opened. A damaged header loses nothing,
+    /// because the rest of the file has the same information; operations that need a damaged page report it.
     pub damaged: Vec<String>,
-    /// Where the log was cut, when something stood behind its end.
+    /// Where the log was cut, if anything followed its end.
     pub cut: Option<CutReport>,
-    /// Where the log ends, when the store was not closed and nothing stood behind its end.
+    /// Where the log ends, if the store was not closed and nothing followed its end.
     pub end: Option<LogEnd>,
     /// Slots whose count was raised, because their IDs may have been handed out before the crash.
     pub burned_slots: u64,
-    /// Microseconds that the opening took.
+    /// Duration of the opening in microseconds.
     pub micros: u64,
 }
 
 impl RecoveryReport {
-    /// What is known of an opening when the manifest has been read.
+    /// What is known of an opening once the manifest has been read.
     pub(super) fn of(loaded: &Loaded) -> Self {
         Self { torn: loaded.torn.clone(), damaged: loaded.damaged.clone(), ..Self::default() }
     }
@@ -143,7 +143,7 @@ impl fmt::Display for RecoveryReport {
     }
 }
 
-/// A time in a unit that a person reads at a glance.
+/// A duration in a readable unit.
 fn time(micros: u64) -> String {
     match micros {
         0..1_000 => format!("{micros} µs"),

@@ -1,9 +1,10 @@
-//! Repair: pages of the record index and key indexes rebuilt in place, from the records; or a new store in the place of the damaged one.
+//! Repair: rebuilds pages of the record index and key indexes in place, from the records; or replaces the damaged store
+//! with a new one.
 //!
-//! Owns: which of the two, which pages are damaged, what their slots say from now on. Never: changes a record, or decides in silence
-//! what nothing tells.
-//! Source of the evidence: a segment's live bytes are the bytes of the entries that point into it. What the pages that can be
-//! read do not account for is what the damaged ones pointed at.
+//! Owns: choosing between the two, finding the damaged pages, and the new contents of their slots. Never: changes a
+//! record, or silently decides something for which there is no evidence. The evidence: a segment's live bytes are the
+//! bytes of the entries that point into it. What the readable pages do not account for is what the damaged ones pointed
+//! at.
 
 mod evidence;
 mod exchange;
@@ -33,18 +34,20 @@ use crate::store::Store;
 use crate::verify::{Problem, Scope, verify_with};
 use crate::{indexing, snapshot};
 
-/// Mends a damaged store. Afterwards verification finds nothing, but for what only snapshots with a name need and
-/// [`RepairReport::in_snapshots`] lists; if it finds nothing before, nothing is written.
+/// Repairs a damaged store. Afterwards verification finds no problem, except for what only named snapshots need, which
+/// [`RepairReport::in_snapshots`] lists. If verification finds no problem to begin with, nothing is written.
 ///
-/// Damaged index pages are rebuilt in place: leaf pages of the record index, those below a directory page
-/// or root that is damaged, and key indexes whose extractor is stored with them. Where that is not enough, or a manifest or a record segment is
-/// damaged, a new store of everything that is whole is made beside the damaged one, as [`salvage`](crate::salvage::salvage) makes it, and the two directories
-/// are exchanged in one step. The damaged store is kept as `NAME.damaged`: [`RepairReport::set_aside`] says where, and what the new one does not have.
-/// Named snapshots and marks are among that. Where pages were rebuilt in place and the newest state is whole, there is no exchange. An interruption leaves the one or the other store under the name, whole; the next repair ends what was begun.
+/// Damaged index pages are rebuilt in place: leaf pages of the record index, those below a damaged directory page or
+/// root, and key indexes whose extractor is stored with them. If that is not enough, or if the manifest or a record
+/// segment is damaged, a new store of everything intact is created beside the damaged one, as by
+/// [`salvage`](crate::salvage::salvage), and the two directories are exchanged in one step. The damaged store is kept
+/// as `NAME.damaged`: [`RepairReport::set_aside`] says where, and lists what the new one lacks, including named
+/// snapshots and marks. If pages were rebuilt in place and the newest state is intact, there is no exchange. An
+/// interruption leaves one store or the other under the name, complete; the next repair finishes what was started.
 ///
-/// In place, of each ID the newest version counts. Whether a record had been deleted is told by the log, by the page's own count and by the
-/// live bytes of each segment; what none of them decides is there again, and in the report. Free slots of a page that is rebuilt
-/// are not given out again.
+/// In place, the newest version of each ID counts. The log, the page's own record count and the live bytes of each
+/// segment tell whether a record had been deleted; if none of them decides, the record is restored and reported. Free
+/// slots of a rebuilt page are not assigned again.
 ///
 /// ```
 /// let dir = tempfile::tempdir().unwrap();
@@ -60,7 +63,7 @@ use crate::{indexing, snapshot};
 /// #         std::fs::write(&file, bytes).unwrap();
 /// #     }
 /// # }
-/// // A bit flips in the page that says where the record lies.
+/// // A bit flips in the page that maps the record's ID.
 /// assert!(tenure::Store::open(&path)?.get(id).is_err());
 ///
 /// let report = tenure::repair::repair(&path, &mut |_| {})?;
@@ -70,8 +73,9 @@ use crate::{indexing, snapshot};
 /// ```
 ///
 /// # Errors
-/// `Locked` while somebody has it open, `NotAStore` where nothing is of one, and what the file system says: also where it cannot
-/// exchange two directories in one step, or cannot read what is there. Then the store is as it was, or repaired in place, and nothing is left beside it.
+/// `Locked` if the store is open elsewhere, `NotAStore` if there is no store, and errors of the file system: also if it
+/// cannot exchange two directories in one step, or cannot read the files. The store is then as it was, or repaired in
+/// place, and nothing is left beside it.
 pub fn repair(path: impl AsRef<Path>, progress: &mut dyn FnMut(RepairProgress)) -> Result<RepairReport> {
     let path = path.as_ref();
     let place = match std::fs::symlink_metadata(path) {
@@ -109,7 +113,7 @@ pub fn repair(path: impl AsRef<Path>, progress: &mut dyn FnMut(RepairProgress)) 
     Ok(report)
 }
 
-/// Whether there is a store, and it does not open because it is damaged.
+/// Whether there is a store that does not open because it is damaged.
 fn is_for_salvage(path: &Path, error: &Error) -> bool {
     let has_segments = || {
         let files = Files::read_only(path).and_then(|files| files.list());
@@ -125,7 +129,7 @@ fn is_for_salvage(path: &Path, error: &Error) -> bool {
     }
 }
 
-/// What verification finds.
+/// The problems that verification finds.
 fn look(path: &Path, scope: Scope, progress: &mut dyn FnMut(RepairProgress)) -> Result<Vec<Problem>> {
     let step = RepairStep::Checking;
     progress(RepairProgress { step, bytes: 0, bytes_total: 0 });
@@ -141,7 +145,7 @@ fn look(path: &Path, scope: Scope, progress: &mut dyn FnMut(RepairProgress)) -> 
     }
 }
 
-/// Whether this may be mended in place: it is not damage of record segments alone, which is kept as it is.
+/// Whether this can be repaired in place: damage of record segments alone cannot.
 fn is_for_repair_in_place(found: &[Problem]) -> bool {
     let names = |kind: FileKind| {
         let is_of_kind = move |word: &str| {
@@ -153,8 +157,8 @@ fn is_for_repair_in_place(found: &[Problem]) -> bool {
     names(FileKind::Pages) || !names(FileKind::Records)
 }
 
-/// Rebuilds index pages in any backing store, in place. For a store that this does not open, or that verification finds damaged
-/// afterwards, there is [`salvage_backing`](crate::salvage::salvage_backing).
+/// Rebuilds index pages in any backing store, in place. For a store that this cannot open, or that verification finds
+/// damaged afterwards, use [`salvage_backing`](crate::salvage::salvage_backing).
 ///
 /// # Errors
 /// Those of opening a store for writing.
@@ -187,7 +191,7 @@ fn repair_opened(store: Store, progress: &mut dyn FnMut(RepairProgress)) -> Resu
         engine.pages.forget(&suspects);
     }
     if has_damaged || has_absent || !suspects.is_empty() || !report.damaged.is_empty() {
-        // Twice: both snapshots that an opening may take are whole then.
+        // Twice, so that both snapshots that an opening may use are intact.
         snapshot::save(engine, SnapshotKind::Automatic, "")?;
         snapshot::save(engine, SnapshotKind::Automatic, "")?;
     }
@@ -196,7 +200,7 @@ fn repair_opened(store: Store, progress: &mut dyn FnMut(RepairProgress)) -> Resu
     Ok(report)
 }
 
-/// Looks at every leaf page.
+/// Checks every leaf page.
 fn mark_pages(engine: &Engine) -> Result<()> {
     let root = Arc::clone(&engine.heap.pin().root);
     let known: Vec<u64> = root.damaged_pages().map(|(page, _)| page).collect();
@@ -213,7 +217,7 @@ fn mark_pages(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// Looks at every node of every key index.
+/// Checks every node of every key index.
 fn mark_indexes(engine: &Engine) -> Result<()> {
     let state = engine.heap.pin();
     let mut found: Vec<(IndexNumber, Error)> = Vec::new();
@@ -252,11 +256,11 @@ fn rebuild_pages(
         let set = Some(SetNumber(set)).filter(|set| set.0 != 0).or_else(|| survey.pages.get(&page).copied());
         match set {
             Some(set) => engine.heap.with_tree(|tree| tree.replace_page(page, set, &rebuilt.entries))?,
-            // No record lies there, and nobody gets a slot of it.
+            // The page has no record, and its slots are never assigned.
             None => engine.heap.with_tree(|tree| tree.clear_page(page)),
         }
         if !rebuilt.doubts.is_empty() {
-            // When they are deleted, no ID of their slots that may have been seen comes again, and none of the page's others.
+            // Once they are deleted, no ID of their slots that may have been seen is reused, nor any other of the page.
             engine.heap.with_tree(|tree| tree.raise_floor(page, crate::id::REUSE_MAX + 1))?;
         }
         report.doubts.extend(rebuilt.doubts);

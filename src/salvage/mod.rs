@@ -1,10 +1,10 @@
-//! Salvage: a new store of what is whole in a damaged one.
+//! Salvage: a new store from everything intact in a damaged one.
 //!
-//! Owns: the order survey → verdict → copy → indexes, and the report. Never: writes to the damaged store, or trusts anything in
-//! it that has no check of its own.
-//! Every record in a segment carries its ID, its commit number and a check that is bound to store, file and offset. So the segments
-//! alone say what the newest version of each record is. What they may not say is that a record was deleted: the collector drops
-//! what tells of it. The record index does, as far as it can be read.
+//! Owns: the order survey → verdict → copy → indexes, and the report. Never: writes to the damaged store, or trusts
+//! anything in it that has no checksum of its own.
+//! Every record in a segment carries its ID, its commit number and a checksum bound to store, file and offset. So the
+//! segments alone determine the newest version of each record. They may not show that a record was deleted: the
+//! collector drops deletes. The record index shows it, as far as it can be read.
 
 mod moved;
 mod report;
@@ -41,13 +41,13 @@ use crate::salvage::verdict::Verdict;
 use crate::snapshot::OF_A_COPY;
 use crate::{indexing, manifest, recovery};
 
-/// Makes a new store of what is whole in a damaged one. Every record whose bytes are whole comes back with its ID, its set and the
-/// commit that wrote it; of each the newest version. Key indexes whose extractor is stored with them are rebuilt. The damaged
-/// store is only read: not a byte of it changes, and no lock is taken, so nobody may write to it meanwhile.
+/// Creates a new store from everything intact in a damaged one. Recovers the newest intact version of every record,
+/// with its ID, its set and the commit that wrote it. Rebuilds key indexes whose extractor is stored with them. The
+/// damaged store is only read: no byte changes and no lock is taken, so it must not be written to meanwhile.
 ///
-/// The files of record segments are enough. Where the manifest and the pages of the record index can be read too, they tell which
-/// records were deleted. Where they cannot, a record that was deleted may come back: the report counts those of which
-/// that cannot be excluded. IDs that were given in the damaged store are not given again in the new one.
+/// Only the record segments are needed. If the manifest and the pages of the record index can be read too, they tell
+/// which records were deleted. If not, a deleted record may come back: the report counts the records for which that
+/// cannot be excluded. The new store never assigns IDs that the damaged store had assigned.
 ///
 /// ```
 /// let dir = tempfile::tempdir().unwrap();
@@ -67,8 +67,8 @@ use crate::{indexing, manifest, recovery};
 /// ```
 ///
 /// # Errors
-/// `NotAStore` if no file tells which store it belongs to, `Exists` if `to` is not empty, and what the file systems say of
-/// writing. What cannot be read is in the report.
+/// `NotAStore` if no file identifies the store, `Exists` if `to` is not empty, and write errors of the file systems.
+/// Whatever cannot be read is in the report.
 pub fn salvage(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -82,13 +82,13 @@ pub fn salvage(
         _ => Error::io("open", shown.clone(), source),
     })?;
     let files: Arc<dyn Backing> = Arc::new(files);
-    // Before anything is made.
+    // Before anything is created.
     Source::open(&files)?;
     let to: Arc<dyn Backing> = Arc::new(crate::backup::directory(to.as_ref())?);
     salvage_backing(&files, &to, progress)
 }
 
-/// The same from any backing store to any other that holds nothing.
+/// Like [`salvage`], from any backing store to any empty one.
 ///
 /// # Errors
 /// As [`salvage`].
@@ -127,13 +127,13 @@ pub fn salvage_backing(
     Ok(report(&source, survey, verdict, &beginning.0, Done { points, counts, record_bytes, indexes, remains, base }))
 }
 
-/// Snapshots that the manifest has, newest first.
+/// The snapshots in the manifest, newest first.
 fn snapshots(loaded: &Loaded) -> Vec<&Snapshot> {
     let bodies = loaded.entries.values().rev();
     bodies.filter_map(|body| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None }).collect()
 }
 
-/// Points that one could go back to.
+/// Points to which the store could be rolled back.
 struct Points {
     named_snapshots: Vec<String>,
     marks: Vec<String>,
@@ -159,7 +159,7 @@ impl Points {
     }
 }
 
-/// What the new store begins with, and the indexes that are rebuilt.
+/// The initial contents of the new store, and the indexes to rebuild.
 fn beginning(
     survey: &Survey,
     verdict: &Verdict,
@@ -174,7 +174,7 @@ fn beginning(
         Body::Snapshot(snapshot) => Some(snapshot.page_end),
         Body::Cut(_) | Body::Drop(_) => None,
     });
-    // Of the entries that cannot be read one may have reserved more pages.
+    // An unreadable entry may have reserved more pages.
     let unread = if remnants.is_whole { 0 } else { RESERVE_PAGES_MAX };
     let page_end = (reserved.max().unwrap_or_default().max(survey.page_end) + unread).min(PAGES_END);
     let mut sets = survey.sets.clone();
@@ -209,22 +209,22 @@ fn beginning(
     (beginning, rebuilt)
 }
 
-/// The name of a set whose name nothing tells.
+/// A generated name for a set whose name is lost.
 fn name_of(set: SetNumber) -> String {
     format!("salvaged set {set}")
 }
 
-/// The entry of a slot without a record, where its next count is known for certain.
+/// The entry of a slot without a record, if its next count is known for certain.
 fn known_free(survey: &Survey, remains: Option<&Remains>, slot: u64) -> Option<Entry> {
     let remains = remains.filter(|remains| remains.is_newest)?;
-    // What the log says behind the end that an opening gives, the index does not know.
+    // The index does not cover log after the end that an opening would recover.
     let found = survey.slots.get(&slot).copied().unwrap_or_default();
     let is_behind = found.newest.is_some_and(|version| version.seq > remains.seq)
         || found.freed.is_some_and(|(_, seq)| seq > remains.seq);
     remains.state.root.entry(slot).ok().filter(|entry| !entry.is_live() && !is_behind)
 }
 
-/// Copies what comes back.
+/// Copies recovered records.
 struct Rescue<'r> {
     source: &'r Source,
     survey: &'r Survey,
@@ -243,7 +243,7 @@ impl Rescue<'_> {
             for version in &versions {
                 let bytes = contents.get(to_usize(version.offset)..).unwrap_or_default();
                 let item = Item::parse(bytes).and_then(|item| item.verify(seed.at(version.offset)).map(|()| item));
-                // What was whole a moment ago.
+                // It was intact a moment ago.
                 let item = item.map_err(|malformed| malformed.at(&file.name, version.offset))?;
                 self.put(version, &item)?;
             }
@@ -291,7 +291,7 @@ struct Done {
     record_bytes: u64,
     indexes: Vec<RescuedIndex>,
     remains: Option<Remains>,
-    /// The commit of the newest snapshot that the manifest has.
+    /// The commit of the newest snapshot in the manifest.
     base: Option<Seq>,
 }
 
@@ -305,7 +305,7 @@ fn report(source: &Source, survey: Survey, verdict: Verdict, beginning: &Beginni
     let indexed_to: Option<Seq> = done.remains.map(|remains| remains.seq);
     let missing_commits = match indexed_to.or(done.base) {
         Some(base) => survey.missing(base, beginning.last_seq),
-        // The collector has dropped the log that no snapshot needs, and nothing tells which that is.
+        // The collector has dropped log that no snapshot needs, and it is unknown which.
         None => Vec::new(),
     };
     let unreadable =

@@ -1,31 +1,31 @@
-//! What a rescue gave, and what it did not.
+//! The report of a salvage.
 
 use std::fmt;
 
 use crate::id::{RecordId, Seq, SetNumber};
 
-/// How far a rescue is.
+/// Progress of a salvage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SalvageProgress {
-    /// Bytes read so far. Each segment is read twice: to find what is whole, and to copy it.
+    /// Bytes read so far. Each segment is read twice: to find what is intact, and to copy it.
     pub bytes: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub bytes_total: u64,
     /// Records copied so far.
     pub records: u64,
 }
 
-/// A record that did not come back.
+/// A record that was not recovered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
     /// Its slot.
     pub slot: u64,
-    /// Its ID; `None` where only the index tells of it, which does not know the whole ID.
+    /// Its ID; `None` if only the index refers to it, which does not have the whole ID.
     pub id: Option<RecordId>,
-    /// The number of its set, where it is known.
+    /// The number of its set, if known.
     pub set: Option<SetNumber>,
-    /// The file in which it lies.
+    /// Its file.
     pub file: String,
     /// Its offset in bytes.
     pub offset: u64,
@@ -49,38 +49,38 @@ impl fmt::Display for Lost {
 pub struct Unreadable {
     /// The file.
     pub file: String,
-    /// Where they begin.
+    /// Their offset.
     pub offset: u64,
-    /// How many they are.
+    /// Their number.
     pub bytes: u64,
 }
 
-/// A set that came back.
+/// A recovered set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RescuedSet {
-    /// Its number, as it was.
+    /// Its original number.
     pub number: SetNumber,
-    /// Its name; made up from the number where no file tells it.
+    /// Its name, generated from the number if it is lost.
     pub name: String,
-    /// Whether the name is its own.
+    /// Whether the name is the original one.
     pub is_named: bool,
     /// Its records.
     pub records: u64,
 }
 
-/// What became of a key index.
+/// The outcome of a key index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexFate {
     /// It was rebuilt from the records.
     Rebuilt,
-    /// Its extractor is code of a program. It is built when that program opens it.
+    /// Its extractor is a program's own code. It is built when that program opens it.
     WaitsForItsProgram,
-    /// It could not be built, and is not there.
+    /// It could not be built, and does not exist.
     Failed(String),
 }
 
-/// A key index of a store that was rescued.
+/// A key index of a salvaged store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RescuedIndex {
@@ -88,61 +88,62 @@ pub struct RescuedIndex {
     pub set: String,
     /// Its name.
     pub name: String,
-    /// What became of it.
+    /// The outcome.
     pub fate: IndexFate,
 }
 
-/// What a rescue gave, and what it did not.
+/// The result of a salvage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SalvageReport {
-    /// Record segments that were read, and their bytes.
+    /// Record segments read.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Records that came back. A large value is one.
+    /// Records recovered. A large value is one.
     pub records: u64,
-    /// Bytes of records, chunks of large values included, with their headers.
+    /// Bytes of records, headers and chunks of large values included.
     pub record_bytes: u64,
-    /// The highest commit that anything tells of. The new store goes on behind it.
+    /// The highest commit for which there is evidence. The new store continues after it.
     pub last_seq: Seq,
-    /// The commit up to which the record index of the damaged store could be asked what is live; `None` when it could not.
+    /// The commit up to which the damaged store's record index could tell what is live; `None` if it could not be read.
     pub indexed_to: Option<Seq>,
-    /// Records of which no index could tell whether they had been deleted. Those that were deleted long enough ago for the collector
-    /// to have dropped every trace of it have come back.
+    /// Records for which no index could tell whether they had been deleted. Records deleted so long ago that the
+    /// collector has dropped every trace of the deletion have come back.
     pub maybe_deleted: u64,
-    /// Records that came back, and of which nothing tells for certain that they had not been deleted: those that `maybe_deleted`
-    /// counts, and those that a deletion names whose bytes are not whole.
+    /// Recovered records that may have been deleted: those counted by `maybe_deleted`, and those named in a deletion
+    /// that is not intact.
     pub doubtful: Vec<RecordId>,
-    /// Commits of which something is missing, as runs from the first to the last. What they deleted may be back, and of what they
-    /// replaced an older version. Nothing is said of commits before the snapshot whose index could be asked.
+    /// Commits that are partly missing, as ranges. Records that they deleted may be back, and records that they
+    /// replaced may have an older version. Does not cover commits before the snapshot whose index could be read.
     pub missing_commits: Vec<(Seq, Seq)>,
-    /// Named snapshots that the damaged store has, as far as its manifest can be read. They are not in the new one.
+    /// Named snapshots of the damaged store, as far as its manifest can be read. The new store does not have them.
     pub named_snapshots: Vec<String>,
-    /// Marks that it has. They are not in the new one.
+    /// Marks of the damaged store. The new store does not have them.
     pub marks: Vec<String>,
-    /// Records of commits behind the last one that an opening would give: behind damage, or in a tail that a crash left.
+    /// Records of commits after the last one that an opening would recover: after damage, or in a tail that a crash
+    /// left.
     pub behind_the_end: u64,
-    /// Records of commits that are not whole: others of the same commit may be missing.
+    /// Records of incomplete commits: other records of the same commit may be missing.
     pub of_broken_commits: Vec<RecordId>,
     /// The sets.
     pub sets: Vec<RescuedSet>,
     /// The key indexes.
     pub indexes: Vec<RescuedIndex>,
-    /// Records that did not come back.
+    /// Records that were not recovered.
     pub lost: Vec<Lost>,
-    /// Bytes that could not be read as anything. A record whose only trace lies there is in no list.
+    /// Bytes that could not be read as anything. A record whose only trace is there is in no list.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl SalvageReport {
-    /// Whether nothing is missing, as far as anything tells.
+    /// Whether nothing is missing, as far as can be told.
     pub fn is_complete(&self) -> bool {
         self.lost.is_empty() && self.unreadable.is_empty()
     }
 
-    /// Whether the records of the new store are for certain those of the damaged one as of its last commit. Bytes that could not be read
-    /// are none of a record's then.
+    /// Whether the new store is certain to have exactly the records of the damaged one as of its last commit.
+    /// Unreadable bytes then belong to no record.
     pub fn is_certain(&self) -> bool {
         let is_told = self.indexed_to.is_some() || self.unreadable.is_empty();
         let is_whole = self.missing_commits.is_empty() && self.of_broken_commits.is_empty();

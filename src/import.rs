@@ -1,9 +1,10 @@
-//! A new store, written with records that have their IDs and commit numbers already.
+//! Building a new store from records that already have IDs and commit numbers.
 //!
-//! Owns: where they are put: frames of survivors, in segments of the first generation above the log, which keep the commit numbers
-//! of records. Never: gives an ID, or logs a commit: the snapshot at the end makes all of it durable at once.
-//! Invariants: 1. Until `finish` has returned, the file `unfinished` says that this is no store. 2. A slot beside a record that
-//! was brought is never given out below a count that may have been seen.
+//! Owns: where they are stored: in frames of survivors, in segments of the first generation above the log, which keep
+//! the commit numbers of records. Never: assigns an ID, or logs a commit: the snapshot at the end makes everything
+//! durable at once.
+//! Invariants: 1. Until `finish` has returned, the file `unfinished` marks the directory as not a store.
+//! 2. A slot next to an imported record is never assigned with a count that may have been seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,23 +26,23 @@ use crate::options::Options;
 use crate::recovery::{LOCK, UNFINISHED};
 use crate::{recovery, snapshot};
 
-/// Bytes of records in one frame, more or less.
+/// Approximate bytes of records in one frame.
 const FRAME_BYTES: u64 = 256 << 10;
 
-/// What the new store begins with.
+/// The initial contents of the new store.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Beginning {
-    /// The last commit: the next one is behind it.
+    /// The last commit: the next one follows it.
     pub(crate) last_seq: Seq,
-    /// Pages below this one are not given to a set, but for those of records that are brought.
+    /// Pages below this one are not assigned to a set, except those of imported records.
     pub(crate) page_end: u64,
     /// Whether each page comes with its floor.
     pub(crate) has_floors: bool,
     pub(crate) sets: BTreeMap<SetNumber, String>,
-    /// Indexes that are built when somebody who has their extractors opens them.
+    /// Indexes that are built when a program with their extractors opens them.
     pub(crate) indexes: Vec<IndexDefinition>,
     pub(crate) next_index: IndexNumber,
-    /// Numbers below this one are not given to a set, also where there is none.
+    /// Set numbers below this one are not assigned, even if unused.
     pub(crate) next_set: SetNumber,
 }
 
@@ -51,7 +52,7 @@ struct Target {
     len: u64,
 }
 
-/// A store that is being written.
+/// A store being written.
 #[derive(Debug)]
 pub(crate) struct Import {
     engine: Engine,
@@ -60,16 +61,16 @@ pub(crate) struct Import {
     frame: FrameBuilder,
     effects: Vec<Effect>,
     set: Option<SetNumber>,
-    /// Pages that have records, and the slots of them that have.
+    /// Pages with records, and which of their slots have one.
     pages: BTreeMap<u64, Box<[bool; ENTRIES_PER_PAGE]>>,
     batch: u64,
-    /// The slot of the next part of a large value that is brought without one.
+    /// The slot of the next chunk of a large value that is imported without slots.
     next_chunk: u64,
     saves_by_itself: bool,
 }
 
 impl Import {
-    /// Begins a store in a backing that holds nothing, or nothing but the file `unfinished`.
+    /// Starts a store in a backing that is empty, or holds only the file `unfinished`.
     pub(crate) fn begin(backing: &Arc<dyn Backing>, options: &Options, beginning: &Beginning) -> Result<Self> {
         let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
         if names.iter().any(|name| name != UNFINISHED && name != LOCK) {
@@ -81,7 +82,8 @@ impl Import {
         let engine = recovery::make(backing, &options.settings(), |snapshot| {
             snapshot.seq = beginning.last_seq;
             snapshot.page_end = beginning.page_end;
-            // Says that there were so many pages once: nobody would believe it of an index that does not have them.
+            // Records that there were this many pages: otherwise the number would not be accepted for an index that
+            // does not have them.
             snapshot.raised.extend(
                 beginning
                     .page_end
@@ -101,20 +103,21 @@ impl Import {
             snapshot.next_index = snapshot.next_index.max(beginning.next_index.0);
         })?;
         let import = Self::over(engine, beginning.page_end);
-        // The last page may be one that is brought, with a floor of its own.
+        // The last page may be imported with a floor of its own.
         if let Some(page) = beginning.page_end.checked_sub(1).filter(|_| beginning.has_floors) {
             import.engine.heap.with_tree(|tree| tree.set_floor(page, 0))?;
         }
         Ok(import)
     }
 
-    /// Goes on with a store that was begun like this, from its last snapshot.
+    /// Resumes a store started this way, from its last snapshot.
     pub(crate) fn resume(backing: &Arc<dyn Backing>, options: &Options, page_end_min: u64) -> Result<Self> {
         let (engine, _) = recovery::open_beside_a_writer(backing, &options.settings())?;
-        // Pages of records that did not come yet are nobody else's either, although nothing tells of them so far.
+        // Pages of records that have not arrived yet must not be assigned either, although nothing mentions them so
+        // far.
         let page_end = engine.slots.given().1.max(page_end_min);
         engine.slots.begin_behind(page_end);
-        // The row with which `begin` says how many pages there will be; as a floor it would pass for a page that was brought.
+        // The row with which `begin` records the number of pages; as a floor it would look like an imported page.
         if let Some(page) = page_end_min.checked_sub(1) {
             engine.heap.with_tree(|tree| match tree.root().cell(page) {
                 Some(cell) if cell.descriptor.set == 0 && cell.descriptor.floor == REUSE_MAX + 1 => {
@@ -141,7 +144,7 @@ impl Import {
         }
     }
 
-    /// From now on only the caller saves what was brought.
+    /// From now on only the caller saves snapshots.
     pub(crate) fn leave_saving(&mut self) {
         self.saves_by_itself = false;
     }
@@ -151,7 +154,7 @@ impl Import {
         self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max / 2
     }
 
-    /// Gives a page to a set, with what its slots are. Records are brought afterwards.
+    /// Assigns a page to a set, with the state of its slots. Its records follow.
     pub(crate) fn open_page(&mut self, page: u64, set: SetNumber, floor: u32, entries: &[Entry]) -> Result<()> {
         self.engine.heap.with_tree(|tree| {
             if entries.iter().all(|entry| *entry == Entry::NEVER) && set.0 > 0 {
@@ -163,7 +166,7 @@ impl Import {
         })
     }
 
-    /// Slots of a page that are never given out again, whose records did not come.
+    /// Retires slots of a page whose records did not arrive.
     pub(crate) fn retire_slots(&mut self, slots: impl Iterator<Item = u64>) -> Result<()> {
         self.flush()?;
         self.engine.heap.with_tree(|tree| {
@@ -174,7 +177,7 @@ impl Import {
         })
     }
 
-    /// Brings a record of a page that was opened.
+    /// Imports a record of an opened page.
     pub(crate) fn bring(&mut self, id: RecordId, set: SetNumber, kind: Kind, seq: Seq, payload: &[u8]) -> Result<()> {
         self.begin_run(set);
         let (offset, bytes) = self.frame.record_of(kind, id, seq, payload);
@@ -182,7 +185,7 @@ impl Import {
         if self.frame.bytes() < FRAME_BYTES { Ok(()) } else { self.flush() }
     }
 
-    /// Brings a part of a large value, and tells what ID it has got.
+    /// Imports a part of a large value, and returns its ID.
     pub(crate) fn bring_chunk(&mut self, payload: &[u8]) -> Result<RecordId> {
         let slot = self.next_chunk;
         let Some(id) = RecordId::from_parts(slot, 1) else {
@@ -198,7 +201,7 @@ impl Import {
         Ok(id)
     }
 
-    /// Frees parts of a value that did not come as a whole.
+    /// Frees parts of an incomplete value.
     pub(crate) fn give_up_chunks(&mut self, ids: &[RecordId]) {
         self.effects.extend(ids.iter().map(|id| Effect::Free(*id)));
     }
@@ -214,7 +217,7 @@ impl Import {
         &self.engine
     }
 
-    /// Brings a record as it lies in a frame of another store: its ID, kind, commit number and payload stay.
+    /// Imports a record from a frame of another store: its ID, kind, commit number and payload stay.
     pub(crate) fn put(&mut self, id: RecordId, set: SetNumber, item: &Item<'_>) -> Result<()> {
         let (page, index) = (id.slot() / to_u64(ENTRIES_PER_PAGE), id.slot() % to_u64(ENTRIES_PER_PAGE));
         let taken = self.pages.entry(page).or_insert_with(|| {
@@ -279,14 +282,14 @@ impl Import {
         Ok(())
     }
 
-    /// Puts pages out of memory.
+    /// Writes pages out of memory.
     fn save_some(&mut self) -> Result<()> {
         self.end_target()?;
         snapshot::save(&self.engine, SnapshotKind::Automatic, "").map(drop)
     }
 
-    /// Says what the other slots are of pages that have records: `entry` tells it of those of which something is known. All others
-    /// are never given out again, because nobody knows which of their IDs have been seen.
+    /// Sets the remaining slots of pages with records: `entry` returns those that are known. All others are never
+    /// assigned, because it is unknown which of their IDs have been seen.
     pub(crate) fn close_slots(&mut self, entry: &dyn Fn(u64) -> Option<Entry>) -> Result<()> {
         self.flush()?;
         for (page, taken) in std::mem::take(&mut self.pages) {
@@ -306,13 +309,13 @@ impl Import {
         Ok(())
     }
 
-    /// Makes everything durable. From now on indexes can be made.
+    /// Makes everything durable. From now on indexes can be built.
     pub(crate) fn settle(&mut self) -> Result<()> {
         self.flush()?;
         self.save_some()
     }
 
-    /// Closes the store. From now on it is one.
+    /// Completes and closes the store.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.flush()?;
         self.end_target()?;

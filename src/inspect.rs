@@ -1,8 +1,7 @@
-//! Looking into a store's log: frames and markers with their offsets.
+//! Inspecting a store's log: frames and markers with their offsets.
 //!
-//! Owns: a readable line for each frame; telling what is not finished yet from damage.
-//! Never: writes, or needs the store to be whole.
-//! Invariants: 1. Beside a writer, a listing calls nothing damage that the writer is just writing.
+//! Owns: a readable line for each frame; telling unfinished frames from damage. Never: writes, or needs the store to be
+//! intact. Invariants: 1. Beside a writer, a listing never reports as damage what the writer is just writing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use crate::manifest;
 use crate::manifest::Loaded;
 use crate::recovery::{Files, list};
 
-/// How often the manifest is looked for again while a writer goes over to the next file of it.
+/// How often reading the manifest is retried while a writer switches to its next file.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
 
 /// One frame of the log.
@@ -33,12 +32,12 @@ pub struct LogLine {
     pub offset: u64,
     /// Bytes of the frame.
     pub bytes: u64,
-    /// `commit`, `survivors`, `watermark` or `seal`. `unfinished` for the end of the newest segment where a frame or the
-    /// segment's header is cut off: a writer is at it, or was when it ended. `damage` for what else is no frame.
+    /// `commit`, `survivors`, `watermark` or `seal`. `unfinished` if the newest segment ends within a frame or the
+    /// segment header: a writer is writing it, or was when it ended. `damage` for anything else that is not a frame.
     pub kind: String,
     /// The commit, or the last one before it.
     pub seq: Seq,
-    /// Every commit up to this one was on the medium when the frame was written.
+    /// The watermark: every commit up to this one was durable when the frame was written.
     pub durable: Seq,
     /// The timeline.
     pub timeline: u64,
@@ -46,9 +45,9 @@ pub struct LogLine {
     pub time_micros: u64,
     /// Records in it.
     pub records: u64,
-    /// Its items in words.
+    /// Descriptions of its items.
     pub items: Vec<String>,
-    /// What is worth knowing besides.
+    /// A remark, if there is one.
     pub note: Option<String>,
 }
 
@@ -80,7 +79,7 @@ pub fn log(path: impl AsRef<Path>, show: impl FnMut(LogLine) -> bool) -> Result<
     log_of(&(Arc::new(files) as Arc<dyn Backing>), show)
 }
 
-/// The same for any backing store.
+/// Like [`log`], for any backing store.
 pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool) -> Result<()> {
     let (files, loaded) = load_beside_a_writer(backing)?;
     let source = SegmentSource {
@@ -95,14 +94,14 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
     };
     let newest = newest_with_frames(&source, &files.logs)?;
     for number in files.logs {
-        // Behind the newest frames lie only segments that were begun.
+        // After the newest frames there are only segments that were just started.
         let is_newest = newest.is_none_or(|newest| number >= newest);
         let name = FileKind::Records.file_name(number);
-        // Looked at before the header is read: what is missing now may be there in a moment.
+        // Checked before the header is read: what is missing now may be there in a moment.
         let was_begun = is_newest && has_no_header_yet(backing, &name)?;
         let segment = match source.open(FileKind::Records, number) {
             Ok(segment) => segment,
-            // A writer deletes what nothing refers to any more.
+            // A writer deletes files that nothing refers to any more.
             Err(error) if is_gone(&error) => continue,
             Err(error) if error.is_corruption() => {
                 let line = if was_begun {
@@ -144,7 +143,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
     Ok(())
 }
 
-/// The files and the manifest. A writer may have deleted a manifest file between the listing and the reading.
+/// The files and the manifest. A writer may have deleted a manifest file between listing and reading.
 fn load_beside_a_writer(backing: &Arc<dyn Backing>) -> Result<(Files, Loaded)> {
     let not_a_store = |why: &str| Error::NotAStore { path: backing.location(), why: why.to_owned() };
     let mut attempts = 0;
@@ -171,8 +170,8 @@ fn load_beside_a_writer(backing: &Arc<dyn Backing>) -> Result<(Files, Loaded)> {
     }
 }
 
-/// The newest segment in which a frame stands. Looked for from the newest one down: what is behind it has been ended when
-/// it is read, even if the writer went on meanwhile.
+/// The newest segment that contains a frame, searched from the newest one down: any segment before it has ended by the
+/// time it is read, even if the writer continued meanwhile.
 fn newest_with_frames(source: &SegmentSource, logs: &[SegmentSeq]) -> Result<Option<SegmentSeq>> {
     for number in logs.iter().rev() {
         let segment = match source.open(FileKind::Records, *number) {
@@ -192,7 +191,7 @@ fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// Whether a file is shorter than a header, or begins with zeros in the place of one.
+/// Whether a file is shorter than a header, or starts with zeros instead of one.
 fn has_no_header_yet(backing: &Arc<dyn Backing>, name: &str) -> Result<bool> {
     let file = match backing.open(name) {
         Ok(file) => file,
@@ -208,7 +207,7 @@ fn has_no_header_yet(backing: &Arc<dyn Backing>, name: &str) -> Result<bool> {
     Ok(header.iter().all(|byte| *byte == 0))
 }
 
-/// Whether these last bytes of a segment are a frame that goes on behind the end of the file, or nothing but zeros.
+/// Whether these last bytes of a segment are a frame that continues past the end of the file, or nothing but zeros.
 fn is_cut_off(rest: &[u8], seed: Seed, offset: u64) -> bool {
     let goes_on = match FrameHeader::parse(rest, seed, offset) {
         Ok(header) => u64::from(header.bytes) > to_u64(rest.len()),
@@ -318,7 +317,7 @@ mod tests {
         kinds(path).into_iter().filter(|(_, found)| found == kind).map(|(file, _)| file).collect()
     }
 
-    /// A store with a segment that has several frames; gives its path and the segment's.
+    /// A store with a segment of several frames; returns its path and the segment's.
     fn store(dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
         let path = dir.join("store");
         let store = Options::new().background(false).open(&path).unwrap();
@@ -337,7 +336,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, segment) = store(dir.path());
         let (whole, frames) = (std::fs::read(&segment).unwrap(), kinds(&path).len());
-        // A frame that is cut off anywhere, in its header or behind it.
+        // A frame cut off anywhere, in its header or after it.
         for cut in [1, 40, 100] {
             std::fs::write(&segment, &whole[..whole.len() - cut]).unwrap();
             assert_eq!(with_kind(&path, "unfinished").len(), 1, "{cut} bytes are missing");
@@ -345,10 +344,10 @@ mod tests {
         }
         std::fs::write(&segment, [&whole[..], &whole[whole.len() - 64..whole.len() - 1]].concat()).unwrap();
         assert_eq!((with_kind(&path, "unfinished").len(), with_kind(&path, "damage").len()), (1, 0));
-        // Room that a killed writer has left is no frame.
+        // Space left by a killed writer is not a frame.
         std::fs::write(&segment, [&whole[..], &[0; 5_000]].concat()).unwrap();
         assert_eq!((with_kind(&path, "unfinished").len(), kinds(&path).len()), (0, frames));
-        // A later segment that was begun changes nothing of that, and is unfinished itself.
+        // A later segment that was just started changes nothing, and is itself unfinished.
         std::fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
         for header in [0, 60, 128] {
             let name = FileKind::Records.file_name(SegmentSeq(99));
@@ -363,14 +362,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, segment) = store(dir.path());
         let whole = std::fs::read(&segment).unwrap();
-        // The last byte, one in the middle, and one of the header of the file.
+        // The last byte, one in the middle, and one of the file header.
         for at in [whole.len() - 20, whole.len() / 2, 20] {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             std::fs::write(&segment, bytes).unwrap();
             assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (1, 0), "at {at}");
         }
-        // A segment that is cut short although the log goes on behind it.
+        // A segment cut short although the log continues after it.
         std::fs::write(&segment, &whole).unwrap();
         let store = Options::new().background(false).open(&path).unwrap();
         store.mark("later").unwrap();

@@ -208,7 +208,7 @@ pub fn verify_with(path: impl AsRef<Path>, scope: Scope, progress: &mut dyn FnMu
     let shown = path.as_ref().display().to_string();
     let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
     let files = Files::read_only(path.as_ref()).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => refused("there is nothing"),
+        std::io::ErrorKind::NotFound => refused("it does not exist"),
         std::io::ErrorKind::NotADirectory => refused("it is not a directory"),
         _ => Error::io("open", shown.clone(), source),
     })?;

@@ -1,7 +1,7 @@
-//! Where a load goes: a directory that is new, or one in which the same load was interrupted.
+//! The destination of a load: a new directory, or one with an interrupted load of the same dump.
 //!
-//! Owns: the file that says of which dump a load is, the lock for its time, what an interruption has left.
-//! Never: touches a store, a copy, or the load of another dump.
+//! Owns: the note of which dump is being loaded, the lock during the load, leftovers of an interruption. Never: touches
+//! a store, a copy, or the load of another dump.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::format::segment::FileKind;
 use crate::id::to_usize;
 use crate::recovery::{LOCK, UNFINISHED};
 
-/// No name of a dump is longer.
+/// Maximum length of the note.
 const NOTE_BYTES_MAX: u64 = 128;
 
 /// A destination that is ready.
@@ -20,11 +20,11 @@ const NOTE_BYTES_MAX: u64 = 128;
 pub(super) struct Destination {
     /// Whether an earlier load has stored something.
     pub(super) is_resumed: bool,
-    /// Nobody else loads into it meanwhile.
+    /// Excludes other loads.
     pub(super) _lock: Box<dyn BackingLock>,
 }
 
-/// The directory, made where there is none.
+/// The directory, created if it does not exist.
 pub(super) fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
     match Files::open(path).and_then(|files| Ok((files.is_empty()?, files))) {
@@ -37,7 +37,7 @@ pub(super) fn directory(path: &Path) -> Result<Files> {
     }
 }
 
-/// What the file says of the load of a dump.
+/// The note for the load of a dump.
 fn note(dump: [u8; 16]) -> String {
     format!("load of dump {}\n", uuid::Uuid::from_bytes(dump))
 }
@@ -50,7 +50,7 @@ fn note_in(backing: &dyn Backing) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a destination ready for a dump.
+/// Prepares a destination for a dump.
 pub(super) fn prepare(backing: &dyn Backing, dump: [u8; 16]) -> Result<Destination> {
     let list = || backing.list().map_err(|source| Error::io("list", backing.location(), source));
     let is_other = |name: &String| name != UNFINISHED && name != LOCK;
@@ -63,14 +63,14 @@ pub(super) fn prepare(backing: &dyn Backing, dump: [u8; 16]) -> Result<Destinati
         io::ErrorKind::WouldBlock => Error::Locked { path: backing.location() },
         _ => Error::io("lock", backing.location(), source),
     })?;
-    // Once more: another load may have come to its end.
+    // Again: another load may have just finished.
     let names = list()?;
     let (is_unfinished, others) =
         (names.iter().any(|name| name == UNFINISHED), names.iter().filter(|name| is_other(name)));
     let others: Vec<&String> = others.collect();
     let note = note(dump);
     if is_unfinished {
-        // The note is durable before anything else is there, so where it is torn nothing is stored.
+        // The note is durable before anything else, so if it is torn nothing is stored.
         if !others.is_empty() && note_in(backing)? != note.as_bytes() {
             let why = "it contains an unfinished copy, or the load of another dump";
             return Err(Error::BadDestination { path: backing.location(), why });
@@ -80,7 +80,7 @@ pub(super) fn prepare(backing: &dyn Backing, dump: [u8; 16]) -> Result<Destinati
         if others.iter().any(is_segment) {
             return Ok(Destination { is_resumed: true, _lock: lock });
         }
-        // Nothing was stored yet. The note goes last.
+        // Nothing was stored yet. The note is deleted last.
         for name in others.iter().copied().filter(|name| FileKind::parse_name(name).is_some()) {
             delete(backing, name)?;
         }

@@ -1,8 +1,8 @@
 //! The frames of a dump: kinds, sizes, checks.
 //!
 //! Owns: the preamble and the header of a frame. Never: knows what a payload means, or does I/O.
-//! Invariants: 1. A check covers the one before it, so that a frame is in its place or noticed. 2. No length is above
-//! [`PAYLOAD_BYTES_MAX`].
+//! Invariants: 1. A checksum covers the previous one, so that a misplaced frame is noticed.
+//! 2. No length is above [`PAYLOAD_BYTES_MAX`].
 
 use byteorder::{ByteOrder, LittleEndian};
 use crc32fast::Hasher;
@@ -14,18 +14,18 @@ use crate::id::{low_u32, to_u64};
 pub(crate) const MAGIC: [u8; 8] = *b"\x89TDMP\r\n\x1a";
 /// The version that is written and read.
 pub(crate) const VERSION: u32 = 1;
-/// Bytes of magic, version and check.
+/// Bytes of magic, version and checksum.
 pub(crate) const PREAMBLE_BYTES: usize = 16;
-/// Bytes in front of a payload.
+/// Bytes before a payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 12;
-/// The longest payload.
+/// Maximum length of a payload.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 1 << 20;
-/// Payloads are filled up to this.
+/// Payloads are filled up to this size.
 pub(crate) const FILL_BYTES: usize = 256 << 10;
-/// A reader passes over kinds from this one on that it does not know.
+/// A reader skips unknown kinds from this one on.
 pub(crate) const MAY_SKIP: u8 = 0x80;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum FrameKind {
@@ -57,7 +57,7 @@ impl FrameKind {
         Self::ALL.into_iter().find(|kind| *kind as u8 == raw)
     }
 
-    /// Its name in messages, and in the document.
+    /// Its name in messages and in the format document.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Header => "header",
@@ -73,7 +73,7 @@ impl FrameKind {
     }
 }
 
-/// The preamble, and its check, with which the checks of frames begin.
+/// The preamble and its checksum, with which the checksums of frames start.
 pub(crate) fn preamble() -> ([u8; PREAMBLE_BYTES], u32) {
     let mut bytes = [0; PREAMBLE_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
@@ -83,7 +83,7 @@ pub(crate) fn preamble() -> ([u8; PREAMBLE_BYTES], u32) {
     (bytes, check)
 }
 
-/// Checks a preamble; gives its check.
+/// Checks a preamble; returns its checksum.
 pub(crate) fn check_preamble(bytes: &[u8; PREAMBLE_BYTES]) -> Result<u32, Malformed> {
     let what = "beginning of a dump";
     if bytes[..8] != MAGIC {
@@ -100,7 +100,7 @@ pub(crate) fn check_preamble(bytes: &[u8; PREAMBLE_BYTES]) -> Result<u32, Malfor
     }
 }
 
-/// The check of a frame.
+/// The checksum of a frame.
 pub(crate) fn check_of(before: u32, offset: u64, head: &[u8], payload: &[u8]) -> u32 {
     let mut place = [0; 12];
     LittleEndian::write_u32(&mut place[..4], before);
@@ -112,7 +112,7 @@ pub(crate) fn check_of(before: u32, offset: u64, head: &[u8], payload: &[u8]) ->
     hasher.finalize()
 }
 
-/// The header of a frame at an offset, and its check.
+/// The header of a frame at an offset, and its checksum.
 pub(crate) fn header(kind: FrameKind, before: u32, offset: u64, payload: &[u8]) -> ([u8; FRAME_HEADER_BYTES], u32) {
     let mut bytes = [0; FRAME_HEADER_BYTES];
     bytes[0] = kind as u8;
@@ -122,7 +122,7 @@ pub(crate) fn header(kind: FrameKind, before: u32, offset: u64, payload: &[u8]) 
     (bytes, check)
 }
 
-/// What a header says, before its payload was read.
+/// A parsed header, before its payload is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) kind: u8,
@@ -130,7 +130,7 @@ pub(crate) struct Head {
     pub(crate) check: u32,
 }
 
-/// Takes a header apart.
+/// Parses a header.
 pub(crate) fn parse_header(bytes: &[u8; FRAME_HEADER_BYTES]) -> Result<Head, Malformed> {
     let what = "frame of a dump";
     let (kind, length) = (bytes[0], LittleEndian::read_u32(&bytes[4..8]) as usize);

@@ -1,7 +1,7 @@
 //! Reading a dump frame by frame.
 //!
-//! Owns: the position in the stream, checking each frame, what an error of the stream says. Never: looks into a payload.
-//! Invariants: 1. A payload is handed out when its check holds. 2. At most one payload is in memory.
+//! Owns: the position in the stream, checking each frame, the meaning of stream errors. Never: looks into a payload.
+//! Invariants: 1. A payload is returned only if its checksum is valid. 2. At most one payload is in memory.
 
 use std::io::Read;
 use std::{fmt, io};
@@ -12,18 +12,18 @@ use crate::error::{Error, Result};
 use crate::format::Malformed;
 use crate::id::to_u64;
 
-/// A dump that is being read.
+/// A dump being read.
 pub(super) struct Frames<'r> {
     from: &'r mut dyn Read,
     /// The dump, for messages.
     name: String,
-    /// Where the frame in hand begins, and the next one.
+    /// Where the current frame starts, and the next one.
     at: u64,
     next: u64,
     check: u32,
     kind: FrameKind,
     payload: Vec<u8>,
-    /// Whether the stream itself was found wrong.
+    /// Whether the stream itself is damaged.
     is_damaged: bool,
 }
 
@@ -58,17 +58,17 @@ impl<'r> Frames<'r> {
         Err(frames.wrong(Malformed::new("first frame of a dump", "a header", got)))
     }
 
-    /// What the frame in hand is.
+    /// The kind of the current frame.
     pub(super) fn kind(&self) -> FrameKind {
         self.kind
     }
 
-    /// The payload of the frame in hand.
+    /// The payload of the current frame.
     pub(super) fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// Where the frame in hand begins.
+    /// Where the current frame starts.
     pub(super) fn offset(&self) -> u64 {
         self.at
     }
@@ -83,13 +83,13 @@ impl<'r> Frames<'r> {
         self.is_damaged
     }
 
-    /// The error for something in the frame in hand.
+    /// The error for something in the current frame.
     pub(super) fn wrong(&mut self, malformed: Malformed) -> Error {
         self.is_damaged = !malformed.unsupported;
         malformed.at(&self.name, self.at)
     }
 
-    /// Reads the next frame; passes over those that need not be known.
+    /// Reads the next frame; skips unknown ones that may be skipped.
     pub(super) fn advance(&mut self) -> Result<()> {
         loop {
             self.at = self.next;
@@ -120,7 +120,7 @@ impl<'r> Frames<'r> {
         }
     }
 
-    /// An error if anything stands behind the frame in hand.
+    /// Fails if anything follows the current frame.
     pub(super) fn check_end(&mut self) -> Result<()> {
         self.at = self.next;
         let mut byte = [0];
@@ -151,7 +151,7 @@ impl<'r> Frames<'r> {
         Ok(())
     }
 
-    /// The error for a source that failed: what unpacks a dump says so of damage too.
+    /// The error for a failed source: decompressors report damage this way too.
     fn broken(&mut self, error: io::Error) -> Error {
         use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
         match error.kind() {

@@ -1,6 +1,6 @@
-//! A new store of records that come one by one and have their IDs already.
+//! Building a store from records that arrive one by one and already have IDs.
 //!
-//! Owns: the slots beside them, which nobody has told anything about. Never: gives such a slot to another record.
+//! Owns: the slots in between, about which nothing is known. Never: assigns such a slot to another record.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::id::{REUSE_MAX, RecordId, SLOT_END, Seq, SetNumber, to_u64};
 use crate::import::{Beginning, Import};
 use crate::options::Options;
 
-/// Makes a new store with one set, whose records have IDs and versions already: those of an export.
+/// Builds a new store with one set, from records that already have IDs and versions: those of an export.
 ///
-/// Which IDs were deleted an export does not tell. So slots between its records are never used again, and their IDs answer *deleted*. A
-/// [dump](crate::Store::dump) keeps more.
+/// An export does not contain deleted IDs. So slots between its records are never reused, and their IDs are *deleted*.
+/// A [dump](crate::Store::dump) preserves more.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ pub struct GivenIds {
     last: Option<RecordId>,
 }
 
-/// What is wrong with a row.
+/// The error for an invalid row.
 fn wrong(why: String) -> Error {
     Error::BadValue { what: "record of an export", why }
 }
@@ -48,11 +48,11 @@ fn wrong(why: String) -> Error {
 impl GivenIds {
     const SET: SetNumber = SetNumber::FIRST_USER;
 
-    /// Begins a store in a directory that is empty or not there yet. `seq` is the highest version that a record will have, and
-    /// `slot_end` is above the slots of all their IDs.
+    /// Starts a store in a directory that is empty or does not exist yet. `seq` is the highest version of any record,
+    /// and `slot_end` is above the slots of all their IDs.
     ///
     /// # Errors
-    /// `Exists` if the directory is not empty, `BadName` for the set, and what the file system says.
+    /// `Exists` if the directory is not empty, `BadName` for the set, and errors of the file system.
     pub fn begin(to: impl AsRef<Path>, set: &str, seq: Seq, slot_end: u64) -> Result<Self> {
         check_name("record set", set)?;
         if seq.0 >= 1 << 62 || slot_end > SLOT_END {
@@ -71,10 +71,10 @@ impl GivenIds {
         Ok(Self { import, seq, slot_end, last: None })
     }
 
-    /// Adds a record. IDs ascend.
+    /// Adds a record. IDs must ascend.
     ///
     /// # Errors
-    /// `BadValue` if the ID does not ascend, or ID or version are above what was announced.
+    /// `BadValue` if the ID does not ascend, or if the ID or version is above what was announced.
     pub fn put(&mut self, id: RecordId, seq: Seq, value: &[u8]) -> Result<()> {
         if let Some(last) = self.last.filter(|last| last.slot() >= id.slot()) {
             return Err(wrong(format!("ID {id} comes behind {last}: IDs have to ascend, each slot once")));
@@ -97,10 +97,10 @@ impl GivenIds {
         large::bring(&mut self.import, (Self::SET, id, seq), to_u64(value.len()), &mut &*value)
     }
 
-    /// Makes everything durable. Until then the directory is not opened as a store.
+    /// Makes everything durable. Until then the directory does not open as a store.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Those of the file system.
     pub fn finish(self) -> Result<()> {
         self.import.finish()
     }

@@ -1,6 +1,6 @@
-//! Large values of a store that is made of another one.
+//! Large values of a store that is built from another one.
 //!
-//! Owns: cutting them into chunks and lists. Never: holds more than one chunk in memory.
+//! Owns: dividing them into chunks and lists. Never: holds more than one chunk in memory.
 
 use std::io::Read;
 
@@ -11,7 +11,7 @@ use crate::format::value::{CHUNK_BYTES, DEPTH_MAX, Head, IDS_PER_LIST, encode_id
 use crate::id::{RecordId, Seq, SetNumber, low_u32, to_u64, to_usize};
 use crate::import::Import;
 
-/// Brings a record whose value has so many bytes. Of one that does not come as a whole nothing stays.
+/// Imports a record with a value of this size. If the value is incomplete, nothing of it stays.
 pub(super) fn bring(
     import: &mut Import,
     (set, id, seq): (SetNumber, RecordId, Seq),

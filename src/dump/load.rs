@@ -1,9 +1,10 @@
 //! Loading a dump into a new store.
 //!
-//! Owns: what of a dump is stored how, saving it now and then, going on after an interruption. Never: gives an ID to a record, or
-//! takes what it has not checked.
-//! Invariants: 1. What is saved ends between two pages, so that a page is stored as a whole or loaded again. 2. Until the end the
-//! destination is no store. 3. A slot about which a damaged dump says nothing is never given out.
+//! Owns: how each part of a dump is stored, checkpoints, resuming after an interruption. Never: assigns an ID to a
+//! record, or accepts anything unchecked.
+//! Invariants: 1. A checkpoint falls between two pages, so that a page is either stored completely or loaded again.
+//! 2. Until the end the destination is not a store.
+//! 3. A slot about which a damaged dump says nothing is never assigned.
 
 use std::io::Read;
 use std::path::Path;
@@ -45,28 +46,28 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// A dump that has to be whole.
+    /// The defaults: the dump must be intact.
     pub fn new() -> Self {
         Self { name: "the dump".to_owned(), until_damage: false, checkpoint_bytes: 256 << 20 }
     }
 
-    /// What errors call the dump; its path, for example. Default: `the dump`.
+    /// The name of the dump in errors, such as its path. Default: `the dump`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Whether a damaged dump is loaded up to the damage. Such a store is complete in itself; the report says where the damage
-    /// is. IDs behind it are not given again. Default: no.
+    /// Loads a damaged dump up to the damage. The resulting store is consistent; the report says where the damage is.
+    /// IDs after it are never assigned. Default: no.
     #[must_use]
     pub fn until_damage(mut self, until_damage: bool) -> Self {
         self.until_damage = until_damage;
         self
     }
 
-    /// A load that is interrupted goes on from its last checkpoint. There is one after at most this many bytes of the dump, or as soon as
-    /// the page, or the large value, ends in which they do. Default: 256 MiB.
+    /// An interrupted load resumes from its last checkpoint. A checkpoint is saved after at most this many bytes of the
+    /// dump, or at the end of the page, or of the large value, in which they end. Default: 256 MiB.
     #[must_use]
     pub fn checkpoint_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_bytes = bytes;
@@ -74,29 +75,29 @@ impl LoadOptions {
     }
 }
 
-/// Makes a store of a dump, in a new or empty directory: with the same IDs, versions, sets and indexes, and the same answers for
-/// deleted IDs. Memory does not grow with the dump.
+/// Creates a store from a dump, in a new or empty directory: with the same IDs, versions, sets and indexes, and the
+/// same deleted IDs. Memory does not grow with the dump.
 ///
-/// An interrupted load leaves a directory that is not opened as a store. Called again with the same dump and directory, it goes on
-/// from the last checkpoint.
+/// An interrupted load leaves a directory that does not open as a store. Called again with the same dump and directory,
+/// it resumes from the last checkpoint.
 ///
 /// # Errors
-/// `Exists` if the directory holds a store or other files, `BadDestination` if the load of another dump was interrupted there,
-/// `Locked` if one goes on there, `Corrupt` with the offset in the dump, `Unsupported` for a dump of a later version,
-/// and what the file system or the source says.
+/// `Exists` if the directory holds a store or other files, `BadDestination` if the load of another dump was interrupted
+/// there, `Locked` if another load is running there, `Corrupt` with the offset in the dump, `Unsupported` for a dump of
+/// a later version, and errors of the file system or the source.
 pub fn load(
     from: &mut dyn Read,
     to: impl AsRef<Path>,
     options: &LoadOptions,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<LoadReport> {
-    // A dump whose beginning is damaged makes no directory.
+    // A dump with a damaged beginning creates no directory.
     let mut frames = Frames::open(from, &options.name)?;
     let to: Arc<dyn Backing> = Arc::new(destination::directory(to.as_ref())?);
     run(&mut frames, &to, options, progress)
 }
 
-/// The same into any backing store that holds nothing, or an interrupted load of the same dump.
+/// Like [`load`], into any backing store that is empty or holds an interrupted load of the same dump.
 ///
 /// # Errors
 /// As [`load`].
@@ -130,7 +131,7 @@ fn run(
     Ok(LoadReport { dump, resumed, incomplete, damage })
 }
 
-/// The store that is made.
+/// The store being created.
 struct Loading {
     import: Import,
     destination: Destination,
@@ -144,14 +145,14 @@ struct Load<'l> {
     store: Option<Loading>,
     sets: Vec<SetPart>,
     last_seq: Seq,
-    /// The page in hand, and the place of the next record in it; `None` of one that is stored.
+    /// The current page, and the place of its next record; `None` if the page is already stored.
     page: Option<(PagePart, usize)>,
     resumed: u64,
     /// Bytes of the dump at the last checkpoint.
     saved_at: u64,
 }
 
-/// The options of a store with segments like those of the store that was dumped.
+/// Options for a store with segments like those of the dumped store.
 fn options_of(header: &Header) -> Options {
     let bytes = header.segment_bytes;
     let is_possible = bytes.is_power_of_two() && (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_END).contains(&bytes);
@@ -164,7 +165,7 @@ impl<'l> Load<'l> {
         Self { to, options, store: None, sets, last_seq, page: None, resumed: 0, saved_at: 0 }
     }
 
-    /// The import under way. The walk calls `begin` first.
+    /// The running import. The walk calls `begin` first.
     fn import(&mut self) -> Result<&mut Import> {
         let missing = || Error::corrupt(&*self.options.name, 0, "dump", "a header", "none");
         self.store.as_mut().map(|store| &mut store.import).ok_or_else(missing)
@@ -175,7 +176,7 @@ impl<'l> Load<'l> {
         self.import()?.settle()
     }
 
-    /// Ends the store. Gives the records that were there before, and the indexes that have no entries.
+    /// Completes the store. Returns the number of records stored earlier, and the indexes without entries.
     fn finish(mut self, damage: Option<&Corruption>) -> Result<(u64, Vec<(String, String)>)> {
         let (resumed, sets) = (self.resumed, std::mem::take(&mut self.sets));
         let page = self.page.take();
@@ -218,7 +219,7 @@ fn build_what_can_be(import: &Import) -> Result<()> {
         let Some(extractor) = Extractor::from_spec(&definition.spec) else { continue };
         let wanted = Wanted { set: definition.set, name: &definition.name, is_unique: definition.unique, extractor };
         match indexing::open(engine, &wanted) {
-            // One that is not ready is told.
+            // An incomplete index is reported.
             Ok(_) | Err(Error::UniqueViolation { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -299,7 +300,7 @@ impl Sink for Load<'_> {
 
     fn index(&mut self, index: &IndexPart, feed: &mut Feed<'_>) -> Result<()> {
         let import = self.import()?;
-        // Everything that entries may lead to.
+        // Everything that entries may point at.
         import.settle()?;
         let number = index.definition.number;
         let catalogue = import.engine().heap.catalogue();

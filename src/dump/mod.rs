@@ -1,7 +1,7 @@
-//! Dumps: a whole store as one stream of bytes that depends on no file format, and a new store made of one.
+//! Dumps: a whole store as one byte stream that does not depend on the file format, and creating a store from one.
 //!
-//! Owns: the stream of `docs/dump-format.md`, writing it from one state, loading it. Never: changes the store that is dumped, or takes
-//! anything from a frame whose check does not hold.
+//! Owns: the stream of `docs/dump-format.md`, writing it from one state, loading it. Never: changes the dumped store,
+//! or uses a frame with an invalid checksum.
 
 mod destination;
 mod frame;
@@ -27,11 +27,11 @@ use crate::id::{RecordId, Seq, SetNumber};
 /// Progress of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DumpProgress {
-    /// Bytes of the stream so far.
+    /// Bytes of the stream written so far.
     pub bytes: u64,
     /// Records so far.
     pub records: u64,
-    /// Records in all.
+    /// Total records.
     pub records_total: u64,
 }
 
@@ -42,15 +42,15 @@ pub struct LoadProgress {
     pub bytes: u64,
     /// Records so far.
     pub records: u64,
-    /// Records in all.
+    /// Total records.
     pub records_total: u64,
 }
 
-/// What a dump holds.
+/// Contents of a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DumpReport {
-    /// The last commit of the state that was dumped.
+    /// The last commit of the dumped state.
     pub seq: Seq,
     /// Sets.
     pub sets: u64,
@@ -70,19 +70,19 @@ pub struct DumpReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// What was read of the dump.
+    /// The contents of the dump.
     pub dump: DumpReport,
-    /// Records of it that an earlier, interrupted load had stored already.
+    /// Records that an earlier, interrupted load had already stored.
     pub resumed: u64,
     /// Names of indexes without entries, each with its set: they are built when a program opens them.
     pub incomplete: Vec<(String, String)>,
-    /// The damage before which a load [until damage](LoadOptions::until_damage) stopped.
+    /// The damage at which a load [until damage](LoadOptions::until_damage) stopped.
     pub damage: Option<Corruption>,
 }
 
 /// Reads a dump from beginning to end and checks everything in it, without storing anything.
 ///
-/// `name` stands for the dump in errors. Memory does not grow with the dump.
+/// `name` names the dump in errors. Memory does not grow with the dump.
 ///
 /// ```
 /// let store = tenure::Store::in_memory()?;
@@ -99,7 +99,7 @@ pub struct LoadReport {
 /// ```
 ///
 /// # Errors
-/// `Corrupt` with the offset in the stream, `Unsupported` for a dump of a later version, and what the source says.
+/// `Corrupt` with the offset in the stream, `Unsupported` for a dump of a later version, and errors of the source.
 pub fn check(from: &mut dyn Read, name: &str, progress: &mut dyn FnMut(LoadProgress)) -> Result<DumpReport> {
     let mut frames = Frames::open(from, name)?;
     let mut walk = Walk::new(&mut frames, progress);

@@ -1,6 +1,6 @@
-//! What the payloads of a dump's frames mean.
+//! The payloads of a dump's frames.
 //!
-//! Owns: the layouts of `docs/dump-format.md`. Never: does I/O, or trusts a number that the payload does not bear out.
+//! Owns: the layouts of `docs/dump-format.md`. Never: does I/O, or trusts a number that the payload does not confirm.
 
 use crate::catalogue::check_name;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State};
@@ -12,15 +12,15 @@ use crate::record_index::{Cell, LeafRef, PAGES_AHEAD_MAX, PAGES_END};
 
 /// Slots of a page of the index.
 const PAGE_SLOTS: u64 = ENTRIES_PER_PAGE as u64;
-/// A field with this bit is not passed over.
+/// A field with this bit must be understood.
 const MUST_UNDERSTAND: u16 = 0x8000;
-/// Commit numbers end here.
+/// Commit numbers are below this.
 const SEQ_END: u64 = 1 << 62;
-/// Set and index numbers end here.
+/// Set and index numbers are below this.
 const NUMBER_END: u32 = u32::MAX;
-/// Bytes of an entry of an index beside its key.
+/// Bytes of an index entry, not counting its key.
 pub(crate) const ENTRY_BYTES: usize = 10;
-/// Bytes of a record in a frame beside its value.
+/// Bytes of a record in a frame, not counting its value.
 pub(crate) const RECORD_BYTES: usize = 20;
 
 /// The first frame.
@@ -56,7 +56,7 @@ pub(crate) struct IndexPart {
     pub(crate) entries: u64,
 }
 
-/// A page of slots. Slots that have records are `Entry::NEVER` here, and in `has_record`.
+/// A page of slots. Slots with records are `Entry::NEVER` here, and in `has_record`.
 #[derive(Clone, Debug)]
 pub(crate) struct PagePart {
     pub(crate) page: u64,
@@ -74,7 +74,7 @@ pub(crate) struct RecordPart<'a> {
     pub(crate) value: &'a [u8],
 }
 
-/// What a dump holds, counted.
+/// The counts of a dump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) sets: u32,
@@ -93,7 +93,7 @@ fn uuid(cursor: &mut Cursor<'_>) -> Result<[u8; 16], Malformed> {
     Ok(cursor.take(16)?.first_chunk().copied().unwrap_or_default())
 }
 
-/// Passes over fields that are not known and need not be.
+/// Skips unknown fields that may be skipped.
 fn fields(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
     while !cursor.is_empty() {
         let (tag, length) = (cursor.u16()?, cursor.u32()? as usize);
@@ -148,7 +148,7 @@ impl Header {
             records: below(what, cursor.u64()?, SLOT_END + 1)?,
             program: cursor.text()?,
         };
-        // Pages that are in no dump hold chunks, or were lost in crashes: in use there are never more of them.
+        // Pages that are in no dump hold chunks, or were lost in crashes: there are never more of them in practice.
         below(what, header.page_end, header.pages + 2 * PAGES_AHEAD_MAX + 1)?;
         fields(&mut cursor)?;
         Ok(header)
@@ -216,7 +216,7 @@ impl IndexPart {
     }
 }
 
-/// The count that a free slot gets next; 0 where it gets none.
+/// The next count of a free slot; 0 if it gets none.
 fn next_count(entry: Entry) -> Option<u32> {
     match entry.state() {
         State::Live(_) => None,
@@ -292,7 +292,7 @@ impl PagePart {
         self.page * PAGE_SLOTS
     }
 
-    /// The next slot from this place on that has a record.
+    /// The next slot from this place on with a record.
     pub(crate) fn next_record(&self, from: usize) -> Option<usize> {
         self.has_record.iter().skip(from).position(|has| *has).map(|at| from + at)
     }
@@ -378,7 +378,7 @@ pub(crate) fn place_of(slot: u64) -> usize {
     to_usize(slot % PAGE_SLOTS)
 }
 
-/// Whether a page says anything of IDs that programs may know.
+/// Whether a page has information about IDs that programs may know.
 pub(crate) fn is_of_a_user(cell: &Cell) -> bool {
     let descriptor = &cell.descriptor;
     let has_leaf = !matches!(cell.leaf, LeafRef::Absent);

@@ -1,8 +1,9 @@
-//! Walking through a dump: what may follow what, and what has to agree.
+//! Walking through a dump: the order of its parts, and their consistency.
 //!
-//! Owns: the order of frames, records beside the slots that announce them, totals. Never: stores anything; a sink does.
-//! Invariants: 1. A sink gets each page, then the records of its slots in their order and no others. 2. It gets the entries of an
-//! index in ascending order, and as many as were announced.
+//! Owns: the order of frames, records matching the slots that announce them, totals. Never: stores anything; a sink
+//! does.
+//! Invariants: 1. A sink gets each page, then exactly the records of its slots, in their order.
+//! 2. It gets the entries of an index in ascending order, and as many as were announced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,26 +22,26 @@ use crate::key::Key;
 
 /// Takes one entry of an index. `false` if its ID is not that of a record of the index's set.
 pub(super) type Each<'e> = dyn FnMut(&[u8], RecordId) -> Result<bool> + 'e;
-/// Hands all entries of an index to the function that it is given.
+/// Passes all entries of an index to the given function.
 pub(super) type Feed<'f> = dyn FnMut(&mut Each<'_>) -> Result<()> + 'f;
 
-/// What the parts of a dump are handed to.
+/// Receives the parts of a dump.
 pub(super) trait Sink {
-    /// What stands before the first page.
+    /// Everything before the first page.
     fn begin(&mut self, header: &Header, sets: &[SetPart], indexes: &[IndexPart]) -> Result<()>;
     /// A page. Its records follow.
     fn page(&mut self, page: &PagePart) -> Result<()>;
     /// A record in one piece.
     fn record(&mut self, set: SetNumber, record: &RecordPart<'_>) -> Result<()>;
-    /// A record whose value has so many bytes.
+    /// A record with a value of this size.
     fn large(&mut self, set: SetNumber, id: RecordId, seq: Seq, bytes: u64, from: &mut dyn Read) -> Result<()>;
-    /// All records of the page were handed over, and so many bytes were read.
+    /// All records of the page have been passed on, and this many bytes read.
     fn page_is_whole(&mut self, bytes: u64) -> Result<()>;
-    /// The entries of an index, one after the other. What is not taken is passed over.
+    /// The entries of an index, one after another. Entries that are not taken are skipped.
     fn index(&mut self, index: &IndexPart, feed: &mut Feed<'_>) -> Result<()>;
 }
 
-/// What stands before the first page.
+/// Everything before the first page.
 #[derive(Debug, Default)]
 struct Catalogue {
     sets: BTreeMap<SetNumber, SetPart>,
@@ -153,7 +154,7 @@ impl<'w, 'r> Walk<'w, 'r> {
                 let expected = format!("one of {} pages, from {next} to {}", header.pages, header.page_end);
                 return Err(self.wrong("slots of a dump", expected, page.page));
             }
-            // A set that is gone has left its pages, and no record.
+            // A dropped set may have left pages, but no record.
             if !catalogue.sets.contains_key(&page.set) && page.has_record.contains(&true) {
                 return Err(self.wrong("slots of a dump", "the number of a set of the dump", page.set));
             }
@@ -295,7 +296,7 @@ impl<'w, 'r> Walk<'w, 'r> {
     }
 }
 
-/// A record has to be the one of the slot whose turn it is, written by a commit that there was.
+/// A record must belong to the next slot, and must have been written by a known commit.
 fn check_place(header: &Header, page: &PagePart, next: Option<usize>, id: RecordId, seq: Seq) -> Result<(), Malformed> {
     let what = "record of a dump";
     let expected = next.map(|place| page.first_slot() + to_u64(place));
@@ -331,14 +332,14 @@ fn check_entry(
 /// The pieces of a large value, as a reader.
 struct Pieces<'p, 'r> {
     frames: &'p mut Frames<'r>,
-    /// Bytes of the value that were not handed out yet.
+    /// Bytes of the value that have not been read yet.
     left: u64,
-    /// How far the piece in hand was handed out.
+    /// How much of the current piece has been read.
     at: usize,
 }
 
 impl Pieces<'_, '_> {
-    /// What is left of the piece in hand; no bytes at the end of the value.
+    /// The rest of the current piece; empty at the end of the value.
     fn rest(&mut self) -> Result<usize> {
         while self.left > 0 {
             if self.frames.kind() != FrameKind::Piece {
@@ -375,11 +376,11 @@ impl Pieces<'_, '_> {
 
     fn moved(&mut self, len: usize) -> Result<()> {
         (self.at, self.left) = (self.at + len, self.left - to_u64(len));
-        // The frame behind the value is in hand when the value has ended.
+        // At the end of the value, the frame after it is current.
         if self.left == 0 && len > 0 { self.next_piece() } else { Ok(()) }
     }
 
-    /// Passes over what nobody has read.
+    /// Skips what has not been read.
     fn pass_over(mut self) -> Result<()> {
         loop {
             match self.rest()? {
@@ -396,7 +397,7 @@ impl Read for Pieces<'_, '_> {
     }
 }
 
-/// The error that a reader of pieces has put into one of input and output.
+/// Extracts the error that a reader of pieces has wrapped in an I/O error.
 pub(super) fn unwrapped(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,

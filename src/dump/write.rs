@@ -1,8 +1,8 @@
 //! Writing a dump of one state.
 //!
-//! Owns: which pages, records and entries go into the stream, in their order. Never: holds more than one frame in memory, or stops a
-//! writer for longer than it takes to look at a state.
-//! Invariant: an ID that may have been seen is in the stream as that of a record, or below the next count of its slot.
+//! Owns: which pages, records and entries go into the stream, in which order. Never: holds more than one frame in
+//! memory, or blocks writers for longer than it takes to take a view. Invariant: an ID that may have been seen is in
+//! the stream as that of a record, or below the next count of its slot.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -25,12 +25,13 @@ use crate::store::Store;
 use crate::txn::Record;
 
 impl Store {
-    /// Writes everything that the store holds to a stream, as of one commit, while readers and writers go on: sets, records with
-    /// their IDs and versions, deleted IDs, and key indexes with their entries. [`dump::load`](crate::dump::load()) makes a new store of it, in
-    /// this version of Tenure or a later one, on this machine or another. Memory does not grow with the store.
+    /// Writes the whole contents of the store to a stream, as of one commit, while readers and writers continue: sets,
+    /// records with their IDs and versions, deleted IDs, and key indexes with their entries.
+    /// [`dump::load`](crate::dump::load()) creates a new store from it, in this version of Tenure or a later one, on
+    /// this machine or another. Memory does not grow with the store.
     ///
-    /// The stream is described in `docs/dump-format.md`. Pass a [`BufWriter`](std::io::BufWriter) or an encoder that packs it; it is
-    /// flushed, not synced.
+    /// `docs/dump-format.md` describes the stream. Pass a [`BufWriter`](std::io::BufWriter) or a compressing encoder;
+    /// it is flushed, not synced.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -58,7 +59,7 @@ impl Store {
     /// As [`dump`](Self::dump).
     pub fn dump_with(&self, to: &mut dyn Write, progress: &mut dyn FnMut(DumpProgress)) -> Result<DumpReport> {
         let engine = self.engine();
-        // Commits wait for this moment only. So every ID that was handed out is in the state, or among those that were given.
+        // Commits wait only for this moment. So every ID that was handed out is in the state, or among those reserved.
         let guard = engine.lock_commit();
         let view = self.view();
         let (seen, page_end) = engine.slots.given();
@@ -81,7 +82,7 @@ struct Out<'o> {
     to: &'o mut dyn Write,
     offset: u64,
     check: u32,
-    /// The payload of the frame that is filled.
+    /// The payload of the current frame.
     payload: Vec<u8>,
 }
 
@@ -92,7 +93,7 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Writes the frame that was filled.
+    /// Writes the current frame.
     fn end(&mut self, kind: FrameKind) -> Result<()> {
         let payload = std::mem::take(&mut self.payload);
         let (header, check) = frame::header(kind, self.check, self.offset, &payload);
@@ -228,7 +229,7 @@ impl Dump<'_> {
         Ok(())
     }
 
-    /// Makes free what a set that is gone has not freed yet: its records answer *deleted* already.
+    /// Marks slots as free that a dropped set has not freed yet: its records are *deleted* already.
     fn free_dropped(&self, first: u64, entries: &mut [Entry]) -> Result<()> {
         for (slot, entry) in (first..).zip(entries) {
             let EntryState::Live(location) = entry.state() else { continue };

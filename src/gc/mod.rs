@@ -1,18 +1,21 @@
 //! The collector: copies live records out of segments that hold little else, and deletes those segments.
 //!
-//! Owns: which segment is emptied when, survivors on their way, retired segments until their files are gone.
-//! Never: decides what a record index entry says (the heap compares and sets), or holds the commit lock but for one
-//! frame of moves. `docs/collector.md` tells the rules.
-//! Invariants: 1. A copy is on the medium before an entry points at it. 2. A file is deleted only when every commit that
-//! emptied it is on the medium, replay does not need it, and nothing in this process can read it any more. 3. A segment
-//! that is being appended to is no victim. 4. Collecting ends. Take the sum of the bytes of all segments that hold live
-//! records or are open for survivors, and that commits do not go to. A victim is emptied only if its copy is shorter than
-//! the victim by a part of it, and by 256 bytes at least; the copy is counted by the same walk that makes it, with a header of
-//! a new segment for each frame. So each victim lowers the sum by 256 bytes or more. Small segments are merged only if their copy is shorter than they are
-//! together; it is counted by the same walk too, and takes one header, because all of it goes to one segment. So each merge
-//! lowers the sum as well, by at least a byte, and there are three segments less afterwards. Only writers raise the sum: moves and
-//! watermarks go where commits go, and a collection on request leaves alone what the log gets after it began. A record that dies
-//! while it is copied may shift the frames behind it by a few bytes, but it dies once.
+//! Owns: choosing victims, survivors on their way, retired segments until their files are deleted. Never: decides the
+//! value of a record index entry (the heap compares and sets), or holds the commit lock for more than one frame of
+//! moves. `docs/collector.md` describes the rules.
+//! Invariants: 1. A copy is durable before an entry points at it.
+//! 2. A file is deleted only when every commit that emptied it is durable, replay does not need it, and nothing in this
+//!    process can read it any more.
+//! 3. A segment that is being appended to is never a victim.
+//! 4. Collecting terminates. Consider the total size of all segments that hold live records or are open for survivors,
+//!    except those that commits append to. A victim is emptied only if its copy is shorter than the victim by a given
+//!    fraction, and by at least 256 bytes; the same walk that makes the copy computes its length, with the header of a
+//!    new segment for each frame. So each victim lowers the total by 256 bytes or more. Small segments are merged only
+//!    if their copy is shorter than they are together; the same walk computes that too, with one header, because
+//!    everything goes to one segment. So each merge lowers the total by at least a byte, and leaves three segments
+//!    less. Only writers raise the total: moves and watermarks are appended where commits are, and a collection on
+//!    request ignores what is appended to the log after it started. A record that dies while it is copied may shift the
+//!    frames after it by a few bytes, but it dies only once.
 
 mod evacuate;
 mod left;
@@ -43,16 +46,16 @@ use crate::manifest::Kept;
 use crate::recovery::Keeper;
 use crate::snapshot;
 
-/// Survivors that are copied before they are synced and moved.
+/// Bytes of survivors copied before they are synced and moved.
 const SLICE_BYTES: u64 = 1 << 20;
-/// How long a collection on request waits for readers that hold an emptied segment, at the most.
+/// Maximum time that a collection on request waits for readers that hold an emptied segment.
 const PATIENCE_MILLIS: u32 = 20;
-/// How full a segment may be to be worth copying in the background.
+/// Maximum fill of a segment worth copying in the background.
 const WORTH_COPYING: f64 = 0.95;
-/// The same when everything is to be gained that can be.
+/// The same when everything possible is to be gained.
 const WORTH_COMPACTING: f64 = 0.99;
 
-/// No segment of the log is left alone.
+/// Collects all segments of the log.
 const ALL: SegmentSeq = SegmentSeq(u64::MAX);
 
 /// How the collector works.
@@ -68,22 +71,22 @@ pub(crate) struct GcSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Collected {
-    /// Segments that were emptied.
+    /// Segments emptied.
     pub victims: u64,
-    /// Records that were moved.
+    /// Records moved.
     pub records: u64,
-    /// Bytes that were copied, with the headers of frames.
+    /// Bytes copied, frame headers included.
     pub bytes_copied: u64,
-    /// Files of record segments that were deleted.
+    /// Record segment files deleted.
     pub files_deleted: u64,
-    /// Bytes that went back with them.
+    /// Bytes reclaimed by deleting them.
     pub bytes_deleted: u64,
-    /// Snapshots that were saved so that files could go.
+    /// Snapshots saved so that files could be deleted.
     pub snapshots: u64,
 }
 
 impl Collected {
-    /// What came since.
+    /// The difference to an earlier value.
     fn since(self, before: Self) -> Self {
         Self {
             victims: self.victims - before.victims,
@@ -110,10 +113,10 @@ struct Inner {
     looked: Looked,
     counted: Counted,
     unmerged: Unmerged,
-    /// The next number of a file, and the snapshots, when there was nothing to merge. What is small comes with another number, and
-    /// what replay needs no more with a snapshot.
+    /// The next file number, and the snapshots, when there was nothing to merge. New small segments change the former,
+    /// and a snapshot that lets replay need less changes the latter.
     unmerged_at: Option<(SegmentSeq, u64)>,
-    /// When there was nothing to do in the background.
+    /// When there was no work in the background.
     idle_at: Option<Moment>,
     collected: Collected,
 }
@@ -130,16 +133,16 @@ pub(crate) struct Collector {
     settings: GcSettings,
     inner: Mutex<Inner>,
     paused: AtomicBool,
-    /// Bytes appended to the log when space was last looked at by a writer.
+    /// Bytes appended to the log when a writer last checked the space.
     looked_at: AtomicU64,
 }
 
-/// What decides, beside what the collector itself does, whether it has anything to do.
+/// What determines, besides the collector's own actions, whether it has work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moment {
     appended_bytes: u64,
     seq: Seq,
-    /// Changes when a snapshot comes or goes.
+    /// Changes when a snapshot is saved or dropped.
     snapshots: u64,
 }
 
@@ -150,12 +153,12 @@ impl Moment {
     }
 }
 
-/// What one slice came to.
+/// The result of one slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slice {
     /// Bytes were copied, or segments retired.
     Progress(u64),
-    /// Nothing can be gained before replay needs less of the log.
+    /// Nothing can be gained until replay needs less of the log.
     Blocked,
     /// Nothing can be gained.
     Idle,
@@ -176,18 +179,18 @@ impl Collector {
         self.inner.lock().collected
     }
 
-    /// Retired segments whose files are still there: name, bytes.
+    /// Retired segments whose files still exist: name, bytes.
     pub(crate) fn retired(&self) -> Vec<(String, u64)> {
         let inner = self.inner.lock();
         inner.retired.iter().map(|retired| (retired.name().to_owned(), retired.bytes())).collect()
     }
 
-    /// Waits until no file is made or deleted here. After the handle was poisoned none will be.
+    /// Waits until no file is being created or deleted here. Once the handle is poisoned, none will be.
     pub(crate) fn wait_idle(&self) {
         drop(self.inner.lock());
     }
 
-    /// The next survivors go to other segments.
+    /// Further survivors go to other segments.
     pub(crate) fn end_segments(&self) {
         let mut inner = self.inner.lock();
         inner.targets.close();
@@ -199,12 +202,12 @@ impl Collector {
         self.settings.generations.saturating_sub(1).max(1)
     }
 
-    /// Lets the next segments have the size that goes with what lives.
+    /// Sets the size of new segments according to the live bytes.
     pub(crate) fn note_size(engine: &Engine) {
         Space::of(engine).note(engine);
     }
 
-    /// Whether segments have come near the cap.
+    /// Whether segments have approached the cap.
     pub(crate) fn is_due(&self, engine: &Engine) -> bool {
         !self.paused.load(Ordering::Acquire)
             && (engine.no_space.load(Ordering::Acquire) || Space::of(engine).is_over(&self.settings, 0))
@@ -216,14 +219,14 @@ impl Collector {
         policy::survey(engine, &inner.scope(WORTH_COPYING, ALL)).blocked_bytes
     }
 
-    /// Whether a snapshot would free more of the log than it writes pages.
+    /// Whether a snapshot would free more of the log than it writes in pages.
     fn is_worth_a_snapshot(engine: &Engine) -> bool {
         let dirty = engine.heap.dirty_bytes();
         engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().next_bytes()
     }
 
-    /// One piece of work in the background. Whether there was any. This is asked two hundred times a second: where there was
-    /// nothing to do and nothing has changed since, the segments are not looked at.
+    /// One piece of background work. Returns whether there was any. Called two hundred times a second: if there was no
+    /// work and nothing has changed since, the segments are not examined.
     pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
         self.keep_reserve(engine);
         let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
@@ -245,9 +248,9 @@ impl Collector {
         }
         let slack = Space::of(engine).slack(&self.settings);
         let wanted = engine.no_space.load(Ordering::Acquire);
-        // Where there is no room, a snapshot may need the reserve.
+        // Without free space, a snapshot may need the reserve.
         let blocked = self.blocked_bytes(engine);
-        // Right behind a snapshot a second one costs no pages, and replay needs nothing from before the first.
+        // Right after a snapshot a second one costs no pages, and replay then needs nothing from before the first.
         let is_cheap = blocked > slack / 16 && blocked > 16 * engine.heap.dirty_bytes();
         if !wanted && (is_cheap || (blocked > slack / 2 && Self::is_worth_a_snapshot(engine))) {
             self.save_snapshot(engine)?;
@@ -259,7 +262,7 @@ impl Collector {
             self.batch(engine, goal)?
         };
         if wanted {
-            // Also where nothing was to be gained: who needs room asks again.
+            // Even if nothing could be gained: a thread that needs space asks again.
             engine.no_space.store(false, Ordering::Release);
         }
         match slice {
@@ -269,7 +272,7 @@ impl Collector {
         }
     }
 
-    /// Batches and snapshots until so many bytes are back, or nothing more is to be gained.
+    /// Runs batches and saves snapshots until this many bytes are reclaimed, or nothing more can be gained.
     fn gain(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
         let before = self.collected().bytes_deleted;
         loop {
@@ -285,8 +288,8 @@ impl Collector {
         }
     }
 
-    /// A writer's part: pays for what was appended, if the collector in the background does not keep up. What fails here is
-    /// not the writer's concern: where it is of consequence, the commit finds it too.
+    /// A writer's share: pays for what was appended if the background collector falls behind. Errors here do not
+    /// concern the writer; if they matter, the commit meets them too.
     #[inline]
     pub(crate) fn pay(&self, engine: &Engine) {
         let more = engine.log.appended_bytes().saturating_sub(self.looked_at.load(Ordering::Relaxed));
@@ -327,7 +330,7 @@ impl Collector {
                 }
                 Slice::Idle => break,
             }
-            // What one byte owes depends on how full the victims are; ten times what was appended is more than any.
+            // The debt per byte depends on how full the victims are; ten times the appended bytes exceeds any.
             if paid > more.saturating_mul(10) {
                 break;
             }
@@ -346,7 +349,7 @@ impl Collector {
         let end = budget.map(|budget| Instant::now() + budget);
         let result = self.with_reserve(engine, || self.collect_until(engine, end, before, progress));
         if engine.check_writable().is_ok() {
-            // It follows the store down, and is there again for who wants to write now.
+            // The reserve shrinks with the store, and is complete again for the next writer.
             Self::wait_for_others(engine, 0);
             engine.keep_reserve_if_used();
         }
@@ -362,21 +365,21 @@ impl Collector {
     ) -> Result<Collected> {
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         Self::note_size(engine);
-        // What was emptied before may be the room for what follows.
+        // Space freed earlier may be needed for what follows.
         self.sweep(engine)?;
-        // What is dead in the segment that is being appended to can be gained only when appending goes on in another.
+        // Dead space in the segment being appended to can be gained only once appending continues in another.
         if policy::has_dead_in_head(engine) {
             let guard = engine.lock_commit();
             engine.log.end_segment();
             drop(guard);
         }
-        // Twice, so that the older of the two automatic snapshots needs nothing of the log so far.
+        // Twice, so that the older of the two automatic snapshots needs none of the log so far.
         for _ in 0..2 {
             if !is_over() {
                 self.save(engine)?;
             }
         }
-        // What writers append from here on is the next collection's, so that this one ends beside them.
+        // What writers append from here on is left to the next collection, so that this one terminates beside them.
         let until = engine.log.head().0;
         let mut idle = false;
         while !idle && !is_over() {
@@ -391,7 +394,8 @@ impl Collector {
             progress(self.collected().since(before));
         }
         self.end_segments();
-        // Twice again: what was emptied of the log goes when replay does not need it, and pages when no snapshot lists them.
+        // Twice again: emptied log segments are deleted once replay does not need them, and pages once no snapshot
+        // lists them.
         for _ in 0..2 {
             self.save(engine)?;
         }
@@ -401,8 +405,8 @@ impl Collector {
         Ok(self.collected().since(before))
     }
 
-    /// Deletes what can be deleted, and waits a while for what is only being looked at: reads that were under way, and the other
-    /// threads of the store, hold a segment for microseconds. Whether anything went.
+    /// Deletes what can be deleted, and waits briefly for segments that are only being read: reads and the other
+    /// threads of the store hold a segment for microseconds. Returns whether anything was deleted.
     fn sweep_patiently(&self, engine: &Engine) -> Result<bool> {
         let before = self.collected().bytes_deleted;
         for _ in 0..PATIENCE_MILLIS {
@@ -418,7 +422,7 @@ impl Collector {
         Ok(false)
     }
 
-    /// Retires what is dead without copying anything.
+    /// Retires dead segments without copying anything.
     fn retire_dead(&self, engine: &Engine) {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
@@ -426,7 +430,7 @@ impl Collector {
         retire::retire(engine, &survey.dead, &mut inner.retired);
     }
 
-    /// Slices until so many bytes have been gained.
+    /// Runs slices until this many bytes have been gained.
     fn batch(&self, engine: &Engine, goal: u64) -> Result<Slice> {
         let mut inner = self.inner.lock();
         let (mut copied, mut found) = (0, Ok(Slice::Idle));
@@ -450,7 +454,7 @@ impl Collector {
             }
         }
         let gained = emptied(&inner) > emptied_before;
-        // Also when there was no room for more: what has been emptied is the room for it.
+        // Even if there was no room for more: what has been emptied is the room for it.
         Self::delete_retired(engine, &mut inner)?;
         match found {
             Err(Error::NoSpace { .. }) if inner.collected.bytes_deleted > deleted_before => Ok(Slice::Progress(copied)),
@@ -459,7 +463,7 @@ impl Collector {
         }
     }
 
-    /// Goes on with the victim in hand, or takes the next. Segments of the log from `until` on are left alone.
+    /// Continues with the current victim, or takes the next. Ignores log segments from `until` on.
     fn slice(&self, engine: &Engine, inner: &mut Inner, worth: f64, until: SegmentSeq) -> Result<Slice> {
         engine.check_writable()?;
         let _panic = engine.poison.ends_with_panic("while space was collected");
@@ -522,20 +526,20 @@ impl Collector {
         Self::delete_retired(engine, &mut inner)
     }
 
-    /// At close: what is dead and waits for nobody goes, as the next opening would have it.
+    /// At close: deletes dead segments that nothing waits for, as the next opening would.
     pub(crate) fn end(&self, engine: &Engine) -> Result<()> {
         self.inner.lock().targets.close();
         self.retire_dead(engine);
         self.sweep(engine)
     }
 
-    /// Record segments that are no part of the newest state and whose files are there: who keeps each of them.
+    /// Record segments outside the newest state whose files exist, and what keeps each of them.
     pub(crate) fn kept(&self, engine: &Engine) -> Vec<(SegmentSeq, Keeper)> {
         let inner = self.inner.lock();
         let retired = inner.retired.iter().map(|retired| (retired.number(), retire::keeper(engine, retired)));
         let targets = inner.targets.all().map(|number| (number, Keeper::Work));
         let left = engine.left.lock().clone().into_iter();
-        // What nothing keeps any more is deleted when that is looked at next, unless nobody here deletes.
+        // What nothing keeps any more is deleted at the next check, unless this handle deletes nothing.
         let waits = (!engine.read_only).then_some(Keeper::Reader);
         let left = left.filter_map(|(number, emptied_at)| {
             Keeper::of_left(engine, number, emptied_at).or(waits).map(|keeper| (number, keeper))
@@ -543,7 +547,7 @@ impl Collector {
         retired.chain(targets).chain(left).collect()
     }
 
-    /// Saves a snapshot if that lets replay need less of the log. Whether it did.
+    /// Saves a snapshot if that lets replay need less of the log. Returns whether it did.
     fn save_snapshot(&self, engine: &Engine) -> Result<bool> {
         let before = engine.manifest.replay_from();
         if engine.log.head().0 <= before {

@@ -77,7 +77,7 @@ pub fn salvage(
     let shown = from.as_ref().display().to_string();
     let refused = |why: &str| Error::NotAStore { path: shown.clone(), why: why.to_owned() };
     let files = Files::read_only(from.as_ref()).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => refused("there is nothing"),
+        io::ErrorKind::NotFound => refused("it does not exist"),
         io::ErrorKind::NotADirectory => refused("it is not a directory"),
         _ => Error::io("open", shown.clone(), source),
     })?;

@@ -64,7 +64,7 @@ impl Options {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(refused("it is not a directory")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if self.read_only || !self.create {
-                    return Err(refused("there is nothing"));
+                    return Err(refused("it does not exist"));
                 }
                 Files::create(path).map_err(|source| Error::io("open", &shown, source))
             }

@@ -166,9 +166,9 @@ fn rows_that_a_unique_index_refuses_are_skipped_and_told() {
     let ids = fixture.ids("packages");
     let lines: Vec<&str> = run.err.lines().collect();
     assert_eq!(lines.len(), 2, "{}", run.err);
-    let first = format!("line 2, unique index \"name\" has key \"a\" already: record {}", ids[0]);
+    let first = format!("line 2, unique index \"name\" already has key \"a\": record {}", ids[0]);
     assert!(lines[0].ends_with(&first), "{}", run.err);
-    let second = format!("line 4, unique index \"name\" has key \"x\" already: record {}, from line 1", ids[4]);
+    let second = format!("line 4, unique index \"name\" already has key \"x\": record {}, from line 1", ids[4]);
     assert!(lines[1].ends_with(&second), "{}", run.err);
     assert_eq!(find(&fixture, "packages.name", &["--from", "x"]), "x y z");
 }

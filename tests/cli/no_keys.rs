@@ -19,7 +19,7 @@ fn told(file: &str, rows: &str, index: &str) -> String {
 fn an_import_warns_of_an_index_that_gets_no_key() {
     let csv = "name,size\na,7\nb,9\n";
     let warning = told("rows.csv", csv, "size:integer");
-    assert!(warning.starts_with("warning: index \"size\" of set \"rows\" has no key from any row of "), "{warning}");
+    assert!(warning.starts_with("warning: index \"size\" of set \"rows\" got no key from any row of "), "{warning}");
     assert!(
         warning.contains("the values at /size are strings, but its keys have type integer; CSV fields"),
         "{warning}"
@@ -50,7 +50,7 @@ fn an_index_that_is_made_over_records_warns_too() {
     let create = ["index", "create", &fixture.store(), "people", "age", "--pointer", "/age"];
     let run = tenure(&create);
     let warning =
-        "warning: index \"age\" of set \"people\" has no key from any of 3 records: the values at /age are numbers";
+        "warning: index \"age\" of set \"people\" got no key from any of 3 records: the values at /age are numbers";
     assert!(run.code == 0 && run.err.starts_with(warning), "{}", run.err);
     let found =
         tenure(&["index", "create", &fixture.store(), "people", "years", "--pointer", "/age", "--type", "integer"]);

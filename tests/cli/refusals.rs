@@ -61,7 +61,7 @@ fn key_twice_in_an_import() {
     let rows = "{\"name\":\"Alan\"}\n{\"name\":\"Mary\"}\n{\"name\":\"Grace\"}\n{\"name\":\"Rosa\"}\n";
     let file = fixture.write("more.jsonl", rows.as_bytes());
     let run = tenure(&["import", &fixture.store(), &file, "--set", "people"]);
-    let place = format!("more.jsonl, line 3, unique index \"name\" has key \"Grace\" already: record {}", ids[1]);
+    let place = format!("more.jsonl, line 3, unique index \"name\" already has key \"Grace\": record {}", ids[1]);
     assert_told("key_twice_in_an_import", &run, &place);
     assert!(run.err.contains("2 records before that line stored"), "{}", run.err);
     let names = tenure(&["find", &fixture.store(), "people.name", "--count"]).ok();
@@ -76,7 +76,7 @@ fn key_twice_in_one_input() {
     let file = fixture.write("more.jsonl", rows.as_bytes());
     let run = tenure(&["import", &fixture.store(), &file, "--set", "more", "--unique", "name"]);
     let first = &fixture.ids("more")[0];
-    let place = format!("line 4, unique index \"name\" has key \"Alan\" already: record {first}, from line 1");
+    let place = format!("line 4, unique index \"name\" already has key \"Alan\": record {first}, from line 1");
     assert_told("key_twice_in_one_input", &run, &place);
     assert_eq!(
         tenure(&["export", &fixture.store(), "--set", "more"]).ok(),
@@ -103,13 +103,13 @@ fn key_that_another_record_has() {
     assert_told(
         "key_that_another_record_has",
         &run,
-        &format!("\"name\" of set \"people\" has key \"Ada\" already: record {}", ids[0]),
+        &format!("\"name\" of set \"people\" already has key \"Ada\": record {}", ids[0]),
     );
     let run = tenure(&["update", &fixture.store(), &ids[1], "{\"name\":\"Emmy\"}"]);
     assert_told(
         "key_that_another_record_has",
         &run,
-        &format!("\"name\" of set \"people\" has key \"Emmy\" already: record {}", ids[2]),
+        &format!("\"name\" of set \"people\" already has key \"Emmy\": record {}", ids[2]),
     );
     fixture.assert_unchanged();
 }

@@ -150,7 +150,7 @@ mod tests {
             " [▒]",
             "index pages: 1 segment, 1000 B, 1000 B live, 100.0 %",
             " [█]",
-            "a cell is 1 segment; alive: [ ] 0 % [░] to 30 % [▒] to 60 % [▓] to 90 % [█] more",
+            "a cell is 1 segment; live: [ ] 0 % [░] to 30 % [▒] to 60 % [▓] to 90 % [█] more",
         ];
         assert_eq!(lines(&all, 80), expected);
     }

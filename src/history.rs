@@ -1,8 +1,8 @@
-//! History: which keys and records recent commits have changed, for transactions that have read ranges of an index or scanned
+//! History: the keys and records changed by recent commits, for transactions that have read index ranges or scanned
 //! sets.
 //!
-//! Owns: the list, its limit, who needs it. Never: decides about a conflict; a transaction does.
-//! Invariant: a reader that was there before a commit finds it in the list, or learns that the list is too short.
+//! Owns: the list, its limit, who needs it. Never: decides whether there is a conflict; a transaction does. Invariant:
+//! a reader that existed before a commit finds it in the list, or learns that the list is too short.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,13 @@ use crate::format::index;
 use crate::heap::Effect;
 use crate::id::{IndexNumber, Seq};
 
-/// Changes that are kept for readers at most, in bytes. A reader that needs older ones is a conflict.
+/// Maximum bytes of changes kept for readers. A reader that needs older ones gets a conflict.
 const HISTORY_BYTES_MAX: usize = 32 << 20;
 
-/// What a commit has changed.
+/// The changes of a commit.
 #[derive(Debug)]
 enum Change {
-    /// Entries of an index, as they stand in the log.
+    /// Entries of an index, as logged.
     Keys(IndexNumber, Vec<u8>),
     /// The records of these slots.
     Records(Vec<u64>),
@@ -38,11 +38,11 @@ impl Change {
 struct Inner {
     commits: VecDeque<(Seq, Change)>,
     bytes: usize,
-    /// The last commit whose changes are no longer here.
+    /// The last commit whose changes have been dropped.
     forgotten: Seq,
 }
 
-/// Changes by recent commits: of key indexes while somebody reads ranges, and of records while somebody scans sets.
+/// Changes by recent commits: of key indexes while a transaction reads ranges, and of records while one scans sets.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     readers: AtomicUsize,
@@ -50,34 +50,34 @@ pub(crate) struct History {
     inner: Mutex<Inner>,
 }
 
-/// What a transaction has to ask the history.
+/// The answer of the history to a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// No such change was committed.
     Nothing,
     /// This commit has made one.
     Change(Seq),
-    /// So much was committed that nobody knows.
+    /// The history no longer reaches far enough back.
     TooOld,
 }
 
 impl History {
-    /// A transaction begins to read ranges. What is committed from now on is kept for it.
+    /// A transaction starts to read ranges. Commits are kept for it from now on.
     pub(crate) fn enter(&self) {
         self.enter_as(&self.readers);
     }
 
-    /// It is done.
+    /// The transaction is done.
     pub(crate) fn leave(&self) {
         self.leave_as(&self.readers);
     }
 
-    /// A transaction begins to scan sets. Which records are changed from now on is kept for it.
+    /// A transaction starts to scan sets. The records that commits change are kept for it from now on.
     pub(crate) fn enter_records(&self) {
         self.enter_as(&self.record_readers);
     }
 
-    /// It is done.
+    /// The transaction is done.
     pub(crate) fn leave_records(&self) {
         self.leave_as(&self.record_readers);
     }
@@ -96,7 +96,7 @@ impl History {
         }
     }
 
-    /// A commit was applied. The caller excludes other commits.
+    /// Records an applied commit. The caller excludes other commits.
     pub(crate) fn note(&self, seq: Seq, effects: &[Effect]) {
         let keeps_keys = self.readers.load(Ordering::SeqCst) > 0;
         let keeps_records = self.record_readers.load(Ordering::SeqCst) > 0;
@@ -120,7 +120,7 @@ impl History {
         inner.limit();
     }
 
-    /// Whether a commit after `since` has changed a key of the index for which `concerns` holds.
+    /// Whether a commit after `since` has changed a key of the index that satisfies `concerns`.
     pub(crate) fn find(&self, since: Seq, number: IndexNumber, concerns: &mut dyn FnMut(&[u8]) -> bool) -> Found {
         self.find_change(since, &mut |change| {
             let Change::Keys(of, changes) = change else { return false };
@@ -129,7 +129,7 @@ impl History {
         })
     }
 
-    /// Whether a commit after `since` has changed a record in a slot for which `concerns` holds.
+    /// Whether a commit after `since` has changed a record in a slot that satisfies `concerns`.
     pub(crate) fn find_record(&self, since: Seq, concerns: &mut dyn FnMut(u64) -> bool) -> Found {
         self.find_change(since, &mut |change| {
             let Change::Records(slots) = change else { return false };
@@ -142,7 +142,7 @@ impl History {
         if inner.forgotten > since {
             return Found::TooOld;
         }
-        // They are in the order of commits; others may have kept many that are older.
+        // Commits are in order; other readers may have kept many older ones.
         let begin = inner.commits.partition_point(|(seq, _)| *seq <= since);
         let found = inner.commits.range(begin..).find(|(_, change)| concerns(change));
         found.map_or(Found::Nothing, |(seq, _)| Found::Change(*seq))
@@ -155,7 +155,7 @@ impl Inner {
         self.commits.push_back((seq, change));
     }
 
-    /// Forgets what is too much, oldest first.
+    /// Drops the oldest changes beyond the limit.
     fn limit(&mut self) {
         while self.bytes > HISTORY_BYTES_MAX {
             let Some((seq, change)) = self.commits.pop_front() else { break };

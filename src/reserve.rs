@@ -1,10 +1,10 @@
-//! The reserve: files that do nothing but take room on the medium, so that a full disk still has some for what makes more.
+//! The reserve: files that only occupy disk space, so that a full disk still has some for operations that free more.
 //!
-//! Owns: the files `reserve-0`, `reserve-1` and so on. Never: knows what the room is for, or how much there should be; the
-//! engine does. `docs/full-disk.md` tells the rules.
-//! Invariants: 1. The first piece is released only by an opening, which is what nothing else may lock out. 2. The collector gets
-//! neither the first nor the second. 3. Pieces come and go whole, so that the reserve follows the store without giving up
-//! what it has.
+//! Owns: the files `reserve-0`, `reserve-1` and so on. Never: decides what the space is for, or how much there should
+//! be; the engine does. `docs/full-disk.md` describes the rules.
+//! Invariants: 1. Only an opening releases the first piece, since nothing else may make opening impossible.
+//! 2. The collector gets neither the first piece nor the second.
+//! 3. Pieces are created and deleted whole, so that the reserve follows the store without giving up what it has.
 
 use std::io;
 use std::sync::Arc;
@@ -15,30 +15,30 @@ use parking_lot::Mutex;
 use crate::backing::Backing;
 use crate::error::is_no_space;
 
-/// What names begin with.
+/// Prefix of file names.
 const PREFIX: &str = "reserve-";
 /// The name of the whole reserve in stores of earlier versions.
 const OLD_NAME: &str = "reserve";
-/// The number that it gets here.
+/// The number used for it here.
 const OLD_NUMBER: u32 = u32::MAX;
-/// The pieces that are not for the collector, in bytes: the first is for an opening alone, the second is the last that what is
-/// small may have, as a delete. Others may take the room that the collector was given, and these are still there.
+/// The sizes of the pieces withheld from the collector: the first is only for an opening, the second is the last resort
+/// of small operations such as a delete. If others take the space that the collector was given, these still exist.
 const KEPT: [u64; 2] = [64 << 10, 32 << 10];
-/// The numbers of the others begin here.
+/// The numbers of the other pieces start here.
 const NUMBERS_FROM: u32 = 2;
-/// Pieces have multiples of this.
+/// Piece sizes are multiples of this.
 const STEP_BYTES: u64 = 64 << 10;
-/// Where there is no more room, pieces down to this size are made.
+/// If space is short, pieces down to this size are created.
 const LEAST_BYTES: u64 = 8 << 10;
-/// A piece has so many bytes at most: a process may have a limit on the size of files that is just enough for its segments.
+/// Maximum size of a piece: a process may have a file size limit that just suffices for its segments.
 const PIECE_BYTES_MAX: u64 = 16 << 20;
-/// More pieces than that are put together.
+/// If there are more pieces than this, they are combined.
 const PIECES_MAX: usize = 64;
 
-/// How much room is wanted.
+/// How much to release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Release {
-    /// The smallest piece but the first, and the second when there is no other: for a few blocks.
+    /// The smallest piece except the first, and the second if there is no other: for a few blocks.
     Least,
     /// All but the first and the second.
     Most,
@@ -53,7 +53,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// Whether it is not for the collector.
+    /// Whether it is withheld from the collector.
     fn is_kept(self) -> bool {
         self.number < NUMBERS_FROM
     }
@@ -75,7 +75,7 @@ pub(crate) fn is_piece(name: &str) -> bool {
     Piece::number_of(name).is_some()
 }
 
-/// The pieces, once somebody has looked.
+/// The pieces, once listed.
 #[derive(Debug, Default)]
 struct Pieces {
     all: Option<Vec<Piece>>,
@@ -86,36 +86,37 @@ struct Pieces {
 pub(crate) struct Reserve {
     backing: Arc<dyn Backing>,
     pieces: Mutex<Pieces>,
-    /// It is known to be less than it should be: what room there is belongs to what makes more.
+    /// It is known to be smaller than it should be: free space belongs to operations that free more.
     is_short: AtomicBool,
-    /// Bytes for the collector when there were enough the last time.
+    /// Bytes for the collector when the reserve was last complete.
     last_bytes: AtomicU64,
 }
 
 impl Reserve {
-    /// The reserve of a store that somebody has the lock of. Nothing is looked at yet.
+    /// The reserve of a store whose lock is held. Nothing is listed yet.
     pub(crate) fn new(backing: Arc<dyn Backing>) -> Self {
         let (pieces, is_short, last_bytes) = (Mutex::default(), AtomicBool::new(false), AtomicU64::new(0));
         Self { backing, pieces, is_short, last_bytes }
     }
 
-    /// Whether it is less than it should be, as far as this process knows.
+    /// Whether it is smaller than it should be, as far as this process knows.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Acquire)
     }
 
-    /// Bytes that it had for the collector when it was last whole.
+    /// Bytes for the collector when the reserve was last complete.
     pub(crate) fn last_bytes(&self) -> u64 {
         self.last_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that it has for the collector now.
+    /// Bytes for the collector now.
     pub(crate) fn held_bytes(&self) -> u64 {
         self.pieces.lock().look(&*self.backing).map_or(0, |all| held(all))
     }
 
-    /// Gives room to what makes more. Until the reserve is whole again it is short. Gives the bytes, if there were any to give.
+    /// Releases space to an operation that frees more. The reserve is short until it is complete again. Returns the
+    /// number of bytes released, if any.
     pub(crate) fn release(&self, how: Release) -> Option<u64> {
         let mut pieces = self.pieces.lock();
         let all = pieces.look(&*self.backing).ok()?;
@@ -131,7 +132,7 @@ impl Reserve {
             if stays {
                 return true;
             }
-            // Before it is gone: nobody else may take the room.
+            // Before the file is deleted, so that no ordinary commit takes the space.
             self.is_short.store(true, Ordering::Release);
             let is_gone = is_gone(&self.backing.delete(&piece.name()));
             released |= is_gone;
@@ -146,12 +147,13 @@ impl Reserve {
         self.pieces.lock().look(&*self.backing).map(|all| all.iter().map(|piece| piece.name()).collect())
     }
 
-    /// Sees to it that there are the two that are kept, and at least so many bytes for the collector. Where they are missing, it
-    /// is made to have `target`, or what there is room for; what is far more than that is given back. Gives the bytes for the
-    /// collector, if they are enough.
+    /// Ensures the two withheld pieces and at least `least` bytes for the collector. If some are missing, creates up to
+    /// `target` bytes, or as much as there is space for; deletes a large excess. Returns the bytes for the collector if
+    /// they suffice.
     ///
     /// # Errors
-    /// What cannot be made for another reason than want of room is nothing to wait for: the reserve is not short then.
+    /// If a piece cannot be created for a reason other than lack of space, commits do not wait for it: the reserve is
+    /// then not short.
     pub(crate) fn keep(&self, least: u64, target: u64) -> io::Result<Option<u64>> {
         let mut pieces = self.pieces.lock();
         let result = pieces.look(&*self.backing).and_then(|all| keep(&*self.backing, all, least, target.max(least)));
@@ -190,7 +192,7 @@ fn held(all: &[Piece]) -> u64 {
 fn keep(backing: &dyn Backing, all: &mut Vec<Piece>, least: u64, target: u64) -> io::Result<Option<u64>> {
     let mut has_kept = true;
     for (number, bytes) in (0..).zip(KEPT) {
-        // A small one was made by somebody who found less room.
+        // A small one was created when space was short.
         let is_small = |piece: &Piece| piece.number == number && piece.bytes < bytes;
         all.retain(|piece| !is_small(piece) || !is_gone(&backing.delete(&piece.name())));
         if all.iter().all(|piece| piece.number != number) {
@@ -203,7 +205,7 @@ fn keep(backing: &dyn Backing, all: &mut Vec<Piece>, least: u64, target: u64) ->
         }
         fill(backing, all, target)?;
     }
-    // What is far too much goes, the largest pieces first.
+    // Deletes a large excess, the largest pieces first.
     all.sort_unstable_by_key(|piece| std::cmp::Reverse(piece.bytes));
     while held(all) > 2 * target + STEP_BYTES {
         let more = held(all) - target;
@@ -213,12 +215,12 @@ fn keep(backing: &dyn Backing, all: &mut Vec<Piece>, least: u64, target: u64) ->
     Ok(Some(held(all)).filter(|bytes| has_kept && *bytes >= least))
 }
 
-/// A limit on the size of files is not: it will not go.
+/// A file size limit does not count: it will not go away.
 fn is_want_of_room(error: &io::Error) -> bool {
     is_no_space(error) && error.kind() != io::ErrorKind::FileTooLarge
 }
 
-/// Makes pieces until there are so many bytes, or there is no room for more.
+/// Creates pieces up to this many bytes, or until space runs out.
 fn fill(backing: &dyn Backing, all: &mut Vec<Piece>, bytes: u64) -> io::Result<()> {
     let mut most = PIECE_BYTES_MAX;
     while held(all) < bytes && most >= LEAST_BYTES {
@@ -227,20 +229,20 @@ fn fill(backing: &dyn Backing, all: &mut Vec<Piece>, bytes: u64) -> io::Result<(
         let Some(number) = (NUMBERS_FROM..OLD_NUMBER).find(|number| !used(number)) else { break };
         let made = make(backing, all, number, missing)?;
         if made < missing {
-            // What is left is less than twice that.
+            // Less than twice that is left.
             most = made / 2;
         }
     }
     Ok(())
 }
 
-/// Makes a piece of so many bytes, or of as many as there is room for, more or less. Gives its bytes.
+/// Creates a piece of this size, or of roughly as much as there is space for. Returns its size.
 fn make(backing: &dyn Backing, all: &mut Vec<Piece>, number: u32, bytes: u64) -> io::Result<u64> {
     let name = Piece { number, bytes }.name();
     let mut tried = bytes;
     while tried >= LEAST_BYTES {
         let file = match backing.create(&name) {
-            // Left by somebody who could not delete it.
+            // Left over because it could not be deleted.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 backing.delete(&name).and_then(|()| backing.create(&name))
             }
@@ -257,7 +259,7 @@ fn make(backing: &dyn Backing, all: &mut Vec<Piece>, number: u32, bytes: u64) ->
                 all.push(Piece { number, bytes: tried });
                 return Ok(tried);
             }
-            // Half of it would only take the room.
+            // Half of it would only take the space.
             Err(error) => match (backing.delete(&name), is_want_of_room(&error)) {
                 (_, false) => return Err(error),
                 (Err(error), true) => return Err(error),

@@ -1,10 +1,9 @@
 //! Replay: frames in commit order, up to the first gap.
 //!
-//! Owns: the order of segments, cuts of earlier recoveries, the boundary between a tear and corruption.
-//! Nobody reads meanwhile, so changes of key indexes are gathered over many commits and applied together.
-//! Never: writes.
-//! Invariants: 1. A commit is applied only if every commit before it was. 2. Damage at or below a durable watermark
-//! that any valid frame carries is corruption, and is never cut.
+//! Owns: the order of segments, cuts of earlier recoveries, the boundary between a tear and corruption. There are no
+//! readers meanwhile, so changes of key indexes are gathered over many commits and applied together. Never: writes.
+//! Invariants: 1. A commit is applied only if every commit before it was.
+//! 2. Damage at or below a durable watermark that any valid frame carries is corruption, and is never cut.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub(crate) struct Position {
     pub(crate) seq: Seq,
 }
 
-/// What replay found.
+/// The result of replay.
 #[derive(Debug, Clone)]
 pub(crate) struct Replayed {
     /// The last commit that was applied.
@@ -41,17 +40,17 @@ pub(crate) struct Replayed {
     pub(crate) unproven: VecDeque<Position>,
     /// The last segment that belongs to the log.
     pub(crate) last_segment: SegmentSeq,
-    /// Segments that a recovery began and never declared.
+    /// Segments started by a recovery that never declared them.
     pub(crate) undeclared: Vec<SegmentSeq>,
     /// Segments from which commits were replayed.
     pub(crate) segments: usize,
-    /// The timeline that the log is in.
+    /// The current timeline of the log.
     pub(crate) timeline: u64,
     /// The first page that no reservation names.
     pub(crate) page_end: u64,
-    /// Whether anything stood behind the snapshot's head.
+    /// Whether anything followed the snapshot's head.
     pub(crate) found_more: bool,
-    /// The highest segment that anything was moved to, there or not.
+    /// The highest segment that anything was moved to, whether or not it exists.
     pub(crate) moved_to: SegmentSeq,
 }
 
@@ -64,38 +63,38 @@ struct Replay<'a> {
     watermark: Seq,
     unproven: VecDeque<Position>,
     broken: Option<CutReport>,
-    /// Whether bytes are bad there, and not only a commit missing.
+    /// Whether the bytes there are bad, rather than a commit missing.
     is_damaged: bool,
     ended: bool,
     found_more: bool,
     page_end: u64,
-    /// The last commit to apply, where not all are wanted.
+    /// The last commit to apply, unless all are.
     until: Option<Seq>,
     moved_to: SegmentSeq,
     headless: Headless,
-    /// Reservations that count, with the numbers of their entries.
+    /// Valid reservations, with the numbers of their entries.
     reserves: Vec<(u64, &'a [u64])>,
     /// Pages from this one on were never reserved.
     reserved_end: u64,
-    /// Whether there is a segment of the log that was begun since the snapshot was saved.
+    /// Whether a log segment was started since the snapshot was saved.
     has_later_segment: bool,
     /// The end of the last frame.
     read_to: (SegmentSeq, u64),
     segments: usize,
 }
 
-/// Where replay begins and ends.
+/// Where replay starts and ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Past<'a> {
     pub(crate) manifest: &'a BTreeMap<u64, Body>,
     pub(crate) base: &'a Snapshot,
-    /// The last commit to apply, where not all are wanted.
+    /// The last commit to apply, unless all are.
     pub(crate) until: Option<Seq>,
     /// Pages from this one on were never reserved.
     pub(crate) reserved_end: u64,
 }
 
-/// Replays everything behind the snapshot's head, or what of it comes up to `until`.
+/// Replays everything after the snapshot's head, or up to `until`.
 pub(crate) fn replay(
     source: &SegmentSource,
     heap: &Heap,
@@ -140,7 +139,8 @@ pub(crate) fn replay(
             },
         };
         if segment.header().generation > 0 {
-            // What lies here was moved, and the moves stand in the log. But it tells what was on the medium then.
+            // These records were moved, and the moves are in the log. But the frame says what was durable when it was
+            // written.
             if limit.is_none() {
                 replay.watermark = replay.watermark.max(durable_of(&segment)?);
             }
@@ -161,7 +161,7 @@ pub(crate) fn replay(
     replay.finish(timeline, last_segment, undeclared)
 }
 
-/// What the manifest itself proves: a snapshot is saved, and a cut declared, only when its commits are on the medium.
+/// What the manifest itself proves: a snapshot is saved, and a cut declared, only once its commits are durable.
 fn proven_by(manifest: &BTreeMap<u64, Body>) -> Seq {
     let proven = manifest.values().map(|body| match body {
         Body::Snapshot(snapshot) => snapshot.seq,
@@ -171,7 +171,7 @@ fn proven_by(manifest: &BTreeMap<u64, Body>) -> Seq {
     proven.max().unwrap_or_default()
 }
 
-/// What the headers of a segment's frames say that was on the medium, up to the first one that does not check.
+/// What the frame headers of a segment say was durable, up to the first invalid one.
 fn durable_of(segment: &Segment) -> Result<Seq> {
     let contents = segment.contents()?;
     let (mut at, mut durable) = (to_u64(SEGMENT_HEADER_BYTES), Seq::ZERO);
@@ -184,7 +184,7 @@ fn durable_of(segment: &Segment) -> Result<Seq> {
     Ok(durable)
 }
 
-/// A segment of a timeline that no cut declares holds only copies, unless the manifest lost its end.
+/// A segment of an undeclared timeline holds only copies, unless the manifest lost its end.
 fn check_undeclared(segment: &Segment) -> Result<()> {
     let contents = segment.contents()?;
     let mut scan = Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
@@ -197,14 +197,14 @@ fn check_undeclared(segment: &Segment) -> Result<()> {
     Ok(())
 }
 
-/// Up to which commit segments count that lie in front of cuts.
+/// The last commit for which segments before cuts count.
 struct Limits(Vec<(SegmentSeq, Seq)>);
 
 impl Limits {
     fn of(cuts: &[(u64, Cut)]) -> Self {
         let mut limits: Vec<_> = cuts.iter().map(|(_, cut)| (cut.first_segment, cut.seq)).collect();
         limits.sort_unstable_by_key(|(first_segment, _)| *first_segment);
-        // The lowest of all cuts that begin there or behind.
+        // The lowest of all cuts that start there or later.
         let mut lowest = Seq(u64::MAX);
         for (_, seq) in limits.iter_mut().rev() {
             lowest = lowest.min(*seq);
@@ -250,7 +250,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The segment in which the head stands was there when the snapshot was saved, and is not deleted while its log is needed.
+    /// The segment with the head existed when the snapshot was saved, and is not deleted while its log is needed.
     fn check_head(&self, files: &[SegmentSeq]) -> Result<()> {
         let Snapshot { number, head_segment, head_offset, .. } = *self.base;
         let is_there = head_offset <= to_u64(SEGMENT_HEADER_BYTES) || files.contains(&head_segment);
@@ -261,12 +261,12 @@ impl<'a> Replay<'a> {
         Err(Error::corrupt(name, 0, what, format!("{head_offset} bytes of the log"), "no file of this name"))
     }
 
-    /// Whether all that is wanted was applied.
+    /// Whether everything requested was applied.
     fn has_reached_its_end(&self) -> bool {
         self.until.is_some_and(|until| self.expected > until)
     }
 
-    /// What was unfinished when earlier crashes were recovered from ends here.
+    /// Work left unfinished when earlier crashes were recovered ends here.
     fn begin_timelines(&mut self, cuts: &[(u64, Cut)]) -> Result<()> {
         for (_, cut) in cuts {
             if self.expected <= cut.seq {
@@ -286,7 +286,8 @@ impl<'a> Replay<'a> {
         self.burn(&entries)
     }
 
-    /// Raises the counts of slots whose IDs may have been handed out before each of these manifest entries, which ascend.
+    /// Raises the counts of slots whose IDs may have been handed out before each of these manifest entries, which
+    /// ascend.
     fn burn(&mut self, before: &[u64]) -> Result<()> {
         // Each reservation lets a slot be handed out once, so a page that was reserved twice is burned twice.
         let mut times: BTreeMap<u64, usize> = BTreeMap::new();
@@ -340,7 +341,7 @@ impl<'a> Replay<'a> {
             }
             if !counts {
                 self.headless.meet(segment, lowest);
-                // Void since an earlier recovery, or beyond a gap.
+                // Void since an earlier recovery, or after a gap.
                 if self.ended {
                     self.break_at(
                         segment.name().to_owned(),
@@ -368,7 +369,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Applies one frame; false when the rest of the segment is void.
+    /// Applies one frame; false if the rest of the segment is void.
     fn frame(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>, limit: Option<Seq>) -> Result<bool> {
         let header = &frame.header;
         if header.kind == FrameKind::Survivors {
@@ -405,7 +406,7 @@ impl<'a> Replay<'a> {
         Ok(true)
     }
 
-    /// A page was reserved before it was given to a set.
+    /// A page is reserved before it is assigned to a set.
     fn check_pages(&self, segment: &Segment, frame: &Frame<'_>, effects: &[Effect]) -> Result<()> {
         let pages =
             effects.iter().filter_map(|effect| if let Effect::Assign(page, _) = effect { Some(*page) } else { None });
@@ -418,8 +419,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Makes the segments known into which records were moved. One that is gone has been emptied by later moves or
-    /// commits, or else is found missing when replay has ended.
+    /// Registers the segments into which records were moved. One that is gone has been emptied by later moves or
+    /// commits; otherwise it is found missing after replay.
     fn adopt_targets(&mut self, effects: &[Effect]) -> Result<()> {
         for effect in effects {
             let Effect::Moves(_, to, moves) = effect else { continue };
@@ -442,7 +443,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Beside a writer, a segment may have been opened before what was moved there was written to it.
+    /// Beside a writer, a segment may have been opened before the moved records were written to it.
     fn follow_growth(&self, known: &Arc<Segment>, end: u64) -> Result<()> {
         if known.is_absent() || known.len()? >= end {
             return Ok(());
@@ -460,7 +461,7 @@ impl<'a> Replay<'a> {
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {
         self.heap.with_indexes(Indexes::end_gathering)?;
-        // On the way to a commit of the past the log may have been deleted, but not damaged.
+        // On the way to a past commit the log may have been deleted, but not damaged.
         let wanted = self.until.map_or(self.watermark, |until| self.watermark.min(until));
         if wanted >= self.expected && (self.until.is_none() || self.is_damaged) {
             let what = format!("commits {} to {wanted}", self.expected);
@@ -500,7 +501,7 @@ impl<'a> Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Where the log ends, if nothing was wrong with it there and the store was not closed behind it.
+    /// Where the log ends, if nothing was wrong with it there and the store was not closed after it.
     fn end(&self) -> Option<LogEnd> {
         let is_closed = self.base.kind == SnapshotKind::Close && !self.found_more && self.reserves.is_empty();
         if is_closed || self.broken.is_some() || self.until.is_some() {
@@ -508,18 +509,18 @@ impl Replay<'_> {
         }
         let (segment, offset) = self.read_to;
         let (last, proven) = (Seq(self.expected.0 - 1), self.watermark.min(Seq(self.expected.0 - 1)));
-        // The segment of the first commit behind a close is made before the manifest says that the log goes on.
+        // The segment of the first commit after a close is created before the manifest records that the log continues.
         let goes_on = self.reserves.iter().any(|(number, pages)| *number > self.base.number && pages.is_empty());
         let gone_from = Some(self.base.next_segment).filter(|_| goes_on && !self.has_later_segment);
         Some(LogEnd { file: FileKind::Records.file_name(segment), offset, last, proven, gone_from })
     }
 }
 
-/// Whether nothing but a watermark is missing before the head: nobody has synced that, and the snapshot does not need it.
+/// Whether only a watermark is missing before the head: it was never synced, and the snapshot does not need it.
 fn lacks_a_watermark(segment: &Segment, contents: &[u8], head: u64) -> bool {
     let mut scan = Scan::new(contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
     while scan.next_frame().is_some() {}
-    // No other frame is as short as its header, but for a seal, behind which there is no head.
+    // No other frame is as short as its header, except a seal, which no head follows.
     scan.offset() + to_u64(FRAME_HEADER_BYTES) == head
 }
 
@@ -527,7 +528,7 @@ fn burn_page(heap: &Heap, page: u64, times: usize) -> Result<u64> {
     heap.with_tree(|tree| {
         let Some(cell) = tree.root().cell(page).filter(|cell| cell.descriptor.set != 0) else { return Ok(0) };
         let entries = match cell.entries() {
-            // No slot of it is handed out while it is damaged, and none that is free when it is repaired.
+            // No slot of the page is assigned while it is damaged, nor any that is free when it is repaired.
             Err(error) if error.is_corruption() => return Ok(0),
             entries => entries?,
         };

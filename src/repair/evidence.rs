@@ -1,6 +1,6 @@
-//! What the slots of damaged pages say, by what can still be read.
+//! Reconstructing the slots of damaged pages from what can still be read.
 //!
-//! Owns: telling live records from deleted ones. Never: decides by the log alone where counts say more.
+//! Owns: telling live records from deleted ones. Never: decides by the log alone if counts say more.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use crate::id::{NumberHash, REUSE_MAX, SegmentSeq, SetNumber, to_u64};
 use crate::repair::report::{Doubt, RepairReport};
 use crate::salvage::{Lost, Source, Survey, Version};
 
-/// A page as it is from now on.
+/// The new state of a page.
 #[derive(Debug, Default)]
 pub(super) struct Rebuilt {
     pub(super) entries: Vec<Entry>,
@@ -26,20 +26,20 @@ pub(super) struct Rebuilt {
 #[derive(Debug, Default, Clone, Copy)]
 struct Account {
     place: u32,
-    /// Bytes that are live in it, and that no page that can be read points at.
+    /// Live bytes in it that no readable page points at.
     left: u64,
-    /// Bytes of records that may be those.
+    /// Bytes of records that may account for those.
     claimed: u64,
 }
 
-/// What can still be read, against what the counts say.
+/// What can still be read, compared with the counts.
 pub(super) struct Evidence<'e> {
     source: &'e Source,
     state: &'e State,
-    /// By slot, of damaged pages: the version that counts.
+    /// By slot of damaged pages: the version that counts.
     candidates: HashMap<u64, Version, NumberHash>,
     accounts: BTreeMap<SegmentSeq, Account>,
-    /// Records of the page that may be there, by page.
+    /// Records that the page may have, by page.
     per_page: HashMap<u64, u64, NumberHash>,
 }
 
@@ -79,7 +79,8 @@ impl<'e> Evidence<'e> {
             let freed = survey.slots.get(slot).and_then(|found| found.freed);
             let mut versions = versions.clone();
             versions.sort_unstable_by_key(|version| std::cmp::Reverse(version.rank()));
-            // What lies in a segment in which nothing of a damaged page is live was deleted, replaced, or left behind by going back.
+            // Versions in a segment without live bytes of a damaged page were deleted, replaced, or abandoned by a
+            // rollback.
             let may_live = |version: &&Version| {
                 let account = self.number_of(version).and_then(|number| self.accounts.get(&number));
                 account.is_some_and(|account| account.left >= version.bytes)
@@ -97,7 +98,7 @@ impl<'e> Evidence<'e> {
         }
     }
 
-    /// A page as it has to be.
+    /// The page as it must be.
     pub(super) fn page(&self, page: u64) -> Rebuilt {
         let first = page * to_u64(ENTRIES_PER_PAGE);
         let descriptor = self.state.root.cell(page).map(|cell| cell.descriptor).unwrap_or_default();
@@ -108,7 +109,7 @@ impl<'e> Evidence<'e> {
             rebuilt.records += u64::from(entry.is_live());
             rebuilt.entries.push(entry);
         }
-        // The count is that of the snapshot: where the log has changed slots since, it says nothing of the others.
+        // The count is that of the snapshot: if the log has changed slots since, it says nothing about the others.
         let is_counted = descriptor.page.is_written() && known == 0;
         rebuilt.records_expected = is_counted.then_some(u64::from(descriptor.live));
         let is_certain_by_count = rebuilt.records_expected == self.per_page.get(&page).copied();
@@ -118,17 +119,17 @@ impl<'e> Evidence<'e> {
         rebuilt
     }
 
-    /// The entry of a slot of which no page tells.
+    /// The entry of a slot that no page describes.
     fn entry(&self, slot: u64) -> Entry {
         let live = self.candidates.get(&slot).and_then(|version| {
             let account = self.accounts.get(&self.number_of(version)?)?;
             Entry::live(account.place, version.offset, version.bytes, version.id.reuse_count())
         });
-        // Nobody knows which IDs of a free slot have been seen.
+        // It is unknown which IDs of a free slot have been seen.
         live.unwrap_or_else(|| Entry::freed_after(REUSE_MAX))
     }
 
-    /// Whether more records may lie in a segment than are live there.
+    /// Whether a segment may have more records than are live in it.
     fn doubt(&self, slot: u64) -> Option<Doubt> {
         let version = self.candidates.get(&slot)?;
         let number = self.number_of(version)?;
@@ -140,7 +141,7 @@ impl<'e> Evidence<'e> {
         Some(Doubt { id: version.id, file: FileKind::Records.file_name(number), offset: version.offset, why })
     }
 
-    /// Entries that point into segments without a file: those records are gone.
+    /// Entries that point into segments without a file: those records are lost.
     pub(super) fn lose_what_is_absent(&self, engine: &Engine, report: &mut RepairReport) -> Result<()> {
         for (page, cell) in (0..).zip(self.state.root.mids.iter().flat_map(|mid| &mid.cells)) {
             for (index, entry) in (0..).zip(cell.entries().unwrap_or_default()) {
@@ -158,7 +159,7 @@ impl<'e> Evidence<'e> {
     }
 }
 
-/// Counts live bytes of segments, and records of sets, from the pages.
+/// Recomputes live bytes of segments, and record counts of sets, from the pages.
 pub(super) fn count_again(engine: &Engine) -> Result<()> {
     let state = engine.heap.pin();
     let mut live: HashMap<u32, u64> = HashMap::new();

@@ -1,8 +1,9 @@
-//! The last resort of a repair: a new store of what is whole, which takes the place of the damaged one in one step.
+//! The last resort of a repair: a new store of everything intact replaces the damaged one in one step.
 //!
-//! Owns: the directories beside the store and their names. Never: writes to the damaged store, or deletes anything of it.
-//! Invariant: under the store's own name there is always one store, whole: the damaged one until both are exchanged, the new one from
-//! then on. What an interruption leaves beside it is either marked as unfinished, and deleted by the next repair, or whole, and kept.
+//! Owns: the directories beside the store and their names. Never: writes to the damaged store, or deletes anything in
+//! it. Invariant: there is always one complete store under the store's own name: the damaged one until both are
+//! exchanged, the new one from then on. Whatever an interruption leaves beside it is either marked as unfinished, and
+//! deleted by the next repair, or complete, and kept.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -19,21 +20,21 @@ use crate::reserve;
 use crate::salvage::{SalvageReport, salvage_backing};
 use crate::verify::{Problem, Scope, verify_backing};
 
-/// Names of files that a store has beside those of its segments, its manifest and its reserve.
+/// Names of files that a store has besides its segments, manifest and reserve.
 const OTHER_FILES: [&str; 2] = [UNFINISHED, "lock"];
-/// How often a directory is opened again that another one has taken the place of before its lock was had.
+/// How often opening starts over when another directory replaces this one before its lock is taken.
 const ATTEMPTS: u32 = 100;
 
 /// The directories of a repair.
 pub(super) struct Place {
     parent: Parent,
     name: OsString,
-    /// The name of the new store, and of the damaged one between the exchange and its new name.
+    /// The name of the new store, and of the damaged one between the exchange and its final renaming.
     beside: OsString,
 }
 
 impl Place {
-    /// The place of a store.
+    /// The location of a store.
     pub(super) fn of(path: &Path) -> Result<Self> {
         let shown = || path.display().to_string();
         let whole = std::fs::canonicalize(path).map_err(|source| Error::io("find", shown(), source))?;
@@ -60,7 +61,7 @@ impl Place {
                 io::ErrorKind::WouldBlock => Error::Locked { path: shown() },
                 _ => Error::io("lock", shown(), source),
             })?;
-            // Another repair may have put another directory in its place meanwhile.
+            // Another repair may have replaced the directory meanwhile.
             if files.is_at_its_path().map_err(|source| Error::io("look at", shown(), source))? {
                 return Ok((files, lock));
             }
@@ -69,8 +70,8 @@ impl Place {
         Err(Error::io("lock", shown(), io::Error::other(why)))
     }
 
-    /// Ends what an interrupted repair has begun. Gives the new name of what it left whole: the damaged store, or one that was never put in
-    /// its place.
+    /// Finishes what an interrupted repair started. Returns the new name of a complete store that it left: the damaged
+    /// store, or a new one that was never put in its place.
     pub(super) fn settle(&self) -> Result<Option<PathBuf>> {
         let path = self.path_of(&self.beside);
         let failed = |what: &'static str| {
@@ -80,7 +81,7 @@ impl Place {
         if !self.parent.has(&self.beside).map_err(failed("look at"))? {
             return Ok(None);
         }
-        // While another repair makes it, that one has the lock.
+        // While another repair creates it, that repair holds the lock.
         let _lock = self.open_locked()?;
         let files = Files::open(&path).map_err(failed("open"))?;
         let names = files.list().map_err(failed("list"))?;
@@ -91,12 +92,12 @@ impl Place {
         Ok(None)
     }
 
-    /// Deletes a new store that was not put in the place of the damaged one.
+    /// Deletes a new store that did not replace the damaged one.
     fn delete(&self, files: &Files) -> io::Result<()> {
         let is_ours =
             |name: &str| FileKind::parse_name(name).is_some() || reserve::is_piece(name) || OTHER_FILES.contains(&name);
         let names = files.list()?;
-        // The mark goes last.
+        // The marker is deleted last.
         for name in names.iter().filter(|name| is_ours(name) && *name != UNFINISHED) {
             files.delete(name)?;
         }
@@ -107,8 +108,8 @@ impl Place {
         self.parent.remove(&self.beside)
     }
 
-    /// Makes a new store of what is whole, and puts it in the place of the damaged one, unless nothing is damaged after all: what is looked at
-    /// beside a writer may be deleted meanwhile. Gives what was found, too.
+    /// Creates a new store of everything intact and puts it in place of the damaged one, unless nothing is damaged
+    /// after all: files read beside a writer may be deleted meanwhile. Also returns what was found.
     ///
     /// # Errors
     /// Before the exchange nothing is left of the new store.
@@ -126,7 +127,7 @@ impl Place {
         let found = look(&damaged, Scope::Everything, progress)?;
         let Some(first) = found.first() else { return Ok(None) };
         if found.iter().all(|problem| !problem.corrupt) {
-            // Bytes that cannot be read now are not known to be damaged.
+            // Bytes that cannot be read at the moment are not known to be damaged.
             return Err(failed("read", &damaged)(io::Error::other(first.what.clone())));
         }
         let from: Arc<dyn Backing> = Arc::new(from);
@@ -138,8 +139,8 @@ impl Place {
             Ok(made)
         });
         let (salvaged, new_lock) = made.inspect_err(|_| {
-            // Only of what still has the name: an exchange may have failed after it was made. A kill meanwhile leaves what the next repair
-            // deletes.
+            // Only if it still has that name: an exchange may have succeeded before it failed. If the process is killed
+            // here, the next repair deletes it.
             if to.is_at_its_path().is_ok_and(|is_beside| is_beside) {
                 drop(to.create(UNFINISHED));
                 drop(self.delete(&to));
@@ -151,7 +152,7 @@ impl Place {
         Ok(Some((found, SetAside { damaged, was_opened, salvaged })))
     }
 
-    /// Makes the new store. Gives its lock: nobody opens it before all is done.
+    /// Creates the new store. Returns its lock, so that it cannot be opened before everything is done.
     fn make(
         &self,
         from: &Arc<dyn Backing>,
@@ -163,9 +164,9 @@ impl Place {
             let shown = new.display().to_string();
             move |source: io::Error| Error::io(what, shown, source)
         };
-        // From here on an interruption leaves what the next repair deletes.
+        // From here on, the next repair deletes what an interruption leaves.
         to.create(UNFINISHED).map_err(failed("create in"))?;
-        // Before all is copied.
+        // Before everything is copied.
         Parent::open(&new).and_then(|new| new.try_exchange()).map_err(exchange_failed(&damaged))?;
         let to: Arc<dyn Backing> = Arc::new(to.clone());
         let salvaged = salvage_backing(from, &to, &mut |now| {

@@ -1,6 +1,7 @@
-//! Records that the collector has moved since the index that can be read was saved: it leads into segments that are gone.
+//! Records that the collector has moved since the readable index was saved, which points into segments that are gone.
 //!
-//! Owns: following them to where they lie now. Never: takes a record for moved because its segment is gone: that may be lost.
+//! Owns: following them to their current place. Never: assumes that a record was moved because its segment is gone: it
+//! may be lost.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,13 +15,13 @@ use crate::salvage::survey::Version;
 /// A place: a segment, and the offset in it.
 type Place = (SegmentSeq, u64);
 
-/// What the log says of moves out of segments that are gone.
+/// What the log says about moves out of segments that are gone.
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
-    /// Segments that are there.
+    /// Existing segments.
     there: HashSet<SegmentSeq>,
     to: HashMap<(u64, SegmentSeq, u64), Place>,
-    /// Copies in segments of survivors of records that the index has in a segment that is gone, by slot.
+    /// Copies in survivors' segments of records that the index has in a segment that is gone, by slot.
     copies: HashMap<u64, Vec<(SegmentSeq, Version)>, NumberHash>,
 }
 
@@ -29,7 +30,7 @@ impl Moved {
         Self { there: source.logs.iter().map(|log| log.number).collect(), ..Self::default() }
     }
 
-    /// The place in a segment that is gone to which the index leads, if it does.
+    /// The place in a segment that is gone, if the index points into one.
     fn gone(&self, remains: Option<&Remains>, slot: u64) -> Option<Place> {
         let remains = remains.filter(|remains| !remains.is_newest)?;
         let EntryState::Live(location) = remains.state.root.entry(slot).ok()?.state() else { return None };
@@ -54,7 +55,7 @@ impl Moved {
     pub(super) fn find(&self, remains: Option<&Remains>, slot: u64) -> Option<Version> {
         let (mut number, mut offset) = self.gone(remains, slot)?;
         let copies = self.copies.get(&slot)?;
-        // Each move leads into a segment that was begun later, or into one of the same time: never twice through one place.
+        // Each move leads into a segment that was started later, or at the same time: no place is visited twice.
         for _ in 0..=self.to.len() {
             match self.to.get(&(slot, number, offset)) {
                 Some(to) => (number, offset) = *to,

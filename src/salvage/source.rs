@@ -1,7 +1,7 @@
-//! The damaged store as its files are.
+//! The files of the damaged store.
 //!
-//! Owns: which files there are, which store they belong to, reading what can be read of them. Never: writes, maps, or trusts a
-//! header: a file is what its name says, and its checks tell the rest.
+//! Owns: which files exist, which store they belong to, reading whatever can be read. Never: writes, maps, or trusts a
+//! header: a file is what its name says, and its checksums confirm the rest.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,9 +15,9 @@ use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::recovery::{Files, list};
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const PIECE_BYTES: usize = 1 << 20;
-/// Where a piece cannot be read, it is read in parts of this size, and those that cannot be read count as zeros.
+/// If a piece cannot be read, it is read in parts of this size, and unreadable parts count as zeros.
 const PART_BYTES: usize = 4096;
 
 /// A record segment.
@@ -26,7 +26,7 @@ pub(crate) struct LogFile {
     pub(crate) number: SegmentSeq,
     pub(crate) name: String,
     pub(crate) bytes: u64,
-    /// Its header, if that can be read.
+    /// Its header, if readable.
     pub(crate) header: Option<SegmentHeader>,
 }
 
@@ -35,14 +35,14 @@ pub(crate) struct LogFile {
 pub(crate) struct Source {
     pub(crate) backing: Arc<dyn Backing>,
     pub(crate) uuid: [u8; 16],
-    /// Bytes of the largest segments, where a header tells.
+    /// Maximum segment size, if a header states it.
     pub(crate) segment_bytes: Option<u64>,
     pub(crate) logs: Vec<LogFile>,
     pub(crate) files: Files,
 }
 
 impl Source {
-    /// Lists the files and finds out which store they belong to: the one that most headers name.
+    /// Lists the files and determines which store they belong to: the one that most headers name.
     pub(crate) fn open(backing: &Arc<dyn Backing>) -> Result<Self> {
         let files = list(&**backing)?;
         let (mut votes, mut logs) = (BTreeMap::<([u8; 16], u64), u64>::new(), Vec::new());
@@ -67,7 +67,7 @@ impl Source {
         Ok(Self { backing: Arc::clone(backing), uuid, segment_bytes: Some(segment_bytes), logs, files })
     }
 
-    /// The seed of a segment's checks.
+    /// The seed of a segment's checksums.
     pub(crate) fn seed(&self, log: &LogFile) -> Seed {
         Seed::new(self.uuid, log.number)
     }
@@ -77,10 +77,10 @@ impl Source {
         self.logs.iter().map(|log| log.bytes).sum()
     }
 
-    /// The content of a segment, with zeros where it cannot be read.
+    /// The contents of a segment, with zeros where it cannot be read.
     pub(crate) fn contents(&self, log: &LogFile) -> Result<Vec<u8>> {
         let file = self.backing.open(&log.name).map_err(|source| Error::io("open", &log.name, source))?;
-        // No segment of frames reaches further.
+        // No segment of frames is longer.
         let mut bytes = vec![0; to_usize(log.bytes.min(SEGMENT_BYTES_END))];
         let mut offset = 0;
         for piece in bytes.chunks_mut(PIECE_BYTES) {
@@ -104,7 +104,7 @@ fn read_what_can_be(file: &dyn BackingFile, offset: u64, piece: &mut [u8]) {
     }
 }
 
-/// The length of a file, and its header if it has one that is of the right kind.
+/// The length of a file, and its header if it has a valid one of the right kind.
 fn look_at(backing: &dyn Backing, kind: FileKind, number: SegmentSeq) -> Result<(u64, Option<SegmentHeader>)> {
     let name = kind.file_name(number);
     let file = match backing.open(&name) {

@@ -1,8 +1,8 @@
-//! A survey of the record segments: the newest version of each record that is whole, and what the log says beside.
+//! A survey of the record segments: the newest intact version of each record, and what else the log says.
 //!
-//! Owns: which of several versions is the newest, which commits an earlier recovery has made void, which set a page is of.
-//! Never: asks an index.
-//! Segments are gone through from the newest to the oldest, so that what a later timeline has made void is known by then.
+//! Owns: which of several versions is the newest, which commits an earlier recovery made void, which set a page belongs
+//! to. Never: consults an index. Segments are walked from the newest to the oldest, so that everything a later timeline
+//! made void is known in time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ use crate::salvage::moved::Moved;
 use crate::salvage::source::{LogFile, Source};
 use crate::salvage::walk::{Piece, walk};
 
-/// Where a version of a record lies.
+/// Where a version of a record is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) id: RecordId,
@@ -30,26 +30,26 @@ pub(crate) struct Version {
     pub(crate) generation: u8,
     pub(crate) is_head: bool,
     pub(crate) is_chunk: bool,
-    /// Whether its commit is whole.
+    /// Whether its commit is complete.
     pub(crate) is_whole: bool,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
 }
 
 impl Version {
-    /// Newer versions, and of two copies of one version the one that was made later, are higher.
+    /// Newer versions compare higher, as does the later of two copies of one version.
     pub(crate) fn rank(&self) -> (Seq, bool, u8, u32) {
         (self.seq, self.is_whole, self.generation, self.log)
     }
 }
 
-/// What the log says of a slot.
+/// What the log says about a slot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Slot {
     pub(crate) newest: Option<Version>,
-    /// The version that the record index leads to.
+    /// The version that the record index points at.
     pub(crate) indexed: Option<Version>,
-    /// The highest count that was freed, and with which commit.
+    /// The highest count that was freed, and by which commit.
     pub(crate) freed: Option<(u32, Seq)>,
 }
 
@@ -63,7 +63,7 @@ impl Slot {
     }
 }
 
-/// A place where a version seems to have been that is not whole.
+/// A place that seems to have held a version, which is not intact.
 #[derive(Debug, Clone)]
 pub(crate) struct Suspect {
     pub(crate) id: RecordId,
@@ -72,7 +72,7 @@ pub(crate) struct Suspect {
     pub(crate) offset: u64,
 }
 
-/// Bytes of a segment that are nothing.
+/// Bytes of a segment that could not be read as anything.
 #[derive(Debug, Clone)]
 pub(crate) struct BadBytes {
     pub(crate) file: String,
@@ -80,40 +80,40 @@ pub(crate) struct BadBytes {
     pub(crate) bytes: u64,
 }
 
-/// What the segments hold.
+/// The contents of the segments.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     pub(crate) slots: HashMap<u64, Slot, NumberHash>,
-    /// Sets of pages.
+    /// The sets of pages.
     pub(crate) pages: HashMap<u64, SetNumber, NumberHash>,
     pub(crate) sets: BTreeMap<SetNumber, String>,
-    /// Definitions of key indexes, and the commits that made them.
+    /// Definitions of key indexes, and the commits that created them.
     pub(crate) indexes: BTreeMap<IndexNumber, (Seq, IndexDefinition)>,
     pub(crate) dropped_indexes: BTreeMap<IndexNumber, Seq>,
-    /// Names of marks, and the newest commits that made or dropped one: whether it was made.
+    /// Names of marks, and the newest commit that set or dropped each: whether it was set.
     pub(crate) marks: BTreeMap<String, (Seq, bool)>,
-    /// Sets that are gone, with their records.
+    /// Dropped sets, with their records.
     pub(crate) dropped_sets: BTreeSet<SetNumber>,
-    /// Numbers of indexes that were put in the place of others.
+    /// Numbers of indexes that replaced others.
     pub(crate) published_indexes: BTreeSet<IndexNumber>,
     pub(crate) suspects: Vec<Suspect>,
-    /// What seems to have been deleted: those bytes are not whole, or nothing tells which commit they are of.
+    /// IDs that seem to have been deleted: those bytes are not intact, or their commit is unknown.
     pub(crate) suspect_frees: Vec<RecordId>,
     pub(crate) bad: Vec<BadBytes>,
     pub(crate) last_seq: Seq,
-    /// Commits that are whole, in runs without a gap.
+    /// Complete commits, as ranges without a gap.
     pub(crate) whole: Vec<RangeInclusive<u64>>,
     pub(crate) moved: Moved,
-    /// One more than the highest page that is named anywhere.
+    /// One more than the highest page named anywhere.
     pub(crate) page_end: u64,
-    /// All versions in slots of which the record index does not tell.
+    /// All versions in slots that the record index does not cover.
     pub(crate) unknown: HashMap<u64, Vec<Version>, NumberHash>,
     until: Option<Seq>,
-    /// The first commit of each timeline that is no copy.
+    /// The first commit of each timeline that is not a copy.
     begins: BTreeMap<u64, Seq>,
 }
 
-/// What is known while one segment is gone through.
+/// State while one segment is walked.
 struct Pass<'s> {
     survey: &'s mut Survey,
     remains: Option<&'s Remains>,
@@ -122,14 +122,14 @@ struct Pass<'s> {
     generation: u8,
     timeline: u64,
     run: Option<SetNumber>,
-    /// The commit of the newest record that was met in a frame whose header is gone.
+    /// The commit of the newest record met in a frame whose header is lost.
     seq: Option<Seq>,
     /// The lowest commit that may come next.
     next: Option<Seq>,
 }
 
-/// Goes through all record segments. Commits behind `until` do not count; where it is given, all versions are noted of slots of
-/// which the record index does not tell.
+/// Walks through all record segments. Commits after `until` do not count; if it is set, all versions are recorded for
+/// slots that the record index does not cover.
 pub(crate) fn survey(
     source: &Source,
     remains: Option<&Remains>,
@@ -159,17 +159,17 @@ pub(crate) fn survey(
 }
 
 impl Survey {
-    /// The set that a slot's page is of.
+    /// The set that a slot's page belongs to.
     pub(crate) fn set_of_slot(&self, slot: u64) -> Option<SetNumber> {
         self.pages.get(&(slot / to_u64(ENTRIES_PER_PAGE))).copied()
     }
 
-    /// Whether the set of a slot's page is gone.
+    /// Whether the set of a slot's page was dropped.
     pub(crate) fn is_of_dropped_set(&self, slot: u64) -> bool {
         !self.dropped_sets.is_empty() && self.set_of_slot(slot).is_some_and(|set| self.dropped_sets.contains(&set))
     }
 
-    /// What the record index says of pages of which the log does not say it.
+    /// Adds what the record index says about pages that the log does not mention.
     fn note_sets(&mut self, remains: &Remains) {
         let root = &remains.state.root;
         for page in 0..root.page_end() {
@@ -183,7 +183,7 @@ impl Survey {
         }
     }
 
-    /// Records whose set nothing tells of go into one that nobody has.
+    /// Records whose set is unknown go into an unused one.
     fn note_set_of_rest(&mut self) {
         let known = self.pages.values().chain(self.sets.keys()).copied();
         let next = SetNumber(known.max().unwrap_or_default().0.max(SetNumber::FIRST_USER.0).saturating_add(1));
@@ -195,15 +195,15 @@ impl Survey {
         }
     }
 
-    /// Definitions that stand at the end.
+    /// The definitions that exist at the end.
     pub(crate) fn definitions(&self) -> impl Iterator<Item = (Seq, IndexDefinition)> {
         let stands = |number: &IndexNumber, made: Seq| self.dropped_indexes.get(number).is_none_or(|gone| *gone < made);
         let all = self.indexes.iter().filter(move |(number, (made, _))| stands(number, *made));
         all.filter_map(|(_, (made, definition))| Some((*made, self.standing(definition)?)))
     }
 
-    /// A definition that stands at the end: that of an index which was to replace another one if it came to that, and no longer
-    /// that of the other one then.
+    /// A definition at the end: that of a successor if it replaced its predecessor, and otherwise that of the
+    /// predecessor.
     pub(crate) fn standing(&self, definition: &IndexDefinition) -> Option<IndexDefinition> {
         let is_replaced = |other: &IndexDefinition| other.replaces == Some(definition.number);
         let published = self.published_indexes.iter().filter_map(|number| self.indexes.get(number));
@@ -214,7 +214,7 @@ impl Survey {
         is_there.then(|| IndexDefinition { replaces: None, ..definition.clone() })
     }
 
-    /// Whether an opening has made a commit void: a later timeline has one of this number, or a lower one, of its own.
+    /// Whether an opening has made a commit void: a later timeline has its own commit of this number or a lower one.
     fn is_void(&self, timeline: u64, seq: Seq) -> bool {
         if self.until.is_some_and(|until| seq > until) {
             return true;
@@ -229,7 +229,7 @@ impl Survey {
         }
     }
 
-    /// Commits behind `base` of which something is missing, in runs without a gap.
+    /// Commits after `base` that are partly missing, as ranges without a gap.
     pub(crate) fn missing(&self, base: Seq, last: Seq) -> Vec<(Seq, Seq)> {
         let mut whole = self.whole.clone();
         whole.sort_unstable_by_key(|run| *run.start());
@@ -275,7 +275,7 @@ impl Pass<'_> {
         if header.kind == FrameKind::Survivors {
             self.generation = self.generation.max(1);
         } else if !self.survey.is_void(header.timeline, header.seq) {
-            // What was durable then was there, found or not.
+            // What was durable then existed, whether or not it was found.
             self.survey.last_seq = self.survey.last_seq.max(header.seq).max(header.durable);
             self.next = Some(header.seq.next());
             if header.kind == FrameKind::Commit && is_whole {
@@ -293,7 +293,7 @@ impl Pass<'_> {
         let kind = Kind::from_u8(item.kind);
         if item.kind < FIRST_CONTROL_KIND {
             self.seq = Some(item.seq);
-            // What the collector copied was never void.
+            // The collector's copies were never void.
             if self.generation > 0 || !self.survey.is_void(self.timeline, item.seq) {
                 self.record(offset, item, kind, is_whole);
             }
@@ -342,7 +342,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether the record index, as far as it can be read, leads to this version.
+    /// Whether the record index, as far as it is readable, points at this version.
     fn is_indexed(&self, version: &Version) -> bool {
         let Some(state) = self.remains.map(|remains| &remains.state) else { return false };
         let Ok(entry) = state.root.entry(version.id.slot()) else { return false };
@@ -390,7 +390,7 @@ impl Pass<'_> {
             Some(Kind::Mark | Kind::DropMark) => {
                 if let Ok(name) = std::str::from_utf8(item.payload) {
                     let made = (seq, kind == Some(Kind::Mark));
-                    // The newest log is walked first.
+                    // The newest log segment is walked first.
                     let newest = self.survey.marks.entry(name.to_owned()).or_insert(made);
                     *newest = made.max(*newest);
                 }
@@ -421,5 +421,5 @@ impl Pass<'_> {
     }
 }
 
-/// Pages that a store can have.
+/// Maximum number of pages of a store.
 const PAGES_END: u64 = crate::id::SLOT_END / ENTRIES_PER_PAGE as u64;

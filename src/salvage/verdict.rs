@@ -1,7 +1,7 @@
-//! Which version of each record comes back, which are gone, and what is not certain.
+//! Which version of each record is recovered, which records are lost, and what is uncertain.
 //!
-//! Owns: weighing what the log says against what can be read of the record index. Never: reads a record's value, but for those
-//! that list the chunks of large values.
+//! Owns: weighing what the log says against what can be read of the record index. Never: reads a record's value, except
+//! the chunk lists of large values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,26 +16,26 @@ use crate::salvage::report::Lost;
 use crate::salvage::source::Source;
 use crate::salvage::survey::{Survey, Version};
 
-/// Contents of segments that are kept while lists of chunks are read.
+/// Contents of segments kept while chunk lists are read.
 const KEPT_SEGMENTS: usize = 4;
 
-/// What comes back.
+/// What is recovered.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// By slot. Chunks of values that are not whole are not among them.
+    /// By slot. Excludes chunks of incomplete values.
     pub(crate) live: HashMap<u64, Version, NumberHash>,
     pub(crate) lost: Vec<Lost>,
-    /// IDs of commits that are not whole.
+    /// IDs of incomplete commits.
     pub(crate) of_broken_commits: Vec<RecordId>,
-    /// Records of commits behind the last one that an opening would give.
+    /// Records of commits after the last one that an opening would recover.
     pub(crate) behind_the_end: u64,
-    /// Records for which no index could be asked: they may have been deleted.
+    /// Records for which no index could be consulted: they may have been deleted.
     pub(crate) without_index: u64,
-    /// Records that come back, and may have been deleted.
+    /// Recovered records that may have been deleted.
     pub(crate) doubtful: Vec<RecordId>,
 }
 
-/// What the record index says of a slot.
+/// What the record index says about a slot.
 enum Indexed {
     /// It cannot be read.
     Unknown,
@@ -43,7 +43,7 @@ enum Indexed {
     NotLive,
 }
 
-/// Weighs.
+/// Weighs the evidence.
 pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>) -> Result<Verdict> {
     let mut verdict = Verdict::default();
     let suspects = suspects_by_id(survey);
@@ -53,14 +53,14 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
             found.newest.is_some_and(|version| version.seq > base) || found.freed.is_some_and(|(_, seq)| seq > base);
         let chosen = match indexed {
             Indexed::Live if !is_newer => {
-                // A copy of the version that is damaged where the index says does as well. Where that file is gone, the collector may have
-                // moved the record since the index was saved.
+                // If the version is damaged where the index points, a copy of it serves as well. If that file is gone,
+                // the collector may have moved the record since the index was saved.
                 let copy = |version: &Version| suspects.get(&version.id).is_some_and(|seq| *seq == version.seq);
                 let known = found.indexed.or_else(|| found.newest.filter(copy));
                 known.or_else(|| survey.moved.find(remains, *slot)).or_else(|| {
-                    // It may lie elsewhere, too: where it was before it was moved, or copied by an opening.
+                    // It may also be elsewhere: at its place before it was moved, or copied by an opening.
                     let version = found.newest.filter(|version| resembles(remains, version))?;
-                    // A chunk has one version only.
+                    // A chunk has only one version.
                     verdict.lost.extend((!version.is_chunk).then(|| perhaps_lost(source, survey, &version)));
                     Some(version)
                 })
@@ -93,14 +93,14 @@ pub(crate) fn decide(source: &Source, survey: &Survey, remains: Option<&Remains>
     Ok(verdict)
 }
 
-/// Whether a version has the count and the length of the one that the index leads to.
+/// Whether a version has the count and length of the one that the index points at.
 fn resembles(remains: Option<&Remains>, version: &Version) -> bool {
     let entry = remains.and_then(|remains| remains.state.root.entry(version.id.slot()).ok());
     let Some(EntryState::Live(location)) = entry.map(crate::format::entry::Entry::state) else { return false };
     location.bytes() == version.bytes && location.reuse_low == version.id.reuse_count() & 0xf
 }
 
-/// A record of which a version comes back that need not be the newest.
+/// A record whose recovered version need not be the newest.
 fn perhaps_lost(source: &Source, survey: &Survey, version: &Version) -> Lost {
     let file = source.logs.get(version.log as usize).map(|log| log.name.clone()).unwrap_or_default();
     let (slot, id, offset) = (version.id.slot(), Some(version.id), version.offset);
@@ -118,7 +118,7 @@ fn suspects_by_id(survey: &Survey) -> HashMap<RecordId, Seq> {
     all
 }
 
-/// What the index says of a slot, and up to which commit it does.
+/// What the index says about a slot, and up to which commit.
 fn indexed(remains: Option<&Remains>, slot: u64) -> (Indexed, Seq) {
     let Some(remains) = remains else { return (Indexed::Unknown, Seq::ZERO) };
     match remains.state.root.entry(slot).map(crate::format::entry::Entry::state) {
@@ -128,7 +128,7 @@ fn indexed(remains: Option<&Remains>, slot: u64) -> (Indexed, Seq) {
     }
 }
 
-/// Records that the index leads to and that are not whole there.
+/// Records that are not intact where the index points.
 fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
     let Some(remains) = remains else { return };
     let state = &remains.state;
@@ -165,7 +165,7 @@ fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut V
     }
 }
 
-/// Records that nothing but their own damaged header tells of.
+/// Records known only from their own damaged header.
 fn find_lost_suspects(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
     let told: HashSet<(u64, String)> = verdict.lost.iter().map(|lost| (lost.offset, lost.file.clone())).collect();
     for suspect in &survey.suspects {
@@ -188,7 +188,7 @@ fn find_lost_suspects(survey: &Survey, remains: Option<&Remains>, verdict: &mut 
     }
 }
 
-/// Records that a deletion names which is not whole.
+/// Records named by a deletion that is not intact.
 fn find_doubtful(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdict) {
     let is_newest = remains.is_some_and(|remains| remains.is_newest);
     verdict.doubtful.extend(survey.suspect_frees.iter().filter(|_| !is_newest));
@@ -199,7 +199,7 @@ fn find_doubtful(survey: &Survey, remains: Option<&Remains>, verdict: &mut Verdi
     verdict.doubtful.dedup();
 }
 
-/// Contents of the segments that were read last.
+/// Contents of recently read segments.
 struct Contents<'s> {
     source: &'s Source,
     kept: Vec<(u32, Vec<u8>)>,
@@ -225,7 +225,7 @@ impl Contents<'_> {
     }
 }
 
-/// Leaves out large values of which a chunk is missing, and chunks that belong to no value.
+/// Leaves out large values with a missing chunk, and chunks that belong to no value.
 fn check_heads(source: &Source, survey: &Survey, verdict: &mut Verdict) -> Result<()> {
     let mut contents = Contents { source, kept: Vec::new() };
     let mut heads: Vec<Version> = verdict.live.values().filter(|version| version.is_head).copied().collect();
@@ -246,7 +246,8 @@ fn check_heads(source: &Source, survey: &Survey, verdict: &mut Verdict) -> Resul
     Ok(())
 }
 
-/// The slots of all chunks and lists of a large value, or why it is not whole. None is `met`: a chunk belongs to one value, in one place.
+/// The slots of all chunks and lists of a large value, or why it is incomplete. None of them is in `met`: a chunk
+/// belongs to one value, in one place.
 fn chunks(
     contents: &mut Contents<'_>,
     verdict: &Verdict,
@@ -283,7 +284,7 @@ fn chunks(
     Ok(Ok(slots))
 }
 
-/// What comes back, by segment and place: each segment is read once.
+/// What is recovered, by segment and place: each segment is read once.
 pub(crate) fn by_segment(verdict: &Verdict) -> BTreeMap<u32, Vec<Version>> {
     let mut all: BTreeMap<u32, Vec<Version>> = BTreeMap::new();
     for version in verdict.live.values() {

@@ -1,8 +1,7 @@
-//! Walking over the bytes of a damaged segment: whole frames, and items that stand by themselves.
+//! Walking over the bytes of a damaged segment: intact frames, and single items.
 //!
-//! Owns: finding the next frame or item behind damage. Never: decides what an item is worth.
-//! Every item has a check that is bound to its store, file and offset, so one that holds is what was written, whatever
-//! became of the frame around it.
+//! Owns: finding the next frame or item after damage. Never: judges an item. Every item has a checksum bound to its
+//! store, file and offset, so a valid one is what was written, whatever happened to the frame around it.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -12,22 +11,22 @@ use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::{Frame, GRANULE_BYTES, Seed};
 use crate::id::{RecordId, to_u64, to_usize};
 
-/// The search for items hashes as many bytes as the file has, times this. Bytes that look like items at every place would take
-/// the square of their number; behind this only whole frames are found.
+/// The search for items hashes at most this many times the size of the file. Bytes that look like items everywhere
+/// would make it quadratic; beyond this limit only intact frames are found.
 const HASHED_PER_BYTE: u64 = 16;
 
-/// What a walk comes upon, in the order of the file.
+/// What a walk finds, in file order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Piece<'a> {
-    /// A frame begins. Its items follow, all of them if it is whole.
+    /// A frame starts. Its items follow, all of them if it is intact.
     Frame { header: FrameHeader, is_whole: bool },
-    /// An item whose check holds, with the header of its frame if that is known.
+    /// A valid item, with the header of its frame if known.
     Item { offset: u64, item: Item<'a>, frame: Option<FrameHeader>, is_whole: bool },
     /// What follows need not belong to what came before.
     Gap,
-    /// Where an item should begin, and what a record's header says there though its check does not hold.
+    /// Where an item should start, and what a record's header says there although its checksum is invalid.
     Suspect { offset: u64, id: RecordId, seq: u64 },
-    /// The same of deletions: the IDs that stand there.
+    /// The same for deletions: the IDs in it.
     SuspectFrees(&'a [u8]),
     /// Bytes that are nothing.
     Bad { offset: u64, bytes: u64 },
@@ -38,13 +37,13 @@ struct Walk<'a, 'e> {
     seed: Seed,
     each: &'e mut dyn FnMut(&Piece<'a>),
     at: u64,
-    /// The frame that is not whole, and where it ends.
+    /// The damaged frame, and where it ends.
     broken: Option<(FrameHeader, u64)>,
     bad_from: Option<u64>,
     hashed_max: u64,
 }
 
-/// Walks over the content of a segment. What is zero up to its end is room that was made ahead, and nothing.
+/// Walks over the contents of a segment. Zeros up to its end are preallocated space.
 pub(crate) fn walk<'a>(bytes: &'a [u8], seed: Seed, each: &mut dyn FnMut(&Piece<'a>)) {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let (at, hashed_max) = (to_u64(SEGMENT_HEADER_BYTES), to_u64(bytes.len()).saturating_mul(HASHED_PER_BYTE));
@@ -83,7 +82,7 @@ impl<'a> Walk<'a, '_> {
         self.at += GRANULE_BYTES;
     }
 
-    /// A frame that begins here; one that is not whole is gone through item by item.
+    /// A frame that starts here; a damaged one is searched item by item.
     fn frame(&mut self, rest: &'a [u8]) -> bool {
         if rest.len() < FRAME_HEADER_BYTES || LittleEndian::read_u32(rest) != FRAME_TAG {
             return false;
@@ -121,14 +120,14 @@ impl<'a> Walk<'a, '_> {
     }
 }
 
-/// What deletions say whose check does not hold.
+/// The IDs of deletions with an invalid checksum.
 fn suspect_frees(rest: &[u8]) -> Option<&[u8]> {
     let item =
         Item::parse(rest).ok().filter(|item| Kind::from_u8(item.kind) == Some(Kind::Frees) && item.flags == 0)?;
     Some(item.payload).filter(|payload| payload.len().is_multiple_of(8))
 }
 
-/// What the header of a record says whose check does not hold.
+/// The header of a record with an invalid checksum.
 fn suspect(rest: &[u8]) -> Option<(RecordId, u64)> {
     let item = Item::parse(rest).ok()?;
     let is_record = item.kind < FIRST_CONTROL_KIND && Kind::from_u8(item.kind).is_some();

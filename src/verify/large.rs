@@ -1,6 +1,6 @@
-//! Large values: each chunk that a head leads to is there, once and with the bytes that it must have, and each chunk has a head.
+//! Large values: each chunk that a head refers to exists, once and with the expected bytes, and each chunk has a head.
 //!
-//! Owns: following heads and lists. Chunks are read as what they are, records; what was found then is compared here.
+//! Owns: following heads and lists. Chunks are read as the records that they are; this module compares the results.
 //! Never: reads the data of a chunk again.
 
 use std::collections::{HashMap, HashSet};
@@ -11,16 +11,16 @@ use crate::format::value::{Head, decode_ids};
 use crate::heap::{Answer, State};
 use crate::id::{RecordId, to_u64};
 
-/// What the records say that make up large values.
+/// What the records say about large values.
 #[derive(Debug, Default)]
 pub(super) struct LargeValues {
     heads: Vec<(u64, Location)>,
-    /// Bytes of each chunk that could be read.
+    /// Size of each chunk that could be read.
     chunks: HashMap<RecordId, usize>,
 }
 
 impl LargeValues {
-    /// Records of a page were read.
+    /// Adds the records of a page.
     pub(super) fn add(&mut self, heads: &[(u64, Location)], chunks: &[(RecordId, usize)]) {
         self.heads.extend_from_slice(heads);
         self.chunks.extend(chunks.iter().copied());
@@ -41,7 +41,7 @@ impl LargeValues {
         met.extend(state.catalogue.streams().flat_map(|stream| state.catalogue.chunks(stream)));
         let mut without: Vec<RecordId> = chunks.keys().filter(|id| !met.contains(id)).copied().collect();
         without.sort_unstable();
-        // Behind a head that leads nowhere lie chunks that cannot be told from those of none.
+        // Chunks of a broken head cannot be told from chunks without a head.
         if let Some(first) = without.first().filter(|_| all_were_followed) {
             let got = format!("none for {} of them, the first {first}", without.len());
             problem(Error::corrupt("record index", 0, "chunks of large values", "a value for each", got));
@@ -49,7 +49,7 @@ impl LargeValues {
     }
 }
 
-/// What is wrong with a value.
+/// The problem of a value.
 struct Wrong {
     id: Option<RecordId>,
     expected: String,
@@ -69,7 +69,7 @@ fn located(state: &State, location: Location, why: Wrong) -> Error {
 struct Pass<'p> {
     state: &'p State,
     chunks: &'p HashMap<RecordId, usize>,
-    /// Chunks that a value has.
+    /// The number of chunks of a value.
     met: HashSet<RecordId>,
 }
 
@@ -82,7 +82,7 @@ impl Pass<'_> {
     fn value(&mut self, payload: &[u8]) -> Result<(), Wrong> {
         let head = Head::decode(payload).map_err(|malformed| wrong(malformed.expected, malformed.got))?;
         let there = to_u64(self.chunks.len());
-        // What the head lists by itself is not more than a record has room for, and each can be named.
+        // The IDs in the head itself fit into a record, so each can be followed.
         if head.depth > 0 && head.chunks() > there {
             return Err(wrong(format!("at most {there} chunks"), head.chunks().to_string()));
         }
@@ -112,7 +112,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// A chunk, which belongs to one value. Gives its bytes.
+    /// A chunk, which belongs to one value. Returns its size.
     fn chunk(&mut self, id: RecordId) -> Result<usize, Wrong> {
         let bytes =
             self.chunks.get(&id).copied().ok_or_else(|| wrong(format!("chunk {id}"), "none that can be read"))?;

@@ -1,8 +1,8 @@
 //! One state: its records, counts and key indexes.
 //!
-//! Owns: what must hold within a state, and what other states share of what was found to hold. Never: opens a state.
-//! Two states share a leaf page where the same image lies in the same place, and the places in it stand for the same segments. Then
-//! they share its records.
+//! Owns: what must hold within a state, and what other states share with verified ones. Never: opens a state. Two
+//! states share a leaf page if the same image is in the same place, and its places refer to the same segments. They
+//! then share its records.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use crate::verify::large::LargeValues;
 use crate::verify::steps::Steps;
 use crate::verify::{NotCompared, Problem, VerifyReport};
 
-/// Entries of one index that are named when they are wrong.
+/// Maximum number of wrong entries listed per index.
 const LINES_MAX: usize = 100;
 
-/// Where an image lies.
+/// Where an image is stored.
 type At = (SegmentSeq, u32);
 
-/// What was found to hold, in any state so far.
+/// What was verified so far, in any state.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pages: HashMap<At, Leaf>,
-    /// Trees that were compared with the records of their set, which had last changed with this commit.
+    /// Trees compared with the records of their set, which this commit changed last.
     indexes: HashSet<(IndexNumber, At, Seq)>,
 }
 
-/// What a leaf page leads to.
+/// What a leaf page points at.
 #[derive(Debug, Default)]
 struct Leaf {
     set: u32,
@@ -51,7 +51,7 @@ impl Leaf {
         self.live.values().map(|(_, bytes)| bytes).sum()
     }
 
-    /// Whether it leads to the same records in this state.
+    /// Whether it points at the same records in this state.
     fn holds_in(&self, state: &State, set: u32) -> bool {
         let is_same = |(place, (number, _)): (&u32, &(SegmentSeq, u64))| {
             state.table.get(*place).is_some_and(|segment| segment.number() == *number && !segment.is_absent())
@@ -64,7 +64,7 @@ impl Leaf {
 pub(super) struct Pass<'v, 'p> {
     pub(super) report: &'v mut VerifyReport,
     pub(super) steps: &'v mut Steps<'p>,
-    /// Where other states are looked at, too.
+    /// Set if other states are verified too.
     pub(super) seen: Option<&'v mut Seen>,
 }
 
@@ -89,7 +89,7 @@ impl Sums {
 }
 
 impl Pass<'_, '_> {
-    /// Checks everything. The newest state is the first.
+    /// Verifies everything. The newest state comes first.
     pub(super) fn check(&mut self, state: &Arc<State>) {
         self.records(state);
         self.indexes(state);
@@ -220,7 +220,7 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// Checks a tree, and compares it. Gives why not, if it does not.
+    /// Checks a tree, and compares it with the records. Returns the reason if it does not compare.
     fn index(
         &mut self,
         state: &Arc<State>,
@@ -251,7 +251,7 @@ impl Pass<'_, '_> {
                 self.report.indexes_compared += u64::from(is_whole);
                 None
             }
-            // A record that cannot be read is a problem that is known by now.
+            // A record that cannot be read was already reported.
             Err(error) => {
                 self.report.add(&error);
                 Some("a record of it cannot be read")

@@ -1,33 +1,34 @@
-//! How far a verification is.
+//! Progress of a verification.
 //!
-//! Owns: counting bytes, section by section. Never: goes beyond what a section was said to have, or stands still at the end of one.
+//! Owns: counting bytes, section by section. Never: exceeds the size announced for a section, or stays below it at the
+//! end.
 
 use crate::verify::Progress;
 
-/// Bytes that were looked at, of all that are to be.
+/// Bytes read, of all that are to be read.
 pub(super) struct Steps<'p> {
     tell: &'p mut dyn FnMut(Progress),
     records: (u64, u64),
     done: u64,
     total: u64,
-    /// Where the section in hand ends.
+    /// Where the current section ends.
     end: u64,
 }
 
 impl<'p> Steps<'p> {
-    /// Sections are begun one after the other. Together they have so many bytes.
+    /// Sections start one after another. This is their total size.
     pub(super) fn new(total: u64, tell: &'p mut dyn FnMut(Progress)) -> Self {
         Self { tell, records: (0, 0), done: 0, total, end: 0 }
     }
 
-    /// The next section has so many bytes. What was left of the one before is done.
+    /// Starts the next section of this size. The rest of the previous one counts as done.
     pub(super) fn begin(&mut self, bytes: u64) {
         self.done = self.end;
         self.end += bytes;
         self.tell();
     }
 
-    /// All is done.
+    /// Everything is done.
     pub(super) fn end(&mut self) {
         self.done = self.total;
         self.tell();
@@ -38,13 +39,13 @@ impl<'p> Steps<'p> {
         self.records = (checked, total);
     }
 
-    /// So many bytes were looked at.
+    /// Counts bytes that were read.
     pub(super) fn add(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes).min(self.end);
         self.tell();
     }
 
-    /// So many bytes need no look: a state before has them.
+    /// Counts bytes that need not be read: an earlier state has them.
     pub(super) fn skip(&mut self, bytes: u64) {
         let bytes = bytes.min(self.end - self.done);
         self.end -= bytes;

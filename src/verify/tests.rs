@@ -1,4 +1,4 @@
-//! Key indexes that are damaged, and such that say something else than their records.
+//! Damaged key indexes, and indexes that differ from their records.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ fn options() -> Options {
     Options::new().background(false).durability(Durability::Buffered)
 }
 
-/// Long names that part early: few to a node.
+/// Long names that differ early: few per node.
 fn name_of(number: u64) -> String {
     let parts: Vec<String> =
         (3..43).map(|part| format!("{:010}", (number + 1) * 7919 * 104_729 * part % 9_999_999_967)).collect();
     parts.concat()
 }
 
-/// A closed store with an index of three levels, whose extractor is stored, and one that is kept by code.
+/// A closed store with a three-level index whose extractor is stored, and one whose extractor is code.
 fn build() -> (Arc<dyn Backing>, Vec<RecordId>, IndexNumber) {
     let backing: Arc<dyn Backing> = Arc::new(Memory::new());
     let store = options().open_backing(Arc::clone(&backing)).unwrap();
@@ -48,7 +48,7 @@ fn verified(backing: &Arc<dyn Backing>) -> VerifyReport {
     verify_backing(backing, &mut |_| {}).unwrap()
 }
 
-/// A copy in which one byte of a file is another.
+/// A copy with one changed byte in a file.
 fn flipped(backing: &Arc<dyn Backing>, file: &str, offset: u64, by: u8) -> Arc<dyn Backing> {
     let copy = Memory::new();
     for name in backing.list().unwrap().iter().filter(|name| *name != "lock") {
@@ -65,7 +65,7 @@ fn flipped(backing: &Arc<dyn Backing>, file: &str, offset: u64, by: u8) -> Arc<d
     Arc::new(copy)
 }
 
-/// Where the nodes of an index lie.
+/// Where the nodes of an index are stored.
 fn pages(backing: &Arc<dyn Backing>, number: IndexNumber) -> Vec<PageRef> {
     let settings = options().read_only(true).settings();
     let (engine, _) = recovery::open_beside_a_writer(backing, &settings).unwrap();
@@ -87,7 +87,7 @@ fn a_changed_byte_in_any_node_is_found() {
         for at in [to_u64(index) % 16, 16 + to_u64(index) % 8, last / 2, last] {
             let damaged = flipped(&backing, &file, page.offset() + at, 1 << (index % 8));
             let report = verified(&damaged);
-            // Where it is the root, an older snapshot is taken, and that is said.
+            // If it is the root, an older snapshot is used and reported.
             let text = format!("{file} at byte {}", page.offset());
             let here = report.problems.iter().any(|problem| {
                 (problem.file == file && problem.offset == page.offset()) || problem.what.contains(&text)
@@ -97,7 +97,7 @@ fn a_changed_byte_in_any_node_is_found() {
     }
 }
 
-/// Changes an index behind the back of its records, and saves that.
+/// Changes an index without its records, and saves that.
 fn plant(backing: &Arc<dyn Backing>, index: IndexNumber, changes: &[(bool, &Key, RecordId)]) {
     let (engine, _) = recovery::open_beside_a_writer(backing, &options().settings()).unwrap();
     let mut payload = index.0.to_le_bytes().to_vec();
@@ -149,7 +149,7 @@ fn an_index_that_code_keeps_is_compared_with_what_records_there_are() {
     let length = store.find_index(&set, "length").unwrap().number();
     store.close().unwrap();
     assert_ne!(length, index);
-    // Which keys a record has is not known here. That the entry of a record is missing is not seen.
+    // The keys of a record are unknown here, so a missing entry goes unnoticed.
     let key = Key::new(&1_u64).unwrap();
     plant(&backing, length, &[(true, &key, ids[3])]);
     assert_eq!(problems(&backing), Vec::<String>::new());

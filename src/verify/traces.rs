@@ -1,6 +1,6 @@
-//! Whether somebody writes to a store while it is verified.
+//! Whether a writer is active while a store is verified.
 //!
-//! Owns: what is compared. Never: takes the lock, which would keep a writer out.
+//! Owns: what is compared. Never: takes the lock, which would block a writer.
 
 use crate::backing::Backing;
 
@@ -12,7 +12,7 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// As it is now. What cannot be read is left out.
+    /// The current values. Unreadable ones are left out.
     pub(super) fn of(backing: &dyn Backing) -> Self {
         let mut names = backing.list().unwrap_or_default();
         names.sort_unstable();

@@ -1,7 +1,7 @@
-//! The catalogue: record sets, marks, and streams of chunks that wait for their head.
+//! The catalogue: record sets, marks, and streams of chunks whose head is not committed yet.
 //!
-//! Owns: names and numbers of sets, their counts. Never: knows where a record lies.
-//! Invariant: a set's number is never given to another set.
+//! Owns: names and numbers of sets, their record counts. Never: knows where a record is. Invariant: a set's number is
+//! never reused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::format::index::{IndexDefinition, IndexRow};
 use crate::format::manifest::{MarkRow, SetRow, Snapshot, StreamRow};
 use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_u64};
 
-/// What the rows of sets, marks, indexes and waiting chunks may take in a snapshot, which lists all of them.
+/// Maximum size of the rows of sets, marks, indexes and waiting chunks in a snapshot, which lists all of them.
 pub(crate) const CATALOGUE_BYTES_MAX: u64 = 384 << 20;
-/// The longest name of a set or mark, in bytes.
+/// Maximum length of a set or mark name in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// A record set.
@@ -24,7 +24,7 @@ pub(crate) struct Set {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     pub(crate) changed: Seq,
-    /// It is gone, and its records are being freed.
+    /// It was dropped, and its records are being freed.
     is_dropped: bool,
 }
 
@@ -32,17 +32,17 @@ pub(crate) struct Set {
 #[derive(Debug, Clone)]
 pub(crate) struct Index {
     pub(crate) definition: Arc<IndexDefinition>,
-    /// Whether its entries are all there.
+    /// Whether all of its entries exist.
     pub(crate) is_ready: bool,
-    /// What was damaged when it was read last. It is not ready until it is built again.
+    /// Damage found when it was last read. It is not ready until it is rebuilt.
     pub(crate) damage: Option<Arc<Corruption>>,
 }
 
-/// Chunks in a part that is shared between states.
+/// Chunks per shared part.
 const CHUNKS_PER_PART: usize = 4096;
 
-/// Chunks of one stream. Full parts are shared, so that a state that still holds the list does not make it be copied
-/// with every commit.
+/// Chunks of one stream. Full parts are shared, so that a state that still holds the list does not force a copy with
+/// every commit.
 #[derive(Debug, Clone, Default)]
 struct Chunks {
     full: Vec<Arc<[RecordId]>>,
@@ -66,14 +66,14 @@ impl Chunks {
     }
 }
 
-/// Marks. They are shared between states, so that a commit costs no more where there are many.
+/// Marks, shared between states, so that the cost of a commit does not depend on their number.
 #[derive(Debug, Clone, Default)]
 struct Marks {
     by_name: BTreeMap<String, Seq>,
     by_seq: BTreeSet<(Seq, String)>,
 }
 
-/// What the store holds beside records.
+/// Everything the store contains besides records.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
     store: [u8; 16],
@@ -84,7 +84,7 @@ pub(crate) struct Catalogue {
     next_index: IndexNumber,
     next_set: SetNumber,
     next_stream: u64,
-    /// Sets that are gone and still have records.
+    /// Dropped sets that still have records.
     dropped: usize,
     /// Bytes of the rows of a snapshot.
     bytes: u64,
@@ -109,12 +109,12 @@ impl Default for Catalogue {
     }
 }
 
-/// What a commit adds to the catalogue.
+/// An addition to the catalogue by a commit.
 #[derive(Debug)]
 pub(crate) enum Added<'a> {
-    /// A set of this name.
+    /// A set with this name.
     Set(&'a str),
-    /// A mark of this name.
+    /// A mark with this name.
     Mark(&'a str),
     /// An index.
     Index(&'a IndexDefinition),
@@ -122,9 +122,9 @@ pub(crate) enum Added<'a> {
     Chunk,
 }
 
-/// Bytes of a stream's row without its chunks.
+/// Bytes of a stream's row, not counting its chunks.
 const STREAM_BYTES: u64 = 12;
-/// Bytes of a chunk in it.
+/// Bytes of a chunk in that row.
 const CHUNK_ROW_BYTES: u64 = 8;
 
 fn set_bytes(name: &str) -> u64 {
@@ -185,7 +185,7 @@ impl Catalogue {
         catalogue
     }
 
-    /// Puts the catalogue into a snapshot.
+    /// Adds the catalogue to a snapshot.
     pub(crate) fn fill(&self, snapshot: &mut Snapshot) {
         let row = |(number, set): (&SetNumber, &Set)| SetRow {
             number: *number,
@@ -215,7 +215,7 @@ impl Catalogue {
         snapshot.next_stream = self.next_stream;
     }
 
-    /// Numbers that another state of the same store has given are not given again.
+    /// Numbers assigned by another state of the same store are not assigned again.
     pub(crate) fn begin_behind(&mut self, other: &Self) {
         self.next_set = self.next_set.max(other.next_set);
         self.next_index = self.next_index.max(other.next_index);
@@ -238,7 +238,7 @@ impl Catalogue {
         }
     }
 
-    /// A set is gone. Its records are there until they are freed, and nobody finds them.
+    /// A set was dropped. Its records exist until they are freed, but cannot be found.
     pub(crate) fn drop_set(&mut self, number: SetNumber) {
         if let Some(set) = self.sets.get_mut(&number).filter(|set| !set.is_dropped) {
             set.is_dropped = true;
@@ -246,7 +246,7 @@ impl Catalogue {
         }
     }
 
-    /// All records of a set that is gone were freed.
+    /// All records of a dropped set have been freed.
     pub(crate) fn end_set(&mut self, number: SetNumber) {
         if self.is_dropped(number)
             && let Some(set) = self.sets.remove(&number)
@@ -256,17 +256,17 @@ impl Catalogue {
         }
     }
 
-    /// Whether there are sets that are gone and still have records.
+    /// Whether there are dropped sets that still have records.
     pub(crate) fn has_dropped(&self) -> bool {
         self.dropped > 0
     }
 
-    /// Whether a set is gone and still has records.
+    /// Whether a set was dropped and still has records.
     pub(crate) fn is_dropped(&self, number: SetNumber) -> bool {
         self.dropped > 0 && self.sets.get(&number).is_some_and(|set| set.is_dropped)
     }
 
-    /// Sets that are gone and still have records.
+    /// Dropped sets that still have records.
     pub(crate) fn dropped_sets(&self) -> impl Iterator<Item = SetNumber> {
         self.sets.iter().filter(|(_, set)| set.is_dropped).map(|(number, _)| *number)
     }
@@ -279,7 +279,7 @@ impl Catalogue {
         self.next_index = self.next_index.max(IndexNumber(number.0.saturating_add(1)));
     }
 
-    /// An index cannot be read, and has to be built again.
+    /// An index cannot be read, and must be rebuilt.
     pub(crate) fn damage_index(&mut self, number: IndexNumber, damage: Arc<Corruption>) {
         if let Some(index) = self.indexes.get_mut(&number) {
             (index.is_ready, index.damage) = (false, Some(damage));
@@ -291,26 +291,26 @@ impl Catalogue {
         self.indexes.values().filter_map(|index| Some((index, &**index.damage.as_ref()?)))
     }
 
-    /// Numbers of all sets, the hidden ones too.
+    /// Numbers of all sets, including hidden ones.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = SetNumber> {
         self.sets.keys().copied()
     }
 
-    /// What a set holds, counted anew.
+    /// Sets the recomputed counts of a set.
     pub(crate) fn set_counts(&mut self, number: SetNumber, records: u64, bytes: u64) {
         if let Some(set) = self.sets.get_mut(&number) {
             (set.records, set.bytes) = (records, bytes);
         }
     }
 
-    /// The last commit that changed a set, where another store tells it.
+    /// Sets the last commit that changed a set, as another store recorded it.
     pub(crate) fn set_changed(&mut self, number: SetNumber, changed: Seq) {
         if let Some(set) = self.sets.get_mut(&number) {
             set.changed = changed;
         }
     }
 
-    /// The name of a set; empty for one that is not there.
+    /// The name of a set; empty if it does not exist.
     pub(crate) fn name_of(&self, number: SetNumber) -> &str {
         self.sets.get(&number).map_or("", |set| &set.name)
     }
@@ -333,22 +333,22 @@ impl Catalogue {
         self.indexes.values()
     }
 
-    /// Indexes that will replace others once they are complete.
+    /// Successors that will replace other indexes once they are complete.
     pub(crate) fn successors(&self) -> impl Iterator<Item = &Index> {
         self.indexes.values().filter(|index| index.definition.replaces.is_some())
     }
 
-    /// The index of a set that has a name, whether it is complete or not.
+    /// The index of a set with this name, complete or not.
     pub(crate) fn index_named(&self, set: SetNumber, name: &str) -> Option<&Index> {
         self.published_of(set).find(|index| index.definition.name == name)
     }
 
-    /// The indexes of a set that can be found by their names.
+    /// The indexes of a set that can be found by name.
     pub(crate) fn published_of(&self, set: SetNumber) -> impl Iterator<Item = &Index> {
         self.indexes_of(set).filter(|index| index.definition.replaces.is_none())
     }
 
-    /// An index takes the place of the one that it replaces, whose number this gives.
+    /// A successor replaces its predecessor, whose number is returned.
     pub(crate) fn publish(&mut self, number: IndexNumber) -> Option<IndexNumber> {
         let definition = &self.indexes.get(&number)?.definition;
         let replaced = definition.replaces?;
@@ -358,7 +358,7 @@ impl Catalogue {
         Some(replaced)
     }
 
-    /// The indexes of a set: those, too, that will replace others, because who writes keeps them all.
+    /// The indexes of a set, including successors: writers maintain them all.
     pub(crate) fn indexes_of(&self, set: SetNumber) -> impl Iterator<Item = &Index> {
         self.indexes.values().filter(move |index| index.definition.set == set)
     }
@@ -381,7 +381,7 @@ impl Catalogue {
         marks.by_seq.insert((seq, name.to_owned()));
     }
 
-    /// A mark that is not there is no error: a replay may begin behind it.
+    /// A missing mark is no error: replay may start after it was set.
     pub(crate) fn drop_mark(&mut self, name: &str) {
         let marks = Arc::make_mut(&mut self.marks);
         if let Some(seq) = marks.by_name.remove(name) {
@@ -390,7 +390,7 @@ impl Catalogue {
         }
     }
 
-    /// Whether there is a mark of this name.
+    /// Whether a mark of this name exists.
     pub(crate) fn has_mark(&self, name: &str) -> bool {
         self.marks.by_name.contains_key(name)
     }
@@ -410,17 +410,17 @@ impl Catalogue {
         self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
 
-    /// Streams whose head has not come yet.
+    /// Streams whose head has not been committed yet.
     pub(crate) fn streams(&self) -> impl Iterator<Item = u64> {
         self.streams.keys().copied()
     }
 
-    /// Chunks of a stream, in their order.
+    /// Chunks of a stream, in order.
     pub(crate) fn chunks(&self, stream: u64) -> impl Iterator<Item = RecordId> {
         self.streams.get(&stream).into_iter().flat_map(Chunks::iter)
     }
 
-    /// An error if the catalogue would become one that no snapshot can hold.
+    /// Fails if the catalogue would become too large for a snapshot.
     pub(crate) fn check_room<'a>(&self, added: impl Iterator<Item = Added<'a>>) -> Result<()> {
         let more: u64 = added.map(|added| self.bytes_of(&added)).sum();
         if more > 0 && self.bytes + more > CATALOGUE_BYTES_MAX {
@@ -452,13 +452,13 @@ impl Catalogue {
         self.next_stream
     }
 
-    /// A set that is not gone.
+    /// A set that was not dropped.
     pub(crate) fn set(&self, number: SetNumber) -> Option<&Set> {
         self.sets.get(&number).filter(|set| !set.is_dropped)
     }
 
-    /// The number of a set that a handle means: the one that the handle has, or where it is gone, that of the set that has the name
-    /// by now.
+    /// The number of the set that a handle refers to: the handle's own, or if that set is gone, that of the set that
+    /// now has its name.
     pub(crate) fn set_of_handle(&self, number: SetNumber, name: &str) -> Option<SetNumber> {
         if self.set(number).is_some() {
             return Some(number);
@@ -471,12 +471,12 @@ impl Catalogue {
         self.user_sets().find(|(_, set)| &*set.name == name)
     }
 
-    /// All sets but the hidden ones and those that are gone.
+    /// All sets except hidden and dropped ones.
     pub(crate) fn user_sets(&self) -> impl Iterator<Item = (SetNumber, &Set)> {
         self.sets_with_records().filter(|(_, set)| !set.is_dropped)
     }
 
-    /// All sets but the hidden ones; those, too, that are gone and still have records.
+    /// All sets except hidden ones; including dropped ones that still have records.
     pub(crate) fn sets_with_records(&self) -> impl Iterator<Item = (SetNumber, &Set)> {
         self.sets.range(SetNumber::FIRST_USER..).map(|(number, set)| (*number, set))
     }
@@ -517,7 +517,7 @@ mod tests {
         let error = room(&full, "mark").unwrap_err();
         assert!(matches!(error, Error::Exhausted { what: "room in the catalogue", .. }), "{error}");
         assert!(error.advice().contains("drop key indexes"), "{}", error.advice());
-        // Dropping an index makes room, and a mark that is there moves.
+        // Dropping an index frees room, and setting an existing mark moves it.
         let definition = Arc::new(IndexDefinition {
             number: IndexNumber(1),
             set: SetNumber(16),

@@ -1,19 +1,20 @@
-//! The commit lock: a mutex that one of those who wait for it looks at for a while before it sleeps.
+//! The commit lock: a mutex that one waiting thread spins on for a while before it sleeps.
 //!
-//! Owns: how long that is. Never: decides who is next; fairness is the mutex's.
-//! A commit holds the lock for a few microseconds, and to put a thread to sleep and to wake it takes longer. Only
-//! one looks at a time: more would take the processor from who holds the lock, where there are few of them.
+//! Owns: how long it spins. Never: decides who is next; fairness is the mutex's. A commit holds the lock for a few
+//! microseconds, less than it takes to put a thread to sleep and wake it. Only one thread spins at a time: with few
+//! processors, more would take them from the holder of the lock.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// How often who waits looks, and pauses between two looks: 2 to 25 microseconds in all, as long as a pause is on the processor.
+/// How often a waiting thread checks, and the pauses between two checks: 2 to 25 microseconds in all, depending on how
+/// long a pause takes on the processor.
 const LOOKS: u32 = 64;
 const PAUSES: u32 = 8;
 
-/// Excludes commits. On cache lines of its own, so that looking at it does not slow down who changes what is beside it.
+/// Excludes commits. On its own cache lines, so that spinning on it does not slow down writers of neighbouring data.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct CommitLock {
@@ -24,7 +25,7 @@ pub(crate) struct CommitLock {
 
 impl CommitLock {
     pub(crate) fn new() -> Self {
-        // To count the processors is to read files of the system: not each time a store is opened.
+        // Counting the processors reads system files, so it is not done for each opening.
         static LOOKS_HERE: OnceLock<u32> = OnceLock::new();
         let looks = *LOOKS_HERE.get_or_init(|| {
             let is_alone = std::thread::available_parallelism().is_ok_and(|count| count.get() == 1);

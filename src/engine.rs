@@ -1,8 +1,8 @@
-//! The engine: the parts of a running store, and the one way by which a commit passes through them.
+//! The engine: the parts of a running store, and the only commit path through them.
 //!
-//! Owns: the commit lock, the order append → apply, the count of bytes since the last snapshot.
-//! Never: syncs under the commit lock, or runs user code under it.
-//! Lock order: commit, then allocator, then log tail, then the heap's writer; see `docs/locking.md`.
+//! Owns: the commit lock, the order append → apply, the count of log bytes since the last snapshot. Never: syncs under
+//! the commit lock, or runs user code under it. Lock order: commit, then allocator, then log tail, then the heap's
+//! writer; see `docs/locking.md`.
 
 mod announce;
 mod reserve;
@@ -34,14 +34,14 @@ use crate::pages::{PageStore, PageWriter};
 use crate::record_index::{Pending, Slots};
 use crate::reserve::{Release, Reserve};
 
-/// Places for segments that commits leave free: the collector needs some to make others free.
+/// Segment places that commits leave free: the collector needs some to free others.
 const PLACES_FREE_MIN: u64 = 1_024;
-/// Those that the collector leaves free: each commit that goes on may begin one segment.
+/// Places that the collector leaves free: each running commit may start one segment.
 const PLACES_OF_COLLECTOR: u64 = 16;
-/// IDs that are freed with one frame at most, when they are many: half a megabyte.
+/// Maximum number of IDs freed per frame: half a megabyte.
 const FREES_PER_FRAME: usize = 1 << 16;
 
-/// An index of a set, as a writer has to know it.
+/// An index of a set, as a writer needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct SetIndex {
     pub(crate) number: IndexNumber,
@@ -50,22 +50,22 @@ pub(crate) struct SetIndex {
     pub(crate) extractor: Extractor,
 }
 
-/// The indexes of a set, and when that was so.
+/// The indexes of a set as of an epoch.
 #[derive(Debug)]
 pub(crate) struct SetIndexes {
     pub(crate) set: SetNumber,
-    /// What the set is called; empty where there is no such set.
+    /// The name of the set; empty if there is no such set.
     pub(crate) name: Arc<str>,
     pub(crate) all: Vec<SetIndex>,
     pub(crate) epoch: u64,
 }
 
-/// Extractors of indexes, and what was found out about sets.
+/// Extractors of indexes, and cached lookups about sets.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     extractors: BTreeMap<IndexNumber, Extractor>,
     sets: BTreeMap<SetNumber, Arc<SetIndexes>>,
-    /// Rise when an index of a set comes or goes.
+    /// Incremented when an index of a set is created or dropped.
     epochs: BTreeMap<SetNumber, u64>,
 }
 
@@ -75,16 +75,17 @@ impl Registry {
     }
 }
 
-/// What a commit does to the room that there is.
+/// How a commit affects free space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// It takes some: it is refused while the reserve is not whole.
+    /// It takes space: it is refused while the reserve is not complete.
     Ordinary,
-    /// It only deletes or moves, or is the last that a store does: it leads to more, and may use the reserve.
+    /// It only deletes or moves, or is the last operation of a store: it leads to more free space, and may use the
+    /// reserve.
     MakesRoom,
 }
 
-/// The parts of a store that is open.
+/// The parts of an open store.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) backing: Arc<dyn Backing>,
@@ -96,7 +97,7 @@ pub(crate) struct Engine {
     pub(crate) page_writer: Mutex<PageWriter>,
     pub(crate) poison: Arc<Poison>,
     pub(crate) read_only: bool,
-    /// Whether the manifest says that the log goes on.
+    /// Whether the manifest says that the log continues.
     pub(crate) is_announced: AtomicBool,
     pub(crate) transaction_bytes_max: u64,
     /// Log bytes that recovery would have to replay.
@@ -107,32 +108,31 @@ pub(crate) struct Engine {
     pub(crate) next_stream: AtomicU64,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) history: History,
-    /// Runs when the log since the last snapshot has grown by a commit.
+    /// Notified when a commit has extended the log since the last snapshot.
     pub(crate) grown: parking_lot::Condvar,
     pub(crate) grown_lock: Mutex<()>,
-    /// Record segments that are in no table, and that something else than the newest state needs: with the commit by which they had
-    /// been emptied.
+    /// Record segments in no table that something other than the newest state needs, with the commit that emptied them.
     pub(crate) left: Mutex<BTreeMap<SegmentSeq, Seq>>,
-    /// Somebody found no room on the medium, and the collector has not looked since.
+    /// A commit ran out of disk space, and the collector has not acted on it yet.
     pub(crate) no_space: AtomicBool,
     pub(crate) reserve: Reserve,
-    /// Bytes of the log and of changed pages from which on a commit has to see to the reserve.
+    /// Bytes of the log and of changed pages at which a commit must check the reserve.
     pub(crate) reserve_look: AtomicU64,
-    /// How many threads may be at work with the room of the reserve.
+    /// How many threads may be using space of the reserve.
     pub(crate) reserve_users: AtomicU32,
-    /// When a commit may see again whether there is room for the reserve.
+    /// When a commit may next check whether there is space for the reserve.
     pub(crate) reserve_next: Mutex<Option<Instant>>,
-    /// Bytes of survivors for which the room is that the collector was given of the reserve.
+    /// Bytes of survivors that fit into the reserve space given to the collector.
     pub(crate) reserve_survivors: AtomicU64,
     /// Log bytes since the last snapshot at which `grown` is notified.
     pub(crate) snapshot_log_bytes: u64,
-    /// Bytes of heap that changed index pages may take.
+    /// Maximum heap bytes of changed index pages.
     pub(crate) dirty_bytes_max: u64,
-    /// Bytes of pages that commits may change that are on their way.
+    /// Bytes of pages that commits in progress may change.
     pub(crate) dirty_bytes_awaited: AtomicU64,
 }
 
-/// Room on the heap for what a commit changes, until it is dropped. From then on what was really changed counts.
+/// Heap space for the changes of a commit, reserved until it is dropped. After that the actual changes count.
 #[derive(Debug)]
 pub(crate) struct Room<'a> {
     engine: &'a Engine,
@@ -146,7 +146,7 @@ impl Drop for Room<'_> {
 }
 
 impl Engine {
-    /// An error when nothing may be written.
+    /// Fails if nothing may be written.
     pub(crate) fn check_writable(&self) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
@@ -154,19 +154,19 @@ impl Engine {
         self.poison.check()
     }
 
-    /// Lets the collector know that somebody found no room.
+    /// Tells the collector that space ran out.
     pub(crate) fn note_no_space(&self, error: &Error) {
         if matches!(error, Error::NoSpace { .. }) {
             self.no_space.store(true, Ordering::Release);
         }
     }
 
-    /// Which store this is.
+    /// The identity of the store.
     pub(crate) fn store_id(&self) -> [u8; 16] {
         self.log.source().uuid
     }
 
-    /// Hands out an ID for a record of the set.
+    /// Assigns an ID for a record of the set.
     #[inline]
     pub(crate) fn take_id(&self, set: SetNumber) -> Result<RecordId> {
         if let Some(id) = self.slots.take_plain(set) {
@@ -175,7 +175,7 @@ impl Engine {
         self.take_id_of_next_page(set)
     }
 
-    /// Hands out so many IDs for records of the set.
+    /// Assigns this many IDs for records of the set.
     pub(crate) fn take_ids(&self, set: SetNumber, count: usize) -> Result<Vec<RecordId>> {
         let mut ids = Vec::with_capacity(count);
         loop {
@@ -206,8 +206,8 @@ impl Engine {
         self.commit.lock()
     }
 
-    /// Commits a frame: checks, appends and applies it. Nothing of it remains on an error, but for `Indeterminate`
-    /// states that poison the handle. Durability is the caller's next step.
+    /// Commits a frame: checks, appends and applies it. On an error nothing of it remains, except after
+    /// `Indeterminate`, which poisons the handle. Making it durable is the caller's next step.
     pub(crate) fn commit_frame(
         &self,
         frame: &mut FrameBuilder,
@@ -222,7 +222,7 @@ impl Engine {
         self.announce(frame.bytes(), need)?;
         let guard = self.lock_commit();
         if need == Need::Ordinary && self.reserve.is_short() {
-            // It was given up since.
+            // Abandoned meanwhile.
             return Err(self.refused());
         }
         if effects.iter().any(is_more) {
@@ -241,8 +241,7 @@ impl Engine {
         Ok(seq)
     }
 
-    /// Commits that records were copied from one segment to another; both are known to the heap, and the copies are on the
-    /// medium.
+    /// Commits that records were copied from one segment to another; the heap knows both, and the copies are durable.
     pub(crate) fn commit_moves(&self, from: SegmentSeq, to: SegmentSeq, moves: Vec<Move>) -> Result<Seq> {
         let mut frame = FrameBuilder::new();
         put_moves(&mut frame, from, to, &moves);
@@ -257,7 +256,7 @@ impl Engine {
         Ok(seq)
     }
 
-    /// The part of a commit behind its validation.
+    /// The part of a commit after its validation.
     pub(crate) fn append_and_apply(
         &self,
         _guard: &MutexGuard<'_, ()>,
@@ -271,27 +270,27 @@ impl Engine {
         if !pending.is_empty() {
             put_pending(&pending, frame, effects);
         }
-        // IDs that came to nothing were no records, and so nothing that anybody has read: they come last.
+        // Burned IDs had no record that could have been read: they come last.
         let of_records = effects.len() - pending.burned.len();
         let seq = self.append_frame(frame, effects, need).inspect_err(|_| self.slots.put_back(pending))?;
         self.history.note(seq, effects.get(..of_records).unwrap_or_default());
         Ok(seq)
     }
 
-    /// An error if a commit would make the catalogue one that no snapshot can hold.
+    /// Fails if a commit would make the catalogue too large for a snapshot.
     fn check_catalogue(&self, effects: &[Effect]) -> Result<()> {
         let mut added = effects.iter().filter_map(added_by).peekable();
         if added.peek().is_none() { Ok(()) } else { self.heap.catalogue().check_room(added) }
     }
 
-    /// Appends a frame that has everything, and applies it.
+    /// Appends a complete frame, and applies it.
     fn append_frame(&self, frame: &mut FrameBuilder, effects: &[Effect], need: Need) -> Result<Seq> {
         let _panic = self.poison.ends_with_panic("in the middle of a commit");
         self.heap.check_places(PLACES_OF_COLLECTOR)?;
         let appended = match need {
             Need::Ordinary => self.log.append(frame, FrameKind::Commit, None),
             Need::MakesRoom => {
-                // One that was sealed cannot be sealed again.
+                // A sealed frame cannot be sealed again.
                 let unsealed = frame.clone();
                 self.with_reserve(Release::Least, || {
                     frame.clone_from(&unsealed);
@@ -319,7 +318,7 @@ impl Engine {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
         }
         if let Err(error) = self.heap.apply(&appended.segment, appended.offset, seq, effects) {
-            // The log has the commit and the memory has not: only recovery can bring them together.
+            // The log has the commit but memory does not: only recovery can reconcile them.
             self.poison.set(&error);
             return Err(Error::Indeterminate { seq, reason: error.to_string() });
         }
@@ -327,7 +326,7 @@ impl Engine {
         Ok(seq)
     }
 
-    /// Logs IDs that came to nothing in frames of their own while they are too many to ride along with a commit.
+    /// Logs burned IDs in frames of their own while there are too many to include in a commit.
     fn append_burned(&self, mut pending: Pending, need: Need) -> Result<Pending> {
         while pending.burned.len() > FREES_PER_FRAME {
             let part = pending.burned.split_off(pending.burned.len() - FREES_PER_FRAME);
@@ -343,18 +342,18 @@ impl Engine {
         Ok(pending)
     }
 
-    /// Frees the chunks of streams whose head will not come, a bounded number with each commit. After a crash in
-    /// between the next opening frees the rest.
+    /// Frees the chunks of streams whose head will not be committed, a bounded number per commit. After a crash the
+    /// next opening frees the rest.
     pub(crate) fn drop_streams(&self, streams: &[u64]) -> Result<()> {
         for stream in streams {
             let state = self.heap.pin();
-            // A chunk that was freed before has left its slot to others.
+            // The slot of a chunk that was freed before may have been reused.
             let mut chunks = Vec::new();
             for id in state.catalogue.chunks(*stream) {
                 match state.lookup(id) {
                     Ok(Answer::Live(_)) => chunks.push(id),
                     Ok(_) => {}
-                    // One that cannot be read stays, and takes room: nothing else can be said of it.
+                    // An unreadable chunk stays and takes space: nothing is known about it.
                     Err(error) if error.is_corruption() => {}
                     Err(error) => return Err(error),
                 }
@@ -387,7 +386,7 @@ impl Engine {
         }
     }
 
-    /// Lets the log itself tell what is durable, once nothing else is being written.
+    /// Records in the log itself what is durable, once nothing else is being written.
     pub(crate) fn write_watermark_when_idle(&self) -> Result<()> {
         if self.log.is_behind() {
             return Ok(());
@@ -405,14 +404,14 @@ impl Engine {
         taken.map_err(|_next| Error::Exhausted { what: "number of a stream", limit: NUMBER_END })
     }
 
-    /// Whether the next snapshot is wanted: the log since the last one is long, or much has changed that is on the heap.
+    /// Whether the next snapshot is due: the log since the last one is long, or many changed pages are on the heap.
     pub(crate) fn snapshot_is_due(&self) -> bool {
         let replay_bytes = self.replay_bytes.load(Ordering::Relaxed);
         replay_bytes > self.snapshot_log_bytes
             || (replay_bytes > 0 && self.heap.dirty_bytes() > self.dirty_bytes_max / 2)
     }
 
-    /// Room on the heap for pages of so many bytes, if it is there.
+    /// Heap space for pages of this size, if available.
     pub(crate) fn take_room(&self, bytes: u64) -> Option<Room<'_>> {
         let limit = self.dirty_bytes_max.saturating_sub(self.heap.dirty_bytes());
         let more = |awaited: u64| awaited.checked_add(bytes).filter(|awaited| *awaited <= limit);
@@ -420,13 +419,13 @@ impl Engine {
         taken.ok().map(|_| Room { engine: self, bytes })
     }
 
-    /// Room on the heap, whether it is there or not.
+    /// Heap space, available or not.
     pub(crate) fn take_room_anyway(&self, bytes: u64) -> Room<'_> {
         self.dirty_bytes_awaited.fetch_add(bytes, Ordering::AcqRel);
         Room { engine: self, bytes }
     }
 
-    /// The indexes that a write to the set has to keep.
+    /// The indexes that a write to the set must maintain.
     pub(crate) fn indexes_of(&self, set: SetNumber) -> Result<Arc<SetIndexes>> {
         if let Some(known) = self.registry.read().sets.get(&set) {
             return Ok(Arc::clone(known));
@@ -435,12 +434,12 @@ impl Engine {
             let epoch = self.registry.read().epoch_of(set);
             let found = match self.find_indexes(set, epoch) {
                 Ok(found) => Arc::new(found),
-                // The index came or went between a look at the catalogue and one at the extractors.
+                // The index was created or dropped between reading the catalogue and the extractors.
                 Err(Error::NoExtractor { .. }) if !self.is_index_epoch(set, epoch) => continue,
                 Err(error) => return Err(error),
             };
             let mut registry = self.registry.write();
-            // A set that is not there may come without a new epoch.
+            // Creating a set does not change an epoch.
             if registry.epoch_of(set) == epoch && !found.name.is_empty() {
                 registry.sets.insert(set, Arc::clone(&found));
             }
@@ -448,7 +447,7 @@ impl Engine {
         }
     }
 
-    /// The number of the set that a handle means.
+    /// The number of the set that a handle refers to.
     pub(crate) fn set_of_handle(&self, number: SetNumber, name: &str) -> Result<SetNumber> {
         if self.registry.read().sets.contains_key(&number) {
             return Ok(number);
@@ -471,7 +470,7 @@ impl Engine {
         Ok(SetIndexes { set, name, all, epoch })
     }
 
-    /// The extractor of an index: the one that was given, or what its line says.
+    /// The extractor of an index: the registered one, or the one built from its line.
     pub(crate) fn extractor_of(&self, definition: &IndexDefinition, catalogue: &Catalogue) -> Result<Extractor> {
         let known = self.registry.read().extractors.get(&definition.number).cloned();
         known.or_else(|| Extractor::from_spec(&definition.spec)).ok_or_else(|| {
@@ -486,7 +485,8 @@ impl Engine {
         self.heap.catalogue().indexes().next().is_some()
     }
 
-    /// Indexes of a set, or their extractors, have changed. For an index that comes or goes the caller excludes commits.
+    /// Indexes of a set, or their extractors, have changed. For an index that is created or dropped the caller excludes
+    /// commits.
     pub(crate) fn change_registry(&self, set: SetNumber, change: impl FnOnce(&mut BTreeMap<IndexNumber, Extractor>)) {
         let mut registry = self.registry.write();
         *registry.epochs.entry(set).or_default() += 1;
@@ -494,7 +494,7 @@ impl Engine {
         change(&mut registry.extractors);
     }
 
-    /// The extractors that were given, for another handle of the store.
+    /// The registered extractors, for another handle of the store.
     pub(crate) fn given_extractors(&self) -> Vec<(Arc<IndexDefinition>, Extractor)> {
         let catalogue = self.heap.catalogue();
         let registry = self.registry.read();
@@ -504,7 +504,7 @@ impl Engine {
             .collect()
     }
 
-    /// Takes over extractors that were given to another handle, for indexes that they made.
+    /// Takes over another handle's extractors, for the indexes that they belong to.
     pub(crate) fn take_extractors(&self, given: Vec<(Arc<IndexDefinition>, Extractor)>) {
         let catalogue = self.heap.catalogue();
         for (of, extractor) in given {
@@ -515,26 +515,26 @@ impl Engine {
         }
     }
 
-    /// Lets go of the extractors: one may hold the store, which would keep it from ever being dropped.
+    /// Drops the extractors: one may hold the store, and so keep it from ever being dropped.
     pub(crate) fn forget_extractors(&self) {
         let registry = std::mem::take(&mut *self.registry.write());
         drop(registry);
     }
 
-    /// Whether the extractor of an index is known by now. One of the same name and version does the same.
+    /// Whether the extractor of an index is registered. One of the same name and version is equivalent.
     pub(crate) fn has_extractor(&self, index: IndexNumber) -> bool {
         self.registry.read().extractors.contains_key(&index)
     }
 
-    /// Whether what was found out about the indexes of a set then still holds.
+    /// Whether what was looked up about the indexes of a set still holds.
     pub(crate) fn is_index_epoch(&self, set: SetNumber, epoch: u64) -> bool {
         self.registry.read().epoch_of(set) == epoch
     }
 
-    /// Waits until a commit is on the medium.
+    /// Waits until a commit is durable.
     pub(crate) fn make_durable(&self, seq: Seq) -> Result<()> {
         self.log.sync_to(seq).map_err(|error| match error {
-            // Also where another thread's sync failed on which this one waited.
+            // Also if another thread's sync failed on which this one waited.
             Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. } | Error::Closed => {
                 Error::Indeterminate { seq, reason: error.to_string() }
             }
@@ -572,7 +572,7 @@ fn freed(effect: &Effect) -> Option<RecordId> {
     if let Effect::Free(id) = effect { Some(*id) } else { None }
 }
 
-/// Puts what waits to be logged into a frame.
+/// Adds pending items to a frame.
 fn put_pending(pending: &Pending, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
     put_assigned(frame, &pending.assigned);
     put_frees(frame, pending.burned.iter().copied());

@@ -1,6 +1,6 @@
-//! What the manifest says before the first commit behind a close is acknowledged: that the log goes on.
+//! Recording in the manifest that the log continues, before the first commit after a close is acknowledged.
 //!
-//! Owns: that entry. So a log segment that is gone is not taken for one that was never begun.
+//! Owns: that entry. It distinguishes a missing log segment from one that was never started.
 
 use std::sync::atomic::Ordering;
 
@@ -11,8 +11,8 @@ use crate::manifest::Kept;
 use crate::reserve::Release;
 
 impl Engine {
-    /// A commit of so many bytes is to come. The segment for it is there first: where the entry stands and no segment does, that
-    /// one is gone. The caller holds no lock.
+    /// Called before a commit of this size. Its segment is created first: if the entry exists but no segment does, the
+    /// segment is missing. The caller holds no lock.
     #[inline]
     pub(crate) fn announce(&self, bytes: u64, need: Need) -> Result<()> {
         if self.is_announced.load(Ordering::Relaxed) { Ok(()) } else { self.announce_first(bytes, need) }

@@ -1,7 +1,8 @@
-//! How much room the reserve has to have, and who may use it.
+//! The size of the reserve, and who may use it.
 //!
-//! Owns: the size that goes with the store, when a commit has to look, and doing again with the reserve's room what found none.
-//! Never: lets an ordinary commit go on while the reserve is not whole. `docs/full-disk.md` tells the rules.
+//! Owns: the size according to the store, when a commit must check it, and retrying with the reserve what ran out of
+//! space. Never: lets an ordinary commit proceed while the reserve is not complete. `docs/full-disk.md` describes the
+//! rules.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,24 +11,24 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::reserve::Release;
 
-/// Room for what is small and always there: blocks of new files, an entry of the manifest, the pages of a small snapshot.
+/// Space for small fixed needs: blocks of new files, a manifest entry, the pages of a small snapshot.
 const SMALL_BYTES: u64 = 64 << 10;
-/// So much of the log may be without a sync in any store.
+/// Bytes of the log that may always be unsynced.
 const UNSYNCED_BYTES: u64 = 1 << 20;
-/// So much of the log may be without proof that it is durable while the reserve is not whole.
+/// Bytes of the log that may be unproven while the reserve is not complete.
 const UNPROVEN_BYTES: u64 = 16 << 10;
-/// How much more than it needs the reserve is made to have, at least.
+/// Minimum surplus with which the reserve is created.
 const MORE_BYTES: u64 = 32 << 10;
-/// How many times longer than a look at a reserve that is not whole the pause is that follows.
+/// The pause after checking an incomplete reserve, as a multiple of the time that the check took.
 const PAUSE_FACTOR: u32 = 20;
-/// Of so many segments what is in each is looked at.
+/// Maximum number of segments examined individually.
 const SEGMENTS_LOOKED_AT: usize = 1_024;
-/// When a reserve that cannot be made is tried again, in bytes of the log and of pages.
+/// When to retry creating a reserve that cannot be created, in bytes of the log and of pages.
 const HOPELESS_BYTES: u64 = 16 << 20;
 
 impl Engine {
-    /// Bytes that live in the fullest segment of records; those of a transaction that was larger than a segment do not count. Of
-    /// many segments one is nearly full, and nobody looks which.
+    /// Live bytes of the fullest record segment, not counting transactions larger than a segment. If there are many
+    /// segments, one is assumed to be nearly full, without looking.
     fn fullest_bytes(&self) -> u64 {
         let (source, segments) = (self.log.source(), self.heap.segments());
         let most = source.segment_bytes.min(source.sizes.live_bytes());
@@ -38,21 +39,21 @@ impl Engine {
         live.unwrap_or_default().min(most)
     }
 
-    /// Bytes that the reserve needs when so many more come to the log: for the survivors of one segment or for what an opening
-    /// would copy of the log, whichever is more, with the frames that move them; for the pages of the next snapshot; and for
-    /// a manifest.
+    /// Bytes that the reserve needs when this many more are added to the log: for the survivors of one segment or what
+    /// an opening would copy of the log, whichever is more, with the frames that move them; for the pages of the next
+    /// snapshot; and for a manifest.
     fn reserve_bytes(&self, fullest: u64, more: u64) -> u64 {
         let records = fullest.max(self.log.unproven_bytes() + more);
         SMALL_BYTES + records + records / 4 + self.heap.dirty_bytes() + 2 * self.manifest.bytes()
     }
 
-    /// Bytes of survivors that there is room for when the collector was given so much of the reserve.
+    /// Bytes of survivors that fit if the collector was given this much of the reserve.
     fn survivors_in(&self, bytes: u64) -> u64 {
         bytes.saturating_sub(SMALL_BYTES + self.heap.dirty_bytes() + 2 * self.manifest.bytes()) / 5 * 4
     }
 
-    /// Bytes of survivors that there was room for when the collector was given the reserve; where only an earlier process gave it,
-    /// and ended, bytes that there is room for in what the reserve has now.
+    /// Bytes of survivors that fit into what the collector was given; if only an earlier process, now gone, gave it the
+    /// reserve, bytes that fit into the current reserve.
     pub(crate) fn survivor_bytes(&self) -> u64 {
         match self.reserve_survivors.load(Ordering::Relaxed) {
             0 => self.survivors_in(self.reserve.held_bytes()),
@@ -60,12 +61,13 @@ impl Engine {
         }
     }
 
-    /// What grows when more is written: a measure for when the reserve is to be looked at.
+    /// A measure of growth that determines when to check the reserve.
     fn grown_bytes(&self) -> u64 {
         self.log.appended_bytes() + self.heap.dirty_bytes()
     }
 
-    /// An ordinary commit of so many bytes is to come. Refused while the reserve is not whole. The caller holds no lock.
+    /// Called before an ordinary commit of this size. Fails while the reserve is not complete. The caller holds no
+    /// lock.
     #[inline]
     pub(crate) fn check_reserve(&self, more: u64) -> Result<()> {
         if self.reserve.is_short() {
@@ -74,8 +76,8 @@ impl Engine {
         if self.grown_bytes() + more < self.reserve_look.load(Ordering::Relaxed) { Ok(()) } else { self.look(more) }
     }
 
-    /// There may be room again for a reserve that is not whole. Looking for it takes time and wears the disk, so there are pauses
-    /// in proportion to what it took; and what the collector is at work with is not taken from it.
+    /// There may be space again for an incomplete reserve. Checking takes time and wears the disk, so the pauses are
+    /// proportional to its duration; space that the collector is using is not taken from it.
     #[cold]
     fn try_again(&self, more: u64) -> Result<()> {
         let begun = Instant::now();
@@ -95,7 +97,7 @@ impl Engine {
         self.check_writable()?;
         let unsynced = self.log.unsynced_bytes();
         if unsynced > 0 && unsynced + more > self.fullest_bytes().max(UNSYNCED_BYTES) {
-            // What the next opening has to copy would be more than the reserve has.
+            // The next opening would have to copy more than the reserve has.
             self.make_durable(self.log.last_seq()).or_else(|error| self.check_writable().and(Err(error)))?;
         }
         if self.keep_reserve_for(more) { Ok(()) } else { Err(self.refused()) }
@@ -108,12 +110,12 @@ impl Engine {
         Error::NoSpace { action: "append to", file: "the log".to_owned(), source }
     }
 
-    /// Makes the reserve what the store needs, as far as there is room. Whether it is whole.
+    /// Resizes the reserve to what the store needs, as far as there is space. Returns whether it is complete.
     pub(crate) fn keep_reserve(&self) -> bool {
         self.keep_reserve_for(0)
     }
 
-    /// The same where this process has written, or has used the reserve.
+    /// The same, if this process has written or has used the reserve.
     pub(crate) fn keep_reserve_if_used(&self) {
         if self.reserve.is_short() || self.log.appended_bytes() > 0 {
             self.keep_reserve();
@@ -127,43 +129,43 @@ impl Engine {
         let (kept, slack) = match self.reserve.keep(bytes, bytes + bytes / 4 + MORE_BYTES) {
             Ok(Some(held)) => (true, more + held.saturating_sub(bytes)),
             Ok(None) => (false, 0),
-            // What cannot be made for another reason than want of room is nothing to wait for.
+            // If it cannot be created for a reason other than lack of space, commits do not wait for it.
             Err(_) => (true, more + HOPELESS_BYTES),
         };
         self.reserve_look.store(grown + slack, Ordering::Relaxed);
         kept
     }
 
-    /// Gives room of the reserve to what makes more. Whether there was any.
+    /// Releases reserve space to an operation that frees more. Returns whether there was any.
     pub(crate) fn release(&self, how: Release) -> bool {
         if how == Release::Most {
-            // With the room goes what the next opening would need to copy what it cannot know to be durable.
+            // The same space is what the next opening would need to copy commits not known to be durable.
             self.prove();
         }
         let released = self.reserve.release(how);
         if let Some(bytes) = released.filter(|_| how == Release::Most) {
-            // Of a reserve that was not whole again meanwhile the rest may be given.
+            // If the reserve was not complete again meanwhile, this may be only the rest of it.
             let bytes = self.survivors_in(bytes.max(self.reserve.last_bytes()));
             self.reserve_survivors.store(bytes, Ordering::Relaxed);
         }
         released.is_some()
     }
 
-    /// Sees to it that the next opening has little to copy: what was committed is made durable, and the log says so, for which it may
-    /// need a block of the reserve. What fails here is tried again, or has poisoned the handle. The caller holds no lock.
+    /// Leaves the next opening little to copy: makes commits durable and records that in the log, which may need a
+    /// block of the reserve. An error here is either retried or has poisoned the handle. The caller holds no lock.
     pub(crate) fn prove(&self) {
         if self.log.unproven_bytes() <= UNPROVEN_BYTES || self.make_durable(self.log.last_seq()).is_err() {
             return;
         }
-        // Another thread's commit says it as well.
+        // Another thread's commit records it as well.
         if let Some(guard) = self.commit.try_lock() {
             drop(self.with_reserve(Release::Least, || self.log.prove()));
             drop(guard);
         }
     }
 
-    /// Does something that leads to more room; where it finds none, again with the room of the reserve. It must not have left
-    /// anything behind when it fails.
+    /// Performs an operation that leads to more free space; if it runs out of space, retries it with the reserve. The
+    /// operation must leave nothing behind when it fails.
     pub(crate) fn with_reserve<T>(&self, how: Release, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match work() {
@@ -171,7 +173,7 @@ impl Engine {
                     if !self.release(how) && !self.release(Release::Least) {
                         return Err(error);
                     }
-                    // The collector has to make more.
+                    // The collector must free more.
                     self.no_space.store(true, Ordering::Release);
                 }
                 result => return result,

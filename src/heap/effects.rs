@@ -1,6 +1,6 @@
-//! Effects: what a frame does to the state, as values and as items.
+//! Effects: how a frame changes the state, as values and as items.
 //!
-//! Owns: the one translation between items and effects, used when a transaction writes and when recovery replays.
+//! Owns: the only translation between items and effects, used both by writing transactions and by replay.
 
 use std::sync::Arc;
 
@@ -14,44 +14,44 @@ use crate::format::moves::{Move, moves};
 use crate::format::{Frame, Malformed, index};
 use crate::id::{IndexNumber, RecordId, SegmentSeq, SetNumber};
 
-/// What a frame does to the state.
+/// A change of the state by a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// A record lies at an offset: within the frame at run time, within the segment at replay.
+    /// A record is at an offset: within the frame at run time, within the segment at replay.
     Put { id: RecordId, set: SetNumber, offset: u64, bytes: u64 },
-    /// The slot is free; its count rises above this ID's.
+    /// The slot is free; its count increases past this ID's.
     Free(RecordId),
-    /// A page belongs to a set.
+    /// A page is assigned to a set.
     Assign(u64, SetNumber),
     /// A set exists.
     CreateSet(SetNumber, String),
-    /// A set has another name.
+    /// A set is renamed.
     RenameSet(SetNumber, String),
-    /// A set is gone, and its records with it.
+    /// A set is dropped, with its records.
     DropSet(SetNumber),
-    /// All records of a set that is gone were freed.
+    /// All records of a dropped set have been freed.
     EndSet(SetNumber),
-    /// A light snapshot has a name.
+    /// A light snapshot is named.
     Mark(String),
-    /// A light snapshot has no name any more.
+    /// A light snapshot loses its name.
     DropMark(String),
     /// A chunk waits for its head.
     Stream(u64, RecordId),
-    /// The chunks of a stream wait no longer.
+    /// The chunks of a stream no longer wait.
     StreamEnd(u64),
-    /// A key index exists; whether it is complete, because its set has no records yet.
+    /// A key index is created; whether it is already complete, because its set has no records yet.
     CreateIndex(Arc<IndexDefinition>, bool),
-    /// A key index is gone.
+    /// A key index is dropped.
     DropIndex(IndexNumber),
-    /// A key index takes the place of the one that it replaces.
+    /// A key index replaces its predecessor.
     PublishIndex(IndexNumber),
-    /// Changes of one key index, as they stand in the frame.
+    /// Changes of one key index, as in the frame.
     Index(IndexNumber, Vec<u8>),
     /// Records were copied from one segment to another.
     Moves(SegmentSeq, SegmentSeq, Vec<Move>),
 }
 
-/// Puts the freeing of slots into a frame, eight bytes each.
+/// Adds freed slots to a frame, eight bytes each.
 pub(crate) fn put_frees(frame: &mut FrameBuilder, ids: impl Iterator<Item = RecordId>) {
     let mut payload = Vec::new();
     for id in ids {
@@ -66,7 +66,7 @@ pub(crate) fn put_frees(frame: &mut FrameBuilder, ids: impl Iterator<Item = Reco
     }
 }
 
-/// Puts pages given to sets into a frame, twelve bytes each.
+/// Adds pages assigned to sets to a frame, twelve bytes each.
 pub(crate) fn put_assigned(frame: &mut FrameBuilder, pages: &[(u64, SetNumber)]) {
     for part in pages.chunks(PAYLOAD_BYTES_MAX / 12) {
         let mut payload = Vec::with_capacity(part.len() * 12);
@@ -94,7 +94,7 @@ fn name_of(bytes: &[u8]) -> Result<String, Malformed> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| Malformed::new("name", "UTF-8", error))
 }
 
-/// The effect of an item that is about key indexes.
+/// The effect of an item about key indexes.
 fn index_effect(kind: Kind, item: &Item<'_>) -> Result<Option<Effect>, Malformed> {
     Ok(match kind {
         Kind::IndexOps => {
@@ -116,7 +116,7 @@ fn index_effect(kind: Kind, item: &Item<'_>) -> Result<Option<Effect>, Malformed
     })
 }
 
-/// The effects of a valid frame, with offsets in its segment; `file` is named in errors.
+/// The effects of a valid frame, with offsets in its segment; errors name `file`.
 pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
     let at = |malformed: Malformed| malformed.at(file, frame.offset());
     let mut effects = Vec::with_capacity(frame.header.items as usize);

@@ -1,9 +1,9 @@
-//! The key indexes of the writer: their trees, and the changes that an index under construction has missed.
+//! The writer's key indexes: their trees, and the changes that an index under construction has missed.
 //!
-//! Owns: applying logged changes, freezing and installing for a snapshot. Never: looks into records, or decides what is
-//! unique; a transaction does.
-//! Invariants: 1. A tree holds exactly what the log's changes say. 2. While an index is built, every change that is
-//! committed is kept for it.
+//! Owns: applying logged changes, freezing and installing for a snapshot. Never: looks into records, or decides
+//! uniqueness; a transaction does.
+//! Invariants: 1. A tree contains exactly what the log's changes say.
+//! 2. While an index is built, every committed change is kept for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::id::{IndexNumber, SegmentSeq};
 use crate::key_index::{Change, Changes, Frozen, Gathered, KeyRoot, KeyTree, NODE_HEAP_BYTES, Passed, Prepared, Saved};
 use crate::pages::PageSegments;
 
-/// Nodes that are put in place, or taken out of page segments, under the writer's lock in one go.
+/// Nodes installed, or moved out of page segments, per acquisition of the writer's lock.
 pub(super) const INSTALL_NODES: usize = 512;
-/// Bytes of changes that are gathered before they are applied.
+/// Bytes of changes gathered before they are applied.
 const GATHERED_BYTES_MAX: usize = 32 << 20;
 
-/// How far nodes were taken out of page segments.
+/// Progress of moving nodes out of page segments.
 #[derive(Debug, Default)]
 pub(crate) struct Refreshed {
     tree: IndexNumber,
@@ -41,24 +41,24 @@ pub(crate) struct Indexes {
     trees: BTreeMap<IndexNumber, KeyTree>,
     /// Nodes that the trees, and a save of them, keep on the heap because they changed.
     nodes: u64,
-    /// As many of trees that are gone and that a save still has.
+    /// The same for dropped trees that a save still holds.
     leaving: u64,
     is_saving: bool,
     missed: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
-    /// Pages of indexes that are gone, until a snapshot has let go of them.
+    /// Pages of dropped indexes, until a snapshot has released them.
     released: Vec<PageRef>,
     /// Indexes that cannot be read and have no tree.
     damaged: BTreeMap<IndexNumber, Arc<Corruption>>,
-    /// Those of them that the catalogue does not know of.
+    /// Those of them that the catalogue does not know yet.
     newly_damaged: Vec<IndexNumber>,
-    /// Changes that wait to be applied, while they are gathered.
+    /// Changes waiting to be applied, while gathering.
     gathered: Option<BTreeMap<IndexNumber, Gathered>>,
-    /// A commit was applied in part.
+    /// A commit was applied only in part.
     is_lost: bool,
 }
 
 impl Indexes {
-    /// Takes nodes out of page segments, so many in one call, or somewhat more. `true` when there is nothing left to do.
+    /// Moves nodes out of page segments, roughly this many per call. `true` when nothing is left to do.
     pub(crate) fn refresh(
         &mut self,
         from: &BTreeSet<SegmentSeq>,
@@ -71,7 +71,7 @@ impl Indexes {
                 *refreshed = Refreshed { tree: *number, ..Refreshed::default() };
             }
             is_done = match tree.refresh(from, nodes, &mut refreshed.passed) {
-                // A damaged node stays where it is, and its segment with it: what reads it says so.
+                // A damaged node stays where it is, with its segment; reads of it report the damage.
                 Err(error) if error.is_corruption() => Ok(true),
                 other => other,
             };
@@ -83,7 +83,7 @@ impl Indexes {
         is_done
     }
 
-    /// A tree that a snapshot has.
+    /// Adds a tree from a snapshot.
     pub(crate) fn insert(&mut self, number: IndexNumber, tree: KeyTree) {
         self.put(number, tree);
     }
@@ -94,7 +94,7 @@ impl Indexes {
         self.trees.insert(number, tree);
     }
 
-    /// Works on a tree and keeps the count of nodes.
+    /// Runs `work` on a tree and updates the count of nodes.
     fn with_tree<T>(&mut self, number: IndexNumber, work: impl FnOnce(&mut KeyTree) -> T) -> Option<T> {
         let tree = self.trees.get_mut(&number)?;
         let before = tree.heap_nodes();
@@ -107,18 +107,18 @@ impl Indexes {
         self.nodes = self.trees.values().map(KeyTree::heap_nodes).sum();
     }
 
-    /// An index without entries.
+    /// Adds an index without entries.
     pub(crate) fn create(&mut self, number: IndexNumber) -> Result<()> {
         self.put(number, KeyTree::new()?);
         Ok(())
     }
 
-    /// From now on changes of an index that has no tree yet are kept for it.
+    /// From now on changes are kept for an index that has no tree yet.
     pub(crate) fn begin_building(&mut self, number: IndexNumber) {
         self.missed.insert(number, Vec::new());
     }
 
-    /// Changes are kept no longer for an index that was being built.
+    /// Changes are no longer kept for an index that was being built.
     pub(crate) fn end_building(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
     }
@@ -128,8 +128,8 @@ impl Indexes {
         self.missed.contains_key(&number)
     }
 
-    /// An index has taken the place of another one. Where its tree is in no snapshot that could be read, it has to be built
-    /// again, and until then nobody knows which keys are taken.
+    /// An index has replaced another one. If no readable snapshot has its tree, it must be rebuilt, and until then it
+    /// is unknown which keys are taken.
     pub(super) fn settle_successor(&mut self, number: IndexNumber) {
         if !self.trees.contains_key(&number) && !self.damaged.contains_key(&number) {
             let (what, expected) = (format!("key index {number}"), "a snapshot with its nodes".to_owned());
@@ -138,12 +138,12 @@ impl Indexes {
         }
     }
 
-    /// The changes that were kept so far.
+    /// Takes the changes kept so far.
     pub(crate) fn take_missed(&mut self, number: IndexNumber) -> Vec<Vec<u8>> {
         self.missed.get_mut(&number).map(std::mem::take).unwrap_or_default()
     }
 
-    /// The tree of an index that is being built, with the changes that it has missed.
+    /// Publishes the tree of an index that was being built, with the changes that it has missed.
     pub(crate) fn publish(&mut self, number: IndexNumber, mut tree: KeyTree) -> Result<()> {
         for changes in self.missed.remove(&number).unwrap_or_default() {
             apply(&mut tree, &changes, "log")?;
@@ -152,20 +152,19 @@ impl Indexes {
         Ok(())
     }
 
-    /// An index cannot be read. It has no tree from now on: the log goes on having its changes, and it is built again from the
-    /// records.
+    /// An index cannot be read. It loses its tree: the log still has its changes, and it is rebuilt from the records.
     pub(crate) fn damage(&mut self, number: IndexNumber, damage: Corruption) {
         self.remove_tree(number);
         self.damaged.insert(number, Arc::new(damage));
         self.newly_damaged.push(number);
     }
 
-    /// What is damaged of an index that cannot be read.
+    /// The damage of an index that cannot be read.
     pub(crate) fn damage_of(&self, number: IndexNumber) -> Option<&Arc<Corruption>> {
         self.damaged.get(&number)
     }
 
-    /// Whether indexes were found damaged that nobody has taken note of.
+    /// Whether indexes were found damaged that have not been recorded yet.
     pub(super) fn has_newly_damaged(&self) -> bool {
         !self.newly_damaged.is_empty()
     }
@@ -176,7 +175,7 @@ impl Indexes {
         numbers.into_iter().filter_map(|number| Some((number, Arc::clone(self.damaged.get(&number)?)))).collect()
     }
 
-    /// Damage of a tree is noted, and nothing else fails for it.
+    /// Records damage of a tree; nothing else fails because of it.
     fn note(&mut self, number: IndexNumber, result: Result<()>) -> Result<()> {
         match result {
             Err(Error::Corrupt(damage)) => {
@@ -187,7 +186,7 @@ impl Indexes {
         }
     }
 
-    /// The index is gone.
+    /// Drops an index.
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {
         self.damaged.remove(&number);
         self.remove_tree(number);
@@ -203,12 +202,13 @@ impl Indexes {
         }
     }
 
-    /// From now on changes are gathered, to be applied many at a time: nobody reads the trees. `end_gathering` ends it.
+    /// From now on changes are gathered, to be applied many at a time; the trees have no readers. `end_gathering` ends
+    /// this.
     pub(crate) fn begin_gathering(&mut self) {
         self.gathered.get_or_insert_default();
     }
 
-    /// Every change is applied when it comes again, and all that came before are.
+    /// Applies all gathered changes, and later ones immediately.
     pub(crate) fn end_gathering(&mut self) -> Result<()> {
         self.apply_gathered()?;
         self.gathered = None;
@@ -254,19 +254,19 @@ impl Indexes {
             let result = self.with_tree(number, |tree| tree.apply_sorted(&sorted).map(drop)).unwrap_or(Ok(()));
             return self.note(number, result);
         }
-        // Of an index that is being built, or that has to be.
+        // The index is being built, or has to be.
         if let Some(missed) = self.missed.get_mut(&number) {
             missed.push(changes.to_vec());
         }
         Ok(())
     }
 
-    /// The tree as it is now.
+    /// The current tree.
     pub(crate) fn now(&self, number: IndexNumber) -> Option<&KeyRoot> {
         self.trees.get(&number).map(KeyTree::now)
     }
 
-    /// A commit could be applied in part only: no view sees the trees from now on.
+    /// A commit was applied only in part: no view sees the trees from now on.
     pub(crate) fn lose(&mut self) {
         self.is_lost = true;
     }
@@ -279,41 +279,41 @@ impl Indexes {
         self.trees.iter().map(|(number, tree)| (*number, tree.root())).collect()
     }
 
-    /// The tree of now with its version, if a look at it before it is changed is of use: because some of its leaves are not
-    /// on the heap, or because keys may be taken.
+    /// The current tree with its version, if probing it before it is changed is useful: because some of its leaves are
+    /// not on the heap, or because keys may be taken.
     pub(crate) fn to_probe(&self, number: IndexNumber, is_unique: bool) -> Option<(KeyRoot, u64)> {
         let tree = self.trees.get(&number).filter(|tree| is_unique || tree.has_clean());
         tree.map(|tree| (tree.root(), tree.version()))
     }
 
-    /// A number that is another one once entries of the index have changed.
+    /// A number that changes whenever entries of the index change.
     pub(crate) fn version(&self, number: IndexNumber) -> Option<u64> {
         self.trees.get(&number).map(KeyTree::version)
     }
 
-    /// Leaves that the next changes of a tree may need. Who offers them withdraws them.
+    /// Offers leaves that the next changes of a tree may need. The caller withdraws them later.
     pub(crate) fn offer(&mut self, number: IndexNumber, prepared: Prepared) {
         if let Some(tree) = self.trees.get_mut(&number) {
             tree.offer(prepared);
         }
     }
 
-    /// Takes back what was offered and not used.
+    /// Withdraws leaves that were offered and not used.
     pub(crate) fn withdraw(&mut self, number: IndexNumber, numbers: &[u64]) -> Prepared {
         self.trees.get_mut(&number).map(|tree| tree.withdraw(numbers)).unwrap_or_default()
     }
 
-    /// Nodes of the trees that no snapshot holds.
+    /// Nodes of the trees that no snapshot has.
     pub(crate) fn dirty(&self) -> u64 {
         self.trees.values().map(KeyTree::dirty).sum()
     }
 
-    /// Bytes of heap that changed nodes take, those that a save has included.
+    /// Heap bytes of changed nodes, including those of a save.
     pub(crate) fn heap_bytes(&self) -> u64 {
         (self.nodes + self.leaving) * NODE_HEAP_BYTES
     }
 
-    /// The trees of this moment, and pages of indexes that are gone.
+    /// The current trees, and pages of dropped indexes.
     pub(crate) fn freeze(&mut self) -> (Vec<FrozenIndex>, Vec<PageRef>) {
         self.is_saving = true;
         let frozen =
@@ -321,14 +321,14 @@ impl Indexes {
         (self.trees.iter_mut().map(frozen).collect(), std::mem::take(&mut self.released))
     }
 
-    /// The save has let go of its nodes.
+    /// The save has released its nodes.
     pub(crate) fn end_saving(&mut self) {
         (self.is_saving, self.leaving) = (false, 0);
         self.trees.values_mut().for_each(KeyTree::end_saving);
         self.count_again();
     }
 
-    /// The save came to nothing.
+    /// The save failed.
     pub(crate) fn abandon(&mut self, frozen: Vec<FrozenIndex>, released: Vec<PageRef>) {
         self.released.extend(released);
         for index in frozen {
@@ -339,7 +339,7 @@ impl Indexes {
         }
     }
 
-    /// Puts a part of what was saved in place of nodes on the heap. `true` when all is done.
+    /// Replaces a part of the saved nodes on the heap. `true` when everything is done.
     pub(crate) fn install(
         &mut self,
         number: IndexNumber,
@@ -349,7 +349,7 @@ impl Indexes {
         if let Some(result) = self.with_tree(number, |tree| tree.install(saved, INSTALL_NODES, segments)) {
             return result;
         }
-        // The index was dropped meanwhile. What was not installed by then nobody else knows of.
+        // The index was dropped meanwhile. Nothing else refers to what was not installed by then.
         self.released.extend(saved.take_rest());
         Ok(true)
     }
@@ -368,7 +368,7 @@ fn sorted<'p>(payload: &'p [u8], file: &str) -> Result<Changes<'p>> {
         let change = change.map_err(|malformed| malformed.at(file, 0))?;
         sorted.push(Change { entry: KeyEntry { key: change.key, id: change.id.as_u64() }, insert: change.put });
     }
-    // They were sorted when they were written, unless somebody else wrote them.
+    // They were sorted when written, unless another program wrote them.
     if !sorted.is_sorted_by_key(|change| change.entry) {
         sorted.sort_by_key(|change| change.entry);
     }

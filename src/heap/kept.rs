@@ -1,10 +1,10 @@
-//! What an older state keeps that the newest state does not need any more.
+//! What an older state keeps that the newest state no longer needs.
 
 use crate::heap::State;
 use crate::key_index::NODE_HEAP_BYTES;
 use crate::record_index::LEAF_HEAP_BYTES;
 
-/// Bytes that a state has and another has not.
+/// Bytes that one state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct KeptBytes {
     /// Of pages and nodes on the heap.
@@ -16,7 +16,8 @@ pub(crate) struct KeptBytes {
 }
 
 impl State {
-    /// What this state has and `now` has not. Takes time in proportion to the pages that differ. What cannot be read is left out.
+    /// What this state has and `now` does not. Takes time proportional to the pages that differ. Unreadable parts are
+    /// left out.
     pub(crate) fn kept_from(&self, now: &Self) -> KeptBytes {
         let records = self.root.kept_from(&now.root).unwrap_or_default();
         let mut kept = KeptBytes {

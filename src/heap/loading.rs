@@ -1,7 +1,7 @@
-//! The heap while a store is opened: nobody reads it yet.
+//! The heap while a store is being opened and has no readers yet.
 //!
-//! Owns: holding back states until there is somebody who may read them, so that what they would share need not be copied for each
-//! frame that is replayed. Never: changes an entry.
+//! Owns: withholding states until there can be readers, so that shared parts need not be copied for each replayed
+//! frame. Never: changes an entry.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::heap::{Heap, Publish, signed};
 use crate::log::Segment;
 
 impl Heap {
-    /// Until `end_loading` nothing is published: nobody reads. `pin` shows what there is.
+    /// Until `end_loading` nothing is published, since there are no readers. `pin` shows the current state.
     pub(crate) fn begin_loading(&self) {
         self.writer.lock().is_loading = true;
     }
 
-    /// From now on somebody may read.
+    /// From now on there may be readers.
     pub(crate) fn end_loading(&self) {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
@@ -23,7 +23,7 @@ impl Heap {
         drop(writer);
     }
 
-    /// Puts a segment that was opened anew in the place of what was known of it. Only while the store is being opened.
+    /// Replaces a known segment with a newly opened one. Only while the store is being opened.
     pub(crate) fn replace(&self, segment: &Arc<Segment>) {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();

@@ -1,10 +1,11 @@
 //! The heap: records in segments, found through the record index.
 //!
-//! Owns: the one door through which an entry changes (`apply`), the state that readers see, the segment table,
-//! live bytes, and what each effect of a frame means. Run time and replay go through the same door.
-//! Never: appends, syncs, or validates a transaction.
-//! Invariants: 1. An entry points at a record whose header names the same ID. 2. A state that a view holds never
-//! changes. 3. A segment's live bytes are the bytes of the entries that point into it.
+//! Owns: the only door through which an entry changes (`apply`), the state that readers see, the segment table, live
+//! bytes, and the meaning of each effect of a frame. Run time and replay use the same door. Never: appends, syncs, or
+//! validates a transaction.
+//! Invariants: 1. An entry points at a record whose header names the same ID.
+//! 2. A state that a view holds never changes.
+//! 3. A segment's live bytes are the bytes of the entries that point into it.
 
 mod effects;
 mod indexes;
@@ -50,23 +51,23 @@ pub(crate) struct State {
     pub(crate) root: Arc<Root>,
     pub(crate) table: Arc<SegmentTable>,
     pub(crate) catalogue: Arc<Catalogue>,
-    /// Key indexes, in states that never change; empty in the newest state for one read.
+    /// Key indexes, in immutable states; empty in the newest state for one-shot reads.
     pub(crate) indexes: BTreeMap<IndexNumber, KeyRoot>,
     pub(crate) seq: Seq,
-    /// Whether records are there that nobody finds, because their set is gone.
+    /// Whether there are records that cannot be found because their set was dropped.
     pub(crate) has_dropped: bool,
 }
 
 /// Where the bytes of a found record are.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
-    /// In a map: place, offset of the payload, length.
+    /// Mapped: place, offset of the payload, length.
     Mapped(u32, u64, usize),
     /// Copied.
     Copied(Arc<[u8]>),
 }
 
-/// A record that was found.
+/// A record found by a lookup.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) id: RecordId,
@@ -84,8 +85,8 @@ pub(crate) enum Answer {
 }
 
 impl State {
-    /// Looks a record up in the case that is nearly always met: it is live and small, lies in a mapped segment, and was
-    /// read before. `None` says nothing; `lookup` then tells what is the case.
+    /// Looks a record up in the usual case: it is live and small, in a mapped segment, and was read before. After
+    /// `None` nothing is known, and `lookup` must be called.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub(crate) fn lookup_plain(&self, id: RecordId) -> Option<(Found, &[u8])> {
@@ -108,8 +109,8 @@ impl State {
         Some((Found { id, seq: item.seq, is_head: false, place }, item.payload))
     }
 
-    /// Reads the beginnings of records that will be looked up, so that they are near then. All entries first and then all
-    /// records: so the processor waits for many of them at once.
+    /// Prefetches the beginnings of records that will be looked up: all entries first, then all records, so that the
+    /// processor waits for many of them at once.
     pub(crate) fn look_ahead(&self, slots: impl Iterator<Item = u64>) {
         let mut locations: SmallVec<[Location; 32]> = SmallVec::new();
         for slot in slots {
@@ -140,7 +141,7 @@ impl State {
         })
     }
 
-    /// Whether the set that a slot's records belong to is gone.
+    /// Whether the set that a slot's records belong to was dropped.
     fn is_of_dropped_set(&self, slot: u64) -> bool {
         self.has_dropped && self.catalogue.is_dropped(self.root.set_of_slot(slot))
     }
@@ -195,13 +196,13 @@ struct Writer {
     seq: Seq,
     pinned: Option<Arc<State>>,
     table_changed: bool,
-    /// A set is gone, or all of its records: who looks one record up has to know.
+    /// A set, or all of its records, was dropped: lookups of single records must know.
     is_reshaped: bool,
-    /// Nobody reads yet: states are not published, and so what they share need not be copied.
+    /// There are no readers yet: states are not published, and so shared parts need not be copied.
     is_loading: bool,
     /// Places whose segments are gone.
     free_places: Vec<u32>,
-    /// What the frame that is applied has changed.
+    /// The changes made by the frame that is being applied.
     undo: Vec<Undo>,
 }
 
@@ -210,11 +211,11 @@ struct Writer {
 pub(crate) struct Heap {
     current: Current<State>,
     writer: Mutex<Writer>,
-    /// Bytes of pages that are on the heap because they changed, those that a save has included.
+    /// Bytes of changed pages on the heap, including those of a save.
     dirty_bytes: AtomicU64,
-    /// The writer's `seq`, to be read without its lock.
+    /// The writer's `seq`, readable without its lock.
     seq: AtomicU64,
-    /// Places that no segment has.
+    /// Places without a segment.
     places_left: AtomicU64,
 }
 
@@ -259,13 +260,13 @@ impl Heap {
         Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0), places_left }
     }
 
-    /// The state for one read. Its entries may still change; its catalogue and `seq` may lag behind.
+    /// The state for a one-shot read. Its entries may still change; its catalogue and `seq` may lag behind.
     #[inline]
     pub(crate) fn current(&self) -> Held<'_, State> {
         self.current.load()
     }
 
-    /// A state that never changes: the newest. Excludes `apply` for its moment.
+    /// The newest state, immutable. Briefly excludes `apply`.
     pub(crate) fn pin(&self) -> Arc<State> {
         let mut writer = self.writer.lock();
         if let Some(pinned) = &writer.pinned {
@@ -277,7 +278,7 @@ impl Heap {
         state
     }
 
-    /// As `State::look_ahead`, of the newest state.
+    /// Like `State::look_ahead`, for the newest state.
     pub(crate) fn look_ahead(&self, slots: impl Iterator<Item = u64>) {
         self.current.load().look_ahead(slots);
     }
@@ -292,7 +293,7 @@ impl Heap {
             match state.lookup(id) {
                 Ok(answer) => return Ok((state, answer)),
                 Err(error) if error.is_corruption() => {
-                    // The entry may be younger than the table in hand. Then a younger table was published before it.
+                    // The entry may be newer than the table read here. Then a newer table was published before it.
                     let now = self.current.load();
                     if std::ptr::eq(&raw const *state, &raw const *now) {
                         return Err(error);
@@ -304,8 +305,8 @@ impl Heap {
         }
     }
 
-    /// Applies the effects of one frame whose items' offsets count from `base` of `segment`. Everything becomes
-    /// visible to later views at once.
+    /// Applies the effects of a frame whose item offsets count from `base` of `segment`. Later views see all of them at
+    /// once.
     pub(crate) fn apply(&self, segment: &Arc<Segment>, base: u64, seq: Seq, effects: &[Effect]) -> Result<()> {
         self.change(|writer, publish| {
             let place = writer.place_of(segment)?;
@@ -327,8 +328,8 @@ impl Heap {
         })
     }
 
-    /// Changes something under the writer's lock and publishes what has a new shape. What was replaced is dropped
-    /// outside of the lock, because there may be much of it.
+    /// Changes something under the writer's lock and publishes a changed shape. Replaced parts are dropped outside the
+    /// lock, because there may be many.
     fn change<T>(&self, change: impl FnOnce(&mut Writer, &mut Publish<'_>) -> Result<T>) -> Result<T> {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
@@ -337,7 +338,7 @@ impl Heap {
         if writer.tree.take_restructured() | std::mem::take(&mut writer.is_reshaped) {
             publish.state(&writer);
         }
-        // Behind the state: who reads this number first finds all that it stands for.
+        // After the state: a reader of this number then finds everything that it stands for.
         self.seq.store(writer.seq.0, Ordering::Release);
         self.note_dirty(&writer);
         drop(writer);
@@ -350,20 +351,20 @@ impl Heap {
         self.dirty_bytes.store(writer.dirty_bytes(), Ordering::Relaxed);
     }
 
-    /// Bytes of pages of all indexes that are on the heap because they changed, those that a save has included. What
-    /// only views hold does not count.
+    /// Bytes of changed pages of all indexes on the heap, including those of a save. What only views hold does not
+    /// count.
     pub(crate) fn dirty_bytes(&self) -> u64 {
         self.dirty_bytes.load(Ordering::Relaxed)
     }
 
-    /// Pages of all indexes that no snapshot holds.
+    /// Pages of all indexes that no snapshot has.
     pub(crate) fn dirty_pages(&self) -> u64 {
         let writer = self.writer.lock();
         writer.tree.dirty() + writer.indexes.dirty()
     }
 
-    /// The state of this moment for a save: the trees, pages of key indexes that are gone, and everything else. The caller
-    /// excludes commits. `end_saving` ends it.
+    /// The current state for a save: the trees, pages of dropped key indexes, and everything else. The caller excludes
+    /// commits. `end_saving` ends it.
     pub(crate) fn freeze(&self) -> (Vec<FrozenIndex>, Vec<PageRef>, Arc<State>) {
         let state = self.pin();
         let mut writer = self.writer.lock();
@@ -373,7 +374,7 @@ impl Heap {
         (indexes, released, state)
     }
 
-    /// The save has come to an end and has let go of what it had.
+    /// The save has ended and has released its pages.
     pub(crate) fn end_saving(&self) {
         let mut writer = self.writer.lock();
         writer.tree.end_saving();
@@ -382,7 +383,7 @@ impl Heap {
     }
 
     /// Points entries at copies of their records. An entry that points elsewhere by now stays as it is, so that no copy
-    /// brings back what was replaced or deleted. Gives the bytes that bytes.
+    /// restores what was replaced or deleted. Returns the bytes of the copies that count.
     pub(crate) fn relocate(&self, from: &Arc<Segment>, to: &Arc<Segment>, moves: &[Move]) -> Result<u64> {
         self.change(|writer, publish| {
             writer.place_of(to)?;
@@ -391,7 +392,7 @@ impl Heap {
         })
     }
 
-    /// Makes a segment known before entries point into it.
+    /// Registers a segment before entries point into it.
     pub(crate) fn adopt(&self, segment: &Arc<Segment>) -> Result<()> {
         self.change(|writer, publish| {
             writer.place_of(segment)?;
@@ -406,13 +407,13 @@ impl Heap {
         writer.by_number.get(&number).and_then(|place| writer.table.get(*place)).map(Arc::clone)
     }
 
-    /// The segments of now.
+    /// The current segments.
     pub(crate) fn segments(&self) -> Arc<SegmentTable> {
         Arc::clone(&self.writer.lock().table)
     }
 
-    /// Takes segments without live bytes out of the table. Later states do not have them; those that exist do. Gives
-    /// their places, which are used again only after `release_places`.
+    /// Removes segments without live bytes from the table. Later states do not have them; existing ones do. Returns
+    /// their places, which are reused only after `release_places`.
     pub(crate) fn retire(&self, numbers: &[SegmentSeq]) -> Vec<(u32, Arc<Segment>)> {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
@@ -437,14 +438,14 @@ impl Heap {
         retired
     }
 
-    /// Nobody holds a state any more in which these places meant retired segments.
+    /// No state is held any more in which these places meant retired segments.
     pub(crate) fn release_places(&self, places: impl Iterator<Item = u32>) {
         let mut writer = self.writer.lock();
         writer.free_places.extend(places);
         self.note_dirty(&writer);
     }
 
-    /// Changes the tree without changing what it says: after a snapshot was saved, pages are clean.
+    /// Changes the tree without changing its contents: after a snapshot was saved, pages are clean.
     pub(crate) fn with_tree<T>(&self, change: impl FnOnce(&mut Tree) -> T) -> T {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
@@ -469,7 +470,7 @@ impl Heap {
         drop(pinned);
     }
 
-    /// The catalogue of now.
+    /// The current catalogue.
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
         Arc::clone(&self.writer.lock().catalogue)
     }
@@ -480,18 +481,18 @@ impl Heap {
         drop(pinned);
     }
 
-    /// Lets go of older states that nobody reads.
+    /// Releases older states without readers.
     pub(crate) fn reclaim(&self) {
         self.current.reclaim();
     }
 
-    /// The last commit that was applied. What is read afterwards is no older.
+    /// The last commit applied. What is read afterwards is no older.
     pub(crate) fn seq(&self) -> Seq {
         Seq(self.seq.load(Ordering::Acquire))
     }
 }
 
-/// The frame that is applied: where it lies, the place of its segment, what its offsets count from, its commit.
+/// The frame being applied: its segment and the place of that, the base of its offsets, its commit.
 #[derive(Debug)]
 struct Applied<'f> {
     segment: &'f Segment,
@@ -514,7 +515,7 @@ impl Publish<'_> {
         self.freed.extend(self.current.store(Arc::new(writer.state())));
     }
 
-    /// Readers must find a segment before an entry leads them to it.
+    /// Readers must find a segment before an entry points into it.
     fn table_first(&mut self, writer: &mut Writer) {
         if std::mem::take(&mut writer.table_changed) {
             self.state(writer);

@@ -1,6 +1,6 @@
-//! How many places are left for segments.
+//! The number of places left for segments.
 //!
-//! Owns: the count. Never: gives a place; the segment table does.
+//! Owns: the count. Never: assigns a place; the segment table does.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crate::heap::{Heap, Writer};
 use crate::id::to_u64;
 
 impl Heap {
-    /// An error if not more than so many places are left for segments: then nothing is appended that could need one.
+    /// Fails if no more than this many places are left: then nothing is appended that could need one.
     #[inline]
     pub(crate) fn check_places(&self, kept_free: u64) -> Result<()> {
         if self.places_left.load(Ordering::Relaxed) > kept_free {
@@ -19,7 +19,7 @@ impl Heap {
         Err(Error::Exhausted { what: "place for a segment", limit: PLACE_END.into() })
     }
 
-    /// As if other segments had all places but so many.
+    /// Pretends that other segments have all places but this many.
     #[cfg(test)]
     pub(crate) fn assume_places(&self, left: u32) {
         let mut writer = self.writer.lock();

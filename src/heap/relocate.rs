@@ -1,6 +1,6 @@
-//! Records that were copied: entries follow them.
+//! Relocation: entries follow copied records.
 //!
-//! Owns: the comparison by which a move counts, the same at run time and in replay. Never: copies a record.
+//! Owns: the comparison that decides whether a move counts, the same at run time and in replay. Never: copies a record.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::planted::Fault;
 use crate::record_index::DamagedLeaf;
 
 impl Writer {
-    /// Points entries at copies, where they still point at what was copied. Gives the bytes.
+    /// Points entries at copies, if they still point at the originals. Returns the bytes moved.
     pub(super) fn relocate(&mut self, from: SegmentSeq, to: SegmentSeq, moves: &[Move]) -> Result<u64> {
         let Some(place) = self.by_number.get(&to).copied() else {
             let file = FileKind::Records.file_name(to);
@@ -33,8 +33,8 @@ impl Writer {
                 Ok(old) => old,
                 Err(Error::Corrupt(damage)) => {
                     self.tree.mark_damaged(page_of(each.slot), DamagedLeaf::new(*damage));
-                    // Nobody knows whether the page pointed at what was copied. Until it is rebuilt the copy counts as live, or
-                    // the file would go that has the only one.
+                    // It is unknown whether the page pointed at the original. Until the page is rebuilt the copy counts
+                    // as live, or the only file that has it would be deleted.
                     if let Some(to) = to.as_ref().filter(|to| !to.is_absent()) {
                         to.add_live(signed(copy_bytes(to, each.to)?));
                     }
@@ -61,7 +61,7 @@ impl Writer {
     }
 }
 
-/// Bytes of the record at an offset, whatever is in it; of one that cannot be read the least that a record has.
+/// Bytes of the record at an offset, whatever it contains; if unreadable, the minimum size of a record.
 fn copy_bytes(segment: &Segment, offset: u64) -> Result<u64> {
     let len = segment.len()?.saturating_sub(offset).min(RECORD_BYTES_MAX);
     match segment.read(offset, len) {

@@ -1,7 +1,7 @@
-//! Sums of what a frame changes in counts: noted once for records that follow one another, not for each.
+//! Sums of a frame's changes to counts: recorded once for consecutive records, not for each.
 //!
-//! Owns: the sums until they are noted. Never: outlives the frame, or the writer's lock under which it is applied.
-//! Invariant: once `settle` was called, the counts are what they would be if each change had been noted by itself.
+//! Owns: the sums until they are recorded. Never: outlives the frame, or the writer's lock under which it is applied.
+//! Invariant: after `settle`, the counts are as if each change had been recorded by itself.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::heap::{SegmentTable, signed};
 use crate::id::{Seq, SetNumber};
 use crate::log::Segment;
 
-/// Sums that belong together: of one set, of the segment that the frame lies in, and of one that loses bytes.
+/// Sums that belong together: of one set, of the frame's segment, and of one segment that loses bytes.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     set: Option<SetNumber>,
     records: i64,
     bytes: i64,
     gained: i64,
-    /// Where bytes are no longer live, and how many.
+    /// Which bytes are no longer live, and how many.
     place: u32,
     lost: i64,
 }
 
 impl Sums {
-    /// A record of the frame is live now, in the place of what the entry said before.
+    /// A record of the frame is now live, and replaces what the entry pointed at.
     #[inline]
     pub(super) fn put(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry, was_live: bool) {
         let old_bytes = self.forget(notes, old);
@@ -32,18 +32,18 @@ impl Sums {
         self.count(notes, set, i64::from(!was_live), signed(bytes) - old_bytes);
     }
 
-    /// What an entry said is gone.
+    /// What an entry pointed at is gone.
     #[inline]
     pub(super) fn free(&mut self, notes: &mut Notes<'_>, set: SetNumber, old: Entry, was_live: bool) {
-        // An ID that came to nothing was no record: its set has not changed.
+        // A burned ID had no record: its set has not changed.
         if was_live || old.is_live() {
             let old_bytes = self.forget(notes, old);
             self.count(notes, set, -i64::from(was_live), -old_bytes);
         }
     }
 
-    /// What `put`, or `free` for no bytes, has noted is not so. Live bytes of segments stay what they were: the handle deletes no
-    /// file any more.
+    /// Reverts what `put`, or `free` for no bytes, has recorded. Live bytes of segments are not reverted: the handle
+    /// deletes no more files.
     pub(super) fn take_back(&mut self, notes: &mut Notes<'_>, set: SetNumber, bytes: u64, old: Entry, was_live: bool) {
         let is_live = bytes > 0;
         let old_bytes = if let EntryState::Live(location) = old.state() { signed(location.bytes()) } else { 0 };
@@ -88,7 +88,7 @@ impl Sums {
         }
     }
 
-    /// Notes what was summed up.
+    /// Records the sums.
     pub(super) fn settle(mut self, notes: &mut Notes<'_>) {
         if self.gained > 0 {
             notes.segment.add_live(self.gained);
@@ -98,12 +98,12 @@ impl Sums {
     }
 }
 
-/// Where sums are noted.
+/// Where sums are recorded.
 #[derive(Debug)]
 pub(super) struct Notes<'w> {
     pub(super) catalogue: &'w mut Arc<Catalogue>,
     pub(super) table: &'w SegmentTable,
-    /// Where the frame lies, and its commit.
+    /// The location of the frame, and its commit.
     pub(super) segment: &'w Segment,
     pub(super) seq: Seq,
 }

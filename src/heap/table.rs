@@ -1,12 +1,13 @@
-//! Segments by place, as a state has them.
+//! The segments of a state, by place.
 //!
-//! Owns: the table. Never: changes what another state has: a table shares with the one that it came from all but what was changed.
+//! Owns: the table. Never: changes another state's table: a table shares everything unchanged with the one that it came
+//! from.
 
 use std::sync::Arc;
 
 use crate::log::Segment;
 
-/// Places that are copied together when one of them changes.
+/// Places copied together when one of them changes.
 const CHUNK: usize = 256;
 
 type Chunk = [Option<Arc<Segment>>; CHUNK];
@@ -35,13 +36,13 @@ impl SegmentTable {
         (0..).zip(places).filter_map(|(place, segment)| Some((place, segment.as_ref()?)))
     }
 
-    /// Places below the end that are not used.
+    /// Unused places below the end.
     pub(super) fn unused(&self) -> impl Iterator<Item = u32> {
         let places = self.chunks.iter().flat_map(|chunk| chunk.iter());
         (0..).zip(places).take(self.len).filter(|(_, segment)| segment.is_none()).map(|(place, _)| place)
     }
 
-    /// Makes so many places.
+    /// Extends the table to this many places.
     pub(super) fn extend_to(&mut self, len: usize) {
         if len.div_ceil(CHUNK) > self.chunks.len() {
             let empty: Arc<Chunk> = Arc::new(std::array::from_fn(|_| None));
@@ -50,7 +51,7 @@ impl SegmentTable {
         self.len = self.len.max(len);
     }
 
-    /// Puts a segment in its place, or leaves that empty, and gives what was there. Counts what there is.
+    /// Sets or clears a place and returns its old segment. Updates the counts.
     pub(super) fn set(&mut self, place: u32, segment: Option<&Arc<Segment>>) -> Option<Arc<Segment>> {
         self.extend_to(place as usize + 1);
         let chunk = Arc::make_mut(self.chunks.get_mut(place as usize / CHUNK)?);

@@ -1,6 +1,6 @@
-//! Work on the key indexes of the heap, under the writer's lock.
+//! Changes to the heap's key indexes, under the writer's lock.
 //!
-//! Owns: that the catalogue knows what became of a tree. Never: changes what a record says.
+//! Owns: keeping the catalogue up to date with the trees. Never: changes what a record says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::id::{IndexNumber, SegmentSeq};
 use crate::key_index::KeyTree;
 
 impl Heap {
-    /// Treats pages as changed whose images lie in these page segments, so that the next snapshot writes them elsewhere.
-    /// What they say stays as it is.
+    /// Treats pages as changed whose images are in these page segments, so that the next snapshot writes them
+    /// elsewhere. Their contents stay as they are.
     pub(crate) fn refresh_pages(&self, from: &BTreeSet<SegmentSeq>) -> Result<()> {
         let mut mid = 0;
-        // A directory page at a time, so that nobody waits long for the lock.
+        // One directory page at a time, so that the lock is held only briefly.
         while self.with_tree(|tree| tree.refresh(mid, from))? {
             mid += 1;
         }
@@ -24,7 +24,7 @@ impl Heap {
         Ok(())
     }
 
-    /// Works on the key indexes under the writer's lock. What it says of records stays as it is.
+    /// Runs `work` on the key indexes under the writer's lock. It must not change what they say about records.
     pub(crate) fn with_indexes<T>(&self, work: impl FnOnce(&mut Indexes) -> T) -> T {
         let mut writer = self.writer.lock();
         let result = work(&mut writer.indexes);
@@ -35,13 +35,13 @@ impl Heap {
         result
     }
 
-    /// Looks at the key indexes under the writer's lock.
+    /// Reads the key indexes under the writer's lock.
     pub(crate) fn look_at_indexes<T>(&self, look: impl FnOnce(&Indexes) -> T) -> T {
         look(&self.writer.lock().indexes)
     }
 
-    /// A key index that was being built is complete. One that replaces another is kept from now on, and not found before it is
-    /// put in its place.
+    /// A key index that was being built is complete. A successor is maintained from now on, but not found before it
+    /// replaces its predecessor.
     pub(crate) fn publish_index(&self, number: IndexNumber, tree: KeyTree) -> Result<bool> {
         self.change(|writer, _| {
             let Some(definition) = writer.catalogue.index(number).map(|index| Arc::clone(&index.definition)) else {
@@ -55,7 +55,7 @@ impl Heap {
 }
 
 impl Heap {
-    /// Indexes that were to replace others when the process ended are gone: the others are there.
+    /// Successors that had not replaced their predecessors when the process ended are dropped: the predecessors exist.
     pub(crate) fn drop_successors(&self) {
         let catalogue = self.catalogue();
         let left: Vec<IndexNumber> = catalogue.successors().map(|index| index.definition.number).collect();
@@ -68,7 +68,7 @@ impl Heap {
 }
 
 impl Writer {
-    /// An index takes the place of the one that it replaces.
+    /// A successor replaces its predecessor.
     pub(super) fn publish_successor(&mut self, number: IndexNumber) {
         let replaced = Arc::make_mut(&mut self.catalogue).publish(number);
         if let Some(replaced) = replaced {
@@ -77,7 +77,7 @@ impl Writer {
         }
     }
 
-    /// The catalogue knows of indexes that were found damaged. The state that views share by then is theirs alone.
+    /// Records newly damaged indexes in the catalogue. The state shared by views then belongs only to them.
     pub(super) fn note_damaged(&mut self) -> Option<Arc<State>> {
         if !self.indexes.has_newly_damaged() {
             return None;

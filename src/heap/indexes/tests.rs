@@ -1,4 +1,4 @@
-//! Emptying page segments of several trees, a part in each call.
+//! Emptying page segments of several trees, a part per call.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,10 @@
-//! Group commit: one thread syncs, and all whose commits that covers share it.
+//! Group commit: one thread syncs, and every thread whose commit that covers shares it.
 //!
-//! Owns: what is known to be durable, and whether somebody syncs. Never: syncs by itself, or holds its lock over a sync.
-//! Invariants: 1. One sync at a time. 2. What is durable never goes back, and is what a sync had before it that ended well.
-//! 3. However a sync ends, everybody who waits looks again.
+//! Owns: what is known to be durable, and whether a sync is running. Never: syncs by itself, or holds its lock over a
+//! sync.
+//! Invariants: 1. One sync at a time.
+//! 2. The durable commit never goes back, and is what preceded a successful sync.
+//! 3. However a sync ends, every waiting thread checks again.
 
 use crate::error::Result;
 use crate::id::Seq;
@@ -16,7 +18,7 @@ struct Durable {
     syncing: bool,
 }
 
-/// What is durable, and who waits for more.
+/// What is durable, and which threads wait for more.
 #[derive(Debug)]
 pub(crate) struct GroupSync {
     durable: Mutex<Durable>,
@@ -28,13 +30,13 @@ impl GroupSync {
         Self { durable: Mutex::new(Durable { seq, syncing: false }), synced: Condvar::new() }
     }
 
-    /// Every commit up to this one is on the medium.
+    /// The last durable commit.
     pub(crate) fn seq(&self) -> Seq {
         self.durable.lock().seq
     }
 
-    /// Waits until `seq` is on the medium. `sync` syncs everything and gives the last commit that it covers; a failure of it
-    /// must be one that `check` tells from then on, because those who wait do not try again.
+    /// Waits until `seq` is durable. `sync` syncs everything and returns the last commit that it covers; after a
+    /// failure, `check` must fail from then on, because waiting threads do not retry.
     pub(crate) fn sync_to(
         &self,
         seq: Seq,
@@ -75,7 +77,7 @@ impl GroupSync {
     }
 }
 
-/// A sync under way. One that ends by a panic is one that failed, and `check` tells so by then.
+/// A running sync. One that panics counts as failed, and `check` fails by then.
 struct Syncing<'g> {
     group: &'g GroupSync,
     has_ended: bool,
@@ -92,7 +94,7 @@ impl Drop for Syncing<'_> {
 
 #[cfg(all(test, loom))]
 mod models {
-    //! Threads commit and wait, with a medium that says what it has; one sync may fail.
+    //! Threads commit and wait, over a disk that reports what it has; one sync may fail.
 
     use std::sync::Arc;
 
@@ -108,11 +110,11 @@ mod models {
         group: GroupSync,
         /// The last commit in the log.
         appended: AtomicU64,
-        /// The last commit on the medium.
+        /// The last durable commit.
         medium: AtomicU64,
         is_syncing: AtomicBool,
         poisoned: AtomicBool,
-        /// Syncs that go well before one fails.
+        /// Successful syncs before one fails.
         good: u64,
         syncs: AtomicU64,
     }
@@ -150,7 +152,7 @@ mod models {
             result
         }
 
-        /// Appends a commit and waits for it; what is acknowledged is on the medium.
+        /// Appends a commit and waits for it; acknowledged commits are durable.
         fn commit(&self) {
             let seq = self.appended.fetch_add(1, Ordering::AcqRel) + 1;
             let check = || if self.poisoned.load(Ordering::Acquire) { Err(poisoned()) } else { Ok(()) };

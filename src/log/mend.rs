@@ -1,7 +1,7 @@
-//! What a damaged header of a segment said: the file's name, the store's UUID and what stands behind the header tell.
+//! Reconstructing a damaged segment header from the file's name, the store's UUID and the frames after the header.
 //!
-//! Owns: the search for a frame that proves which file this is. Never: writes, or takes a file for another one: seeds of frames
-//! come from the UUID, the segment's number and the offset, so no frame of another file or place is one here.
+//! Owns: the search for a frame that proves which file this is. Never: writes, or mistakes a file for another: seeds of
+//! frames come from the UUID, the segment's number and the offset, so a frame of another file or place is invalid here.
 
 use std::io;
 
@@ -14,16 +14,16 @@ use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::{GRANULE_BYTES, Seed};
 use crate::id::{to_u64, to_usize};
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const PIECE_BYTES: u64 = 256 << 10;
 
-/// The first frame header that checks, behind the header of the file and at any granule.
+/// The first valid frame header after the file header, at any granule.
 pub(super) fn first_frame(file: &dyn BackingFile, seed: Seed, len: u64) -> io::Result<Option<FrameHeader>> {
     let (header_bytes, len) = (to_u64(FRAME_HEADER_BYTES), len.min(SEGMENT_BYTES_END));
     let mut bytes = Vec::new();
     let mut begin = to_u64(SEGMENT_HEADER_BYTES);
     while begin + header_bytes <= len {
-        // Pieces overlap, so that a header on the border of two is seen whole.
+        // Pieces overlap, so that a header across the border of two is seen whole.
         let end = (begin + PIECE_BYTES + header_bytes).min(len);
         bytes.resize(to_usize(end - begin), 0);
         file.read_at(begin, &mut bytes)?;

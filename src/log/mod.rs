@@ -1,9 +1,10 @@
 //! The log: segments of frames, appended to and never changed.
 //!
-//! Owns: the active segment, sealing, group commit, the durable watermark, scanning, what a damaged tail means.
-//! Never: knows what an entry of the record index says, or what a record means.
-//! Invariants: 1. No offset is written twice: after a failed append the segment is given up. 2. The durable
-//! watermark rises only after a sync that covered every segment below it. 3. Commit numbers are dense.
+//! Owns: the active segment, sealing, group commit, the durable watermark, scanning, the meaning of a damaged tail.
+//! Never: knows the meaning of a record index entry, or of a record.
+//! Invariants: 1. No offset is written twice: after a failed append the segment is abandoned.
+//! 2. The durable watermark rises only after a sync that covered every segment below it.
+//! 3. Commit numbers are dense.
 
 mod group;
 mod mend;

@@ -1,13 +1,15 @@
-//! The end of a handle: after a failed write or sync, or a panic in the middle of one, and in a process that was forked from the one that opened it.
+//! Poison: the end of a handle after a failed write or sync, after a panic in the middle of one, and in a process
+//! forked from the one that opened it.
 //!
-//! Owns: the first failure, and whose the handle is. Never: forgets either; only opening the store again helps.
+//! Owns: the first failure, and which process owns the handle. Never: forgets either; only opening the store again
+//! helps.
 
 use std::sync::OnceLock;
 
 use crate::backing::Process;
 use crate::error::{Error, Result};
 
-/// Set once, by the first failure that leaves the medium in doubt.
+/// Set once, by the first failure that leaves the state of the disk in doubt.
 #[derive(Debug)]
 pub(crate) struct Poison {
     reason: OnceLock<Ended>,
@@ -29,14 +31,14 @@ impl Default for Poison {
 }
 
 impl Poison {
-    /// An error when the handle is dead, or another process's.
+    /// Fails if the handle is dead or belongs to another process.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.check_process()?;
         self.check_alive()
     }
 
-    /// An error when the handle is dead. For those who have asked for the process: it does not change in the middle of a call.
+    /// Fails if the handle is dead. For callers that have checked the process, which does not change during a call.
     #[inline]
     pub(crate) fn check_alive(&self) -> Result<()> {
         match self.reason.get() {
@@ -46,13 +48,13 @@ impl Poison {
         }
     }
 
-    /// An error in a child of the process that opened the handle.
+    /// Fails in a child of the process that opened the handle.
     #[inline]
     pub(crate) fn check_process(&self) -> Result<()> {
         if self.is_ours() { Ok(()) } else { Err(Error::OtherProcess { owner: self.process.id() }) }
     }
 
-    /// Whether this process opened the handle. Where it did not, locks may be held for ever by threads that it does not have.
+    /// Whether this process opened the handle. If not, locks may be held forever by threads that do not exist here.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.process.is_current()
@@ -67,7 +69,7 @@ impl Poison {
         });
     }
 
-    /// What ended the handle, if something has.
+    /// What ended the handle, if anything.
     pub(crate) fn reason(&self) -> Option<&str> {
         self.reason.get().map(|ended| match ended {
             Ended::Closed => "it was closed",
@@ -75,13 +77,13 @@ impl Poison {
         })
     }
 
-    /// A panic before this is dropped ends the handle: what it has left in the middle nothing may build on.
+    /// A panic before this is dropped ends the handle: nothing may build on what it left half done.
     pub(crate) fn ends_with_panic(&self, when: &'static str) -> EndsWithPanic<'_> {
         EndsWithPanic { poison: self, when, was_panicking: std::thread::panicking() }
     }
 }
 
-/// Ends the handle when it is dropped by a panic.
+/// Ends the handle if it is dropped by a panic.
 #[derive(Debug)]
 pub(crate) struct EndsWithPanic<'p> {
     poison: &'p Poison,

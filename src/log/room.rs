@@ -1,7 +1,8 @@
-//! Where the content of a segment ends whose file is longer: a backing may have made room ahead, which is full of zeros.
+//! Finding the end of a segment's contents in a longer file: a backing may have preallocated space, which is zeros.
 //!
-//! Owns: the search for that end. Reads and does not map, because room may be written to, and taken away, at any moment.
-//! Never: calls anything room behind which there is something else; that is damage, which recovery judges.
+//! Owns: the search for that end. Reads instead of mapping, because preallocated space may be written to, or truncated,
+//! at any moment. Never: treats anything as preallocated if something follows it; that is damage, which recovery
+//! judges.
 
 use std::io;
 use std::time::Duration;
@@ -12,21 +13,23 @@ use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::{Frame, GRANULE_BYTES, Seed};
 use crate::id::{to_u64, to_usize};
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const PIECE_BYTES: u64 = 256 << 10;
-/// How often bytes that are neither a frame nor room are looked at again where a writer may be in the middle of them.
+/// How often bytes that are neither a frame nor zeros are read again if a writer may be in the middle of them.
 const LOOKS_BESIDE_A_WRITER: u32 = 20;
-/// No writer makes a segment longer than that.
+/// Maximum length of a segment.
 const LEN_MAX: u64 = SEGMENT_BYTES_END + 64;
 
-/// Where the content ends. It is known to reach `proven` bytes, which is the beginning of the file's frames or the end of one.
+/// Where the contents end. They are known to reach `proven` bytes, which is the beginning of the file's frames or the
+/// end of one.
 ///
-/// Where there is neither a frame nor room behind the last frame, that is the end of what is not zero: never is there any room
-/// in the content, because its writer may take that back. `beside_a_writer`, who may be in the middle of a frame, such bytes are
-/// looked at again for two milliseconds.
+/// If the last frame is followed by neither a frame nor zeros, the contents end with the last nonzero byte: zeros at
+/// the end never count as contents, because the writer may truncate them. With `beside_a_writer`, which may be in the
+/// middle of a frame, such bytes are read again for two milliseconds.
 ///
 /// # Errors
-/// `UnexpectedEof` if the file has become shorter since `len` was asked for: its writer has taken the room back.
+/// `UnexpectedEof` if the file has become shorter since `len` was read: its writer has truncated the preallocated
+/// space.
 pub(super) fn end_of_content(
     file: &dyn BackingFile,
     seed: Seed,
@@ -73,7 +76,7 @@ struct Window<'f> {
 }
 
 impl Window<'_> {
-    /// So many bytes, or what is left of the file.
+    /// This many bytes, or the rest of the file.
     fn read(&mut self, at: u64, wanted: u64) -> io::Result<&[u8]> {
         let wanted = wanted.min(self.len - at);
         let is_there = at >= self.begin && at + wanted <= self.begin + to_u64(self.bytes.len());
@@ -86,7 +89,7 @@ impl Window<'_> {
         Ok(self.bytes.get(from..from + to_usize(wanted)).unwrap_or_default())
     }
 
-    /// The header of the frame at an offset, if all of it is there and whole.
+    /// The header of the frame at an offset, if complete and valid.
     fn frame(&mut self, seed: Seed, at: u64) -> io::Result<Option<FrameHeader>> {
         let Ok(header) = FrameHeader::parse(self.read(at, to_u64(FRAME_HEADER_BYTES))?, seed, at) else {
             return Ok(None);
@@ -95,7 +98,7 @@ impl Window<'_> {
         Ok(Frame::parse(bytes, seed, at).ok().map(|frame| frame.header))
     }
 
-    /// The end of the last byte from an offset on that is not zero, if there is any.
+    /// The end of the last nonzero byte from an offset on, if there is one.
     fn end_of_bytes(&mut self, mut at: u64) -> io::Result<Option<u64>> {
         let mut end = None;
         while at < self.len {
@@ -120,7 +123,7 @@ mod tests {
     const BEGIN: u64 = 128;
     const LEN: u64 = 4_096;
 
-    /// A frame and room behind it. The frame's second half appears with the third look at its beginning.
+    /// A frame and preallocated space after it. The frame's second half appears with the third read of its beginning.
     #[derive(Debug)]
     struct Arriving {
         frame: Vec<u8>,

@@ -1,7 +1,7 @@
-//! Walking over the frames of a segment, and what lies behind its last valid one.
+//! Scanning the frames of a segment, and what follows its last valid one.
 //!
-//! Owns: the order of frames in one segment; the search for evidence behind damage.
-//! Never: decides whether damage is a tear or corruption; recovery does, with all segments in view.
+//! Owns: the order of frames in one segment; the search for evidence after damage. Never: decides whether damage is a
+//! tear or corruption; recovery does, with all segments in view.
 
 use crate::format::frame::{FRAME_TAG, FrameHeader, FrameKind};
 use crate::format::{Frame, GRANULE_BYTES, Malformed, Seed};
@@ -13,11 +13,11 @@ use byteorder::{ByteOrder, LittleEndian};
 pub(crate) enum ScanEnd {
     /// At the end of the file, or at a seal.
     Whole,
-    /// At bytes that are no frame.
+    /// At bytes that are not a frame.
     Broken {
         /// Where they begin.
         offset: u64,
-        /// What is wrong with them.
+        /// The problem.
         why: Malformed,
     },
 }
@@ -32,12 +32,12 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// Begins at `offset` of a segment whose whole content is `bytes`.
+    /// Starts at `offset` of a segment whose whole contents are `bytes`.
     pub(crate) fn new(bytes: &'a [u8], seed: Seed, offset: u64) -> Self {
         Self { bytes, seed, offset, end: None }
     }
 
-    /// Where the next frame begins, or the damage.
+    /// Where the next frame starts, or the damage.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
@@ -73,8 +73,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The highest durable watermark in any frame header at or behind `offset`, found granule by granule: frames behind
-/// damage prove what had been durable before they were written.
+/// The highest durable watermark in any frame header at or after `offset`, searched granule by granule: frames after
+/// damage prove what was durable before they were written.
 pub(crate) fn highest_watermark(bytes: &[u8], seed: Seed, offset: u64) -> Seq {
     let mut highest = Seq::ZERO;
     let mut at = offset.next_multiple_of(GRANULE_BYTES);

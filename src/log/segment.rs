@@ -1,7 +1,7 @@
 //! One segment: a file of the backing store with its identity, its map and its live bytes.
 //!
-//! Owns: reading bytes of a segment, in a map where the process has maps left for it. Never: appends (the writer does) or decides
-//! about a segment's life.
+//! Owns: reading bytes of a segment, from a map if the process has one left for it. Never: appends (the writer does) or
+//! decides when a segment is deleted.
 
 use std::borrow::Cow;
 use std::io;
@@ -19,53 +19,54 @@ use crate::format::{GRANULE_BYTES, Seed};
 use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::log::sizes::Sizes;
 
-/// A segment that can be read.
+/// A readable segment.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(super) name: String,
     pub(super) header: SegmentHeader,
-    /// What was wrong with the file's header, where it had to be told from what stands behind it.
+    /// The damage of the file's header, if the header was reconstructed from the frames.
     pub(super) header_damage: Option<String>,
     pub(super) seed: Seed,
     pub(super) backing: Arc<dyn Backing>,
-    /// Gone when nothing more is appended and everything is mapped: descriptors are scarce.
+    /// Dropped when nothing more is appended and everything is mapped: descriptors are scarce.
     pub(super) file: RwLock<Option<Arc<dyn BackingFile>>>,
     /// Whether nothing more is appended.
     pub(super) is_ended: AtomicBool,
-    /// The length, once `file` is gone or another handle.
+    /// The length, once `file` is dropped or replaced by another handle.
     pub(super) final_bytes: AtomicU64,
-    /// Where the content of a file ends that was opened: what is behind was room that its writer had made.
+    /// Where the contents of an opened file end: the rest is space that its writer preallocated.
     pub(super) content_end: u64,
-    /// Empty where the backing maps nothing, or the maps of the process are few. Made when it is read often enough.
+    /// Empty if the backing cannot map, or the process has few maps left. Created when the segment is read often
+    /// enough.
     pub(super) map: OnceLock<Map>,
     /// Reads without a map.
     pub(super) reads: AtomicU32,
-    /// Bytes that it may have, where it was made by this process.
+    /// Its capacity, if this process created it.
     pub(super) capacity: u64,
     pub(super) live_bytes: AtomicI64,
     pub(super) sizes: Arc<Sizes>,
-    /// Bytes that are in `sizes`, and whether any are.
+    /// Bytes counted in `sizes`, and whether any are.
     pub(super) sized_bytes: AtomicI64,
     pub(super) is_sized: AtomicBool,
-    /// A bit per granule: whether the record that begins there was checked in this process. Made on the first read in the map;
-    /// empty when every read is to be checked.
+    /// One bit per granule: whether the record that starts there was checked in this process. Created on the first read
+    /// from the map; empty if every read is to be checked.
     pub(super) checked: OnceLock<Box<[AtomicU64]>>,
-    /// Made by this process: what lies here was checked when it was written.
+    /// Created by this process: its contents were checked when written.
     pub(super) is_own: bool,
     pub(super) is_absent: bool,
 }
 
-/// A map of a file where the process has maps left. What cannot be mapped is read.
+/// Maps a file if the process has maps left. Otherwise it is read with system calls.
 pub(super) fn map_of(file: &dyn BackingFile, bytes: u64, wanted: MapFor) -> Option<Map> {
     if wanted.is_allowed() { file.map(bytes).ok().flatten() } else { None }
 }
 
-/// After so many reads a segment gets a map, if there is one. If not, it asks again after twice as many.
+/// After this many reads a segment gets a map, if there is one. If not, it asks again after twice as many.
 const READS_FOR_A_MAP: u32 = 32;
 
-/// Bytes that come to the processor together.
+/// Size of a cache line.
 const LINE_BYTES: usize = 64;
-/// Lines of a record that are read ahead; from there on its reader goes straight on.
+/// Cache lines of a record that are prefetched; after those its reader proceeds sequentially.
 const LINES_AHEAD: usize = 4;
 
 impl Segment {
@@ -101,12 +102,12 @@ impl Segment {
         self.header.segment
     }
 
-    /// Whether there is no file of it any more.
+    /// Whether it has no file any more.
     pub(crate) fn is_absent(&self) -> bool {
         self.is_absent
     }
 
-    /// Bytes that it may have.
+    /// Its capacity in bytes.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -115,7 +116,7 @@ impl Segment {
         &self.header
     }
 
-    /// What is wrong with the file's header, where `header` was told from what stands behind it.
+    /// The damage of the file's header, if `header` was reconstructed.
     pub(crate) fn header_damage(&self) -> Option<&str> {
         self.header_damage.as_deref()
     }
@@ -140,23 +141,23 @@ impl Segment {
     /// Nothing more is appended.
     pub(crate) fn end_room(&self) {
         if let Some(file) = self.file() {
-            // Room that stays is passed over by whoever opens the segment.
+            // Preallocated space that stays is skipped by later openings.
             drop(file.preallocate(0));
         }
     }
 
-    /// Puts everything on the medium that was appended.
+    /// Makes everything appended durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file().map_or(Ok(()), |file| file.sync())
     }
 
-    /// Gives the descriptor back: nothing more is appended, and everything is synced.
+    /// Releases the descriptor: nothing more is appended, and everything is synced.
     pub(crate) fn close_file(&self) {
         self.is_ended.store(true, Ordering::Release);
         if self.is_mapped() {
             self.drop_file();
         } else if let Some(file) = self.file() {
-            // One that is only read costs no descriptor while nobody does. If it cannot be had the other one goes on.
+            // A read-only file needs no descriptor while it is not read. If it cannot be opened, the other one stays.
             if let (Ok(len), Ok(other)) = (file.len(), self.backing.open(&self.name)) {
                 self.final_bytes.store(len.min(self.content_end), Ordering::Release);
                 *self.file.write() = Some(other);
@@ -164,7 +165,7 @@ impl Segment {
         }
     }
 
-    /// Lets go of the file of a segment that has ended and is mapped.
+    /// Releases the file of a segment that has ended and is mapped.
     pub(super) fn drop_file(&self) {
         if !self.is_mapped() || !self.is_ended.load(Ordering::Acquire) {
             return;
@@ -176,7 +177,7 @@ impl Segment {
         }
     }
 
-    /// Counts a read without a map. What is read often gets one.
+    /// Counts a read without a map. A segment that is read often gets one.
     #[cold]
     fn note_read(&self, file: &dyn BackingFile) {
         let reads = self.reads.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
@@ -193,7 +194,7 @@ impl Segment {
 
     /// Bytes in the file now.
     pub(crate) fn len(&self) -> Result<u64> {
-        // First: once it is there the file may be another handle, which may tell of room behind the content.
+        // First: once it is set, the file may be another handle, whose length may include preallocated space.
         match (self.final_bytes.load(Ordering::Acquire), self.file()) {
             (0, Some(file)) => {
                 let len = file.len().map_err(|source| Error::io("measure", &self.name, source))?;
@@ -204,12 +205,12 @@ impl Segment {
         }
     }
 
-    /// Bytes that are reachable from the record index.
+    /// Bytes that the record index points at.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.live_bytes.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
-    /// Counts bytes that became reachable, or stopped being so.
+    /// Counts bytes that the record index starts or stops pointing at.
     pub(crate) fn add_live(&self, bytes: i64) {
         self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.is_sized.load(Ordering::Relaxed) {
@@ -217,7 +218,7 @@ impl Segment {
         }
     }
 
-    /// Counts it in the sizes of all segments. Its owner excludes that live bytes change meanwhile.
+    /// Includes it in the sizes of all segments. The caller excludes changes of live bytes meanwhile.
     pub(crate) fn join_sizes(&self) {
         if !self.is_sized.swap(true, Ordering::Relaxed) {
             self.sizes.live.fetch_add(self.live_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -225,7 +226,7 @@ impl Segment {
         }
     }
 
-    /// The same backwards.
+    /// Excludes it again.
     pub(crate) fn leave_sizes(&self) {
         if self.is_sized.swap(false, Ordering::Relaxed) {
             self.sizes.live.fetch_sub(self.live_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -243,13 +244,13 @@ impl Segment {
         self.map.get().is_some()
     }
 
-    /// Bytes in place, when the segment is mapped and they were appended.
+    /// Bytes in place, if the segment is mapped and they were appended.
     #[inline]
     pub(crate) fn mapped(&self, offset: u64, len: usize) -> Option<&[u8]> {
         self.map.get()?.slice(offset, len)
     }
 
-    /// Bytes, in place where the segment is mapped and copied where not.
+    /// Bytes, in place if the segment is mapped and copied otherwise.
     pub(crate) fn read(&self, offset: u64, len: u64) -> Result<Cow<'_, [u8]>> {
         if let Some(bytes) = self.mapped(offset, to_usize(len)) {
             return Ok(Cow::Borrowed(bytes));
@@ -266,12 +267,12 @@ impl Segment {
         Ok(Cow::Owned(bytes))
     }
 
-    /// The whole content, header included.
+    /// The whole contents, header included.
     pub(crate) fn contents(&self) -> Result<Cow<'_, [u8]>> {
         self.read(0, self.len()?)
     }
 
-    /// The record at a location whose bytes were checked before; `None` where anything is unusual.
+    /// The record at a location whose bytes were checked before; `None` in any unusual case.
     #[inline]
     pub(crate) fn checked_record(&self, location: Location) -> Option<Item<'_>> {
         let offset = location.offset();
@@ -280,7 +281,7 @@ impl Segment {
         (self.was_checked(offset) && item.bytes() == location.bytes()).then_some(item)
     }
 
-    /// Reads one byte of each of the first lines of a mapped record, and what tells that it was checked: they are near then.
+    /// Prefetches the first cache lines of a mapped record, and the bit that says whether it was checked.
     #[inline]
     pub(crate) fn glance(&self, location: Location) -> u8 {
         let Some(bytes) = self.mapped(location.offset(), to_usize(location.bytes())) else { return 0 };

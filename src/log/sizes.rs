@@ -1,10 +1,10 @@
-//! How large the segments of a store are together.
+//! Total sizes of a store's segments.
 //!
-//! Owns: the sums. Never: asks a segment; each adds what it has, and what comes and goes.
+//! Owns: the sums. Never: asks a segment; each adds its own size and changes.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// What the segments of a store's newest state hold together, so that nobody has to ask them all.
+/// Totals over the segments of a store's newest state, so that the segments need not be asked one by one.
 #[derive(Debug, Default)]
 pub(crate) struct Sizes {
     pub(super) bytes: AtomicI64,
@@ -17,7 +17,7 @@ impl Sizes {
         self.bytes.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
-    /// Bytes that are reachable from the record index.
+    /// Bytes that the record index points at.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.live.load(Ordering::Relaxed).max(0).unsigned_abs()
     }

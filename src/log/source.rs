@@ -1,6 +1,6 @@
-//! Where segments come from: made, or opened and checked to be what their names say.
+//! Creating segments, and opening and checking existing ones.
 //!
-//! Owns: the sizes of new ones. Never: reads a record.
+//! Owns: the sizes of new segments. Never: reads a record.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -18,20 +18,20 @@ use crate::log::segment::map_of;
 use crate::log::sizes::Sizes;
 use crate::log::{Segment, mend, room};
 
-/// The smallest that the largest segments of a store may be.
+/// Minimum value for a store's maximum segment size.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
-/// The smallest segments are so many times smaller than the largest, and never smaller than `SEGMENT_BYTES_MIN`.
+/// The smallest segments are this many times smaller than the largest, but never smaller than `SEGMENT_BYTES_MIN`.
 const SMALLEST_PART: u64 = 4;
-/// Where segments are neither the smallest nor the largest, what lives would fill so many, or half as many.
+/// Between the smallest and the largest size, the live data would fill this many segments, or half as many.
 const SEGMENTS: u64 = 32;
 
-/// Bytes of the segments that are made next. A segment goes back to the file system whole, once it is empty, and the more of
-/// them there are, the better can the collector choose: so they are small where little lives.
+/// Size of new segments. A segment is reclaimed as a whole, and with more of them the collector has a better choice: so
+/// stores with little live data use small ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NextBytes(Arc<AtomicU64>);
 
-/// How often somebody wanted to wait until the log is on the medium. Who writes much beside the log looks whether it rises: a
-/// sync has to wait for what the file system has gathered.
+/// How often a thread has asked for a sync of the log. A thread that writes much beside the log watches this: a sync
+/// has to wait for everything that the file system has buffered.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SyncsWanted(Arc<AtomicU64>);
 
@@ -45,42 +45,42 @@ impl SyncsWanted {
     }
 }
 
-/// Makes and opens segments of one store.
+/// Creates and opens the segments of one store.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentSource {
     pub(crate) backing: Arc<dyn Backing>,
     pub(crate) uuid: [u8; 16],
-    /// Bytes of the largest segments, fixed when the store is made.
+    /// Maximum segment size, fixed when the store is created.
     pub(crate) segment_bytes: u64,
-    /// Bytes of the next ones.
+    /// Size of new segments.
     pub(crate) next_bytes: NextBytes,
     pub(crate) syncs_wanted: SyncsWanted,
     pub(crate) sizes: Arc<Sizes>,
-    /// Whether every read compares checksums, or only the first of each record.
+    /// Whether every read checks the checksum, or only the first of each record.
     pub(crate) check_every_read: bool,
-    /// Whether another process may be writing to what is opened.
+    /// Whether another process may be writing to the opened files.
     pub(crate) beside_a_writer: bool,
 }
 
 impl SegmentSource {
-    /// Bytes of the next segment of records.
+    /// Size of the next record segment.
     pub(crate) fn next_bytes(&self) -> u64 {
         self.next_bytes.0.load(Ordering::Relaxed).max(self.smallest_bytes()).min(self.segment_bytes)
     }
 
-    /// Bytes of segments where hardly anything lives.
+    /// Size of segments in a store with hardly any live data.
     pub(crate) fn smallest_bytes(&self) -> u64 {
         (self.segment_bytes / SMALLEST_PART).max(SEGMENT_BYTES_MIN)
     }
 
-    /// So many bytes of records live now.
+    /// Sets the live bytes of records.
     pub(crate) fn note_live(&self, bytes: u64) {
         let bytes = (bytes / SEGMENTS).min(self.segment_bytes).next_power_of_two();
         self.next_bytes.0.store(bytes, Ordering::Relaxed);
     }
 
-    /// Creates a segment of the log or of pages and writes its header. On return its directory entry is durable, its bytes
-    /// are not.
+    /// Creates a segment of the log or of pages and writes its header. On return its directory entry is durable, but
+    /// not its bytes.
     pub(crate) fn create(
         &self,
         kind: FileKind,
@@ -115,12 +115,13 @@ impl SegmentSource {
         SegmentHeader { kind, generation, uuid, segment, timeline, previous, segment_bytes }
     }
 
-    /// A segment whose file is gone, for replay: entries may point into it until a later commit or move leads elsewhere.
+    /// A segment whose file is gone, for replay: entries may point into it until a later commit or move leads
+    /// elsewhere.
     pub(crate) fn absent(&self, segment: SegmentSeq) -> Segment {
         self.absent_of(FileKind::Records, segment)
     }
 
-    /// The same of any kind.
+    /// The same, for any kind.
     pub(crate) fn absent_of(&self, kind: FileKind, segment: SegmentSeq) -> Segment {
         let header = self.header(kind, 0, segment, 0, SegmentSeq(0));
         let checked = OnceLock::new();
@@ -153,11 +154,11 @@ impl SegmentSource {
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         let written = file.append(&header.encode()).map_err(|source| Error::io("write to", &name, source));
         if header.has_room() {
-            // Commits that are synced one by one are what room is good for. That none can be made is no failure.
+            // Preallocation helps commits that are synced one by one. It may fail without consequence.
             drop(file.preallocate(capacity));
         }
         written.inspect_err(|_| {
-            // A full disk shall not fill up with the beginnings of segments. Nothing refers to this one.
+            // Otherwise a full disk would fill up with new segments. Nothing refers to this one.
             drop(self.backing.delete(&name));
         })?;
         let wanted = if header.kind == FileKind::Pages { MapFor::Pages } else { MapFor::NewRecords };
@@ -168,16 +169,15 @@ impl SegmentSource {
         Ok(segment)
     }
 
-    /// Opens a segment that exists and checks that it is the one that its name says.
+    /// Opens an existing segment and checks that it is the one that its name says.
     pub(crate) fn open(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
         self.open_proven(kind, segment, to_u64(SEGMENT_HEADER_BYTES))
     }
 
-    /// The same for a segment of which so many bytes, up to the end of a frame, are known to have been there: they are not
-    /// looked at.
+    /// The same for a segment known to have this many bytes, up to the end of a frame: these are not examined.
     pub(crate) fn open_proven(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {
         match self.open_once(kind, segment, proven) {
-            // Its writer has just taken back the room behind the content, which it does once.
+            // Its writer has just truncated the preallocated space, which it does once.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
                 self.open_once(kind, segment, proven)
             }
@@ -185,7 +185,7 @@ impl SegmentSource {
         }
     }
 
-    /// Opens a segment whose header is damaged: its name tells what it is.
+    /// Opens a segment with a damaged header, identified by its name.
     pub(crate) fn open_unchecked(&self, kind: FileKind, segment: SegmentSeq) -> Result<Segment> {
         let name = kind.file_name(segment);
         let file = self.backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
@@ -206,7 +206,7 @@ impl SegmentSource {
                 let Some(frame) = found.map_err(|source| Error::io("read", &name, source))? else {
                     return Err(error);
                 };
-                // Beside its writer the frame may have come after the first look, and the header with it.
+                // Beside its writer the frame may have been written after the first look, and the header with it.
                 match self.read_header(&*file, len, kind, segment, &name) {
                     Ok(header) => (header, None),
                     Err(_) => {
@@ -234,7 +234,7 @@ impl SegmentSource {
         Ok((file, len))
     }
 
-    /// The header of a file, which is the one that its name says.
+    /// The header of a file, checked against its name.
     fn read_header(
         &self,
         file: &dyn BackingFile,

@@ -1,6 +1,6 @@
 //! Appending: the active segment, sealing, and what a sync covers.
 //!
-//! Owns: the tail of the log. Who syncs, and what is durable then, is `group`'s. Locks: `tail`, then nothing; that of
+//! Owns: the tail of the log. `group` owns who syncs, and what is durable then. Locks: `tail`, then nothing; that of
 //! `group`, then nothing. Neither is held over a sync.
 
 use std::sync::Arc;
@@ -21,22 +21,22 @@ use crate::log::{Poison, Segment, SegmentSource};
 
 const _: () = assert!(FORMAT_VERSION == 1, "the writer writes format version 1");
 
-/// Microseconds since 1970. They order nothing.
+/// Microseconds since 1970, not used for ordering.
 pub(crate) fn now_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Where a frame went.
+/// Where a frame was appended.
 #[derive(Debug)]
 pub(crate) struct Appended {
     pub(crate) segment: Arc<Segment>,
     pub(crate) offset: u64,
-    /// The last commit then: its own, if it is one.
+    /// The last commit at that time: its own, if it is one.
     pub(crate) seq: Seq,
 }
 
-/// Where the log goes on after opening.
+/// Where the log continues after opening.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogStart {
     pub(crate) timeline: u64,
@@ -58,9 +58,9 @@ struct Tail {
     active: Option<Active>,
     spare: Option<Segment>,
     unsynced: Vec<Arc<Segment>>,
-    /// Ended segments without a commit: nobody else knows of them.
+    /// Ended segments without a commit: nothing else refers to them.
     bare: Vec<SegmentSeq>,
-    /// The segment that the manifest says was begun: without its file a reader takes what was in it for lost.
+    /// The segment that the manifest says was started: without its file a reader would report its contents as lost.
     announced: Option<SegmentSeq>,
     previous: SegmentSeq,
     next_segment: SegmentSeq,
@@ -69,7 +69,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// Nothing more is appended to a segment, but it is still synced.
+    /// Nothing more is appended to the segment, but it is still synced.
     fn end(&mut self, active: Active) {
         active.segment.end_room();
         if !active.has_commits {
@@ -85,13 +85,13 @@ pub(crate) struct Log {
     source: SegmentSource,
     timeline: u64,
     tail: Mutex<Tail>,
-    /// Not behind the lock of the tail: who begins a transaction asks for it, and need not wait for another's append.
+    /// Outside the tail's lock: beginning a transaction reads it, and need not wait for another thread's append.
     appended_bytes: AtomicU64,
-    /// How many of them the medium has.
+    /// How many of them are durable.
     synced_bytes: AtomicU64,
-    /// How many of them the log itself tells that the medium has them.
+    /// How many of them the log itself records as durable.
     proven_bytes: AtomicU64,
-    /// Few numbers of files are left. They are for what ends and opens the store.
+    /// Few file numbers are left; they are reserved for closing and opening the store.
     numbers_are_few: AtomicBool,
     durable: GroupSync,
     poison: Arc<Poison>,
@@ -135,7 +135,7 @@ impl Log {
         self.tail.lock().last_seq
     }
 
-    /// Every commit up to this one is on the medium.
+    /// The last durable commit.
     pub(crate) fn durable_seq(&self) -> Seq {
         self.durable.seq()
     }
@@ -145,23 +145,23 @@ impl Log {
         self.appended_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes appended through this handle that the medium may not have.
+    /// Bytes appended through this handle that may not be durable.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
         self.appended_bytes().saturating_sub(self.synced_bytes.load(Ordering::Acquire))
     }
 
-    /// Bytes appended through this handle that the next opening would copy, if the process was killed now.
+    /// Bytes appended through this handle that the next opening would copy if the process were killed now.
     pub(crate) fn unproven_bytes(&self) -> u64 {
         self.appended_bytes().saturating_sub(self.proven_bytes.load(Ordering::Acquire))
     }
 
-    /// Takes the number of a new segment of any kind.
+    /// Takes the number for a new segment of any kind.
     pub(crate) fn take_segment_number(&self) -> Result<SegmentSeq> {
         let mut tail = self.tail.lock();
         self.take_number(&mut tail)
     }
 
-    /// An error when what numbers of files are left is for what ends and opens the store.
+    /// Fails if the remaining file numbers are reserved for closing and opening the store.
     #[inline]
     pub(crate) fn check_numbers(&self) -> Result<()> {
         if self.numbers_are_few.load(Ordering::Relaxed) { Err(self.few()) } else { Ok(()) }
@@ -173,7 +173,7 @@ impl Log {
         if is_commit { no_commit_left() } else { exhausted() }
     }
 
-    /// The next number of a file. A snapshot can still tell the one behind it.
+    /// The next file number. A snapshot can still record the one after it.
     fn take_number(&self, tail: &mut Tail) -> Result<SegmentSeq> {
         let number = tail.next_segment;
         if number.0 >= SEGMENT_NUMBER_END - 1 {
@@ -189,7 +189,7 @@ impl Log {
         self.tail.lock().next_segment
     }
 
-    /// Segments that are appended to, made ready, or not synced yet.
+    /// Segments that are being appended to, prepared, or not synced yet.
     pub(crate) fn in_hand(&self) -> Vec<SegmentSeq> {
         let tail = self.tail.lock();
         let active = tail.active.as_ref().map(|active| active.segment.number());
@@ -202,12 +202,12 @@ impl Log {
             .collect()
     }
 
-    /// Ended segments without a commit, since the last call. Replay may need what they tell to be durable.
+    /// Ended segments without a commit, since the last call. Replay may need the watermarks in them.
     pub(crate) fn take_bare(&self) -> Vec<SegmentSeq> {
         std::mem::take(&mut self.tail.lock().bare)
     }
 
-    /// Where the next frame goes at the earliest: replay of what follows begins here.
+    /// The earliest place of the next frame: replay of later commits starts here.
     pub(crate) fn head(&self) -> (SegmentSeq, u64) {
         let tail = self.tail.lock();
         match (&tail.active, &tail.spare) {
@@ -217,12 +217,12 @@ impl Log {
         }
     }
 
-    /// Seals the frame, appends it, and counts its commit. The caller holds the commit lock, so frames are appended
-    /// in commit order. On `NoSpace`, and where a segment cannot be made, nothing of the frame remains; any other failure ends the
-    /// handle.
+    /// Seals the frame, appends it, and counts its commit. The caller holds the commit lock, so frames are appended in
+    /// commit order. On `NoSpace`, or if a segment cannot be created, nothing of the frame remains; any other failure
+    /// ends the handle.
     pub(crate) fn append(&self, frame: &mut FrameBuilder, kind: FrameKind, copied: Option<Seq>) -> Result<Appended> {
         self.poison.check_alive()?;
-        // First, so that what is durable by then is not less.
+        // First, so that the watermark is not too high.
         let proven = self.synced_bytes.load(Ordering::Acquire);
         let durable = self.durable_seq();
         let mut guard = self.tail.lock();
@@ -238,7 +238,7 @@ impl Log {
             if !error.is_out_of_files() || tail.unsynced.is_empty() {
                 return Err(error);
             }
-            // Ended segments have a descriptor until they are synced.
+            // Ended segments hold a descriptor until they are synced.
             guard = self.sync_ended(guard)?;
             self.make_room(&mut guard, frame.bytes())?;
         }
@@ -291,7 +291,7 @@ impl Log {
         Ok(Appended { segment, offset, seq: tail.last_seq })
     }
 
-    /// Sees to it that there is a segment for a frame of so many bytes, and that its file stays: the manifest is to tell of it.
+    /// Ensures a segment for a frame of this size, and that its file stays: the manifest is about to refer to it.
     pub(crate) fn begin_segment(&self, bytes: u64) -> Result<()> {
         self.poison.check()?;
         let mut tail = self.tail.lock();
@@ -303,7 +303,7 @@ impl Log {
         Ok(())
     }
 
-    /// Sees to it that the active segment has room, beginning the next one where it has not.
+    /// Ensures that the active segment has room, or starts the next one.
     fn make_room(&self, tail: &mut Tail, bytes: u64) -> Result<()> {
         let seal_bytes = to_u64(FRAME_HEADER_BYTES);
         if let Some(active) = &tail.active {
@@ -317,7 +317,7 @@ impl Log {
             Some(spare) if needed <= spare.capacity() => spare,
             too_small => {
                 if let Some(spare) = too_small {
-                    // Segments are used in the order of their numbers, so it is of no more use. If this fails it stays, empty.
+                    // Segments are used in numerical order, so it is useless now. If deleting it fails it stays, empty.
                     drop(self.source.backing.delete(spare.name()));
                 }
                 let number = self.take_number(tail)?;
@@ -336,7 +336,7 @@ impl Log {
         self.seal(&mut self.tail.lock());
     }
 
-    /// Ends the active segment with a seal. A seal that cannot be written is not needed.
+    /// Ends the active segment with a seal. If the seal cannot be written, it is not needed.
     fn seal(&self, tail: &mut Tail) {
         if let Some(active) = &tail.active {
             let stamp = Stamp {
@@ -354,7 +354,7 @@ impl Log {
         self.give_up(tail);
     }
 
-    /// Appends no further to the active segment, but still syncs it.
+    /// Stops appending to the active segment, but still syncs it.
     #[expect(clippy::unused_self, reason = "reads like the other verbs of the log")]
     fn give_up(&self, tail: &mut Tail) {
         if let Some(active) = tail.active.take() {
@@ -362,8 +362,8 @@ impl Log {
         }
     }
 
-    /// Appends no further to a segment that found no room. One that holds no frame is deleted, so that failing commits do
-    /// not fill the directory, unless the manifest tells of it.
+    /// Stops appending to a segment that ran out of space. If it has no frame it is deleted, so that failing commits do
+    /// not fill the directory, unless the manifest refers to it.
     fn give_up_full(&self, tail: &mut Tail) {
         let Some(active) = tail.active.take() else { return };
         let header = active.segment.header();
@@ -376,7 +376,7 @@ impl Log {
         }
     }
 
-    /// Makes a segment ready, so that no commit waits for a directory to be synced.
+    /// Prepares a segment, so that no commit waits for a directory sync.
     pub(crate) fn prepare_spare(&self) -> Result<()> {
         self.poison.check()?;
         let (number, previous) = {
@@ -398,12 +398,12 @@ impl Log {
             return Ok(());
         }
         drop(tail);
-        // The log went past it meanwhile.
+        // The log has passed it meanwhile.
         self.delete_spare(&spare);
         Ok(())
     }
 
-    /// Gives up the segment that was made ready: nothing more is appended.
+    /// Abandons the prepared segment: nothing more is appended.
     pub(crate) fn give_up_spare(&self) {
         let spare = self.tail.lock().spare.take();
         if let Some(spare) = spare {
@@ -416,7 +416,7 @@ impl Log {
         drop(self.source.backing.delete(spare.name()));
     }
 
-    /// Waits until `seq` is on the medium. Concurrent callers share one sync.
+    /// Waits until `seq` is durable. Concurrent callers share one sync.
     pub(crate) fn sync_to(&self, seq: Seq) -> Result<()> {
         self.source.syncs_wanted.note();
         let mut synced = 0;

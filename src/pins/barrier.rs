@@ -1,9 +1,9 @@
-//! Barriers of two weights: readers pay nothing, the writer pays for both sides.
+//! Asymmetric barriers: readers pay nothing, the writer pays for both sides.
 //!
-//! On Linux the writer's side is `membarrier`, which has every running thread of the process pass a full barrier (the
-//! kernel's `membarrier(2)`; the pattern is the asymmetric fence of Folly). Elsewhere both sides are full fences, and so they are
-//! in the models, whose checker knows fences only. A thread sanitizer needs neither: what is freed was wiped from its slot with a
-//! releasing store, which the writer has read.
+//! On Linux the writer's side is `membarrier`, which makes every running thread of the process execute a full barrier
+//! (the kernel's `membarrier(2)`; the pattern is Folly's asymmetric fence). Elsewhere, and in the models, whose checker
+//! only knows fences, both sides are full fences. A thread sanitizer needs neither: what is freed was removed from its
+//! slot with a releasing store, which the writer has read.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
@@ -15,13 +15,13 @@ use crate::sync::planted;
 static PREPARED: Once = Once::new();
 static IS_ASYMMETRIC: AtomicBool = AtomicBool::new(false);
 
-/// Has to be called before the first barrier that has to be met.
+/// Must be called before the first barrier.
 pub(super) fn prepare() {
     PREPARED.call_once(|| IS_ASYMMETRIC.store(register(), Ordering::SeqCst));
 }
 
-/// The reader's side: what is written before is seen by whoever passed `heavy` after it, or what is read after is what
-/// was written before that.
+/// The reader's side: either earlier writes are visible to a thread that later executes `heavy`, or later reads see
+/// what was written before that.
 #[inline]
 pub(super) fn light() {
     #[cfg(all(test, loom))]
@@ -43,7 +43,7 @@ pub(super) fn heavy() {
     }
     fence(Ordering::SeqCst);
     if IS_ASYMMETRIC.load(Ordering::Relaxed) && !everybody() {
-        // It was registered and does not fail then; a stop is better than freeing what somebody reads.
+        // It was registered, so it does not fail; aborting is better than freeing memory in use.
         std::process::abort();
     }
 }

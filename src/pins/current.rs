@@ -1,9 +1,9 @@
-//! The newest value of something, which readers look at without a lock and without an atomic read-modify-write.
+//! A cell for the newest value, which readers access without a lock and without an atomic read-modify-write.
 //!
-//! Hazard pointers (Michael 2004): a reader writes down which value it looks at and then makes sure that it was still
-//! the newest; the writer frees an older value only when nobody has it written down. The barrier between writing down and
-//! making sure is free for readers (see `barrier`). A locked instruction there would make every read wait for the
-//! cache misses of the one before it.
+//! Hazard pointers (Michael 2004): a reader announces the value that it is about to read and then verifies that it is
+//! still the newest; the writer frees an older value only once no reader announces it. The barrier between announcing
+//! and verifying is free for readers (see `barrier`). A locked instruction there would make every read wait for the
+//! cache misses of the previous one.
 //!
 //! Invariants: 1. `newest` points into an `Arc` that `Values` holds. 2. An `Arc` leaves `Values` only when it is not the
 //! newest and, after a heavy barrier, no slot of any thread names it.
@@ -23,10 +23,10 @@ use crate::sync::{AtomicBool, AtomicPtr, Mutex};
 
 /// Values that one thread can hold without a reference count. Models have few steps to spare.
 const SLOTS: usize = if cfg!(all(test, loom)) { 1 } else { 8 };
-/// Older values are looked through when so many have gathered: seldom, because the barrier interrupts every processor.
+/// Older values are examined once this many have gathered: seldom, because the barrier interrupts every processor.
 const RETIRED_MAX: usize = if cfg!(all(test, loom)) { 1 } else { 256 };
 
-/// What one thread has written down. Given from thread to thread, never freed.
+/// A thread's announcements. Passed from thread to thread, never freed.
 #[repr(align(128))]
 #[derive(Debug, Default)]
 struct Slots {
@@ -54,7 +54,7 @@ fn take_slots() -> &'static Slots {
     slots
 }
 
-/// A thread's slots, given back when it ends. What it still holds then stays written down.
+/// A thread's slots, returned when it ends. What it still holds then stays announced.
 struct Mine {
     slots: Cell<Option<&'static Slots>>,
 }
@@ -92,7 +92,7 @@ fn free_slot() -> Option<&'static AtomicPtr<()>> {
             slots
         }
     });
-    // Another thread may have emptied it, which is why it is an acquiring load. Only this thread fills it.
+    // An acquiring load, because another thread may have emptied it. Only this thread fills it.
     slots.ok()?.names.iter().find(|name| name.load(Ordering::Acquire).is_null())
 }
 
@@ -102,7 +102,7 @@ struct Values<T> {
     retired: Vec<Arc<T>>,
 }
 
-/// The newest value. `store` may be called by one thread while others read.
+/// The newest value. One thread may call `store` while others read.
 pub(crate) struct Current<T> {
     newest: AtomicPtr<T>,
     values: Mutex<Values<T>>,
@@ -121,7 +121,7 @@ impl<T> Current<T> {
         Self { newest, values: Mutex::new(Values { newest: value, retired: Vec::new() }) }
     }
 
-    /// The newest value, for as long as the guard is there.
+    /// The newest value, for as long as the guard exists.
     #[inline]
     pub(crate) fn load(&self) -> Held<'_, T> {
         let Some(slot) = free_slot() else { return Held::counted(Arc::clone(&self.values.lock().newest)) };
@@ -147,7 +147,7 @@ impl<T> Current<T> {
         Held { hold: Hold::Named { value, slot, current: self } }
     }
 
-    /// Puts another value in place. Gives older ones that nobody looks at any more, to be dropped under no lock.
+    /// Replaces the value. Returns older values without readers, to be dropped outside of locks.
     #[must_use]
     pub(crate) fn store(&self, value: Arc<T>) -> Vec<Arc<T>> {
         let mut values = self.values.lock();
@@ -158,7 +158,7 @@ impl<T> Current<T> {
         if values.retired.len() >= RETIRED_MAX { take_unnamed(&mut values.retired) } else { Vec::new() }
     }
 
-    /// Drops the older values that nobody looks at.
+    /// Drops older values without readers.
     pub(crate) fn reclaim(&self) {
         let freed = take_unnamed(&mut self.values.lock().retired);
         drop(freed);
@@ -196,7 +196,7 @@ enum Hold<'c, T> {
     Counted(Arc<T>),
 }
 
-/// A value that is looked at. It stays what and where it is until this is dropped.
+/// A value in use. It is not moved or freed until this is dropped.
 pub(crate) struct Held<'c, T> {
     hold: Hold<'c, T>,
 }

@@ -1,7 +1,7 @@
-//! Pins: who holds what.
+//! Pins: what readers hold.
 //!
-//! Owns: the register of views, and the cell of the newest state with the readers that look at it for a moment.
-//! Never: knows what a state is.
+//! Owns: the register of views, and the cell of the newest state with its momentary readers. Never: knows what a state
+//! is.
 
 mod barrier;
 mod current;

@@ -1,8 +1,8 @@
-//! Models of publishing and of holding: every order of steps of a few threads, for `Current` itself.
+//! Models of publishing and holding: every interleaving of a few threads, for `Current` itself.
 //!
-//! A value that the writer gets back is marked as freed and kept, so that a reader who still looks at it is found, and no
-//! memory is touched that is not there. The mark is a plain write and looking is a plain read: a reader whose look is not
-//! ordered before the mark is found too.
+//! A value that the writer gets back is marked as freed and kept, so that a reader still using it is detected without
+//! touching freed memory. The mark is a plain write and the use a plain read: a reader whose use is not ordered before
+//! the mark is detected too.
 
 #![expect(clippy::expect_used, reason = "test code outside of test functions")]
 #![expect(clippy::arc_with_non_send_sync, reason = "the checker has its threads take turns on one")]
@@ -19,10 +19,10 @@ use crate::sync::planted::Fault;
 use crate::sync::{Mutex, planted};
 
 const FREED: u64 = u64::MAX;
-/// How the checker calls a look and a write without an order between them.
+/// The checker's message for a use and a write without an order between them.
 const RACE: &str = "Causality violation";
 
-/// Runs a model in every order of steps with so many switches from a thread that could go on.
+/// Runs a model in every order of steps with at most this many preemptions.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
@@ -59,7 +59,7 @@ impl Value {
     }
 }
 
-/// Values that were given back, which is when others would be dropped.
+/// Values that were returned, at which point others would be dropped.
 fn free_all(freed: Vec<Arc<Value>>, kept: &mut Vec<Arc<Value>>) {
     for value in &freed {
         value.free();
@@ -67,7 +67,7 @@ fn free_all(freed: Vec<Arc<Value>>, kept: &mut Vec<Arc<Value>>) {
     kept.extend(freed);
 }
 
-/// A reader looks twice while the writer publishes twice.
+/// A reader reads twice while the writer publishes twice.
 fn publish() {
     check(6, || {
         let current = Arc::new(Current::new(Value::new(0)));
@@ -124,13 +124,13 @@ fn wiping_a_name_without_an_order_is_found() {
     planted::must_be_found(Fault::WipedRelaxed, RACE, publish);
 }
 
-/// A reader out of slots, and one that counts what it looks at: both hold by a count.
+/// A reader out of slots, and one that takes a counted reference: both hold by count.
 #[test]
 fn what_is_counted_outlives_its_name() {
     check(6, || {
         let alive = Arc::new(AtomicU64::new(0));
         let first = Counted::new(0, &alive);
-        // So that no two values ever lie at the same address: what runs must not depend on the allocator.
+        // So that no two values ever have the same address: the run must not depend on the allocator.
         let place = Arc::downgrade(&first);
         let current = Arc::new(Current::new(first));
         let reader = {
@@ -182,8 +182,8 @@ impl Drop for Counted {
     }
 }
 
-/// The heap in small: two entries in leaves that are changed in place between two views, and copied when a view may hold
-/// them; the newest leaf and a table are published through `Current`, a table before the entries that lead to it.
+/// A small heap: two entries in leaves that are changed in place between two views, and copied if a view may hold them;
+/// the newest leaf and a table are published through `Current`, a table before the entries that lead to it.
 struct Leaf {
     epoch: u64,
     entries: [AtomicU64; 2],
@@ -213,7 +213,7 @@ impl Drop for Leaf {
 #[derive(Clone)]
 struct State {
     leaf: Arc<Leaf>,
-    /// Segments that are known: entries below this lead to one.
+    /// Known segments: entries below this lead to one.
     table: u64,
 }
 
@@ -221,7 +221,7 @@ struct Writer {
     state: State,
     epoch: u64,
     pinned: Option<Arc<State>>,
-    /// So that no two states ever lie at the same address.
+    /// So that no two states ever have the same address.
     places: Vec<Weak<State>>,
 }
 
@@ -233,15 +233,15 @@ impl Writer {
     }
 }
 
-/// What the small heap does wrongly.
+/// A planted fault of the small heap.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
-    /// A view does not raise the epoch.
+    /// Taking a view does not raise the epoch.
     PinsNothing,
-    /// Entries are changed before the table is published that they lead to.
+    /// Entries are changed before the table that they lead to is published.
     TableLast,
-    /// The state that views share is not forgotten by a commit.
+    /// A commit does not forget the state shared by views.
     PinnedStays,
 }
 
@@ -271,7 +271,7 @@ impl Heap {
         state
     }
 
-    /// Sets both entries to the next number, which lies in a new segment.
+    /// Sets both entries to the next number, in a new segment.
     fn commit(&self) {
         let mut freed = Vec::new();
         let mut writer = self.writer.lock();
@@ -296,7 +296,7 @@ impl Heap {
         drop((pinned, freed));
     }
 
-    /// One entry, outside any view. It leads to a segment of the table, or a younger table is there.
+    /// Reads one entry, outside any view. It leads to a segment of the table, or a newer table exists.
     fn read_once(&self, entry: usize) -> u64 {
         let mut state = self.current.load();
         loop {

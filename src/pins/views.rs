@@ -1,4 +1,4 @@
-//! Views: which exist, since when, and what they see.
+//! Existing views, their ages, and what they see.
 //!
 //! Owns: the register that statistics read. Never: keeps a state alive; the view itself does.
 
@@ -34,7 +34,7 @@ impl<S> Default for Pins<S> {
     }
 }
 
-/// One view; forgotten when it is dropped.
+/// One view; removed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pin<S> {
     pins: Arc<Pins<S>>,
@@ -52,7 +52,7 @@ impl<S> Pins<S> {
         Pin { pins: Arc::clone(self), number }
     }
 
-    /// The views that exist, oldest first: what they see, and how long they have existed.
+    /// The existing views, oldest first: what they see, and how long they have existed.
     pub(crate) fn list(&self) -> Vec<(Arc<S>, Duration)> {
         let inner = self.inner.lock();
         inner.held.values().filter_map(|held| Some((held.state.upgrade()?, held.since.elapsed()))).collect()
@@ -65,7 +65,7 @@ impl<S> Drop for Pin<S> {
         if std::thread::panicking() {
             return;
         }
-        // A child that was forked has a copy of the register, which nobody reads, and perhaps nobody to release its lock.
+        // A forked child has a copy of the register that is not read, and possibly no thread to release its lock.
         if self.pins.process.is_current() {
             self.pins.inner.lock().held.remove(&self.number);
         }

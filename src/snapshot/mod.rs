@@ -1,9 +1,10 @@
 //! Saved snapshots: dirty pages to page segments, then one manifest entry.
 //!
-//! Owns: the freeze, the order log → pages → manifest, retention, putting clean pages in place of saved ones.
-//! Never: holds the commit lock longer than the freeze, or changes what the state says.
-//! Invariants: 1. Everything below the head is on the medium before the manifest names it. 2. A page is written before
-//! its parent. 3. Page segments that a retained snapshot lists are not deleted.
+//! Owns: the freeze, the order log → pages → manifest, retention, replacing saved pages with clean ones. Never: holds
+//! the commit lock longer than the freeze, or changes the contents of the state.
+//! Invariants: 1. Everything below the head is durable before the manifest names it.
+//! 2. A page is written before its parent.
+//! 3. Page segments that a retained snapshot lists are not deleted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,10 +21,10 @@ use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
 use crate::record_index::{LeafRef, Mid, Root};
 
-/// The name of a snapshot that stands while a copy is made of it. No user can give it, and none sees it.
+/// The name of a snapshot that exists while it is copied. Users can neither assign nor see it.
 pub(crate) const OF_A_COPY: &str = "\u{1}copy";
 
-/// What was saved.
+/// The result of a save.
 #[derive(Debug, Clone)]
 pub(crate) struct Saved {
     pub(crate) snapshot: Snapshot,
@@ -31,7 +32,7 @@ pub(crate) struct Saved {
     pub(crate) bytes: u64,
 }
 
-/// The state at one moment, and where the log stood.
+/// The state at one moment, and the position of the log.
 #[derive(Debug)]
 struct Frozen {
     state: Arc<State>,
@@ -42,28 +43,28 @@ struct Frozen {
     page_end: u64,
     reserved_from: u64,
     indexes: Vec<FrozenIndex>,
-    /// Pages of key indexes that are gone.
+    /// Pages of dropped key indexes.
     released: Vec<PageRef>,
     /// Page segments of indexes that were built since the last snapshot.
     adopted: Vec<Adopted>,
-    /// Record segments with the live bytes of this moment: later commits change them.
+    /// Record segments with their live bytes at this moment, which later commits change.
     rows: Vec<SegmentRow>,
 }
 
-/// Saves a snapshot. Callers wait for each other; writers go on.
+/// Saves a snapshot. Callers wait for each other; writers continue.
 pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Saved> {
     engine.check_writable()?;
     let mut writer = engine.page_writer.lock();
     // Another handle may have closed the store while this one waited.
     engine.check_writable()?;
-    // Under the lock that every save takes: of two that save one name, one is told.
+    // Under the lock that every save takes: if two save the same name, one fails.
     if !name.is_empty() && name != OF_A_COPY && is_taken(engine, name) {
         return Err(Error::BadName { what: "snapshot", name: name.to_owned(), why: "the name is taken" });
     }
     let panic = engine.poison.ends_with_panic("while a snapshot was saved");
     let result = save_alone(engine, &mut writer, kind, name);
     if name == OF_A_COPY {
-        // What a copy lists of the pages does not grow.
+        // Page segments listed by a copy must not grow.
         writer.end_segment();
     }
     drop(panic);
@@ -71,7 +72,7 @@ pub(crate) fn save(engine: &Engine, kind: SnapshotKind, name: &str) -> Result<Sa
     result
 }
 
-/// Saves a snapshot if one is still wanted when those that others save have come to an end.
+/// Saves a snapshot if one is still due once concurrent saves have ended.
 pub(crate) fn save_if(engine: &Engine, is_wanted: impl FnOnce() -> bool) -> Result<()> {
     engine.check_writable()?;
     let mut writer = engine.page_writer.lock();
@@ -85,7 +86,7 @@ pub(crate) fn save_if(engine: &Engine, is_wanted: impl FnOnce() -> bool) -> Resu
     Ok(())
 }
 
-/// Whether a snapshot of this name is kept.
+/// Whether a snapshot of this name exists.
 fn is_taken(engine: &Engine, name: &str) -> bool {
     engine.manifest.with_kept(|kept| kept.named(name).is_some())
 }
@@ -173,17 +174,17 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     Ok(Saved { snapshot, pages, bytes })
 }
 
-/// What a snapshot was to save of key indexes.
+/// The part of a snapshot that concerns key indexes.
 struct Unsaved {
     indexes: Vec<FrozenIndex>,
     released: Vec<PageRef>,
     adopted: Vec<Adopted>,
 }
 
-/// Pages that lie in segments which hold little, or in many small ones, are written anew with this snapshot.
+/// Rewrites pages in segments with few live pages, or in many small ones, with this snapshot.
 fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
     if engine.reserve.is_short() {
-        // A snapshot on a full disk takes as little room as it can.
+        // A snapshot on a full disk takes as little space as possible.
         return Ok(());
     }
     let mut emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
@@ -196,21 +197,21 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
     Ok(())
 }
 
-/// A snapshot that found no room, on the medium or in the manifest, or could open no file, came to nothing, and the one before it
-/// stands. Any other failure ends the handle.
+/// If a snapshot ran out of space, on disk or in the manifest, or could open no file, it is abandoned, and the previous
+/// one stays. Any other failure ends the handle.
 fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &Error) {
     writer.abandon();
     engine.pages.adopt(unsaved.adopted);
     engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
     if matches!(error, Error::NoSpace { .. } | Error::Exhausted { .. }) || error.is_out_of_files() {
-        // What was written of it takes room that others need.
+        // What was written of it takes space that others need.
         drop_unneeded(engine, writer);
     } else {
         engine.poison.set(error);
     }
 }
 
-/// Whether anything has happened that a snapshot at close would keep from being replayed.
+/// Whether there is anything that a snapshot at close would save from being replayed.
 pub(crate) fn is_needed_at_close(engine: &Engine) -> bool {
     let closed_at = engine.manifest.with_kept(|kept| match kept.newest() {
         Some(Body::Snapshot(snapshot)) if snapshot.kind == SnapshotKind::Close => Some(snapshot.seq),
@@ -219,11 +220,12 @@ pub(crate) fn is_needed_at_close(engine: &Engine) -> bool {
     closed_at != Some(engine.log.last_seq()) || engine.slots.has_outstanding()
 }
 
-/// At close, IDs that came to nothing are logged, so that nothing stays reserved.
+/// At close, burned IDs are logged, so that nothing stays reserved.
 fn log_what_is_pending(engine: &Engine) -> Result<()> {
     if engine.slots.has_outstanding() {
         let (mut frame, mut effects) = (FrameBuilder::new(), Vec::<Effect>::new());
-        // Not refused for want of a reserve: it may be the collector who closes the gap, or the last that the store does.
+        // Not refused for an incomplete reserve: the caller may be the collector, or this may be the last operation of
+        // the store.
         let guard = engine.lock_commit();
         engine.append_and_apply(&guard, &mut frame, &mut effects, Need::MakesRoom)?;
     }
@@ -233,13 +235,13 @@ fn log_what_is_pending(engine: &Engine) -> Result<()> {
 fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
     let guard = engine.lock_commit();
     if is_copied {
-        // What a copy lists of the log does not grow.
+        // Log segments listed by a copy must not grow.
         engine.log.end_segment();
     }
-    // Before the reservations are settled: one that comes between is counted twice, not never.
+    // Before the reservations are settled: a reservation made in between is counted twice, not missed.
     let reserved_from = engine.manifest.next_number();
     let closing = kind == SnapshotKind::Close;
-    // A transaction that outlives its store holds IDs that nothing else tells of.
+    // A transaction that outlives its store holds IDs that nothing else records.
     let (reserved, page_end) = if closing { engine.slots.settle_for_close() } else { engine.slots.settle_reserved() };
     let (indexes, released, state) = engine.heap.freeze();
     let frozen = Frozen {
@@ -259,7 +261,7 @@ fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
     frozen
 }
 
-/// Writes every dirty page below the root, children first. Returns the tree as it is on the medium.
+/// Writes every dirty page below the root, children first. Returns the tree as it is on disk.
 fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<(Root, PageRef)> {
     let timeline = engine.log.timeline();
     let number = || engine.log.take_segment_number();
@@ -331,7 +333,7 @@ fn record_rows(state: &State) -> Vec<SegmentRow> {
         bytes: segment.len().unwrap_or_default(),
         live_bytes: segment.live_bytes(),
     };
-    // What has no live bytes is not needed, and may never have been synced if a recovery has copied all of it.
+    // A segment without live bytes is not needed, and may never have been synced if a recovery has copied all of it.
     state.table.iter().filter(|(_, segment)| segment.live_bytes() > 0).map(row).collect()
 }
 
@@ -346,7 +348,7 @@ fn page_rows(engine: &Engine, writer: &PageWriter) -> impl Iterator<Item = Segme
     })
 }
 
-/// Puts saved pages in place of the dirty ones that they were made of, directory page by directory page.
+/// Replaces dirty pages with the saved ones, directory page by directory page.
 fn install(engine: &Engine, frozen: &Root, saved: &Root) {
     for (index, (before, after)) in frozen.mids.iter().zip(&saved.mids).enumerate() {
         if before.dirty {
@@ -380,7 +382,7 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
     Arc::new(merged)
 }
 
-/// After a named snapshot was dropped that listed these page segments: deletes those that only it needed.
+/// After dropping a named snapshot that listed these page segments: deletes those that only it needed.
 pub(crate) fn drop_unneeded_pages(engine: &Engine, listed: &[SegmentRow]) {
     let writer = engine.page_writer.lock();
     let pages = listed.iter().filter(|row| row.pages).map(|row| row.segment);
@@ -389,8 +391,8 @@ pub(crate) fn drop_unneeded_pages(engine: &Engine, listed: &[SegmentRow]) {
     drop_unneeded(engine, &writer);
 }
 
-/// Deletes page segments that no retained snapshot needs. The snapshot stands whether that succeeds or not, and the next
-/// one tries again.
+/// Deletes page segments that no retained snapshot needs. The snapshot is valid whether or not this succeeds, and the
+/// next one retries.
 fn drop_unneeded(engine: &Engine, writer: &PageWriter) {
     drop(engine.pages.delete_dead(|number| engine.manifest.with_kept(|kept| kept.fate(number)), writer.writing()));
 }

@@ -1,9 +1,10 @@
-//! Making, dropping and checking key indexes while readers and writers go on.
+//! Building, dropping and checking key indexes while readers and writers continue.
 //!
-//! Owns: the order definition → scan → sort → build → catch up → snapshot → put in place; comparing an index with the records. Never: keeps
-//! an index; commits do.
-//! Invariants: 1. From the commit that defines an index on, every commit carries its changes. 2. An index is seen by readers
-//! only when it holds everything. 3. An index that another one is to replace is read and kept until that is complete and in a snapshot.
+//! Owns: the order definition → scan → sort → build → catch up → snapshot → replace; comparing an index with the
+//! records. Never: maintains an index; commits do.
+//! Invariants: 1. From the commit that defines an index on, every commit carries its changes.
+//! 2. Readers see an index only when it is complete.
+//! 3. An index that is to be replaced is read and maintained until its successor is complete and in a snapshot.
 
 mod build;
 mod load;
@@ -31,10 +32,10 @@ use crate::key_index::{KeyRoot, Range};
 use crate::snapshot;
 use crate::txn::check_key_type;
 
-/// Bytes of a definition in the log beside its texts, at the most: what is accepted can be replaced by the like of it.
+/// Maximum log bytes of a definition besides its texts: an accepted definition can be replaced by a similar one.
 const DEFINITION_BYTES: usize = 26;
 
-/// What an index is to be.
+/// The requested index.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted<'a> {
     pub(crate) set: SetNumber,
@@ -43,7 +44,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) extractor: Extractor,
 }
 
-/// The index, if it is there as it is wanted: nothing has to be made, and nobody has to be waited for.
+/// The index, if it exists as requested: nothing must be built, and there is nothing to wait for.
 pub(crate) fn find(engine: &Engine, wanted: &Wanted<'_>) -> Result<Option<Arc<IndexDefinition>>> {
     let catalogue = engine.heap.catalogue();
     let no_such = |why| Error::NoSuchIndex { index: wanted.name.to_owned(), why };
@@ -71,9 +72,10 @@ fn is_made_by(definition: &IndexDefinition, extractor: &Extractor) -> bool {
         && definition.spec == extractor.spec()
 }
 
-/// The index as it is wanted: as it is there, or made, or made anew because its extractor is another one or it cannot be read.
+/// The index as requested: the existing one, a new one, or a rebuilt one because its extractor differs or it cannot be
+/// read.
 pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefinition>> {
-    // Somebody may have made it while this one waited.
+    // Another thread may have built it while this one waited.
     if let Some(definition) = find(engine, wanted)? {
         return Ok(definition);
     }
@@ -86,12 +88,12 @@ pub(crate) fn open(engine: &Engine, wanted: &Wanted<'_>) -> Result<Arc<IndexDefi
     }
 }
 
-/// Whether somebody began to build an index and did not come to an end.
+/// Whether the build of an index was started and not completed.
 fn is_begun(index: &Known) -> bool {
     !index.is_ready && index.damage.is_none()
 }
 
-/// An index made anew from the records, with the extractor that it has.
+/// Rebuilds an index from the records, with its own extractor.
 pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexDefinition>> {
     let catalogue = engine.heap.catalogue();
     let missing = || Error::NoSuchIndex { index: number.to_string(), why: "does not exist" };
@@ -106,7 +108,7 @@ pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexD
     make(engine, &wanted, Some(number))
 }
 
-/// Builds an index that is there and was never complete. If that fails it is as it was.
+/// Builds an existing index that was never complete. If that fails, it is as it was.
 fn go_on(engine: &Engine, definition: &Arc<IndexDefinition>, extractor: &Extractor) -> Result<Arc<IndexDefinition>> {
     engine.check_writable()?;
     let guard = engine.lock_commit();
@@ -117,8 +119,8 @@ fn go_on(engine: &Engine, definition: &Arc<IndexDefinition>, extractor: &Extract
     Ok(Arc::clone(definition))
 }
 
-/// Makes an index. Where it is to take the place of another one of the same name, that one is read and kept until the new one is
-/// complete, and goes with the commit that puts that in its place: no crash leaves neither, or both.
+/// Creates an index. If it replaces another one of the same name, that one is read and maintained until the new one is
+/// complete, and ends with the commit that replaces it: no crash leaves neither, or both.
 fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> Result<Arc<IndexDefinition>> {
     engine.check_writable()?;
     engine.check_reserve(0)?;
@@ -158,7 +160,7 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     }
     frame.control(Kind::CreateIndex, &payload);
     effects.push(Effect::CreateIndex(Arc::clone(&definition), is_complete));
-    // The extractor is there before the index is seen, and the epoch changes once more when it is.
+    // The extractor is registered before the index becomes visible, and the epoch changes once more when it does.
     let extractor = wanted.extractor.clone();
     engine.change_registry(wanted.set, |all| drop(all.insert(number, extractor)));
     if !is_complete {
@@ -183,7 +185,7 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     Ok(now.unwrap_or(definition))
 }
 
-/// Drops an index. Views that see it go on.
+/// Drops an index. Views that see it stay valid.
 pub(crate) fn drop_index(engine: &Engine, set: SetNumber, number: IndexNumber) -> Result<()> {
     engine.check_writable()?;
     engine.announce(0, Need::MakesRoom)?;
@@ -196,7 +198,7 @@ pub(crate) fn drop_index(engine: &Engine, set: SetNumber, number: IndexNumber) -
     Ok(())
 }
 
-/// An index that is being built. Nothing of it stays when that fails, or when its extractor panics, if it was not there before.
+/// An index that is being built. If that fails, or its extractor panics, nothing of it stays, unless it existed before.
 struct Unfinished<'e> {
     engine: &'e Engine,
     definition: &'e IndexDefinition,
@@ -214,9 +216,9 @@ impl Drop for Unfinished<'_> {
             self.engine.heap.with_indexes(|indexes| indexes.end_building(number));
             return;
         }
-        // What ended the building is what its user has to know.
+        // The user needs to know what ended the build.
         drop(drop_index(self.engine, self.definition.set, number));
-        // Also where dropping it failed: nobody will ask for the changes that were kept for it.
+        // Even if dropping it failed: the changes kept for it will not be requested.
         self.engine.heap.with_indexes(|indexes| indexes.drop_index(number));
     }
 }
@@ -231,8 +233,8 @@ fn build(
     let mut unfinished = Unfinished { engine, definition, is_new, is_done: false };
     let built = build_tree(engine, definition, extractor, state).and_then(|built| publish(engine, definition, built));
     built.map_err(|error| error.of_set(state.catalogue.name_of(definition.set)))?;
-    // Before it is there a crash takes a successor back, and the index that it was to replace goes on. So the snapshot comes
-    // first: once it is there, no crash takes it back.
+    // Before the snapshot, a crash undoes a successor, and the index that it would replace stays. So the snapshot comes
+    // first: once it exists, no crash undoes the successor.
     unfinished.is_done = definition.replaces.is_none();
     snapshot::save(engine, SnapshotKind::Automatic, "")?;
     let Some(replaced) = definition.replaces else { return Ok(()) };
@@ -242,7 +244,7 @@ fn build(
     engine.make_durable(seq)
 }
 
-/// Puts a complete index in the place of another one: from this commit on views find it under the name.
+/// Replaces an index with a complete successor: from this commit on views find it under the name.
 fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNumber) -> Result<Seq> {
     engine.check_writable()?;
     let (guard, number) = (engine.lock_commit(), definition.number);
@@ -260,10 +262,10 @@ fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNu
     Ok(seq)
 }
 
-/// Entries that an index has to have, and records whose keys cannot be determined.
+/// Entries that an index must have, and records whose keys cannot be determined.
 type Expected = (Vec<(Box<[u8]>, u64)>, Vec<String>);
 
-/// The keys of all records of a set, all in memory. Gives so many lines at most.
+/// The keys of all records of a set, all in memory. Returns a limited number of lines.
 fn entries_of(
     set: SetNumber,
     extractor: &Extractor,
@@ -290,8 +292,8 @@ fn entries_of(
     Ok((entries, problems))
 }
 
-/// Checks the tree of an index, and compares its entries with the records of its set. Gives what is wrong, at most so
-/// many lines.
+/// Checks the tree of an index, and compares its entries with the records of its set. Returns the problems, limited to
+/// this many lines.
 pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> Result<Vec<String>> {
     let state = engine.heap.pin();
     let missing = |why| Error::NoSuchIndex { index: number.to_string(), why };
@@ -308,9 +310,9 @@ pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> 
     Ok(problems)
 }
 
-/// Compares the entries of an index with the records of its set: each entry leads to a live record of the set, a unique
-/// key to one only, and with an extractor each record has exactly the entries of its keys. Gives what is wrong, at most so
-/// many lines. Bytes of records that were read go to `read`.
+/// Compares the entries of an index with the records of its set: each entry points at a live record of the set, a
+/// unique key at only one, and with an extractor each record has exactly the entries of its keys. Returns the problems,
+/// limited to this many lines. Reports bytes of records read to `read`.
 pub(crate) fn compare(
     definition: &IndexDefinition,
     extractor: Option<&Extractor>,
@@ -356,7 +358,7 @@ pub(crate) fn compare(
     Ok(problems)
 }
 
-/// Whether an ID is that of a live record of the set. The record itself is not read.
+/// Whether an ID belongs to a live record of the set. Does not read the record itself.
 fn is_live(id: u64, set: SetNumber, state: &State) -> Result<bool> {
     let Some(id) = RecordId::from_u64(id) else { return Ok(false) };
     let is_live = match state.root.entry(id.slot())?.state() {

@@ -1,10 +1,11 @@
 //! The manifest: an append-only chain of entries with the roots of the store.
 //!
-//! Owns: reading all manifest files, appending, and going over to the next file.
-//! Never: interprets an entry; snapshot and recovery do.
-//! Invariants: 1. An entry counts only when it is whole and chained to the one before it. 2. A file is deleted only
-//! when everything that is still needed of it stands, synced, in a later one. 3. No file is written that reading would refuse.
-//! 4. What stands before a newer file that was begun whole does not count: a deletion that failed may bring it back.
+//! Owns: reading all manifest files, appending, and switching to the next file. Never: interprets an entry; snapshot
+//! and recovery do.
+//! Invariants: 1. An entry counts only if it is complete and chained to the previous one.
+//! 2. A file is deleted only when everything still needed from it is synced in a later one.
+//! 3. No file is written that reading would refuse.
+//! 4. Entries in files before a newer complete file do not count: a failed deletion may bring such a file back.
 
 mod kept;
 
@@ -33,14 +34,14 @@ use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::log::Poison;
 use crate::manifest::kept::READ_BYTES_MAX;
 
-/// A manifest file of at least this size is replaced by the next one, once it is twice as long as it was begun.
+/// A manifest file of at least this size is replaced by the next one once it is twice as long as when it was started.
 const ROTATE_BYTES_MIN: u64 = 1 << 20;
-/// The first manifest file of a new store is shorter than this when it is begun.
+/// The first manifest file of a new store is shorter than this when it is started.
 const FIRST_BYTES_MAX: u64 = 1 << 10;
-/// How much is hashed in the search for an entry behind damage.
+/// How much is hashed in the search for an entry after damage.
 const SEARCH_BYTES_MAX: u64 = 64 << 20;
 
-/// What the manifest files say.
+/// The contents of the manifest files.
 #[derive(Debug, Default)]
 pub(crate) struct Loaded {
     /// Entries by number.
@@ -49,24 +50,24 @@ pub(crate) struct Loaded {
     pub(crate) entry_bytes: BTreeMap<u64, u64>,
     /// The store, from the files' headers.
     pub(crate) uuid: [u8; 16],
-    /// The segment size that the store was made with, in bytes.
+    /// The store's segment size in bytes.
     pub(crate) segment_bytes: u64,
-    /// Manifest files that are there.
+    /// Existing manifest files.
     pub(crate) files: Vec<SegmentSeq>,
-    /// Those of them that may be deleted when a later one holds what they hold.
+    /// Those of them that may be deleted once a later one has their contents.
     pub(crate) ours: Vec<SegmentSeq>,
-    /// Bytes of the longest of them.
+    /// Size of the longest of them.
     pub(crate) bytes: u64,
-    /// What was left out: a torn end of the last file.
+    /// What was ignored: a torn end of the last file.
     pub(crate) torn: Vec<String>,
-    /// Headers of manifest files that are damaged, and whose entries are read all the same.
+    /// Damaged headers of manifest files whose entries are read all the same.
     pub(crate) damaged: Vec<String>,
-    /// Whether all entries are proven to be on the medium. Otherwise the page cache may show what a power cut takes.
+    /// Whether all entries are proven durable. Otherwise the page cache may show what a power cut takes away.
     pub(crate) proven: bool,
 }
 
 impl Loaded {
-    /// The number behind every file that an entry knows of.
+    /// The number after every file that an entry knows.
     pub(crate) fn next_segment(&self) -> SegmentSeq {
         let next = self.entries.values().map(|body| match body {
             Body::Snapshot(snapshot) => snapshot.next_segment,
@@ -76,7 +77,7 @@ impl Loaded {
         next.max().unwrap_or_default()
     }
 
-    /// The entries that still count.
+    /// The valid entries.
     pub(crate) fn kept(&self) -> Kept {
         let mut kept = Kept::default();
         for (number, body) in &self.entries {
@@ -88,10 +89,11 @@ impl Loaded {
 
 /// Reads every manifest file.
 ///
-/// A file is begun with all that is needed of those before it, and those are deleted when it is synced. So the newest file
-/// whose beginning is whole is the only one that counts: a file before it may have come back, because its deletion failed. A
-/// damaged file is passed over while another one is there: either a later one holds what it held, or nothing has proven it whole.
-/// In the only file a damaged entry that a valid one follows is corruption, and one that nothing follows is a tear.
+/// A new file starts with everything still needed from the previous ones, which are deleted once it is synced. So the
+/// newest file with a complete beginning is the only one that counts: an earlier one may have reappeared because its
+/// deletion failed. A damaged file is skipped while another one exists: either a later one has its contents, or it was
+/// never proven complete. In the only file, a damaged entry followed by a valid one is corruption, and one that nothing
+/// follows is a tear.
 pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded> {
     let mut loaded = Loaded { files: files.to_vec(), ..Loaded::default() };
     let mut contents = Vec::new();
@@ -99,7 +101,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
         let (name, bytes) = read_bytes(backing, *number)?;
         loaded.bytes = loaded.bytes.max(to_u64(bytes.len()));
         let content = read_file(backing, &name, *number, &bytes);
-        // What is neither readable nor the beginning of one of ours is somebody else's, and is never deleted.
+        // A file that is neither readable nor the beginning of one of ours is foreign, and is never deleted.
         if content.is_ok() || begins_like_ours(&bytes) {
             loaded.ours.push(*number);
         }
@@ -119,7 +121,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
                 if newest_whole.is_none_or(|newest| newest == index) {
                     loaded.entries.extend(content.entries);
                     loaded.entry_bytes.extend(content.entry_bytes);
-                    // A damaged header is mended by the next file.
+                    // The next file has an intact header.
                     loaded.proven = content.proven && content.damaged.is_none();
                 }
                 loaded.torn.extend(content.torn);
@@ -140,8 +142,8 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
     Ok(loaded)
 }
 
-/// Whether these manifest files can be what is left of a store whose making was interrupted, once or more often: each as
-/// short as the first one begins, with nothing that can be read, and with nobody else's data.
+/// Whether these manifest files can be left from a store whose creation was interrupted, possibly repeatedly: each as
+/// short as the first one starts, with nothing readable, and without foreign data.
 pub(crate) fn is_unfinished(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<bool> {
     for number in files {
         let (name, bytes) = read_bytes(backing, *number)?;
@@ -156,7 +158,7 @@ pub(crate) fn is_unfinished(backing: &dyn Backing, files: &[SegmentSeq]) -> Resu
     Ok(true)
 }
 
-/// Whether these can be the first bytes of a file of a store, some of which never reached the medium.
+/// Whether these can be the first bytes of a store's file, some of which never reached the disk.
 fn begins_like_ours(bytes: &[u8]) -> bool {
     MAGIC.iter().zip(bytes).all(|(ours, there)| ours == there || *there == 0)
 }
@@ -173,7 +175,7 @@ fn read_bytes(backing: &dyn Backing, number: SegmentSeq) -> Result<(String, Vec<
     Ok((name, bytes))
 }
 
-/// What one manifest file says.
+/// The contents of one manifest file.
 #[derive(Debug)]
 struct Content {
     uuid: [u8; 16],
@@ -182,13 +184,13 @@ struct Content {
     entry_bytes: BTreeMap<u64, u64>,
     torn: Option<String>,
     damaged: Option<String>,
-    /// The last entry with which the file was begun; zero where its header does not say.
+    /// The last entry with which the file was started; zero if its header does not say.
     begun_with: u64,
     proven: bool,
 }
 
 impl Content {
-    /// Whether all is there with which the file was begun.
+    /// Whether everything with which the file was started is there.
     fn is_begun_whole(&self) -> bool {
         self.entries.last_key_value().is_some_and(|(last, _)| *last >= self.begun_with)
     }
@@ -247,8 +249,7 @@ fn read_file(backing: &dyn Backing, name: &str, number: SegmentSeq, bytes: &[u8]
     Ok(content)
 }
 
-/// Whether an entry with a valid checksum stands anywhere behind the first granule. Bytes that would take long to search
-/// count as one.
+/// Whether a valid entry exists anywhere after the first granule. Bytes that would take long to search count as one.
 fn entry_follows(rest: &[u8], seed: Seed, offset: u64) -> bool {
     let tag = ENTRY_TAG.to_le_bytes();
     let mut searched = 0;
@@ -271,12 +272,12 @@ struct Writer {
     seed: Seed,
     offset: u64,
     check: u32,
-    /// The length at which the next file is begun.
+    /// The length at which the next file is started.
     rotate_at: u64,
-    /// Entries from this number on stand in the newest file only.
+    /// Entries from this number on are only in the newest file.
     begun_at: u64,
     next_number: u64,
-    /// The number of the newest file, ours or not.
+    /// The number of the newest file, ours or foreign.
     last_file: SegmentSeq,
     /// Our files, the newest last.
     files: Vec<SegmentSeq>,
@@ -290,16 +291,16 @@ pub(crate) struct Manifest {
     uuid: [u8; 16],
     segment_bytes: u64,
     writer: Mutex<Writer>,
-    /// Bytes of the longest file that was there.
+    /// Size of the longest file that existed.
     bytes_before: u64,
-    /// Whether an append is under way: one at a time, so that what follows an entry proves that it was synced.
+    /// Whether an append is running: one at a time, so that whatever follows an entry proves that it was synced.
     busy: Mutex<bool>,
     idle: Condvar,
     poison: Arc<Poison>,
 }
 
 impl Manifest {
-    /// Goes on from what was loaded. The first append begins a new file.
+    /// Continues from loaded contents. The first append starts a new file.
     pub(crate) fn new(backing: Arc<dyn Backing>, loaded: &Loaded, poison: Arc<Poison>) -> Self {
         let next_number = loaded.entries.last_key_value().map_or(1, |(number, _)| number.saturating_add(1));
         let writer = Writer {
@@ -320,10 +321,10 @@ impl Manifest {
         Self { backing, uuid, segment_bytes, writer, bytes_before: loaded.bytes, busy, idle, poison }
     }
 
-    /// Appends an entry; it is on the medium on return. Gives its number. The body is made from the number.
+    /// Appends an entry, which is durable on return. Returns its number, from which `body` builds the entry.
     ///
     /// # Errors
-    /// `TooLarge` and `Exhausted` if nobody could read the manifest with it; then nothing was written.
+    /// `TooLarge` and `Exhausted` if the manifest could not be read with it; then nothing was written.
     pub(crate) fn append(&self, body: impl FnOnce(u64) -> Body) -> Result<u64> {
         let turn = Turn::take(self);
         let result = self.append_alone(body);
@@ -358,7 +359,7 @@ impl Manifest {
                 None => self.begin_file(writer, Some(&entry)),
             };
             if let Err(error) = &result {
-                // What was half written may not be followed by anything: the next append begins another file.
+                // Nothing may follow a partial write: the next append starts another file.
                 writer.file = None;
                 if goes_on.is_none() && (matches!(error, Error::NoSpace { .. }) || error.is_out_of_files()) {
                     self.forget_begun(writer);
@@ -368,16 +369,16 @@ impl Manifest {
             (entry, bytes)
         };
         let done = self.sync_newest()?;
-        // Only now: nothing may be given back for an entry that a power cut could take.
+        // Only now: nothing may be reclaimed because of an entry that a power cut could take away.
         let Entry { number, body } = entry;
         self.writer.lock().kept.insert(number, body, bytes);
         self.delete_older(&done);
         Ok(number)
     }
 
-    /// Begins the next file with the entries that count, on the medium on return. What an opening has read is put there before
-    /// anything is built on it, where it is not proven to be there: a process that was killed may not have synced it, and a sync
-    /// that failed may have left it in the page cache alone. So it is copied, which a mere sync would not do.
+    /// Starts the next file with the valid entries, durable on return. Ensures that whatever an opening has read is
+    /// durable before anything builds on it: a killed process may not have synced it, and a failed sync may have left
+    /// it only in the page cache. A mere sync would not help, so it is copied.
     pub(crate) fn renew(&self) -> Result<()> {
         let turn = Turn::take(self);
         let result = self.renew_alone();
@@ -403,13 +404,13 @@ impl Manifest {
         Ok(())
     }
 
-    /// Says in the newest file, if it was begun here, that all of it is on the medium. The next opening then takes it as it is.
-    /// Where that cannot be written, it copies.
+    /// Records in the newest file, if it was started here, that all of it is durable. The next opening then uses it as
+    /// it is. If this cannot be written, the opening copies it.
     pub(crate) fn prove(&self) {
         let turn = Turn::take(self);
         if self.poison.check().is_ok() {
             let mut writer = self.writer.lock();
-            // Nothing stands behind a proof: what is appended later begins another file.
+            // Nothing follows a proof: later appends start another file.
             if let Some(file) = writer.file.take() {
                 drop(file.append(&proof::encode(writer.seed, writer.offset, writer.check)));
             }
@@ -417,11 +418,11 @@ impl Manifest {
         drop(turn);
     }
 
-    /// Syncs the newest file, and tells which files there are if others can go now.
+    /// Syncs the newest file, and returns the existing files if others can be deleted now.
     fn sync_newest(&self) -> Result<Vec<SegmentSeq>> {
         let (file, name, done) = {
             let writer = self.writer.lock();
-            // Also what could not be deleted at an earlier time.
+            // Including those that could not be deleted earlier.
             let done = if writer.files.len() > 1 { writer.files.clone() } else { Vec::new() };
             let Some(file) = writer.file.clone() else {
                 return Err(Error::Poisoned { reason: "no manifest file".to_owned() });
@@ -436,7 +437,7 @@ impl Manifest {
         Ok(done)
     }
 
-    /// Begins the next file with all entries that are still needed, and this one.
+    /// Starts the next file with all entries still needed, and this one.
     fn begin_file(&self, writer: &mut Writer, entry: Option<&Entry>) -> Result<()> {
         writer.kept.forget_what_no_snapshot_needs(writer.begun_at, writer.files.len());
         let number = SegmentSeq(writer.last_file.0 + 1);
@@ -466,7 +467,7 @@ impl Manifest {
             bytes.extend_from_slice(&encoded);
             check = next;
         }
-        // Also a file whose creation fails may be there.
+        // Even a file whose creation fails may exist.
         writer.files.push(number);
         writer.last_file = number;
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
@@ -478,7 +479,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// A file for which there was no room says nothing: it goes at once, so that failing again and again leaves nothing.
+    /// A file that ran out of space is useless: it is deleted at once, so that repeated failures leave nothing.
     fn forget_begun(&self, writer: &mut Writer) {
         let Some(number) = writer.files.last().copied() else { return };
         let gone = match self.backing.delete(&FileKind::Manifest.file_name(number)) {
@@ -490,14 +491,14 @@ impl Manifest {
         }
     }
 
-    /// Bytes that a file has, more or less.
+    /// Approximate size of a file.
     pub(crate) fn bytes(&self) -> u64 {
         let offset = self.writer.lock().offset;
         if offset == 0 { self.bytes_before } else { offset }
     }
 
-    /// Deletes the files before the newest of `files`, which holds all that is needed of them. What cannot be deleted
-    /// does no harm, and is tried again with the next entry.
+    /// Deletes the files before the newest of `files`, which has everything needed from them. A file that cannot be
+    /// deleted does no harm, and is retried with the next entry.
     fn delete_older(&self, files: &[SegmentSeq]) {
         let Some((_, older)) = files.split_last() else { return };
         let gone = |number: &SegmentSeq| match self.backing.delete(&FileKind::Manifest.file_name(*number)) {
@@ -513,14 +514,14 @@ impl Manifest {
         self.writer.lock().files.clone()
     }
 
-    /// Waits until no entry is being appended. After the handle was poisoned none will be.
+    /// Waits until no entry is being appended. Once the handle is poisoned, none will be.
     pub(crate) fn wait_idle(&self) {
         let mut busy = self.busy.lock();
         while *busy {
             self.idle.wait(&mut busy);
         }
         drop(busy);
-        // Whoever waits for a turn finds the poison.
+        // Threads waiting for a turn see the poison.
         self.idle.notify_one();
     }
 
@@ -529,18 +530,18 @@ impl Manifest {
         self.writer.lock().next_number
     }
 
-    /// Looks at the entries that still count.
+    /// Reads the valid entries.
     pub(crate) fn with_kept<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
         look(&self.writer.lock().kept)
     }
 
-    /// The first segment of the log that replay may need.
+    /// The first log segment that replay may need.
     pub(crate) fn replay_from(&self) -> SegmentSeq {
         self.with_kept(Kept::replay_from)
     }
 }
 
-/// The right to append, given on when it is dropped, also by a panic in somebody's backing store.
+/// The right to append, passed on when it is dropped, even by a panic in a backing store.
 struct Turn<'m> {
     manifest: &'m Manifest,
 }

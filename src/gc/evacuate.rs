@@ -14,16 +14,16 @@ use crate::log::{Segment, now_micros};
 use crate::planted;
 use crate::planted::Fault;
 
-/// Records that are moved with one commit.
+/// Records moved per commit.
 const MOVES_PER_COMMIT: usize = 4_000;
 
-/// Victims, and how far they have been emptied.
+/// Victims, and the progress of emptying them.
 #[derive(Debug)]
 pub(crate) struct Work {
     victims: Vec<Survivors>,
     /// The generation that their survivors go to.
     generation: u8,
-    /// Bytes of a frame at most.
+    /// Maximum size of a frame.
     limit: u64,
     /// Bytes that go to one segment, for which the first frame finds room.
     together: u64,
@@ -35,12 +35,12 @@ impl Work {
         Self { victims, generation, limit, together: 0, is_merge: false }
     }
 
-    /// Victims of which the whole copy, with the header of a segment, has so many bytes and goes to one segment.
+    /// Victims whose whole copy, with a segment header, has this size and goes to one segment.
     pub(crate) fn together(victims: Vec<Survivors>, generation: u8, limit: u64, bytes: u64) -> Self {
         Self { victims, generation, limit, together: bytes - to_u64(SEGMENT_HEADER_BYTES), is_merge: true }
     }
 
-    /// Whether small segments are merged, whatever of them is dead.
+    /// Whether small segments are merged, however much of them is dead.
     pub(crate) fn is_merge(&self) -> bool {
         self.is_merge
     }
@@ -58,28 +58,28 @@ struct Target {
     unsynced: bool,
 }
 
-/// Segments that survivors are appended to, one for each generation above the log.
+/// Segments that survivors are appended to, one per generation above the log.
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
     open: Vec<Target>,
     numbers: Vec<SegmentSeq>,
-    /// Full ones that are not synced yet.
+    /// Full segments that are not synced yet.
     full: Vec<Arc<Segment>>,
     batch: u64,
 }
 
 impl Targets {
-    /// Numbers of the segments that are open.
+    /// Numbers of the open segments.
     pub(crate) fn open(&self) -> &[SegmentSeq] {
         &self.numbers
     }
 
-    /// Numbers of all, also of those that are full and not synced.
+    /// Numbers of all segments, including full ones that are not synced.
     pub(crate) fn all(&self) -> impl Iterator<Item = SegmentSeq> {
         self.numbers.iter().copied().chain(self.full.iter().map(|segment| segment.number()))
     }
 
-    /// Appends no more to any. All is synced by then.
+    /// Stops appending to all of them. Everything is synced by then.
     pub(crate) fn close(&mut self) {
         self.numbers.clear();
         for target in self.open.drain(..) {
@@ -87,7 +87,7 @@ impl Targets {
         }
     }
 
-    /// A target that has room. It is known to the heap before anything is moved there.
+    /// A target with room. The heap knows it before anything is moved there.
     fn with_room(&mut self, engine: &Engine, generation: u8, bytes: u64) -> Result<&mut Target> {
         let source = engine.log.source();
         let found = self.open.iter().position(|target| target.generation == generation);
@@ -110,7 +110,7 @@ impl Targets {
         target.ok_or_else(|| Error::Poisoned { reason: "no segment for survivors".to_owned() })
     }
 
-    /// Puts everything on the medium.
+    /// Makes everything durable.
     fn sync(&mut self) -> Result<()> {
         let sync = |segment: &Segment| segment.sync().map_err(|source| Error::io("sync", segment.name(), source));
         for segment in self.full.drain(..) {
@@ -124,8 +124,8 @@ impl Targets {
         Ok(())
     }
 
-    /// After a failure: what may be half written is not appended to. Where the heap does not know a segment nothing was
-    /// moved to it: it is deleted, so that failing again and again does not fill the directory.
+    /// After a failure: nothing is appended after a possibly partial write. If the heap does not know a segment,
+    /// nothing was moved to it: it is deleted, so that repeated failures do not fill the directory.
     fn give_up(&mut self, engine: &Engine) {
         let open = self.open.drain(..).map(|target| target.segment);
         for segment in open.chain(self.full.drain(..)) {
@@ -137,7 +137,7 @@ impl Targets {
     }
 }
 
-/// What a slice has done.
+/// The result of a slice.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) bytes: u64,
@@ -145,7 +145,7 @@ pub(crate) struct Done {
     pub(crate) is_last: bool,
 }
 
-/// Survivors of one victim that lie in one target.
+/// Survivors of one victim in one target.
 #[derive(Debug)]
 struct Copied {
     victim: usize,
@@ -153,11 +153,12 @@ struct Copied {
     moves: Vec<Move>,
 }
 
-/// Copies survivors up to so many bytes, syncs the copies, and commits their moves.
+/// Copies survivors up to this many bytes, syncs the copies, and commits their moves.
 pub(crate) fn slice(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64) -> Result<Done> {
     let result = copy(engine, work, targets, bytes_max)
         .and_then(|copied| targets.sync().inspect_err(|error| stop(engine, error)).map(|()| copied));
-    // That a file could not be read or made, as where descriptors are used up, says nothing about what was written.
+    // If a file could not be opened or created, for example for lack of descriptors, that says nothing about what was
+    // written.
     let (copied, mut done) = result.inspect_err(|_| targets.give_up(engine))?;
     for part in copied {
         let Some(from) = work.victims.get(part.victim).map(|victim| victim.segment().number()) else { continue };
@@ -173,7 +174,7 @@ pub(crate) fn slice(engine: &Engine, work: &mut Work, targets: &mut Targets, byt
     Ok(done)
 }
 
-/// Ends the handle after a failed write, unless there was no room for it.
+/// Ends the handle after a failed write, unless it ran out of space.
 fn stop(engine: &Engine, error: &Error) {
     if !matches!(error, Error::NoSpace { .. }) {
         engine.poison.set(error);
@@ -201,7 +202,7 @@ fn copy(engine: &Engine, work: &mut Work, targets: &mut Targets, bytes_max: u64)
     Ok((copied, done))
 }
 
-/// Appends a frame of survivors. Gives its bytes.
+/// Appends a frame of survivors. Returns its size.
 fn append(
     engine: &Engine,
     work: &mut Work,
@@ -215,7 +216,7 @@ fn append(
         for survivor in survivors {
             let Some(from) = work.victims.get(survivor.victim).map(Survivors::segment) else { continue };
             let bytes = from.read(survivor.offset, survivor.bytes)?;
-            // A damaged record stays where it is, and its segment with it.
+            // A damaged record stays where it is, with its segment.
             let Ok(item) = Item::parse(&bytes) else { continue };
             if item.verify(from.seed().at(survivor.offset)).is_err() {
                 continue;

@@ -1,7 +1,7 @@
-//! Record segments that are in no table: those that an earlier process has emptied, and those of this one without a commit. A name, a
-//! mark or a replay may need them.
+//! Record segments that are in no table: emptied by an earlier process, or without a commit in this one. A named
+//! snapshot, a mark or replay may need them.
 //!
-//! Owns: deleting each when nothing keeps it any more. Never: looks at one again while no snapshot and no mark comes or goes.
+//! Owns: deleting each once nothing keeps it any more. Never: examines one again while no snapshot or mark changes.
 
 use crate::engine::Engine;
 use crate::error::Result;
@@ -11,14 +11,14 @@ use crate::gc::retire::Version;
 use crate::id::{SegmentSeq, Seq};
 use crate::recovery::{Keeper, is_ours};
 
-/// When they were looked at last.
+/// When they were last examined.
 #[derive(Debug, Default)]
 pub(super) struct Left {
     looked_at: Option<Version>,
 }
 
 impl Left {
-    /// Deletes those that nothing keeps any more. Gives their number and bytes.
+    /// Deletes those that nothing keeps any more. Returns their number and size.
     pub(super) fn delete(&mut self, engine: &Engine) -> Result<(u64, u64)> {
         // No mark leads to one that never had a commit.
         engine.left.lock().extend(engine.log.take_bare().into_iter().map(|number| (number, Seq::ZERO)));
@@ -34,7 +34,7 @@ impl Left {
             |(number, emptied_at): &(SegmentSeq, Seq)| Keeper::of_left(engine, *number, *emptied_at).is_none();
         let going: Vec<SegmentSeq> = left.into_iter().filter(is_free).map(|(number, _)| number).collect();
         if !going.is_empty() {
-            // A mark that has moved may move back with a power cut.
+            // A mark that has moved may move back after a power cut.
             engine.make_durable(engine.log.last_seq())?;
         }
         let (mut files, mut bytes) = (0, 0);
@@ -44,7 +44,7 @@ impl Left {
             if is_ours(engine, FileKind::Records, number) && engine.backing.delete(&name).is_ok() {
                 (files, bytes) = (files + 1, bytes + len);
             }
-            // What cannot be deleted is deleted by the next opening.
+            // The next opening deletes what cannot be deleted.
             engine.left.lock().remove(&number);
         }
         self.looked_at = Some(version);

@@ -1,16 +1,17 @@
-//! Merging: small sealed segments are copied together, so that files are bounded by what lives and not by how often a store was
-//! opened.
+//! Merging: small sealed segments are copied together, so that the number of files is bounded by the live data and not
+//! by how often a store was opened.
 //!
-//! Owns: which small ones go together, and when. Never: merges what would stay although it is empty, because replay or a name
-//! needs it.
+//! Owns: which small segments are merged, and when. Never: merges a segment that would stay when empty, because replay
+//! or a named snapshot needs it.
 //!
-//! Small segments are sorted into tiers by the bytes that live in them, each four times the one below. Four or more of one tier
-//! become one segment, which belongs to a higher tier. So while nothing dies, a record is merged at most as often as
-//! there are tiers, and what dies pays for those that it leaves in a lower tier. A close adds a few small segments at most and
-//! merges each tier that has enough of them, so a tier keeps fewer than four, and those of the last closes.
+//! Small segments are sorted into tiers by their live bytes, each four times the one below. Four or more of one tier
+//! become one segment of a higher tier. So while nothing dies, a record is merged at most as often as there are tiers,
+//! and what dies pays for the records that it leaves in a lower tier. A close adds at most a few small segments and
+//! merges each tier that has enough of them, so a tier keeps fewer than four, plus those of the last closes.
 //!
-//! Invariants: 1. A merge is made only if its copy, counted by the walk that makes it, is shorter than the victims together.
-//! 2. All of the copy lies in one segment. 3. A merge that fails comes to nothing, and fails neither a close nor an opening.
+//! Invariants: 1. A merge is made only if its copy, as computed by the walk that makes it, is shorter than the victims
+//! together.
+//! 2. All of the copy is in one segment. 3. A failed merge has no effect, and fails neither a close nor an opening.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,26 +28,26 @@ use crate::id::{SegmentSeq, to_u64};
 use crate::log::Segment;
 use crate::manifest::Kept;
 
-/// So many of one tier are merged at least.
+/// Minimum number of segments of one tier to merge.
 const FEWEST: usize = 4;
-/// A segment is small when it is shorter than this part of the smallest that are full. So a new segment has room for
+/// A segment is small if it is shorter than this fraction of the smallest full segments. So a new segment has room for
 /// `FEWEST` of them.
 const SMALL_PART: u64 = to_u64(FEWEST);
-/// So many are merged together at most.
+/// Maximum number merged together.
 const MOST: usize = 64;
-/// Bytes of a frame of a merge at most: frames are as long as they may, so that a copy takes no more of them than there were.
+/// Maximum size of a frame of a merge: as long as possible, so that a copy takes no more of them than there were.
 const FRAME_BYTES: u64 = 4 << 20;
 
-/// Which segments go together.
+/// Which segments to merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tiers {
-    /// Those of one size: for work that nobody asked for.
+    /// Those of one size: for unrequested work.
     BySize,
-    /// All that are small.
+    /// All small ones.
     One,
 }
 
-/// The victims of each tier of which a copy was counted to be no shorter, with what lived in them.
+/// The victims of each tier whose copy was found to be no shorter, with their live bytes.
 #[derive(Debug, Default)]
 pub(super) struct Unmerged(BTreeMap<u32, (Vec<SegmentSeq>, u64)>);
 
@@ -127,7 +128,7 @@ impl Collector {
         !self.paused.load(Ordering::Acquire) && !is_full && engine.log.check_numbers().is_ok()
     }
 
-    /// A slice of merging. Whether there was anything to merge.
+    /// A slice of merging. Returns whether there was anything to merge.
     pub(super) fn merge_slice(&self, engine: &Engine, inner: &mut Inner) -> Result<bool> {
         if !inner.work.as_ref().is_some_and(Work::is_merge) {
             let scope = Scope { open: inner.targets.open(), damaged: &inner.damaged, worth: WORTH_COPYING, until: ALL };
@@ -139,7 +140,7 @@ impl Collector {
         Ok(true)
     }
 
-    /// Merging in the background, of what this process has written or found. Whether there was anything to merge.
+    /// Background merging of what this process has written or found. Returns whether there was anything to merge.
     pub(super) fn merge_in_background(&self, engine: &Engine) -> Result<bool> {
         if engine.log.appended_bytes() == 0 || !self.may_merge(engine) {
             return Ok(false);
@@ -157,19 +158,19 @@ impl Collector {
         Ok(is_merged)
     }
 
-    /// What a process does before it lets go of the store, and after it has recovered it: what is dead is deleted, and what is
-    /// small is merged. No merge begins after a slice of copying, and one that has begun is ended: at most one that copies as many
-    /// bytes as a segment has of the smallest that are full.
+    /// What a process does before it closes the store, and after it has recovered it: deletes what is dead, and merges
+    /// what is small. No merge starts after a slice of copying, and a started merge is completed: at most one that
+    /// copies as many bytes as the smallest full segments have.
     ///
-    /// The store is whole without it, so where there is no room, or where a segment cannot be read, that is left to the next time. A
-    /// failure that leaves the medium in doubt has poisoned the handle.
+    /// The store is complete without it, so if there is no space, or a segment cannot be read, that is left to the next
+    /// time. A failure that leaves the state of the disk in doubt has poisoned the handle.
     pub(crate) fn tidy(&self, engine: &Engine) {
         if !self.may_merge(engine) {
             return;
         }
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        // What was copied of a victim stays so, and nothing more goes to the segments that were open.
+        // What was copied of a victim stays copied, and nothing more goes to the segments that were open.
         inner.work = None;
         inner.targets.close();
         let survey = policy::survey(engine, &inner.scope(WORTH_COPYING, ALL));
@@ -184,7 +185,7 @@ impl Collector {
         if result.is_err() {
             inner.work = None;
         }
-        // What cannot go now goes later.
+        // What cannot be deleted now is deleted later.
         drop(Self::delete_retired(engine, inner));
     }
 }

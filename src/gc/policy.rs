@@ -1,4 +1,4 @@
-//! Which segment is worth emptying, and how much space there may be.
+//! Which segment is worth emptying, and how much space the store may take.
 //!
 //! Source: the cost-benefit choice of Rosenblum and Ousterhout, "The design and implementation of a log-structured file
 //! system", 1992.
@@ -15,10 +15,10 @@ use crate::log::Segment;
 use crate::planted;
 use crate::planted::Fault;
 
-/// How full a segment may be to be worth copying while room is what is scarce.
+/// Maximum fill of a segment worth copying while space is scarce.
 const WORTH_ON_A_FULL_DISK: f64 = 0.9;
 
-/// What is to be gained from a segment at the least.
+/// The minimum gain from a segment.
 const GAIN_BYTES_MIN: u64 = 256;
 
 /// Bytes of record segments.
@@ -31,7 +31,7 @@ pub(crate) struct Space {
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread has looked at all segments.
+    /// How often this thread has examined all segments.
     pub(crate) static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
@@ -43,7 +43,7 @@ impl Space {
         Self { total: source.sizes.bytes(), live: source.sizes.live_bytes(), segment: source.segment_bytes }
     }
 
-    /// Lets the next segments have the size that goes with what lives.
+    /// Sets the size of new segments according to the live bytes.
     pub(crate) fn note(&self, engine: &Engine) {
         engine.log.source().note_live(self.live);
     }
@@ -58,25 +58,25 @@ impl Space {
         (self.live as f64 * settings.space_ratio) as u64
     }
 
-    /// Whether the segments take more than the cap and `more` bytes. A store of a few segments never does.
+    /// Whether the segments exceed the cap plus `more` bytes. Never true for a store of a few segments.
     pub(crate) fn is_over(&self, settings: &GcSettings, more: u64) -> bool {
         self.total > self.cap(settings).max(2 * self.segment) + more
     }
 
-    /// Bytes that may be dead.
+    /// Maximum dead bytes.
     pub(crate) fn slack(&self, settings: &GcSettings) -> u64 {
         self.cap(settings).saturating_sub(self.live)
     }
 }
 
-/// What there is to do.
+/// The work to do.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Segments without live bytes.
     pub(crate) dead: Vec<SegmentSeq>,
-    /// Segments that may be worth emptying.
+    /// Candidates for emptying.
     candidates: Vec<Candidate>,
-    /// How full a segment may be to be worth copying.
+    /// Maximum fill of a segment worth copying.
     worth: f64,
     /// Whether there is something to gain that replay may still need.
     pub(crate) blocked: bool,
@@ -91,26 +91,26 @@ struct Candidate {
     rank: f64,
 }
 
-/// What is looked at, and what is worth it.
+/// What is examined, and what makes it worthwhile.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
     /// Segments that survivors are appended to.
     pub(crate) open: &'a [SegmentSeq],
     /// Segments that could not be emptied.
     pub(crate) damaged: &'a BTreeSet<SegmentSeq>,
-    /// How full a segment may be to be worth copying.
+    /// Maximum fill of a segment worth copying.
     pub(crate) worth: f64,
-    /// Segments of the log from this one on are left alone.
+    /// Log segments from this one on are ignored.
     pub(crate) until: SegmentSeq,
 }
 
-/// Segments that a copy would gain too little from: how much lived in each when that was counted, what would have been gained,
-/// and how long a frame would have been. What dies later is gained too, so it need not be counted again for that.
+/// Segments from which a copy would gain too little: the live bytes of each when that was computed, the gain, and the
+/// maximum frame size. What dies later adds to the gain, so it need not be computed again for that.
 #[derive(Debug, Default)]
 pub(crate) struct Counted(BTreeMap<SegmentSeq, (u64, u64, u64)>);
 
 impl Counted {
-    /// Whether it is known that so much is not to be gained.
+    /// Whether this much is known not to be gainable.
     fn excludes(&self, segment: &Segment, wanted: u64, limit: u64) -> bool {
         self.0.get(&segment.number()).is_some_and(|(live, gain, counted_with)| {
             *counted_with == limit && gain + live.saturating_sub(segment.live_bytes()) < wanted
@@ -118,10 +118,10 @@ impl Counted {
     }
 }
 
-/// Looks for what may be worth emptying.
+/// Finds candidates for emptying.
 ///
-/// While the reserve is in use, its room is all there is: a segment that is too large for it, as a large
-/// transaction leaves one, would take the room and give nothing.
+/// While the reserve is in use, its space is all there is: a segment too large for it, such as one that a large
+/// transaction leaves, would take the space and free nothing.
 pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
     let table = engine.heap.segments();
     let (replay_from, head) = (engine.manifest.replay_from(), engine.log.head().0.min(scope.until));
@@ -129,7 +129,7 @@ pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
     let is_short = engine.reserve.is_short();
     let room = if is_short { engine.survivor_bytes() } else { u64::MAX };
     let worth = if is_short { scope.worth.min(WORTH_ON_A_FULL_DISK) } else { scope.worth };
-    // Of these nothing comes back before their names are dropped.
+    // Nothing of these is reclaimed before their named snapshots are dropped.
     let is_kept = |number| is_short && engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
     let mut found = Survey { worth, ..Survey::default() };
     for (place, segment) in table.iter() {
@@ -156,8 +156,7 @@ pub(crate) fn survey(engine: &Engine, scope: &Scope<'_>) -> Survey {
 }
 
 impl Survey {
-    /// The segment that is most worth emptying of those from which a copy really gains what is wanted: its place, itself, and
-    /// how long a frame may be.
+    /// The best candidate from which a copy really gains enough: its place, the segment, and the maximum frame size.
     pub(crate) fn victim(mut self, engine: &Engine, counted: &mut Counted) -> Result<Option<(u32, Arc<Segment>, u64)>> {
         let limit = survivors::frame_bytes(engine);
         self.candidates.sort_by(|a, b| b.rank.total_cmp(&a.rank));
@@ -167,7 +166,7 @@ impl Survey {
             if counted.excludes(&segment, wanted, limit) {
                 continue;
             }
-            // Read before the copy is counted: what dies meanwhile is a gain more.
+            // Read before the copy is computed: what dies meanwhile adds to the gain.
             let live = segment.live_bytes();
             let gain = bytes.saturating_sub(survivors::copy_bytes(engine, place, &segment, limit)?);
             if gain >= wanted {
@@ -185,7 +184,7 @@ impl Survey {
     }
 }
 
-/// Bytes that a copy of a segment of so many bytes has to gain.
+/// The minimum gain from copying a segment of this size.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -196,13 +195,13 @@ fn wanted_gain(bytes: u64, worth: f64) -> u64 {
     ((bytes as f64 * (1.0 - worth)) as u64).max(GAIN_BYTES_MIN)
 }
 
-/// Whether so much may be gained, as far as it can be told without looking inside.
+/// Whether this much may be gained, as far as can be told without looking inside.
 fn may_gain(bytes: u64, live: u64, worth: f64) -> bool {
     let overhead = if live == 0 { 0 } else { COPY_OVERHEAD_BYTES };
     bytes >= live + overhead + wanted_gain(bytes, worth)
 }
 
-/// Whether much of the segment may be dead that commits go to.
+/// Whether much of the segment that commits append to may be dead.
 pub(crate) fn has_dead_in_head(engine: &Engine) -> bool {
     engine.heap.segment(engine.log.head().0).is_some_and(|segment| {
         let (bytes, live) = (segment.len().unwrap_or_default(), segment.live_bytes());

@@ -1,4 +1,4 @@
-//! Retired segments: out of the table, and deleted when nothing can need them any more.
+//! Retired segments: out of the table, and deleted once nothing can need them any more.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ pub(crate) struct Retired {
     /// The last commit when it had no live bytes any more, or a later one.
     emptied_at: Seq,
     bytes: u64,
-    /// When it was found last that a name or a mark keeps it.
+    /// When it was last found to be kept by a name or a mark.
     kept_at: Option<Version>,
 }
 
-/// Changes when a snapshot comes or goes, or the oldest mark that counts.
+/// Changes when a snapshot is saved or dropped, or the oldest valid mark changes.
 pub(super) type Version = (u64, Option<Seq>);
 
 impl Retired {
@@ -40,7 +40,7 @@ impl Retired {
     }
 }
 
-/// Takes segments without live bytes out of the table.
+/// Removes segments without live bytes from the table.
 pub(crate) fn retire(engine: &Engine, numbers: &[SegmentSeq], into: &mut Vec<Retired>) {
     let retired = engine.heap.retire(numbers);
     // Read afterwards: every commit that took the last bytes counts.
@@ -51,21 +51,22 @@ pub(crate) fn retire(engine: &Engine, numbers: &[SegmentSeq], into: &mut Vec<Ret
     }));
 }
 
-/// Deletes the files that nothing needs. Gives their number and bytes.
+/// Deletes the files that nothing needs. Returns their number and size.
 pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64, u64)> {
     if retired.is_empty() {
         return Ok((0, 0));
     }
     let version = version(engine);
-    // What was kept is kept. This is asked two hundred times a second, and names may keep thousands.
+    // Kept segments need no second look. This runs two hundred times a second, and named snapshots may keep thousands.
     if retired.iter().all(|each| each.kept_at == Some(version)) {
         return Ok((0, 0));
     }
     engine.log.forget_synced();
     engine.heap.forget_pinned();
     engine.heap.reclaim();
-    // What nobody holds nobody comes to hold. So a snapshot that was saved of a state with it is in the manifest by now, and
-    // what views let go of later waits for the next time, as what emptied it may not be on the medium.
+    // A segment that is not held will never be held again. So a snapshot that was saved of a state with it is in the
+    // manifest by now; segments that views release later wait for the next time, since the commits that emptied them
+    // may not be durable.
     let free: Vec<bool> = retired.iter().map(|each| !is_held(&each.segment)).collect();
     let wanted = Wanted::of(engine);
     engine.manifest.with_kept(|kept| {
@@ -83,7 +84,7 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     }
     let (mut files, mut bytes, mut places, mut stay) = (0, 0, Vec::new(), Vec::new());
     for (each, free) in retired.drain(..).zip(&free) {
-        // What cannot be deleted now is tried again.
+        // Files that cannot be deleted now are retried.
         let is_gone = may_go(&(&each, free))
             && match engine.backing.delete(each.segment.name()) {
                 Ok(()) => true,
@@ -101,7 +102,7 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     Ok((files, bytes))
 }
 
-/// Whether a file is still there only because something in this process reads it, if only for a moment.
+/// Whether a file exists only because something in this process reads it, if only for a moment.
 pub(crate) fn waits_for_readers(engine: &Engine, retired: &[Retired]) -> bool {
     if retired.is_empty() {
         return false;
@@ -110,7 +111,7 @@ pub(crate) fn waits_for_readers(engine: &Engine, retired: &[Retired]) -> bool {
     engine.manifest.with_kept(|kept| retired.iter().any(|each| !wanted.keeps(kept, each) && is_held(&each.segment)))
 }
 
-/// What users have asked to be kept.
+/// What users have asked to keep.
 struct Wanted {
     oldest_mark: Option<Seq>,
 }
@@ -126,7 +127,7 @@ impl Wanted {
     }
 }
 
-/// Who keeps the file of a segment that has left the table.
+/// What keeps the file of a segment that has left the table.
 pub(super) fn keeper(engine: &Engine, retired: &Retired) -> Keeper {
     if engine.manifest.with_kept(|kept| kept.is_kept_by_name(retired.number())) {
         Keeper::Snapshot

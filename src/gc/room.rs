@@ -1,7 +1,7 @@
-//! Collecting on a full disk: with the room of the reserve, and until that is there again.
+//! Collecting on a full disk: with the reserve's space, and until the reserve is complete again.
 //!
-//! Owns: when the reserve is given to the collector, when it is looked at and made anew. Never: makes a commit wait; one that
-//! comes before the reserve is whole again is refused.
+//! Owns: when the reserve is released to the collector, checked and recreated. Never: makes a commit wait; one that
+//! arrives before the reserve is complete again is refused.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use crate::error::{Error, Result};
 use crate::gc::{Collector, Slice};
 use crate::reserve::Release;
 
-/// How long who finds no room waits for another who is making some, at the most.
+/// Maximum time that a thread without space waits for another that is freeing some.
 const PATIENCE_MILLIS: u32 = 200;
-/// How often something is tried again for which there was no room, at the most.
+/// Maximum number of retries for lack of space.
 const ATTEMPTS: u32 = 4;
-/// The pause after a look at the reserve while it is whole, or cannot be made so.
+/// The pause between checks of the reserve while it is complete, or cannot be completed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// When the reserve was looked at.
+/// When the reserve was checked.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     next: Option<Instant>,
@@ -26,7 +26,7 @@ pub(super) struct Looked {
     deleted: u64,
 }
 
-/// Somebody may be at work with the room of the reserve until this is dropped, also by a panic in a backing store.
+/// A thread may be using the reserve's space until this is dropped, even by a panic in a backing store.
 struct AtWork<'c>(&'c AtomicU32);
 
 impl<'c> AtWork<'c> {
@@ -43,16 +43,16 @@ impl Drop for AtWork<'_> {
 }
 
 impl Collector {
-    /// Sees to the reserve now and then: it follows the size of the store, and where it was given up and nobody is at work with
-    /// its room any more it is made anew, also while nothing is collected.
+    /// Checks the reserve now and then: it follows the size of the store; if it was released and its space is no longer
+    /// in use it is recreated, even while nothing is collected.
     pub(super) fn keep_reserve(&self, engine: &Engine) {
         if engine.reserve_users.load(Ordering::Acquire) == 0 && engine.check_writable().is_ok() {
             self.keep_at_times(engine);
         }
     }
 
-    /// Makes the reserve what it should be: at once when the collector has deleted bytes since somebody found no room for it,
-    /// and otherwise once a second. A store that was not written to needs none. Whether it is whole.
+    /// Resizes the reserve: at once if the collector has deleted bytes since there was no space for it, otherwise once
+    /// a second. A store that was not written to needs none. Returns whether it is complete.
     fn keep_at_times(&self, engine: &Engine) -> bool {
         let mut inner = self.inner.lock();
         let is_short = engine.reserve.is_short();
@@ -68,19 +68,19 @@ impl Collector {
         engine.keep_reserve()
     }
 
-    /// Gains so many bytes; where there is no room even for that, with the room of the reserve, while commits are refused.
+    /// Gains this many bytes; without space even for that, uses the reserve while commits are refused.
     pub(super) fn gain_with_reserve(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
         self.with_reserve(engine, || self.gain(engine, bytes))
     }
 
-    /// Does something, and where there is no room for it again with the room of the reserve. Until the reserve is whole again,
-    /// what room there is belongs to the collector: the next full disk could be the last one otherwise.
+    /// Performs an operation and, if it runs out of space, retries it with the reserve. Until the reserve is complete
+    /// again, available space belongs to the collector: otherwise the next full disk could be final.
     pub(super) fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let at_work = AtWork::of(&engine.reserve_users);
         let mut seen = self.made_room(engine);
         let mut result = work();
         for _ in 0..ATTEMPTS {
-            // Another thread may have given the reserve up, or taken its room first and made more.
+            // Another thread may have released the reserve, or used its space first and freed more.
             let is_full = matches!(result, Err(Error::NoSpace { .. }));
             if is_full {
                 Self::wait_for_others(engine, 1);
@@ -91,7 +91,7 @@ impl Collector {
             seen = self.made_room(engine);
             result = work();
         }
-        // Who comes last gives it back.
+        // The last thread to finish restores it.
         let is_last = || engine.reserve_users.load(Ordering::Acquire) == 1;
         while engine.reserve.is_short() && is_last() && engine.check_writable().is_ok() && !self.keep_at_times(engine) {
             let before = self.collected().bytes_deleted;
@@ -104,7 +104,7 @@ impl Collector {
         result
     }
 
-    /// Another thread that is at work may be about to make room.
+    /// Another thread at work may be about to free space.
     pub(super) fn wait_for_others(engine: &Engine, own: u32) {
         for _ in 0..PATIENCE_MILLIS {
             if engine.reserve_users.load(Ordering::Acquire) <= own {
@@ -114,15 +114,15 @@ impl Collector {
         }
     }
 
-    /// What changes when there is more room: whether the reserve was given up, and what was deleted.
+    /// What changes when there is more space: whether the reserve was released, and what was deleted.
     fn made_room(&self, engine: &Engine) -> (bool, u64) {
         (engine.reserve.is_short(), self.collected().bytes_deleted)
     }
 
-    /// Gives the reserve up. Whether there was one.
+    /// Releases the reserve. Returns whether there was one.
     fn give_up_reserve(&self, engine: &Engine) -> bool {
         let mut inner = self.inner.lock();
-        // The victim in hand may be larger than the room that there is now. What was copied of it stays so.
+        // The current victim may be larger than the space available now. What was copied of it stays copied.
         inner.work = None;
         let is_given = engine.release(Release::Most) || engine.release(Release::Least);
         if is_given {

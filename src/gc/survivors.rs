@@ -1,8 +1,8 @@
-//! Survivors: the live records of a segment, in the batches in which they are copied, and how long a copy of them is.
+//! Survivors: the live records of a segment, in the batches in which they are copied, and the length of a copy.
 //!
-//! Owns: the walk over the records of a victim, and how they are put together. Never: writes, or checks a payload.
-//! Invariant: what is counted is what is made. `copy_bytes` and the copying take the same batches, so while nothing dies a
-//! copy is never longer than was counted, and what dies makes it shorter.
+//! Owns: the walk over the records of a victim, and how they are grouped. Never: writes, or checks a payload.
+//! Invariant: the computed length is the actual one. `copy_bytes` and the copying use the same batches, so while
+//! nothing dies a copy is never longer than computed, and what dies makes it shorter.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::heap::State;
 use crate::id::{RecordId, SetNumber, to_u64, to_usize};
 use crate::log::Segment;
 
-/// Bytes of one frame of survivors at most, where segments are not smaller.
+/// Maximum size of a frame of survivors, unless segments are smaller.
 const FRAME_BYTES: u64 = 256 << 10;
-/// Bytes that are read at once. A record always fits.
+/// Bytes read at once. A record always fits.
 const WINDOW_BYTES: u64 = 1 << 20;
-/// The item that names the set of the records behind it.
+/// The item that names the set of the records after it.
 const RUN_BYTES: u64 = item_bytes(Kind::Run as u8, 4);
 
 const _: () = assert!(RECORD_BYTES_MAX < WINDOW_BYTES, "a record fits a window");
 
-/// The least that a copy adds to the bytes of its records: a segment, a frame and a run.
+/// The minimum overhead of a copy: a segment, a frame and a run.
 pub(crate) const COPY_OVERHEAD_BYTES: u64 = to_u64(SEGMENT_HEADER_BYTES) + to_u64(FRAME_HEADER_BYTES) + RUN_BYTES;
 
-/// Where a live record lies, and in which victim.
+/// Where a live record is, and in which victim.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Survivor {
     pub(crate) victim: usize,
@@ -38,7 +38,7 @@ pub(crate) struct Survivor {
     pub(crate) bytes: u64,
 }
 
-/// Survivors of one frame, set by set, so that each set takes one run.
+/// Survivors of one frame, grouped by set, so that each set takes one run.
 #[derive(Debug)]
 pub(crate) struct Batch {
     runs: BTreeMap<SetNumber, Vec<Survivor>>,
@@ -55,7 +55,7 @@ impl Batch {
         self.runs.is_empty()
     }
 
-    /// Bytes of the frame.
+    /// Size of the frame.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -66,7 +66,7 @@ impl Batch {
         std::mem::take(&mut self.runs)
     }
 
-    /// Puts one in, if there is room. One always fits.
+    /// Adds one, if there is room. One always fits.
     fn put(&mut self, set: SetNumber, survivor: Survivor) -> bool {
         let run = if self.runs.contains_key(&set) { 0 } else { RUN_BYTES };
         let bytes = self.bytes + run + survivor.bytes;
@@ -84,7 +84,7 @@ impl Batch {
 pub(crate) struct Survivors {
     place: u32,
     segment: Arc<Segment>,
-    /// Where the next frame begins, and the next item of the frame in hand, whose end this is.
+    /// Where the next frame starts, and the next item of the current frame, and where that ends.
     frame: u64,
     item: u64,
 }
@@ -99,7 +99,7 @@ impl Survivors {
         &self.segment
     }
 
-    /// Puts live records into the batch, as those of this victim. Whether the batch was full before the end.
+    /// Adds live records to the batch, as those of this victim. Returns whether the batch was full before the end.
     pub(crate) fn fill(&mut self, engine: &Engine, victim: usize, batch: &mut Batch) -> Result<bool> {
         let len = self.segment.len()?;
         loop {
@@ -128,14 +128,14 @@ impl Survivors {
     fn fill_from_window(&mut self, engine: &Engine, victim: usize, batch: &mut Batch) -> Result<bool> {
         let (begin, left) = (self.item, self.frame - self.item);
         let window = self.segment.read(begin, left.min(WINDOW_BYTES))?;
-        // One look at the newest state a window: what changes meanwhile is found when the moves are committed.
+        // The newest state is read once per window: committing the moves detects concurrent changes.
         let state = engine.heap.current();
         loop {
             let rest = window.get(to_usize(self.item - begin)..).unwrap_or_default();
             let item = Item::parse(rest).ok().filter(|item| item.bytes() <= to_u64(rest.len()));
             let Some(item) = item else {
                 if self.item == begin {
-                    // No item is longer than a window: this one is damaged, and what is behind it cannot be found.
+                    // No item is longer than a window: this one is damaged, and what follows it cannot be found.
                     self.item = self.frame;
                 }
                 return Ok(false);
@@ -151,7 +151,7 @@ impl Survivors {
     }
 }
 
-/// The slot of a record that its entry still points at.
+/// The slot of a record if its entry still points at it.
 fn live_slot(state: &State, place: u32, item: &Item<'_>, offset: u64) -> Option<u64> {
     if item.kind >= FIRST_CONTROL_KIND {
         return None;
@@ -162,24 +162,24 @@ fn live_slot(state: &State, place: u32, item: &Item<'_>, offset: u64) -> Option<
     is_here.then_some(slot)
 }
 
-/// How long a frame of survivors may be now.
+/// Maximum size of a frame of survivors now.
 pub(crate) fn frame_bytes(engine: &Engine) -> u64 {
     FRAME_BYTES.min(engine.log.source().next_bytes() - to_u64(SEGMENT_HEADER_BYTES))
 }
 
-/// How long a copy of what lives in a segment is at the most: its frames, and a segment's header for each of them.
+/// Maximum length of a copy of a segment's live records: its frames, with a segment header for each of them.
 pub(crate) fn copy_bytes(engine: &Engine, place: u32, segment: &Arc<Segment>, limit: u64) -> Result<u64> {
     let (frames, bytes) = frames_of(engine, &[(place, Arc::clone(segment))], limit)?;
     Ok(bytes + frames * to_u64(SEGMENT_HEADER_BYTES))
 }
 
-/// How long a copy of what lives in these segments is at the most, when all of it goes to one segment.
+/// Maximum length of a copy of these segments' live records if all of it goes to one segment.
 pub(crate) fn copy_bytes_together(engine: &Engine, victims: &[(u32, Arc<Segment>)], limit: u64) -> Result<u64> {
     let (_, bytes) = frames_of(engine, victims, limit)?;
     Ok(bytes + to_u64(SEGMENT_HEADER_BYTES))
 }
 
-/// How many frames of survivors there are in a copy of these segments, and how long they are.
+/// Number of frames of survivors in a copy of these segments, and their length.
 fn frames_of(engine: &Engine, victims: &[(u32, Arc<Segment>)], limit: u64) -> Result<(u64, u64)> {
     let (mut batch, mut frames, mut bytes) = (Batch::new(limit), 0, 0);
     let mut end_frame = |batch: &mut Batch| {

@@ -1,9 +1,9 @@
 //! Building the tree of an index beside commits.
 //!
-//! Owns: the keys of the records of a state, and of what is committed meanwhile, in one order; the tree of them; the last
-//! changes before it is published. Never: holds the commit lock while much is left to do.
-//! Invariants: 1. Heap is bounded by what may be gathered, and by the changes of the time in which runs are merged. 2. A
-//! unique index is published only if no key has two records then.
+//! Owns: the keys of the records of a state, and of concurrent commits, in one order; their tree; the last changes
+//! before it is published. Never: holds the commit lock while much is left to do.
+//! Invariants: 1. The heap is bounded by the limit for gathering, and by the changes made while runs are merged.
+//! 2. A unique index is published only if no key has two records then.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use crate::txn::Record;
 
 /// Bytes of changes that are few enough to be applied under the commit lock.
 const LAST_BYTES: usize = 64 << 10;
-/// Rounds of catching up, if commits are as fast as this.
+/// Rounds of catching up if commits keep pace.
 const ROUNDS_MAX: usize = 64;
-/// Keys with two records for now. Where there are more, it is no accident.
+/// Maximum number of keys that may temporarily have two records. More are no accident.
 const SUSPECTS_MAX: usize = 1024;
 
-/// A tree that no snapshot has. Its pages go with it.
+/// A tree that no snapshot has. Its pages are deleted with it.
 #[derive(Debug)]
 pub(super) struct Built<'e> {
     tree: KeyTree,
     pages: Option<Aside<'e>>,
 }
 
-/// Hands out the records of one page of the record index, if it is of the set. Gives their bytes.
+/// Passes on the records of one page of the record index, if it belongs to the set. Returns their size.
 pub(super) fn records_of_page(
     set: SetNumber,
     page: u64,
@@ -56,7 +56,7 @@ pub(super) fn records_of_page(
     Ok(bytes)
 }
 
-/// The tree of all keys of a state, and of most of what was committed since.
+/// The tree of all keys of a state, and of most commits since.
 pub(super) fn build_tree<'e>(
     engine: &'e Engine,
     definition: &IndexDefinition,
@@ -72,7 +72,7 @@ pub(super) fn build_tree<'e>(
             extractor.run(&mut Reading::new(record), &mut keys).map_err(|error| named(error, id))?;
             keys.iter().try_for_each(|key| sorter.push(&Item { key, id: id.as_u64(), stamp: stamp(0, true) }))
         })?;
-        // What is committed meanwhile is sorted with the rest, and does not gather.
+        // Concurrent changes are sorted with the rest, so that they do not pile up.
         for payload in engine.heap.with_indexes(|indexes| indexes.take_missed(definition.number)) {
             for change in index::changes(&payload).map_err(|malformed| malformed.at("log", 0))?.1 {
                 let change = change.map_err(|malformed| malformed.at("log", 0))?;
@@ -96,7 +96,7 @@ pub(super) fn build_tree<'e>(
     Ok(Built { tree, pages: Some(pages) })
 }
 
-/// A builder that has all entries.
+/// A builder with all entries.
 fn sorted_tree<'b>(definition: &IndexDefinition, sorter: Sorter<'_>, mut builder: Builder<'b>) -> Result<Builder<'b>> {
     let mut before: Option<(Vec<u8>, u64)> = None;
     sorter.finish(&mut |key, id| {
@@ -117,21 +117,21 @@ fn sorted_tree<'b>(definition: &IndexDefinition, sorter: Sorter<'_>, mut builder
 pub(super) fn violation(definition: &IndexDefinition, key: &[u8], holder: u64) -> Error {
     let key = Key::from_bytes(key).unwrap_or_default();
     let id = RecordId::from_u64(holder).unwrap_or(RecordId::FIRST);
-    // Who has the catalogue names the set.
+    // The caller that has the catalogue adds the set's name.
     Error::UniqueViolation { set: String::new(), index: definition.name.clone(), key, id }
 }
 
-/// A tree that catches up with commits.
+/// A tree that is catching up with commits.
 struct Late<'a> {
     engine: &'a Engine,
     definition: &'a IndexDefinition,
     tree: KeyTree,
-    /// Keys of a unique index that had two records when they were looked at.
+    /// Keys of a unique index that had two records when they were examined.
     suspects: BTreeSet<Box<[u8]>>,
 }
 
 impl Late<'_> {
-    /// Applies what was committed since the last time. Tells how many bytes that was.
+    /// Applies what was committed since the last call. Returns the number of bytes.
     fn catch_up(&mut self) -> Result<usize> {
         let missed = self.engine.heap.with_indexes(|indexes| indexes.take_missed(self.definition.number));
         for payload in &missed {
@@ -143,7 +143,7 @@ impl Late<'_> {
         Ok(missed.iter().map(Vec::len).sum())
     }
 
-    /// A key has two records only since one was put there: every violation of the end is a suspect by then.
+    /// A key has two records only after one was added: every final violation is a suspect by then.
     fn look_for_violations(&mut self, payload: &[u8]) -> Result<()> {
         let (_, changes) = index::changes(payload).map_err(|malformed| malformed.at("log", 0))?;
         for change in changes.flatten().filter(|change| change.put) {
@@ -162,7 +162,7 @@ impl Late<'_> {
         Ok(self.tree.now().count(Some(&from), Some(&to))? > 1)
     }
 
-    /// Refuses a tree in which a key still has two records.
+    /// Fails if a key of the tree still has two records.
     fn check_unique(&self) -> Result<()> {
         for key in &self.suspects {
             if self.has_several(key)? {
@@ -174,10 +174,10 @@ impl Late<'_> {
     }
 }
 
-/// Lets a tree catch up with what was committed meanwhile, and puts it in place.
+/// Lets a tree catch up with concurrent commits, and publishes it.
 pub(super) fn publish(engine: &Engine, definition: &IndexDefinition, built: Built<'_>) -> Result<()> {
     let mut late = Late { engine, definition, tree: built.tree, suspects: BTreeSet::new() };
-    // Nearly all of it while commits go on.
+    // Nearly all of it while commits continue.
     for _ in 0..ROUNDS_MAX {
         if late.catch_up()? <= LAST_BYTES {
             break;

@@ -1,6 +1,6 @@
-//! An index of entries that come sorted, from elsewhere.
+//! An index of entries that arrive sorted from elsewhere.
 //!
-//! Owns: the tree that is built of them, and its publication. Never: runs an extractor; nobody writes meanwhile.
+//! Owns: the tree built from them, and its publication. Never: runs an extractor; there are no writers meanwhile.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::indexing::is_live;
 use crate::key_index::Builder;
 use crate::pages::Aside;
 
-/// So many entries are built on the heap.
+/// Up to this many entries, the tree is built on the heap.
 const HEAP_ENTRIES: u64 = 4096;
 
-/// Hands over the entries, ascending, to a function that tells whether one is of a record of the set.
+/// Passes the entries, ascending, to a function that tells whether one belongs to a record of the set.
 pub(crate) type Feed<'f> = dyn FnMut(&mut dyn FnMut(&[u8], RecordId) -> Result<bool>) -> Result<()> + 'f;
 
-/// Gives an index that has a definition its entries. It stands with the next snapshot.
+/// Adds the entries of an index that has a definition. The next snapshot makes it durable.
 pub(crate) fn load(engine: &Engine, definition: &IndexDefinition, entries: u64, feed: &mut Feed<'_>) -> Result<()> {
     let state = engine.heap.pin();
     let mut fill = |builder: &mut Builder<'_>| {

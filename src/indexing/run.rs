@@ -1,7 +1,7 @@
-//! Runs: items in order, in files of their own.
+//! Runs: sorted items, in files of their own.
 //!
-//! Owns: the bytes of items, blocks with checksums, merging. Never: decides what an item means, or outlives the build.
-//! Invariants: 1. A block that is read is the one that was written. 2. The file goes when its run does.
+//! Owns: the bytes of items, blocks with checksums, merging. Never: knows the meaning of an item, or outlives the
+//! build. Invariants: 1. A block that is read is the one that was written. 2. The file is deleted with its run.
 //!
 //! ```text
 //! an item:   ID u64, stamp u64, key length u16, key
@@ -23,15 +23,15 @@ use crate::id::{low_u16, low_u32, to_u64};
 use crate::key::KEY_BYTES_MAX;
 use crate::log::Segment;
 
-/// Bytes of an item beside its key.
+/// Bytes of an item, not counting its key.
 pub(super) const ITEM_HEADER_BYTES: usize = 18;
 const BLOCK_HEADER_BYTES: usize = 8;
-/// Items are gathered up to this size before they are written.
+/// Items are buffered up to this size before they are written.
 const BLOCK_BYTES: usize = 32 << 10;
-/// No block has more.
+/// Maximum size of a block.
 const BLOCK_BYTES_MAX: usize = BLOCK_BYTES + ITEM_HEADER_BYTES + KEY_BYTES_MAX;
 
-/// What a record, or a commit since, says of an entry. Of several the one with the highest stamp counts.
+/// What a record, or a commit since, says about an entry. Of several items the one with the highest stamp counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Item<'a> {
     pub(super) key: &'a [u8],
@@ -47,7 +47,7 @@ impl<'a> Item<'a> {
         out.extend_from_slice(self.key);
     }
 
-    /// The item that begins at a place.
+    /// The item that starts at an offset.
     pub(super) fn at(bytes: &'a [u8], begin: usize) -> Option<Self> {
         let header = bytes.get(begin..)?.first_chunk::<ITEM_HEADER_BYTES>()?;
         let [id, stamp] = [0, 8].map(|at| header.get(at..).map(LittleEndian::read_u64));
@@ -61,7 +61,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// A run that was written.
+/// A written run.
 #[derive(Debug)]
 pub(super) struct Run<'e> {
     engine: &'e Engine,
@@ -71,7 +71,7 @@ pub(super) struct Run<'e> {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        // What cannot be deleted now is deleted when the store is opened again.
+        // The next opening deletes what cannot be deleted now.
         drop(self.engine.pages.delete_file(self.segment.number()));
     }
 }
@@ -91,7 +91,7 @@ pub(super) struct RunWriter<'e> {
 }
 
 impl<'e> RunWriter<'e> {
-    /// Begins a run of items that take about so many bytes.
+    /// Starts a run of items with roughly this total size.
     pub(super) fn new(engine: &'e Engine, bytes: u64) -> Result<Self> {
         let blocks = bytes / to_u64(BLOCK_BYTES) + 2;
         let capacity = to_u64(SEGMENT_HEADER_BYTES) + bytes + blocks * to_u64(BLOCK_HEADER_BYTES);
@@ -101,7 +101,7 @@ impl<'e> RunWriter<'e> {
         Ok(Self { run, block: vec![0; BLOCK_HEADER_BYTES] })
     }
 
-    /// Adds an item. They come in order.
+    /// Adds an item. They must be in order.
     pub(super) fn push(&mut self, item: &Item<'_>) -> Result<()> {
         item.encode(&mut self.block);
         if self.block.len() < BLOCK_HEADER_BYTES + BLOCK_BYTES { Ok(()) } else { self.flush() }
@@ -134,20 +134,20 @@ struct RunReader<'e> {
     run: Run<'e>,
     offset: u64,
     block: Vec<u8>,
-    /// The item in turn, and where the next one begins.
+    /// The current item, and where the next one starts.
     begin: usize,
     next: usize,
 }
 
 impl<'e> RunReader<'e> {
-    /// Stands at the first item, if there is one.
+    /// Positions at the first item, if there is one.
     fn new(run: Run<'e>) -> Result<Option<Self>> {
         let offset = to_u64(SEGMENT_HEADER_BYTES);
         let mut reader = Self { run, offset, block: Vec::new(), begin: 0, next: 0 };
         Ok(reader.advance()?.then_some(reader))
     }
 
-    /// Goes to the next item. `false` at the end.
+    /// Advances to the next item. `false` at the end.
     fn advance(&mut self) -> Result<bool> {
         self.begin = self.next;
         if self.begin >= self.block.len() {
@@ -183,7 +183,7 @@ impl<'e> RunReader<'e> {
         Error::corrupt(self.run.segment.name(), self.offset, "sorted keys", "a block as it was written", got)
     }
 
-    /// The item in turn. That there is one was found out when it came.
+    /// The current item, which was checked when the reader advanced to it.
     fn item(&self) -> Option<Item<'_>> {
         Item::at(&self.block, self.begin)
     }
@@ -209,7 +209,7 @@ impl PartialEq for RunReader<'_> {
 
 impl Eq for RunReader<'_> {}
 
-/// Hands out the items of all runs in one order.
+/// Merges the items of all runs in order.
 pub(super) fn merge(runs: Vec<Run<'_>>, each: &mut dyn FnMut(&Item<'_>) -> Result<()>) -> Result<()> {
     let mut readers = BinaryHeap::with_capacity(runs.len());
     for run in runs {

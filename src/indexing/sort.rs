@@ -1,26 +1,26 @@
-//! Sorting more items than may be on the heap.
+//! Sorting more items than fit on the heap.
 //!
-//! Owns: how many items are on the heap, when they become a run, what is left of several items of an entry. Never: runs
+//! Owns: how many items are on the heap, when they become a run, which of several items of an entry counts. Never: runs
 //! user code.
-//! Invariants: 1. Items on the heap take no more than the limit, and a bounded number of blocks beside. 2. Entries come out
-//! ascending, each once.
+//! Invariants: 1. Items on the heap take no more than the limit, plus a bounded number of blocks.
+//! 2. Entries come out ascending, each once.
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::id::{low_u32, to_u64};
 use crate::indexing::run::{Item, Run, RunWriter, merge};
 
-/// So many runs of about the same size are made one.
+/// This many runs of similar size are merged into one.
 const FAN_IN: usize = 16;
-/// Of the bytes that changed pages may take, items take this part while they are gathered. Growing lists take three times
-/// as much as is in them for a moment.
+/// The share of the limit on changed pages that items may take while they are gathered. Growing lists briefly take
+/// three times their contents.
 const SHARE: u64 = 12;
-/// Places are counted in 32 bits.
+/// Positions are 32-bit.
 const HEAP_BYTES_MAX: u64 = 1 << 30;
 
 const PREFIX_BYTES: usize = 8;
 
-/// Where an item is.
+/// The position of an item.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     /// The first bytes of its key, as a number that sorts like them.
@@ -35,7 +35,7 @@ pub(super) struct Sorter<'e> {
     heap_bytes_max: usize,
     bytes: Vec<u8>,
     places: Vec<Place>,
-    /// Runs by size: those of a tier were made of sixteen of the tier before.
+    /// Runs by size: those of a tier were merged from sixteen of the previous one.
     tiers: Vec<Vec<Run<'e>>>,
 }
 
@@ -71,7 +71,7 @@ impl<'e> Sorter<'e> {
         self.places = places;
     }
 
-    /// Makes a run of what is on the heap.
+    /// Writes the items on the heap as a run.
     fn spill(&mut self) -> Result<()> {
         self.sort();
         let mut writer = RunWriter::new(self.engine, to_u64(self.bytes.len()))?;
@@ -81,7 +81,7 @@ impl<'e> Sorter<'e> {
         self.keep(writer.finish()?, 0)
     }
 
-    /// Puts a run into a tier, and the tier into the next one when it is full.
+    /// Adds a run to a tier, and merges the tier into the next one when it is full.
     fn keep(&mut self, mut run: Run<'e>, mut tier: usize) -> Result<()> {
         loop {
             self.tiers.resize_with(self.tiers.len().max(tier + 1), Vec::new);
@@ -98,7 +98,7 @@ impl<'e> Sorter<'e> {
         }
     }
 
-    /// Hands out the entries that are there after all, ascending.
+    /// Passes on the resulting entries, ascending.
     pub(super) fn finish(mut self, entry: &mut dyn FnMut(&[u8], u64) -> Result<()>) -> Result<()> {
         let mut net = Net { entry, key: Vec::new(), id: 0, is_there: false };
         if self.is_small() {
@@ -120,17 +120,17 @@ fn prefix_of(key: &[u8]) -> u64 {
     u64::from_be_bytes(prefix)
 }
 
-/// Whether an item with this stamp says that its entry is there.
+/// Whether an item with this stamp says that its entry exists.
 fn is_put(stamp: u64) -> bool {
     stamp & 1 == 1
 }
 
-/// The stamp of a change, by when it was made: records as they were found come first, with 0.
+/// The stamp of a change, by its order: records found by the scan come first, with 0.
 pub(super) fn stamp(order: u64, put: bool) -> u64 {
     order << 1 | u64::from(put)
 }
 
-/// Leaves one of several items of an entry: the last.
+/// Reduces several items of an entry to the last one.
 struct Net<'f> {
     entry: &'f mut dyn FnMut(&[u8], u64) -> Result<()>,
     key: Vec<u8>,

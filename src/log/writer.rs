@@ -425,7 +425,7 @@ impl Log {
         Ok(())
     }
 
-    /// Syncs everything that was appended; returns the last commit that this covers, and notes bytes.
+    /// Syncs everything appended; returns the last commit that this covers, and the bytes.
     fn sync_all(&self, bytes: &mut u64) -> Result<Seq> {
         let _panic = self.poison.ends_with_panic("while the log was synced");
         let (segments, active, reached) = {
@@ -447,12 +447,12 @@ impl Log {
         Ok(reached)
     }
 
-    /// Syncs ended segments, each of which has a descriptor until then. What is durable does not rise by it: whoever syncs the log
-    /// may have taken others before.
+    /// Syncs ended segments, each of which holds a descriptor until then. This does not advance the durable commit: a
+    /// thread that syncs the log may already have taken other segments.
     #[cold]
     fn sync_ended<'t>(&'t self, tail: MutexGuard<'t, Tail>) -> Result<MutexGuard<'t, Tail>> {
         let _panic = self.poison.ends_with_panic("while the log was synced");
-        // They stay in the list meanwhile: who syncs the log may not miss one.
+        // They stay in the list meanwhile, so that a thread that syncs the log does not miss one.
         let ended = tail.unsynced.clone();
         drop(tail);
         for segment in &ended {
@@ -470,7 +470,7 @@ impl Log {
         Ok(tail)
     }
 
-    /// Lets go of ended segments of which the medium has every commit. A sync that nobody asks for any more would keep them.
+    /// Releases ended segments whose commits are all durable, which a sync would keep if no thread requested another.
     pub(crate) fn forget_synced(&self) {
         let durable = self.durable_seq();
         let synced = {
@@ -482,12 +482,12 @@ impl Log {
         }
     }
 
-    /// Writes the durable watermark when no later frame carries it yet, and there is a segment for it.
+    /// Writes the durable watermark if no later frame carries it yet, and there is a segment for it.
     pub(crate) fn write_watermark(&self) -> Result<()> {
         if self.tail.lock().active.is_some() { self.prove() } else { Ok(()) }
     }
 
-    /// The same, in another segment where there is none.
+    /// The same, and starts a segment if there is none.
     pub(crate) fn prove(&self) -> Result<()> {
         let durable = self.durable_seq();
         let due = self.tail.lock().watermark_written < durable;
@@ -497,24 +497,24 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the medium has not seen everything yet.
+    /// Whether anything is not durable yet.
     pub(crate) fn is_behind(&self) -> bool {
         self.durable_seq() < self.last_seq()
     }
 }
 
-/// Ended segments that may wait for a sync of the log.
+/// Maximum number of ended segments that wait for a sync of the log.
 const UNSYNCED_MAX: usize = 64;
-/// Numbers of files and of commits that ordinary commits leave for what ends and opens the store.
+/// File and commit numbers that ordinary commits leave for closing and opening the store.
 const NUMBERS_LEFT_MIN: u64 = 1 << 20;
-/// The highest commit: what counts on from it never overflows.
+/// The highest commit number; counting on from it never overflows.
 pub(crate) const LAST_SEQ: Seq = Seq(NUMBER_END - 16);
 
 fn are_few(next: SegmentSeq, last: Seq) -> bool {
     next.0 >= SEGMENT_NUMBER_END - NUMBERS_LEFT_MIN || last.0 >= LAST_SEQ.0 - NUMBERS_LEFT_MIN
 }
 
-/// What there is instead of a commit behind the last one.
+/// The error instead of a commit after the last one.
 pub(crate) fn no_commit_left() -> Error {
     Error::Exhausted { what: "number of a commit", limit: LAST_SEQ.0 }
 }

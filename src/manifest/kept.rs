@@ -1,9 +1,10 @@
-//! The entries of a manifest that still count, and what they keep.
+//! The valid entries of a manifest, and what they keep.
 //!
-//! Owns: which snapshots are retained, which segments they list, how much may be written before reading would refuse it.
-//! Never: reads or writes a file.
-//! Invariants: 1. No question costs more with more named snapshots, but for a list of them. 2. Whatever has been let in, a
-//! snapshot without a name, a cut and a drop can still be written, and all of it can be read.
+//! Owns: which snapshots are retained, which segments they list, how much may be written before reading would refuse
+//! it. Never: reads or writes a file.
+//! Invariants: 1. No query costs more with more named snapshots, except listing them.
+//! 2. Whatever has been accepted, an unnamed snapshot, a cut and a drop can still be written, and all of it can be
+//!    read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -14,17 +15,17 @@ use crate::pages::Fate;
 use crate::planted;
 use crate::planted::Fault;
 
-/// A manifest above this size is none: its snapshots would list billions of files.
+/// A manifest larger than this is invalid: its snapshots would list billions of files.
 pub(crate) const READ_BYTES_MAX: u64 = 4 << 30;
-/// The longest entry that is written.
+/// Maximum length of an entry.
 pub(crate) const ENTRY_BYTES_MAX: u64 = 640 << 20;
-/// What named snapshots may take, with reservations and cuts.
+/// Maximum size of named snapshots with reservations and cuts.
 pub(crate) const NAMED_BYTES_MAX: u64 = 512 << 20;
-/// What reservations may take, with named snapshots and cuts.
+/// Maximum size of reservations with named snapshots and cuts.
 pub(crate) const RESERVED_BYTES_MAX: u64 = 640 << 20;
-/// What cuts and drops may take, with named snapshots and reservations: millions of them more.
+/// Maximum size of cuts and drops with named snapshots and reservations: room for millions more.
 const FIXED_BYTES_MAX: u64 = 2 << 30;
-/// Snapshots without a name that are kept.
+/// Unnamed snapshots that are retained.
 const AUTOMATIC_MAX: usize = 2;
 const _: () = assert!(FIXED_BYTES_MAX + 2 * ENTRY_BYTES_MAX < READ_BYTES_MAX, "all that is let in can be read");
 
@@ -35,22 +36,22 @@ struct Listed {
     all: u32,
 }
 
-/// Entries by number, and what is asked of them often.
+/// Entries by number, and indexes for frequent queries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kept {
     entries: BTreeMap<u64, (Body, u64)>,
-    /// Bytes of all entries that are not snapshots without a name.
+    /// Bytes of all entries except unnamed snapshots.
     fixed_bytes: u64,
     names: BTreeSet<(String, u64)>,
-    /// Snapshots without a name, oldest first.
+    /// Unnamed snapshots, oldest first.
     automatic: VecDeque<u64>,
     listed: HashMap<SegmentSeq, Listed, NumberHash>,
-    /// Changes when a snapshot comes or goes.
+    /// Changes when a snapshot is saved or dropped.
     epoch: u64,
 }
 
 impl Kept {
-    /// Adds an entry of so many bytes. What it supersedes is left out from now on.
+    /// Adds an entry of this size. Removes what it supersedes.
     pub(crate) fn insert(&mut self, number: u64, body: Body, bytes: u64) {
         match &body {
             Body::Snapshot(snapshot) => {
@@ -82,7 +83,7 @@ impl Kept {
         }
     }
 
-    /// The snapshot that is not retained any more when this comes.
+    /// The snapshot that this one displaces.
     pub(crate) fn superseded_by(&self, body: &Body) -> Option<u64> {
         match body {
             Body::Snapshot(snapshot) if snapshot.name.is_empty() && self.automatic.len() >= AUTOMATIC_MAX => {
@@ -93,13 +94,13 @@ impl Kept {
         }
     }
 
-    /// As if named snapshots, reservations and cuts took so many bytes.
+    /// Pretends that named snapshots, reservations and cuts take this many bytes.
     #[cfg(test)]
     pub(crate) fn assume(&mut self, fixed_bytes: u64) {
         self.fixed_bytes = fixed_bytes;
     }
 
-    /// Leaves a snapshot out.
+    /// Removes a snapshot.
     fn remove(&mut self, number: u64) {
         let Some((Body::Snapshot(_), _)) = self.entries.get(&number) else { return };
         let Some((Body::Snapshot(snapshot), bytes)) = self.entries.remove(&number) else { return };
@@ -121,8 +122,8 @@ impl Kept {
         }
     }
 
-    /// An error if an entry of so many bytes would make the manifest one that nobody can read, now or when what has to be
-    /// written later is added.
+    /// Fails if an entry of this size would make the manifest unreadable, now or with the entries that must be possible
+    /// later.
     pub(crate) fn check(&self, body: &Body, bytes: u64) -> Result<()> {
         if bytes > ENTRY_BYTES_MAX {
             return Err(Error::Exhausted { what: "room for a snapshot in the manifest", limit: ENTRY_BYTES_MAX });
@@ -140,9 +141,9 @@ impl Kept {
         Ok(())
     }
 
-    /// Leaves out reservations and cuts that only snapshots needed that are gone. That a snapshot was dropped is
-    /// repeated while one of the files that are there may hold it: a crash may leave all of them. `begun_at` is the number from
-    /// which on entries stand in the newest file only.
+    /// Removes reservations and cuts that only dropped snapshots needed. The drop of a snapshot is repeated while an
+    /// existing file may contain the snapshot: a crash may leave all of them. `begun_at` is the number from which
+    /// entries are only in the newest file.
     pub(crate) fn forget_what_no_snapshot_needs(&mut self, begun_at: u64, files: usize) {
         let named = self.names.iter().map(|(_, number)| *number).min();
         let Some(oldest) = named.into_iter().chain(self.automatic.front().copied()).min() else { return };
@@ -152,7 +153,7 @@ impl Kept {
             let stays = match body {
                 Body::Snapshot(_) => true,
                 Body::Reserve(_) => *number >= reserved_from,
-                // A snapshot that was saved after a cut stands on the log behind it.
+                // A snapshot saved after a cut is based on the log after it.
                 Body::Cut(_) => *number > oldest,
                 Body::Drop(_) => *number >= begun_at || files > 1,
             };
@@ -188,8 +189,8 @@ impl Kept {
             .filter_map(|(body, _)| if let Body::Snapshot(snapshot) = body { Some(&**snapshot) } else { None })
     }
 
-    /// Whether nothing says that the log goes on behind the newest snapshot, and that need not be so. In a new store the first record
-    /// needs a reservation, which says it.
+    /// Whether no entry says that the log continues after the newest snapshot, and one is needed. In a new store the
+    /// first record needs a reservation, which says so.
     pub(crate) fn ends_with_a_close(&self) -> bool {
         let Some(newest) = self.snapshots().next_back() else { return false };
         let mut later = self.entries.range(newest.number..).map(|(_, (body, _))| body);
@@ -205,19 +206,19 @@ impl Kept {
         all.next_back().and_then(|(_, number)| self.snapshot(*number))
     }
 
-    /// Snapshots without a name that are kept: those from which recovery replays.
+    /// Retained unnamed snapshots: those from which recovery replays.
     fn automatic(&self) -> impl Iterator<Item = &Snapshot> {
         self.automatic.iter().filter_map(|number| self.snapshot(*number))
     }
 
-    /// The first segment of the log that replay may need, from the older of the two automatic snapshots.
+    /// The first log segment that replay may need, from the older of the two automatic snapshots.
     pub(crate) fn replay_from(&self) -> SegmentSeq {
         let heads = self.automatic().map(|snapshot| snapshot.head_segment);
         let needed = if planted::is(Fault::OlderSnapshotDoesNotCount) { heads.max() } else { heads.min() };
         needed.unwrap_or_default()
     }
 
-    /// The commit of the older of the two automatic snapshots: one can go back to this one or a later one.
+    /// The commit of the older of the two automatic snapshots: this commit and later ones can be rolled back to.
     pub(crate) fn oldest_automatic(&self) -> Option<Seq> {
         self.automatic().map(|snapshot| snapshot.seq).min()
     }
@@ -238,7 +239,7 @@ impl Kept {
         rows.filter(|row| row.pages).map(|row| row.segment).collect()
     }
 
-    /// What becomes of a page segment that the newest state does not need.
+    /// What happens to a page segment that the newest state does not need.
     pub(crate) fn fate(&self, segment: SegmentSeq) -> Fate {
         match self.listed.get(&segment) {
             None => Fate::Delete,
@@ -247,7 +248,7 @@ impl Kept {
         }
     }
 
-    /// A number that changes when a snapshot comes or goes.
+    /// A number that changes when a snapshot is saved or dropped.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }

@@ -1,7 +1,7 @@
-//! What a damaged header of a manifest file said: the file's name, headers of other files, and its first entry tell.
+//! Reconstructing a damaged manifest header from the file's name, the headers of other files, and its first entry.
 //!
-//! Owns: the proof that this is the store's manifest: entries have seeds that come from the UUID and the file's number.
-//! Never: writes; the next entry begins another file, whose header is whole.
+//! Owns: the proof that this is the store's manifest: entries have seeds derived from the UUID and the file's number.
+//! Never: writes; the next entry starts another file with an intact header.
 
 use crate::backing::Backing;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::id::{SegmentSeq, to_u64};
 use crate::log::SEGMENT_BYTES_MIN;
 
-/// The header of a manifest file whose own one is damaged, if it can be told for certain.
+/// The header of a manifest file with a damaged one, if it can be reconstructed with certainty.
 pub(super) fn header(backing: &dyn Backing, number: SegmentSeq, bytes: &[u8]) -> Result<Option<SegmentHeader>> {
     let Some((own, rest)) = bytes.split_at_checked(SEGMENT_HEADER_BYTES) else { return Ok(None) };
     let mut candidates = others(backing)?;
@@ -29,22 +29,22 @@ pub(super) fn header(backing: &dyn Backing, number: SegmentSeq, bytes: &[u8]) ->
     };
     let is_whole = |header: &SegmentHeader| {
         let seed = Seed::new(header.uuid, number);
-        // Also one of a later version proves whose it is.
+        // A header of a later version identifies the store as well.
         Entry::decode(rest, seed, to_u64(SEGMENT_HEADER_BYTES), 0).map_or_else(|error| error.unsupported, |_| true)
     };
     Ok(candidates.into_iter().map(header).find(is_whole))
 }
 
-/// A store's UUID, and the size of its largest segments.
+/// A store's UUID, and its maximum segment size.
 type Identity = ([u8; 16], u64);
 
-/// What headers of other files say.
+/// What the headers of other files say.
 fn others(backing: &dyn Backing) -> Result<Vec<Identity>> {
     let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
     let mut found: Vec<Identity> = Vec::new();
     for name in names.iter().filter(|name| FileKind::parse_name(name).is_some()) {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        // What cannot be read, or is gone by now, tells nothing.
+        // Files that cannot be read, or are gone by now, are ignored.
         let Ok(()) = backing.open(name).and_then(|file| file.read_at(0, &mut bytes)) else { continue };
         let identity = SegmentHeader::decode(&bytes, name).map(|header| (header.uuid, header.segment_bytes));
         found.extend(identity.ok().filter(|identity| !found.contains(identity)));
@@ -52,7 +52,7 @@ fn others(backing: &dyn Backing) -> Result<Vec<Identity>> {
     Ok(found)
 }
 
-/// The header as it was when one bit of it has changed. Its check tells which.
+/// The header before a single bit flipped, which its checksum identifies.
 fn one_bit_back(own: &[u8]) -> Option<Identity> {
     let mut bytes = own.to_vec();
     for bit in 0..bytes.len() * 8 {
@@ -70,7 +70,7 @@ fn one_bit_back(own: &[u8]) -> Option<Identity> {
     None
 }
 
-/// What the damaged header says, if that can be.
+/// What the damaged header says, if plausible.
 fn as_it_stands(own: &[u8]) -> Option<Identity> {
     let uuid = own.get(40..56)?.try_into().ok()?;
     let segment_bytes = u64::from_le_bytes(own.get(80..88)?.try_into().ok()?);

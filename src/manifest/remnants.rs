@@ -1,6 +1,7 @@
-//! What can be read of manifest files that are damaged: every entry by itself, whether the one before it is whole or not.
+//! What can be read of damaged manifest files: every entry by itself, whether or not the previous one is intact.
 //!
-//! Owns: finding entries behind damage. Never: gives what a store may be opened with: what a missing entry said, nobody knows.
+//! Owns: finding entries after damage. Never: returns anything to open a store with: the contents of a missing entry
+//! are unknown.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -11,15 +12,15 @@ use crate::format::{GRANULE_BYTES, Seed};
 use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::manifest::{Loaded, SEARCH_BYTES_MAX, load, read_bytes};
 
-/// What is left of a manifest.
+/// The remains of a manifest.
 #[derive(Debug, Default)]
 pub(crate) struct Remnants {
     pub(crate) loaded: Loaded,
-    /// Whether it is all of it.
+    /// Whether it is complete.
     pub(crate) is_whole: bool,
 }
 
-/// Reads all entries of a store's manifest files that are whole. Of two with one number, that of the newer file counts.
+/// Reads all intact entries of a store's manifest files. Of two with the same number, the one in the newer file counts.
 pub(crate) fn load_what_is(
     backing: &dyn Backing,
     files: &[SegmentSeq],
@@ -32,7 +33,7 @@ pub(crate) fn load_what_is(
     let segment_bytes = segment_bytes.unwrap_or_default();
     let mut loaded = Loaded { uuid, segment_bytes, files: files.to_vec(), ..Loaded::default() };
     for number in files {
-        // One that cannot be read says nothing.
+        // An unreadable file is ignored.
         let Ok((_, bytes)) = read_bytes(backing, *number) else { continue };
         read_entries(&bytes, Seed::new(uuid, *number), &mut loaded);
     }
@@ -46,7 +47,7 @@ fn read_entries(bytes: &[u8], seed: Seed, loaded: &mut Loaded) {
         let header = rest.get(..ENTRY_HEADER_BYTES).filter(|header| LittleEndian::read_u32(header) == ENTRY_TAG);
         let decoded = header.and_then(|header| {
             searched += u64::from(LittleEndian::read_u32(&header[8..12])).min(to_u64(rest.len()));
-            // Bytes that look like entries at every place would take the square of their number.
+            // Bytes that look like entries everywhere would make this quadratic.
             let is_near = searched <= SEARCH_BYTES_MAX.saturating_add(to_u64(bytes.len()));
             let before = LittleEndian::read_u32(&header[24..28]);
             Some(()).filter(|()| is_near).and_then(|()| Entry::decode(rest, seed, offset, before).ok())

@@ -1,4 +1,4 @@
-//! What is written can be read, however much is let in, and costs as much as it is.
+//! Whatever is accepted can be read back, and costs no more than its size.
 
 use std::sync::Arc;
 
@@ -143,7 +143,7 @@ fn names_end_where_a_reader_would() {
     let refused = save(&manifest, "name", 4);
     assert_eq!(refused.as_ref().unwrap_err().advice(), "drop named snapshots");
     assert!(is_full(&refused, full));
-    // Everything else goes on: also what the refusal's way out is.
+    // Everything else still works, including the way out of the refusal.
     save(&manifest, "", 4).unwrap();
     manifest.append(|_| Body::Reserve(vec![1])).unwrap();
     manifest.append(|_| Body::Drop(first)).unwrap();

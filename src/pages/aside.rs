@@ -1,7 +1,7 @@
-//! Pages that are written before any snapshot needs them: those of a tree that is being built.
+//! Pages written before any snapshot needs them: those of a tree that is being built.
 //!
-//! Owns: segments of their own, until the tree is put in place or given up. Never: touches what snapshots write.
-//! Invariants: 1. No snapshot deletes such a segment before one has listed it. 2. What is given up is deleted.
+//! Owns: dedicated segments, until the tree is published or abandoned. Never: touches what snapshots write. Invariants:
+//! 1. No snapshot deletes such a segment before one has listed it. 2. Abandoned segments are deleted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::pages::{PageSegment, PageStore, PageWriter};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Adopted(pub(crate) PageRef);
 
-/// Appends images to segments of their own, which are deleted when this is dropped before `keep`.
+/// Appends images to dedicated segments, which are deleted if this is dropped before `keep`.
 #[derive(Debug)]
 pub(crate) struct Aside<'p> {
     store: &'p PageStore,
@@ -28,7 +28,7 @@ impl<'p> Aside<'p> {
         Self { store, writer: PageWriter { holds: true, ..PageWriter::default() }, bytes: BTreeMap::new() }
     }
 
-    /// Appends an image and tells where it will lie. It can be read when `finish` has returned.
+    /// Appends an image and returns where it will be. It can be read once `finish` has returned.
     pub(crate) fn write(
         &mut self,
         timeline: u64,
@@ -36,17 +36,17 @@ impl<'p> Aside<'p> {
         image: &[u8],
     ) -> Result<(PageRef, Arc<PageSegment>)> {
         let written = self.writer.write(self.store, timeline, number, image, &PageRef::default());
-        // Also of a write that failed: the segment may have been made for it.
+        // Even after a failed write: the segment may have been created for it.
         if let Some(segment) = self.writer.writing() {
             *self.bytes.entry(segment).or_default() += written.as_ref().map_or(0, |page| page.bytes.into());
         }
-        // One line for each segment is enough, and is in `bytes`.
+        // One row per segment is enough, and is in `bytes`.
         self.writer.replaced.clear();
         let page = written?;
         Ok((page, self.store.segment(&page)?))
     }
 
-    /// Puts everything on the medium.
+    /// Makes everything durable.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.writer.sync()?;
         if let Some((segment, ..)) = self.writer.current.take() {
@@ -66,7 +66,7 @@ impl<'p> Aside<'p> {
 impl Drop for Aside<'_> {
     fn drop(&mut self) {
         for segment in self.bytes.keys() {
-            // What cannot be deleted now is deleted when the store is opened again.
+            // The next opening deletes what cannot be deleted now.
             drop(self.store.discard(*segment));
         }
     }

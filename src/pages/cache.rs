@@ -1,6 +1,6 @@
-//! Pages of segments that are not mapped, kept for those who read them next.
+//! A cache of pages from unmapped segments.
 //!
-//! Owns: how many bytes of them there are. Never: holds a page whose checksum was not compared.
+//! Owns: its size. Never: holds a page with an unchecked checksum.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use parking_lot::RwLock;
 
 use crate::id::SegmentSeq;
 
-/// Bytes of pages at most, and a page more.
+/// Maximum bytes of pages, plus one page.
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// A page: its segment, and where it begins.
 type Key = (SegmentSeq, u32);
 
-/// Pages in two ages. When the young ones have half of the bytes they become the old ones, and the old ones go, but for
-/// those that were read again.
+/// Pages in two generations. When the young one has half of the bytes it becomes the old one, and the previous old one
+/// is dropped, except for pages that were read again.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     ages: RwLock<Ages>,

@@ -1,10 +1,10 @@
-//! Page segments: images of index pages, written by saved snapshots and vouched for by their parents.
+//! Page segments: images of index pages, written by saved snapshots and verified against their parents.
 //!
-//! Owns: writing images, reading them, checking each on its first touch (a bit per 64 bytes of a segment), and how
-//! many bytes of each page segment the newest snapshot refers to.
-//! Never: knows what a page means, or changes one; a changed page is written elsewhere by the next snapshot.
-//! Invariants: 1. No image is handed out before its checksum was compared with its parent's. 2. Images begin at
-//! multiples of 64 bytes, so that no two share a bit.
+//! Owns: writing images, reading them, checking each on its first access (one bit per 64 bytes of a segment), and how
+//! many bytes of each page segment the newest snapshot refers to. Never: knows the meaning of a page, or changes one;
+//! the next snapshot writes a changed page elsewhere.
+//! Invariants: 1. No image is returned before its checksum was compared with its parent's.
+//! 2. Images start at multiples of 64 bytes, so that no two share a bit.
 
 mod aside;
 mod cache;
@@ -30,20 +30,20 @@ use crate::id::{SegmentSeq, low_u32, to_u64, to_usize};
 use crate::log::{SEGMENT_BYTES_MIN, Segment, SegmentSource};
 use crate::pages::cache::Cache;
 
-/// Images begin at multiples of this.
+/// Images start at multiples of this.
 pub(crate) const PAGE_ALIGN_BYTES: u64 = 64;
 /// Images are gathered up to this size before they are appended.
 const WRITE_BYTES: usize = 128 << 10;
-/// What is synced at once while nobody waits for a sync of the log. While there are such commits every piece is synced, because
-/// their own syncs have to wait for what the file system has gathered.
+/// Bytes synced at once while no thread waits for a sync of the log. While such commits exist every piece is synced,
+/// because their own syncs have to wait for everything that the file system has buffered.
 const SYNC_BYTES: u64 = 4 << 20;
 
-/// What lives would fill so many segments, where they are neither the smallest nor the largest.
+/// Between the smallest and the largest size, the live bytes would fill this many segments.
 const SEGMENTS: u64 = 16;
-/// The smallest are so many times smaller than the largest segments of the store, but never smaller than a segment may be.
+/// The smallest segments are this many times smaller than the store's largest, but never below the minimum size.
 const SMALLEST_PART: u64 = 16;
 
-/// A page segment that can be read.
+/// A readable page segment.
 #[derive(Debug)]
 pub(crate) struct PageSegment {
     segment: Segment,
@@ -103,19 +103,19 @@ impl PageSegment {
         self.segment.number()
     }
 
-    /// Bytes in its file; none if it cannot be asked.
+    /// Bytes in its file; none if unknown.
     pub(crate) fn bytes(&self) -> u64 {
         self.segment.len().unwrap_or_default()
     }
 }
 
-/// Page segments by number: what references to pages are resolved with for as long as it is held.
+/// Page segments by number, with which references to pages are resolved while it is held.
 pub(crate) type PageSegments = BTreeMap<SegmentSeq, Arc<PageSegment>>;
 
-/// What becomes of a segment without live pages.
+/// What happens to a segment without live pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// A snapshot without a name may still be opened.
+    /// An unnamed snapshot may still be opened.
     Stay,
     /// Named snapshots list it: its file stays.
     LetGo,
@@ -127,7 +127,7 @@ pub(crate) enum Fate {
 struct Row {
     segment: Arc<PageSegment>,
     live_bytes: u64,
-    /// Belongs to a tree that no snapshot has yet.
+    /// It belongs to a tree that no snapshot has yet.
     is_held: bool,
 }
 
@@ -137,17 +137,17 @@ pub(crate) struct PageStore {
     source: SegmentSource,
     cache: Arc<Cache>,
     rows: RwLock<BTreeMap<SegmentSeq, Row>>,
-    /// Segments that were written aside, and that the next snapshot lists.
+    /// Segments written aside, which the next snapshot lists.
     adopted: Mutex<Vec<Adopted>>,
     /// Segments without a file, or whose header is damaged.
     suspects: Mutex<BTreeSet<SegmentSeq>>,
-    /// Files that only older snapshots without a name needed when the store was opened.
+    /// Files that only older unnamed snapshots needed when the store was opened.
     others: Mutex<BTreeSet<SegmentSeq>>,
     /// Files that no snapshot will list, until their owners delete them.
     scratch: Mutex<BTreeSet<SegmentSeq>>,
 }
 
-/// A page that takes the place of another in the next snapshot.
+/// A page that replaces another in the next snapshot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replaced {
     old: PageRef,
@@ -155,7 +155,7 @@ pub(crate) struct Replaced {
 }
 
 impl Replaced {
-    /// By how much the live bytes of which segments change.
+    /// The changes of live bytes by segment.
     fn live_bytes(&self) -> [(SegmentSeq, i64); 2] {
         [(self.old.segment, -i64::from(self.old.bytes)), (self.new.segment, i64::from(self.new.bytes))]
     }
@@ -182,21 +182,22 @@ impl PageStore {
         }
     }
 
-    /// Bytes of a new segment, when so many were written that no snapshot has yet.
+    /// Size of a new segment, given the bytes written since the last snapshot.
     fn capacity(&self, unsettled: u64) -> u64 {
         let rows = self.rows.read();
         self.capacity_for(rows.values().fold(unsettled, |sum, row| sum.saturating_add(row.live_bytes)))
     }
 
-    /// Bytes of a new segment where so many live. A segment is deleted whole, so it is small beside all of them together.
+    /// Size of a new segment, given the live bytes. A segment is deleted as a whole, so it is small compared with all
+    /// of them together.
     fn capacity_for(&self, live_bytes: u64) -> u64 {
         let most = self.source.segment_bytes;
         let least = (most / SMALLEST_PART).max(SEGMENT_BYTES_MIN);
         (live_bytes / SEGMENTS).max(least).min(most).next_multiple_of(PAGE_ALIGN_BYTES)
     }
 
-    /// Opens a segment that a snapshot lists. One without a file, or with a header that is damaged, is told and counts all the same:
-    /// each page has a check of its own.
+    /// Opens a segment that a snapshot lists. If it has no file, or a damaged header, that is recorded but the segment
+    /// still counts: each page has its own checksum.
     pub(crate) fn open_segment(&self, number: SegmentSeq, live_bytes: u64) -> Result<Option<Corruption>> {
         let (segment, damage) = match self.source.open(FileKind::Pages, number) {
             Ok(segment) => (segment, None),
@@ -223,7 +224,7 @@ impl PageStore {
         self.suspects.lock().clone()
     }
 
-    /// Nothing refers to these segments any more, whatever was counted.
+    /// Nothing refers to these segments any more, whatever the counts say.
     pub(crate) fn forget(&self, numbers: &BTreeSet<SegmentSeq>) {
         for (_, row) in self.rows.write().iter_mut().filter(|(number, _)| numbers.contains(number)) {
             row.live_bytes = 0;
@@ -240,7 +241,7 @@ impl PageStore {
         Ok(Arc::clone(&row.segment))
     }
 
-    /// All segments of now.
+    /// All current segments.
     pub(crate) fn segments(&self) -> Arc<PageSegments> {
         let rows = self.rows.read();
         Arc::new(rows.iter().map(|(number, row)| (*number, Arc::clone(&row.segment))).collect())
@@ -276,7 +277,7 @@ impl PageStore {
             .collect()
     }
 
-    /// A snapshot is durable in which these pages have replaced those.
+    /// A snapshot in which these pages have replaced those is durable.
     pub(crate) fn settle(&self, replaced: &[Replaced]) {
         let mut rows = self.rows.write();
         for pair in replaced {
@@ -289,8 +290,8 @@ impl PageStore {
         }
     }
 
-    /// Segments that hold little that is live, when page segments take twice what is live in them: the emptiest, with at most
-    /// so many live bytes together.
+    /// Segments with few live bytes, if page segments take twice their live bytes: the emptiest, with at most this many
+    /// live bytes together.
     pub(crate) fn emptiest(&self, writing: Option<SegmentSeq>, live_bytes_max: u64) -> BTreeSet<SegmentSeq> {
         let rows = self.rows.read();
         let all = rows.iter().filter(|(number, row)| row.live_bytes > 0 && Some(**number) != writing);
@@ -298,7 +299,7 @@ impl PageStore {
             all.map(|(number, row)| (*number, row.segment.segment.len().unwrap_or_default(), row.live_bytes)).collect();
         let mut bytes = all.iter().fold(0_u64, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
         let live = all.iter().fold(0_u64, |sum, (.., live)| sum.saturating_add(*live));
-        // By how much of each lives, in parts of a thousand.
+        // By live share, in thousandths.
         all.sort_unstable_by_key(|(_, bytes, live)| live.saturating_mul(1_000) / (*bytes).max(1));
         let (mut chosen, mut moved) = (BTreeSet::new(), 0);
         for (number, in_all, in_use) in all {
@@ -323,8 +324,9 @@ impl PageStore {
         (numbers(live), others)
     }
 
-    /// Deletes the segments that are not live and that no snapshot lists. Those that only named ones list are let go of: so what
-    /// is looked through here and by each snapshot does not grow with the names. Maps that readers hold stay readable.
+    /// Deletes the segments that are not live and that no snapshot lists. Forgets those that only named snapshots list,
+    /// so that the work here and in each snapshot does not grow with their number. Maps that readers hold stay
+    /// readable.
     pub(crate) fn delete_dead(&self, fate: impl Fn(SegmentSeq) -> Fate, writing: Option<SegmentSeq>) -> Result<()> {
         let dead: Vec<SegmentSeq> = {
             let rows = self.rows.read();
@@ -353,18 +355,18 @@ impl PageStore {
         Ok(())
     }
 
-    /// Deletes the files of segments that a snapshot listed which is dropped, and that none lists now. One that is still known
-    /// here is deleted when it is dead.
+    /// Deletes the files of segments that a dropped snapshot listed and no other lists. One that is still known here is
+    /// deleted once it is dead.
     pub(crate) fn delete_unlisted(&self, numbers: impl Iterator<Item = SegmentSeq>) {
         for number in numbers {
             if !self.rows.read().contains_key(&number) {
-                // What cannot be deleted is deleted by the next opening.
+                // The next opening deletes what cannot be deleted.
                 drop(self.delete_file(number));
             }
         }
     }
 
-    /// Files that are kept for other snapshots than the one that was opened: they go when no snapshot needs them any more.
+    /// Files kept for snapshots other than the opened one: they are deleted once no snapshot needs them.
     pub(crate) fn note_others(&self, kept: impl Iterator<Item = SegmentSeq>) {
         let rows = self.rows.read();
         self.others.lock().extend(kept.filter(|number| !rows.contains_key(number)));
@@ -382,13 +384,13 @@ impl PageStore {
         self.adopted.lock().extend(adopted);
     }
 
-    /// What the snapshot of this moment lists for the first time.
+    /// What the current snapshot lists for the first time.
     pub(crate) fn take_adopted(&self) -> Vec<Adopted> {
         std::mem::take(&mut *self.adopted.lock())
     }
 
-    /// A file that no snapshot will list, for what its owner needs for a while and then deletes. If the process ends before
-    /// that, the next opening does.
+    /// A file that no snapshot will list, which its owner uses temporarily and then deletes. If the process ends before
+    /// that, the next opening deletes it.
     pub(crate) fn create_scratch(&self, number: SegmentSeq, timeline: u64, capacity: u64) -> Result<Segment> {
         self.scratch.lock().insert(number);
         self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)
@@ -406,7 +408,7 @@ impl PageStore {
         }
     }
 
-    /// Begins a page segment that the writer appends to.
+    /// Starts a page segment that the writer appends to.
     fn create_segment(
         &self,
         number: SegmentSeq,
@@ -421,7 +423,7 @@ impl PageStore {
     }
 }
 
-/// Appends images for one saved snapshot after the other.
+/// Appends images for successive saved snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct PageWriter {
     current: Option<(Arc<PageSegment>, u64, u64)>,
@@ -434,14 +436,14 @@ pub(crate) struct PageWriter {
     root_refreshed: bool,
     /// Whether its segments are held until a snapshot lists them.
     holds: bool,
-    /// Bytes that were appended and not synced.
+    /// Bytes appended but not synced.
     unsynced_bytes: u64,
-    /// Syncs of the log that had been wanted when pages were last appended.
+    /// The number of requested log syncs when pages were last appended.
     syncs_wanted: u64,
 }
 
 impl PageWriter {
-    /// A writer that goes on from a snapshot with this root page.
+    /// A writer that continues from a snapshot with this root page.
     pub(crate) fn new(root: PageRef) -> Self {
         Self { root, ..Self::default() }
     }
@@ -451,17 +453,17 @@ impl PageWriter {
         self.root
     }
 
-    /// The root page is to be written again if it lies in these segments.
+    /// The root page must be written again if it is in these segments.
     pub(crate) fn refresh_root(&mut self, from: &BTreeSet<SegmentSeq>) {
         self.root_refreshed |= self.root.is_written() && from.contains(&self.root.segment);
     }
 
-    /// Whether the root page is to be written although nothing below it has changed.
+    /// Whether the root page must be written although nothing below it has changed.
     pub(crate) fn is_root_refreshed(&self) -> bool {
         self.root_refreshed
     }
 
-    /// What was written since the last snapshot that succeeded or was abandoned.
+    /// Bytes written since the last snapshot that succeeded or was abandoned.
     pub(crate) fn replaced(&self) -> &[Replaced] {
         &self.replaced
     }
@@ -473,8 +475,8 @@ impl PageWriter {
         self.replaced.clear();
     }
 
-    /// The snapshot came to nothing. What was written of it lies dead in its segments, and nothing is appended behind
-    /// what may be half written.
+    /// The snapshot failed. What was written of it is dead in its segments, and nothing is appended after a possibly
+    /// partial write.
     pub(crate) fn abandon(&mut self) {
         self.replaced.clear();
         (self.pages, self.bytes) = (0, 0);
@@ -491,7 +493,7 @@ impl PageWriter {
         }
     }
 
-    /// The segment that is appended to.
+    /// The segment being appended to.
     pub(crate) fn writing(&self) -> Option<SegmentSeq> {
         self.current.as_ref().map(|(segment, ..)| segment.number())
     }
@@ -501,7 +503,7 @@ impl PageWriter {
         (std::mem::take(&mut self.pages), std::mem::take(&mut self.bytes))
     }
 
-    /// Appends an image in place of `old` and tells where it lies.
+    /// Appends an image in place of `old` and returns its location.
     pub(crate) fn write(
         &mut self,
         store: &PageStore,
@@ -548,12 +550,13 @@ impl PageWriter {
         Ok(page)
     }
 
-    /// The next snapshot does not refer to a page any more, and nothing takes its place.
+    /// The next snapshot no longer refers to a page, and nothing replaces it.
     pub(crate) fn release(&mut self, old: &PageRef) {
         self.replaced.push(Replaced { old: *old, new: PageRef::default() });
     }
 
-    /// The next snapshot refers to the pages of a segment that was written aside. Before any of them is released.
+    /// The next snapshot refers to the pages of a segment that was written aside. Called before any of them is
+    /// released.
     pub(crate) fn adopt(&mut self, adopted: &Adopted) {
         self.replaced.push(Replaced { old: PageRef::default(), new: adopted.0 });
     }
@@ -567,7 +570,7 @@ impl PageWriter {
         Ok(())
     }
 
-    /// Puts everything on the medium.
+    /// Makes everything durable.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.flush()?;
         for segment in self.unsynced.iter().chain(self.current.as_ref().map(|(segment, ..)| segment)) {

@@ -1,6 +1,6 @@
-//! Leaf pages that cannot be read, and what is known of their slots all the same.
+//! Leaf pages that cannot be read, and what is still known of their slots.
 //!
-//! Owns: the entries that were set since the image was written. Never: guesses an entry.
+//! Owns: the entries set since the image was written. Never: guesses an entry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct DamagedLeaf {
     known: BTreeMap<usize, Entry>,
 }
 
-/// Directory pages that are rebuilt at most: those of a thousand million records.
+/// Maximum number of directory pages to rebuild: those of a thousand million records.
 const MIDS_MAX: usize = 1 << 14;
 
 fn lost_mid(damage: &Corruption) -> Mid {
@@ -44,8 +44,9 @@ impl DamagedLeaf {
         self.known.get(&index).copied().ok_or_else(|| self.error())
     }
 
-    /// Notes an entry. What it was before may not be known: then it counts as one that was never used. Also whether it held a
-    /// record all the same, in a page that had so many: for certain, when each of the others is known to be another slot.
+    /// Sets an entry. Its previous value may be unknown: then it counts as never used. Also returns whether it
+    /// certainly held a record all the same: in a page with so many records, if each of the others is known to be in
+    /// another slot.
     #[must_use]
     pub(super) fn with(&self, index: usize, entry: Entry, live: u16) -> (Self, Entry, bool) {
         let mut next = self.clone();
@@ -58,8 +59,8 @@ impl DamagedLeaf {
 }
 
 impl Root {
-    /// As `load`. Leaf pages below a directory page or root that cannot be read count as damaged; `page_end` tells how many there
-    /// may be.
+    /// Like `load`. Leaf pages below an unreadable directory page or root count as damaged; `page_end` bounds their
+    /// number.
     pub(crate) fn load_what_is(root: &Descriptor, pages: &PageStore, page_end: u64) -> Result<Self> {
         let mids_max = to_usize(page_end.div_ceil(to_u64(DESCRIPTORS_PER_PAGE)));
         let image = pages.segment(&root.page).and_then(|segment| segment.with(&root.page, <[u8]>::to_vec));
@@ -84,13 +85,13 @@ impl Root {
             all.mids.push(Arc::new(mid));
         }
         if let Some(damage) = damage {
-            // No more than the manifest bears out, and that no more than the log could fill.
+            // No more than the manifest confirms, plus no more than the log could fill.
             all.mids.resize(mids_max.min(MIDS_MAX), Arc::new(lost_mid(&damage)));
         }
         Ok(all)
     }
 
-    /// Leaf pages that were found damaged, with what is damaged.
+    /// Damaged leaf pages, with the damage.
     pub(crate) fn damaged_pages(&self) -> impl Iterator<Item = (u64, &Corruption)> {
         self.damaged().map(|(page, leaf)| (page, &leaf.damage))
     }

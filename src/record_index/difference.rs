@@ -1,4 +1,4 @@
-//! What one state of the record index has and another has not.
+//! What one state of the record index has and another does not.
 //!
 //! Owns: the comparison, directory page by directory page. Never: looks into a leaf page that both have.
 
@@ -8,19 +8,19 @@ use crate::error::Result;
 use crate::format::entry::{Entry, State};
 use crate::record_index::tree::{Cell, LeafRef, Root};
 
-/// What a state has that another does not have.
+/// What a state has that another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// Leaf pages on the heap.
     pub(crate) heap_leaves: u64,
-    /// Bytes of records that entries refer to.
+    /// Bytes of records that entries point at.
     pub(crate) log_bytes: u64,
     /// Bytes of images of leaf and directory pages.
     pub(crate) page_bytes: u64,
 }
 
 impl Root {
-    /// What this state has and `now` has not.
+    /// What this state has and `now` does not.
     pub(crate) fn kept_from(&self, now: &Self) -> Result<Kept> {
         let mut kept = Kept::default();
         let absent = Cell::default();

@@ -1,11 +1,11 @@
-//! The record index: a radix tree from slots to entries, and the slots that are free.
+//! The record index: a radix tree from slots to entries, and the free slots.
 //!
 //! Owns: the tree in memory (leaf pages of 512 entries, directory pages of 128 descriptors, one root), copying a page
-//! when a view may still read it, slot allocation.
-//! Never: reads a record, writes a file, or decides which version is the newest.
-//! Invariants: 1. A leaf is changed in place only by the one writer, and only if no view was taken since the leaf was
-//! made. 2. A leaf on the heap is dirty; a clean one is an image in a page segment. 3. A slot is handed out only from
-//! a page whose reservation is durable, and never twice.
+//! if a view may still read it, slot allocation. Never: reads a record, writes a file, or decides which version is the
+//! newest.
+//! Invariants: 1. Only the one writer changes a leaf in place, and only if no view was taken since the leaf was made.
+//! 2. A leaf on the heap is dirty; a clean one is an image in a page segment.
+//! 3. A slot is assigned only from a page whose reservation is durable, and never twice.
 
 mod damaged;
 mod difference;

@@ -1,7 +1,7 @@
 //! A bit for each slot of a page.
 //!
-//! Owns: setting, clearing and finding bits. Never: knows what a bit means.
-//! Invariant: `ones` is the number of bits that are set, so that nobody has to look at all of them.
+//! Owns: setting, clearing and finding bits. Never: knows what a bit means. Invariant: `ones` is the number of set
+//! bits, so that they need not be counted.
 
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::id::{low_u16, to_u64};
@@ -11,7 +11,7 @@ const WORDS: usize = ENTRIES_PER_PAGE / WORD_BITS;
 
 const _: () = assert!(WORDS * WORD_BITS == ENTRIES_PER_PAGE, "a page has whole words of slots");
 
-/// Bits of one page.
+/// The bits of one page.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PageBits {
     words: [u64; WORDS],
@@ -30,7 +30,7 @@ impl PageBits {
         self.ones == 0
     }
 
-    /// Sets or clears a bit. There is none beyond the page.
+    /// Sets or clears a bit. Bits beyond the page do not exist.
     #[inline]
     pub(crate) fn set(&mut self, index: usize, value: bool) {
         let Some(word) = self.words.get_mut(index / WORD_BITS) else { return };

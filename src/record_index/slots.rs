@@ -1,10 +1,9 @@
-//! Slot allocation: which IDs can be given to new records.
+//! Slot allocation: which IDs can be assigned to new records.
 //!
-//! Owns: open pages, durable reservations, slots that were handed out and came to nothing.
-//! Never: a second truth about what is free: that is read from the pages.
-//! The lock is not held while a reservation is made durable.
-//! Invariant: one reservation of a page lets each of its slots be handed out once. So recovery, which cannot know what
-//! was lost, raises the counts of a page's free slots once for each reservation, and no ID comes back.
+//! Owns: open pages, durable reservations, slots handed out but never committed. Never: a second source of truth about
+//! free slots: they are read from the pages. The lock is not held while a reservation is made durable. Invariant: one
+//! reservation of a page lets each of its slots be handed out once. So recovery, which cannot know what was lost,
+//! raises the counts of a page's free slots once per reservation, and no ID is reused.
 
 use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
@@ -20,12 +19,12 @@ use crate::record_index::Root;
 use crate::record_index::page_bits::PageBits;
 use crate::record_index::tree::PAGES_END;
 
-/// A page is opened again only when it has this many free slots, so that one reservation serves many records.
+/// A page is reopened only if it has this many free slots, so that one reservation serves many records.
 const FREE_SLOTS_MIN: u16 = 32;
-/// Pages that one reservation takes at most.
+/// Maximum number of pages per reservation.
 pub(crate) const RESERVE_PAGES_MAX: u64 = 256;
-/// How far pages may be reserved behind those that were given to sets. Only pages that were reserved and lost lie there, at most
-/// `RESERVE_PAGES_MAX` for each crash. So a page number says no more than what was there.
+/// How far pages may be reserved beyond those assigned to sets. Only pages that were reserved and lost are there, at
+/// most `RESERVE_PAGES_MAX` per crash. So a page number cannot exceed what existed by more.
 pub(crate) const PAGES_AHEAD_MAX: u64 = 1 << 26;
 
 #[derive(Debug)]
@@ -37,12 +36,12 @@ struct OpenPage {
     counts: Vec<u32>,
 }
 
-/// Effects that the next frame has to carry.
+/// Effects that the next frame must carry.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    /// Pages given to sets.
+    /// Pages assigned to sets.
     pub(crate) assigned: Vec<(u64, SetNumber)>,
-    /// IDs that were handed out and came to nothing: their slots' counts rise.
+    /// IDs handed out but never committed: the counts of their slots increase.
     pub(crate) burned: Vec<RecordId>,
 }
 
@@ -60,7 +59,7 @@ impl OpenPage {
 }
 
 impl OpenPage {
-    /// The first ID that is free.
+    /// The first free ID.
     #[inline]
     fn take(&mut self) -> Option<RecordId> {
         let index = self.free.first_from(self.from)?;
@@ -84,7 +83,7 @@ struct Inner {
     outstanding: HashMap<u64, PageBits, NumberHash>,
     fresh: BTreeSet<u64>,
     page_end: u64,
-    /// Pages below this one were given to sets in a state that the store went back from.
+    /// Pages below this one were assigned to sets in a state that was rolled back.
     raised_end: u64,
     reserved: BTreeSet<u64>,
     reserve_next: u64,
@@ -125,7 +124,7 @@ impl Slots {
         Self { inner: Mutex::new(inner), reserved: Condvar::new() }
     }
 
-    /// Hands out an ID of a page that is open: nearly always there is one.
+    /// Takes an ID of an open page, which nearly always exists.
     #[inline]
     pub(crate) fn take_plain(&self, set: SetNumber) -> Option<RecordId> {
         let mut inner = self.inner.lock();
@@ -137,7 +136,7 @@ impl Slots {
         Some(id)
     }
 
-    /// Hands out so many IDs, as far as the page that is open for the set has them.
+    /// Takes up to this many IDs from the open page of the set.
     pub(crate) fn take_plain_many(&self, set: SetNumber, count: usize, into: &mut Vec<RecordId>) {
         let mut inner = self.inner.lock();
         let Inner { open, outstanding, closed: false, .. } = &mut *inner else { return };
@@ -150,7 +149,7 @@ impl Slots {
         }
     }
 
-    /// Hands out an ID. `root` is asked for the newest root, `reserve` makes a reservation of pages durable.
+    /// Takes an ID. `root` returns the newest root, `reserve` makes a reservation of pages durable.
     pub(crate) fn take(
         &self,
         set: SetNumber,
@@ -170,7 +169,7 @@ impl Slots {
             if let Some(page) = next_page(&mut inner, set, durable) {
                 match open_page(&inner, page, &root()) {
                     Ok(open) => drop(inner.open.insert(set, open)),
-                    // Nobody knows which of its slots are free: it is passed over until it is repaired.
+                    // It is unknown which of its slots are free: it is skipped until it is repaired.
                     Err(error) if error.is_corruption() => {}
                     Err(error) => return Err(error),
                 }
@@ -211,8 +210,8 @@ impl Slots {
         }
     }
 
-    /// A commit that was appended and not applied yet frees these slots. They are not given to others before it is
-    /// durable: if a power cut took the commit back, recovery would find them live and raise no count.
+    /// A commit that was appended but not applied yet frees these slots. They are not reused before it is durable: if a
+    /// power cut undid the commit, recovery would find them live and raise no count.
     pub(crate) fn freeing(&self, ids: impl Iterator<Item = RecordId>, seq: Seq) {
         let mut inner = self.inner.lock();
         let mut slots = slots_of(ids);
@@ -222,7 +221,7 @@ impl Slots {
         }
     }
 
-    /// Slots were freed by a commit; the root tells how many free slots a page has now.
+    /// A commit has freed slots; the root has the number of free slots per page.
     pub(crate) fn freed(&self, ids: impl Iterator<Item = RecordId>, root: &Root) {
         let mut inner = self.inner.lock();
         let mut slots = slots_of(ids);
@@ -230,17 +229,17 @@ impl Slots {
             forget_outstanding(&mut inner, page, indexes);
             let Some(descriptor) = root.cell(page).map(super::tree::Cell::descriptor_now) else { continue };
             let set = SetNumber(descriptor.set);
-            // Not into a page that is open: under one reservation a slot is handed out once.
+            // Not into an open page: under one reservation a slot is handed out once.
             note_free(&mut inner, page, set, descriptor.free);
         }
     }
 
-    /// IDs that were handed out and came to nothing.
+    /// IDs handed out but never committed.
     pub(crate) fn abandon(&self, ids: impl Iterator<Item = RecordId>) {
         self.inner.lock().pending.burned.extend(ids);
     }
 
-    /// What the next frame has to carry.
+    /// What the next frame must carry.
     pub(crate) fn take_pending(&self) -> Pending {
         std::mem::take(&mut self.inner.lock().pending)
     }
@@ -252,7 +251,7 @@ impl Slots {
         inner.pending.burned.extend(pending.burned);
     }
 
-    /// Pages whose free slots may have been handed out; the others are given back.
+    /// Pages whose free slots may have been handed out; the others are released.
     pub(crate) fn settle_reserved(&self) -> (Vec<u64>, u64) {
         let mut inner = self.inner.lock();
         let mut keep: BTreeSet<u64> = inner.open.values().map(|open| open.page).collect();
@@ -260,13 +259,13 @@ impl Slots {
         keep.extend(inner.outstanding.keys());
         keep.extend(&inner.reserving);
         keep.extend(inner.pending.burned.iter().map(|id| page_of(id.slot())));
-        // Every page that is opened again needs a reservation that this snapshot does not count.
+        // Every page that is reopened needs a reservation that this snapshot does not count.
         inner.reserved.clear();
         (keep.into_iter().collect(), inner.page_end)
     }
 
-    /// As `settle_reserved`, at close: from now on no ID is handed out. So where none is outstanding nothing is reserved,
-    /// and pages that were reserved and never used are free for the next time.
+    /// Like `settle_reserved`, at close: from now on no ID is handed out. So if none is outstanding nothing is
+    /// reserved, and pages that were reserved and never used are free for the next time.
     pub(crate) fn settle_for_close(&self) -> (Vec<u64>, u64) {
         self.inner.lock().closed = true;
         let (reserved, page_end) = self.settle_reserved();
@@ -281,14 +280,13 @@ impl Slots {
         (Vec::new(), page_end)
     }
 
-    /// Pages below this one are not handed out, but for those that a set has already.
+    /// Pages below this one are not handed out, except those that a set already has.
     pub(crate) fn begin_behind(&self, page_end: u64) {
         let mut inner = self.inner.lock();
         inner.page_end = inner.page_end.max(page_end);
     }
 
-    /// Slots that were handed out and that no commit tells of, and one more than the last page that was opened. The caller
-    /// excludes commits.
+    /// Slots handed out that no commit mentions, and one more than the last opened page. The caller excludes commits.
     pub(crate) fn given(&self) -> (BTreeSet<u64>, u64) {
         let inner = self.inner.lock();
         let mut slots: BTreeSet<u64> = inner.pending.burned.iter().map(|id| id.slot()).collect();
@@ -307,7 +305,7 @@ impl Slots {
         (slots, page_end)
     }
 
-    /// Pages that are reserved and were never given to a set.
+    /// Pages that are reserved and were never assigned to a set.
     pub(crate) fn has_outstanding(&self) -> bool {
         let inner = self.inner.lock();
         !inner.outstanding.is_empty() || !inner.pending.is_empty()
@@ -318,8 +316,8 @@ fn slots_of(ids: impl Iterator<Item = RecordId>) -> Peekable<impl Iterator<Item 
     ids.map(RecordId::slot).peekable()
 }
 
-/// The page of the next slot, and the indexes of all that follow and are of the same page: those who come after them are
-/// then next.
+/// The page of the next slot, and the indexes of all following slots of the same page; the remaining ones are then
+/// next.
 fn next_of_page<I: Iterator<Item = u64>>(
     slots: &mut Peekable<I>,
 ) -> Option<(u64, impl Iterator<Item = usize> + use<'_, I>)> {
@@ -332,7 +330,7 @@ fn note_outstanding(inner: &mut Inner, id: RecordId) {
     inner.outstanding.entry(page_of(id.slot())).or_default().set(index_of(id.slot()), true);
 }
 
-/// These slots, all of one page, are outstanding no longer.
+/// These slots, all of one page, are no longer outstanding.
 fn forget_outstanding(inner: &mut Inner, page: u64, indexes: impl Iterator<Item = usize>) {
     let Some(slots) = inner.outstanding.get_mut(&page) else { return indexes.for_each(drop) };
     indexes.for_each(|index| slots.set(index, false));
@@ -383,7 +381,7 @@ fn next_page(inner: &mut Inner, set: SetNumber, durable: &dyn Fn() -> Seq) -> Op
     Some(page)
 }
 
-/// Pages of the set with free slots, else pages that were never used.
+/// Pages of the set with free slots, otherwise pages that were never used.
 fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq, root_end: u64) -> Result<Vec<u64>> {
     let count = inner.reserve_next.max(1);
     let reused: Vec<u64> = inner
@@ -397,7 +395,7 @@ fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq, root_end: u
     if !reused.is_empty() {
         return Ok(reused);
     }
-    // The last ones are few.
+    // The last ones have few free slots.
     let limit = (root_end.max(inner.raised_end) + PAGES_AHEAD_MAX).min(PAGES_END);
     let end = (inner.page_end + count).min(limit);
     if end <= inner.page_end {

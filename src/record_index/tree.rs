@@ -1,7 +1,7 @@
 //! The tree: persistent by copying, with leaves that one writer changes in place between two views.
 //!
-//! Owns: lookups, changes of entries, counts of live and free slots a page.
-//! Source of the shape: path copying as in Driscoll et al. 1989, with the copy put off until a view needs it.
+//! Owns: lookups, changes of entries, counts of live and free slots per page. Path copying as in Driscoll et al. 1989,
+//! with the copy deferred until a view needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::pages::{PAGE_ALIGN_BYTES, PageSegment, PageStore};
 use crate::record_index::DamagedLeaf;
 
 const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
-/// Bytes of heap that a leaf takes, with the allocator's share.
+/// Heap bytes of a leaf, including the allocator's share.
 pub(crate) const LEAF_HEAP_BYTES: u64 = PAGE_BYTES as u64 + 64;
-/// Pages that a store can have.
+/// Maximum number of pages of a store.
 pub(crate) const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
 
 /// A leaf on the heap.
@@ -32,7 +32,7 @@ pub(crate) struct Leaf {
     epoch: u64,
     live: AtomicU16,
     free: AtomicU16,
-    // In the leaf itself: one cache miss less for each read.
+    // In the leaf itself: saves a cache miss per read.
     entries: [AtomicU64; ENTRIES_PER_PAGE],
 }
 
@@ -73,7 +73,7 @@ impl Leaf {
         let Some(cell) = self.entries.get(index) else { return Entry::NEVER };
         let old = Entry(cell.load(Ordering::Relaxed));
         let count = |counter: &AtomicU16, before: bool, after: bool| match (before, after) {
-            // Nobody else changes it (invariant 1 of the module above), so that it need not be one step.
+            // Only this thread changes it (invariant 1 of the module above), so it need not be atomic as a whole.
             (false, true) => counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
             (true, false) => counter.store(counter.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed),
             _ => {}
@@ -85,21 +85,21 @@ impl Leaf {
     }
 }
 
-/// A leaf page as its directory page holds it.
+/// A leaf page in its directory page.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum LeafRef {
-    /// No slot of it was ever used.
+    /// None of its slots was ever used.
     #[default]
     Absent,
     /// An image in a page segment.
     Clean(Arc<PageSegment>),
-    /// On the heap, and not in any snapshot yet.
+    /// On the heap, and in no snapshot yet.
     Dirty(Arc<Leaf>),
     /// Its image cannot be read.
     Damaged(Arc<DamagedLeaf>),
 }
 
-/// A leaf page and its descriptor. The counts of a dirty leaf stand in the leaf.
+/// A leaf page and its descriptor. The counts of a dirty leaf are in the leaf.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cell {
     pub(crate) descriptor: Descriptor,
@@ -119,7 +119,7 @@ impl Cell {
         }
     }
 
-    /// The descriptor with the counts of now.
+    /// The descriptor with the current counts.
     pub(crate) fn descriptor_now(&self) -> Descriptor {
         let mut descriptor = self.descriptor;
         match &self.leaf {
@@ -150,7 +150,7 @@ impl Cell {
 #[derive(Debug, Clone)]
 pub(crate) struct Mid {
     pub(crate) cells: Vec<Cell>,
-    /// Where its image lies, if it has one.
+    /// The location of its image, if it has one.
     pub(crate) page: PageRef,
     /// Whether anything below it has changed since that image.
     pub(crate) dirty: bool,
@@ -163,7 +163,7 @@ impl Default for Mid {
 }
 
 impl Mid {
-    /// Leaves that are on the heap.
+    /// Leaves on the heap.
     pub(crate) fn dirty_leaves(&self) -> u64 {
         to_u64(self.cells.iter().filter(|cell| matches!(cell.leaf, LeafRef::Dirty(_))).count())
     }
@@ -185,7 +185,7 @@ impl Mid {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Root {
     pub(crate) mids: Vec<Arc<Mid>>,
-    /// Whether a leaf page was found damaged.
+    /// Whether a damaged leaf page was found.
     pub(crate) has_damaged: bool,
 }
 
@@ -216,7 +216,7 @@ impl Root {
         SetNumber(self.cell_at(to_usize(slot) / ENTRIES_PER_PAGE).map_or(0, |cell| cell.descriptor.set))
     }
 
-    /// The least count that a slot of a page gets next when its record is deleted; zero where none was set.
+    /// The minimum count that a slot of a page gets next when its record is deleted; zero if none was set.
     #[inline]
     pub(crate) fn floor(&self, page: u64) -> u32 {
         self.cell(page).map_or(0, |cell| cell.descriptor.floor)
@@ -232,7 +232,7 @@ impl Root {
         self.mids.iter().map(|mid| mid.dirty_leaves()).sum()
     }
 
-    /// Bytes of heap that the directory takes.
+    /// Heap bytes of the directory.
     pub(crate) fn directory_bytes(&self) -> u64 {
         to_u64(self.mids.len() * (DESCRIPTORS_PER_PAGE * size_of::<Cell>() + size_of::<Mid>() + 16))
     }
@@ -267,8 +267,8 @@ impl Root {
     }
 }
 
-/// Images that were referred to, a bit each: none has two parents. So what is read is no more than what the files hold, and a
-/// record has one slot.
+/// Images referred to, one bit each: none may have two parents. So no more is read than the files hold, and a record
+/// has one slot.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     last: Option<(SegmentSeq, BitVec<u64, Lsb0>)>,
@@ -276,7 +276,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Meets an image of a segment of so many bytes. What lies behind its end is found damaged by who reads it.
+    /// Records an image in a segment of this size. An image past its end is found damaged when it is read.
     fn meet(&mut self, page: &PageRef, segment: &PageSegment, what: &str) -> Result<()> {
         if page.offset() >= segment.bytes() {
             return Ok(());
@@ -330,27 +330,27 @@ pub(super) fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Se
     Ok(mid)
 }
 
-/// The tree as its one writer holds it.
+/// The tree as its only writer holds it.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     root: Arc<Root>,
     epoch: u64,
     restructured: bool,
-    /// Leaves of the newest tree that are on the heap.
+    /// Leaves of the newest tree on the heap.
     dirty: u64,
     saving: Option<Saving>,
-    /// Whether the entry that was set last was that of a record which a damaged page does not tell.
+    /// Whether the entry set last replaced that of a record that a damaged page does not show.
     had_record: bool,
 }
 
-/// What a save that goes on keeps on the heap.
+/// What a running save keeps on the heap.
 #[derive(Debug, Clone, Copy)]
 struct Saving {
-    /// Leaves that the save has: all that were dirty then.
+    /// Leaves of the save: all that were dirty then.
     frozen: u64,
-    /// The highest epoch of any of them.
+    /// The highest epoch of these.
     epoch: u64,
-    /// Leaves that came to the heap since.
+    /// Leaves brought to the heap since.
     made: u64,
 }
 
@@ -363,7 +363,7 @@ impl Tree {
         &self.root
     }
 
-    /// From now on no leaf that exists is changed in place: a view was taken.
+    /// From now on no existing leaf is changed in place: a view was taken.
     pub(crate) fn pin(&mut self) {
         self.epoch += 1;
     }
@@ -373,29 +373,29 @@ impl Tree {
         std::mem::take(&mut self.restructured)
     }
 
-    /// Leaves of the newest tree that are on the heap.
+    /// Leaves of the newest tree on the heap.
     pub(crate) fn dirty(&self) -> u64 {
         self.dirty
     }
 
-    /// Bytes of heap that dirty leaves take, those that a save has included.
+    /// Heap bytes of dirty leaves, including those of a save.
     pub(crate) fn heap_bytes(&self) -> u64 {
         let leaves = self.saving.map_or(0, |saving| saving.frozen + saving.made).max(self.dirty);
         leaves * LEAF_HEAP_BYTES
     }
 
-    /// A save begins with the leaves of now. The caller has pinned them.
+    /// A save starts with the current leaves. The caller has pinned them.
     pub(crate) fn begin_saving(&mut self) {
         self.saving = Some(Saving { frozen: self.dirty, epoch: self.epoch.saturating_sub(1), made: 0 });
     }
 
-    /// The save has let go of its leaves.
+    /// The save has released its leaves.
     pub(crate) fn end_saving(&mut self) {
         self.saving = None;
         debug_assert_eq!(self.dirty, self.root.count_dirty(), "the count of dirty leaves");
     }
 
-    /// So many leaves can be read from their pages again.
+    /// This many leaves can be read from their pages again.
     pub(crate) fn cleaned(&mut self, leaves: u64) {
         self.dirty = self.dirty.saturating_sub(leaves);
     }
@@ -406,15 +406,15 @@ impl Tree {
         Arc::make_mut(&mut self.root)
     }
 
-    /// Gives a page to a set.
+    /// Assigns a page to a set.
     pub(crate) fn assign(&mut self, page: u64, set: SetNumber) -> Result<()> {
         let cell = self.cell_mut(page)?;
         cell.descriptor.set = set.0;
         Ok(())
     }
 
-    /// Slots of a page whose records are deleted from now on get at least this count next. For a page that has no set: so do
-    /// all its slots, should the store go back to a state in which it has one.
+    /// Slots of a page whose records are deleted from now on get at least this count next. For a page without a set
+    /// this applies to all its slots if the store is rolled back to a state in which it has one.
     pub(crate) fn raise_floor(&mut self, page: u64, next_count: u32) -> Result<()> {
         if self.root.floor(page) < next_count {
             self.cell_mut(page)?.descriptor.floor = next_count;
@@ -422,7 +422,7 @@ impl Tree {
         Ok(())
     }
 
-    /// As `raise_floor`, and lower too: for a store that is made of another one.
+    /// Like `raise_floor`, but may lower it: for a store built from another one.
     pub(crate) fn set_floor(&mut self, page: u64, next_count: u32) -> Result<()> {
         if self.root.floor(page) != next_count {
             self.cell_mut(page)?.descriptor.floor = next_count;
@@ -438,7 +438,8 @@ impl Tree {
         let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
         let root = Arc::make_mut(&mut self.root);
         if root.mids.len() <= mid {
-            // Directory pages without a leaf are one and the same: a high page costs no memory for those before it.
+            // All directory pages without a leaf are the same one: a high page number costs no memory for those before
+            // it.
             root.mids.resize(mid + 1, Arc::new(Mid { dirty: false, ..Mid::default() }));
         }
         let found = root.mids.get_mut(mid).and_then(|mid| {
@@ -449,8 +450,8 @@ impl Tree {
         found.ok_or(Error::Exhausted { what: "slot", limit: SLOT_END })
     }
 
-    /// Treats pages of one directory page, and itself, as changed if their images lie in these segments. Whether there is
-    /// such a directory page.
+    /// Treats pages of one directory page, and the directory page itself, as changed if their images are in these
+    /// segments. Returns whether there is such a directory page.
     pub(crate) fn refresh(&mut self, mid: usize, from: &BTreeSet<SegmentSeq>) -> Result<bool> {
         let Some(found) = self.root.mids.get(mid).map(Arc::clone) else { return Ok(false) };
         let first = to_u64(mid * DESCRIPTORS_PER_PAGE);
@@ -458,7 +459,7 @@ impl Tree {
             if matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number())) {
                 let slot = page * to_u64(ENTRIES_PER_PAGE);
                 match cell.entry(0).and_then(|entry| self.set(slot, entry)) {
-                    // A damaged page stays where it is, and its segment with it: what reads it says so.
+                    // A damaged page stays where it is, with its segment; reads of it report the damage.
                     Err(error) if error.is_corruption() => {}
                     other => drop(other?),
                 }
@@ -470,7 +471,7 @@ impl Tree {
         Ok(true)
     }
 
-    /// Notes the entry of a slot whose page is found damaged now.
+    /// Sets the entry of a slot whose page is now found damaged.
     #[cold]
     fn set_damaged(&mut self, page: u64, index: usize, entry: Entry, live: u16, damage: Corruption) -> Entry {
         let (leaf, old, had_record) = DamagedLeaf::new(damage).with(index, entry, live);
@@ -493,7 +494,7 @@ impl Tree {
         }
     }
 
-    /// Puts a leaf page in the place of one that cannot be read.
+    /// Replaces an unreadable leaf page.
     pub(crate) fn replace_page(&mut self, page: u64, set: SetNumber, entries: &[Entry]) -> Result<()> {
         let epoch = self.epoch;
         let cell = self.cell_mut(page)?;
@@ -507,7 +508,7 @@ impl Tree {
         Ok(())
     }
 
-    /// A page that cannot be read, and in which no record lies: it has no set from now on.
+    /// An unreadable page without records: it loses its set.
     pub(crate) fn clear_page(&mut self, page: u64) {
         self.restructured = true;
         let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
@@ -520,17 +521,18 @@ impl Tree {
         }
     }
 
-    /// Every page that was damaged has been replaced.
+    /// Every damaged page has been replaced.
     pub(crate) fn end_of_damage(&mut self) {
         Arc::make_mut(&mut self.root).has_damaged = false;
     }
 
-    /// Whether the slot whose entry was set last held a record before, though what was returned does not say so.
+    /// Whether the slot whose entry was set last held a record before, though the returned entry does not say so.
     pub(crate) fn had_record(&mut self) -> bool {
         std::mem::take(&mut self.had_record)
     }
 
-    /// Sets a slot's entry and returns the one before. Of a page that is damaged that may not be known: then it counts as never used.
+    /// Sets a slot's entry and returns the previous one, which may be unknown for a damaged page: then it counts as
+    /// never used.
     pub(crate) fn set(&mut self, slot: u64, entry: Entry) -> Result<Entry> {
         let (page, index) = (slot / to_u64(ENTRIES_PER_PAGE), to_usize(slot) % ENTRIES_PER_PAGE);
         self.had_record = false;
@@ -567,7 +569,7 @@ impl Tree {
         };
         let old = leaf.set(index, entry);
         let before = std::mem::replace(&mut cell.leaf, LeafRef::Dirty(Arc::new(leaf)));
-        // A copy of a leaf that the save does not have takes that leaf's place.
+        // A copy of a leaf that the save does not have replaces that leaf.
         let replaces = |saving: &Saving| matches!(&before, LeafRef::Dirty(leaf) if leaf.epoch > saving.epoch);
         if let Some(saving) = self.saving.as_mut().filter(|saving| !replaces(saving)) {
             saving.made += 1;

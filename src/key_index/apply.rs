@@ -1,8 +1,8 @@
-//! Applying sorted changes: one walk down and back for all that belong to the same node.
+//! Applying sorted changes: one descent for all changes that belong to the same node.
 //!
-//! Owns: inserting into and removing from leaves, splitting leaves, handing changes to the children they belong to.
-//! Invariants: 1. A failure leaves a whole tree, with the changes before it applied. 2. The counts of entries are true
-//! at every level when a walk has ended.
+//! Owns: inserting into and removing from leaves, splitting leaves, passing changes to the children they belong to.
+//! Invariants: 1. After a failure the tree is valid, with the changes before it applied.
+//! 2. After a walk the entry counts are right at every level.
 
 use smallvec::SmallVec;
 
@@ -23,20 +23,20 @@ pub(crate) struct Change<'a> {
     pub(crate) insert: bool,
 }
 
-/// Changes of one index. Those of a small commit need no heap.
+/// Changes of one index. A small commit needs no heap for them.
 pub(crate) type Changes<'a> = SmallVec<[Change<'a>; 4]>;
 
 /// New right neighbours of a node, each with the lowest entry that it may have.
 pub(crate) type Grown = Vec<(Separator, Child)>;
 
-/// What one walk needs, and what came of it.
+/// Input and result of one walk.
 #[derive(Debug)]
 pub(crate) struct Work<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) segments: &'a PageSegments,
-    /// Changes that made a difference.
+    /// Changes that had an effect.
     pub(crate) applied: u64,
-    /// Entries inserted, less entries removed.
+    /// Entries inserted, minus entries removed.
     pub(crate) net: i64,
     pub(crate) failed: Option<Error>,
 }
@@ -60,7 +60,7 @@ enum Done {
     Nothing,
     Inserted,
     Removed,
-    /// Inserted, and this is what was split off.
+    /// Inserted, with the node that was split off.
     Split(Separator, Child),
 }
 
@@ -119,7 +119,7 @@ fn change_leaf(leaf: &mut Leaf, change: &Change<'_>) -> Result<Done> {
     Ok(Done::Split(separator, Child::leaf(right)?))
 }
 
-/// Splits a full leaf and puts the entry into one of its parts. Entries that come in order leave full leaves behind.
+/// Splits a full leaf and puts the entry into one of its parts. Entries that arrive in order leave full leaves behind.
 fn split_leaf(leaf: &mut Leaf, at: usize, entry: &KeyEntry<'_>) -> Result<(Separator, Leaf)> {
     let node = Slotted::new(&mut leaf.bytes);
     let sequential = node.is_sequential(at);
@@ -228,12 +228,12 @@ fn level_of(child: &Child) -> u8 {
     }
 }
 
-/// Puts new children where they belong, as long as there is room. Tells whether all of them found it.
+/// Inserts new children, as long as there is room. Returns whether all of them fit.
 fn insert_pending(inner: &mut Inner, pending: &mut Vec<(usize, Separator, Child)>) -> bool {
     if inner.bytes.len() < PAGE_BYTES && !pending.is_empty() && grow(inner).is_err() {
         return false;
     }
-    // From the back, so that positions stay true.
+    // From the back, so that positions stay valid.
     while let Some((index, separator, child)) = pending.pop() {
         let in_order = index > 0 || inner.separator(0).is_ok_and(|first| first.entry() < separator.entry());
         if !in_order {
@@ -251,7 +251,7 @@ fn insert_pending(inner: &mut Inner, pending: &mut Vec<(usize, Separator, Child)
     true
 }
 
-/// Gives an inner node that was loaded as small as it is the room of a page.
+/// Gives an inner node that was loaded at its trimmed size the room of a page.
 fn grow(inner: &mut Inner) -> Result<()> {
     let mut bytes = vec![0; PAGE_BYTES].into_boxed_slice();
     let view = inner.view()?;

@@ -1,6 +1,6 @@
 //! Building a tree from sorted entries: leaves from left to right, then the levels above them.
 //!
-//! Leaves can be written as they come, so that the heap holds inner nodes only. These are written by the next save.
+//! Leaves can be written as they are filled, so that the heap holds only inner nodes. The next save writes these.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::key_index::tree::{KeyRoot, KeyTree};
 use crate::key_index::{shape, slotted};
 use crate::pages::PageSegments;
 
-/// Leaves are filled up to this: the rest is for the first entries that come later.
+/// Leaves are filled up to this: the rest is for later entries.
 const FILL_BYTES: usize = PAGE_BYTES / 16 * 15;
 
 /// Builds a tree.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Builder<'_> {
 }
 
 impl<'a> Builder<'a> {
-    /// With `write`, leaves are handed over when they are full; they can be read when the caller has flushed them.
+    /// With `write`, full leaves are passed to it; they can be read once the caller has flushed them.
     pub(crate) fn new(write: Option<&'a mut Write<'a>>) -> Self {
         Self {
             write,
@@ -57,7 +57,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds an entry, which must be higher than the one before.
+    /// Adds an entry, which must be higher than the previous one.
     pub(crate) fn push(&mut self, key: &[u8], id: u64) -> Result<()> {
         let entry = KeyEntry { key, id };
         if key.len() > KEY_BYTES_MAX {
@@ -98,7 +98,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The tree of all entries. `segments` must hold those that leaves were written to.
+    /// The tree of all entries. `segments` must contain those that leaves were written to.
     pub(crate) fn finish(mut self, segments: Arc<PageSegments>) -> Result<KeyTree> {
         if self.entries == 0 {
             let mut tree = KeyTree::new()?;

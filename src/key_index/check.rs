@@ -1,7 +1,7 @@
-//! Checking a whole tree: every node that it refers to, and whether they fit together.
+//! Checking a whole tree: every node that it refers to, and their consistency.
 //!
-//! Owns: what must hold between nodes. What must hold within one is `format::node`'s, and checksums are `pages`'s.
-//! Never: stops at the first problem: what lies beside a node that cannot be read is checked as well.
+//! Owns: what must hold between nodes. `format::node` owns what must hold within one, and `pages` owns checksums.
+//! Never: stops at the first problem: nodes beside an unreadable one are checked as well.
 
 use std::fmt;
 
@@ -17,19 +17,19 @@ use crate::key_index::node::Clean;
 use crate::key_index::node::{Child, Inner, Separator};
 use crate::key_index::tree::{KeyRoot, level};
 
-/// What was looked at.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Checked {
-    /// Nodes that could be read.
+    /// Readable nodes.
     pub(crate) nodes: u64,
-    /// Entries of leaves that could be read.
+    /// Entries of readable leaves.
     pub(crate) entries: u64,
 }
 
 impl KeyRoot {
-    /// Checks every node: that its bytes are those that its parent vouches for, that its entries ascend and lie between the
+    /// Checks every node: that its bytes match its parent's checksum, that its entries ascend and are between the
     /// separators above it, that children are one level below, and that counts are right. Problems go to `problem`.
-    /// Bytes of each node that has an image go to `read`.
+    /// Bytes of each node with an image go to `read`.
     pub(crate) fn check(&self, problem: &mut dyn FnMut(Error), read: &mut dyn FnMut(u64)) -> Checked {
         let mut pass = Pass { root: self, problem, read, checked: Checked::default() };
         match level(&self.root) {
@@ -61,7 +61,7 @@ struct Pass<'p> {
     checked: Checked,
 }
 
-/// Where a node lies, for errors.
+/// The location of a node, for errors.
 fn place(child: &Child) -> (String, u64) {
     child.saved().map_or_else(
         || ("memory".to_owned(), 0),
@@ -108,7 +108,7 @@ impl Pass<'_> {
                 let sound = view.check().map(drop);
                 let mut outside = None;
                 let mut key = Vec::new();
-                // The entries between ascend, if `check` has found nothing.
+                // The entries in between ascend, if `check` has found nothing.
                 for index in [0, view.count().saturating_sub(1)] {
                     let Some(id) = view.read(index, &mut key) else { continue };
                     let entry = KeyEntry { key: &key, id };
@@ -155,7 +155,7 @@ impl Pass<'_> {
             return Err(wrong(child, expected, got));
         }
         let separators = (0..view.count()).map(|index| inner.separator(index)).collect::<Result<Vec<_>, _>>()?;
-        // The first one is never compared: what is lower belongs to the first child too.
+        // The first one is never compared: lower entries belong to the first child too.
         for separator in separators.iter().skip(1) {
             let entry = separator.entry();
             if low.is_some_and(|low| entry < low.entry()) || high.is_some_and(|high| entry >= high.entry()) {

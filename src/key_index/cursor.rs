@@ -1,7 +1,7 @@
-//! Cursors: a position in a tree that stands still, moved in both directions.
+//! Cursors: a position in an immutable tree, moved in both directions.
 //!
-//! Owns: the path from the root, the leaf it ends in, and a copy of the entry that it stands on.
-//! Never: allocates for an entry; the key's buffer is used again.
+//! Owns: the path from the root, the leaf it ends in, and a copy of the current entry. Never: allocates per entry; the
+//! key's buffer is reused.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::id::to_u64;
 use crate::key_index::node::{Child, Inner, Node, in_memory};
 use crate::key_index::tree::{KeyRoot, Position};
 
-/// A leaf in a page is copied when this many of its entries were read: one long copy costs less than finding the page
-/// again for each entry. For a leaf on the heap it does not: it is at hand.
+/// A leaf in a page is copied once this many of its entries were read: one long copy costs less than finding the page
+/// again for each entry. A leaf on the heap is not copied.
 const STEPS_BEFORE_COPY: usize = 6;
-/// Room for keys from the beginning, so that usual ones need no second allocation.
+/// Initial capacity for keys, so that usual ones need no second allocation.
 const KEY_BYTES: usize = 64;
 
 /// A position in a tree.
@@ -27,18 +27,18 @@ pub(crate) struct Cursor {
     leaf: Option<Child>,
     at: usize,
     count: usize,
-    /// Whether `key` begins with the leaf's prefix.
+    /// Whether `key` starts with the leaf's prefix.
     has_prefix: bool,
     key: Vec<u8>,
     id: u64,
     stands: bool,
     /// Entries read in this leaf.
     steps: usize,
-    /// The leaf's bytes, when it lies in a page and more than a few entries of it are read.
+    /// The leaf's bytes, if it is in a page and more than a few of its entries are read.
     copy: Vec<u8>,
 }
 
-/// Where to go in a child.
+/// Where to go within a child.
 #[derive(Clone, Copy)]
 enum Aim<'a> {
     First,
@@ -47,7 +47,7 @@ enum Aim<'a> {
 }
 
 impl Cursor {
-    /// A cursor that stands nowhere yet.
+    /// A cursor without a position.
     pub(crate) fn new(root: KeyRoot) -> Self {
         Self {
             root,
@@ -64,48 +64,48 @@ impl Cursor {
         }
     }
 
-    /// Whether it stands on an entry.
+    /// Whether it is at an entry.
     pub(crate) fn stands(&self) -> bool {
         self.stands
     }
 
-    /// The key of the entry that it stands on.
+    /// The key of the current entry.
     #[inline]
     pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// The ID of the entry that it stands on.
+    /// The ID of the current entry.
     #[inline]
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Goes to the first entry behind a position. `false` when there is none.
+    /// Moves to the first entry after a position. `false` if there is none.
     pub(crate) fn seek(&mut self, position: &Position<'_>) -> Result<bool> {
         self.descend_from_root(Aim::To(position))?;
         self.settle_forward()
     }
 
-    /// Goes to the last entry before a position. `false` when there is none.
+    /// Moves to the last entry before a position. `false` if there is none.
     pub(crate) fn seek_before(&mut self, position: &Position<'_>) -> Result<bool> {
         self.descend_from_root(Aim::To(position))?;
         self.settle_backward()
     }
 
-    /// Goes to the first entry.
+    /// Moves to the first entry.
     pub(crate) fn first(&mut self) -> Result<bool> {
         self.descend_from_root(Aim::First)?;
         self.settle_forward()
     }
 
-    /// Goes to the last entry.
+    /// Moves to the last entry.
     pub(crate) fn last(&mut self) -> Result<bool> {
         self.descend_from_root(Aim::Last)?;
         self.settle_backward()
     }
 
-    /// Goes to the next entry. `false` when there is none; the cursor then stands nowhere.
+    /// Moves to the next entry. `false` if there is none; the cursor then has no position.
     #[inline]
     pub(crate) fn next(&mut self) -> Result<bool> {
         if !self.stands {
@@ -115,7 +115,7 @@ impl Cursor {
         self.settle_forward()
     }
 
-    /// Goes on by so many entries at most, within the leaf, and puts their IDs behind `ids`. Tells by how many it went.
+    /// Advances by at most this many entries within the leaf, and appends their IDs to `ids`. Returns the number.
     pub(crate) fn skim(&mut self, max: usize, ids: &mut Vec<u64>) -> Result<u64> {
         let (begin, end) = (self.at + 1, self.count.min((self.at + 1).saturating_add(max)));
         let Some(leaf) = self.leaf.as_ref().filter(|_| self.stands && begin < end) else { return Ok(0) };
@@ -135,7 +135,7 @@ impl Cursor {
         Ok(to_u64(end - begin))
     }
 
-    /// Goes to the entry before. `false` when there is none; the cursor then stands nowhere.
+    /// Moves to the previous entry. `false` if there is none; the cursor then has no position.
     #[inline]
     pub(crate) fn prev(&mut self) -> Result<bool> {
         if !self.stands {
@@ -144,8 +144,8 @@ impl Cursor {
         self.settle_backward()
     }
 
-    /// Goes to the first entry behind a position, if that is behind this one and in the same leaf. Tells by how many entries
-    /// it went; `None` when the entry has to be sought from the root.
+    /// Moves to the first entry after a position, if that is after this one and in the same leaf. Returns the distance
+    /// in entries; `None` if the entry must be searched from the root.
     pub(crate) fn step_to(&mut self, position: &Position<'_>) -> Result<Option<u64>> {
         let Some(leaf) = self.leaf.as_ref().filter(|_| self.stands) else { return Ok(None) };
         let at = leaf.with_leaf(|view| view.search(&position.entry, position.behind))?;
@@ -155,7 +155,7 @@ impl Cursor {
         self.step(at, at.saturating_sub(self.at)).map(Some)
     }
 
-    /// Goes to the last entry before a position, if that is before this one and in the same leaf. As
+    /// Moves to the last entry before a position, if that is before this one and in the same leaf. Like
     /// [`step_to`](Self::step_to).
     pub(crate) fn step_back_to(&mut self, position: &Position<'_>) -> Result<Option<u64>> {
         let Some(leaf) = self.leaf.as_ref().filter(|_| self.stands) else { return Ok(None) };
@@ -207,7 +207,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Goes to the entry at `at`, or the first one behind this leaf.
+    /// Moves to the entry at `at`, or the first one after this leaf.
     fn settle_forward(&mut self) -> Result<bool> {
         while self.at >= self.count {
             if !self.turn(|index, count| index.checked_add(1).filter(|index| *index < count), Aim::First)? {
@@ -217,7 +217,7 @@ impl Cursor {
         self.read()
     }
 
-    /// Goes to the entry before `at`, or the last one before this leaf.
+    /// Moves to the entry before `at`, or the last one before this leaf.
     fn settle_backward(&mut self) -> Result<bool> {
         while self.at == 0 {
             if !self.turn(|index, _| index.checked_sub(1), Aim::Last)? {
@@ -228,7 +228,7 @@ impl Cursor {
         self.read()
     }
 
-    /// Goes to a neighbouring leaf: up until a node has such a neighbour, and down again.
+    /// Moves to a neighbouring leaf: up until a node has such a neighbour, and down again.
     fn turn(&mut self, neighbour: impl Fn(usize, usize) -> Option<usize>, aim: Aim<'_>) -> Result<bool> {
         while let Some((inner, index)) = self.path.pop() {
             let next = neighbour(index, inner.children.len());

@@ -1,7 +1,7 @@
-//! What one state of a tree has and another has not.
+//! What one state of a tree has and another does not.
 //!
-//! Owns: the comparison, level by level. Never: reads more than the nodes above those that differ: what both have is passed
-//! with all that is below it.
+//! Owns: the comparison, level by level. Never: reads more than the nodes above those that differ: shared nodes are
+//! skipped with everything below them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) struct Kept {
     pub(crate) page_bytes: u64,
 }
 
-/// What makes a node on the heap, or an image, the same.
+/// The identity of a node on the heap, or of an image.
 type HeapNode = *const ();
 type Image = (SegmentSeq, u64);
 
@@ -46,8 +46,8 @@ fn heap_nodes(child: &Child) -> u64 {
 }
 
 impl KeyRoot {
-    /// What this state has and `now` has not. A node that was changed has another parent too, so that two states part from
-    /// the root downwards; and a node stands below one parent only, so that levels can be compared one by one.
+    /// What this state has and `now` does not. A changed node also has a changed parent, so that two states diverge
+    /// from the root downwards; and a node has only one parent, so that levels can be compared one by one.
     pub(crate) fn kept_from(&self, now: Option<&Self>) -> Result<Kept> {
         let mut kept = Kept::default();
         let mut old = vec![&self.root];
@@ -81,7 +81,7 @@ impl KeyRoot {
     }
 }
 
-/// Takes out what both have, with all that is below.
+/// Removes what both have, with everything below.
 fn pass_shared(old: &mut Vec<&Child>, new: &mut Vec<&Child>, kept: &mut Kept) {
     let mut by_node = HashMap::new();
     let mut by_image = HashMap::new();
@@ -94,7 +94,7 @@ fn pass_shared(old: &mut Vec<&Child>, new: &mut Vec<&Child>, kept: &mut Kept) {
         let same = heap_node(child).and_then(|node| by_node.get(&node));
         let found = same.or_else(|| {
             let found = image(child).and_then(|image| by_image.get(&image));
-            // The same content. What the old state still has of it on the heap is its own.
+            // The same contents. What the old state still has of it on the heap is its own.
             kept.heap_nodes += found.map_or(0, |_| heap_nodes(child));
             found
         });

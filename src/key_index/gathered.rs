@@ -1,7 +1,7 @@
 //! Changes of one index, gathered before they are applied.
 //!
-//! Owns: their bytes, in one place, and their order. Never: applies them.
-//! Invariant: of several changes of an entry the last one counts.
+//! Owns: their bytes, in one buffer, and their order. Never: applies them. Invariant: of several changes of an entry
+//! the last one counts.
 
 use std::cmp::Ordering;
 
@@ -42,7 +42,7 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    /// Adds a change. Keys are checked before; what is longer than the limit is cut.
+    /// Adds a change. Keys are checked before; anything longer than the limit is truncated.
     pub(crate) fn push(&mut self, key: &[u8], id: RecordId, put: bool) {
         let key = key.get(..KEY_BYTES_MAX).unwrap_or(key);
         let len = low_u16(to_u64(key.len()));
@@ -60,17 +60,17 @@ impl Gathered {
         self.ops.len()
     }
 
-    /// Bytes of heap that the changes take.
+    /// Heap bytes of the changes.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.bytes.len() + self.ops.len() * size_of::<Op>()
     }
 
-    /// Bytes of heap that it has memory for.
+    /// Heap bytes allocated.
     pub(crate) fn capacity_bytes(&self) -> usize {
         self.bytes.capacity() + self.ops.capacity() * size_of::<Op>()
     }
 
-    /// How far it has come, to go back to. Only until it is sorted.
+    /// The current length, to roll back to. Only until it is sorted.
     pub(crate) fn mark(&self) -> (usize, usize) {
         (self.ops.len(), self.bytes.len())
     }
@@ -87,7 +87,7 @@ impl Gathered {
 
     fn order(&self, a: &Op, b: &Op) -> Ordering {
         let by_rest = || {
-            // Of short keys the prefix says everything but how many zeros they end with.
+            // For short keys the prefix determines everything except how many zeros they end with.
             let (a_bytes, b_bytes) = (usize::from(a.len), usize::from(b.len));
             let is_short = a_bytes.max(b_bytes) <= PREFIX_BYTES;
             if is_short { a_bytes.cmp(&b_bytes) } else { self.key(a).cmp(self.key(b)) }
@@ -96,7 +96,7 @@ impl Gathered {
     }
 
     fn net(&self, mut ops: Vec<Op>) -> Vec<Op> {
-        // Stable, so the last of equal entries is the last that was made.
+        // Stable, so the last of equal entries is the last one made.
         ops.sort_by(|a, b| self.order(a, b));
         ops.dedup_by(|next, kept| {
             let same = next.id == kept.id && self.order(next, kept) == Ordering::Equal;
@@ -118,17 +118,17 @@ impl Gathered {
         Logged { put: op.put, key: self.key(op), id: op.id }
     }
 
-    /// The changes as they stand in the log.
+    /// The changes in the form in which they are logged.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Logged<'_>> {
         self.iter_from(0)
     }
 
-    /// The same from a place on.
+    /// The same from a position on.
     pub(crate) fn iter_from(&self, place: usize) -> impl Iterator<Item = Logged<'_>> {
         self.ops.get(place..).unwrap_or_default().iter().map(|op| self.logged(op))
     }
 
-    /// Puts the changes, as they are applied, behind others.
+    /// Appends the changes, as they are applied, to others.
     pub(crate) fn fill<'g>(&'g self, changes: &mut Changes<'g>) {
         let change = |op: &Op| Change { entry: KeyEntry { key: self.key(op), id: op.id.as_u64() }, insert: op.put };
         changes.extend(self.ops.iter().map(change));

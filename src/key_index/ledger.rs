@@ -1,11 +1,12 @@
-//! The ledger of one tree: which pages fell out of use, how many nodes are on the heap because they changed, and leaves that
-//! were read ahead of a change.
+//! The ledger of one tree: pages no longer used, the number of changed nodes on the heap, and leaves read ahead of a
+//! change.
 //!
-//! Owns: making a node the writer's own. Source of the shape: path copying (Driscoll et al. 1989), put off until somebody
-//! else holds the node: a count of references tells.
-//! Invariants: 1. A node that anybody but the writer may hold is never changed. 2. A page that the newest tree does not
-//! refer to any more is in `released`, once. 3. `dirty` is the number of nodes of the newest tree that are on the heap
-//! because they changed. 4. `heap_nodes` is never less than the nodes that the newest tree and a save keep on the heap.
+//! Owns: giving the writer a node of its own. Path copying (Driscoll et al. 1989), deferred until another reference to
+//! the node exists: its reference count tells.
+//! Invariants: 1. A node that anything but the writer may hold is never changed.
+//! 2. A page that the newest tree no longer refers to is in `released`, once.
+//! 3. `dirty` is the number of nodes of the newest tree that are on the heap because they changed.
+//! 4. `heap_nodes` is never less than the number of nodes that the newest tree and a save keep on the heap.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use crate::id::{NumberHash, to_u64};
 use crate::key_index::node::{Child, Inner, Leaf, Node, Origin, not_a_leaf, not_inner};
 use crate::pages::PageSegments;
 
-/// Leaves that are read ahead of a change, each with the number of its image.
+/// Leaves read ahead of a change, each with the number of its image.
 pub(crate) type Prepared = Vec<(u64, Arc<Leaf>)>;
 
-/// What a save that goes on keeps on the heap.
+/// What a running save keeps on the heap.
 #[derive(Debug, Clone, Copy)]
 struct Saving {
     /// `dirty` at the freeze: the save has all of these.
@@ -34,9 +35,9 @@ struct Saving {
 pub(crate) struct Ledger {
     pub(crate) released: Vec<PageRef>,
     dirty: u64,
-    /// Nodes that came to the heap, less those that went before any save had them.
+    /// Nodes brought to the heap, minus those that left it before any save had them.
     made: u64,
-    /// Rises with each freeze. Nodes of an older round may be in a save.
+    /// Incremented by each freeze. Nodes of an older round may be in a save.
     round: u32,
     saving: Option<Saving>,
     prepared: HashMap<u64, Arc<Leaf>, NumberHash>,
@@ -44,7 +45,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// The accounts of a tree of which so many nodes are on the heap.
+    /// The accounts of a tree with this many nodes on the heap.
     pub(crate) fn new(dirty: u64) -> Self {
         Self { dirty, round: 1, has_clean: true, ..Self::default() }
     }
@@ -59,7 +60,7 @@ impl Ledger {
         self.dirty
     }
 
-    /// The same with those that a save has and the tree has replaced.
+    /// The same, including nodes that a save has and the tree has replaced.
     pub(crate) fn heap_nodes(&self) -> u64 {
         match self.saving {
             Some(saving) => (saving.frozen + self.made.saturating_sub(saving.made)).max(self.dirty),
@@ -67,18 +68,18 @@ impl Ledger {
         }
     }
 
-    /// A save begins with the nodes of now.
+    /// A save starts with the current nodes.
     pub(crate) fn begin_saving(&mut self) {
         self.round = self.round.wrapping_add(1).max(1);
         self.saving = Some(Saving { frozen: self.dirty, made: self.made });
     }
 
-    /// The save has let go of its nodes.
+    /// The save has released its nodes.
     pub(crate) fn end_saving(&mut self) {
         self.saving = None;
     }
 
-    /// So many nodes came to the heap.
+    /// This many nodes came to the heap.
     pub(crate) fn came(&mut self, nodes: usize) {
         self.dirty += to_u64(nodes);
         self.made += to_u64(nodes);
@@ -89,18 +90,18 @@ impl Ledger {
         self.has_clean
     }
 
-    /// So many nodes can be read from their pages again.
+    /// This many nodes can be read from their pages again.
     pub(crate) fn cleaned(&mut self, nodes: u64) {
         self.has_clean = true;
         self.dirty = self.dirty.saturating_sub(nodes);
     }
 
-    /// Leaves that the next changes may need. Who offers them withdraws them.
+    /// Offers leaves that the next changes may need. The caller withdraws them later.
     pub(crate) fn offer(&mut self, prepared: Prepared) {
         self.prepared.extend(prepared);
     }
 
-    /// Takes back what was offered and not used.
+    /// Withdraws leaves that were offered and not used.
     pub(crate) fn withdraw(&mut self, numbers: &[u64]) -> Prepared {
         numbers.iter().filter_map(|number| Some((*number, self.prepared.remove(number)?))).collect()
     }
@@ -115,7 +116,7 @@ impl Ledger {
         }
     }
 
-    /// A node goes out of the newest tree.
+    /// A node leaves the newest tree.
     pub(crate) fn retire(&mut self, child: &Child) {
         match &child.node {
             Node::Leaf(leaf) => self.leave(&leaf.origin),
@@ -128,14 +129,14 @@ impl Ledger {
         }
     }
 
-    /// The leaf, so that it can be changed: copied if somebody else may hold it.
+    /// The leaf, to be changed: copied if anything else may hold it.
     pub(crate) fn leaf_mut<'a>(&mut self, child: &'a mut Child) -> Result<&'a mut Leaf> {
         match &mut child.node {
             Node::Leaf(leaf) if Arc::strong_count(leaf) > 1 => {
                 self.leave(&leaf.origin);
                 self.made += 1;
-                // Copied to where it stays. If the others have let go of it meanwhile it is not, and is a new node all the
-                // same.
+                // Copied to its final place. If the other holders have released it meanwhile it is not copied, but
+                // counts as a new node all the same.
                 Arc::make_mut(leaf).origin = Origin { born: self.round, ..Origin::default() };
             }
             Node::Leaf(_) => {}
@@ -160,7 +161,7 @@ impl Ledger {
         Ok(own)
     }
 
-    /// The inner node, so that it can be changed.
+    /// The inner node, to be changed.
     pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
         match &mut child.node {
             Node::Inner(inner) if Arc::strong_count(inner) > 1 => {

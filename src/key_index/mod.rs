@@ -1,10 +1,11 @@
 //! Key indexes: ordered sets of (key, record ID), as B-trees over page segments.
 //!
-//! Owns: the tree, its nodes on the heap, cursors, building in bulk, and what of a tree is written to page segments.
-//! Never: decides what a key means, whether it must be unique, or when a snapshot is saved. Never writes by itself: images
-//! are handed to the caller, who says where they lie.
-//! Invariants: 1. A root that was handed out never changes. 2. Entries are sorted by key, then by ID; both kinds of index
-//! hold them in the same way, and a unique one has one ID a key because its owner sees to that.
+//! Owns: the tree, its nodes on the heap, cursors, bulk builds, and which parts of a tree are written to page segments.
+//! Never: knows the meaning of a key, decides whether it must be unique, or when a snapshot is saved. Never writes by
+//! itself: images are passed to the caller, who returns their locations.
+//! Invariants: 1. A published root never changes.
+//! 2. Entries are sorted by key, then by ID; both kinds of index store them the same way, and a unique one has one ID
+//!    per key because its owner ensures that.
 //!
 //! ```text
 //! slotted   bytes of one node: insert, remove, split off, trim

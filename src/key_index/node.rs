@@ -1,8 +1,8 @@
-//! Nodes as the tree holds them: on the heap while they change, in a page segment when they do not.
+//! Nodes in the tree: on the heap while they change, in a page segment otherwise.
 //!
-//! Owns: loading nodes, telling where a node is and what its image says. Never: changes a node; `ledger` lends it out.
-//! Leaves are read where they lie. Inner nodes are brought to the heap when they are first touched, about one byte for
-//! seventy of the leaves below them.
+//! Owns: loading nodes, their location, and decoding their images. Never: changes a node; `ledger` lends it out. Leaves
+//! are read in place. Inner nodes are brought to the heap on first access, about one byte per seventy bytes of leaves
+//! below them.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +19,7 @@ use crate::key_index::slotted;
 use crate::key_index::slotted::Slotted;
 use crate::pages::{PageSegment, PageSegments};
 
-/// A node in memory. What this module made can always be read.
+/// A node in memory. This module made it, so it can always be decoded.
 #[inline]
 pub(crate) fn view_of(bytes: &[u8]) -> Result<NodeView<'_>> {
     match NodeView::open(bytes) {
@@ -28,7 +28,7 @@ pub(crate) fn view_of(bytes: &[u8]) -> Result<NodeView<'_>> {
     }
 }
 
-/// The error for a node in memory that is not what this module made of it.
+/// The error for a node in memory that is not what this module made.
 #[cold]
 pub(crate) fn in_memory(malformed: Malformed) -> Error {
     malformed.at("memory", 0)
@@ -75,7 +75,7 @@ impl Clean {
         self.at(Malformed::new("node of a key index", expected, got))
     }
 
-    /// Runs `read` on the leaf, where it lies.
+    /// Runs `read` on the leaf, in place.
     #[inline]
     pub(crate) fn with_leaf<T>(&self, entries: u64, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
         let page = PageRef {
@@ -105,7 +105,7 @@ impl Clean {
     }
 
     pub(crate) fn load_leaf(&self, entries: u64) -> Result<Arc<Leaf>> {
-        // Made where it stays: a leaf is large enough for each copy of it to be felt.
+        // Built in its final place: copying a leaf is noticeably slow.
         let mut leaf = Arc::new(Leaf { origin: Origin::default(), bytes: [0; PAGE_BYTES] });
         let own = Arc::get_mut(&mut leaf).ok_or_else(not_a_leaf)?;
         let load =
@@ -130,7 +130,7 @@ impl Clean {
                 children.push(Child::on_medium(&reference, level.saturating_sub(1), segments)?);
             }
             let sum: u64 = children.iter().map(|child| child.entries).fold(0, u64::saturating_add);
-            // No child is empty, so that a walk over nodes is no longer than one over entries.
+            // No child is empty, so a walk over nodes is no longer than one over entries.
             let hollow = children.iter().any(|child| child.entries == 0);
             if view.level() != level || level == 0 || sum != entries || children.is_empty() || hollow {
                 return Err(self.wrong_node(format!("{entries} entries at level {level}"), &view));
@@ -143,19 +143,19 @@ impl Clean {
     }
 }
 
-/// What became of a node on the heap.
+/// The status of a node on the heap.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
-    /// Where its image lies, once a snapshot that holds it was saved.
+    /// The location of its image, once a snapshot that has it was saved.
     pub(crate) page: OnceLock<Clean>,
-    /// The newest tree does not hold it any more.
+    /// The newest tree no longer has it.
     pub(crate) superseded: AtomicBool,
-    /// The round of saving in which it came to the heap, where that is known; see the ledger.
+    /// The round of saving in which it came to the heap, if known; see the ledger.
     pub(crate) born: u32,
 }
 
 impl Clone for Origin {
-    /// A copy of a node is a node of its own.
+    /// A copy of a node is a separate node.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -183,8 +183,8 @@ impl Leaf {
 
 /// An inner node on the heap: separators in slots, and as many children.
 ///
-/// Child `i` has the entries from separator `i` on, up to the next one. The first separator is never compared: what is
-/// lower belongs to the first child too.
+/// Child `i` has the entries from separator `i` up to the next one. The first separator is never compared: lower
+/// entries belong to the first child too.
 #[derive(Debug, Clone)]
 pub(crate) struct Inner {
     pub(crate) origin: Origin,
@@ -198,7 +198,7 @@ impl Inner {
         view_of(&self.bytes)
     }
 
-    /// Which child an entry belongs to; with `after`, the one that the entries behind it begin in.
+    /// The child that an entry belongs to; with `after`, the one in which the entries after it start.
     #[inline]
     pub(crate) fn find(&self, wanted: &KeyEntry<'_>) -> Result<usize> {
         let behind = NodeView::open(&self.bytes).and_then(|view| view.search(wanted, true));
@@ -217,7 +217,7 @@ impl Inner {
     }
 }
 
-/// An inner node that is brought to the heap when it is first touched.
+/// An inner node that is brought to the heap on first access.
 #[derive(Debug)]
 pub(crate) struct Lazy {
     pub(crate) clean: Clean,
@@ -250,7 +250,7 @@ pub(crate) enum Node {
     CleanInner(Arc<Lazy>),
 }
 
-/// A node and how many entries are below it.
+/// A node and the number of entries below it.
 #[derive(Debug, Clone)]
 pub(crate) struct Child {
     pub(crate) entries: u64,
@@ -267,7 +267,7 @@ impl Child {
         Self { entries: inner.entries(), node: Node::Inner(Arc::new(inner)) }
     }
 
-    /// A node whose image lies in a page segment.
+    /// A node with its image in a page segment.
     pub(crate) fn clean(clean: Clean, level: u8, entries: u64) -> Self {
         let node = match level {
             0 => Node::CleanLeaf(clean),
@@ -285,7 +285,7 @@ impl Child {
         Ok(Self::clean(Clean::new(page, Arc::clone(segment)), level, reference.entries))
     }
 
-    /// The inner node, brought to the heap if need be; `None` for leaves.
+    /// The inner node, brought to the heap if needed; `None` for leaves.
     #[inline]
     pub(crate) fn as_inner(&self, segments: &PageSegments) -> Result<Option<&Arc<Inner>>> {
         match &self.node {
@@ -305,7 +305,7 @@ impl Child {
         }
     }
 
-    /// A byte at the beginning of a leaf on the heap: who asks for it waits until that is near.
+    /// Touches the beginning of a leaf on the heap, to load it into the cache.
     #[inline]
     pub(crate) fn first_byte(&self) -> u8 {
         match &self.node {
@@ -314,7 +314,7 @@ impl Child {
         }
     }
 
-    /// The same of the slots that a search begins with.
+    /// The same for the slots that a search starts with.
     #[inline]
     pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
         match &self.node {
@@ -323,7 +323,7 @@ impl Child {
         }
     }
 
-    /// Bytes of its image, about.
+    /// Approximate size of its image.
     pub(crate) fn bytes(&self) -> usize {
         match &self.node {
             Node::Leaf(leaf) => slotted::used(&leaf.bytes),
@@ -333,7 +333,7 @@ impl Child {
         }
     }
 
-    /// Where its image lies, if it has one.
+    /// The location of its image, if it has one.
     pub(crate) fn saved(&self) -> Option<&Clean> {
         match &self.node {
             Node::Leaf(leaf) => leaf.origin.page.get(),

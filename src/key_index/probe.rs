@@ -1,7 +1,7 @@
-//! A look at the leaves that changes will need, before the changes are applied.
+//! Probing the leaves that changes will need, before the changes are applied.
 //!
-//! Owns: reading and copying leaves that lie in page segments, and finding keys that have a holder already. Never: decides
-//! that a key is there twice; who has the tree for itself does.
+//! Owns: reading and copying leaves in page segments, and finding keys that are already taken. Never: decides that a
+//! key is duplicated; the caller with exclusive access to the tree does.
 
 use crate::error::Result;
 use crate::format::node::KeyEntry;
@@ -11,24 +11,24 @@ use crate::key_index::node::{Child, Node};
 use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
 use crate::key_index::tree::{KeyRoot, childless};
 
-/// What a look ahead has found.
+/// The result of a probe.
 #[derive(Debug)]
 pub(crate) struct Probed {
     /// Leaves that the changes will need, so that applying them reads nothing.
     pub(crate) leaves: Prepared,
-    /// No key that is to be inserted has another record: not in this state, and not among the changes.
+    /// No key to be inserted belongs to another record: neither in this state, nor among the changes.
     pub(crate) is_clear: bool,
 }
 
 impl KeyRoot {
-    /// Reads, checks and copies the leaves that these changes, which ascend, will need. For an index that is to be unique it
-    /// also looks for keys that are taken, which reads the leaves beside where a key may go on there.
+    /// Reads, checks and copies the leaves that these changes, which ascend, will need. For a unique index it also
+    /// looks for keys that are taken, which reads neighbouring leaves if the entries of a key may continue there.
     pub(crate) fn probe(&self, changes: &[Change<'_>], is_unique: bool) -> Result<Probed> {
-        // Two changes of one key are for whoever looks at all of them together.
+        // Two changes of the same key are left to the caller, who sees all of them together.
         let is_clear =
             is_unique && changes.windows(2).all(|pair| !matches!(pair, [a, b] if a.entry.key == b.entry.key));
         let mut probe = Probe { root: self, is_unique, probed: Probed { leaves: Prepared::new(), is_clear } };
-        // Without changes no leaf is needed, the root neither.
+        // Without changes no leaf is needed, not even the root.
         if !changes.is_empty() {
             probe.node(&self.root, changes)?;
         }
@@ -69,7 +69,7 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// The record that has a key whose entries begin in this leaf, or beside it.
+    /// The record with a key whose entries start in this leaf, or next to it.
     fn holder(&self, child: &Child, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
         let within = child.with_leaf(|view| {

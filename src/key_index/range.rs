@@ -1,7 +1,7 @@
 //! Ranges: the entries between two keys, from both ends.
 //!
-//! The counts in the inner nodes say how many entries a range has, so that no key is compared on the way. For the same
-//! reason both ends know their rank in the tree, also after they have gone on to another key.
+//! The counts in inner nodes give the number of entries in a range, so that iterating compares no keys. For the same
+//! reason both ends know their rank in the tree, even after they have moved to another key.
 
 use std::ops::Bound;
 
@@ -11,7 +11,7 @@ use crate::id::{to_u64, to_usize};
 use crate::key_index::cursor::Cursor;
 use crate::key_index::tree::{KeyRoot, Position};
 
-/// A position between entries: a key and an ID, and whether it lies behind that entry.
+/// A position between entries: a key and an ID, and whether it is after that entry.
 #[derive(Debug)]
 struct Edge {
     key: Vec<u8>,
@@ -32,20 +32,20 @@ impl Edge {
 /// One end of a range.
 #[derive(Debug, Default)]
 struct End {
-    /// Where the range ends on this side before the cursor is there; `None` at the end of the tree.
+    /// Where the range ends on this side before the cursor is positioned; `None` at the end of the tree.
     edge: Option<Edge>,
     cursor: Option<Cursor>,
-    /// Whether the cursor stands on the entry that comes next, and not on the one that was handed out.
+    /// Whether the cursor is at the entry to return next, and not at the one returned last.
     is_ahead: bool,
 }
 
-/// The entries between two keys that were not handed out yet.
+/// The entries between two keys that have not been returned yet.
 #[derive(Debug)]
 pub(crate) struct Range {
     root: KeyRoot,
     front: End,
     back: End,
-    /// Ranks of the entries that are left.
+    /// Ranks of the entries left.
     left: std::ops::Range<u64>,
 }
 
@@ -68,17 +68,17 @@ impl Range {
         Ok(Self { root: root.clone(), front, back, left: start..end.max(start) })
     }
 
-    /// How many entries are left.
+    /// The number of entries left.
     pub(crate) fn left(&self) -> u64 {
         self.left.end - self.left.start
     }
 
-    /// Passes all entries that are left.
+    /// Skips all entries left.
     pub(crate) fn end(&mut self) {
         self.left = 0..0;
     }
 
-    /// The next entry from the front. After an error the range is at its end.
+    /// The next entry from the front. After an error the range has ended.
     pub(crate) fn next(&mut self) -> Result<Option<(&[u8], u64)>> {
         if self.left.is_empty() {
             return Ok(None);
@@ -104,12 +104,12 @@ impl Range {
         Ok(cursor.stands().then(|| (cursor.key(), cursor.id())))
     }
 
-    /// Puts the IDs of the next entries from the front behind `ids`, so many at most. No key is put together but the last.
-    /// After an error the range is at its end; what came before it was put there.
+    /// Appends the IDs of at most this many entries from the front to `ids`. Builds only the last key. After an error
+    /// the range has ended; the IDs before it were appended.
     pub(crate) fn next_ids(&mut self, max: usize, ids: &mut Vec<u64>) -> Result<()> {
         let end = ids.len() + max;
         while ids.len() < end {
-            // The first one of a leaf, or where the cursor has gone ahead.
+            // The first one of a leaf, or the cursor has moved ahead.
             let Some((_, id)) = self.next()? else { return Ok(()) };
             ids.push(id);
             let left = std::mem::take(&mut self.left);
@@ -121,7 +121,7 @@ impl Range {
         Ok(())
     }
 
-    /// The next entry from the back. After an error the range is at its end.
+    /// The next entry from the back. After an error the range has ended.
     pub(crate) fn next_back(&mut self) -> Result<Option<(&[u8], u64)>> {
         if self.left.is_empty() {
             return Ok(None);
@@ -147,14 +147,13 @@ impl Range {
         Ok(cursor.stands().then(|| (cursor.key(), cursor.id())))
     }
 
-    /// Leaves out what is left of the entries in front of a key; with `behind`, those of the key too. As
-    /// [`seek_to`](Self::seek_to).
+    /// Skips the remaining entries before a key; with `behind`, those of the key too. Like [`seek_to`](Self::seek_to).
     pub(crate) fn seek(&mut self, key: &[u8], behind: bool) -> Result<()> {
         self.seek_to(&if behind { Position::behind(key) } else { Position::before(key) })
     }
 
-    /// Leaves out what is left of the entries in front of a position. An entry in the same leaf is found there, any other by
-    /// two walks down the tree. After an error the range is at its end.
+    /// Skips the remaining entries before a position. An entry in the same leaf is found there, any other with two
+    /// descents of the tree. After an error the range has ended.
     pub(crate) fn seek_to(&mut self, to: &Position<'_>) -> Result<()> {
         if self.left.is_empty() {
             return Ok(());
@@ -177,12 +176,12 @@ impl Range {
         Ok(())
     }
 
-    /// Leaves out what is left of the entries behind a key; with `before`, those of the key too.
+    /// Skips the remaining entries after a key; with `before`, those of the key too.
     pub(crate) fn seek_back(&mut self, key: &[u8], before: bool) -> Result<()> {
         self.seek_back_to(&if before { Position::before(key) } else { Position::behind(key) })
     }
 
-    /// Leaves out what is left of the entries behind a position. As [`seek_to`](Self::seek_to), from the back.
+    /// Skips the remaining entries after a position. Like [`seek_to`](Self::seek_to), from the back.
     pub(crate) fn seek_back_to(&mut self, to: &Position<'_>) -> Result<()> {
         if self.left.is_empty() {
             return Ok(());

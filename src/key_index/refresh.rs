@@ -1,8 +1,8 @@
-//! Emptying page segments: nodes whose images lie in them are treated as changed, and the next save writes them elsewhere.
+//! Emptying page segments: nodes with images in them are treated as changed, and the next save writes them elsewhere.
 //!
-//! Owns: the walk over a tree, a part in each call; what bounds a part is the nodes that are taken out. Never: looks twice at
-//! what a call before has passed, unless the tree was changed meanwhile: from the root again where its height is another one, and
-//! where merges have moved nodes to the left of the walk, they are left for the next save.
+//! Owns: the walk over a tree, a part per call, bounded by the number of nodes moved out. Never: revisits what an
+//! earlier call has passed, unless the tree was changed meanwhile: if its height changed, the walk starts over from the
+//! root, and nodes that merges have moved to the left of the walk are left to the next save.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::key_index::node::{Child, Node};
 use crate::key_index::tree::{KeyTree, level};
 use crate::pages::PageSegments;
 
-/// Where a walk goes on.
+/// Where a walk continues.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     /// The number of a child at each level, from the root.
@@ -32,7 +32,7 @@ struct Pass<'p> {
 }
 
 impl KeyTree {
-    /// Takes nodes out of page segments, so many in one call. `true` when the walk has come to its end.
+    /// Moves nodes out of page segments, at most this many per call. `true` when the walk is complete.
     pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, nodes: usize, passed: &mut Passed) -> Result<bool> {
         let root_level = level(&self.now.root)?;
         if passed.root_level != root_level {
@@ -50,7 +50,7 @@ impl Pass<'_> {
         child.saved().is_some_and(|clean| self.from.contains(&clean.page().segment))
     }
 
-    /// Whether the node or one below it lies in the segments.
+    /// Whether the node or one below it is in the segments.
     fn is_below(&self, child: &Child) -> Result<bool> {
         if self.is_in(child) {
             return Ok(true);
@@ -63,7 +63,7 @@ impl Pass<'_> {
         Ok(false)
     }
 
-    /// The first child from a number on with something in the segments.
+    /// The first child from a number on with anything in the segments.
     fn next_below(&self, child: &Child, from: usize) -> Result<Option<usize>> {
         let children = child.as_inner(self.segments)?.map_or(&[][..], |inner| &inner.children);
         for (number, child) in children.iter().enumerate().skip(from) {

@@ -1,7 +1,7 @@
-//! Which changes belong to which child of an inner node, and bringing children near before they are worked on.
+//! Grouping changes by child of an inner node, and prefetching children before they are worked on.
 //!
-//! Changes of many keys touch many leaves, each of which is far away for the processor. Looking at several of them before
-//! the first is worked on lets it wait for all of them at once.
+//! Changes of many keys touch many leaves, each of which is a cache miss. Prefetching several of them before working on
+//! the first lets the processor wait for all of them at once.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::key_index::apply::Change;
 use crate::key_index::node::{Inner, not_inner};
 
-/// Children that are looked at before the first of them is worked on.
+/// Children prefetched before the first of them is worked on.
 pub(crate) const AHEAD: usize = 16;
 
 /// Changes that belong to one child.
@@ -24,8 +24,8 @@ pub(crate) struct Run<'c> {
 /// Runs of changes.
 pub(crate) type Runs<'c> = SmallVec<[Run<'c>; 32]>;
 
-/// Puts the changes, which ascend, into `runs` by the child that they belong to. Not as a result: those that are many are
-/// moved in less time than they are returned.
+/// Groups the changes, which ascend, into `runs` by the child that they belong to. Not returned as a result, since
+/// moving many of them would take longer.
 pub(crate) fn fill_runs<'c>(inner: &Inner, mut changes: &'c [Change<'c>], runs: &mut Runs<'c>) -> Result<()> {
     let view = inner.view()?;
     while let Some(first) = changes.first() {
@@ -45,7 +45,7 @@ pub(crate) fn fill_runs<'c>(inner: &Inner, mut changes: &'c [Change<'c>], runs: 
     Ok(())
 }
 
-/// Looks at what the search for the first change of each run will need. Changes nothing.
+/// Prefetches what the search for the first change of each run will need. Changes nothing.
 pub(crate) fn look_ahead(inner: &Inner, runs: &[Run<'_>]) {
     if runs.len() < 2 {
         return;

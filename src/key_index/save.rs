@@ -1,9 +1,9 @@
-//! Saving a tree: images of what changed, children first; afterwards saved pages take the place of heap.
+//! Saving a tree: images of changed nodes, children first; afterwards saved pages replace nodes on the heap.
 //!
-//! Owns: which nodes are written, and which pages fall out of use. Never: appends or syncs; `write` does that.
-//! Invariants: 1. Nothing of the tree is touched until `install`: a save that came to nothing leaves no trace. 2. `install`
-//! is called when the images are durable. 3. A page that was written for a node which has been replaced meanwhile is
-//! released by `install`.
+//! Owns: which nodes are written, and which pages are no longer used. Never: appends or syncs; `write` does that.
+//! Invariants: 1. The tree is untouched until `install`: a failed save leaves no trace.
+//! 2. `install` is called once the images are durable.
+//! 3. A page written for a node that has been replaced meanwhile is released by `install`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use crate::key_index::slotted;
 use crate::key_index::tree::{KeyRoot, KeyTree, level};
 use crate::pages::{PageSegment, PageSegments};
 
-/// Takes an image and tells where it will lie.
+/// Takes an image and returns its future location.
 pub(crate) type Write<'a> = dyn FnMut(&[u8]) -> Result<(PageRef, Arc<PageSegment>)> + 'a;
 
 /// A tree at the moment of a freeze.
@@ -27,14 +27,14 @@ pub(crate) struct Frozen {
     released: Vec<PageRef>,
 }
 
-/// What a save has written.
+/// The result of a save.
 #[derive(Debug)]
 pub(crate) struct Saved {
-    /// The root page; not written when the tree is empty.
+    /// The root page; not written if the tree is empty.
     pub(crate) root: PageRef,
     /// Entries of the tree.
     pub(crate) entries: u64,
-    /// Pages that the snapshot before refers to, and this one does not.
+    /// Pages that the previous snapshot refers to, and this one does not.
     pub(crate) released: Vec<PageRef>,
     written: Vec<(Node, Clean)>,
     installed: usize,
@@ -57,12 +57,12 @@ impl Saved {
 }
 
 impl Frozen {
-    /// What the save was to release, when it came to nothing and the tree is gone.
+    /// What the save was to release, if it failed and the tree is gone.
     pub(crate) fn into_released(self) -> Vec<PageRef> {
         self.released
     }
 
-    /// Hands images of all nodes that have none to `write`, children first.
+    /// Passes images of all nodes that have none to `write`, children first.
     pub(crate) fn save(&self, write: &mut Write<'_>) -> Result<Saved> {
         let mut pass = Pass { write, written: Vec::new(), image: Vec::new() };
         let entries = self.root.len();
@@ -110,25 +110,25 @@ impl Pass<'_, '_> {
 }
 
 impl KeyTree {
-    /// The tree of this moment, to be saved. One save at a time: `install` or `abandon` ends it, and `end_saving` when what
-    /// it held is gone.
+    /// The current tree, to be saved. One save at a time: `install` or `abandon` ends it, and `end_saving` once
+    /// everything it held is released.
     pub(crate) fn freeze(&mut self) -> Frozen {
         self.ledger.begin_saving();
         Frozen { root: self.now.clone(), released: std::mem::take(&mut self.ledger.released) }
     }
 
-    /// The save came to nothing.
+    /// The save failed.
     pub(crate) fn abandon(&mut self, frozen: Frozen) {
         self.ledger.released.extend(frozen.released);
     }
 
-    /// The save has let go of its nodes.
+    /// The save has released its nodes.
     pub(crate) fn end_saving(&mut self) {
         self.ledger.end_saving();
     }
 
-    /// Puts saved pages in place of nodes that have not changed since: at most so many nodes in one call. `true` when all is
-    /// done. `segments` must hold those that were written to.
+    /// Replaces nodes that have not changed since with saved pages: at most this many nodes per call. `true` when
+    /// everything is done. `segments` must contain those that were written to.
     pub(crate) fn install(&mut self, saved: &mut Saved, nodes: usize, segments: &Arc<PageSegments>) -> Result<bool> {
         let end = saved.installed.saturating_add(nodes).min(saved.written.len());
         for (node, clean) in saved.written.get(saved.installed..end).unwrap_or_default() {
@@ -167,7 +167,7 @@ fn can_go(child: &Child) -> bool {
     matches!(child.node, Node::Leaf(_) | Node::Inner(_)) && child.saved().is_some()
 }
 
-/// Puts clean nodes in place of heap nodes that have an image.
+/// Replaces heap nodes that have an image with clean nodes.
 fn evict(child: &mut Child, ledger: &mut Ledger) -> Result<()> {
     if can_go(child) {
         let gone = heap_nodes(child);

@@ -1,7 +1,7 @@
 //! The shape of inner nodes: splitting them, merging small children, packing children into nodes.
 //!
-//! Invariants: 1. No inner node's image is larger than a page. 2. A node that is nearly empty is merged with a
-//! neighbour when both together leave a quarter of the page free, so that it is not split again at once.
+//! Invariants: 1. No inner node's image is larger than a page. 2. A nearly empty node is merged with a neighbour if
+//! both together leave a quarter of the page free, so that it is not split again at once.
 
 use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
@@ -13,13 +13,13 @@ use crate::key_index::ledger::Ledger;
 use crate::key_index::node::{Child, Inner, Leaf, Node, Origin, Separator, in_memory};
 use crate::key_index::slotted::{Slotted, common};
 
-/// A node with fewer bytes than this looks for a neighbour.
+/// A node smaller than this is merged with a neighbour if possible.
 const SMALL_BYTES: usize = PAGE_BYTES / 4;
-/// Two neighbours are merged when they have at most this many bytes together.
+/// Two neighbours are merged if they have at most this many bytes together.
 const MERGED_BYTES_MAX: usize = PAGE_BYTES / 4 * 3;
 
-/// Where a full node is cut so that both parts have about as many bytes: neither has more than half of them and half of
-/// the largest entry, so that an entry that did not fit before fits in both.
+/// Where a full node is split into parts of about equal size: neither has more than half of the bytes plus half of the
+/// largest entry, so that an entry that did not fit before fits in both.
 pub(crate) fn middle(view: &NodeView<'_>) -> usize {
     let count = view.count();
     let bytes = |index: usize| view.slot(index).map_or(0, |slot| NODE_SLOT_BYTES + slot.cell_bytes());
@@ -28,13 +28,13 @@ pub(crate) fn middle(view: &NodeView<'_>) -> usize {
     let middle = (0..count).take_while(|index| {
         let entry = bytes(*index);
         left += entry;
-        // The cut lies behind an entry if the larger part of it lies before the middle.
+        // The cut is after an entry if the larger part of it is before the middle.
         2 * left <= total + entry
     });
     middle.count().clamp(1, count.saturating_sub(1).max(1))
 }
 
-/// Whether a child that has lost entries should go, or be merged with a neighbour.
+/// Whether a child that has lost entries should be removed, or merged with a neighbour.
 pub(crate) fn should_merge(inner: &Inner, index: usize) -> bool {
     let Some(child) = inner.children.get(index) else { return false };
     if child.entries == 0 {
@@ -48,7 +48,7 @@ pub(crate) fn should_merge(inner: &Inner, index: usize) -> bool {
     neighbours.any(|index| inner.children.get(index).is_some_and(|child| bytes + child.bytes() <= MERGED_BYTES_MAX))
 }
 
-/// Puts in what is pending, takes out what is empty, merges what is small, and splits what is too large then.
+/// Inserts pending children, removes empty ones, merges small ones, and then splits what is too large.
 pub(crate) fn reshape(
     inner: &mut Inner,
     level: u8,
@@ -70,7 +70,7 @@ pub(crate) fn reshape(
         });
         merge_small(&mut items, level, work);
     }
-    // The first child also has what lies below its separator: it may have been split there.
+    // The first child also has entries below its separator: it may have been split there.
     if let [(first, _), (second, _), ..] = items.as_mut_slice()
         && first.entry() >= second.entry()
     {
@@ -98,14 +98,14 @@ fn merge_small(items: &mut Grown, level: u8, work: &mut Work<'_>) {
         let bytes = |index: usize| items.get(index).map_or(PAGE_BYTES, |(_, child)| child.bytes());
         let (left, right) = (bytes(index), bytes(index + 1));
         let wanted = left.min(right) < SMALL_BYTES && left + right <= MERGED_BYTES_MAX;
-        // Neighbours that cannot be read, or do not fit, stay as they are.
+        // Neighbours that cannot be read, or do not fit together, stay as they are.
         if !wanted || !merge_at(items, index, level, work).unwrap_or(false) {
             index += 1;
         }
     }
 }
 
-/// Merges an item with the one behind it. `false` when they stay two.
+/// Merges an item with the next one. `false` if they stay separate.
 fn merge_at(items: &mut Grown, index: usize, level: u8, work: &mut Work<'_>) -> Result<bool> {
     let Some((before, behind)) = items.split_at_mut_checked(index + 1) else { return Ok(false) };
     let (Some((_, left)), Some((separator, right))) = (before.last_mut(), behind.first_mut()) else { return Ok(false) };
@@ -149,7 +149,7 @@ fn merge_inner(left: &mut Child, separator: &Separator, right: &Child, level: u8
     let Some(other) = right.as_inner(work.segments)? else { return Ok(false) };
     let mut items = Grown::new();
     for (index, child) in other.children.iter().enumerate() {
-        // What lies below the right node's first separator belongs to its first child as well: its bound is the parent's.
+        // Entries below the right node's first separator belong to its first child as well: its bound is the parent's.
         let separator = if index == 0 { separator.clone() } else { other.separator(index)? };
         items.push((separator, child.clone()));
     }
@@ -166,7 +166,7 @@ fn merge_inner(left: &mut Child, separator: &Separator, right: &Child, level: u8
     Ok(true)
 }
 
-/// Packs children into as few inner nodes as they need: of about the same size, or, with `full`, all but the last one
+/// Packs children into as few inner nodes as possible: of about the same size, or, with `full`, all but the last one
 /// full.
 pub(crate) fn pack(level: u8, items: Grown, full: bool) -> Result<Vec<(Separator, Inner)>> {
     if level > NODE_LEVEL_MAX {

@@ -1,10 +1,10 @@
-//! Changing a node's bytes: slots grow from the front, the heap from the end.
+//! Changing a node's bytes: slots grow from the front, the cell heap from the end.
 //!
-//! Owns: inserting, removing, compacting, splitting a range off, trimming an image and laying one out again.
-//! Never: knows of children or of other nodes.
-//! Invariants: 1. `heap_begin` is the lowest byte of the heap; `dead` counts the bytes of it that belong to no entry.
-//! 2. The prefix is one that all keys of the node share; it grows when a node is laid out anew, and shrinks when a key
-//! without it comes.
+//! Owns: inserting, removing, compacting, splitting off a range, trimming an image and rebuilding it. Never: knows
+//! children or other nodes.
+//! Invariants: 1. `heap_begin` is the lowest byte of the cell heap; `dead` counts its bytes that belong to no entry.
+//! 2. All keys of the node share the prefix; it grows when a node is rebuilt, and shrinks when a key without it
+//!    arrives.
 
 use std::ops::Range;
 
@@ -20,13 +20,13 @@ use crate::id::{low_u16, to_u64};
 const COUNT: usize = 4;
 const PREFIX_BYTES: usize = 6;
 const PREFIX_OFFSET: usize = 8;
-// Of the writer alone; zero on the medium.
+// Used only by the writer; zero on disk.
 const HEAP_BEGIN: usize = 10;
 const DEAD: usize = 12;
-/// The position behind the newest entry; zero when something else happened last.
+/// The position after the newest entry; zero after any other operation.
 const BEHIND_NEWEST: usize = 14;
 
-/// How many bytes two keys have in common at their beginning.
+/// The length of the common prefix of two keys.
 pub(crate) fn common(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
@@ -53,7 +53,7 @@ impl<'a> Slotted<'a> {
         Self { bytes }
     }
 
-    /// An empty node whose keys will all begin with `prefix`.
+    /// An empty node whose keys will all start with `prefix`.
     pub(crate) fn begin(bytes: &'a mut [u8], level: u8, prefix: &[u8]) -> Self {
         let mut node = Self { bytes };
         node.reset(level, prefix);
@@ -94,12 +94,12 @@ impl<'a> Slotted<'a> {
         NODE_HEADER_BYTES + self.get(COUNT) * NODE_SLOT_BYTES
     }
 
-    /// Whether an entry at this place goes on where the newest one was put.
+    /// Whether an entry at this position continues after the newest one.
     pub(crate) fn is_sequential(&self, at: usize) -> bool {
         at > 0 && self.get(BEHIND_NEWEST) == at
     }
 
-    /// Writes slot and cell; the caller has seen to the room.
+    /// Writes slot and cell; the caller has ensured that there is room.
     fn write(&mut self, at: usize, mut slot: Slot, suffix: &[u8], id: u64) {
         let begin = self.get(HEAP_BEGIN) - slot.cell_bytes();
         slot.offset = begin;
@@ -129,7 +129,7 @@ impl<'a> Slotted<'a> {
         Slot { offset: 0, key_bytes: suffix.len(), has_id: level == 0 || id != 0, head: head_of(suffix) }
     }
 
-    /// Puts an entry behind the last one, without changing the prefix. `false` when there is no room.
+    /// Appends an entry after the last one, without changing the prefix. `false` if there is no room.
     pub(crate) fn push(&mut self, level: u8, suffix: &[u8], id: u64) -> bool {
         let slot = Self::slot_of(level, suffix, id);
         let room = self.get(HEAP_BEGIN).saturating_sub(self.front_bytes());
@@ -140,7 +140,7 @@ impl<'a> Slotted<'a> {
         true
     }
 
-    /// Inserts an entry at its place, if the node then takes at most `limit` bytes.
+    /// Inserts an entry at its position, if the node then takes at most `limit` bytes.
     pub(crate) fn insert(&mut self, at: usize, entry: KeyEntry<'_>, limit: usize) -> Result<bool, Malformed> {
         let limit = limit.min(self.bytes.len());
         let view = self.view()?;
@@ -182,13 +182,13 @@ impl<'a> Slotted<'a> {
         Ok(())
     }
 
-    /// Bytes that the node takes when nothing in it is dead.
+    /// Bytes that the node takes without dead bytes.
     #[inline]
     pub(crate) fn used(&self) -> usize {
         self.front_bytes() + (self.bytes.len() - self.get(HEAP_BEGIN)) - self.get(DEAD)
     }
 
-    /// Lays the node out anew, without dead bytes, with a prefix of this length or the longest one.
+    /// Rebuilds the node without dead bytes, with a prefix of this length or the longest one.
     fn lay_out(&mut self, prefix_bytes: Option<usize>) -> Result<(), Malformed> {
         let mut old = [0; PAGE_BYTES];
         let len = self.bytes.len().min(PAGE_BYTES);
@@ -217,7 +217,7 @@ impl<'a> Slotted<'a> {
         self.push_range(from, range)
     }
 
-    /// Puts a range of another node's entries behind the last one; they must have this node's prefix.
+    /// Appends a range of another node's entries; they must have this node's prefix.
     pub(crate) fn push_range(&mut self, from: &NodeView<'_>, range: Range<usize>) -> Result<(), Malformed> {
         let prefix_bytes = self.get(PREFIX_BYTES);
         let mut key = from.prefix().to_vec();
@@ -252,7 +252,7 @@ impl<'a> Slotted<'a> {
     }
 }
 
-/// The image of a node: without dead bytes or room, with the longest prefix.
+/// The image of a node: without dead bytes or free space, with the longest prefix.
 pub(crate) fn image(bytes: &[u8], children: &[ChildRef], out: &mut Vec<u8>) -> Result<(), Malformed> {
     let mut packed = [0; PAGE_BYTES];
     let view = NodeView::parse(bytes)?;
@@ -272,8 +272,8 @@ pub(crate) fn image(bytes: &[u8], children: &[ChildRef], out: &mut Vec<u8>) -> R
     move_offsets(out, moved).ok_or_else(|| view.broken())
 }
 
-/// Lays an image out in `into`, the heap at its end, without the children. The image must have passed `check`, which
-/// told how many bytes of its heap are in use.
+/// Expands an image into `into`, the cell heap at its end, without the children. The image must have passed `check`,
+/// which returned how many bytes of its heap are in use.
 pub(crate) fn load(image: &NodeView<'_>, children: usize, used: usize, into: &mut [u8]) -> Result<(), Malformed> {
     let front = image.front_bytes();
     let heap_from = front + children * NODE_CHILD_BYTES;
@@ -296,7 +296,7 @@ pub(crate) fn load(image: &NodeView<'_>, children: usize, used: usize, into: &mu
     Ok(())
 }
 
-/// Changes the offsets of prefix and cells. `None` when one of them cannot be.
+/// Changes the offsets of prefix and cells. `None` if one of them is out of range.
 fn move_offsets(bytes: &mut [u8], moved: impl Fn(usize) -> Option<usize>) -> Option<()> {
     let mut node = Slotted::new(bytes);
     let prefix = if node.get(PREFIX_BYTES) == 0 { 0 } else { moved(node.get(PREFIX_OFFSET))? };
@@ -309,7 +309,7 @@ fn move_offsets(bytes: &mut [u8], moved: impl Fn(usize) -> Option<usize>) -> Opt
     Some(())
 }
 
-/// Bytes that a node in memory takes when nothing in it is dead.
+/// Bytes that a node in memory takes without dead bytes.
 pub(crate) fn used(bytes: &[u8]) -> usize {
     let field = |at: usize| bytes.get(at..at + 2).map_or(0, |bytes| usize::from(LittleEndian::read_u16(bytes)));
     let taken = NODE_HEADER_BYTES + field(COUNT) * NODE_SLOT_BYTES + bytes.len();

@@ -1,4 +1,4 @@
-//! Tests of key indexes: what they share, and one file for each concern.
+//! Tests of key indexes: shared helpers, and one file per concern.
 
 mod bench;
 mod checking;
@@ -28,7 +28,7 @@ use crate::pages::{Fate, PageStore, PageWriter};
 
 type Model = BTreeSet<(Vec<u8>, u64)>;
 
-/// Page segments in memory or in a directory, as a snapshot would use them.
+/// Page segments in memory or in a directory, used as a snapshot would.
 pub(crate) struct Pages {
     pub(crate) store: PageStore,
     writer: PageWriter,
@@ -60,7 +60,7 @@ impl Pages {
         Ok((page, self.store.segment(&page)?))
     }
 
-    /// What a snapshot does with pages that were written and released.
+    /// Does what a snapshot does with written and released pages.
     fn settle(&mut self, released: &[PageRef]) {
         for page in released {
             self.writer.release(page);
@@ -71,7 +71,7 @@ impl Pages {
         self.store.delete_dead(|_| Fate::Delete, self.writer.writing()).unwrap();
     }
 
-    /// Saves with `meanwhile` between freeze and install.
+    /// Saves, and runs `meanwhile` between freeze and install.
     pub(crate) fn save(&mut self, tree: &mut KeyTree, meanwhile: impl FnOnce(&mut KeyTree)) -> Saved {
         let frozen = tree.freeze();
         let mut saved = frozen.save(&mut |image| self.write(image)).unwrap();
@@ -87,7 +87,7 @@ impl Pages {
         KeyTree::load(&saved.root, saved.entries, self.store.segments()).unwrap()
     }
 
-    /// The saved tree, whose root page has one entry less than is said of it.
+    /// The saved tree, with a root page that has one entry less than stated.
     pub(crate) fn with_wrong_count(&self, saved: &Saved) -> KeyTree {
         let clean = Clean::new(&saved.root, self.store.segment(&saved.root).unwrap());
         let root = Child::clean(clean.clone(), clean.level().unwrap(), saved.entries + 1);
@@ -134,7 +134,7 @@ fn page_bytes(root: &KeyRoot) -> u64 {
     sum
 }
 
-/// Checks the rules of the whole tree.
+/// Checks the invariants of the whole tree.
 fn check(tree: &KeyTree) {
     let root = tree.now();
     check_node(&root.root, root, None, None, true);
@@ -174,7 +174,7 @@ fn check_node(child: &Child, root: &KeyRoot, low: Option<KeyEntry<'_>>, high: Op
     }
 }
 
-/// Numbers that look random and are the same in each run (xorshift, Marsaglia 2003).
+/// Pseudo-random numbers that are the same in each run (xorshift, Marsaglia 2003).
 struct Numbers(u64);
 
 impl Numbers {

@@ -1,6 +1,6 @@
 //! The tree as its one writer holds it, and the root that readers hold.
 //!
-//! Owns: lookups, counts, the root's growth and shrinking. Never: waits for anybody; a reader's root stands still.
+//! Owns: lookups, counts, the root's growth and shrinking. Never: waits; a reader's root is immutable.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::key_index::node::{Child, Clean, Leaf, Node, Separator};
 use crate::key_index::{apply, shape};
 use crate::pages::PageSegments;
 
-/// Bytes of heap that a changed node takes, with its counts and the allocator's share.
+/// Heap bytes of a changed node, including its counts and the allocator's share.
 pub(crate) const NODE_HEAP_BYTES: u64 = 4096 + 128;
 
-/// A place between two entries: before an entry, or behind it.
+/// A place between two entries: before an entry, or after it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position<'a> {
     pub(crate) entry: KeyEntry<'a>,
@@ -27,22 +27,22 @@ pub(crate) struct Position<'a> {
 }
 
 impl<'a> Position<'a> {
-    /// In front of all entries of a key.
+    /// Before all entries of a key.
     pub(crate) fn before(key: &'a [u8]) -> Self {
         Self { entry: KeyEntry { key, id: 0 }, behind: false }
     }
 
-    /// Behind all entries of a key.
+    /// After all entries of a key.
     pub(crate) fn behind(key: &'a [u8]) -> Self {
         Self { entry: KeyEntry { key, id: u64::MAX }, behind: true }
     }
 }
 
-/// A tree that does not change.
+/// An immutable tree.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyRoot {
     pub(crate) root: Child,
-    /// What lazily loaded nodes find their children with; keeps the maps of those segments.
+    /// With which lazily loaded nodes find their children; keeps the maps of those segments.
     pub(crate) segments: Arc<PageSegments>,
 }
 
@@ -63,7 +63,7 @@ impl KeyRoot {
         Ok(child)
     }
 
-    /// The lowest ID that a key has.
+    /// The lowest ID of a key.
     #[inline]
     pub(crate) fn first(&self, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
@@ -82,7 +82,7 @@ impl KeyRoot {
         Ok(if cursor.seek(&Position::before(key))? && cursor.key() == key { Some(cursor.id()) } else { None })
     }
 
-    /// Whether an entry is there.
+    /// Whether an entry exists.
     #[cfg(test)]
     pub(crate) fn contains(&self, key: &[u8], id: u64) -> Result<bool> {
         let wanted = KeyEntry { key, id };
@@ -92,7 +92,7 @@ impl KeyRoot {
         })
     }
 
-    /// Number of entries in front of a position.
+    /// Number of entries before a position.
     pub(crate) fn rank(&self, position: &Position<'_>) -> Result<u64> {
         let mut child = &self.root;
         let mut before = 0;
@@ -105,7 +105,7 @@ impl KeyRoot {
         Ok(before + to_u64(within))
     }
 
-    /// Number of entries between two positions; `None` stands for an end of the tree.
+    /// Number of entries between two positions; `None` means an end of the tree.
     pub(crate) fn count(&self, from: Option<&Position<'_>>, to: Option<&Position<'_>>) -> Result<u64> {
         let to = to.map_or(Ok(self.len()), |to| self.rank(to))?;
         Ok(to.saturating_sub(from.map_or(Ok(0), |from| self.rank(from))?))
@@ -122,7 +122,7 @@ pub(crate) fn childless() -> Error {
 pub(crate) struct KeyTree {
     pub(crate) now: KeyRoot,
     pub(crate) ledger: Ledger,
-    /// Rises whenever entries may have changed.
+    /// Incremented whenever entries may have changed.
     version: u64,
 }
 
@@ -137,7 +137,7 @@ impl KeyTree {
         Ok(Self::of(now, Ledger::empty()))
     }
 
-    /// The tree of a snapshot: its root page, which is read here, and how many entries it has.
+    /// The tree of a snapshot: its root page, which is read here, and its number of entries.
     pub(crate) fn load(root: &PageRef, entries: u64, segments: Arc<PageSegments>) -> Result<Self> {
         if !root.is_written() && entries == 0 {
             return Self::new();
@@ -155,17 +155,17 @@ impl KeyTree {
         Ok(Self::of(now, Ledger::new(0)))
     }
 
-    /// The tree as it is now, for a view.
+    /// The current tree, for a view.
     pub(crate) fn root(&self) -> KeyRoot {
         self.now.clone()
     }
 
-    /// The tree as it is now, for the writer itself.
+    /// The current tree, for the writer itself.
     pub(crate) fn now(&self) -> &KeyRoot {
         &self.now
     }
 
-    /// A number that is another one once entries have changed.
+    /// A number that changes whenever entries have changed.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
@@ -175,7 +175,7 @@ impl KeyTree {
         self.ledger.dirty()
     }
 
-    /// The same with those that a save has and the tree has replaced. What an empty tree has is not worth saving.
+    /// The same, including nodes that a save has and the tree has replaced. An empty tree has nothing worth saving.
     pub(crate) fn heap_nodes(&self) -> u64 {
         if self.now.root.entries == 0 && self.ledger.heap_nodes() == 1 { 0 } else { self.ledger.heap_nodes() }
     }
@@ -185,18 +185,18 @@ impl KeyTree {
         self.ledger.has_clean()
     }
 
-    /// Leaves that the next changes may need. Who offers them withdraws them.
+    /// Offers leaves that the next changes may need. The caller withdraws them later.
     pub(crate) fn offer(&mut self, prepared: Prepared) {
         self.ledger.offer(prepared);
     }
 
-    /// Takes back what was offered and not used.
+    /// Withdraws leaves that were offered and not used.
     pub(crate) fn withdraw(&mut self, numbers: &[u64]) -> Prepared {
         self.ledger.withdraw(numbers)
     }
 
-    /// Applies changes that ascend by entry; those of the same entry one after the other. Tells how many made a
-    /// difference. After an error the changes before the one that failed are applied.
+    /// Applies changes that ascend by entry; changes of the same entry one after another. Returns how many had an
+    /// effect. After an error the changes before the failed one are applied.
     pub(crate) fn apply_sorted(&mut self, changes: &[Change<'_>]) -> Result<u64> {
         if let Some(change) = changes.iter().find(|change| change.entry.key.len() > KEY_BYTES_MAX) {
             let bytes = to_u64(change.entry.key.len());
@@ -211,7 +211,7 @@ impl KeyTree {
         let mut work = Work { ledger: &mut self.ledger, segments, applied: 0, net: 0, failed: None };
         let mut grown = apply::apply(root, changes, &mut work);
         let (applied, failed) = (work.applied, work.failed.take());
-        // What one change split off, others may have emptied.
+        // Nodes that one change split off may have been emptied by others.
         grown.retain(|(_, child)| {
             if child.entries == 0 {
                 self.ledger.retire(child);
@@ -258,20 +258,20 @@ impl KeyTree {
         self.now.len()
     }
 
-    /// Inserts an entry. `false` when it is there.
+    /// Inserts an entry. `false` if it exists.
     pub(crate) fn insert(&mut self, key: &[u8], id: u64) -> Result<bool> {
         Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: true }])? == 1)
     }
 
-    /// Removes an entry. `false` when it is not there.
+    /// Removes an entry. `false` if it does not exist.
     pub(crate) fn remove(&mut self, key: &[u8], id: u64) -> Result<bool> {
         Ok(self.apply_sorted(&[Change { entry: KeyEntry { key, id }, insert: false }])? == 1)
     }
 }
 
 impl KeyTree {
-    /// Ends the tree: every page that a snapshot refers to for it is released. Those below a page that cannot be read are not:
-    /// their segment stays, and does no harm.
+    /// Ends the tree: releases every page that a snapshot refers to for it. Pages below an unreadable one are not
+    /// released: their segment stays, and does no harm.
     pub(crate) fn end(self) -> Vec<PageRef> {
         let Self { now, mut ledger, .. } = self;
         retire_all(&now.root, &now.segments, &mut ledger);

@@ -1,10 +1,10 @@
-//! The type of encoded keys, on the ground: errors name keys, and what encodes them gives errors.
+//! The type of encoded keys, in the lowest layer: errors name keys, and encoding returns errors.
 //!
 //! Owns: the bytes, up to 32 without an allocation. Never: encodes, decodes or limits them; `key` does.
 
 use smallvec::SmallVec;
 
-/// An encoded key. Keys sort as their bytes, and their bytes as their values.
+/// An encoded key. Keys sort like their bytes, and their bytes like their values.
 ///
 /// ```
 /// use tenure::key::{Key, KeyValue};
@@ -31,7 +31,7 @@ impl Key {
         &self.bytes
     }
 
-    /// Whether there is no component. The empty key sorts before all others and is a prefix of all.
+    /// Whether it has no component. The empty key sorts before all others and is a prefix of all.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

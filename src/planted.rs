@@ -1,19 +1,20 @@
-//! Faults of the collector that tests plant, to show that they would be found. Without the feature `planted` there are none.
+//! Faults that tests plant in the collector, to prove that they would be detected. Without the feature `planted` there
+//! are none.
 //!
-//! Owns: which fault is there, in the thread that asked for it. Never: does anything itself; each place looks for its own.
+//! Owns: which fault is active in the requesting thread. Never: does anything itself; each place checks for its own.
 
-/// A rule that is left out.
+/// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A move takes effect wherever the entry points by now.
+    /// A move takes effect wherever the entry points.
     MovesDoNotCompare,
-    /// Only the newest snapshot counts when it is asked what replay may need.
+    /// Only the newest snapshot determines what replay may need.
     OlderSnapshotDoesNotCount,
-    /// Files are deleted before the commits are synced that emptied them.
+    /// Files are deleted before the commits that emptied them are synced.
     DeletedBeforeSync,
-    /// Files are deleted that views still read.
+    /// Files that views still read are deleted.
     DeletedUnderViews,
-    /// Files are deleted that named snapshots list.
+    /// Files that named snapshots list are deleted.
     DeletedUnderNames,
     /// Segments that survivors are appended to are retired and deleted like others.
     OpenTargetsGo,
@@ -26,19 +27,19 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
 }
 
-/// Puts a fault into what this thread does from now on, or takes it out.
+/// Sets or clears the fault for this thread.
 #[cfg(feature = "planted")]
 pub fn plant(fault: Option<Fault>) {
     PLANTED.with(|planted| planted.set(fault));
 }
 
-/// Whether this fault is there.
+/// Whether this fault is active.
 #[cfg(feature = "planted")]
 pub(crate) fn is(fault: Fault) -> bool {
     PLANTED.with(|planted| planted.get() == Some(fault))
 }
 
-/// There is none.
+/// There are no faults.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "what is false is left out by the compiler")]

@@ -1,7 +1,7 @@
-//! Locks and atomics: those of the machine, or those of the model checker.
+//! Locks and atomics: real ones, or those of the model checker.
 //!
-//! Owns: the choice between them. `pins` and `log::group` take theirs from here, so that models run the code itself with
-//! every order of steps (`RUSTFLAGS="--cfg loom" cargo test --lib models`, see `docs/testing.md`). Never: adds to what they do.
+//! Owns: the choice between them. `pins` and `log::group` take theirs from here, so that models run the code itself in
+//! every interleaving (`RUSTFLAGS="--cfg loom" cargo test --lib models`, see `docs/testing.md`). Never: adds behaviour.
 
 #[cfg(not(all(test, loom)))]
 mod machine;

@@ -1,26 +1,26 @@
 //! How many maps and descriptors stores may hold in this process.
 //!
-//! Owns: the count of maps, and both limits. Never: unmaps or closes anything.
-//! Both are the whole process's: when they are used up the program around the store fails too, down to its allocator. So stores
-//! take a part, and do without beyond it.
+//! Owns: the count of maps, and both limits. Never: unmaps or closes anything. Both limits apply to the whole process:
+//! when they are used up, the program around the store fails too, down to its allocator. So stores take a share, and
+//! manage without beyond it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Resource, getrlimit};
 
-/// What Linux allows a process where nobody has changed it.
+/// Linux's default limit of maps per process.
 const MAPS_DEFAULT: u64 = 65_530;
-/// Where the limit stands.
+/// Where the limit is found.
 const MAPS_FILE: &str = "/proc/sys/vm/max_map_count";
 
-/// Descriptors that a process may have where it cannot be asked.
+/// Assumed descriptor limit if it cannot be queried.
 const DESCRIPTORS_DEFAULT: u64 = 1_024;
-/// Fewer make no sense, and more save nothing.
+/// Fewer are useless, and more save nothing.
 const DESCRIPTORS_LEAST: usize = 4;
 const DESCRIPTORS_MOST: usize = 1_024;
 
-/// Maps that are held.
+/// Maps currently held.
 #[derive(Debug, Default)]
 struct Maps {
     held: AtomicU64,
@@ -28,7 +28,7 @@ struct Maps {
 
 static MAPS: Maps = Maps { held: AtomicU64::new(0) };
 
-/// Maps that stores may hold in this process: half of all.
+/// Maximum number of maps for stores in this process: half of all.
 fn maps_max() -> u64 {
     static MAX: OnceLock<u64> = OnceLock::new();
     *MAX.get_or_init(|| {
@@ -37,12 +37,12 @@ fn maps_max() -> u64 {
     })
 }
 
-/// One map that counts.
+/// One counted map.
 #[derive(Debug)]
 pub(super) struct MapPermit(&'static Maps);
 
 impl MapPermit {
-    /// `None` when all are used up.
+    /// `None` if all are used up.
     pub(super) fn take() -> Option<Self> {
         Self::of(&MAPS, maps_max())
     }
@@ -60,21 +60,21 @@ impl Drop for MapPermit {
     }
 }
 
-/// What a map is for. The later ones may use what the earlier ones have to leave.
+/// The purpose of a map. Later ones may use what earlier ones must leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MapFor {
-    /// Records that are there, and that may never be read.
+    /// Existing records, which may never be read.
     Records,
-    /// Records that are being written.
+    /// Records being written.
     NewRecords,
-    /// Records that are read again and again.
+    /// Records that are read repeatedly.
     HotRecords,
     /// Pages of an index, which every read needs.
     Pages,
 }
 
 impl MapFor {
-    /// Whether the process has maps left for it.
+    /// Whether the process has maps left for this purpose.
     pub(crate) fn is_allowed(self) -> bool {
         self.is_allowed_beside(MAPS.held.load(Ordering::Relaxed), maps_max())
     }
@@ -90,7 +90,7 @@ impl MapFor {
     }
 }
 
-/// Descriptors that stores may hold in this process for files that are only read: a quarter of what it may have now.
+/// Maximum number of descriptors for files that stores in this process only read: a quarter of the current limit.
 pub(super) fn descriptors_max() -> usize {
     let part = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS_DEFAULT) / 4;
     usize::try_from(part).unwrap_or(usize::MAX).clamp(DESCRIPTORS_LEAST, DESCRIPTORS_MOST)

@@ -1,7 +1,7 @@
-//! The rules of a backing, as a suite that runs on any implementation.
+//! The rules of a backing, as a test suite for any implementation.
 //!
-//! Owns: what can be seen of the contract from outside. Never: shows that what was synced survives a power cut; that is
-//! for whoever writes a backing to know about the storage below.
+//! Owns: the part of the contract that can be observed from outside. Never: proves that synced bytes survive a power
+//! cut; that depends on the storage below, which the author of a backing must know.
 
 use std::fmt::Display;
 use std::io;
@@ -15,7 +15,7 @@ use crate::id::{low_byte, to_u64, to_usize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a backing must do this: {rule}; {found}")]
 pub struct Violation {
-    /// What the rule says.
+    /// The rule.
     pub rule: &'static str,
     /// What was found instead.
     pub found: String,
@@ -41,7 +41,7 @@ const RULES: &[Rule] = &[
     ("sync, append and read at the same time", concurrency),
 ];
 
-/// Runs every rule on an empty backing of its own, which `make` gives.
+/// Runs every rule on an empty backing of its own, created by `make`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -51,7 +51,7 @@ const RULES: &[Rule] = &[
 /// ```
 ///
 /// # Errors
-/// The first rule that is broken, and how.
+/// The first broken rule, and how it is broken.
 pub fn check(make: &dyn Fn() -> Arc<dyn Backing>) -> Result<(), Violation> {
     for (rule, run) in RULES {
         run(&*make()).map_err(|found| Violation { rule, found })?;
@@ -59,7 +59,7 @@ pub fn check(make: &dyn Fn() -> Arc<dyn Backing>) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Bytes in which no part looks like another.
+/// Bytes in which all parts differ.
 fn pattern(len: usize) -> Vec<u8> {
     (0..to_u64(len)).map(|index| low_byte(index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32)).collect()
 }
@@ -141,7 +141,7 @@ fn edges(backing: &dyn Backing) -> Outcome {
     let bytes = pattern(3_000);
     let appended = succeeds("create", backing.create("a"))?;
     let mut end = 0;
-    // Appends that end before, at and behind the borders of sectors.
+    // Appends that end before, at and after sector boundaries.
     for len in [1, 510, 1, 1, 511, 512, 513, 0, 951] {
         succeeds("append", appended.append(&bytes[end..end + len]))?;
         end += len;
@@ -213,7 +213,7 @@ fn later_appends(backing: &dyn Backing) -> Outcome {
 
 fn listed(backing: &dyn Backing) -> Result<Vec<String>, String> {
     let mut names = succeeds("list", backing.list())?;
-    // A lock may have a file.
+    // A lock may need a file.
     names.retain(|name| name != "lock");
     names.sort_unstable();
     Ok(names)
@@ -283,7 +283,7 @@ fn locking(backing: &dyn Backing) -> Outcome {
 fn mapping(backing: &dyn Backing) -> Outcome {
     let bytes = pattern(10_000);
     let writing = succeeds("create", backing.create("a"))?;
-    // None is always an answer: maps may have run short.
+    // None is always allowed: maps may have run out.
     let Some(map) = succeeds("map", writing.map(9_000))? else { return Ok(()) };
     let mut end = 0;
     demand(map.slice(0, 1).is_none(), "the map of an empty file shows a byte")?;

@@ -23,7 +23,7 @@ enum Bytes {
     Held(Arc<[u8]>),
 }
 
-/// Bytes of a file that can be read in place.
+/// Bytes of a file, readable in place.
 ///
 /// ```
 /// let map = tenure::backing::Map::from_bytes(vec![1, 2, 3].into());
@@ -41,16 +41,16 @@ impl Map {
         Self { bytes: Bytes::Held(bytes) }
     }
 
-    /// Maps `capacity` bytes of a file that may still be shorter; `published` says how many of them are there. `None` when
-    /// stores have used up the maps of this process.
+    /// Maps `capacity` bytes of a file that may still be shorter; `published` is the number of existing bytes. `None`
+    /// if stores have used up the maps of this process.
     pub(super) fn of_file(file: &File, capacity: u64, published: Arc<AtomicU64>) -> io::Result<Option<Self>> {
         let Some(permit) = MapPermit::take() else { return Ok(None) };
-        // An empty map is an error to the operating system; one byte that is never published is not.
+        // The operating system rejects an empty map, but not one with a byte that is never published.
         let map = MmapOptions::new().len(to_usize(capacity.max(1))).map_raw_read_only(file)?;
         Ok(Some(Self { bytes: Bytes::Mapped { map, published, _permit: permit } }))
     }
 
-    /// `len` bytes from `offset`; `None` when they were not all appended, or lie behind the capacity.
+    /// `len` bytes from `offset`; `None` if not all of them were appended, or they exceed the capacity.
     #[inline]
     #[expect(unsafe_code, reason = "a slice of mapped memory cannot be had otherwise")]
     pub fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
@@ -72,14 +72,14 @@ impl Map {
     }
 }
 
-/// A page of memory that is zeroed in a child that is forked from this process. To look at it takes no system call.
+/// A memory page that is zeroed in a child forked from this process. Checking it takes no system call.
 #[derive(Debug)]
 pub(super) struct WipedByFork {
     page: Mmap,
 }
 
 impl WipedByFork {
-    /// `None` where the system has no such pages.
+    /// `None` if the system has no such pages.
     #[cfg(target_os = "linux")]
     #[expect(unsafe_code, reason = "the crate for maps has no such advice")]
     pub(super) fn new() -> Option<Self> {

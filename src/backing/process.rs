@@ -1,14 +1,14 @@
-//! Whether this is still the process that opened a store, or a child that was forked from it.
+//! Whether this is still the process that opened a store, or a child forked from it.
 //!
-//! Owns: the answer. Never: takes a lock; a child may hold locks for ever that other threads had when it was forked.
+//! Owns: the answer. Never: takes a lock; a child may hold forever locks that other threads had at the fork.
 
 use crate::backing::map::WipedByFork;
 
-/// The process that this was made in.
+/// The process that created this.
 #[derive(Debug)]
 pub(crate) struct Process {
     id: u32,
-    /// Answers without a system call, where there is such a thing.
+    /// Answers without a system call, if supported.
     mark: Option<WipedByFork>,
 }
 
@@ -23,7 +23,7 @@ impl Process {
         self.id
     }
 
-    /// Whether it is the one that asks.
+    /// Whether the calling process is this one.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         match &self.mark {

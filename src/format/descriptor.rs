@@ -1,4 +1,4 @@
-//! Page descriptors: how a parent vouches for its child.
+//! Page descriptors: what a parent records about its child.
 //!
 //! ```text
 //! 0         8                 12    16    20    24   26   28      32
@@ -20,7 +20,7 @@ pub const DESCRIPTORS_PER_PAGE: usize = 128;
 /// The longest page image: the root directory of 2^40 slots.
 pub const PAGE_IMAGE_BYTES_MAX: u32 = 1 << 29;
 
-/// Where a page image lies, and its checksum.
+/// The location of a page image, and its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageRef {
     /// The page segment; zero when the page was never written.
@@ -29,7 +29,7 @@ pub struct PageRef {
     pub offset_granules: u32,
     /// Bytes of the image.
     pub bytes: u32,
-    /// CRC-32 of the image, seeded with its place.
+    /// CRC-32 of the image, seeded with its location.
     pub check: u32,
 }
 
@@ -45,14 +45,14 @@ impl PageRef {
     }
 }
 
-/// What a parent knows of a page.
+/// What a parent knows about a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptor {
-    /// Where it lies.
+    /// Its location.
     pub page: PageRef,
-    /// The set that owns its slots; zero while it belongs to none, and for directory pages.
+    /// The set that owns its slots; zero if unassigned, and for directory pages.
     pub set: u32,
-    /// Slots that can be handed out.
+    /// Free slots.
     pub free: u16,
     /// Slots that hold a record.
     pub live: u16,

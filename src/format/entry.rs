@@ -1,4 +1,4 @@
-//! The entry of the record index: eight bytes that say where a slot's newest version lies.
+//! The entry of the record index: eight bytes with the location of a slot's newest version.
 //!
 //! ```text
 //!  63 62 61    58 57      46 45            24 23             0
@@ -20,13 +20,13 @@ pub const ENTRIES_PER_PAGE: usize = 512;
 pub const PLACE_BITS: u32 = 22;
 /// Bits for the offset in granules.
 pub const OFFSET_BITS: u32 = 24;
-/// Bits for the size in granules, less one.
+/// Bits for the size in granules, minus one.
 pub const SIZE_BITS: u32 = 12;
-/// Low bits of the reuse count that an entry keeps.
+/// Low bits of the reuse count stored in an entry.
 pub const REUSE_LOW_BITS: u32 = 4;
 /// One more than the highest place.
 pub const PLACE_END: u32 = 1 << PLACE_BITS;
-/// Bytes that an offset can reach within a segment.
+/// Bytes that an offset can address within a segment.
 pub const SEGMENT_BYTES_END: u64 = GRANULE_BYTES << OFFSET_BITS;
 /// The largest stored record, header included, in bytes.
 pub const RECORD_BYTES_MAX: u64 = GRANULE_BYTES << SIZE_BITS;
@@ -40,21 +40,21 @@ const _: () = assert!(REUSE_SHIFT + REUSE_LOW_BITS == STATE_SHIFT, "the fields f
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry(pub u64);
 
-/// What an entry says.
+/// A decoded entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The newest version lies at a location.
+    /// The newest version is at a location.
     Live(Location),
-    /// The slot can be handed out, with this reuse count.
+    /// The slot is free, with this next reuse count.
     Free {
         /// The count that the next record in this slot gets.
         next_count: u32,
     },
-    /// The reuse count is used up.
+    /// The reuse counts are exhausted.
     Retired,
 }
 
-/// Where a record lies.
+/// The location of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     /// Place in the segment table.
@@ -85,7 +85,7 @@ impl Entry {
     /// A slot that was never used.
     pub const NEVER: Self = Self(0);
 
-    /// A live entry; `None` when a field does not fit.
+    /// A live entry; `None` if a field does not fit.
     pub fn live(place: u32, offset: u64, bytes: u64, reuse_count: u32) -> Option<Self> {
         let granules = bytes.div_ceil(GRANULE_BYTES);
         let fits = place < PLACE_END
@@ -108,7 +108,7 @@ impl Entry {
         if count >= REUSE_MAX { Self(3 << STATE_SHIFT) } else { Self((2 << STATE_SHIFT) | u64::from(count + 1)) }
     }
 
-    /// What the entry says. Every bit pattern says something.
+    /// Decodes the entry. Every bit pattern is valid.
     #[inline]
     pub fn state(self) -> State {
         match self.0 >> STATE_SHIFT {
@@ -124,13 +124,13 @@ impl Entry {
         }
     }
 
-    /// Whether a record lies in the slot.
+    /// Whether the slot has a record.
     #[inline]
     pub fn is_live(self) -> bool {
         self.0 >> STATE_SHIFT == 1
     }
 
-    /// Whether the slot can be handed out.
+    /// Whether the slot is free.
     #[inline]
     pub fn is_free(self) -> bool {
         matches!(self.0 >> STATE_SHIFT, 0 | 2)

@@ -8,8 +8,8 @@
 //! | timeline  40 | time  48 | move number  56 | items ...
 //! +--------------+----------+-----------------+-----------
 //! ```
-//! The head check covers the header behind it; the body check covers the headers of all items, which hold the checks
-//! of their payloads. A frame whose checks hold is a committed one.
+//! The head check covers the header after it; the body check covers the headers of all items, which contain the checks
+//! of their payloads. A frame with valid checks is committed.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -26,7 +26,7 @@ pub const FRAME_HEADER_BYTES: usize = 64;
 /// First four bytes of a frame: `TnFr`.
 pub const FRAME_TAG: u32 = 0x7246_6e54;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
@@ -34,7 +34,7 @@ pub enum FrameKind {
     Commit = 1,
     /// Records that the collector moved; takes no `Seq`.
     Survivors = 2,
-    /// Only tells what is durable.
+    /// Only records what is durable.
     Watermark = 3,
     /// Nothing follows in this segment.
     Seal = 4,
@@ -51,9 +51,9 @@ pub struct FrameHeader {
     pub durable: Seq,
     /// The timeline.
     pub timeline: u64,
-    /// When it was written: microseconds since 1970. Orders nothing.
+    /// When it was written: microseconds since 1970. Not used for ordering.
     pub time_micros: u64,
-    /// Survivors: number of the batch. Commits: 1 when recovery copied them to a new timeline. Else zero.
+    /// Survivors: number of the batch. Commits: 1 if recovery copied them to a new timeline. Otherwise zero.
     pub move_number: u64,
     /// Bytes with header and items.
     pub bytes: u32,
@@ -63,7 +63,7 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Reads a header that lies at `offset` of a segment.
+    /// Reads a header at `offset` of a segment.
     pub fn parse(bytes: &[u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
         let short = || Malformed::new("frame header", "64 bytes", bytes.len());
         let header = bytes.get(..FRAME_HEADER_BYTES).ok_or_else(short)?;
@@ -105,7 +105,7 @@ impl FrameHeader {
     }
 }
 
-/// What the log gives a frame when it takes it.
+/// What the log adds to a frame when it appends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     /// See [`FrameHeader`].
@@ -122,7 +122,7 @@ pub struct Stamp {
     pub move_number: u64,
 }
 
-/// Collects items; `seal` makes a frame of them once its place is known.
+/// Collects items; `seal` completes the frame once its place is known.
 #[derive(Debug, Clone)]
 pub struct FrameBuilder {
     bytes: Vec<u8>,
@@ -149,22 +149,22 @@ impl FrameBuilder {
         self.items = 0;
     }
 
-    /// Bytes that it has memory for.
+    /// Bytes allocated.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Whether no item was put in.
+    /// Whether it has no items.
     pub fn is_empty(&self) -> bool {
         self.items == 0
     }
 
-    /// How far the frame has come, to go back to.
+    /// The current length, to roll back to.
     pub fn mark(&self) -> (usize, u32) {
         (self.bytes.len(), self.items)
     }
 
-    /// Takes out everything that was put in since the mark.
+    /// Removes everything added since the mark.
     pub fn go_back(&mut self, (bytes, items): (usize, u32)) {
         self.bytes.truncate(bytes.max(FRAME_HEADER_BYTES));
         self.items = items;
@@ -175,8 +175,8 @@ impl FrameBuilder {
         to_u64(self.bytes.len())
     }
 
-    /// Puts a record in and tells where it lies within the frame, and its bytes with padding.
-    /// The payload has at most `PAYLOAD_BYTES_MAX` bytes.
+    /// Adds a record and returns its offset within the frame, and its size with padding. The payload has at most
+    /// `PAYLOAD_BYTES_MAX` bytes.
     pub fn record(&mut self, kind: Kind, id: RecordId, payload: &[u8]) -> (u64, u64) {
         let offset = self.bytes();
         put_item(&mut self.bytes, &mut self.checksums, kind, id.as_u64(), payload);
@@ -184,7 +184,7 @@ impl FrameBuilder {
         (offset, item_bytes(kind as u8, payload.len()))
     }
 
-    /// Puts a record in that keeps this seq, in a frame that is no commit.
+    /// Adds a record that keeps this seq, to a frame that is not a commit.
     pub fn record_of(&mut self, kind: Kind, id: RecordId, seq: Seq, payload: &[u8]) -> (u64, u64) {
         let (offset, bytes) = self.record(kind, id, payload);
         let place = to_usize(offset) + 16;
@@ -194,13 +194,13 @@ impl FrameBuilder {
         (offset, bytes)
     }
 
-    /// Puts a control item in. The payload has at most `PAYLOAD_BYTES_MAX` bytes.
+    /// Adds a control item. The payload has at most `PAYLOAD_BYTES_MAX` bytes.
     pub fn control(&mut self, kind: Kind, payload: &[u8]) {
         put_item(&mut self.bytes, &mut self.checksums, kind, 0, payload);
         self.items += 1;
     }
 
-    /// Puts an item in that was taken from another frame, keeping its seq.
+    /// Adds an item taken from another frame, keeping its seq.
     pub fn copy(&mut self, item: &Item<'_>) -> (u64, u64) {
         let offset = self.bytes();
         let mut header = [0_u8; 24];
@@ -216,13 +216,13 @@ impl FrameBuilder {
         (offset, item.bytes())
     }
 
-    /// The item that was put in at `offset`. Its check is not complete yet.
+    /// The item added at `offset`. Its check is not complete yet.
     pub fn item_at(&self, offset: u64) -> Option<Item<'_>> {
         self.bytes.get(to_usize(offset)..).and_then(|bytes| Item::parse(bytes).ok())
     }
 
-    /// Completes the frame for its place and returns its bytes. A commit's records get its seq; all other frames
-    /// keep the seqs that their records carry.
+    /// Completes the frame for its place and returns its bytes. A commit's records get its seq; all other frames keep
+    /// the seqs that their records carry.
     pub fn seal(&mut self, stamp: &Stamp, seed: Seed, offset: u64) -> &[u8] {
         let seq = (stamp.kind == FrameKind::Commit).then_some(stamp.seq);
         let mut headers = Headers::new(&self.checksums);
@@ -258,14 +258,14 @@ impl FrameBuilder {
     }
 }
 
-/// Headers of items that are gathered and then hashed, many at once: by itself each is too short for that to be fast.
+/// Headers of items, gathered and then hashed together: one by one they are too short for that to be fast.
 struct Headers {
     body: Hasher,
     bytes: [u8; HEADERS_BYTES],
     len: usize,
 }
 
-/// Bytes that are hashed at once.
+/// Bytes hashed at once.
 const HEADERS_BYTES: usize = 10 * RECORD_HEADER_BYTES;
 
 impl Headers {
@@ -281,7 +281,7 @@ impl Headers {
             self.hash();
         }
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        // Copied without a call.
+        // Copied without a function call.
         if let (Some(header), Some(room)) = (header.first_chunk::<RECORD_HEADER_BYTES>(), room.first_chunk_mut()) {
             *room = *header;
         } else if let (Some(header), Some(room)) =
@@ -304,7 +304,7 @@ impl Headers {
     }
 }
 
-/// A frame whose header holds; its items may still be damaged.
+/// A frame with a valid header; its items may still be damaged.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     /// The header.
@@ -315,8 +315,8 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads the frame at the beginning of `bytes`, which lies at `offset` of its segment. Everything is checked:
-    /// header, headers of items, payloads.
+    /// Reads the frame at the beginning of `bytes`, which is at `offset` of its segment. Checks everything: header,
+    /// headers of items, payloads.
     pub fn parse(bytes: &'a [u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
         let frame = Self::parse_header(bytes, seed, offset)?;
         let header = frame.header;
@@ -336,7 +336,7 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    /// The frame at the beginning of `bytes` with nothing checked but its header: who takes items from it checks each.
+    /// The frame at the beginning of `bytes`, with only its header checked: the caller checks each item.
     pub fn parse_header(bytes: &'a [u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
         let header = FrameHeader::parse(bytes, seed, offset)?;
         let whole = bytes
@@ -350,7 +350,7 @@ impl<'a> Frame<'a> {
         Items { rest: self.bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default(), offset: self.offset + 64 }
     }
 
-    /// Where the frame lies in its segment.
+    /// The offset of the frame in its segment.
     pub fn offset(&self) -> u64 {
         self.offset
     }

@@ -1,10 +1,10 @@
-//! Key indexes in the log and the manifest: what an index is, and what a commit does to it.
+//! Key indexes in the log and the manifest: index definitions, and the changes of a commit.
 //!
 //! ```text
 //! changes of one index in a commit:   index u32, change*
 //! a change:                           (key length u16, top bit: put), key, ID u64
 //! ```
-//! Key bytes are written out, so that replay needs nothing of what made them.
+//! Keys are written in full, so that replay does not need the extractor.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -13,40 +13,40 @@ use crate::format::{Cursor, Malformed, put_text, put_u32, put_u64};
 use crate::id::{IndexNumber, RecordId, SegmentSeq, SetNumber, low_u16, to_u64};
 use crate::key::KEY_BYTES_MAX;
 
-/// Bytes of a change beside its key.
+/// Bytes of a change, not counting its key.
 pub const CHANGE_HEADER_BYTES: usize = 10;
 
 const PUT: u16 = 0x8000;
-/// Flags of a definition. Fields that only some have follow its texts in this order.
+/// Flags of a definition. Optional fields follow its texts in this order.
 const UNIQUE: u8 = 1;
 const TYPED: u8 = 2;
 const SUCCESSOR: u8 = 4;
 
-/// What an index is: everything but its entries.
+/// An index definition: everything except its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexDefinition {
-    /// Its number, which no other index of the store ever gets.
+    /// Its number, never reused within the store.
     pub number: IndexNumber,
-    /// The set whose records it finds.
+    /// The set that it indexes.
     pub set: SetNumber,
-    /// Whether a key leads to one record at most.
+    /// Whether a key has at most one record.
     pub unique: bool,
     /// Its name within the set.
     pub name: String,
-    /// The name of what takes keys out of records.
+    /// The name of its extractor.
     pub extractor: String,
-    /// Its version: an index made by another version is made anew.
+    /// The extractor's version: an index built by another version is rebuilt.
     pub version: u32,
-    /// The extractor itself, where it can be written down; empty where it is code.
+    /// The extractor itself, as a line of text; empty for code.
     pub spec: String,
-    /// The type of the keys, as text; empty where nobody has told it.
+    /// The type of the keys, as text; empty if not declared.
     pub key_type: String,
-    /// The index whose place it takes once it is complete. Until then nobody reads it, and no opening finds it.
+    /// The index that it replaces once it is complete. Until then it is not read, and no opening finds it.
     pub replaces: Option<IndexNumber>,
 }
 
 impl IndexDefinition {
-    /// Whether an index of the other definition has the same entries: made by the same extractor, for the same set.
+    /// Whether an index of the other definition has the same entries: built by the same extractor, for the same set.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
         let of = |definition: &Self| (definition.set, definition.unique, definition.version);
         of(self) == of(other) && self.extractor == other.extractor && self.spec == other.spec
@@ -102,9 +102,9 @@ impl IndexDefinition {
 pub struct IndexRow {
     /// What it is.
     pub definition: IndexDefinition,
-    /// Whether its entries are all there; an index that was being built is built again.
+    /// Whether all of its entries exist; an index that was being built is built again.
     pub ready: bool,
-    /// The root node; not written when there are no entries.
+    /// The root node; not written if there are no entries.
     pub root: PageRef,
     /// Its entries.
     pub entries: u64,
@@ -142,7 +142,7 @@ impl IndexRow {
 /// One change of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change<'a> {
-    /// Whether the entry is put or removed. Either is nothing where it is the case already.
+    /// Whether the entry is added or removed. Either has no effect if it is already so.
     pub put: bool,
     /// The key.
     pub key: &'a [u8],
@@ -151,12 +151,12 @@ pub struct Change<'a> {
 }
 
 impl Change<'_> {
-    /// Bytes that it takes.
+    /// Its encoded size.
     pub fn bytes(&self) -> usize {
         CHANGE_HEADER_BYTES + self.key.len()
     }
 
-    /// Writes the change. Keys are checked before; what is longer than the limit is cut.
+    /// Writes the change. Keys are checked before; anything longer than the limit is truncated.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let len = self.key.len().min(KEY_BYTES_MAX);
         let mut bytes = [0; 2];
@@ -167,7 +167,7 @@ impl Change<'_> {
     }
 }
 
-/// The index that a payload changes, and the changes, each checked as it is reached.
+/// The index that a payload changes, and the changes, each checked when it is reached.
 pub fn changes(payload: &[u8]) -> Result<(IndexNumber, Changes<'_>), Malformed> {
     let mut cursor = Cursor::new(payload, "changes of an index");
     let number = IndexNumber(cursor.u32()?);
@@ -181,7 +181,7 @@ pub struct Changes<'a> {
 }
 
 impl<'a> Changes<'a> {
-    /// The next change, if it is whole and as it has to be; else `read` tells what is wrong.
+    /// The next change, if it is complete and valid; otherwise `read` returns the problem.
     #[inline]
     fn read_plain(&mut self) -> Option<Change<'a>> {
         let (head, rest) = self.cursor.rest.split_first_chunk()?;

@@ -1,4 +1,4 @@
-//! Items: what a frame is made of. Records, and the logged effects that stand beside them.
+//! Items: the contents of a frame. Records, and the logged effects beside them.
 //!
 //! ```text
 //! 0        4      6      7       8          16         24
@@ -8,7 +8,7 @@
 //! | check  | len  | kind | flags | payload ...                   | pad |   control kinds
 //! +--------+------+------+-------+-------------------------------+-----+
 //! ```
-//! The check is the CRC-32 of the payload, continued over the header behind the check, with the seed of the item's
+//! The check is the CRC-32 of the payload, continued over the header after the check, with the seed of the item's
 //! offset folded in between. So a payload is hashed once, before its place in the log is known.
 
 use byteorder::{ByteOrder, LittleEndian};
@@ -17,17 +17,17 @@ use crate::format::entry::RECORD_BYTES_MAX;
 use crate::format::{Checksums, GRANULE_BYTES, Malformed, align, checksum};
 use crate::id::{RecordId, Seq, to_u64, to_usize};
 
-/// Bytes in front of a record's payload.
+/// Bytes before a record's payload.
 pub const RECORD_HEADER_BYTES: usize = 24;
-/// Bytes in front of a control item's payload.
+/// Bytes before a control item's payload.
 pub const CONTROL_HEADER_BYTES: usize = 8;
-/// Bytes of a check, which each item begins with.
+/// Bytes of a check, with which each item starts.
 const CHECK_BYTES: usize = 4;
-/// The longest payload of one item.
+/// Maximum length of an item's payload.
 pub const PAYLOAD_BYTES_MAX: usize = 65_504;
 /// Kinds below this one are records.
 pub const FIRST_CONTROL_KIND: u8 = 0x10;
-/// A reader that does not know a kind with this bit may pass over it.
+/// A reader may skip an unknown kind with this bit.
 pub const MAY_SKIP: u8 = 0x80;
 
 const _: () = assert!(
@@ -36,19 +36,19 @@ const _: () = assert!(
 );
 const _: () = assert!(PAYLOAD_BYTES_MAX <= u16::MAX as usize, "the length has 16 bits");
 
-/// What an item is.
+/// The kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// A record whose value is the payload.
     Record = 0x01,
-    /// A record whose value lies in chunks; the payload lists them.
+    /// A record whose value is in chunks; the payload lists them.
     Head = 0x02,
     /// A part of a large value, or a list of parts; lives in the hidden set.
     Chunk = 0x03,
     /// The records that follow belong to this set: number u32.
     Run = 0x10,
-    /// Index pages given to sets: (page u64, set u32)*.
+    /// Index pages assigned to sets: (page u64, set u32)*.
     Pages = 0x11,
     /// Slots that are free again, with a higher count: (id u64)*.
     Frees = 0x12,
@@ -64,26 +64,26 @@ pub enum Kind {
     Stream = 0x17,
     /// The chunks of a stream have their head, or are gone: stream u64.
     StreamEnd = 0x18,
-    /// A set is gone, and its records with it, which later commits free: number u32.
+    /// A set was dropped, with its records, which later commits free: number u32.
     DropSet = 0x19,
     /// A new key index: whether it is complete u8, its definition.
     CreateIndex = 0x1a,
-    /// A key index is gone: number u32.
+    /// A key index was dropped: number u32.
     DropIndex = 0x1b,
-    /// A key index is complete and takes the place of another one, which is gone: number u32.
+    /// A key index is complete and replaces another one, which is gone: number u32.
     PublishIndex = 0x1c,
-    /// A light snapshot has no name any more.
+    /// A light snapshot loses its name.
     DropMark = 0x1d,
-    /// A set has another name: number u32, name.
+    /// A set is renamed: number u32, name.
     RenameSet = 0x1e,
-    /// All records of a set that is gone were freed: number u32.
+    /// All records of a dropped set were freed: number u32.
     EndSet = 0x1f,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
 
 impl Kind {
-    /// The kind of a byte; `None` when it is not known.
+    /// The kind of a byte; `None` if unknown.
     pub fn from_u8(raw: u8) -> Option<Self> {
         Some(match raw {
             0x01 => Self::Record,
@@ -111,7 +111,7 @@ impl Kind {
     }
 }
 
-/// Bytes in front of the payload of an item of this kind.
+/// Bytes before the payload of an item of this kind.
 #[inline]
 pub const fn header_bytes(kind: u8) -> usize {
     if kind < FIRST_CONTROL_KIND { RECORD_HEADER_BYTES } else { CONTROL_HEADER_BYTES }
@@ -123,8 +123,8 @@ pub const fn item_bytes(kind: u8, payload: usize) -> u64 {
     align(to_u64(header_bytes(kind) + payload))
 }
 
-/// Appends an item whose check still holds only the payload's CRC and whose seq is still zero; `close_item`
-/// completes both. The caller has checked the payload's length.
+/// Appends an item whose check holds only the payload's CRC and whose seq is zero; `close_item` completes both. The
+/// caller has checked the payload's length.
 pub(crate) fn put_item(out: &mut Vec<u8>, checksums: &mut Checksums, kind: Kind, id: u64, payload: &[u8]) {
     const PADDING: [u8; to_usize(GRANULE_BYTES)] = [0; to_usize(GRANULE_BYTES)];
     let mut header = [0_u8; RECORD_HEADER_BYTES];
@@ -140,12 +140,12 @@ pub(crate) fn put_item(out: &mut Vec<u8>, checksums: &mut Checksums, kind: Kind,
     }
     out.extend_from_slice(payload);
     let end = to_usize(align(to_u64(out.len())));
-    // A whole granule and then less of it: so many bytes are put in without a call.
+    // Adds a whole granule and then truncates: a constant size needs no function call.
     out.extend_from_slice(&PADDING);
     out.truncate(end);
 }
 
-/// Gives an item its seq (records of a commit only) and its final check.
+/// Sets the seq of an item (records of a commit only) and its final check.
 #[inline]
 pub(crate) fn close_item(header: &mut [u8], checksums: &mut Checksums, seq: Option<Seq>, seed: u32) {
     let check = if let Some(header) = header.first_chunk_mut::<RECORD_HEADER_BYTES>() {
@@ -161,7 +161,7 @@ pub(crate) fn close_item(header: &mut [u8], checksums: &mut Checksums, seq: Opti
     }
 }
 
-/// The check of a header: that of the payload, which it still begins with, continued over the rest of it.
+/// The check of a header: that of the payload, which it still starts with, continued over the rest.
 #[inline]
 fn rest_check<const REST: usize>(header: &[u8], checksums: &mut Checksums, seed: u32) -> u32 {
     let Some((check, rest)) = header.split_first_chunk::<CHECK_BYTES>() else { return 0 };
@@ -169,18 +169,18 @@ fn rest_check<const REST: usize>(header: &[u8], checksums: &mut Checksums, seed:
     checksums.seeded(u32::from_le_bytes(*check) ^ seed, rest)
 }
 
-/// An item as it lies in a frame.
+/// An item in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item<'a> {
     /// The kind's byte, known or not.
     pub kind: u8,
     /// Flags; zero in this version.
     pub flags: u8,
-    /// The record's ID as it stands there; zero for control items.
+    /// The record's ID as stored; zero for control items.
     pub raw_id: u64,
     /// The record's version; zero for control items.
     pub seq: Seq,
-    /// The header as it stands there.
+    /// The header as stored.
     pub header: &'a [u8],
     /// The payload.
     pub payload: &'a [u8],
@@ -188,7 +188,7 @@ pub struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// Takes the item apart at the beginning of `bytes`, which may go on behind it.
+    /// Parses the item at the beginning of `bytes`, which may continue after it.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let short = || Malformed::new("item", "a whole item", format!("{} bytes", bytes.len()));
@@ -208,7 +208,7 @@ impl<'a> Item<'a> {
         Ok(Self { kind, flags: prefix[7], raw_id, seq, header, payload, check: LittleEndian::read_u32(&prefix[..4]) })
     }
 
-    /// Takes a record apart at the beginning of `bytes`; `None` for all that is none, and for heads and chunks.
+    /// Parses a record at the beginning of `bytes`; `None` for anything else, and for heads and chunks.
     #[inline]
     pub fn parse_record(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.get(..RECORD_HEADER_BYTES)?;
@@ -222,7 +222,7 @@ impl<'a> Item<'a> {
         Some(Self { kind, flags, raw_id, seq, header, payload, check })
     }
 
-    /// Checks header and payload against the check, for an item that lies where `seed` says.
+    /// Verifies header and payload for an item at the place of `seed`.
     #[inline]
     pub fn verify(&self, seed: u32) -> Result<(), Malformed> {
         let rest = self.header.get(4..).unwrap_or_default();
@@ -234,7 +234,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The record's ID; an error when it is none.
+    /// The record's ID; an error if it is invalid.
     pub fn id(&self) -> Result<RecordId, Malformed> {
         RecordId::from_u64(self.raw_id).ok_or_else(|| Malformed::new("record header", "a record ID", self.raw_id))
     }

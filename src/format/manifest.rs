@@ -1,4 +1,4 @@
-//! Manifest entries: the roots of the store, and what recovery has to know beside the log.
+//! Manifest entries: the roots of the store, and what recovery needs besides the log.
 //!
 //! ```text
 //! 0     4       8        12   16       24            28
@@ -6,8 +6,8 @@
 //! | tag | check | length |kind| number | check before| zero | body | pad |
 //! +-----+-------+--------+----+--------+-------------+------+======+=====+
 //! ```
-//! Numbers rise from entry to entry, also across files; each entry repeats the check of the one before it in
-//! its file. The check covers everything behind it and is seeded with the file and the offset.
+//! Numbers increase from entry to entry, across files too; each entry repeats the check of the previous one in its
+//! file. The check covers everything after it and is seeded with the file and the offset.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -19,17 +19,17 @@ use crate::format::segment::{SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_END};
 use crate::format::{Cursor, Malformed, Seed, align, checksum, put_text, put_u16, put_u32, put_u64};
 use crate::id::{IndexNumber, SegmentSeq, Seq, SetNumber, to_u64, to_usize};
 
-/// Bytes in front of an entry's body.
+/// Bytes before an entry's body.
 pub const ENTRY_HEADER_BYTES: usize = 32;
 /// First four bytes of an entry: `TnMf`.
 pub const ENTRY_TAG: u32 = 0x664d_6e54;
-/// Tag of the extension that lists key indexes that cannot be read.
+/// Tag of the extension that lists unreadable key indexes.
 pub const DAMAGED_INDEXES: u16 = MUST_UNDERSTAND | 1;
-/// Tag of the extension that lists what is known of slots of damaged leaf pages.
+/// Tag of the extension that lists known slots of damaged leaf pages.
 pub const KNOWN_ENTRIES: u16 = MUST_UNDERSTAND | 2;
-/// Tag of the extension that lists sets that are gone and whose records are not all freed.
+/// Tag of the extension that lists dropped sets with records left to free.
 pub const DROPPED_SETS: u16 = MUST_UNDERSTAND | 3;
-/// Numbers that count up for ever are below this one: of commits, timelines, streams and manifest entries.
+/// Ever-increasing numbers are below this one: of commits, timelines, streams and manifest entries.
 pub const NUMBER_END: u64 = 1 << 62;
 /// An extension with this bit must be understood.
 pub const MUST_UNDERSTAND: u16 = 0x8000;
@@ -46,7 +46,7 @@ pub enum SnapshotKind {
     Named = 3,
 }
 
-/// A segment as a snapshot lists it.
+/// A segment in a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentRow {
     /// Place in the segment table; zero for page segments.
@@ -57,20 +57,20 @@ pub struct SegmentRow {
     pub generation: u8,
     /// Whether it holds pages.
     pub pages: bool,
-    /// Bytes that the snapshot needs of it.
+    /// Bytes of it that the snapshot needs.
     pub bytes: u64,
     /// Bytes of it that were live.
     pub live_bytes: u64,
 }
 
-/// A record set as a snapshot lists it.
+/// A record set in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetRow {
     /// Its number.
     pub number: SetNumber,
     /// Its name.
     pub name: String,
-    /// Its records.
+    /// Number of its records.
     pub records: u64,
     /// Bytes of their values.
     pub bytes: u64,
@@ -78,7 +78,7 @@ pub struct SetRow {
     pub changed: Seq,
 }
 
-/// A named mark as a snapshot lists it.
+/// A named mark in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarkRow {
     /// Its name.
@@ -92,7 +92,7 @@ pub struct MarkRow {
 pub struct RaisedRow {
     /// The slot.
     pub slot: u64,
-    /// The reuse count that it gets next.
+    /// Its next reuse count.
     pub next_count: u32,
 }
 
@@ -114,7 +114,7 @@ pub struct Snapshot {
     pub kind: SnapshotKind,
     /// Its name; empty for snapshots without one.
     pub name: String,
-    /// The last commit that is in it.
+    /// The last commit in it.
     pub seq: Seq,
     /// The timeline in which it was saved.
     pub timeline: u64,
@@ -122,11 +122,11 @@ pub struct Snapshot {
     pub time_micros: u64,
     /// The root of the record index.
     pub root: Descriptor,
-    /// The first page that was never given to a set.
+    /// The first page that was never assigned to a set.
     pub page_end: u64,
-    /// Replay begins in this segment.
+    /// Replay starts in this segment.
     pub head_segment: SegmentSeq,
-    /// And at this offset.
+    /// Replay starts at this offset.
     pub head_offset: u64,
     /// The number of the next segment.
     pub next_segment: SegmentSeq,
@@ -150,15 +150,15 @@ pub struct Snapshot {
     pub next_index: u32,
     /// Key indexes.
     pub indexes: Vec<IndexRow>,
-    /// Slots of live records whose next count is higher than theirs and one: the IDs between were given before the store was
-    /// rolled back.
+    /// Slots of live records whose next count is higher than theirs plus one: the IDs in between were assigned before
+    /// the store was rolled back.
     pub raised: Vec<RaisedRow>,
-    /// What later versions add.
+    /// Fields of later versions.
     pub extensions: Vec<Extension>,
 }
 
 impl Snapshot {
-    /// Key indexes that cannot be read, with what is damaged of them. An extension that is not whole says nothing.
+    /// Unreadable key indexes, with the damage. An incomplete extension is ignored.
     pub fn damaged_indexes(&self) -> Vec<(IndexNumber, Corruption)> {
         let mut all = Vec::new();
         for extension in self.extensions.iter().filter(|extension| extension.tag == DAMAGED_INDEXES) {
@@ -170,7 +170,7 @@ impl Snapshot {
         all
     }
 
-    /// Notes key indexes that cannot be read.
+    /// Records unreadable key indexes.
     pub fn note_damaged_indexes<'d>(&mut self, damaged: impl Iterator<Item = (IndexNumber, &'d Corruption)>) {
         let mut bytes = Vec::new();
         for (number, damage) in damaged {
@@ -185,7 +185,7 @@ impl Snapshot {
         }
     }
 
-    /// Entries of leaf pages that are damaged: what is known of their slots from the log.
+    /// Entries of damaged leaf pages: what is known of their slots from the log.
     pub fn known_entries(&self) -> impl Iterator<Item = (u64, Entry64)> {
         let known = self.extensions.iter().filter(|extension| extension.tag == KNOWN_ENTRIES);
         known
@@ -193,7 +193,7 @@ impl Snapshot {
             .map(|row| (LittleEndian::read_u64(row), Entry64(LittleEndian::read_u64(&row[8..]))))
     }
 
-    /// Notes entries of leaf pages that are damaged.
+    /// Records entries of damaged leaf pages.
     pub fn note_known_entries(&mut self, known: impl Iterator<Item = (u64, Entry64)>) {
         let mut bytes = Vec::new();
         for (slot, entry) in known {
@@ -205,13 +205,13 @@ impl Snapshot {
         }
     }
 
-    /// Sets that are gone and whose records are not all freed.
+    /// Dropped sets with records left to free.
     pub fn dropped_sets(&self) -> impl Iterator<Item = SetNumber> {
         let dropped = self.extensions.iter().filter(|extension| extension.tag == DROPPED_SETS);
         dropped.flat_map(|extension| extension.bytes.chunks_exact(4)).map(|row| SetNumber(LittleEndian::read_u32(row)))
     }
 
-    /// Notes sets that are gone and whose records are not all freed.
+    /// Records dropped sets with records left to free.
     pub fn note_dropped_sets(&mut self, dropped: impl Iterator<Item = SetNumber>) {
         let mut bytes = Vec::new();
         dropped.for_each(|set| put_u32(&mut bytes, set.0));
@@ -220,13 +220,13 @@ impl Snapshot {
         }
     }
 
-    /// Where replay begins in a segment of the log.
+    /// Where replay starts in a segment of the log.
     pub fn begin_of(&self, segment: SegmentSeq) -> u64 {
         if segment == self.head_segment { self.head_offset } else { to_u64(SEGMENT_HEADER_BYTES) }
     }
 }
 
-/// A field that a later version added.
+/// A field of a later version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extension {
     /// Its tag.
@@ -235,10 +235,10 @@ pub struct Extension {
     pub bytes: Vec<u8>,
 }
 
-/// The log was cut: what lies above `seq` in segments before `first_segment` is void.
+/// The log was cut: everything above `seq` in segments before `first_segment` is void.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The timeline that begins.
+    /// The new timeline.
     pub timeline: u64,
     /// The last commit that stays where it is.
     pub seq: Seq,
@@ -248,7 +248,7 @@ pub struct Cut {
     pub resumed: Seq,
 }
 
-/// What an entry says.
+/// The body of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// A saved snapshot.
@@ -257,7 +257,7 @@ pub enum Body {
     Reserve(Vec<u64>),
     /// The log was cut.
     Cut(Cut),
-    /// A named snapshot is not kept any longer.
+    /// A named snapshot is no longer kept.
     Drop(u64),
 }
 
@@ -266,11 +266,11 @@ pub enum Body {
 pub struct Entry {
     /// Its number.
     pub number: u64,
-    /// What it says.
+    /// Its body.
     pub body: Body,
 }
 
-/// An entry, and where the next one begins.
+/// An entry, and where the next one starts.
 #[derive(Debug)]
 pub struct Decoded {
     /// The entry.

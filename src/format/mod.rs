@@ -1,9 +1,10 @@
 //! Bytes and values: every layout of the files, and nothing else.
 //!
-//! Owns: layouts, constants, checksums. `docs/file-format.md` describes them; a test compares the two.
-//! Never: does I/O, reads a clock, or panics on any input.
-//! Invariants: 1. Tag and kind 0 are never valid, so zeroes never decode. 2. Every length is checked
-//! against the bytes that are there before it is used. 3. All integers are little-endian.
+//! Owns: layouts, constants, checksums. `docs/file-format.md` describes them; a test compares the two. Never: does I/O,
+//! reads a clock, or panics on any input.
+//! Invariants: 1. Tag and kind 0 are never valid, so zeros never decode.
+//! 2. Every length is checked against the available bytes before it is used.
+//! 3. All integers are little-endian.
 
 pub mod descriptor;
 pub mod entry;
@@ -23,7 +24,7 @@ use crc32fast::Hasher;
 
 use crate::id::SegmentSeq;
 
-/// Records and frames begin at multiples of this many bytes.
+/// Records and frames start at multiples of this many bytes.
 pub const GRANULE_BYTES: u64 = 16;
 /// Bytes of an index page.
 pub const PAGE_BYTES: usize = 4096;
@@ -44,8 +45,7 @@ const fn mix(mut value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// What every checksum of one segment is seeded with, so that a block of another store, segment or offset never
-/// validates.
+/// The seed of every checksum in one segment, so that a block of another store, segment or offset is never valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(u64);
 
@@ -71,7 +71,7 @@ pub fn checksum(seed: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Makes many checksums one after the other. What the processor can do is asked once for all of them.
+/// Computes many checksums. The processor's features are queried once for all of them.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Checksums {
     hasher: Hasher,
@@ -86,7 +86,7 @@ impl Checksums {
         self.hasher.clone().finalize()
     }
 
-    /// For one checksum of bytes that come in parts.
+    /// For one checksum over several parts.
     #[inline]
     pub(crate) fn begin(&self) -> Hasher {
         let mut hasher = self.hasher.clone();
@@ -94,7 +94,7 @@ impl Checksums {
         hasher
     }
 
-    /// CRC-32 of bytes, seeded. A seed is the same as other first bytes, of which there are enough here.
+    /// CRC-32 of bytes, seeded. A seed is equivalent to different first bytes, of which there are enough here.
     #[inline]
     pub(crate) fn seeded<const LEN: usize>(&mut self, seed: u32, mut bytes: [u8; LEN]) -> u32 {
         const { assert!(LEN >= 4, "a seed has four bytes") };
@@ -104,16 +104,16 @@ impl Checksums {
     }
 }
 
-/// Why bytes are not what they should be. The floors above add the file.
+/// Why bytes are not what they should be. The layers above add the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// What was being read.
     pub what: &'static str,
-    /// What had to be there.
+    /// What should have been there.
     pub expected: String,
     /// What was there.
     pub got: String,
-    /// Whether the bytes are what was written, by a version that knows more.
+    /// Whether the bytes are valid, but written by a later version.
     pub unsupported: bool,
 }
 
@@ -123,7 +123,7 @@ impl Malformed {
         Self { what, expected: expected.to_string(), got: got.to_string(), unsupported: false }
     }
 
-    /// Bytes whose checks hold and that this version does not know.
+    /// Bytes with valid checksums that this version does not understand.
     pub(crate) fn unsupported(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
         Self { unsupported: true, ..Self::new(what, expected, got) }
     }
@@ -138,7 +138,7 @@ impl Malformed {
     }
 }
 
-/// Reads fields one after the other; never beyond the end.
+/// Reads fields one after another; never beyond the end.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a> {
     pub(crate) rest: &'a [u8],
@@ -182,7 +182,7 @@ impl<'a> Cursor<'a> {
         self.rest.len()
     }
 
-    /// A count of things of at least `each` bytes: refused when the bytes that are left cannot hold them.
+    /// A count of items of at least `each` bytes: rejected if the remaining bytes cannot hold them.
     pub(crate) fn count(&mut self, each: usize) -> Result<usize, Malformed> {
         let count = self.u32()? as usize;
         if count.saturating_mul(each) > self.rest.len() {
@@ -191,7 +191,7 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
-    /// A string of UTF-8 behind its 16-bit length.
+    /// A UTF-8 string after its 16-bit length.
     pub(crate) fn text(&mut self) -> Result<String, Malformed> {
         let len = usize::from(self.u16()?);
         let bytes = self.take(len)?;
@@ -217,7 +217,7 @@ pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&bytes);
 }
 
-/// Writes a string behind its 16-bit length; what is longer is cut, so callers check names first.
+/// Writes a string after its 16-bit length; a longer one is truncated, so callers check names first.
 pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);

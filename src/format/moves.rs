@@ -6,8 +6,9 @@
 //! | from | to | slot delta | from delta | to delta | slot delta ...
 //! +------+----+------------+------------+----------+------------
 //! ```
-//! Segments by number. Deltas to the move before, from zero, as LEB128: slots with the sign in the lowest bit, places in
-//! granules, which only rise. A move takes effect only where the slot's entry still points at the old place.
+//! Segments are given by number. Values are differences to the previous move, from zero, as LEB128: slots with the sign
+//! in the lowest bit, places in granules, which only increase. A move takes effect only if the slot's entry still
+//! points at the old place.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -18,24 +19,24 @@ use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::format::{GRANULE_BYTES, Malformed};
 use crate::id::{SLOT_END, SegmentSeq, low_u32};
 
-/// Bytes in front of the moves.
+/// Bytes before the moves.
 pub const MOVES_HEADER_BYTES: usize = 16;
-/// Bytes of one move at most: slots have 40 bits, places 24.
+/// Maximum size of a move: slots have 40 bits, places 24.
 pub const MOVE_BYTES_MAX: usize = 6 + 4 + 4;
 
-/// A record that was copied: offsets in bytes within the segments that it was in and is in.
+/// A copied record: its byte offsets within the old and the new segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Move {
     /// The record's slot.
     pub slot: u64,
-    /// Where it lay.
+    /// Its old offset.
     pub from: u64,
-    /// Where its copy lies.
+    /// The offset of its copy.
     pub to: u64,
 }
 
-/// Puts moves from one segment to another into a frame, in as many items as they need: where a place does not rise, the next
-/// one begins.
+/// Adds moves from one segment to another to a frame, in as many items as needed: a new item starts where a place does
+/// not increase.
 pub fn put_moves(frame: &mut FrameBuilder, from: SegmentSeq, to: SegmentSeq, moves: &[Move]) {
     let mut payload = Vec::new();
     let mut before = Move { slot: 0, from: 0, to: 0 };
@@ -61,7 +62,7 @@ pub fn put_moves(frame: &mut FrameBuilder, from: SegmentSeq, to: SegmentSeq, mov
     }
 }
 
-/// The moves of an item: from which segment, to which, and each.
+/// The moves of an item: source segment, target segment, and each move.
 pub fn moves(payload: &[u8]) -> Result<(SegmentSeq, SegmentSeq, Vec<Move>), Malformed> {
     let wrong = || Malformed::new("moves", "two segments and moves", format!("{} bytes", payload.len()));
     let (header, mut rest) = payload.split_at_checked(MOVES_HEADER_BYTES).ok_or_else(wrong)?;
@@ -107,7 +108,7 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
     Err(Malformed::new("moves", "a number of at most 42 bits", format!("{} more bytes", rest.len())))
 }
 
-/// A place in bytes behind `before`.
+/// A place in bytes after `before`.
 fn take_place(rest: &mut &[u8], before: u64) -> Result<u64, Malformed> {
     let place = before / GRANULE_BYTES + take_varint(rest)?;
     if place >> OFFSET_BITS != 0 {

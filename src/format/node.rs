@@ -1,4 +1,4 @@
-//! Nodes of key indexes: sorted entries in slots, with what their keys have in common stored once.
+//! Nodes of key indexes: sorted entries in slots, with the common prefix of their keys stored once.
 //!
 //! ```text
 //! 0     1         2       3      4       6              8               10            16
@@ -11,9 +11,10 @@
 //! | heap: the prefix, and for each entry the rest of its key and its ID               |
 //! +-----------------------------------------------------------------------------------+
 //! ```
-//! Owns: where the fields lie, searching, checking. Never: changes a node; that is `key_index`'s.
-//! Invariants of a node that passes `check`: 1. Every cell lies in the heap, whole. 2. Entries ascend by key, then by ID.
-//! A node that does not pass is searched without harm: each access is checked, and each search ends.
+//! Owns: the layout, searching, checking. Never: changes a node; `key_index` does.
+//! Invariants of a node that passes `check`: 1. Every cell is completely within the heap.
+//! 2. Entries ascend by key, then by ID. Searching a node that does not pass is harmless: each access is checked, and
+//!    each search terminates.
 
 use std::cmp::Ordering;
 
@@ -28,15 +29,15 @@ use crate::key::KEY_BYTES_MAX;
 pub const NODE_TAG: u8 = 0x4b;
 /// Layout of nodes that this code writes and reads.
 pub const NODE_VERSION: u8 = 1;
-/// Bytes in front of a node's slots.
+/// Bytes before a node's slots.
 pub const NODE_HEADER_BYTES: usize = 16;
 /// Bytes of a slot.
 pub const NODE_SLOT_BYTES: usize = 8;
-/// Bytes of a key that stand in its slot.
+/// Bytes of a key stored in its slot.
 pub const NODE_HEAD_BYTES: usize = 4;
 /// Bytes of a reference to a child.
 pub const NODE_CHILD_BYTES: usize = 24;
-/// Bit of a slot's length that says that an ID stands behind the key.
+/// Bit of a slot's length that says that an ID follows the key.
 pub const NODE_HAS_ID: u16 = 0x8000;
 /// The highest level that a node can have.
 pub const NODE_LEVEL_MAX: u8 = 40;
@@ -45,19 +46,19 @@ pub const NODE_ENTRIES_END: u64 = 1 << 48;
 
 const ID_BYTES: usize = 8;
 
-/// A key and the record that has it. Entries sort by key, then by ID.
+/// A key and its record. Entries sort by key, then by ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyEntry<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// The record's ID as a number; zero in separators that hold for every ID.
+    /// The record's ID as a number; zero in separators that apply to every ID.
     pub id: u64,
 }
 
-/// A child as its parent knows it on the medium.
+/// A child as its parent stores it on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChildRef {
-    /// Where it lies.
+    /// Its location.
     pub page: PageRef,
     /// Entries of all leaves below it.
     pub entries: u64,
@@ -86,11 +87,11 @@ impl ChildRef {
     }
 }
 
-/// A slot: where the cell lies, how long the key is behind the prefix, and that part's first four bytes.
+/// A slot: the offset of the cell, the length of the key after the prefix, and its first four bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     pub(crate) offset: usize,
-    /// Bytes of the key behind the node's prefix.
+    /// Bytes of the key after the node's prefix.
     pub(crate) key_bytes: usize,
     pub(crate) has_id: bool,
     pub(crate) head: u32,
@@ -117,7 +118,7 @@ impl Slot {
         bytes
     }
 
-    /// Bytes of the key that stand in the heap.
+    /// Bytes of the key stored in the heap.
     #[inline]
     pub(crate) fn rest_bytes(&self) -> usize {
         self.key_bytes.saturating_sub(NODE_HEAD_BYTES)
@@ -130,7 +131,7 @@ impl Slot {
     }
 }
 
-/// The first bytes of a key behind the prefix, as a number that sorts like them.
+/// The first bytes of a key after the prefix, as a number that sorts like them.
 #[inline]
 pub(crate) fn head_of(suffix: &[u8]) -> u32 {
     if let Some(head) = suffix.first_chunk::<NODE_HEAD_BYTES>() {
@@ -141,7 +142,7 @@ pub(crate) fn head_of(suffix: &[u8]) -> u32 {
     BigEndian::read_u32(&head)
 }
 
-/// What stands behind a prefix, which is short as a rule: too short for a call to be worth it.
+/// Skips a prefix, which is usually too short for a function call to be worth it.
 #[inline]
 fn without_prefix<'k>(key: &'k [u8], prefix: &[u8]) -> Option<&'k [u8]> {
     let (front, suffix) = key.split_at_checked(prefix.len())?;
@@ -150,7 +151,7 @@ fn without_prefix<'k>(key: &'k [u8], prefix: &[u8]) -> Option<&'k [u8]> {
     same.then_some(suffix)
 }
 
-/// From so many slots on, a search begins where evenly spread heads would have it.
+/// From this many slots on, a search starts where evenly distributed heads would put it.
 const EVEN_SLOTS_MIN: usize = 16;
 
 #[inline]
@@ -158,7 +159,7 @@ fn head_at(slot: [u8; NODE_SLOT_BYTES]) -> u32 {
     BigEndian::read_u32(&slot[4..])
 }
 
-/// A node's bytes, read in place: an image of the medium, or a node in memory.
+/// A node's bytes, read in place: an image on disk, or a node in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeView<'a> {
     bytes: &'a [u8],
@@ -173,12 +174,12 @@ fn malformed(expected: &'static str, got: impl ToString) -> Malformed {
 }
 
 impl<'a> NodeView<'a> {
-    /// Looks at header, slots and prefix; cells are checked when they are read.
+    /// Checks header, slots and prefix; cells are checked when they are read.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         Self::open(bytes).ok_or_else(|| Self::why_not(bytes))
     }
 
-    /// The same, without saying what is wrong.
+    /// The same, without reporting the problem.
     #[inline]
     pub(crate) fn open(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.first_chunk::<NODE_HEADER_BYTES>()?;
@@ -193,7 +194,7 @@ impl<'a> NodeView<'a> {
         Some(Self { bytes, slots, prefix: bytes.get(begin..begin + len)? })
     }
 
-    /// What is wrong with bytes that do not open.
+    /// The problem of bytes that do not open.
     #[cold]
     fn why_not(bytes: &[u8]) -> Malformed {
         let Some(header) = bytes.first_chunk::<NODE_HEADER_BYTES>().filter(|_| bytes.len() <= PAGE_BYTES) else {
@@ -221,7 +222,7 @@ impl<'a> NodeView<'a> {
         self.slots.len()
     }
 
-    /// What all keys of the node begin with.
+    /// The common prefix of the node's keys.
     #[inline]
     pub fn prefix(&self) -> &'a [u8] {
         self.prefix
@@ -245,20 +246,20 @@ impl<'a> NodeView<'a> {
         self.bytes.get(slot.offset..slot.offset + slot.cell_bytes())
     }
 
-    /// The part of a key that stands in the heap, and the ID.
+    /// The part of a key stored in the heap, and the ID.
     #[inline]
     fn rest_and_id(&self, slot: &Slot) -> Option<(&'a [u8], u64)> {
         let (rest, id) = self.cell(slot)?.split_at_checked(slot.rest_bytes())?;
         Some((rest, if slot.has_id { LittleEndian::read_u64(id) } else { 0 }))
     }
 
-    /// The ID of an entry; `None` when its cell is not whole.
+    /// The ID of an entry; `None` if its cell is incomplete.
     #[inline]
     pub fn id(&self, index: usize) -> Option<u64> {
         self.rest_and_id(&self.slot(index)?).map(|(_, id)| id)
     }
 
-    /// Puts the key of an entry behind the prefix that `key` begins with, and tells its ID.
+    /// Appends the key of an entry to the prefix that `key` starts with, and returns its ID.
     #[inline]
     pub fn read_behind_prefix(&self, index: usize, key: &mut Vec<u8>) -> Option<u64> {
         let slot = self.slot(index)?;
@@ -272,14 +273,14 @@ impl<'a> NodeView<'a> {
         Some(id)
     }
 
-    /// Reads a whole entry: the key into `key`, and its ID. `None` when its cell is not whole.
+    /// Reads a whole entry: the key into `key`, and its ID. `None` if its cell is incomplete.
     pub fn read(&self, index: usize, key: &mut Vec<u8>) -> Option<u64> {
         key.clear();
         key.extend_from_slice(self.prefix);
         self.read_behind_prefix(index, key)
     }
 
-    /// How an entry compares with one whose key has this suffix behind the node's prefix.
+    /// Compares an entry with one whose key has this suffix after the node's prefix.
     #[inline]
     fn compare(&self, index: usize, head: u32, suffix: &[u8], id: u64) -> Option<Ordering> {
         let slot = self.slot(index)?;
@@ -289,8 +290,8 @@ impl<'a> NodeView<'a> {
         Some(by_key.then(own_id.cmp(&id)))
     }
 
-    /// How many heads are below this one. Heads are often spread evenly: where this one would then stand is looked at
-    /// first, so that fewer lines of the cache are touched than by halving alone.
+    /// The number of heads below this one. Heads are often evenly distributed: the search first looks where this one
+    /// would then be, so that it touches fewer cache lines than binary search alone.
     #[inline]
     fn below_head(&self, head: u32) -> usize {
         let (mut low, mut high) = (0, self.slots.len());
@@ -304,7 +305,7 @@ impl<'a> NodeView<'a> {
             let (part, whole) = (u64::from(head - first), u64::from(last - first));
             let mut at = to_usize(part * to_u64(high - 1) / whole);
             let mut step = 8;
-            // Steps away from the guess until the place is enclosed.
+            // Steps away from the guess until the position is enclosed.
             if self.slots.get(at).is_some_and(|slot| head_at(*slot) < head) {
                 while at < high && self.slots.get(at).is_some_and(|slot| head_at(*slot) < head) {
                     low = at + 1;
@@ -325,7 +326,7 @@ impl<'a> NodeView<'a> {
         low + between.partition_point(|slot| head_at(*slot) < head)
     }
 
-    /// How many entries stand before this one; with `after`, also itself. `None` when a cell is not whole.
+    /// The number of entries before this one; with `after`, including itself. `None` if a cell is incomplete.
     #[inline]
     pub fn search(&self, wanted: &KeyEntry<'_>, after: bool) -> Option<usize> {
         let Some(suffix) = without_prefix(wanted.key, self.prefix) else {
@@ -347,13 +348,13 @@ impl<'a> NodeView<'a> {
         })
     }
 
-    /// The rest of a search where several entries from `low` on have the same head.
+    /// The rest of a search if several entries from `low` on have the same head.
     #[inline(never)]
     fn search_run(&self, mut low: usize, head: u32, suffix: &[u8], id: u64, after: bool) -> Option<usize> {
         let run = self.slots.get(low..)?;
         let to_end = run.last().is_some_and(|slot| head_at(*slot) == head);
         let mut high = low + if to_end { run.len() } else { run.partition_point(|slot| head_at(*slot) <= head) };
-        // Records of one key come with rising IDs, and who asks for the first of them asks with the lowest.
+        // Records of one key are inserted with increasing IDs, and a search for the first of them uses the lowest ID.
         if id != 0 {
             match self.compare(high - 1, head, suffix, id)? {
                 Ordering::Less => return Some(high),
@@ -374,14 +375,14 @@ impl<'a> NodeView<'a> {
         Some(low)
     }
 
-    /// Whether an entry that this node need not have stands before the one at `index`.
+    /// Whether an entry, which need not be in this node, belongs before the one at `index`.
     #[inline]
     pub(crate) fn is_below(&self, wanted: &KeyEntry<'_>, index: usize) -> Option<bool> {
         let Some(suffix) = without_prefix(wanted.key, self.prefix) else { return Some(wanted.key < self.prefix) };
         Some(self.compare(index, head_of(suffix), suffix, wanted.id)? == Ordering::Greater)
     }
 
-    /// Reads the slots that a search begins with, so that they are near when it does.
+    /// Prefetches the slots that a search starts with.
     #[inline]
     pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
         let (Some(first), Some(last)) = (self.slots.first(), self.slots.last()) else { return 0 };
@@ -439,14 +440,14 @@ impl<'a> NodeView<'a> {
         Ok(used)
     }
 
-    /// The children of an inner node's image. `None` when they are not all there.
+    /// The children of an inner node's image. `None` if they are incomplete.
     pub fn children(&self) -> Option<impl Iterator<Item = ChildRef> + use<'a>> {
         let begin = self.front_bytes();
         let bytes = self.bytes.get(begin..begin + self.count() * NODE_CHILD_BYTES)?;
         Some(bytes.as_chunks::<NODE_CHILD_BYTES>().0.iter().map(ChildRef::decode))
     }
 
-    /// The error for a cell that is not whole.
+    /// The error for an incomplete cell.
     #[cold]
     pub fn broken(&self) -> Malformed {
         malformed("cells within the node", format!("{} entries in {} bytes", self.count(), self.bytes.len()))

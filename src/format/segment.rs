@@ -15,18 +15,18 @@ use crate::error::Error;
 use crate::format::{FORMAT_VERSION, Malformed, checksum};
 use crate::id::SegmentSeq;
 
-/// Bytes of the header; content begins behind it.
+/// Bytes of the header; the contents follow.
 pub const SEGMENT_HEADER_BYTES: usize = 128;
 /// First eight bytes of every file of a store.
 pub const MAGIC: [u8; 8] = *b"TENURE\r\n";
 /// Identifier of CRC-32 (IEEE) as the checksum.
 pub const CHECKSUM_CRC32: u8 = 1;
-/// Identifier of payloads that are stored as they are.
+/// Identifier of payloads stored as they are.
 pub const CODEC_PLAIN: u8 = 0;
 const GRANULE_LOG2: u8 = 4;
 const PAGE_LOG2: u8 = 12;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FileKind {
@@ -49,7 +49,7 @@ impl FileKind {
         format!("{stem}-{:012}.{end}", segment.0)
     }
 
-    /// The kind and number in a file name; `None` when it is not one of ours.
+    /// The kind and number in a file name; `None` if it is not one of ours.
     pub fn parse_name(name: &str) -> Option<(Self, SegmentSeq)> {
         let (stem, rest) = name.split_once('-')?;
         let (digits, end) = rest.split_once('.')?;
@@ -64,32 +64,32 @@ impl FileKind {
     }
 }
 
-/// Numbers of files are below this: nobody makes so many, and counting up never overflows.
+/// File numbers are below this: it cannot be reached, and counting up never overflows.
 pub const SEGMENT_NUMBER_END: u64 = 1 << 48;
-/// A file whose number is so far above those that the store knows is none of its own. Each number in between would have been
-/// taken for a file that is gone again.
+/// A file numbered this far above those that the store knows does not belong to it. Otherwise each number in between
+/// would be treated as a deleted file.
 pub const SEGMENT_NUMBER_GAP: u64 = 1 << 32;
 
 /// A file's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// What the file holds.
+    /// The contents of the file.
     pub kind: FileKind,
-    /// The generation in which the segment was begun.
+    /// The generation in which the segment was started.
     pub generation: u8,
     /// The store.
     pub uuid: [u8; 16],
     /// The segment's number.
     pub segment: SegmentSeq,
-    /// The timeline in which the segment was begun.
+    /// The timeline in which the segment was started.
     pub timeline: u64,
     /// The segment before it in the same log; zero for the first.
     pub previous: SegmentSeq,
-    /// The size of the largest segments of the store, in bytes.
+    /// The store's maximum segment size in bytes.
     pub segment_bytes: u64,
 }
 
-/// Whether these bytes begin as a header of the store does, and are zeros before it ends: a crash may leave that of one.
+/// Whether these bytes start like a header of the store and then are zeros: a crash may leave that of one.
 pub(crate) fn is_torn_header(bytes: &[u8; SEGMENT_HEADER_BYTES], uuid: [u8; 16]) -> bool {
     let check = checksum(0, &bytes[..SEGMENT_HEADER_BYTES - 4]).to_le_bytes();
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -101,7 +101,7 @@ pub(crate) fn is_torn_header(bytes: &[u8; SEGMENT_HEADER_BYTES], uuid: [u8; 16])
 }
 
 impl SegmentHeader {
-    /// Whether zeros may stand behind the last frame: the file of a segment of the log is made longer ahead of the frames.
+    /// Whether zeros may follow the last frame: log files are extended ahead of the frames.
     pub fn has_room(&self) -> bool {
         self.kind == FileKind::Records && self.generation == 0
     }
@@ -127,7 +127,7 @@ impl SegmentHeader {
         out
     }
 
-    /// Reads a header from `file`; damaged and unknown are different errors.
+    /// Reads a header from `file`; damaged and unknown headers are different errors.
     pub fn decode(bytes: &[u8], file: &str) -> Result<Self, Error> {
         let Some(header) = bytes.get(..SEGMENT_HEADER_BYTES) else {
             return Err(Malformed::new("file header", "128 bytes", bytes.len()).at(file, 0));
@@ -206,7 +206,7 @@ mod tests {
         for len in 0..SEGMENT_HEADER_BYTES {
             let mut torn = [0; SEGMENT_HEADER_BYTES];
             torn[..len].copy_from_slice(&whole[..len]);
-            // Where the last byte is a zero anyway, nothing is missing.
+            // If the last byte is zero anyway, nothing is missing.
             assert_eq!(is_torn_header(&torn, uuid), torn != whole, "{len} bytes");
             assert!(len <= 40 || torn == whole || !is_torn_header(&torn, [8; 16]), "{len} bytes of another store's");
             torn[0] ^= u8::from(len > 0);

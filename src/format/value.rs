@@ -6,8 +6,8 @@
 //! | total bytes | chunk size| depth| zero | chunk IDs ...  |
 //! +-------------+-----------+------+------+================+
 //! ```
-//! At depth 0 the IDs name chunks of data: each holds `chunk size` bytes, the last one the rest. At depth d they
-//! name lists: chunks whose payload is IDs of depth d - 1, `IDS_PER_LIST` each, the last one the rest.
+//! At depth 0 the IDs refer to data chunks: each holds `chunk size` bytes, the last one the rest. At depth d they refer
+//! to lists: chunks whose payload is IDs of depth d - 1, `IDS_PER_LIST` each, the last one the rest.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -18,12 +18,12 @@ use crate::id::RecordId;
 pub const CHUNK_BYTES: usize = 65_472;
 /// IDs in each list but the last.
 pub const IDS_PER_LIST: usize = 4096;
-/// Bytes in front of the IDs of a head.
+/// Bytes before the IDs of a head.
 pub const HEAD_BYTES: usize = 16;
-/// The deepest tree: 4096^3 chunks of 64 KiB are 4 PiB.
+/// Maximum depth: 4096^3 chunks of 64 KiB are 4 PiB.
 pub const DEPTH_MAX: u8 = 2;
 
-/// A head, as it is kept in a record.
+/// A head, as stored in a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Bytes of the value.
@@ -47,7 +47,7 @@ impl Head {
         out
     }
 
-    /// Reads a payload; the number of IDs must follow from the total.
+    /// Reads a payload; the number of IDs must match the total.
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some((fixed, ids)) = bytes.split_at_checked(HEAD_BYTES) else {
             return Err(Malformed::new("head of a large value", "16 bytes", bytes.len()));
@@ -69,18 +69,18 @@ impl Head {
         Ok(head)
     }
 
-    /// Chunks of data that the value has.
+    /// Number of data chunks of the value.
     pub fn chunks(&self) -> u64 {
         self.total_bytes.div_ceil(u64::from(self.chunk_bytes.max(1)))
     }
 
-    /// IDs that lie so many levels above the chunks.
+    /// Number of IDs at this many levels above the chunks.
     pub fn ids_at(&self, level: u8) -> u64 {
         (0..level).fold(self.chunks(), |count, _| count.div_ceil(crate::id::to_u64(IDS_PER_LIST)))
     }
 }
 
-/// Writes IDs one after the other.
+/// Writes IDs one after another.
 pub fn encode_ids(ids: &[RecordId], out: &mut Vec<u8>) {
     for id in ids {
         put_u64(out, id.as_u64());

@@ -1,6 +1,6 @@
-//! Record IDs in values that serde reads and writes.
+//! Serde support for record IDs.
 //!
-//! Owns: the two forms: text where people read the format, a number elsewhere. Never: accepts what is no ID.
+//! Owns: the two forms: text in human-readable formats, a number in others. Never: accepts an invalid ID.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::id::RecordId;
 
-/// As text, such as `"12.1"`, where people read the format; as a number elsewhere.
+/// As text, such as `"12.1"`, in human-readable formats; as a number in others.
 impl Serialize for RecordId {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         if out.is_human_readable() { out.collect_str(self) } else { out.serialize_u64(self.as_u64()) }

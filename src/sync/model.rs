@@ -38,7 +38,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// A condition that is waited for without a time-out.
+/// A condition that is waited for without a timeout.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(loom::sync::Condvar);
 

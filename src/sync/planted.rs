@@ -1,27 +1,27 @@
-//! Faults that a model has to find: each is a step left out, or taken wrongly, in the code that is modelled.
+//! Faults that a model must detect: each is a step omitted or done wrongly in the modelled code.
 
 use std::cell::Cell;
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A reader goes on without its barrier.
+    /// A reader proceeds without its barrier.
     NoLightBarrier,
-    /// The writer looks at names without its barrier.
+    /// The writer reads announcements without its barrier.
     NoHeavyBarrier,
-    /// A reader does not make sure that what it named is still the newest.
+    /// A reader does not verify that what it announced is still the newest.
     NotMadeSure,
-    /// The writer frees what somebody has named.
+    /// The writer frees an announced value.
     NamesIgnored,
-    /// A name is wiped before its value is done with, as a plain store.
+    /// An announcement is cleared before its value is done with, as a plain store.
     WipedRelaxed,
-    /// One waiter is woken, where all have to be.
+    /// One waiter is woken instead of all.
     WakesOne,
-    /// A sync that failed wakes nobody.
+    /// A failed sync wakes no waiter.
     FailureIsSilent,
-    /// What was appended during a sync counts as synced.
+    /// Bytes appended during a sync count as synced.
     ReachedTooFar,
-    /// Everybody syncs who finds nothing durable.
+    /// Every thread that finds nothing durable syncs.
     AllSync,
 }
 
@@ -29,12 +29,12 @@ thread_local! {
     static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
 }
 
-/// Whether this fault is there.
+/// Whether this fault is active.
 pub(crate) fn is(fault: Fault) -> bool {
     PLANTED.with(|planted| planted.get() == Some(fault))
 }
 
-/// Runs a model with a fault in it. What is found has to be `what`; a model that finds nothing is the failure.
+/// Runs a model with a fault in it. It must find `what`; a model that finds nothing fails.
 pub(crate) fn must_be_found(fault: Fault, what: &str, model: impl Fn()) {
     PLANTED.with(|planted| planted.set(Some(fault)));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(model));

@@ -1,8 +1,9 @@
-//! The medium below the faults: bytes, what of them was synced, and what a power cut leaves.
+//! The simulated disk below the faults: bytes, which of them were synced, and what a power cut leaves.
 //!
 //! Owns: the bytes of the files and the directory. Never: decides when something fails.
-//! Invariants: 1. A byte that was synced is in every image. 2. A sync that failed proves nothing, and neither does a
-//! later one for the bytes that the first one was to cover: operating systems forget that they were never written.
+//! Invariants: 1. A synced byte is in every image.
+//! 2. A failed sync proves nothing, and neither does a later one for the bytes that the failed one covered: operating
+//!    systems forget that they were never written.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,9 +11,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// A medium writes this many bytes at once, or not at all.
+/// The disk writes this many bytes at once, or none of them.
 const SECTOR_BYTES: usize = 512;
-/// Zeros that a power cut leaves behind a file that was made longer ahead.
+/// Zeros that a power cut leaves after a preallocated file.
 const ROOM_BYTES: usize = 5_000;
 
 /// Numbers from a seed: `SplitMix64`.
@@ -32,13 +33,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number up to `end`, which is included.
+    /// A number up to and including `end`.
     pub(super) fn up_to(&mut self, end: usize) -> usize {
         let choices = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
         usize::try_from(self.number() % choices).unwrap_or_default()
     }
 
-    /// True `part` times in 8.
+    /// True `part` times out of 8.
     pub(super) fn eighths(&mut self, part: usize) -> bool {
         self.up_to(7) < part
     }
@@ -53,7 +54,7 @@ pub(super) enum Survival {
 }
 
 impl Survival {
-    /// Whether a change of the directory that was under way reached the medium.
+    /// Whether a directory change in progress reached the disk.
     fn entry(&mut self) -> bool {
         match self {
             Self::All => true,
@@ -68,14 +69,14 @@ impl Survival {
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     synced: usize,
-    /// Below `synced`, and yet not on the medium: a sync failed.
+    /// Below `synced`, and yet not on disk: a sync failed.
     doubtful: Vec<Range<usize>>,
-    /// Made longer ahead, so that zeros may stand behind the bytes.
+    /// Preallocated, so that zeros may follow the bytes.
     pub(super) has_room: bool,
 }
 
 impl Content {
-    /// Bytes that are all on the medium.
+    /// Bytes that are all durable.
     pub(super) fn durable(bytes: Vec<u8>) -> Self {
         Self { synced: bytes.len(), bytes, ..Self::default() }
     }
@@ -100,7 +101,7 @@ impl Content {
         });
     }
 
-    /// Bytes that a power cut may take.
+    /// Bytes that a power cut may take away.
     pub(super) fn unsynced_bytes(&self) -> usize {
         self.unsynced().iter().map(ExactSizeIterator::len).sum()
     }
@@ -110,7 +111,7 @@ impl Content {
         self.doubtful.iter().cloned().chain([tail]).filter(|range| !range.is_empty()).collect()
     }
 
-    /// The end of the last byte that is on the medium.
+    /// The end of the last durable byte.
     fn durable_end(&self) -> usize {
         let mut end = self.synced;
         for range in self.doubtful.iter().rev() {
@@ -121,7 +122,7 @@ impl Content {
         end
     }
 
-    /// What the page cache holds for no reason is read from the medium again.
+    /// Unsynced bytes that the page cache may drop are read from disk again.
     fn evict(&mut self) {
         for range in std::mem::take(&mut self.doubtful) {
             zero(&mut self.bytes, range);
@@ -176,14 +177,14 @@ fn zero(bytes: &mut [u8], range: Range<usize>) {
     }
 }
 
-/// Where a name in the directory stands.
+/// The status of a name in the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// On the medium.
+    /// Durable.
     Durable,
-    /// Being created when a call failed: it is seen, and a power cut may take it.
+    /// Being created when a call failed: it is visible, and a power cut may remove it.
     Creating,
-    /// Being deleted when a call failed: it is not seen, and a power cut may bring it back.
+    /// Being deleted when a call failed: it is not visible, and a power cut may restore it.
     Deleting,
 }
 
@@ -191,7 +192,7 @@ pub(super) enum Entry {
 pub(super) struct Node {
     pub(super) content: Arc<Mutex<Content>>,
     pub(super) entry: Entry,
-    /// The sync of the directory failed: a later one does not mend it.
+    /// The directory sync failed: a later one does not repair it.
     pub(super) is_doubtful: bool,
 }
 
@@ -208,7 +209,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Files that can be seen, in the order of their names.
+    /// Visible files, by name.
     pub(super) fn seen(&self) -> impl Iterator<Item = (&String, &Node)> {
         self.nodes.iter().filter(|(_, node)| node.entry != Entry::Deleting)
     }
@@ -222,7 +223,7 @@ impl Directory {
         self.seen().map(|(_, node)| node.content.lock().bytes.len()).sum()
     }
 
-    /// The directory was synced: what a process that was killed had changed in it is on the medium.
+    /// The directory was synced: changes by a killed process are durable.
     pub(super) fn sync(&mut self) {
         self.nodes.retain(|_, node| node.is_doubtful || node.entry != Entry::Deleting);
         for node in self.nodes.values_mut().filter(|node| !node.is_doubtful) {
@@ -230,12 +231,12 @@ impl Directory {
         }
     }
 
-    /// Gives up what the page cache holds of syncs that failed.
+    /// Drops what the page cache holds of failed syncs.
     pub(super) fn evict(&self) {
         self.nodes.values().for_each(|node| node.content.lock().evict());
     }
 
-    /// The same files, shared with nobody.
+    /// The same files, as an independent copy.
     pub(super) fn copy(&self) -> Self {
         let copy = |node: &Node| {
             let is_doubtful = node.is_doubtful;
@@ -244,7 +245,7 @@ impl Directory {
         Self { nodes: self.nodes.iter().map(|(name, node)| (name.clone(), copy(node))).collect() }
     }
 
-    /// What is there after a power cut, all of it on the medium.
+    /// The contents after a power cut, all of it durable.
     pub(super) fn after_power_cut(&self, mut survival: Survival) -> Self {
         let mut nodes = BTreeMap::new();
         for (name, node) in &self.nodes {

@@ -1,9 +1,10 @@
-//! A file system in memory that knows what was synced, and fails when it is told to.
+//! An in-memory file system that knows what was synced, and fails on demand.
 //!
-//! Owns: counting calls, failing them, the images that a power cut may leave, a log of what was done in which order.
-//! Never: is found in a store that keeps something: it is for tests of the store, and of programs that use it.
-//! Invariants: 1. An image holds what a backing promises, and of the rest what a seed chooses. 2. The same calls with the
-//! same seeds give the same bytes. 3. Nothing is read from behind a power cut.
+//! Owns: counting calls, making them fail, the images that a power cut may leave, a log of calls in order. Never: holds
+//! data that matters: it is for tests of the store, and of programs that use it.
+//! Invariants: 1. An image contains what a backing guarantees, and of the rest what a seed chooses.
+//! 2. The same calls with the same seeds give the same bytes.
+//! 3. Nothing is read after a power cut.
 
 mod medium;
 
@@ -30,28 +31,28 @@ pub enum FailFor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Call {
-    /// A file is created.
+    /// Creating a file.
     Create,
-    /// Bytes are appended.
+    /// Appending bytes.
     Append,
-    /// A file is synced.
+    /// Syncing a file.
     Sync,
-    /// A file is deleted.
+    /// Deleting a file.
     Delete,
-    /// Bytes of a file are read.
+    /// Reading bytes of a file.
     Read,
 }
 
-/// What is wrong with calls of one kind.
+/// How calls of one kind are broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// They fail, and do nothing.
+    /// They fail without effect.
     Fails(io::ErrorKind),
-    /// They panic, as somebody's own backing may.
+    /// They panic, as a custom backing may.
     Panics,
 }
 
-/// One call that changed something, and succeeded.
+/// A successful call that changed something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A file was created.
@@ -63,7 +64,7 @@ pub enum Event {
     Append {
         /// The file.
         name: String,
-        /// How many.
+        /// Their number.
         bytes: usize,
     },
     /// A file was synced.
@@ -78,11 +79,11 @@ pub enum Event {
     },
 }
 
-/// A file system in memory, for tests: it fails when it is told to, and shows what a power cut would leave.
+/// An in-memory file system for tests: fails on demand, and shows what a power cut would leave.
 ///
 /// Calls of `create`, `append`, `sync` and `delete` are *steps*, numbered from 0; calls of `open`, `list` and `read_at`
-/// are counted apart. Clones share everything. Changes of the directory are on the medium when their call succeeds, as
-/// [`Backing`] demands.
+/// are counted separately. Clones share everything. Changes of the directory are durable when their call succeeds, as
+/// [`Backing`] requires.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -94,7 +95,7 @@ pub enum Event {
 /// let notes = store.record_set("notes")?;
 /// let kept = store.write(|tx| tx.insert(&notes, "acknowledged"))?;
 ///
-/// // The power goes out with the next call, and takes along everything that was not synced.
+/// // The power fails during the next call, and everything unsynced is lost.
 /// backing.crash_at(backing.steps());
 /// assert!(store.write(|tx| tx.insert(&notes, "too late")).is_err());
 /// let store = options.open_backing(Arc::new(backing.crash_image_lose_all()))?;
@@ -129,10 +130,10 @@ struct Disk {
     recorded: Option<Arc<Mutex<Vec<Directory>>>>,
 }
 
-/// What becomes of a step.
+/// The outcome of a step.
 enum Verdict {
     Succeeds,
-    /// The power goes out while it runs.
+    /// The power fails during it.
     PowerCut,
     Fails(io::ErrorKind),
 }
@@ -178,7 +179,7 @@ impl Disk {
         is_hit(self.fail_read, number).map_or(Ok(()), |kind| Err(kind.into()))
     }
 
-    /// Keeps what a kill before this step would leave, and one within it.
+    /// Records what a kill before this step would leave, and one during it.
     fn record(&self, within: impl FnOnce(&mut Directory)) {
         if let Some(recorded) = &self.recorded {
             let mut half = self.directory.copy();
@@ -203,7 +204,7 @@ impl Disk {
             Verdict::Succeeds if self.is_full() => return Err(io::ErrorKind::StorageFull.into()),
             Verdict::Succeeds => (Entry::Durable, None),
             Verdict::PowerCut => (Entry::Creating, Some(power_is_out())),
-            // The file was made and its directory could not be synced, or it was not made.
+            // Either the file was created and its directory could not be synced, or it was not created.
             Verdict::Fails(kind) if !is_no_room(kind) && self.random.eighths(4) => (Entry::Creating, Some(kind.into())),
             Verdict::Fails(kind) => return Err(kind.into()),
         };
@@ -254,12 +255,12 @@ impl Disk {
         let room = self.bytes_max.map_or(usize::MAX, |max| to_usize(max).saturating_sub(self.directory.bytes()));
         let (fits, error) = match verdict {
             Verdict::Succeeds if room < bytes.len() => {
-                // Never all but some zeros, after which a handle ends: a full disk shall be met again and again.
+                // Never everything but some zeros, after which a handle ends: a full disk should be met repeatedly.
                 let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
                 (room.min(last), Some(io::ErrorKind::StorageFull.into()))
             }
             Verdict::Succeeds => (bytes.len(), None),
-            // How much of it the medium has is for the image to say.
+            // The image determines how much of it is durable.
             Verdict::PowerCut => (bytes.len(), Some(power_is_out())),
             Verdict::Fails(kind) => {
                 let most = if is_no_room(kind) { bytes.len().saturating_sub(1) } else { bytes.len() };
@@ -288,7 +289,7 @@ impl Disk {
     fn sync(&mut self, name: &str, content: &Mutex<Content>) -> io::Result<()> {
         let verdict = self.step()?;
         if let Some(recorded) = &self.recorded {
-            // Within a sync nothing is on the medium for certain.
+            // During a sync nothing is certain to be durable.
             recorded.lock().push(self.directory.copy());
         }
         match verdict {
@@ -312,49 +313,49 @@ impl FaultBacking {
         Self::default()
     }
 
-    /// An empty directory in which a seed chooses how much of a failing call takes effect.
+    /// An empty directory; a seed chooses how much of a failing call takes effect.
     pub fn with_seed(seed: u64) -> Self {
         let backing = Self::default();
         backing.shared.disk.lock().random = Random::new(seed);
         backing
     }
 
-    /// Calls so far that change something: `create`, `append`, `sync`, `delete`. The next one has this number.
+    /// Number of changing calls so far: `create`, `append`, `sync`, `delete`. Also the number of the next one.
     pub fn steps(&self) -> u64 {
         self.shared.disk.lock().steps
     }
 
-    /// Calls so far of `open`, `list` and `read_at`. The next one has this number.
+    /// Number of calls of `open`, `list` and `read_at` so far. Also the number of the next one.
     pub fn reads(&self) -> u64 {
         self.shared.disk.lock().reads
     }
 
-    /// The power goes out during this step. The step and all calls behind it fail. What it was about is on the medium or
-    /// not, as the image chooses.
+    /// Makes the power fail during this step. The step and all later calls fail. The image chooses whether the step's
+    /// effect is durable.
     pub fn crash_at(&self, step: u64) {
         self.shared.disk.lock().crash_at = Some(step);
     }
 
-    /// This step fails. Of an append a part may have been made, of which a seed chooses the length. After a failure that
-    /// is no want of room, a file to be created or deleted may be there or not. Bytes that a failed sync was to cover
-    /// stay unsynced for ever.
+    /// Makes this step fail. An append may take effect partly, up to a length that a seed chooses. After an error other
+    /// than lack of space, a file to be created or deleted may or may not exist. Bytes covered by a failed sync stay
+    /// unsynced forever.
     pub fn fail_at(&self, step: u64, kind: io::ErrorKind, how_long: FailFor) {
         self.shared.disk.lock().fail = Some((step, kind, how_long));
     }
 
-    /// This call of `open`, `list` or `read_at` fails.
+    /// Makes this call of `open`, `list` or `read_at` fail.
     pub fn fail_read_at(&self, read: u64, kind: io::ErrorKind, how_long: FailFor) {
         self.shared.disk.lock().fail_read = Some((read, kind, how_long));
     }
 
-    /// From now on every call of this kind is broken, whatever its number.
+    /// Breaks every call of this kind from now on, whatever its number.
     pub fn break_calls(&self, call: Call, broken: Broken) {
         self.shared.disk.lock().broken = Some((call, broken));
     }
 
-    /// What is wrong with calls of this kind, if something is.
+    /// How calls of this kind are broken, if they are.
     fn meet(&self, call: Call) -> io::Result<()> {
-        // Nobody's lock is held while it panics.
+        // Not while a lock is held.
         let broken = self.shared.disk.lock().broken.filter(|(kind, _)| *kind == call);
         match broken {
             None => Ok(()),
@@ -363,7 +364,7 @@ impl FaultBacking {
         }
     }
 
-    /// From now on nothing fails, but after a power cut.
+    /// From now on nothing fails, unless the power has failed.
     pub fn heal(&self) {
         let mut disk = self.shared.disk.lock();
         (disk.fail, disk.fail_read, disk.broken, disk.bytes_max) = (None, None, None, None);
@@ -372,39 +373,39 @@ impl FaultBacking {
         }
     }
 
-    /// Bytes that all files may have together. An append beyond that writes what fits and fails with `StorageFull`. On
-    /// a disk that is full no file can be created.
+    /// Limits the total size of all files. An append beyond it writes what fits and fails with `StorageFull`. On a full
+    /// disk no file can be created.
     pub fn disk_bytes_max(&self, bytes: Option<u64>) {
         self.shared.disk.lock().bytes_max = bytes;
     }
 
-    /// Bytes in all files.
+    /// Total size of all files.
     pub fn disk_bytes(&self) -> u64 {
         to_u64(self.shared.disk.lock().directory.bytes())
     }
 
-    /// What the medium may hold after a power cut now, as a seed chooses: everything that was synced; of the rest any
-    /// sectors of 512 bytes, with zeroes for the others, up to any length, and behind it where `preallocate` was called.
-    /// Nothing of the image is locked or unsynced.
+    /// The possible contents of the disk after a power cut now, as a seed chooses: everything synced; of the rest any
+    /// sectors of 512 bytes, with zeros for the others, up to any length, and beyond it if `preallocate` was called.
+    /// Nothing in the image is locked or unsynced.
     #[must_use]
     pub fn crash_image(&self, seed: u64) -> Self {
         self.image(Survival::Some(Random::new(seed)), seed)
     }
 
-    /// The image after a power cut that took nothing.
+    /// The image after a power cut that lost nothing.
     #[must_use]
     pub fn crash_image_keep_all(&self) -> Self {
         self.image(Survival::All, 0)
     }
 
-    /// The image after a power cut that took everything it could.
+    /// The image after a power cut that lost everything it could.
     #[must_use]
     pub fn crash_image_lose_all(&self) -> Self {
         self.image(Survival::Nothing, 0)
     }
 
-    /// What is there after the process was killed: everything that was written, unsynced where it was. The lock is free,
-    /// faults are gone, and handles of this one do not reach the image.
+    /// The contents after the process was killed: everything written, with unsynced bytes still unsynced. The lock is
+    /// free, faults are cleared, and handles of this file system do not affect the image.
     #[must_use]
     pub fn kill_image(&self) -> Self {
         let image = Self::default();
@@ -417,8 +418,8 @@ impl FaultBacking {
         image
     }
 
-    /// The same after the page cache was needed for something else: bytes of a sync that failed are read as the medium has them,
-    /// as zeros. What nobody has tried to sync is still there.
+    /// The same after the page cache was evicted: bytes of a failed sync read as they are on disk, as zeros. Bytes
+    /// without a sync attempt are still there.
     #[must_use]
     pub fn kill_image_evicted(&self) -> Self {
         let image = self.kill_image();
@@ -426,13 +427,13 @@ impl FaultBacking {
         image
     }
 
-    /// From now on keeps, for each step, what a kill would leave before it and one within it. Images of `kill_image` go on with
-    /// it.
+    /// From now on records, for each step, what a kill would leave before it and during it. Images of `kill_image`
+    /// continue recording.
     pub fn record(&self) {
         self.shared.disk.lock().recorded = Some(Arc::default());
     }
 
-    /// What was kept, in order, and is kept no longer.
+    /// Takes what was recorded, in order, and stops recording.
     pub fn take_recorded(&self) -> Vec<Self> {
         let recorded = self.shared.disk.lock().recorded.clone();
         let image = |directory| {
@@ -449,12 +450,12 @@ impl FaultBacking {
         image
     }
 
-    /// What was done, oldest first.
+    /// The successful changing calls, oldest first.
     pub fn events(&self) -> Vec<Event> {
         self.shared.disk.lock().events.clone()
     }
 
-    /// Bytes of a file that a power cut may take; none for a file that is not there.
+    /// Bytes of a file that a power cut may take away; none for a missing file.
     pub fn unsynced_bytes(&self, name: &str) -> u64 {
         let disk = self.shared.disk.lock();
         disk.directory.find(name).map_or(0, |content| to_u64(content.lock().unsynced_bytes()))
@@ -465,29 +466,29 @@ impl FaultBacking {
         self.shared.disk.lock().directory.seen().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The bytes of a file, if it is there.
+    /// The bytes of a file, if it exists.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         self.change(name, |content| content.bytes.clone())
     }
 
-    /// Makes a file with these bytes, all on the medium, in place of what was there.
+    /// Creates or replaces a file with these bytes, all durable.
     pub fn put(&self, name: &str, bytes: impl Into<Vec<u8>>) {
         let node = Node::new(Content::durable(bytes.into()), Entry::Durable);
         self.shared.disk.lock().directory.nodes.insert(name.to_owned(), node);
     }
 
-    /// Changes a byte as decaying media do, also for handles that are open. Gives whether there was such a byte.
+    /// Changes a byte as bit rot does, visible to open handles too. Returns whether the byte exists.
     pub fn corrupt(&self, name: &str, offset: u64, xor: u8) -> bool {
         let flip = |content: &mut Content| content.bytes.get_mut(to_usize(offset)).map(|byte| *byte ^= xor);
         self.change(name, flip).flatten().is_some()
     }
 
-    /// Cuts a file. Gives whether it is there.
+    /// Truncates a file. Returns whether it exists.
     pub fn truncate(&self, name: &str, len: u64) -> bool {
         self.change(name, |content| content.truncate(to_usize(len))).is_some()
     }
 
-    /// Takes a file away. Gives whether it was there.
+    /// Removes a file. Returns whether it existed.
     pub fn remove(&self, name: &str) -> bool {
         self.shared.disk.lock().directory.nodes.remove(name).is_some()
     }
@@ -552,7 +553,7 @@ impl BackingFile for Handle {
     }
 
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
-        // What was taken back may come back with a power cut.
+        // What was truncated may come back after a power cut.
         self.content.lock().has_room = true;
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! A directory that is held open, and the calls relative to it.
+//! A directory that is held open, and calls relative to it.
 //!
-//! Owns: the descriptor. Never: looks anything up by the path from which the directory was opened; that is for messages.
+//! Owns: the descriptor. Never: looks anything up by the path from which the directory was opened; that is only for
+//! messages.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// Which file it is, under whatever name.
+/// The identity of a file, under any name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity {
     device: rustix::fs::Dev,
@@ -34,11 +35,11 @@ pub(super) struct Directory {
     descriptor: OwnedFd,
 }
 
-/// The rights of a new file and of a new directory, of which the process's mask takes away what it does not want.
+/// The permissions of a new file and of a new directory, before the process's umask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
-/// No link is followed, and no pipe waited on.
+/// Does not follow links or block on pipes.
 const SAFELY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 const AS_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -54,7 +55,7 @@ fn not_a_file(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
 }
 
-/// Whether a path leads to this directory, or into it. Of one that is not there yet, its nearest ancestor is asked.
+/// Whether a path leads to this directory, or into it. For a path that does not exist yet, checks its nearest ancestor.
 pub(crate) fn is_inside(path: &Path, directory: BorrowedFd<'_>) -> bool {
     let Ok(directory) = rustix::fs::fstat(directory).map(|found| Identity::of(&found)) else { return false };
     let mut there = path.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
@@ -67,7 +68,7 @@ impl Directory {
         Ok(Self { path: path.to_owned(), descriptor: open_directory(path)? })
     }
 
-    /// Makes a directory in one that exists. On return its entry is on the medium.
+    /// Creates a directory in an existing one. On return its entry is durable.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let name: &OsStr = path.file_name().ok_or(io::ErrorKind::AlreadyExists)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -76,7 +77,7 @@ impl Directory {
         let descriptor = rustix::fs::fsync(&parent)
             .and_then(|()| rustix::fs::openat(&parent, name, AS_DIRECTORY | OFlags::NOFOLLOW, Mode::empty()));
         if descriptor.is_err() {
-            // It is ours and empty: nothing is lost with it. What went wrong first is what the caller has to know.
+            // It is ours and empty: nothing is lost with it. The caller needs the first error.
             rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR).unwrap_or_default();
         }
         Ok(Self { path: path.to_owned(), descriptor: descriptor? })
@@ -86,7 +87,7 @@ impl Directory {
         &self.path
     }
 
-    /// Whether the path leads to it now.
+    /// Whether the path currently leads to it.
     pub(super) fn is_at_its_path(&self) -> io::Result<bool> {
         match rustix::fs::stat(&self.path) {
             Ok(found) => Ok(Identity::of(&found) == Identity::of(&rustix::fs::fstat(&self.descriptor)?)),
@@ -103,7 +104,7 @@ impl Directory {
         rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Which file has this name now.
+    /// The file that currently has this name.
     pub(super) fn identity(&self, name: &str) -> io::Result<Identity> {
         Ok(Identity::of(&self.look_at(name)?))
     }
@@ -114,14 +115,14 @@ impl Directory {
     }
 
     pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
-        // Looked at first: to open a device may have effects.
+        // Checked first: opening a device may have side effects.
         if !is_file(&self.look_at(name)?) {
             return Err(not_a_file("not a regular file"));
         }
         Ok(rustix::fs::openat(&self.descriptor, name, OFlags::RDONLY | SAFELY, Mode::empty())?.into())
     }
 
-    /// Opens a file that is there for its lock alone, or makes it.
+    /// Opens an existing file only for its lock, or creates it.
     pub(super) fn open_lock(&self, name: &str) -> io::Result<File> {
         let refused = || not_a_file("its lock is not a regular file");
         if self.look_at(name).is_ok_and(|found| !is_file(&found)) {
@@ -139,12 +140,13 @@ impl Directory {
         Ok(rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty())?)
     }
 
-    /// Puts on the medium which files there are.
+    /// Makes the directory's entries durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.descriptor)?)
     }
 
-    /// Puts on the medium that the directory itself is there. Where its parent cannot be opened or synced, nobody can have made it just now.
+    /// Makes the directory itself durable. If its parent cannot be opened or synced, it cannot have been created just
+    /// now.
     pub(super) fn settle(&self) -> io::Result<()> {
         let parent = rustix::fs::openat(&self.descriptor, "..", AS_DIRECTORY, Mode::empty());
         match parent.and_then(|parent| rustix::fs::fsync(&parent)) {
@@ -153,7 +155,7 @@ impl Directory {
         }
     }
 
-    /// Makes a hard link of the same name in another directory. On return it is on the medium.
+    /// Creates a hard link of the same name in another directory. On return it is durable.
     pub(super) fn link(&self, name: &str, into: BorrowedFd<'_>) -> io::Result<()> {
         rustix::fs::linkat(&self.descriptor, name, into, name, AtFlags::empty())?;
         Ok(rustix::fs::fsync(into)?)
@@ -166,7 +168,7 @@ impl Directory {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             let is_file = match entry.file_type() {
-                // Some file systems leave it to whoever wants to know.
+                // Some file systems do not return the type of an entry.
                 FileType::Unknown => match self.look_at(name) {
                     Ok(found) => is_file(&found),
                     Err(Errno::NOENT) => false,
@@ -181,7 +183,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// Whether there is nothing in it, of any kind.
+    /// Whether it is empty, including files of any kind.
     pub(super) fn is_empty(&self) -> io::Result<bool> {
         for entry in Dir::read_from(&self.descriptor)? {
             if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {

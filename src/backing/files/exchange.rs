@@ -1,6 +1,6 @@
-//! Two directories that change names, in one step.
+//! Exchanging the names of two directories in one step.
 //!
-//! Owns: the renames, on the medium when they return. Never: replaces a name that is taken, or looks into a directory.
+//! Owns: the renames, durable on return. Never: replaces a name that is taken, or looks into a directory.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-/// Two directories with which it is tried whether they can be exchanged.
+/// Two directories used to test whether an exchange is possible.
 const TRIED: [&str; 2] = ["exchange-1", "exchange-2"];
 /// How many names are tried for a directory that is set aside.
 const NAMES_MAX: u32 = 10_000;
 
-/// The directory in which another one stands, held open.
+/// The directory that contains another one, held open.
 #[derive(Debug)]
 pub(crate) struct Parent {
     path: PathBuf,
@@ -43,16 +43,16 @@ impl Parent {
         }
     }
 
-    /// Gives each of two directories the name of the other.
+    /// Exchanges the names of two directories.
     ///
     /// # Errors
-    /// `Unsupported` where the system or the file system cannot do that in one step.
+    /// `Unsupported` if the system or the file system cannot do that in one step.
     pub(crate) fn exchange(&self, a: &OsStr, b: &OsStr) -> io::Result<()> {
         exchange(&self.descriptor, a, b)?;
         Ok(rustix::fs::fsync(&self.descriptor)?)
     }
 
-    /// Tries with two empty directories in this one whether it can exchange them, and deletes them.
+    /// Tests with two empty directories in this one whether it can exchange them, and deletes them.
     ///
     /// # Errors
     /// As [`exchange`](Self::exchange).
@@ -65,7 +65,7 @@ impl Parent {
         tried
     }
 
-    /// Deletes what a trial has left that was interrupted.
+    /// Deletes what an interrupted test has left.
     pub(crate) fn remove_tried(&self) -> io::Result<()> {
         for name in TRIED {
             match rustix::fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR) {
@@ -76,7 +76,7 @@ impl Parent {
         Ok(())
     }
 
-    /// Gives a directory the name `name.damaged`, or the first of `name.damaged-2`, … that is free.
+    /// Renames a directory to `name.damaged`, or the first free one of `name.damaged-2`, ….
     pub(crate) fn set_aside(&self, directory: &OsStr, name: &OsStr) -> io::Result<PathBuf> {
         for number in 1..NAMES_MAX {
             let mut to = OsString::from(name);
@@ -115,7 +115,7 @@ fn exchange(_parent: &OwnedFd, _a: &OsStr, _b: &OsStr) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A directory replaces another one only if that is empty, so nothing is lost where a name is taken meanwhile.
+/// A directory replaces another only if that is empty, so nothing is lost if a name is taken meanwhile.
 fn rename_to_free(parent: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> {
     if rustix::fs::statat(parent, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -123,8 +123,8 @@ fn rename_to_free(parent: &OwnedFd, from: &OsStr, to: &OsStr) -> io::Result<()> 
     Ok(rustix::fs::renameat(parent, from, parent, to)?)
 }
 
-/// Gives a directory and the files in it the owner and the rights that another one, and a file of it, have, as far as this process
-/// may, and puts all of it on the medium.
+/// Gives a directory and its files the owner and permissions of another one and of a file in it, as far as this process
+/// may, and makes everything durable.
 pub(crate) fn resemble(new: &Path, old: &Path, file: &str) -> io::Result<()> {
     let (of_directory, of_files) = (std::fs::metadata(old)?, std::fs::metadata(old.join(file))?);
     let alike = |path: &Path, of: &std::fs::Metadata| -> io::Result<()> {

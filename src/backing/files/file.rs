@@ -1,10 +1,10 @@
-//! One file of a directory that is appended to, and room behind what was appended.
+//! An append-only file of a directory, and preallocated space after what was appended.
 //!
-//! Owns: that room. Never: cuts off what was appended, or changes a file that a parent process appends to.
+//! Owns: that space. Never: cuts off what was appended, or changes a file that a parent process appends to.
 //!
-//! Where a file becomes longer with each sync, the file system writes its length into its journal each time. So a file that is
-//! synced again and again, and for which `preallocate` was called, is made longer in steps, and the room that is left
-//! is given back when it is said that no more comes, or the handle is dropped. A process that is killed leaves zeros there.
+//! If a file grows with each sync, the file system writes its length into its journal each time. So a file that is
+//! synced repeatedly, and for which `preallocate` was called, is extended in steps, and the rest is released when no
+//! more appends follow, or the handle is dropped. A killed process leaves zeros there.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::backing::{BackingFile, Map, append_zeros};
 use crate::id::to_u64;
 
-/// The step in which a file is made longer.
+/// The step in which a file is extended.
 pub(super) const ROOM_BYTES: u64 = 256 << 10;
 
 #[derive(Debug)]
@@ -24,30 +24,30 @@ pub(super) struct OpenFile {
     /// Bytes that were appended.
     len: Arc<AtomicU64>,
     room: Room,
-    /// The process that opened it. A child of it has the same file.
+    /// The process that opened it. A child shares the same file.
     process: u32,
 }
 
-/// Room behind what was appended.
+/// Space after what was appended.
 #[derive(Debug, Default)]
 struct Room {
-    /// How long the file may be made; zero where no room is wanted.
+    /// How far the file may be extended; zero without preallocation.
     bytes_max: AtomicU64,
-    /// How long it was made.
+    /// How far it was extended.
     bytes: AtomicU64,
-    /// Whether it was synced: a file that never is gains nothing.
+    /// Whether it was synced: a file that is never synced gains nothing.
     is_wanted: AtomicBool,
 }
 
 impl Room {
-    /// Sees to it that the file is long enough for so many bytes, and more. That it cannot be is of no concern.
+    /// Extends the file for this many bytes, and more. Failure does not matter.
     fn make(&self, file: &File, bytes: u64) {
         let (end, max) = (self.bytes.load(Ordering::Relaxed), self.bytes_max.load(Ordering::Relaxed));
         if bytes <= end || bytes >= max || !self.is_wanted.load(Ordering::Relaxed) {
             return;
         }
         let end = (bytes + ROOM_BYTES).min(max);
-        // Noted before it is tried: a failure may have had its effect all the same.
+        // Recorded before the attempt: it may take effect even if it fails.
         self.bytes.store(end, Ordering::Relaxed);
         if file.set_len(end).is_err() {
             self.bytes_max.store(0, Ordering::Relaxed);
@@ -58,8 +58,8 @@ impl Room {
         self.bytes.load(Ordering::Relaxed) > 0
     }
 
-    /// Takes it back. Only zeros go, of which nobody has read any: maps end where something was appended. If that fails they
-    /// stay, and whoever opens the file passes over them.
+    /// Truncates it. Only zeros are removed, none of which has been read: maps end at the appended bytes. If this fails
+    /// they stay, and later openings skip them.
     fn take_back(&self, file: &File, len: u64) {
         self.bytes_max.store(0, Ordering::Relaxed);
         if self.bytes.load(Ordering::Relaxed) > len && file.set_len(len).is_ok() {
@@ -68,8 +68,8 @@ impl Room {
     }
 }
 
-/// What a failed append is reported as. Where zeros, which may stand behind it on the medium, could complete what was appended
-/// in part, it is not certain that it failed.
+/// The error of a failed append. If zeros that may follow on disk could complete the appended part, it is uncertain
+/// that it failed.
 fn failed_append(error: io::Error, missing: &[u8], had_room: bool) -> io::Error {
     if had_room && missing.iter().all(|byte| *byte == 0) {
         return io::Error::other(format!("{error}, and what is missing is zeros, as is the room behind it"));
@@ -77,7 +77,7 @@ fn failed_append(error: io::Error, missing: &[u8], had_room: bool) -> io::Error 
     error
 }
 
-/// Room for bytes from an offset on, which nobody writes to.
+/// Space for bytes from an offset on that is not written.
 #[cfg(target_os = "linux")]
 fn allocate(file: &File, at: u64, bytes: u64) -> io::Result<()> {
     loop {
@@ -102,7 +102,7 @@ impl Drop for OpenFile {
 }
 
 impl OpenFile {
-    /// A file that was just made.
+    /// A newly created file.
     pub(super) fn new(file: File) -> Self {
         Self { file, len: Arc::default(), room: Room::default(), process: std::process::id() }
     }
@@ -135,7 +135,7 @@ impl BackingFile for OpenFile {
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let at = self.len.load(Ordering::Relaxed);
         match allocate(&self.file, at, bytes) {
-            // A file system that cannot.
+            // The file system does not support it.
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => {
                 append_zeros(bytes, |zeros| self.append(zeros))
             }

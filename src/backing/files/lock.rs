@@ -1,9 +1,9 @@
-//! The lock of a directory's writer: a file that is locked, and which file that was.
+//! The writer's lock of a directory: a locked file, and the identity of that file.
 //!
-//! Owns: the file `lock`. Never: deletes it, or takes a lock for held whose file has lost its name.
-//! A lock is on a file, and others look for the file by its name. Where the name is gone, or is that of another file, two
-//! writers can each hold a lock. Both looks below are for that: a lock that was taken counts only if the name still
-//! leads to it, and its holder asks again before it does what would harm another writer.
+//! Owns: the file `lock`. Never: deletes it, or treats a lock as held if its file has lost its name. A lock is on a
+//! file, and others look up the file by name. If the name is gone, or belongs to another file, two writers can each
+//! hold a lock. Both checks below are for that: a newly taken lock counts only if the name still leads to it, and its
+//! holder checks again before operations that would harm another writer.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use crate::backing::BackingLock;
 use crate::backing::files::directory::{Directory, Identity};
 
-/// The file whose lock the writer holds.
+/// The file that carries the writer's lock.
 const LOCK_NAME: &str = "lock";
-/// How often a lock is taken again whose file was replaced meanwhile.
+/// How often taking the lock is retried if its file was replaced meanwhile.
 const ATTEMPTS: u32 = 100;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct FileLock {
     directory: Arc<Directory>,
     file: File,
     identity: Identity,
-    /// The process that holds it. A child has the same open file, and could release the lock of its parent.
+    /// The process that holds it. A child shares the open file, and could release its parent's lock.
     process: u32,
 }
 
@@ -68,8 +68,8 @@ impl BackingLock for FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // Closing alone would leave the lock to a child that another thread is just starting, until that runs its program.
-        // A child that came by a fork only closes: unlocking would take the lock from its parent.
+        // Closing alone would leave the lock to a child that another thread is just starting, until that executes its
+        // program. A forked child only closes: unlocking would take the lock away from its parent.
         if std::process::id() == self.process {
             drop(self.file.unlock());
         }

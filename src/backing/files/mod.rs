@@ -1,9 +1,9 @@
 //! Files of a directory.
 //!
-//! Owns: the only calls of the file system. Never: follows a link, overwrites, or cuts off what was appended; nothing is renamed but a
-//! store that is repaired.
-//! Invariant: after the directory was opened its path is only for messages, and for the one look behind the lock. Everything is found relative to the descriptor, so
-//! a process that changes its working directory, and a directory that is renamed, stay with the same files.
+//! Owns: the only calls of the file system. Never: follows a link, overwrites, or cuts off what was appended; nothing
+//! is renamed except a store under repair. Invariant: once the directory is open its path is used only for messages,
+//! and for the one check after locking. Everything is looked up relative to the descriptor, so changing the working
+//! directory or renaming the directory does not affect which files are used.
 
 mod directory;
 mod exchange;
@@ -25,7 +25,7 @@ use crate::backing::files::lock::FileLock;
 use crate::backing::files::read::{Cold, ReadFile, with_descriptors};
 use crate::backing::{Backing, BackingFile, BackingLock, check_name};
 
-/// The files of one directory, which is held open: a store in a directory that is moved goes on in it.
+/// The files of a directory that is held open: a store whose directory is moved keeps working.
 ///
 /// ```
 /// use tenure::backing::{Backing, BackingFile, Files};
@@ -48,34 +48,34 @@ impl Files {
         Self { directory: Arc::new(directory), cold: Arc::default(), read_only: false }
     }
 
-    /// An existing directory.
+    /// Opens an existing directory.
     pub fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self::of(Directory::open(directory)?))
     }
 
-    /// An existing directory in which nothing will be written.
+    /// Opens an existing directory in which nothing will be written.
     pub fn read_only(directory: &Path) -> io::Result<Self> {
         Self::open(directory).map(|files| Self { read_only: true, ..files })
     }
 
-    /// A new directory below one that exists. On return it is on the medium.
+    /// Creates a directory in an existing one. On return it is durable.
     pub fn create(directory: &Path) -> io::Result<Self> {
         Ok(Self::of(Directory::create(directory)?))
     }
 
-    /// Whether the directory holds nothing at all, of any kind.
+    /// Whether the directory is empty, including files of any kind.
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
         self.directory.is_empty()
     }
 
-    /// Whether the path leads to this directory now. Who has just taken the lock asks: a repair puts another directory in the place of one
-    /// whose lock it has, and lets the lock go then.
+    /// Whether the path currently leads to this directory. Checked after taking the lock: a repair replaces a directory
+    /// while holding its lock, and then releases the lock.
     pub(crate) fn is_at_its_path(&self) -> io::Result<bool> {
         self.directory.is_at_its_path()
     }
 
-    /// Puts on the medium that the directory is there: one that exists may have been made by a process that was killed before
-    /// it could do so.
+    /// Makes the directory itself durable: an existing one may have been created by a process that was killed before it
+    /// did so.
     pub(crate) fn settle(&self) -> io::Result<()> {
         self.directory.settle()
     }

@@ -1,8 +1,8 @@
-//! Files that are only read: as many as one likes, with a few descriptors.
+//! Files that are only read: any number of them, with a few descriptors.
 //!
-//! Owns: which of these files have a descriptor now. The others are opened again, by name, when they are read.
-//! Never: reads another file than the one that was opened first, or loses one that this process deletes.
-//! Locks, in this order: the ring, what is cold, a handle's descriptor. A reader holds the last alone.
+//! Owns: which of these files currently have a descriptor. The others are reopened by name when they are read. Never:
+//! reads a file other than the one first opened, or loses one that this process deletes. Locks, in this order: the
+//! ring, the cold files, a handle's descriptor. A reader holds only the last.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -23,7 +23,7 @@ use crate::error::is_out_of_descriptors;
 #[derive(Debug)]
 pub(super) struct ReadFile {
     handle: Arc<Handle>,
-    /// Bytes that were there when it was opened.
+    /// Size of the file when it was opened.
     len: Arc<AtomicU64>,
 }
 
@@ -34,20 +34,20 @@ struct Handle {
     name: String,
     identity: Identity,
     descriptor: RwLock<Option<File>>,
-    /// Whether it was read since it was looked at last.
+    /// Whether it was read since the last check.
     is_used: AtomicBool,
 }
 
-/// Handles of one directory without a descriptor, by what they have to find again.
+/// Handles of one directory without a descriptor, by the identity of the file to reopen.
 #[derive(Debug, Default)]
 pub(super) struct Cold {
     handles: Mutex<BTreeMap<Identity, SmallVec<[Weak<Handle>; 1]>>>,
 }
 
-/// Handles of this process with a descriptor. The one that has not been read for longest comes first, nearly.
+/// Handles of this process with a descriptor, roughly in order of least recent use.
 static RING: Mutex<VecDeque<Weak<Handle>>> = Mutex::new(VecDeque::new());
 
-/// Calls again what found no descriptor left, once files that are only read have given theirs up.
+/// Retries a call that found no free descriptor, after read-only files have given up theirs.
 pub(super) fn with_descriptors<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match call() {
         Err(error) if is_out_of_descriptors(&error) && give_up_all() => call(),
@@ -63,11 +63,11 @@ fn give_up_all() -> bool {
     ring.len() < before
 }
 
-/// Counts a handle that has got a descriptor, and takes those of others for which there are too many.
+/// Counts a handle that got a descriptor, and takes those of others if there are too many.
 fn admit(handle: &Arc<Handle>) {
     let max = descriptors_max();
     let mut ring = RING.lock();
-    // Each is passed over once at most.
+    // Each is passed over at most once.
     let mut looks = 2 * ring.len();
     while ring.len() >= max && looks > 0 {
         looks -= 1;
@@ -115,7 +115,7 @@ impl Handle {
         let mut cold = self.cold.handles.lock();
         let mut descriptor = self.descriptor.write();
         let is_first = descriptor.is_none();
-        // By now another reader may have opened it, or whoever has deleted it here.
+        // Another reader, or the thread that deleted the file, may have opened it by now.
         if is_first {
             *descriptor = Some(found?);
             forget(&mut cold, self);
@@ -130,7 +130,7 @@ impl Handle {
         result
     }
 
-    /// The file that was opened first.
+    /// The file that was first opened.
     fn find(&self) -> io::Result<File> {
         let file = self.directory.open_file(&self.name).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -147,11 +147,11 @@ impl Handle {
         Err(io::Error::other(format!("{what}: keep other programs from the store's files, and open it again")))
     }
 
-    /// Gives the descriptor up. False where it is being read from just now.
+    /// Gives up the descriptor. False if it is being read from.
     fn give_up(self: &Arc<Self>) -> bool {
         let mut cold = self.cold.handles.lock();
         let Some(mut descriptor) = self.descriptor.try_write() else { return false };
-        // What was deleted, here or elsewhere, could not be found again: it keeps its descriptor, and leaves the ring with it.
+        // A deleted file could not be found again: it keeps its descriptor, and leaves the ring with it.
         if self.directory.identity(&self.name).is_ok_and(|found| found == self.identity) {
             cold.entry(self.identity).or_default().push(Arc::downgrade(self));
             *descriptor = None;
@@ -181,7 +181,7 @@ impl Cold {
     /// Removes a file. Handles that could not find it again open it first, for good.
     pub(super) fn remove(&self, directory: &Directory, name: &str) -> io::Result<()> {
         with_descriptors(|| {
-            // Handles that are dropped here would look for themselves among the cold ones.
+            // Handles dropped here would look themselves up among the cold ones.
             let mut kept: SmallVec<[Arc<Handle>; 2]> = SmallVec::new();
             let mut cold = self.handles.lock();
             if !cold.is_empty() {

@@ -3,6 +3,9 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 #[cfg(test)]
+#[path = "typed_word/beginnings.rs"]
+mod beginnings;
+#[cfg(test)]
 #[path = "typed_word/decoding.rs"]
 mod decoding;
 #[cfg(test)]
@@ -20,6 +23,9 @@ mod lines;
 #[cfg(test)]
 #[path = "typed_word/pages.rs"]
 mod pages;
+#[cfg(test)]
+#[path = "typed_word/transactions.rs"]
+mod transactions;
 #[cfg(test)]
 #[path = "typed_word/versions.rs"]
 mod versions;

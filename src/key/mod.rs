@@ -50,7 +50,7 @@ pub use crate::key_bytes::Key;
 pub use decode::decode;
 pub use integer::Integer;
 pub use kind::KeyKind;
-pub use range::{prefix_end, prefix_range};
+pub use range::{prefix_end, prefix_range, text_range};
 pub use tag::{DEPTH_MAX, KEY_BYTES_MAX};
 pub use timestamp::Timestamp;
 pub use to_key::{Desc, ToKey};

@@ -18,23 +18,31 @@ use crate::txn::{Index, Record, RecordSet, Transaction};
 
 /// The outcome of an upsert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Upserted {
+pub enum Upserted<I = RecordId> {
     /// No record had the key: this one is new.
-    Inserted(RecordId),
+    Inserted(I),
     /// This record already had the key.
-    Existing(RecordId),
+    Existing(I),
 }
 
-impl Upserted {
+impl<I> Upserted<I> {
     /// The record that now has the key.
-    pub fn id(self) -> RecordId {
+    pub fn id(self) -> I {
         let (Self::Inserted(id) | Self::Existing(id)) = self;
         id
     }
 
     /// Whether it is new.
-    pub fn is_inserted(self) -> bool {
+    pub fn is_inserted(&self) -> bool {
         matches!(self, Self::Inserted(_))
+    }
+
+    /// The same of another form of the ID.
+    pub(crate) fn map<J>(self, other: impl FnOnce(I) -> J) -> Upserted<J> {
+        match self {
+            Self::Inserted(id) => Upserted::Inserted(other(id)),
+            Self::Existing(id) => Upserted::Existing(other(id)),
+        }
     }
 }
 

@@ -209,7 +209,8 @@ impl Index {
 /// Refuses keys of another type than the index has. If either type is unknown, the keys are accepted.
 pub(crate) fn check_key_type(definition: &IndexDefinition, wanted: &str) -> Result<()> {
     let got = &definition.key_type;
-    if got == wanted || got.is_empty() || wanted.is_empty() {
+    // Indexes of IDs that earlier versions made have the type in capitals.
+    if got.eq_ignore_ascii_case(wanted) || got.is_empty() || wanted.is_empty() {
         return Ok(());
     }
     let index = definition.name.clone();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::own_writes::Own;
-use crate::txn::{Record, RecordSet, Transaction};
+use crate::txn::{Index, Record, RecordSet, Transaction};
 
 impl Transaction {
     /// The record as this transaction sees it, if it belongs to the set.
@@ -90,5 +90,15 @@ impl Transaction {
         self.get(id)?;
         let got = engine.heap.catalogue().name_of(number).to_owned();
         Err(Error::WrongSet { id, expected: set.name().to_owned(), got })
+    }
+
+    /// Refuses an index of another set.
+    pub(crate) fn check_index_of(&self, set: &RecordSet, index: &Index) -> Result<()> {
+        index.check_store(self.engine().store_id())?;
+        let of = index.found_among(&self.engine().heap.catalogue())?.definition.set;
+        if of == self.number_of(set)? {
+            return Ok(());
+        }
+        Err(Error::NoSuchIndex { index: index.name().to_owned(), why: "belongs to another set" })
     }
 }

@@ -55,7 +55,7 @@ impl Transaction {
         self.entries(index, prefix_range(&Key::new(prefix)?))
     }
 
-    pub(super) fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
+    pub(crate) fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
         let view = Arc::clone(self.view());
         let (definition, root) = index.found_in(&view)?;
         let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));

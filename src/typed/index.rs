@@ -12,7 +12,6 @@ use crate::error::Result;
 #[cfg(feature = "json")]
 use crate::extract::JsonExtractor;
 use crate::extract::{Extractor, Keys};
-use crate::key::ToKey;
 use crate::store::Store;
 use crate::txn::{Index, View};
 use crate::typed::id::Id;
@@ -256,11 +255,6 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
     /// The records between two keys, by ascending key.
     pub fn range<'k>(&self, view: &View, range: impl RangeBounds<K::Given<'k>>) -> Result<TypedRange<T, K>> {
         self.index.range(view, range).map(TypedRange::new)
-    }
-
-    /// The records whose keys begin with these components.
-    pub fn prefix<P: ToKey + ?Sized>(&self, view: &View, prefix: &P) -> Result<TypedRange<T, K>> {
-        self.index.prefix(view, prefix).map(TypedRange::new)
     }
 
     /// All records that have a key, by ascending key; a record with several keys appears once for each.

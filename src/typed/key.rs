@@ -98,7 +98,7 @@ simple! {
     &'static [u8], &'a [u8], "bytes", Vec<u8>: KeyValue::Bytes(bytes) => Some(bytes);
     Timestamp, Self, "timestamp", Self: KeyValue::Timestamp(moment) => Some(moment);
     SystemTime, Self, "timestamp", Self: KeyValue::Timestamp(moment) => moment.to_system_time();
-    RecordId, Self, "ID", Self: KeyValue::Integer(raw) => RecordId::from_u64(u64::try_from(raw).ok()?);
+    RecordId, Self, "id", Self: KeyValue::Integer(raw) => RecordId::from_u64(u64::try_from(raw).ok()?);
 }
 
 macro_rules! integers {

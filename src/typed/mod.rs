@@ -47,8 +47,10 @@ mod id;
 mod index;
 mod key;
 mod migrate;
+mod prefix;
 mod range;
 mod set;
+mod set_in_transaction;
 mod stream;
 mod transaction;
 mod value;
@@ -62,6 +64,7 @@ pub use key::{IndexKey, ReadKey};
 pub use migrate::Migrated;
 pub use range::{TypedDistinct, TypedEntries, TypedRange};
 pub use set::{SetDefinition, TypedScan, TypedSet};
+pub use set_in_transaction::{TypedTransactionRecords, TypedTransactionScan};
 pub use transaction::{TypedTransactionEntries, TypedTransactionRange};
 #[cfg(feature = "json")]
 pub use value::Json;

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use crate::error::{Error, Result};
 use crate::txn::{DistinctKeys, IndexEntry, IndexRange, ResumeToken, View};
-use crate::typed::id::Id;
+use crate::typed::id::{Id, decoded};
 use crate::typed::key::{IndexKey, ReadKey};
 use crate::typed::value::Value;
 
@@ -144,9 +144,12 @@ impl<T: Value, K: IndexKey> TypedRange<T, K> {
         TypedDistinct { keys: self.range.distinct_keys(), of: PhantomData }
     }
 
-    /// The records with their values. The view must be the one that the range was created from.
+    /// The records with their values. `view` is the one that the range was created from, or another one of the same commit.
+    ///
+    /// # Errors
+    /// Those of [`IndexRange::records`], and `BadValue` for a record that does not decode as a `T`.
     pub fn values(self, view: &View) -> impl DoubleEndedIterator<Item = Result<(Id<T>, T)>> {
-        self.map(move |id| id.and_then(|id| Ok((id, view.fetch(id)?))))
+        self.range.records(view).map(|record| record.and_then(|record| Ok((Id::from(record.id()), decoded(&record)?))))
     }
 }
 

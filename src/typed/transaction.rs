@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
 use crate::error::Result;
-use crate::key::ToKey;
 use crate::txn::{Transaction, TransactionRange};
 use crate::typed::id::Id;
 use crate::typed::index::TypedIndex;
@@ -48,13 +47,9 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         tx.range(self.index(), range).map(TypedTransactionRange::new)
     }
 
-    /// The records whose keys begin with these components.
-    pub fn prefix_in<P: ToKey + ?Sized>(
-        &self,
-        tx: &mut Transaction,
-        prefix: &P,
-    ) -> Result<TypedTransactionRange<T, K>> {
-        tx.prefix(self.index(), prefix).map(TypedTransactionRange::new)
+    /// All records that have a key, by ascending key; one that has several keys comes once for each.
+    pub fn all_in(&self, tx: &mut Transaction) -> Result<TypedTransactionRange<T, K>> {
+        self.range_in(tx, ..)
     }
 
     /// The number of entries between two keys. Walks over them, since own writes are among them.
@@ -69,12 +64,12 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
 
     /// The record with the lowest key.
     pub fn first_in(&self, tx: &mut Transaction) -> Result<Option<Id<T>>> {
-        self.range_in(tx, ..)?.next().transpose()
+        self.all_in(tx)?.next().transpose()
     }
 
     /// The record with the highest key.
     pub fn last_in(&self, tx: &mut Transaction) -> Result<Option<Id<T>>> {
-        self.range_in(tx, ..)?.next_back().transpose()
+        self.all_in(tx)?.next_back().transpose()
     }
 }
 
@@ -85,7 +80,7 @@ pub struct TypedTransactionRange<T, K> {
 }
 
 impl<T, K: IndexKey> TypedTransactionRange<T, K> {
-    fn new(range: TransactionRange) -> Self {
+    pub(super) fn new(range: TransactionRange) -> Self {
         Self { range, of: PhantomData }
     }
 

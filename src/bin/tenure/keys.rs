@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tenure::extract::JsonExtractor;
-use tenure::key::{Key, KeyKind, KeyValue, prefix_range};
+use tenure::key::{Key, KeyKind, KeyValue, prefix_range, text_range};
 use tenure::{Error, Index, IndexInfo, RecordId, RecordSet, Store};
 
 use crate::failure::{Exit, Failure, Outcome};
@@ -155,11 +155,7 @@ impl KeyReader {
         let key = self.key(text)?;
         match &self.json {
             None => Ok(prefix_range(&key)),
-            Some(json) if json.kind() == KeyKind::String => {
-                // The last byte is the string's terminator.
-                let open = key.as_bytes().split_last().map_or(&[][..], |(_end, open)| open);
-                Ok(prefix_range(&Key::from_bytes(open)?))
-            }
+            Some(json) if json.kind() == KeyKind::String => Ok(text_range(&key)?),
             Some(json) => {
                 let message =
                     format!("--prefix needs an index of strings, but this one has keys of type {}", json.kind());

@@ -1,0 +1,243 @@
+//! Typed sets and indexes inside a transaction: scans and counts with its own writes, and calls that read and write at once.
+//!
+//! Owns: the types of what goes in and comes out. Never: more than the calls of [`Transaction`] below it, which are validated
+//! as they are without types.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeBounds;
+
+use crate::error::Result;
+use crate::txn::{StagedValue, Transaction, TransactionRecords, TransactionScan, Upserted};
+use crate::typed::id::{Id, decoded};
+use crate::typed::index::TypedIndex;
+use crate::typed::key::IndexKey;
+use crate::typed::set::TypedSet;
+use crate::typed::value::{Value, encoded};
+
+impl<T: Value> TypedSet<T> {
+    /// The records of the set as a transaction sees them, its own writes included, in the order of their IDs.
+    ///
+    /// The scan does not borrow the transaction, which can write during the walk; the scan does not see those writes.
+    ///
+    /// ```
+    /// use tenure::typed::SetDefinition;
+    /// const TASKS: SetDefinition<String> = SetDefinition::new("tasks");
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let tasks = store.typed_set(TASKS)?;
+    /// store.write(|tx| tasks.insert_many(tx, &["open: a", "done: b"].map(str::to_owned)))?;
+    /// let left = store.write(|tx| {
+    ///     for task in &tasks.scan_in(tx)? {
+    ///         let (id, text) = task?;
+    ///         if text.starts_with("done") {
+    ///             tasks.delete(tx, id)?;
+    ///         }
+    ///     }
+    ///     tasks.len_in(tx)
+    /// })?;
+    /// assert_eq!(left, 1);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transaction::scan`].
+    pub fn scan_in(&self, tx: &mut Transaction) -> Result<TypedTransactionScan<T>> {
+        self.scan_range_in(tx, ..)
+    }
+
+    /// The records between two IDs, as [`scan_in`](Self::scan_in) gives all of them. Changes outside the range are no conflict.
+    ///
+    /// # Errors
+    /// As [`Transaction::scan`].
+    pub fn scan_range_in(
+        &self,
+        tx: &mut Transaction,
+        range: impl RangeBounds<Id<T>>,
+    ) -> Result<TypedTransactionScan<T>> {
+        let bounds = (range.start_bound().map(|id| id.record_id()), range.end_bound().map(|id| id.record_id()));
+        let scan = tx.scan_range(self.record_set(), bounds)?;
+        Ok(TypedTransactionScan { scan, of: PhantomData })
+    }
+
+    /// The number of records as a transaction sees them, its own writes included. See [`Transaction::len`].
+    ///
+    /// # Errors
+    /// As [`Transaction::len`].
+    pub fn len_in(&self, tx: &mut Transaction) -> Result<u64> {
+        tx.len(self.record_set())
+    }
+
+    /// Whether the set has no records as a transaction sees it.
+    ///
+    /// # Errors
+    /// As [`Transaction::len`].
+    pub fn is_empty_in(&self, tx: &mut Transaction) -> Result<bool> {
+        tx.is_empty(self.record_set())
+    }
+
+    /// Reads a value, lets a function change it, and stores the result.
+    ///
+    /// ```
+    /// use tenure::typed::SetDefinition;
+    /// const NOTES: SetDefinition<String> = SetDefinition::new("notes");
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let notes = store.typed_set(NOTES)?;
+    /// let id = store.write(|tx| notes.insert(tx, &"milk".to_owned()))?;
+    /// store.write(|tx| notes.update_with(tx, id, |note| note.push_str(", bread")))?;
+    /// assert_eq!(store.fetch(id)?, "milk, bread");
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`update`](Self::update), and those of [`Transaction::fetch`].
+    pub fn update_with(&self, tx: &mut Transaction, id: Id<T>, change: impl FnOnce(&mut T)) -> Result<()> {
+        let mut value = tx.fetch(id)?;
+        change(&mut value);
+        self.update(tx, id, &value)
+    }
+
+    /// Stores a value in the record that has its key in a unique index of this set, or in a new record if there is none.
+    ///
+    /// ```
+    /// use tenure::typed::{IndexDefinition, SetDefinition};
+    /// const WORDS: SetDefinition<String> = SetDefinition::new("words");
+    /// const BY_INITIAL: IndexDefinition<String, &str> = IndexDefinition::unique("initial", 1, |word, put| put(&word[..1]));
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let words = store.typed_set(WORDS)?;
+    /// let by_initial = store.typed_index(&words, BY_INITIAL)?;
+    /// let new = store.write(|tx| words.upsert(tx, &by_initial, &"apple".to_owned()))?;
+    /// let again = store.write(|tx| words.upsert(tx, &by_initial, &"avocado".to_owned()))?;
+    /// assert!(new.is_inserted() && !again.is_inserted() && new.id() == again.id());
+    /// assert_eq!(store.fetch(new.id())?, "avocado");
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), [`update`](Self::update) and [`Transaction::upsert`]; `NoSuchIndex` if the index belongs to
+    /// another set.
+    pub fn upsert<K: IndexKey>(
+        &self,
+        tx: &mut Transaction,
+        index: &TypedIndex<T, K>,
+        value: &T,
+    ) -> Result<Upserted<Id<T>>> {
+        let (bytes, _) = encoded(value)?;
+        tx.check_index_of(self.record_set(), index.index())?;
+        tx.upsert(index.index(), &bytes).map(|upserted| upserted.map(Id::from))
+    }
+
+    /// The record that has the key of a value in a unique index of this set, or a new record with the value if there is none.
+    ///
+    /// # Errors
+    /// As [`upsert`](Self::upsert).
+    pub fn insert_or_get<K: IndexKey>(
+        &self,
+        tx: &mut Transaction,
+        index: &TypedIndex<T, K>,
+        value: &T,
+    ) -> Result<Upserted<Id<T>>> {
+        let (bytes, _) = encoded(value)?;
+        tx.check_index_of(self.record_set(), index.index())?;
+        tx.insert_or_get(index.index(), &bytes).map(|upserted| upserted.map(Id::from))
+    }
+
+    /// Inserts a record with a value that was staged with [`Store::stage`](crate::Store::stage).
+    ///
+    /// The value may be larger than memory, so it is not decoded here: if its bytes are not those of a `T`, fetching it fails with
+    /// `BadValue`.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use tenure::typed::SetDefinition;
+    /// const PHOTOS: SetDefinition<Vec<u8>> = SetDefinition::new("photos");
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let photos = store.typed_set(PHOTOS)?;
+    /// let staged = store.stage(std::io::repeat(7).take(1_000_000))?;
+    /// let photo = store.write(|tx| photos.insert_staged(tx, &staged))?;
+    /// let mut first = [0; 2];
+    /// store.reader(photo)?.read_exact(&mut first).unwrap();
+    /// assert_eq!(first, [7, 7]);
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transaction::insert_staged`].
+    pub fn insert_staged(&self, tx: &mut Transaction, value: &StagedValue) -> Result<Id<T>> {
+        tx.insert_staged(self.record_set(), value).map(Id::from)
+    }
+
+    /// Gives a record of the set a new value that was staged. See [`insert_staged`](Self::insert_staged).
+    ///
+    /// # Errors
+    /// As [`Transaction::update_staged`]; `WrongSet` if the record is in another set.
+    pub fn update_staged(&self, tx: &mut Transaction, id: Id<T>, value: &StagedValue) -> Result<()> {
+        tx.check_in(self.record_set(), id.record_id())?;
+        tx.update_staged(id.record_id(), value)
+    }
+}
+
+impl<T: Value, K: IndexKey> TypedIndex<T, K> {
+    /// Deletes every record that has a key in a range, and returns how many records that were.
+    ///
+    /// # Errors
+    /// As [`Transaction::delete_range`].
+    pub fn delete_range<'k>(&self, tx: &mut Transaction, range: impl RangeBounds<K::Given<'k>>) -> Result<u64> {
+        tx.delete_range(self.index(), range)
+    }
+}
+
+/// The records of a set as a transaction saw them: [`TypedSet::scan_in`] makes it.
+///
+/// Walk over it by reference: `for record in &scan`. A record that does not decode as a `T` is an error by itself; the walk
+/// goes on after it.
+pub struct TypedTransactionScan<T> {
+    scan: TransactionScan,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Value> TypedTransactionScan<T> {
+    /// The records, in the order of their IDs.
+    pub fn iter(&self) -> TypedTransactionRecords<'_, T> {
+        TypedTransactionRecords { records: self.scan.iter(), of: PhantomData }
+    }
+}
+
+impl<'s, T: Value> IntoIterator for &'s TypedTransactionScan<T> {
+    type Item = Result<(Id<T>, T)>;
+    type IntoIter = TypedTransactionRecords<'s, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T> fmt::Debug for TypedTransactionScan<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedTransactionScan").field(&self.scan).finish()
+    }
+}
+
+/// Walks over the records of a [`TypedTransactionScan`].
+pub struct TypedTransactionRecords<'s, T> {
+    records: TransactionRecords<'s>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> fmt::Debug for TypedTransactionRecords<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedTransactionRecords").field(&self.records).finish()
+    }
+}
+
+impl<T: Value> Iterator for TypedTransactionRecords<'_, T> {
+    type Item = Result<(Id<T>, T)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.records.next()?;
+        Some(record.and_then(|record| Ok((Id::from(record.id()), decoded(&record)?))))
+    }
+}

@@ -176,4 +176,6 @@ mod guide_doctests {
     struct SchemaChange;
     #[doc = include_str!("../docs/guide/trouble.md")]
     struct Trouble;
+    #[doc = include_str!("../docs/guide/errors.md")]
+    struct Errors;
 }

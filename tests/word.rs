@@ -8,6 +8,8 @@ mod common;
 mod against_model;
 #[path = "word/complete.rs"]
 mod complete;
+#[path = "word/documented.rs"]
+mod documented;
 #[path = "word/handles.rs"]
 mod handles;
 #[path = "word/states.rs"]

@@ -64,12 +64,17 @@ const BEFORE: &[(&str, &str)] = &[
     ("tenure restore things.backup again.tenure", "rm -rf again.tenure"),
     ("tenure restore things.backup things.tenure", "rm -rf things.tenure"),
     ("tenure salvage damaged.tenure new.tenure", "rm -rf new.tenure"),
+    ("tenure salvage damaged.tenure rescued.tenure", "rm -rf rescued.tenure"),
+    ("tenure import first.tenure", FIRST),
     ("tenure load things.dump.zst new.tenure", "rm -rf new.tenure"),
     ("tenure load - new.tenure", "rm -rf new.tenure"),
     ("tenure import new.tenure", "rm -rf new.tenure"),
     ("tenure rollback things.tenure --mark", "tenure mark things.tenure 'before the import'"),
     ("tenure snapshot save things.tenure monday", "tenure snapshot drop things.tenure monday"),
 ];
+
+/// The rows that the first look at the command line begins with.
+const FIRST: &str = r#"printf '{"name":"Ada","age":36}\n{"name":"Bob","age":41,"parts":["0.1"]}\n' > first.jsonl"#;
 
 /// Runs a script in a directory.
 fn shell(directory: &Path, script: &str) -> Run {
@@ -125,6 +130,9 @@ fn examples_of(document: &str) -> Vec<(String, Vec<String>)> {
     for line in document.lines() {
         if let Some(title) = line.strip_prefix("## ") {
             sections.push((title.to_owned(), Vec::new()));
+        }
+        if line.starts_with("```") && sections.is_empty() {
+            sections.push(("first".to_owned(), Vec::new()));
         }
         if line.starts_with("```") {
             within = line == "```sh";

@@ -37,9 +37,14 @@ pub fn count(number: u64) -> String {
     out
 }
 
-/// `1 record`, `2 records`.
+/// `1 record`, `2 records`, `2 key indexes`.
 pub fn counted(number: u64, one: &str) -> String {
-    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+    let ending = match number {
+        1 => "",
+        _ if one.ends_with('x') => "es",
+        _ => "s",
+    };
+    format!("{} {one}{ending}", count(number))
 }
 
 /// A duration with a suitable unit.
@@ -145,6 +150,13 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+    }
+
+    #[test]
+    fn what_is_counted_has_its_plural() {
+        let shown = [(1, "record"), (1200, "record"), (1, "key index"), (3, "key index")];
+        let shown = shown.map(|(number, one)| counted(number, one));
+        assert_eq!(shown, ["1 record", "1,200 records", "1 key index", "3 key indexes"]);
     }
 
     #[test]

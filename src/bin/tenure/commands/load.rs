@@ -103,7 +103,7 @@ fn open(name: &str) -> Outcome<(String, File, Option<u64>)> {
 
 fn print(out: &mut Output, args: &Args, name: &str, dump: &dump::DumpReport, report: Option<&LoadReport>) -> Outcome {
     let (sets, records) = (units::counted(dump.sets, "set"), units::counted(dump.records, "record"));
-    let (indexes, values) = (units::counted(dump.indexes, "index"), units::bytes(dump.value_bytes));
+    let (indexes, values) = (units::counted(dump.indexes, "key index"), units::bytes(dump.value_bytes));
     let what = format!("{records} of {values} in {sets}, {indexes}, as of commit {}", dump.seq);
     let (Some(report), Some(store)) = (report, &args.store) else {
         return out.line(&format!("{name} is intact: {what}"));

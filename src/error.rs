@@ -285,12 +285,14 @@ pub enum Error {
         limit: u64,
     },
     /// A key exceeds the maximum length.
-    #[error("a key of {bytes} bytes is over the limit of {limit} bytes")]
+    #[error("{}a key of {bytes} bytes is over the limit of {limit} bytes", shown_origin(of.as_deref()))]
     KeyTooLong {
         /// Its size in bytes.
         bytes: u64,
         /// The limit in bytes.
         limit: u64,
+        /// Where it comes from, if a record gives it to an index.
+        of: Option<Box<KeyOrigin>>,
     },
     /// A key nests tuples too deeply.
     #[error("a key nests tuples more than {limit} deep")]
@@ -327,7 +329,7 @@ pub enum Error {
         why: String,
     },
     /// A past state cannot be reached: what it needs was reclaimed, or never existed.
-    #[error("cannot go back to {point}: {why}")]
+    #[error("cannot reach {point}: {why}")]
     PointGone {
         /// The state that was asked for.
         point: String,
@@ -443,6 +445,11 @@ impl Error {
             Self::KeysUnknown { record, why, .. } => {
                 Self::KeysUnknown { set: of_set.to_owned(), index: of_index.to_owned(), record, why }
             }
+            Self::KeyTooLong { bytes, limit, of } => {
+                let record = of.and_then(|of| of.record);
+                let of = KeyOrigin { set: of_set.to_owned(), index: of_index.to_owned(), record };
+                Self::KeyTooLong { bytes, limit, of: Some(Box::new(of)) }
+            }
             other => other,
         }
     }
@@ -451,6 +458,10 @@ impl Error {
     pub(crate) fn of_record(self, id: RecordId) -> Self {
         match self {
             Self::KeysUnknown { set, index, why, .. } => Self::KeysUnknown { set, index, record: Some(id), why },
+            Self::KeyTooLong { bytes, limit, of } => {
+                let of = KeyOrigin { record: Some(id), ..of.map_or_else(KeyOrigin::default, |of| *of) };
+                Self::KeyTooLong { bytes, limit, of: Some(Box::new(of)) }
+            }
             other => other,
         }
     }
@@ -565,6 +576,23 @@ impl Error {
             Self::Source { .. } => "fix the source and try again; nothing of the value remains",
         }
     }
+}
+
+/// The index that a key was meant for, and the record that gives it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyOrigin {
+    /// The set.
+    pub set: String,
+    /// The index.
+    pub index: String,
+    /// The record; `None` for one that was being written.
+    pub record: Option<RecordId>,
+}
+
+fn shown_origin(of: Option<&KeyOrigin>) -> String {
+    let record = |of: &KeyOrigin| of.record.map(|id| format!(", record {id}")).unwrap_or_default();
+    of.map(|of| format!("index {:?} of set {:?}{}: ", of.index, of.set, record(of))).unwrap_or_default()
 }
 
 fn shown_record(record: Option<RecordId>) -> String {

@@ -54,10 +54,15 @@
 //! |---|---|
 //! | open a store and tune it | [`Store`], [`Options`] |
 //! | read one consistent state | [`View`], [`Record`], [`Scan`] |
-//! | write | [`Store::write`], [`Transaction`], [`Durability`], [`Isolation`] |
-//! | find records by key | [`extract`] and [`Store::index`], [`Index`], [`key`] |
+//! | write | [`Store::write`], [`Transaction`], [`TransactionOptions`] |
+//! | use your own types | [`typed`], [`typed::TypedSet`], [`typed::IndexDefinition`], [`typed::TypedIndex`] |
+//! | change a type whose records exist | [`typed::Migrate`], [`Store::migrate_set`] |
+//! | find records by key, without types | [`extract`] and [`Store::index`], [`Index`], [`key`] |
+//! | read a result page by page | [`ResumeToken`], [`typed::TypedRange`] |
 //! | store values larger than 64 KiB | [`Store::stage`], [`RecordReader`] |
 //! | save a state and roll back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
+//! | read beside a writing process | [`Options::read_only`], [`Store::refresh`] |
+//! | move to another version or machine | [`dump`], [`Store::dump`] |
 //! | back up, verify, repair, salvage | [`backup`], [`verify`], [`repair`], [`salvage`] |
 //! | see what the store contains and how much space it uses | [`Stats`], [`inspect`] |
 //! | store it somewhere other than in files | [`backing`] |
@@ -78,7 +83,7 @@
 //! keep the order they have without it. The feature `cli`, which a library user does not need, also turns on
 //! `preserve_order` and `raw_value`.
 //!
-//! `docs/ARCHITECTURE.md` describes the layers and a record's path through them, `docs/recovery.md` the state after a
+//! `docs/guide` explains each task with examples, and what each error means. `docs/ARCHITECTURE.md` describes the layers and a record's path through them, `docs/recovery.md` the state after a
 //! crash, and `docs/limits.md` the limits.
 
 pub mod backing;
@@ -125,7 +130,7 @@ pub mod typed;
 pub mod verify;
 
 pub use backup::{BackupOptions, BackupProgress, BackupReport};
-pub use error::{Conflict, Contended, Corruption, Error, Result};
+pub use error::{Conflict, Contended, Corruption, Error, KeyOrigin, Result};
 pub use gc::Collected;
 pub use id::{IndexNumber, ParseIdError, RecordId, SegmentSeq, Seq, SetNumber};
 pub use options::Options;

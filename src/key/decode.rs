@@ -28,7 +28,7 @@ use crate::key::{float, tag};
 /// ```
 pub fn decode(bytes: &[u8]) -> Result<Vec<KeyValue>> {
     if bytes.len() > KEY_BYTES_MAX {
-        return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX) });
+        return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX), of: None });
     }
     let mut reader = Reader { bytes, at: 0 };
     let mut values = Vec::new();

@@ -33,7 +33,7 @@ impl Key {
     /// is checked.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > KEY_BYTES_MAX {
-            return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX) });
+            return Err(Error::KeyTooLong { bytes: to_u64(bytes.len()), limit: to_u64(KEY_BYTES_MAX), of: None });
         }
         Ok(Self::from_vec(SmallVec::from_slice(bytes)))
     }
@@ -95,7 +95,7 @@ mod tests {
         // A tag and a terminator.
         assert_eq!(Key::new(&"a".repeat(KEY_BYTES_MAX - 2)).unwrap().as_bytes().len(), KEY_BYTES_MAX);
         let error = Key::new(&"a".repeat(KEY_BYTES_MAX - 1)).unwrap_err();
-        assert!(matches!(error, Error::KeyTooLong { bytes: 1025, limit: 1024 }), "{error}");
+        assert!(matches!(error, Error::KeyTooLong { bytes: 1025, limit: 1024, .. }), "{error}");
         assert!(Key::from_bytes(&[7; KEY_BYTES_MAX]).is_ok());
         assert!(matches!(Key::from_bytes(&[7; 2000]), Err(Error::KeyTooLong { bytes: 2000, .. })));
     }

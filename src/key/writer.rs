@@ -196,7 +196,7 @@ impl KeyWriter {
     fn check(&self) -> Result<()> {
         if self.over_bytes > 0 {
             let bytes = self.bytes.len().saturating_add(self.over_bytes);
-            return Err(Error::KeyTooLong { bytes: to_u64(bytes), limit: to_u64(KEY_BYTES_MAX) });
+            return Err(Error::KeyTooLong { bytes: to_u64(bytes), limit: to_u64(KEY_BYTES_MAX), of: None });
         }
         if self.too_deep {
             return Err(Error::KeyTooDeep { limit: to_u64(DEPTH_MAX) });

@@ -95,7 +95,8 @@ impl Store {
     /// extractors for the indexes it still has. A crash during the rollback leaves the store in one state or the other.
     ///
     /// # Errors
-    /// `PointGone` if that state cannot be reached; then nothing has changed, and the store is closed.
+    /// `PointGone` if that state cannot be reached. Nothing has changed then, but this handle and its clones are closed: open the
+    /// store again.
     pub fn roll_back_to(self, point: &Point) -> Result<Self> {
         self.engine().check_writable()?;
         let held = self.inner.guard.as_ref().ok_or(Error::ReadOnly)?;

@@ -87,3 +87,21 @@ fn a_transaction_asks_what_a_view_can_with_its_own_writes() {
     drop(tx);
     assert_eq!(by_word.get(&store.view(), "upon").unwrap(), None, "nothing of it remains");
 }
+
+#[test]
+fn a_key_that_is_too_long_names_the_index_and_the_record() {
+    const BY_WORD: IndexDefinition<String, &str> = IndexDefinition::new("word", 1, |word, put| put(word));
+    let store = Store::in_memory().unwrap();
+    let words = store.typed_set(WORDS).unwrap();
+    let long = "x".repeat(2000);
+    let id = store.write(|tx| words.insert(tx, &long)).unwrap();
+    let built = store.typed_index(&words, BY_WORD).unwrap_err();
+    let named =
+        format!("index \"word\" of set \"words\", record {id}: a key of 2002 bytes is over the limit of 1024 bytes");
+    assert_eq!(built.to_string(), named);
+    store.write(|tx| words.delete(tx, id)).unwrap();
+    store.typed_index(&words, BY_WORD).unwrap();
+    let written = store.write(|tx| words.insert(tx, &long)).unwrap_err();
+    let named = "index \"word\" of set \"words\": a key of 2002 bytes is over the limit of 1024 bytes";
+    assert_eq!(written.to_string(), named);
+}

@@ -6,12 +6,11 @@ use tenure::{Error, Store};
 
 const WORDS: SetDefinition<String> = SetDefinition::new("words");
 const BY_WORD: IndexDefinition<String, &str> = IndexDefinition::new("word", 1, |word, put| put(word));
-type Parts = (&'static str, Desc<u32>, (bool, Option<String>));
-const BY_PARTS: IndexDefinition<String, (&str, Desc<u32>, (bool, Option<String>))> =
-    IndexDefinition::new("parts", 1, |word, put| {
-        let rest = word.get(1..).filter(|rest| !rest.is_empty()).map(str::to_owned);
-        put((&word[..1], Desc(word.len() as u32), (rest.is_some(), rest)));
-    });
+type Parts = (&'static str, Desc<usize>, (bool, Option<String>));
+const BY_PARTS: IndexDefinition<String, Parts> = IndexDefinition::new("parts", 1, |word, put| {
+    let rest = word.get(1..).filter(|rest| !rest.is_empty()).map(str::to_owned);
+    put((word.get(..1).unwrap_or_default(), Desc(word.len()), (rest.is_some(), rest)));
+});
 const DOWN: IndexDefinition<String, Desc<&str>> = IndexDefinition::new("down", 1, |word, put| put(Desc(word)));
 
 fn made<const N: usize>(all: [&str; N]) -> (Store, TypedSet<String>) {

@@ -269,7 +269,7 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::Head) => format!("head {} at {offset}, {bytes} bytes", id()),
         Some(Kind::Chunk) => format!("chunk {} at {offset}, {bytes} bytes", id()),
         Some(Kind::Run) => format!("run of set {}", number(4)),
-        Some(Kind::Pages) => format!("pages given to sets: {}", bytes / 12),
+        Some(Kind::Pages) => format!("pages assigned to sets: {}", bytes / 12),
         Some(Kind::Frees) => {
             let ids = item.payload.chunks_exact(8).take(4).map(LittleEndian::read_u64);
             let shown: Vec<String> = ids.filter_map(crate::id::RecordId::from_u64).map(|id| id.to_string()).collect();

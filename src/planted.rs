@@ -42,7 +42,7 @@ pub(crate) fn is(fault: Fault) -> bool {
 /// There are no faults.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "what is false is left out by the compiler")]
+#[expect(clippy::inline_always, reason = "the compiler removes what is false")]
 pub(crate) const fn is(_fault: Fault) -> bool {
     false
 }

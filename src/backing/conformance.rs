@@ -26,18 +26,18 @@ type Rule = (&'static str, fn(&dyn Backing) -> Outcome);
 
 const RULES: &[Rule] = &[
     ("take every name that is allowed, and no other", names),
-    ("create a file once, and leave one that is there alone", creation),
+    ("create a file once, and leave an existing one alone", creation),
     ("say NotFound for a file that is not there", absence),
-    ("give back appended bytes from any offset, and UnexpectedEof behind them", edges),
+    ("return appended bytes from any offset, and UnexpectedEof after them", edges),
     ("take an append of no bytes, and one of many", sizes),
     ("refuse appends through a handle that was opened for reading", reading_only),
     ("show later appends to handles that were opened before", later_appends),
-    ("list exactly the files that are there", listing),
+    ("list exactly the existing files", listing),
     ("keep deleted files readable through handles and maps that exist", deletion),
     ("give a name that was deleted to a new and empty file", reuse),
     ("lock for one holder, until the lock is dropped", locking),
     ("map what was appended, and nothing else", mapping),
-    ("preallocate without changing length or bytes, and show nothing but zeros behind them", preallocation),
+    ("preallocate without changing length or bytes, and show only zeros after them", preallocation),
     ("sync, append and read at the same time", concurrency),
 ];
 
@@ -116,7 +116,7 @@ fn names(backing: &dyn Backing) -> Outcome {
 
 fn creation(backing: &dyn Backing) -> Outcome {
     let first = file(backing, "a", b"first")?;
-    fails("create a file that is there", backing.create("a"), io::ErrorKind::AlreadyExists)?;
+    fails("create an existing file", backing.create("a"), io::ErrorKind::AlreadyExists)?;
     holds(&*first, b"first")?;
     let empty = succeeds("create another", backing.create("b"))?;
     holds(&*empty, b"")?;
@@ -292,7 +292,7 @@ fn mapping(backing: &dyn Backing) -> Outcome {
         end += len;
         let seen = end.min(9_000);
         demand(map.slice(0, seen) == Some(&bytes[..seen]), format!("the map does not show {seen} bytes of {end}"))?;
-        demand(map.slice(to_u64(seen), 1).is_none(), format!("the map shows a byte behind {seen}"))?;
+        demand(map.slice(to_u64(seen), 1).is_none(), format!("the map shows a byte past {seen}"))?;
         demand(map.slice(to_u64(seen - 1), 2).is_none(), format!("the map shows two bytes at {}", seen - 1))?;
     }
     demand(map.slice(u64::MAX, 1).is_none(), "the map shows a byte at the last offset of all")?;

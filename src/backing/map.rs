@@ -52,7 +52,7 @@ impl Map {
 
     /// `len` bytes from `offset`; `None` if not all of them were appended, or they exceed the capacity.
     #[inline]
-    #[expect(unsafe_code, reason = "a slice of mapped memory cannot be had otherwise")]
+    #[expect(unsafe_code, reason = "there is no other way to get a slice of mapped memory")]
     pub fn slice(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let end = offset.checked_add(to_u64(len))?;
         match &self.bytes {

@@ -96,7 +96,7 @@ pub trait BackingLock: Send + Sync + Debug {
 }
 
 /// One append-only file.
-#[expect(clippy::len_without_is_empty, reason = "a length that can fail; emptiness is of no interest")]
+#[expect(clippy::len_without_is_empty, reason = "the length can fail; emptiness is not useful here")]
 pub trait BackingFile: Send + Sync + Debug {
     /// Appends all bytes at the end. Calls for one file are serialized.
     ///

@@ -77,7 +77,7 @@ impl GivenIds {
     /// `BadValue` if the ID does not ascend, or if the ID or version is above what was announced.
     pub fn put(&mut self, id: RecordId, seq: Seq, value: &[u8]) -> Result<()> {
         if let Some(last) = self.last.filter(|last| last.slot() >= id.slot()) {
-            return Err(wrong(format!("ID {id} comes behind {last}: IDs have to ascend, each slot once")));
+            return Err(wrong(format!("ID {id} comes after {last}: IDs must ascend, each slot once")));
         }
         if id.slot() >= self.slot_end || seq > self.seq {
             return Err(wrong(format!("ID {id} with version {seq} is above what was announced")));

@@ -321,7 +321,7 @@ fn check_entry(
     }
     let Some((last_key, last_id)) = last else { return Ok(()) };
     if (last_key.as_slice(), *last_id) >= (key, id) {
-        return Err(Malformed::new(what, "entries that ascend", format!("record {id} behind {last_id}")));
+        return Err(Malformed::new(what, "entries that ascend", format!("record {id} after {last_id}")));
     }
     if definition.unique && last_key == key {
         return Err(Malformed::new(what, "a unique key", format!("one of records {last_id} and {id}")));

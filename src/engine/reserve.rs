@@ -123,7 +123,7 @@ impl Engine {
     }
 
     fn keep_reserve_for(&self, more: u64) -> bool {
-        let _panic = self.poison.ends_with_panic("while the reserve was made");
+        let _panic = self.poison.ends_with_panic("while the reserve was being created");
         let bytes = self.reserve_bytes(self.fullest_bytes(), more);
         let grown = self.grown_bytes();
         let (kept, slack) = match self.reserve.keep(bytes, bytes + bytes / 4 + MORE_BYTES) {

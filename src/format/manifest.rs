@@ -344,7 +344,7 @@ impl Entry {
         }
         let before = LittleEndian::read_u32(&header[24..28]);
         if before != check_before {
-            let expected = format!("an entry behind {check_before:08x}");
+            let expected = format!("an entry after {check_before:08x}");
             return Err(Malformed::new(what, expected, format!("{before:08x}")));
         }
         let number = LittleEndian::read_u64(&header[16..24]);

@@ -118,7 +118,7 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    #[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass what they have just created")]
     pub(crate) fn new(what: &'static str, expected: impl ToString, got: impl ToString) -> Self {
         Self { what, expected: expected.to_string(), got: got.to_string(), unsupported: false }
     }

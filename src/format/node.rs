@@ -168,7 +168,7 @@ pub struct NodeView<'a> {
 }
 
 #[cold]
-#[expect(clippy::needless_pass_by_value, reason = "callers hand over what they have just made")]
+#[expect(clippy::needless_pass_by_value, reason = "callers pass what they have just created")]
 fn malformed(expected: &'static str, got: impl ToString) -> Malformed {
     Malformed::new("node of a key index", expected, got.to_string())
 }

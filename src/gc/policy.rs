@@ -52,7 +52,7 @@ impl Space {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a cap is no exact number, and bytes of a store stay far below 2^52"
+        reason = "a cap is not exact, and bytes of a store stay far below 2^52"
     )]
     fn cap(&self, settings: &GcSettings) -> u64 {
         (self.live as f64 * settings.space_ratio) as u64
@@ -189,7 +189,7 @@ impl Survey {
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a threshold is no exact number, and bytes of a segment stay far below 2^52"
+    reason = "a threshold is not exact, and bytes of a segment stay far below 2^52"
 )]
 fn wanted_gain(bytes: u64, worth: f64) -> u64 {
     ((bytes as f64 * (1.0 - worth)) as u64).max(GAIN_BYTES_MIN)
@@ -209,7 +209,7 @@ pub(crate) fn has_dead_in_head(engine: &Engine) -> bool {
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a score is no exact number")]
+#[expect(clippy::cast_precision_loss, reason = "a score is not exact")]
 fn part(bytes: u64, of: u64) -> f64 {
     bytes as f64 / of.max(1) as f64
 }

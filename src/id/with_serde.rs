@@ -37,6 +37,6 @@ impl Visitor<'_> for Reader {
     }
 
     fn visit_u64<E: Error>(self, raw: u64) -> Result<RecordId, E> {
-        RecordId::from_u64(raw).ok_or_else(|| E::custom("a number that is no record ID"))
+        RecordId::from_u64(raw).ok_or_else(|| E::custom("a number that is not a record ID"))
     }
 }

@@ -5,7 +5,7 @@
 //! the mark is detected too.
 
 #![expect(clippy::expect_used, reason = "test code outside of test functions")]
-#![expect(clippy::arc_with_non_send_sync, reason = "the checker has its threads take turns on one")]
+#![expect(clippy::arc_with_non_send_sync, reason = "the checker runs its threads in turns on one")]
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;

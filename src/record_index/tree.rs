@@ -537,7 +537,7 @@ impl Tree {
         let (page, index) = (slot / to_u64(ENTRIES_PER_PAGE), to_usize(slot) % ENTRIES_PER_PAGE);
         self.had_record = false;
         if page >= self.root.page_end() {
-            let expected = format!("a page below {}, or one given to a set before", self.root.page_end());
+            let expected = format!("a page below {}, or one already assigned to a set", self.root.page_end());
             return Err(Error::corrupt("record index", 0, format!("entry of slot {slot}"), expected, page));
         }
         if let Some(LeafRef::Dirty(leaf)) = self.root.cell(page).map(|cell| &cell.leaf)

@@ -11,7 +11,7 @@ use crate::recovery::RecoveryReport;
 
 /// Its name in the report.
 fn line(damage: &str) -> String {
-    format!("{damage}; what stands behind it tells what it said, and is read")
+    format!("{damage}; the rest of the file identifies it and is read")
 }
 
 /// A file proven to have been synced: its header was intact then.

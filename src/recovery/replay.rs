@@ -414,7 +414,7 @@ impl<'a> Replay<'a> {
             None => Ok(()),
             Some(page) => {
                 let expected = format!("one below {}, which the manifest has reserved", self.reserved_end);
-                Err(Error::corrupt(segment.name(), frame.offset(), "page that is given to a set", expected, page))
+                Err(Error::corrupt(segment.name(), frame.offset(), "page assigned to a set", expected, page))
             }
         }
     }

@@ -40,7 +40,7 @@ impl LogEnd {
     pub(crate) fn loss(&self) -> Option<String> {
         let from = self.gone_from?;
         Some(format!(
-            "the log went on behind commit {}, in segment {from} or a later one, and none is there: every commit behind it is gone",
+            "the log continued after commit {}, in segment {from} or a later one, but no such segment exists: every commit after it is gone",
             self.last
         ))
     }

@@ -178,7 +178,7 @@ impl Place {
         })?;
         if let Some(problem) = checked.problems.into_iter().next() {
             let (file, offset) = (problem.file, problem.offset);
-            return Err(Error::corrupt(file, offset, "new store", "what was whole", problem.what));
+            return Err(Error::corrupt(file, offset, "new store", "intact contents", problem.what));
         }
         let new_lock = to.lock().map_err(failed("lock"))?;
         let files = list(&**from)?;

@@ -157,7 +157,9 @@ fn find_lost_entries(survey: &Survey, remains: Option<&Remains>, verdict: &mut V
             let older = found.newest.filter(|version| Some(version.id) == id);
             let why = older.map_or_else(
                 || "its bytes are not what was written".to_owned(),
-                |version| format!("its bytes are not what was written; a version of commit {} is whole", version.seq),
+                |version| {
+                    format!("its bytes are not what was written; an intact version of commit {} exists", version.seq)
+                },
             );
             let set = survey.set_of_slot(slot).unwrap_or(SetNumber(cell.descriptor.set));
             verdict.lost.push(Lost { slot, id, set: Some(set), file, offset, why });

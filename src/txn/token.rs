@@ -130,7 +130,7 @@ impl fmt::Display for ResumeToken {
 
 impl fmt::Debug for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ResumeToken(behind {}, {})", self.key, self.id)
+        write!(f, "ResumeToken(after {}, {})", self.key, self.id)
     }
 }
 
@@ -140,7 +140,7 @@ impl FromStr for ResumeToken {
     fn from_str(text: &str) -> Result<Self> {
         let refused = |why| Error::BadToken { why };
         if text.len() > TEXT_BYTES_MAX || !text.len().is_multiple_of(2) {
-            return Err(refused("it is cut off, or too long"));
+            return Err(refused("it is truncated, or too long"));
         }
         let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         let byte = |pair: &[u8]| match pair {
@@ -148,6 +148,7 @@ impl FromStr for ResumeToken {
             _ => None,
         };
         let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
-        Self::decode(&bytes.ok_or_else(|| refused("it has other characters than hexadecimal digits"))?).map_err(refused)
+        Self::decode(&bytes.ok_or_else(|| refused("it contains characters other than hexadecimal digits"))?)
+            .map_err(refused)
     }
 }

@@ -142,7 +142,7 @@ fn power_is_out() -> io::Error {
     io::Error::other("power is out")
 }
 
-#[expect(clippy::panic, reason = "it is what a test has asked for")]
+#[expect(clippy::panic, reason = "a test asked for it")]
 fn planned_panic(call: Call) -> ! {
     panic!("a planned panic in {call:?}")
 }
@@ -278,7 +278,7 @@ impl Disk {
         content.bytes.extend_from_slice(appended);
         if let Some(error) = error {
             if is_no_room(error.kind()) && content.has_room && missing.iter().all(|byte| *byte == 0) {
-                return Err(io::Error::other("no room, and zeros behind could complete what was appended"));
+                return Err(io::Error::other("no space, and zeros after the end could complete the partial append"));
             }
             return Err(error);
         }

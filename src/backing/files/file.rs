@@ -72,7 +72,9 @@ impl Room {
 /// that it failed.
 fn failed_append(error: io::Error, missing: &[u8], had_room: bool) -> io::Error {
     if had_room && missing.iter().all(|byte| *byte == 0) {
-        return io::Error::other(format!("{error}, and what is missing is zeros, as is the room behind it"));
+        return io::Error::other(format!(
+            "{error}; the missing bytes are zeros, like the preallocated space after them"
+        ));
     }
     error
 }

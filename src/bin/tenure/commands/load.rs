@@ -144,10 +144,10 @@ fn refused(error: Error, name: &str, args: &Args) -> Failure {
         Error::Corrupt(damage) => {
             let help = match (args.check, is_begun) {
                 (true, _) => {
-                    "get a whole copy of the dump; --until-damage loads everything before the damage".to_owned()
+                    "get an intact copy of the dump; --until-damage loads everything before the damage".to_owned()
                 }
                 (false, true) => format!(
-                    "get a whole copy of the dump and run the same command again; or run it with --until-damage, which keeps \
+                    "get an intact copy of the dump and run the same command again; or run it with --until-damage, which keeps \
                      everything before the damage; or delete {place}"
                 ),
                 (false, false) => "nothing was created; is it a dump?".to_owned(),

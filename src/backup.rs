@@ -101,7 +101,7 @@ pub(crate) fn directory(path: &Path) -> Result<Files> {
     let shown = path.display().to_string();
     let files = Files::open(path).and_then(|files| Ok((files.is_empty()?, files)));
     match files {
-        // Whoever made it may not have synced it.
+        // Its creator may not have synced it.
         Ok((true, files)) => files.settle().map(|()| files).map_err(|source| Error::io("sync", shown, source)),
         Ok((false, _)) => Err(Error::Exists { path: shown }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -119,9 +119,10 @@ fn back_up(
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupReport> {
     begin(&*to.backing)?;
-    // Kept like a named one, so that nothing of it is given back meanwhile.
+    // Kept like a named snapshot, so that nothing of it is reclaimed meanwhile.
     let saved = snapshot::save(engine, SnapshotKind::Named, snapshot::OF_A_COPY)?;
-    // Nothing is appended any more to what the snapshot lists: the end of the log went with it, and these go now.
+    // Nothing may be appended any more to segments that the snapshot lists: the log segment ended with it, and
+    // survivors' segments end now.
     collector.end_segments();
     let hidden = Hidden { engine, saved: &saved.snapshot, is_dropped: false };
     let result = copy(
@@ -159,18 +160,18 @@ impl Hidden<'_> {
 impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         if !self.is_dropped {
-            // What cannot be dropped now the next opening drops.
+            // The next opening drops what cannot be dropped now.
             drop(self.end());
         }
     }
 }
 
-/// Contents of a backup, or of a store without a writer: its newest snapshot, which the log ends with.
+/// Contents of a backup, or of a store without a writer: its newest snapshot, with which the log ends.
 fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     let settings = Options::new().read_only(true).settings();
     let (engine, report) = recovery::open_beside_a_writer(from, &settings)?;
     let newest = engine.manifest.with_kept(|kept| kept.snapshots().next_back().cloned());
-    // A copy of a running store has pages reserved, as a store that crashed has, and its log ends with the snapshot.
+    // A copy of a running store has reserved pages, like a crashed store, and its log ends with the snapshot.
     let is_whole = report.frames_replayed == 0 && report.cut.is_none() && report.fell_back.is_empty();
     let Some(newest) = newest.filter(|newest| newest.kind == SnapshotKind::Close && is_whole) else {
         let why = "it was not closed: open it once, or back it up while it is open".to_owned();
@@ -179,9 +180,9 @@ fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
     Ok((engine, newest))
 }
 
-/// Refuses a directory that is that of `store` or inside it, wherever that stands by now.
+/// Refuses a directory that is `store`'s own or inside it, wherever that is now.
 fn refuse_inside(directory: &Path, store: &dyn Backing) -> Result<()> {
-    // One that holds something is refused for that.
+    // A directory that is not empty is refused for that reason.
     let holds_nothing = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
     if holds_nothing && store.directory().is_some_and(|store| is_inside(directory, store)) {
         let path = directory.display().to_string();
@@ -221,7 +222,7 @@ fn copy(
     let loaded = Loaded { uuid, segment_bytes, ..Loaded::default() };
     let manifest = Manifest::new(Arc::clone(&to.backing), &loaded, Arc::default());
     manifest.append(|number| {
-        // Marks stand between snapshots, and the log between them is not here.
+        // Marks refer to commits between snapshots, and the log between them is not included.
         let (name, reserved_from) = (String::new(), number + 1);
         let (kind, marks) = (SnapshotKind::Close, Vec::new());
         Body::Snapshot(Box::new(Snapshot { number, kind, name, reserved_from, marks, ..snapshot.clone() }))
@@ -231,7 +232,7 @@ fn copy(
         return Err(Error::corrupt(problem.file.clone(), problem.offset, "copy", "what was saved", &problem.what));
     }
     to.backing.delete(UNFINISHED).map_err(|source| {
-        // It may be gone until a power cut brings it back: then nobody shall have used the copy meanwhile.
+        // The deletion may not be durable, and the copy must not be used before a power cut restores the marker.
         drop(to.backing.create(UNFINISHED));
         Error::io("delete", UNFINISHED, source)
     })?;
@@ -306,7 +307,7 @@ pub fn restore(
         _ => Error::io("open", shown.clone(), source),
     })?;
     let source: Arc<dyn Backing> = Arc::new(source);
-    // Before anything is made.
+    // Before anything is created.
     refuse_unfinished(&*source)?;
     refuse_inside(to.as_ref(), &*source)?;
     let (engine, newest) = closed(&source)?;

@@ -102,7 +102,7 @@ pub struct Stats {
     pub index_log_bytes_appended: u64,
 }
 
-/// What a file of a store holds.
+/// The contents of a store's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FileRole {
@@ -112,26 +112,26 @@ pub enum FileRole {
     Pages,
     /// The manifest.
     Manifest,
-    /// Room for a full disk.
+    /// Space reserved for a full disk.
     Reserve,
-    /// Nothing: the writer's lock is on it.
+    /// Empty: it carries the writer's lock.
     Lock,
 }
 
-/// What a file of a store is there for. Where there are several, the first of these.
+/// Why a store keeps a file; if there are several reasons, the first of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum FileNeed {
-    /// The store as it is now: its newest state, and the log from which that is recovered.
+    /// The current state of the store: its newest state, and the log from which that is recovered.
     Newest,
-    /// Other snapshots that are kept.
+    /// Other retained snapshots.
     Snapshot,
-    /// A mark that one can go back to.
+    /// A mark that can be rolled back to.
     Mark,
-    /// A view, transaction or read that is under way, or nothing any more: the collector deletes the file when it comes to it, at the
-    /// latest when the store is closed.
+    /// A running view, transaction or read, or nothing any more: the collector deletes the file in time, at the latest
+    /// when the store is closed.
     Reader,
-    /// Work that is under way: a segment that was made ready, the collector's copies, an index that is being built.
+    /// Work in progress: a prepared segment, the collector's copies, an index that is being built.
     Work,
 }
 
@@ -141,11 +141,11 @@ pub enum FileNeed {
 pub struct StoreFile {
     /// Its name within the store's directory.
     pub name: String,
-    /// What it holds.
+    /// Its contents.
     pub role: FileRole,
-    /// What it is there for.
+    /// Why it is kept.
     pub need: FileNeed,
-    /// Its length in bytes, with room that was made ahead.
+    /// Its length in bytes, including preallocated space.
     pub bytes: u64,
 }
 

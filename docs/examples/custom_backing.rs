@@ -1,9 +1,9 @@
-//! A backing of one's own: each append becomes an object that is put once and never changed, as in an object store.
+//! A custom backing: each append becomes an object that is put once and never changed, as in an object store.
 //!
-//! A file is a numbered series of such objects. What a put has acknowledged is durable, so `sync` has nothing left to do.
-//! The objects are held in a map here; with a service behind it, `put` and `get` are the only two calls to replace.
+//! A file is a numbered series of such objects. An acknowledged put is durable, so `sync` has nothing to do. Here the
+//! objects are in a map; for a real service, `put` and `get` are the only two calls to replace.
 //!
-//! Run it with `cargo run --example custom_backing`. `docs/backing.md` says what a backing has to promise.
+//! Run it with `cargo run --example custom_backing`. `docs/backing.md` says what a backing must guarantee.
 
 #![expect(clippy::print_stdout, reason = "an example that shows what it does")]
 
@@ -21,7 +21,7 @@ struct Objects {
     objects: Mutex<Vec<Object>>,
 }
 
-/// An immutable object, and which offset of the file it begins at.
+/// An immutable object, and the offset of the file at which it starts.
 #[derive(Debug, Clone)]
 struct Object {
     begin: u64,
@@ -34,13 +34,13 @@ impl Object {
     }
 }
 
-/// Nothing panics while it holds one of these locks.
+/// No code panics while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Objects {
-    /// Puts the next object. It is seen by readers when it is whole, never half.
+    /// Puts the next object. Readers see it completely or not at all.
     fn put(&self, bytes: &[u8]) {
         let mut objects = lock(&self.objects);
         let begin = objects.last().map_or(0, Object::end);
@@ -55,7 +55,7 @@ impl Objects {
     }
 }
 
-/// A handle. It keeps the objects of its file alive, also when the file is deleted.
+/// A handle. It keeps the objects of its file alive, even after the file is deleted.
 #[derive(Debug)]
 struct ObjectFile {
     file: Arc<Objects>,
@@ -102,7 +102,7 @@ pub struct Bucket {
     is_locked: Arc<AtomicBool>,
 }
 
-/// With several processes this has to be a lease, so that the lock goes with its holder.
+/// With several processes this must be a lease, so that the lock ends with its holder.
 #[derive(Debug)]
 struct BucketLock {
     is_locked: Arc<AtomicBool>,
@@ -154,7 +154,7 @@ impl Backing for Bucket {
     }
 }
 
-/// Makes a store in a bucket, and opens it again.
+/// Creates a store in a bucket, and reopens it.
 pub fn main() -> tenure::Result<()> {
     let bucket = Bucket::default();
     let store = Options::new().open_backing(Arc::new(bucket.clone()))?;

@@ -1,4 +1,4 @@
-//! An issue tracker: users, projects, issues and comments that refer to each other, found in six ways.
+//! An issue tracker: users, projects, issues and comments that refer to each other, with six indexes.
 //!
 //! `cargo run --example issue_tracker --features json`
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "an example shows what it does, and stops if it does not")]
@@ -18,7 +18,7 @@ struct UserRecord {
 #[derive(Debug, Serialize, Deserialize)]
 struct ProjectRecord {
     key: String,
-    /// The number of the next issue. Two transactions that take the same one conflict, and the later runs again.
+    /// The number of the next issue. Two transactions that take the same number conflict, and the later one runs again.
     next: u32,
 }
 
@@ -31,7 +31,7 @@ struct IssueRecord {
     assignee: Option<Id<User>>,
     labels: Vec<String>,
     open: bool,
-    /// Counts changes of the whole tracker, so that lists can begin with what changed last.
+    /// Counts changes of the whole tracker, so that lists can start with the last change.
     changed: u64,
 }
 
@@ -60,7 +60,7 @@ const ISSUE_BY_NUMBER: IndexDefinition<Issue, (Id<Project>, u32)> =
 /// Open issues only, by assignee; an issue without an assignee is in no list.
 const ISSUE_BY_ASSIGNEE: IndexDefinition<Issue, Id<User>> =
     IndexDefinition::new("assignee", 1, |issue, put| issue.assignee.filter(|_| issue.open).into_iter().for_each(put));
-/// A project's open issues, the one that changed last first.
+/// A project's open issues, the last changed first.
 const ISSUE_BY_CHANGE: IndexDefinition<Issue, (Id<Project>, Desc<u64>)> =
     IndexDefinition::new("change", 1, |issue, put| {
         if issue.open {
@@ -170,7 +170,7 @@ impl Tracker {
         self.store.write(|tx| self.comments.insert(tx, &comment))
     }
 
-    /// Deletes a user to whom no open issue is assigned. Says whether it did.
+    /// Deletes a user without assigned open issues. Returns whether it did.
     fn remove_user(&self, user: Id<User>) -> Result<bool> {
         self.store.write(|tx| -> Result<_> {
             if self.issue_by_assignee.get_in(tx, user)?.is_some() {
@@ -181,7 +181,7 @@ impl Tracker {
         })
     }
 
-    /// Open issues of a project, the one that changed last first.
+    /// Open issues of a project, the last changed first.
     fn board(&self, view: &View, project: Id<Project>, most: usize) -> Result<Vec<String>> {
         let range = self.issue_by_change.prefix(view, &project)?;
         range.values(view).take(most).map(|found| found.map(|(_, issue)| issue.title.clone())).collect()
@@ -200,10 +200,10 @@ pub fn main() -> Result<()> {
 
     let (ada, grace) = (tracker.add_user("ada")?, tracker.add_user("grace")?);
     let compiler = tracker.add_project("COMP")?;
-    // A login is taken once.
+    // A login can be taken only once.
     assert!(matches!(tracker.add_user("ada"), Err(Error::UniqueViolation { .. })));
 
-    // Four threads report issues; each gets a number of its own.
+    // Four threads report issues; each gets its own number.
     thread::scope(|scope| {
         let reports: Vec<_> = (0..4)
             .map(|thread| {
@@ -227,7 +227,7 @@ pub fn main() -> Result<()> {
     tracker.comment(seventh, grace, "It is the moth again.")?;
     assert!(!tracker.remove_user(grace)?, "an open issue is assigned to her");
 
-    // The view still shows the state in which it was taken.
+    // The view still shows the state as of when it was taken.
     assert_eq!(view.fetch(seventh)?.assignee, None);
     let view = tracker.store.view();
     assert_eq!(tracker.board(&view, compiler, 1)?, [view.fetch(seventh)?.title.clone()]);
@@ -237,7 +237,7 @@ pub fn main() -> Result<()> {
     drop(view);
     tracker.store.close()?;
 
-    // Everything is there again, the stale reference told apart.
+    // Everything is back, and the stale reference is reported as such.
     let tracker = Tracker::open(Store::open(&path)?)?;
     let view = tracker.store.view();
     let (project, _) = tracker.project_by_key.fetch(&view, "COMP")?.expect("it was added");

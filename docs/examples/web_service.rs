@@ -10,7 +10,7 @@
 //! curl -X DELETE localhost:8080/notes/0.1
 //! ```
 //!
-//! Without arguments it serves a temporary store, sends itself these requests, and ends.
+//! Without arguments it serves a temporary store, sends itself these requests, and exits.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "an example shows what it does, and stops if it does not")]
 
 use std::io::{Read, Write};
@@ -24,11 +24,11 @@ use tenure::typed::{Id, IndexDefinition, Json, SetDefinition, TypedIndex, TypedS
 use tenure::{Error, RecordId, Seq, Store};
 use tiny_http::{Header, Method, Request, Response, Server};
 
-/// Requests are answered by so many threads.
+/// Number of threads that answer requests.
 const WORKERS: usize = 4;
-/// Bytes of a body, at most.
+/// Maximum size of a body in bytes.
 const BODY_BYTES_MAX: u64 = 1 << 20;
-/// Notes on a page.
+/// Notes per page.
 const PAGE: usize = 50;
 
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ const NOTES: SetDefinition<Note> = SetDefinition::new("notes");
 const BY_TAG: IndexDefinition<Note, &str> =
     IndexDefinition::new("tag", 1, |note, put| note.tags.iter().for_each(|tag| put(tag)));
 
-/// What every worker shares. A store is a handle; transactions and views of different threads run side by side.
+/// Shared by all workers. A store is a cheap handle; transactions and views of different threads run concurrently.
 struct Service {
     store: Store,
     notes: TypedSet<Note>,
@@ -98,13 +98,13 @@ impl Service {
 
     fn show(&self, id: RecordId) -> tenure::Result<Answer> {
         let view = self.store.view();
-        // An ID of another set is no note.
+        // An ID of another set is not a note.
         let record = view.get_in(self.notes.record_set(), id)?;
         let note: JsonValue = serde_json::from_slice(&record.bytes()?).map_err(Error::bad_value::<Note>)?;
         Ok((200, note, Some(record.seq())))
     }
 
-    /// The version that the client has seen decides, so that nobody overwrites what somebody else has written meanwhile.
+    /// Compares the version that the client has seen, so that no concurrent change is overwritten.
     fn replace(&self, id: RecordId, seen: Option<Seq>, note: &Note) -> tenure::Result<Answer> {
         let Some(seen) = seen else {
             return Ok((428, json!({"error": "send the ETag of the note as If-Match"}), None));
@@ -121,7 +121,7 @@ impl Service {
         Ok((200, json!({}), None))
     }
 
-    /// `?tag=home`: the notes with a tag. `?after=12.1`: the page behind a note; IDs are an order that does not change.
+    /// `?tag=home`: the notes with a tag. `?after=12.1`: the page after a note; the order of IDs does not change.
     fn list(&self, query: &str) -> tenure::Result<Answer> {
         let parameter = |name: &str| {
             query
@@ -156,7 +156,7 @@ impl Service {
     }
 }
 
-/// A note from a request's body; a body that is too long is read no further.
+/// Parses a note from a request's body; a body that is too long is not read to its end.
 fn body(request: &mut Request) -> tenure::Result<Note> {
     let mut text = Vec::new();
     request.as_reader().take(BODY_BYTES_MAX).read_to_end(&mut text).map_err(Error::bad_value::<Note>)?;
@@ -186,7 +186,7 @@ fn serve(service: &Arc<Service>, server: &Arc<Server>) -> Vec<thread::JoinHandle
         // Each thread may block: on the disk, and on the sync of its commit, which it shares with others.
         thread::spawn(move || {
             while let Ok(request) = server.recv() {
-                // A client that went away is no reason to stop.
+                // A client that disconnected is no reason to stop.
                 if let Err(error) = respond(&service, request) {
                     println!("not answered: {error}");
                 }
@@ -196,7 +196,7 @@ fn serve(service: &Arc<Service>, server: &Arc<Server>) -> Vec<thread::JoinHandle
     (0..WORKERS).map(worker).collect()
 }
 
-/// One request, as `curl -i` makes it.
+/// One request, like `curl -i`.
 fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     let length = body.len();
@@ -238,7 +238,7 @@ pub fn tour() {
     let condition = format!("If-Match: {tag}\r\n");
     let bread = r#"{"text":"buy bread","tags":["home"]}"#;
     assert_eq!(ask(address, "PUT", "/notes/0.1", &condition, bread).0, 200);
-    // The same version again: somebody has been faster.
+    // The same version again: another client was faster.
     assert_eq!(ask(address, "PUT", "/notes/0.1", &condition, bread).0, 412);
     assert_eq!(ask(address, "PUT", "/notes/0.1", "", bread).0, 428);
     let (status, home) = ask(address, "GET", "/notes?tag=home", "", "");

@@ -1,4 +1,4 @@
-//! When pages are synced, as a backing sees it.
+//! When pages are synced, as seen by a backing.
 
 use std::cell::Cell;
 use std::sync::Arc;

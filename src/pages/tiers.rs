@@ -1,26 +1,26 @@
-//! Small page segments: those that each close leaves, which are written anew together.
+//! Small page segments, such as each close leaves: they are rewritten together.
 //!
-//! Owns: which small ones go together. Never: writes; the next snapshot does.
+//! Owns: which small segments are rewritten together. Never: writes; the next snapshot does.
 //!
-//! As with segments of records there are tiers, by the bytes that live in a segment. Four of one tier make one of a higher
-//! tier. So a page that does not change is written anew as often as there are tiers, and a tier has three segments at most
-//! that are older than the last snapshots.
+//! As with record segments there are tiers, by live bytes. Four segments of one tier make one of a higher tier. So an
+//! unchanged page is rewritten at most as often as there are tiers, and a tier has at most three segments older than
+//! the last snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::SegmentSeq;
 use crate::pages::PageStore;
 
-/// A segment is small when it is shorter than this part of the smallest that are full.
+/// A segment is small if it is shorter than this fraction of the smallest full segments.
 const SMALL_PART: u64 = 4;
-/// So many of one tier go together at least.
+/// Minimum number of segments of one tier to rewrite.
 const FEWEST: usize = 4;
-/// So many go together at most.
+/// Maximum number rewritten together.
 const MOST: usize = 64;
 
 impl PageStore {
-    /// The small segments of the lowest tier that has enough of them, with at most so many live bytes together. Those that would
-    /// stay, and those that are damaged, are left alone.
+    /// The small segments of the lowest tier that has enough of them, with at most this many live bytes together.
+    /// Segments that would stay anyway, and damaged ones, are skipped.
     pub(crate) fn small(
         &self,
         writing: Option<SegmentSeq>,
@@ -33,7 +33,7 @@ impl PageStore {
         for (number, row) in self.rows.read().iter().filter(|(_, row)| row.live_bytes > 0 && !row.is_held) {
             let is_small = row.segment.bytes() < least / SMALL_PART;
             if is_small && Some(*number) != writing && !suspects.contains(number) {
-                // The logarithm to the base of four.
+                // Logarithm to base four.
                 tiers.entry(row.live_bytes.ilog2() / 2).or_default().push((*number, row.live_bytes));
             }
         }

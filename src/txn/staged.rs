@@ -108,8 +108,8 @@ impl Drop for Claimed {
     }
 }
 
-/// A statement that stores the value claimed last. If it writes nothing, even because an extractor panics, the value is released,
-/// because the transaction may go on.
+/// A statement that stores the last claimed value. If it writes nothing, even because an extractor panics, the value is
+/// released, because the transaction may continue.
 struct Claiming<'t> {
     tx: &'t mut Transaction,
     is_written: bool,

@@ -73,7 +73,7 @@ fn the_only_segment_of_a_later_session_is_gone_and_that_is_told() {
         let report = read.recovery_report();
         let end = report.end.clone().unwrap_or_else(|| panic!("{what}: nothing is told: {report}"));
         assert!(end.gone_from.is_some() && end.last == last, "{what}: {end:?}");
-        assert!(report.to_string().contains("every commit behind it is gone"), "{what}: {report}");
+        assert!(report.to_string().contains("every commit after it is gone"), "{what}: {report}");
         assert!(!verify_backing(&gone, &mut |_| {}).unwrap().is_ok(), "{what}");
         // Once the store was opened for writing, it goes on from there.
         let (store, set) = open(&gone);

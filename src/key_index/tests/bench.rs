@@ -1,4 +1,4 @@
-//! Figures, not checks: run with `cargo test --release --lib key_index::tests::bench -- --ignored --nocapture`.
+//! Measurements, not checks: run with `cargo test --release --lib key_index::tests::bench -- --ignored --nocapture`.
 
 use std::hint::black_box;
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use crate::format::node::KeyEntry;
 use crate::key_index::cursor::Cursor;
 use crate::key_index::{Builder, Change, KeyTree, Position, Range};
 
-/// Nanoseconds that this thread has had a processor for; zero where the system does not tell.
+/// Nanoseconds of processor time of this thread; zero if the system does not report it.
 fn cpu_nanos() -> f64 {
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     told.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default()
@@ -66,7 +66,7 @@ fn figures() {
     let reads = |name: &str, tree: &KeyTree| {
         let mut numbers = Numbers(78);
         timed(&format!("{name}: lookup, random, there"), COUNT, || {
-            // In the order of insertion, which is no order of the keys.
+            // In insertion order, which is not key order.
             assert!(keys.iter().all(|key| tree.now().first(key).unwrap().is_some()));
         });
         timed(&format!("{name}: lookup, random, not there"), COUNT, || {

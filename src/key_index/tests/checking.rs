@@ -1,4 +1,4 @@
-//! Checking trees: sound ones, and such with one thing that is wrong. And what one state has that another has not.
+//! Checking valid trees, and trees with a single fault. Also the difference between two states.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ fn sound_trees_have_no_problems_and_all_their_nodes_are_counted() {
             walk(&tree.now().root, tree.now(), &mut |_| nodes += 1);
             let checked = tree.now().check(&mut |error| panic!("{error}"), &mut |_bytes| {});
             assert_eq!((checked.nodes, checked.entries), (nodes, entries));
-            // Once more, in pages.
+            // Again, in pages.
             let saved = pages.save(&mut tree, |_| ());
             tree = pages.load(&saved);
         }
@@ -86,7 +86,7 @@ fn entries_out_of_order_are_found() {
     let mut tree = grown(&mut numbers, 300);
     let Node::Leaf(leaf) = &mut inner_mut(&mut tree.now.root).children[2].node else { panic!("a leaf") };
     let leaf = Arc::get_mut(leaf).unwrap();
-    // Two slots change places.
+    // Swaps two slots.
     let (one, other) = (16 + 8, 16 + 16);
     for at in 0..8 {
         leaf.bytes.swap(one + at, other + at);
@@ -126,7 +126,7 @@ fn what_an_older_state_keeps_is_what_no_node_of_the_newer_one_is() {
         match numbers.below(6) {
             0 | 1 => drop(pages.save(&mut tree, |_| ())),
             2 => {
-                // Most of it goes, so that the tree gets lower.
+                // Removes most of it, so that the tree becomes lower.
                 let all: Vec<_> = super::entries(tree.now()).into_iter().collect();
                 for (key, id) in all.iter().skip(numbers.below(20)) {
                     tree.remove(key, *id).unwrap();

@@ -7,7 +7,7 @@ use crate::format::node::KeyEntry;
 use crate::key_index::cursor::Cursor;
 use crate::key_index::{KeyRoot, KeyTree, Position, Range};
 
-/// A tree with short and long keys and several records a key, once on the heap and once in pages, half and half.
+/// A tree with short and long keys and several records per key: on the heap, in pages, and half and half.
 fn trees() -> (Vec<(&'static str, KeyTree)>, Model) {
     let mut numbers = Numbers(0x5eed);
     let mut model = Model::new();
@@ -88,7 +88,7 @@ fn ids_alone_are_those_of_the_entries_also_between_steps_and_seeks() {
     }
 }
 
-/// Keys that are there, and keys near them.
+/// Existing keys, and keys near them.
 fn probes(model: &Model, numbers: &mut Numbers) -> Vec<Vec<u8>> {
     let all: Vec<_> = model.iter().collect();
     let mut probes = vec![Vec::new(), vec![255; 40]];
@@ -152,7 +152,7 @@ fn check_range(root: &KeyRoot, model: &Model, lower: Bound<&[u8]>, upper: Bound<
     for taken in 0..300 {
         let back = numbers.below(3) == 0;
         if numbers.below(8) == 0 && !expected.is_empty() {
-            // From time to time to a key that is left, or past one, or to any.
+            // Now and then to a remaining key, past one, or to any.
             let near = expected[numbers.below(expected.len().min(60))].0.clone();
             let far = expected[expected.len() - 1 - numbers.below(expected.len().min(60))].0.clone();
             let mut key = if back { far } else { near };

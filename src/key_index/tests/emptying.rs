@@ -1,4 +1,4 @@
-//! Taking nodes out of page segments, a part in each call.
+//! Moving nodes out of page segments, a part per call.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use crate::id::SegmentSeq;
 use crate::key_index::tree::level;
 use crate::key_index::{KeyTree, Passed};
 
-/// A key of which few have room in a leaf.
+/// A key of which few fit into a leaf.
 fn long_key(numbers: &mut Numbers) -> Vec<u8> {
     [numbers.key16().as_slice(), &[b'k'; 200]].concat()
 }
 
-/// A tree of so many entries all of whose nodes are in pages, and every second page segment that is full.
+/// A tree of this many entries with all nodes in pages, and every second full page segment.
 fn saved(pages: &mut Pages, numbers: &mut Numbers, end: u64) -> (KeyTree, Model, BTreeSet<SegmentSeq>) {
     let (mut tree, mut model) = (KeyTree::new().unwrap(), Model::new());
     for id in 1..=end {
@@ -28,7 +28,7 @@ fn saved(pages: &mut Pages, numbers: &mut Numbers, end: u64) -> (KeyTree, Model,
     (tree, model, from)
 }
 
-/// Nodes that lie in the segments, and those with any of them below.
+/// Nodes in the segments, and those with any of them below.
 fn nodes_in(tree: &KeyTree, from: &BTreeSet<SegmentSeq>) -> (u64, u64) {
     let (mut inside, mut above) = (0, 0);
     let is_in = |child: &super::Child| child.saved().is_some_and(|clean| from.contains(&clean.page().segment));
@@ -76,7 +76,7 @@ fn what_was_passed_is_not_looked_at_again() {
     assert!((before / 4..before * 3 / 4).contains(&left), "{left} of {before} nodes are left");
 }
 
-/// Changes the tree between calls, and counts the nodes that are left in the segments.
+/// Changes the tree between calls, and counts the nodes left in the segments.
 fn left_beside_changes(seed: u64, count: u64, change: &mut dyn FnMut(&mut KeyTree, &mut Model, &mut Numbers)) -> u64 {
     let (mut pages, mut numbers) = (Pages::in_memory(), Numbers(seed));
     let (mut tree, mut model, from) = saved(&mut pages, &mut numbers, count);
@@ -117,7 +117,7 @@ fn the_walk_begins_anew_when_the_tree_becomes_higher() {
     let mut levels = BTreeSet::new();
     let left = left_beside_changes(53, 1_300, &mut |tree, model, numbers| {
         levels.insert(level(&tree.now().root).unwrap());
-        // Behind all others, so that no leaf changes that the walk has before it.
+        // After all others, so that no leaf changes that the walk has not reached.
         insert(tree, model, 300, &mut || [&[0xFF; 8], long_key(numbers).as_slice()].concat());
     });
     assert_eq!((left, levels), (0, BTreeSet::from([1, 2])));

@@ -1,4 +1,4 @@
-//! Pages with any content behind a checksum that holds: an error or wrong entries, in bounded time, never a panic.
+//! Pages with arbitrary contents and a valid checksum: an error or wrong entries, in bounded time, never a panic.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }
 }
 
-/// A tree of three levels, small: long keys leave few entries to a node.
+/// A small tree of three levels: long keys leave few entries per node.
 fn small_tree() -> KeyTree {
     let mut tree = KeyTree::new().unwrap();
     let mut numbers = Numbers(31);
@@ -45,7 +45,7 @@ fn look_at(view: &NodeView<'_>) {
     assert!(view.children().is_none_or(|children| children.count() == view.count()));
 }
 
-/// Uses a tree in all ways that read its pages. Errors are fine.
+/// Uses a tree in every way that reads its pages. Errors are fine.
 fn use_it(tree: &mut KeyTree) -> Result<()> {
     let mut key = vec![b'k'; 200];
     key.extend([1; 300]);
@@ -103,7 +103,7 @@ proptest! {
             let mut image = image.to_vec();
             if number == target {
                 for (place, value) in &damage {
-                    // The front of a node is where its structure stands.
+                    // The structure of a node is at its front.
                     let end = if front { image.len().min(120) } else { image.len() };
                     image[place.index(end)] = *value;
                 }

@@ -1,4 +1,4 @@
-//! Random changes against an ordered set, with views and saves at any moment.
+//! Random changes compared with an ordered set, with views and saves at any moment.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,12 +13,12 @@ use crate::key_index::{Change, KeyRoot, KeyTree};
 enum Step {
     One(Vec<u8>, u64, bool),
     Batch(Vec<(Vec<u8>, u64, bool)>),
-    /// Many keys in order from a number on.
+    /// Many consecutive keys from a number on.
     Run(u16, u8, bool),
     Clear(u8),
     View,
     DropView,
-    /// Saves; the changes come between freeze and install. With the flag, the save comes to nothing.
+    /// Saves, with the changes between freeze and install. With the flag, the save fails.
     Save(Vec<(Vec<u8>, u64, bool)>, bool),
     Reload,
 }
@@ -144,7 +144,7 @@ fn run(steps: Vec<Step>) {
     for (root, model) in &views {
         assert_eq!(&entries(root), model, "a view has changed");
     }
-    // Whatever was left over would stay for ever.
+    // Anything left over would stay forever.
     pages.save(&mut tree, |_| ());
     assert_eq!(pages.live_bytes(), page_bytes(tree.now()), "bytes of pages that are in use at the end");
 }

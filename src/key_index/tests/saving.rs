@@ -18,7 +18,7 @@ fn random(count: usize, seed: u64) -> (KeyTree, Model) {
     (tree, model)
 }
 
-/// Bytes of slots, keys behind the prefix and IDs in all leaves.
+/// Bytes of slots, key suffixes and IDs in all leaves.
 fn encoded_bytes(tree: &KeyTree) -> u64 {
     let mut sum = 0;
     walk(&tree.now().root, tree.now(), &mut |child| {

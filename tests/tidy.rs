@@ -1,4 +1,4 @@
-//! Properties of the source tree: floors, module docs, file length, the top level, links between documents.
+//! Properties of the source tree: layers, module docs, file length, the top level, links between documents.
 //!
 //! A message of this test says what to do. Nothing is exempt, test modules inside files included; the one list of exceptions
 //! fails as soon as one of them is not needed any more.
@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules by floor, from the ground. A module imports from floors below its own, and from those that stand before it
-/// on its own floor. So imports never go around in a circle.
+/// Modules by layer, from the lowest. A module imports only from lower layers, and from modules before it in its own
+/// layer. So there are no import cycles.
 const FLOORS: &[&[&str]] = &[
     &["sync", "planted", "id", "key_bytes", "error", "key", "format"],
     &["backing", "pins"],
@@ -119,12 +119,12 @@ fn refused(name: &str, module: &str) -> Option<String> {
         return None;
     }
     let (Some(own), Some(other)) = (position(module), position(name)) else {
-        return Some(format!("uses crate::{name}, which is no module with a floor: import from where it is defined"));
+        return Some(format!("uses crate::{name}, which is not a module of a layer: import from where it is defined"));
     };
     (other >= own).then(|| {
         format!(
-            "{module} (floor {}) may not use crate::{name} (floor {}): move what both need to a lower floor, or pass it in \
-             from above; the floors are listed in docs/ARCHITECTURE.md",
+            "{module} (layer {}) may not use crate::{name} (layer {}): move what both need to a lower layer, or pass it in \
+             from above; the layers are listed in docs/ARCHITECTURE.md",
             own.0, other.0
         )
     })
@@ -165,7 +165,7 @@ fn imports_go_down() {
         }
         if position(&module).is_none() {
             problems
-                .push(format!("{}: put `{module}` on a floor, in tests/tidy.rs and docs/ARCHITECTURE.md", shown(file)));
+                .push(format!("{}: put `{module}` in a layer, in tests/tidy.rs and docs/ARCHITECTURE.md", shown(file)));
             continue;
         }
         problems.extend(check_imports(&read(file), &shown(file), &module, below_root));

@@ -151,7 +151,7 @@ fn load_beside_a_writer(backing: &Arc<dyn Backing>) -> Result<(Files, Loaded)> {
         attempts += 1;
         let files = list(&**backing)?;
         if files.manifests.is_empty() {
-            return Err(not_a_store("it holds no manifest"));
+            return Err(not_a_store("it contains no manifest"));
         }
         let loaded = if files.logs.is_empty() && files.pages.is_empty() {
             manifest::is_unfinished(&**backing, &files.manifests).and_then(|unfinished| {

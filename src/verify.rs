@@ -227,7 +227,7 @@ fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnM
     let before = Traces::of(&**backing);
     let files = list(&**backing)?;
     if files.manifests.is_empty() && files.logs.is_empty() && files.pages.is_empty() {
-        return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
+        return Err(Error::NotAStore { path: backing.location(), why: "it contains no manifest".to_owned() });
     }
     let mut report = VerifyReport {
         files: to_u64(files.manifests.len() + files.logs.len() + files.pages.len()),

@@ -85,7 +85,7 @@ pub(crate) fn refuse_unfinished(backing: &dyn Backing) -> Result<()> {
         let why = if is_load {
             "a load into it was interrupted: run it again with the same dump, or delete the directory"
         } else {
-            "it is a copy that was not completed: delete it and make it again"
+            "it is an incomplete copy: delete it and copy again"
         };
         return Err(Error::NotAStore { path: backing.location(), why: why.to_owned() });
     }
@@ -161,7 +161,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
             return Err(Error::corrupt(backing.location(), 0, "store directory", expected, "none"));
         }
         if !settings.create || settings.read_only {
-            let why = "it holds no manifest".to_owned();
+            let why = "it contains no manifest".to_owned();
             return Err(Error::NotAStore { path: backing.location(), why });
         }
         return begin(backing, settings, files.manifests);
@@ -217,7 +217,7 @@ fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, Recov
     match unusable.into_iter().next() {
         Some((_, error)) => Err(error),
         None => {
-            let why = "its manifest holds no snapshot".to_owned();
+            let why = "its manifest contains no snapshot".to_owned();
             Err(Error::NotAStore { path: backing.location(), why })
         }
     }

@@ -65,7 +65,7 @@ impl<'a> Past<'a> {
     fn load(backing: &'a Arc<dyn Backing>, settings: &'a Settings) -> Result<Self> {
         let files = list(&**backing)?;
         if files.manifests.is_empty() {
-            return Err(Error::NotAStore { path: backing.location(), why: "it holds no manifest".to_owned() });
+            return Err(Error::NotAStore { path: backing.location(), why: "it contains no manifest".to_owned() });
         }
         let loaded = manifest::load(&**backing, &files.manifests)?;
         let (files, kept) = (files.without_foreign(&loaded), loaded.kept());
@@ -92,7 +92,7 @@ impl<'a> Past<'a> {
     fn newest(&self) -> Result<Based> {
         let snapshots = self.snapshots();
         let Some(base) = snapshots.last() else {
-            let why = "its manifest holds no snapshot".to_owned();
+            let why = "its manifest contains no snapshot".to_owned();
             return Err(Error::NotAStore { path: self.backing.location(), why });
         };
         self.attempt(base, None).run(&mut RecoveryReport::default())

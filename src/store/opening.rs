@@ -50,7 +50,7 @@ impl Options {
                 let listed = |source| Error::io("list", &shown, source);
                 let (empty, names) = (files.is_empty().map_err(listed)?, files.list().map_err(listed)?);
                 if !empty && !names.iter().any(|name| is_store_file(name)) {
-                    return Err(refused("it holds other files and no manifest"));
+                    return Err(refused("it contains other files but no manifest"));
                 }
                 if empty && !self.create {
                     return Err(refused("it is empty"));

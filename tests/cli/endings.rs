@@ -104,7 +104,7 @@ fn closed_stdin() {
     assert_told("closed_stdin", &tenure_under(r#"exec "$@" 0>/dev/null"#, commands[0]), "stdin");
     // An empty one is no error.
     let run = tenure(&["import", &store, "-", "--set", "a"]);
-    assert_eq!((run.code, run.err.as_str()), (0, "note: stdin holds no rows\n"));
+    assert_eq!((run.code, run.err.as_str()), (0, "note: stdin has no rows\n"));
     fixture.assert_unchanged();
 }
 

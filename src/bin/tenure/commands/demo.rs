@@ -179,7 +179,7 @@ fn import(tale: &mut Story, store: &Store, set: &RecordSet, data: &Path) -> Outc
     }
     store.sync()?;
     if ids.len() < RECORDS_MIN {
-        let message = format!("{name} holds {} rows, and the demo needs {RECORDS_MIN}", ids.len());
+        let message = format!("{name} has {} rows, but the demo needs {RECORDS_MIN}", ids.len());
         return Err(Failure::new(Exit::BadInput, message, "name other data with --data"));
     }
     let (records, bytes) = (u64::try_from(ids.len()).unwrap_or(0), u64::try_from(bytes).unwrap_or(0));

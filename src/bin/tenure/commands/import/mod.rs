@@ -240,6 +240,6 @@ fn rows_of(args: &Args, format: InputFormat, shape: Shape, reader: Box<dyn BufRe
 }
 
 fn unknown_format(file: &str) -> Failure {
-    let message = format!("the name {file:?} does not tell how its rows are written down");
+    let message = format!("the name {file:?} does not determine the format");
     Failure::new(Exit::Usage, message, "add --format jsonl, json, csv or tsv")
 }

@@ -51,7 +51,7 @@ impl Summary {
         add(format!("; {}, {rate} records/s", units::time(taken)));
         out.line(&text)?;
         if self.records == 0 && self.skipped == 0 {
-            note(&format!("note: {name} holds no rows"));
+            note(&format!("note: {name} has no rows"));
         }
         out.finish()
     }

@@ -247,7 +247,7 @@ fn backings_that_break_a_rule_are_found() {
         (HidesLaterAppends, "show later appends"),
         (MapsOnlyWhatIsThere, "map what was appended"),
         (PreallocatesWithZeroes, "preallocate"),
-        (RefusesEmptyAppends, "give back appended bytes"),
+        (RefusesEmptyAppends, "return appended bytes"),
         (FailsToSyncBesideAppends, "at the same time"),
     ];
     for (flaw, rule) in flaws {

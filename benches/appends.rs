@@ -1,6 +1,6 @@
-//! A durable append of 320 bytes to a file: as the log does it, and into a file whose room was made before.
+//! A durable append of 320 bytes to a file: as the log does it, and into a preallocated file.
 //!
-//! `cargo bench --bench appends` prints medians and 99th percentiles in microseconds, of five rounds by turns.
+//! `cargo bench --bench appends` prints medians and 99th percentiles in microseconds, of five alternating rounds.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 use std::fs::{File, OpenOptions};
@@ -12,14 +12,14 @@ const APPENDS: usize = 1000;
 const BYTES: usize = 320;
 const ROOM_BYTES: usize = 4 << 20;
 
-/// How the room for what is appended comes to be.
+/// How the file gets its space.
 #[derive(Debug, Clone, Copy)]
 enum Room {
     /// With each append: the file grows.
     Append,
-    /// The length is set before; blocks are given with each append.
+    /// The length is set beforehand; blocks are allocated with each append.
     Length,
-    /// The file is full of zeros before.
+    /// The file is filled with zeros beforehand.
     Zeros,
 }
 

@@ -1,5 +1,5 @@
-//! What the collector costs those who use the store meanwhile: durable commits and reads, with it at work and without it, by
-//! turns in one run.
+//! The collector's cost for other threads: durable commits and reads with and without it at work, alternating in one
+//! run.
 //!
 //! `cargo bench --bench beside_collector` prints medians over the rounds; `-- --records N --rounds R` changes the setting. One
 //! round overwrites the store until it takes three times its live bytes, then times commits of one record each, which are
@@ -66,7 +66,7 @@ fn commits(store: &Store, set: &RecordSet) -> (f64, f64) {
     percentiles(times)
 }
 
-/// Nanoseconds a read.
+/// Nanoseconds per read.
 fn reads(store: &Store, ids: &[RecordId], numbers: &mut Numbers) -> f64 {
     let start = Instant::now();
     for _ in 0..READS {

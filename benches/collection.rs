@@ -1,7 +1,7 @@
-//! Giving dead space back: `Store::collect` on a store whose records were overwritten at random.
+//! Reclaiming dead space: `Store::collect` on a store whose records were overwritten at random.
 //!
-//! `cargo bench --bench collection`. What one iteration does is said in `docs/benchmarks.md`. What updates cost in the long run
-//! is the matter of `--bench turnover`, what commits and reads suffer meanwhile that of `--bench beside_collector`.
+//! `cargo bench --bench collection`. `docs/benchmarks.md` says what one iteration does. `--bench turnover` measures
+//! what updates cost in the long run, `--bench beside_collector` what commits and reads suffer meanwhile.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
 mod support;
@@ -33,7 +33,7 @@ fn collection(criterion: &mut Criterion) {
     let mut loaded = Loaded::new(options, &dir.path().join("store"));
     loaded.load(RECORDS);
     let mut numbers = Numbers(9);
-    // The first rounds find other segments than those that follow.
+    // The first rounds find other segments than later ones.
     for _ in 0..2 {
         overwrite(&loaded, &mut numbers);
         loaded.store.collect(None).expect("collected");

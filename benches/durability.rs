@@ -1,7 +1,7 @@
-//! What is on the medium when a call returns: durable commits by one thread and by several, and saved snapshots.
+//! Durable on return: durable commits by one thread and by several, and saved snapshots.
 //!
-//! `cargo bench --bench durability`. What one iteration does is said in `docs/benchmarks.md`. The device decides: a
-//! temporary directory in memory (`TMPDIR`) shows what the rest costs.
+//! `cargo bench --bench durability`. `docs/benchmarks.md` says what one iteration does. The device decides: a temporary
+//! directory in memory (`TMPDIR`) shows what the rest costs.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
 mod support;
@@ -16,7 +16,7 @@ use tenure::{Durability, Options};
 use crate::support::records::{Loaded, Numbers, commit, value_of};
 
 const RECORDS: usize = 100_000;
-/// Records that have changed since the snapshot before.
+/// Records changed since the previous snapshot.
 const CHANGED: usize = 1000;
 
 /// From the start of the first commit to the end of the last, with all threads taking from one count.

@@ -1,6 +1,6 @@
 //! Finding records by key: single keys of a unique index, ranges of a hundred entries, with and without their records.
 //!
-//! `cargo bench --bench key_indexes`. What one iteration does is said in `docs/benchmarks.md`.
+//! `cargo bench --bench key_indexes`. `docs/benchmarks.md` says what one iteration does.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
 mod support;
@@ -23,7 +23,7 @@ fn key_indexes(criterion: &mut Criterion) {
     let view = loaded.store.view();
     let keys: Vec<[u8; KEY_BYTES]> = questions(ASKED, RECORDS).map(key_of).collect();
     let mut keys = keys.iter().cycle();
-    // A hundred records have each section, on average. A range that begins at the last one would find too few.
+    // On average a hundred records have each section. A range that starts at the last one would find too few.
     let first = |number: usize| section(&value_of(number)) % (SECTIONS - 10);
     let sections: Vec<u32> = questions(ASKED, RECORDS).map(first).collect();
     let mut sections = sections.iter().cycle();

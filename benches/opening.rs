@@ -1,7 +1,7 @@
 //! Opening a store that was closed, and one whose process ended without closing it.
 //!
-//! `cargo bench --bench opening`. What one iteration does is said in `docs/benchmarks.md`. The files are in the caches of the
-//! operating system.
+//! `cargo bench --bench opening`. `docs/benchmarks.md` says what one iteration does. The files are in the operating
+//! system's caches.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
 mod support;
@@ -42,7 +42,7 @@ fn closed(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What opens, how long that took, and the bytes of log that were replayed.
+/// Opens a store; returns the duration, and the bytes of log replayed.
 fn recover(files_left: &Path, records: usize) -> (Duration, u64) {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("store");
@@ -71,7 +71,7 @@ fn crashed(criterion: &mut Criterion) {
         loaded.load(RECORDS);
         if is_synced {
             loaded.store.sync().expect("synced");
-            // The next frame says that the ones before it were durable.
+            // The next frame records that the ones before it were durable.
             loaded.store.mark("synced").expect("marked");
         }
         // The store stays open: its files are what a kill at this moment would leave.

@@ -1,7 +1,6 @@
 //! Reading records by ID: one by one, through a view, many at once, from cold files, and all of a set.
 //!
-//! `cargo bench --bench reads`. Every byte of a record that is got is read. What one iteration does is said in
-//! `docs/benchmarks.md`.
+//! `cargo bench --bench reads`. Every byte of a record is read. `docs/benchmarks.md` says what one iteration does.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
 mod support;
@@ -16,10 +15,10 @@ use crate::support::files;
 use crate::support::records::{Loaded, to_u64, words};
 
 const RECORDS: usize = 100_000;
-/// Records of the store that is read from cold files: there have to be far more pages than reads.
+/// Records of the store that is read from cold files: there must be far more pages than reads.
 const COLD_RECORDS: usize = 1_000_000;
 const ASKED: usize = 1 << 16;
-/// Gets of one view, or of one call.
+/// Gets per view, or per call.
 const MANY: usize = 100;
 
 fn read(record: Result<Record<'_>>) -> u64 {
@@ -39,7 +38,7 @@ fn hot(criterion: &mut Criterion) {
     group.bench_function("get, one-shot", |bencher| {
         bencher.iter(|| read(store.get(*ids.next().expect("without end"))));
     });
-    // Nothing is committed in between, and one view is held, as is usual where views are taken often.
+    // Nothing is committed in between, and one view is held, as is usual if views are taken often.
     let held = store.view();
     group.bench_function("view", |bencher| bencher.iter(|| store.view()));
     drop(held);

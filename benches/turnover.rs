@@ -1,4 +1,4 @@
-//! Steady state: what updates cost in bytes, and what they take in space, once the data have been turned over several times.
+//! Steady state: what updates cost in bytes written and in space once the data has been turned over several times.
 //!
 //! `cargo bench --bench turnover` prints a line for each pattern of updates; `-- --records N --turnovers T --ratio R
 //! --segment-kib K --snapshot-mib M --generations G` changes the setting. Every byte that is appended to any file is counted, by a
@@ -19,17 +19,17 @@ use tenure::backing::{Backing, BackingFile, BackingLock, Files, Map};
 use tenure::{Durability, FileKind, Options, RecordId, Store, Transaction};
 
 const VALUE_BYTES: usize = 200;
-/// What a record takes in a frame.
+/// Overhead of a record in a frame.
 const RECORD_BYTES: u64 = 224;
 const BATCH: usize = 1000;
 
 /// Kinds of files, by the first letters of their names: the log and survivors, index pages, all others.
 const KINDS: usize = 3;
 
-/// With what the value of a record begins that is never updated. Its number follows.
+/// The beginning of the value of a record that is never updated. Its number follows.
 const CONSTANT: [u8; 8] = *b"\xC0nstant\x9E";
 
-/// Bytes that were appended to each kind of file, and how often each constant record was.
+/// Bytes appended to each kind of file, and how often each constant record was copied.
 #[derive(Debug, Default)]
 struct Appended {
     bytes: [AtomicU64; KINDS],
@@ -166,9 +166,9 @@ impl Numbers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pattern {
     Uniform,
-    /// So many per cent of the updates go to so many per cent of the records.
+    /// This percentage of the updates goes to that percentage of the records.
     Skewed(usize, usize),
-    /// Half of the records, all over the store, is never updated.
+    /// Half of the records, all over the store, are never updated.
     HalfConstant,
 }
 
@@ -228,7 +228,7 @@ fn run(pattern: Pattern, setting: &Setting) {
         };
         ids.extend(store.write(insert).expect("inserted"));
     }
-    // The IDs of hot records lie all over the index. Of the constant ones every second is.
+    // The IDs of hot records are spread over the index. Every second one is constant.
     if pattern != Pattern::HalfConstant {
         for index in (1..ids.len()).rev() {
             ids.swap(index, numbers.below(index + 1));
@@ -267,7 +267,7 @@ fn run(pattern: Pattern, setting: &Setting) {
     );
 }
 
-/// A value that is known again where it is copied. An update writes another.
+/// A value that is recognised when it is copied. An update writes another.
 fn constant(record: usize) -> [u8; VALUE_BYTES] {
     let mut value = [1; VALUE_BYTES];
     value[..CONSTANT.len()].copy_from_slice(&CONSTANT);

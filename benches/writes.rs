@@ -1,6 +1,6 @@
 //! Writing with buffered commits: appends, a load with indexes, updates.
 //!
-//! `cargo bench --bench writes`. What one iteration does is said in `docs/benchmarks.md`. The store is opened with its
+//! `cargo bench --bench writes`. `docs/benchmarks.md` says what one iteration does. The store is opened with its
 //! defaults, so snapshots are saved and space is collected meanwhile.
 #![expect(clippy::expect_used, reason = "a program that measures")]
 
@@ -17,9 +17,9 @@ use crate::support::records::{
 };
 
 const RECORDS: usize = 100_000;
-/// Records of a store that is appended to, before a new one takes its place.
+/// Records appended to a store before a new one replaces it.
 const APPENDED_MAX: usize = 500_000;
-/// Records of one transaction of updates.
+/// Records per transaction of updates.
 const UPDATES: usize = 100;
 
 fn new() -> (TempDir, Loaded) {

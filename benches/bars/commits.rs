@@ -1,4 +1,4 @@
-//! How long a commit takes, alone and beside snapshots.
+//! The duration of a commit, alone and beside snapshots.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use tenure::{Durability, RecordId, Store};
 
 use crate::common::{Numbers, VALUE_BYTES, percentile, to_index, value};
 
-/// What goes on beside the commits that are timed.
+/// The work beside the timed commits.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Beside {
     Nothing,
-    /// Snapshots of a store of which a part of nearly every index page has changed.
+    /// Snapshots of a store in which part of nearly every index page has changed.
     LargeSnapshots,
-    /// Snapshots one after the other, each of the little that has changed since the one before.
+    /// Continuous snapshots, each of the little that has changed since the previous one.
     SnapshotsWithoutEnd,
 }
 

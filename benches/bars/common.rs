@@ -1,4 +1,4 @@
-//! What the bars share: values, questions, rates, arguments.
+//! Shared by the bars: values, queries, rates, arguments.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) fn value(number: u64, out: &mut [u8]) {
     }
 }
 
-/// The values of one batch, made before its time begins.
+/// The values of one batch, generated before its time starts.
 pub(crate) fn values(first: usize, count: usize) -> Vec<[u8; VALUE_BYTES]> {
     let one = |number: usize| {
         let mut bytes = [0; VALUE_BYTES];
@@ -55,8 +55,8 @@ pub(crate) fn words(bytes: &[u8]) -> u64 {
     bytes.chunks_exact(8).fold(0_u64, |sum, bytes| sum.wrapping_mul(31).wrapping_add(word(bytes)))
 }
 
-/// Asks `count` questions twice and times the second round. When they depend on each other, no question can be asked
-/// before the last one was answered: that is the latency of a caller who needs the record to go on.
+/// Runs `count` queries twice and times the second round. If they depend on each other, no query can start before the
+/// previous one was answered: that is the latency of a caller who needs the record to continue.
 pub(crate) fn walk(count: usize, dependent: bool, get: impl Fn(usize) -> u64) -> Duration {
     let round = || {
         let mut sum = 0_u64;
@@ -100,18 +100,18 @@ pub(crate) fn argument(name: &str, default: usize) -> usize {
     found.and_then(|index| arguments.get(index + 1)?.parse().ok()).unwrap_or(default)
 }
 
-/// Whether this program was called with such a flag.
+/// Whether this program was called with this flag.
 pub(crate) fn flag(name: &str) -> bool {
     std::env::args().any(|argument| argument == name)
 }
 
-/// The path behind a flag.
+/// The path after a flag.
 pub(crate) fn path_of(name: &str) -> Option<PathBuf> {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
     arguments.nth(1).map(PathBuf::from)
 }
 
-/// Prints a figure beside the bar that it is held to. `at_least` tells which side of the bar is good.
+/// Prints a figure beside its target. `at_least` tells which side of the target is good.
 pub(crate) fn figure(what: &str, got: f64, bar: f64, at_least: bool, unit: &str) {
     let holds = if at_least { got >= bar } else { got <= bar };
     let (sign, verdict) = (if at_least { ">=" } else { "<=" }, if holds { "holds" } else { "MISSED" });
@@ -119,7 +119,7 @@ pub(crate) fn figure(what: &str, got: f64, bar: f64, at_least: bool, unit: &str)
     println!("{what}: {got:.digits$} {unit} (bar {sign} {bar} {unit}: {verdict})");
 }
 
-/// Time that this thread has had on a processor: what it would have taken on a machine with nothing else to do.
+/// Processor time of this thread: what it would have taken on an idle machine.
 pub(crate) fn on_cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_default())

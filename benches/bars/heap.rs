@@ -1,4 +1,4 @@
-//! The heap while many random keys are loaded, by an allocator that counts.
+//! The heap while many random keys are loaded, measured by a counting allocator.
 
 use std::time::Instant;
 

@@ -11,9 +11,9 @@ use crate::common::{
     BATCH, KEY_BYTES, Numbers, VALUE_BYTES, figure, median, on_cpu, questions, rate, to_index, value, values, words,
 };
 
-/// Different keys of the index that is not unique.
+/// Distinct keys of the non-unique index.
 const SECTIONS: u32 = 1000;
-/// Entries of a range.
+/// Entries per range.
 const RANGE: usize = 100;
 
 fn section(record: &[u8]) -> u32 {
@@ -86,7 +86,7 @@ fn ranges(store: &Store, unique: &Index, count: usize, rounds: usize) -> Duratio
     start.elapsed()
 }
 
-/// Updates a thousand records behind their keys; gives log bytes and dirty pages.
+/// Updates a thousand records without changing keys; returns log bytes and dirty pages.
 fn update_payloads(store: &Store, ids: &[RecordId]) -> (u64, u64) {
     store.save_snapshot().expect("saved");
     let before = store.stats();

@@ -81,7 +81,7 @@ pub(crate) fn open_in_child(path: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// What a child has loaded and what opening it said after it was killed.
+/// What a child has loaded, and what opening it reported after the kill.
 fn killed(path: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.arg("--child").arg(path).args(arguments);

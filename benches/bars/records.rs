@@ -1,4 +1,4 @@
-//! Loading and getting records, beside a plain log.
+//! Loading and getting records, compared with a plain log.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;

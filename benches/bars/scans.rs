@@ -1,4 +1,4 @@
-//! Scans of a set in a transaction beside scans of a view, alternating.
+//! Scans of a set in a transaction compared with scans of a view, alternating.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (begin.elapsed(), result)
 }
 
-/// Prints the time of a record in each kind of scan, and how they compare.
+/// Prints the time per record in each kind of scan, and their ratio.
 pub fn measure(count: usize, rounds: usize) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Options::new().durability(Durability::Buffered).open(dir.path().join("store")).expect("opens");
@@ -32,7 +32,7 @@ pub fn measure(count: usize, rounds: usize) {
         ids.append(&mut store.write(|tx| tx.insert_many(&set, &values)).expect("inserts"));
     }
     let mut nanos = [const { Vec::new() }; 3];
-    // The first round reads every record for the first time, which compares checksums.
+    // The first round reads every record for the first time, which verifies checksums.
     for round in 0..=rounds {
         let view = store.view();
         let plain = timed(|| walk(view.scan(&set)));

@@ -1,21 +1,21 @@
 //! Counting instructions: this program again, under callgrind.
 //!
-//! Owns: how callgrind is called, and the reading of what it leaves. Never: counts the kernel, which callgrind does not see.
+//! Owns: calling callgrind, and parsing its output. Never: counts the kernel, which callgrind does not see.
 
 use std::path::Path;
 use std::process::Command;
 
 /// The function whose instructions count.
 const FUNCTION: &str = "*measured_part";
-/// The same, by the name after whose end callgrind writes what it has.
+/// The same, by the name after whose end callgrind writes its counts.
 const FUNCTION_NAME: &str = "counts::meter::measured_part";
 
-/// What the C library's allocator does is not counted: it depends on all that was allocated before, and on the library. The
-/// calls have counts of their own.
+/// The C library's allocator is not counted: its work depends on all earlier allocations, and on the library. The calls
+/// have counts of their own.
 const ALLOCATOR: &str = "*within_*";
 
-/// Copies and fills of the C library choose their instructions by the processor. All but those that any of its kind has are
-/// turned off, under the names of old and new versions of the library, and sizes of caches are fixed.
+/// The C library's copy and fill functions choose their instructions by processor. All but the baseline are turned off,
+/// under the names of old and new versions of the library, and cache sizes are fixed.
 const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FSRM,-AVX2_Usable,-AVX512F_Usable,\
                         -AVX_Fast_Unaligned_Load,-Prefer_No_VZEROUPPER:\
                         glibc.cpu.x86_non_temporal_threshold=0x1000000";

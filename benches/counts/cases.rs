@@ -1,7 +1,7 @@
 //! The operations that are counted.
 //!
-//! Invariants: 1. One thread: nothing works in the background. 2. Everything comes from seeds. 3. What is read was read
-//! before, and lies in pages that a snapshot has saved. 4. Each case has a multiple of twenty calls.
+//! Invariants: 1. One thread: nothing works in the background. 2. Everything comes from seeds. 3. Everything read was
+//! read before, and is in pages that a snapshot has saved. 4. Each case has a multiple of twenty calls.
 
 use std::hint::black_box;
 
@@ -18,10 +18,10 @@ const RECORDS: usize = 20_000;
 const CALLS: usize = 5000;
 /// Batches of a thousand, and ranges of a hundred.
 const CALLS_OF_MANY: usize = 20;
-/// Records of one transaction of updates or deletes.
+/// Records per transaction of updates or deletes.
 const UPDATES: usize = 100;
 
-/// Looks at a record, and reads none of its bytes: what the caller does with them is not the store's.
+/// Looks at a record without reading its bytes: what the caller does with them does not count.
 fn len(record: Result<Record<'_>>) -> usize {
     record.expect("there").as_slice().expect("small").len()
 }
@@ -34,7 +34,7 @@ fn open() -> (TempDir, Loaded) {
     (dir, loaded)
 }
 
-/// Values that were not inserted yet, one after the other.
+/// Values that have not been inserted yet, one after another.
 struct Fresh(usize);
 
 impl Fresh {
@@ -44,7 +44,7 @@ impl Fresh {
     }
 }
 
-/// One thing for each call, made before. One call in twenty is done twice when that is planted.
+/// One item for each call, prepared beforehand. If planted, one call in twenty is made twice.
 fn prepared<T>(calls: usize, make: impl FnMut(usize) -> T) -> Vec<T> {
     (0..calls + calls / 20).map(make).collect()
 }
@@ -83,7 +83,7 @@ fn updates(meter: &mut Meter, loaded: &Loaded) {
 fn reads(meter: &mut Meter, loaded: &Loaded) {
     let Loaded { store, set, .. } = loaded;
     let view = store.view();
-    // The first read of a record compares its checksum.
+    // The first read of a record verifies its checksum.
     assert_eq!(view.scan(set).map(len).sum::<usize>(), usize::try_from(view.len(set)).expect("64 bits") * VALUE_BYTES);
     let asked = loaded.asked(CALLS);
     let mut ids = asked.iter().copied().cycle();
@@ -134,7 +134,7 @@ fn lookups(meter: &mut Meter, loaded: &Loaded, unique: &Index, by_section: &Inde
     });
 }
 
-/// A record, by its place, and its new value.
+/// A record, by its position, and its new value.
 type Change = (usize, [u8; VALUE_BYTES]);
 
 fn update(loaded: &Loaded, changes: &[Change]) {
@@ -195,7 +195,7 @@ fn inserts_at_once(meter: &mut Meter, loaded: &Loaded) {
     });
 }
 
-/// Updates in one call, of records with both indexes that are still there.
+/// Updates in one call, of remaining records with both indexes.
 fn updates_at_once(meter: &mut Meter, loaded: &Loaded) {
     let view = loaded.store.view();
     let there: Vec<_> = loaded.ids.iter().filter(|id| view.get(**id).is_ok()).collect();

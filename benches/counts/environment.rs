@@ -1,4 +1,4 @@
-//! What counts depend on beside the code: the compiler, the C library, and how the program was built.
+//! What counts depend on besides the code: the compiler, the C library, and how the program was built.
 
 use std::process::Command;
 
@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Environment {
-    /// As the compiler says it.
+    /// As the compiler reports it.
     pub(crate) rustc: String,
     pub(crate) target: String,
     pub(crate) libc: String,
-    /// Built in the many small parts of an incremental build, between which less is inlined: 2 to 8 % more instructions.
+    /// Built in the many small units of an incremental build, between which less is inlined: 2 to 8 % more
+    /// instructions.
     pub(crate) incremental: bool,
 }
 

@@ -1,23 +1,24 @@
-//! Counts of an operation, and when two of them are too far apart.
+//! Counts of an operation, and when two of them differ too much.
 //!
-//! Owns: the comparison, by itself, so that a test can show what it finds. Never: counts.
+//! Owns: the comparison, in isolation, so that a test can show what it detects. Never: counts.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How far apart two counts may be, as a part of the expected one.
+/// Maximum difference between two counts, as a fraction of the expected one.
 pub(crate) const TOLERANCE: f64 = 0.03;
 
-/// How far apart two counts of allocations may be in any case: a buffer that grows once in thousands of operations is an
-/// accident.
+/// Difference between two counts of allocations that is always accepted: a buffer that grows once in thousands of
+/// operations is an accident.
 pub(crate) const ALLOCATIONS_TOLERANCE: f64 = 0.005;
 
-/// How far apart two counts of instructions may be in any case, of an operation that allocates: two builds of the same text in
-/// different directories differ by twenty in a view. Its allocations are compared as closely as those of all others.
+/// Difference between two counts of instructions that is always accepted for an operation that allocates: two builds of
+/// the same source in different directories differ by twenty in a view. Its allocations are compared as strictly as all
+/// others.
 pub(crate) const ALLOCATING_TOLERANCE: f64 = 24.0;
 
-/// What one operation takes.
+/// The cost of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) instructions: Option<f64>,
@@ -27,16 +28,16 @@ pub(crate) struct Counts {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Verdict {
     Close,
-    /// The operations whose counts are too far apart, or that one side does not have.
+    /// The operations whose counts differ too much, or that one side does not have.
     Apart(Vec<String>),
 }
 
-/// To three digits behind the point, as the file has it.
+/// To three decimal places, as in the file.
 pub(crate) fn rounded(count: f64) -> f64 {
     (count * 1000.0).round() / 1000.0
 }
 
-/// Whether a count is where it is expected. Better ones are not: a later regression would hide behind them.
+/// Whether a count is as expected. Better ones are not: a later regression would hide behind them.
 fn is_close(expected: f64, counted: f64, least: f64) -> bool {
     (counted - expected).abs() <= (expected * TOLERANCE).max(least)
 }

@@ -1,4 +1,4 @@
-//! What stands around the operations that are counted.
+//! The frame around the counted operations.
 //!
 //! Owns: the one function whose instructions callgrind collects. Never: counts what a case does before or after.
 
@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use crate::support::allocator;
 
-/// Of callgrind's counts only those under this function count. Its name stands in `callgrind`.
+/// Of callgrind's counts only those under this function matter. Its name is also in `callgrind`.
 #[inline(never)]
 pub(crate) fn measured_part(work: &mut dyn FnMut()) {
     black_box(work)();
@@ -21,7 +21,7 @@ impl Meter {
         Self { planted }
     }
 
-    /// Calls `call` so many times, each time for `each` operations, and prints what was allocated.
+    /// Calls `call` this many times, each time for `each` operations, and prints the allocations.
     pub(crate) fn count(&mut self, name: &str, each: usize, calls: usize, mut call: impl FnMut()) {
         let calls_done = if self.planted { calls + calls / 20 } else { calls };
         let mut work = || (0..calls_done).for_each(|_| call());

@@ -1,4 +1,5 @@
-//! The drawing: a field for each figure, with the store and its limit over the number of records, both axes logarithmic.
+//! The drawing: a panel for each figure, with the store and its limit over the number of records, both axes
+//! logarithmic.
 
 use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;

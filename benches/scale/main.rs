@@ -1,5 +1,5 @@
-//! How each figure grows with the number of records, beside its limit: the same work on a plain file, with a vector of places and ordered
-//! maps of keys.
+//! How each figure grows with the number of records, compared with its limit: the same work on a plain file, with a
+//! vector of places and ordered maps of keys.
 //!
 //! `cargo bench --bench scale -- --to 10000000 --svg docs/performance/scale.svg` measures from ten thousand records on, by factors
 //! of ten (`--from`), prints a Markdown table and draws it. `--rounds` (three) sets of how many rounds medians are taken; beyond a million
@@ -26,7 +26,7 @@ use crate::support::allocator;
 #[global_allocator]
 static ALLOCATOR: allocator::Counting = allocator::Counting;
 
-/// More rounds than one are measured up to so many records.
+/// More than one round is measured up to this many records.
 const RECORDS_OF_ROUNDS: usize = 1_000_000;
 
 fn argument(name: &str) -> Option<String> {

@@ -1,5 +1,5 @@
 //! The limits: a plain file of the same bytes, the places of its records in a vector, their keys in ordered maps. No
-//! checksums, no transactions, no deletes, and all of it is gone after a crash.
+//! checksums, transactions or deletes, and all of it is gone after a crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,7 @@ use crate::support::records::{
     BATCH, KEY_BYTES, RANGE, VALUE_BYTES, key_of, questions, section, to_u64, value_of, values, words,
 };
 
-/// What a log has beside each value.
+/// Overhead of a log per value.
 const HEADER: [u8; 24] = [0; 24];
 
 /// Nanoseconds and bytes, by the names of what is measured.
@@ -139,7 +139,7 @@ pub(crate) fn measure(path: &Path, records: usize) -> Limits {
     Limits { load, load_indexed: nanos(time, records), heap_bytes, get, key, range, update }
 }
 
-/// How long it takes to append so many bytes to a file and to sync them.
+/// Time to append this many bytes to a file and sync them.
 pub(crate) fn write_and_sync(path: &Path, bytes: u64) -> Duration {
     let bytes = vec![1; usize::try_from(bytes).expect("64 bits")];
     let file = create(path);
@@ -152,7 +152,7 @@ pub(crate) fn write_and_sync(path: &Path, bytes: u64) -> Duration {
     time
 }
 
-/// How long it takes to read as many bytes as a log's tail has.
+/// Time to read as many bytes as a log's tail has.
 pub(crate) fn read_tail(path: &Path) -> Duration {
     let file = create(path);
     let mut bytes = vec![1; usize::try_from(TAIL_BYTES).expect("64 bits")];
@@ -165,7 +165,7 @@ pub(crate) fn read_tail(path: &Path) -> Duration {
     time
 }
 
-/// How long it takes to open a file and to map it.
+/// Time to open a file and map it.
 pub(crate) fn open_and_map(path: &Path) -> Duration {
     create(path).write_all_at(&[1; 4096], 0).expect("written");
     let start = Instant::now();

@@ -1,6 +1,7 @@
-//! One round: a process that loads, measures and is killed, one that opens what it left, and one that opens what that one closed.
+//! One round: a process that loads, measures and is killed, one that opens what it left, and one that opens what that
+//! one closed.
 //!
-//! Owns: the lines in which a process tells its figures. Never: measures two rounds in one process.
+//! Owns: the lines in which a process reports its figures. Never: measures two rounds in one process.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ impl Figure {
 /// The last line of a process that waits to be killed.
 const DONE: &str = "done";
 
-/// What this process was started for by another one; `false` if it was not.
+/// What another process started this one for; `false` if it was not.
 pub(crate) fn child() -> bool {
     let path = |name| argument(name).map(PathBuf::from);
     if let Some(dir) = path("--measure") {
@@ -53,7 +54,7 @@ pub(crate) fn child() -> bool {
     true
 }
 
-/// The figures that a process tells until it ends, or says that it waits to be killed.
+/// The figures that a process reports until it ends, or says that it waits to be killed.
 fn run(what: &str, dir: &Path, records: usize) -> Vec<Figure> {
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new(program);
@@ -67,7 +68,7 @@ fn run(what: &str, dir: &Path, records: usize) -> Vec<Figure> {
             process.kill().expect("killed");
             break;
         }
-        // So that whoever waits sees how far it is.
+        // Shows the progress.
         eprintln!("{records} records: {}", line.replace('\t', " "));
         found.extend(Figure::heard(&line));
     }

@@ -1,4 +1,4 @@
-//! What is measured of a store: one without an index for the load, and one with two for everything else.
+//! The store's measurements: without an index for the load, and with two for everything else.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -19,13 +19,13 @@ pub(crate) const GETS: usize = 500_000;
 pub(crate) const RANGES: usize = 5000;
 pub(crate) const UPDATES: usize = 50_000;
 pub(crate) const UPDATES_OF_BATCH: usize = 100;
-/// Records that a snapshot finds changed.
+/// Records changed before a snapshot.
 const CHANGED: usize = 1000;
 const SNAPSHOTS: usize = 5;
-/// Log that is replayed after the kill.
+/// Log replayed after the kill.
 pub(crate) const TAIL_BYTES: u64 = 16 << 20;
 
-/// Nanoseconds of one out of so many.
+/// Nanoseconds per operation.
 pub(crate) fn nanos(time: Duration, count: usize) -> f64 {
     time.as_secs_f64() * 1e9 / f64::from(u32::try_from(count).expect("32 bits"))
 }
@@ -117,7 +117,8 @@ fn snapshots(dir: &Path, loaded: &Loaded) -> (f64, f64) {
     (store, limit)
 }
 
-/// The store again, with nothing in it that saves a snapshot by itself: not the log, not what is changed, not the collector.
+/// The store again, without anything that saves a snapshot by itself: neither the log nor changed pages nor the
+/// collector.
 fn reopened(loaded: Loaded, path: &Path) -> Loaded {
     loaded.store.close().expect("closed");
     let options = Options::new().background(false).collector(false);
@@ -138,11 +139,11 @@ fn write_tail(loaded: &Loaded) {
         commit(tx);
     }
     loaded.store.sync().expect("synced");
-    // The next frame says that those before it were durable.
+    // The next frame records that those before it were durable.
     loaded.store.mark("synced").expect("marked");
 }
 
-/// Everything that is measured in the process that loads. The store is left open, with a log's tail behind its last snapshot.
+/// Everything measured in the process that loads. The store is left open, with a log tail after its last snapshot.
 pub(crate) fn measure(dir: &Path, records: usize, limits: &Limits) -> Loaded {
     let bare_path = dir.join("bare");
     let mut bare = Loaded::new(Options::new(), &bare_path);
@@ -156,7 +157,7 @@ pub(crate) fn measure(dir: &Path, records: usize, limits: &Limits) -> Loaded {
     let (unique, by_section) = loaded.indexes();
     Figure::tell("load, two indexes", "ns a record", load(&mut loaded, records), limits.load_indexed);
     loaded.store.save_snapshot().expect("saved");
-    // The IDs are the caller's.
+    // The IDs belong to the caller.
     let ids_bytes = loaded.ids.capacity() * size_of::<tenure::RecordId>();
     let heap = allocator::bytes() - before - i64::try_from(ids_bytes).expect("64 bits");
     allocator::set_counting(false);
@@ -172,13 +173,13 @@ pub(crate) fn measure(dir: &Path, records: usize, limits: &Limits) -> Loaded {
     let (heap, limit) = (mib(heap as f64), mib(limits.heap_bytes as f64));
     Figure::tell("heap, pages saved", "MiB", heap, limit);
 
-    // What follows is for the process that opens.
+    // The rest is for the process that opens.
     let loaded = reopened(loaded, &dir.join("store"));
     write_tail(&loaded);
     loaded
 }
 
-/// Opens what was left by a process that was killed, and closes it.
+/// Opens what a killed process left, and closes it.
 pub(crate) fn recover(dir: &Path) {
     let limit = plain::read_tail(&dir.join("tail"));
     let start = Instant::now();

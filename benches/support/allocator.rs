@@ -1,4 +1,4 @@
-//! The system's allocator, with counts of calls and of bytes.
+//! The system's allocator, counting calls and bytes.
 //!
 //! Owns: the only unsafe code that benchmarks need for counting. Never: allocates by itself.
 //! A program that wants the counts makes `Counting` its global allocator.
@@ -12,22 +12,22 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 static NOW: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 
-/// Begins to count, or stops. Bytes that were there before do not count, but their end does.
+/// Starts or stops counting. Earlier allocations do not count, but freeing them does.
 pub fn set_counting(is_counting: bool) {
     IS_COUNTING.store(is_counting, Ordering::Relaxed);
 }
 
-/// Calls that gave memory: allocations, and those that changed their size.
+/// Calls that returned memory: allocations, and reallocations.
 pub fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)
 }
 
-/// Bytes that are allocated.
+/// Bytes currently allocated.
 pub fn bytes() -> i64 {
     NOW.load(Ordering::Relaxed)
 }
 
-/// The most bytes that were allocated at one time.
+/// Peak of allocated bytes.
 pub fn peak_bytes() -> i64 {
     PEAK.load(Ordering::Relaxed)
 }
@@ -46,7 +46,7 @@ fn size(layout: &Layout) -> i64 {
     i64::try_from(layout.size()).unwrap_or(i64::MAX)
 }
 
-/// The system's allocator, counting what it was asked for while this is wanted.
+/// The system's allocator, counting its calls while enabled.
 #[derive(Debug)]
 pub struct Counting;
 

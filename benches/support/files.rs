@@ -1,13 +1,13 @@
 //! Files of a store as a crash or a cold start finds them.
 //!
-//! Owns: copies of directories, and dropping what the operating system caches. Never: touches a store that is in use, except
-//! to copy its files as they are, which is what a process that is killed leaves behind.
+//! Owns: copies of directories, and dropping the operating system's caches. Never: touches a store in use, except to
+//! copy its files as they are, which is what a killed process leaves behind.
 
 use std::fs;
 use std::path::Path;
 
-/// Copies the files of a directory to a new one. Of a store that is open and idle this gives what would be there if its process
-/// were killed now.
+/// Copies the files of a directory to a new one. For a store that is open and idle this gives what a kill now would
+/// leave.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a new directory");
     for entry in fs::read_dir(from).expect("a directory") {
@@ -16,8 +16,8 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Has the operating system forget what it caches of the files of a directory. They are synced before, because only clean
-/// pages go. Whether the device keeps a cache of its own is not seen from here.
+/// Makes the operating system drop its cache of a directory's files. They are synced first, because only clean pages
+/// are dropped. Whether the device has its own cache cannot be seen from here.
 pub fn drop_caches(directory: &Path) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let file = fs::OpenOptions::new().read(true).open(entry.expect("an entry").path()).expect("a file");

@@ -1,6 +1,6 @@
-//! What the benchmarks share: the data they use, an allocator that counts, and files as a crash or a cold start finds them.
+//! Shared by the benchmarks: their data, a counting allocator, and files as a crash or a cold start finds them.
 //!
-//! Owns: records, keys and questions, which are the same in every program. Never: looks behind the public API.
+//! Owns: records, keys and queries, which are the same in every program. Never: uses anything but the public API.
 #![allow(dead_code, reason = "each program uses a part")]
 
 pub mod allocator;

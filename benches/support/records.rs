@@ -54,7 +54,7 @@ pub fn value_of(number: usize) -> [u8; VALUE_BYTES] {
     bytes
 }
 
-/// The values of one batch of `count` in all, made before its time begins.
+/// The values of one batch of `count` in all, generated before its time starts.
 pub fn values(first: usize, count: usize) -> Vec<[u8; VALUE_BYTES]> {
     (first..(first + BATCH).min(count)).map(value_of).collect()
 }

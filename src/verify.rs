@@ -4,6 +4,7 @@
 //! problem.
 
 mod large;
+mod shown;
 mod state;
 mod steps;
 #[cfg(test)]

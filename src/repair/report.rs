@@ -1,5 +1,6 @@
 //! The report of a repair.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::id::{RecordId, SetNumber};
@@ -109,5 +110,38 @@ impl RepairReport {
         let is_whole = |page: &RebuiltPage| page.records_expected.is_none_or(|expected| expected <= page.records);
         let is_certain = self.set_aside.as_ref().is_none_or(|aside| aside.salvaged.is_certain());
         is_certain && self.doubts.is_empty() && self.lost.is_empty() && self.pages.iter().all(is_whole)
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} in {} at byte {}: {}", self.id, self.file, self.offset, self.why)
+    }
+}
+
+/// Some lines: what was damaged, what replaced it, and what is lost or in doubt.
+impl fmt::Display for RepairReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_nothing() {
+            return f.write_str("nothing to repair");
+        }
+        for damage in &self.damaged {
+            writeln!(f, "damage: {damage}")?;
+        }
+        writeln!(f, "rebuilt: {} pages and {} key indexes", self.pages.len(), self.indexes.len())?;
+        if let Some(SetAside { damaged, salvaged, .. }) = &self.set_aside {
+            let kept = damaged.display();
+            writeln!(f, "replaced: by a new store with {} records; the damaged one is {kept}", salvaged.records)?;
+        }
+        for lost in &self.lost {
+            writeln!(f, "lost: {lost}")?;
+        }
+        for doubt in &self.doubts {
+            writeln!(f, "may have been deleted: {doubt}")?;
+        }
+        for damage in &self.in_snapshots {
+            writeln!(f, "needed only by named snapshots: {damage}")?;
+        }
+        f.write_str(if self.is_certain() { "every record was recovered" } else { "not every record is certain" })
     }
 }

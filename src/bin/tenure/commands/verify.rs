@@ -65,7 +65,7 @@ fn found(args: &Args, first: &Problem, problems: &[Problem]) -> Failure {
         1 => "; and 1 more problem".to_owned(),
         others => format!("; and {others} more problems"),
     };
-    let message = format!("{}: {}{more}", args.store.display(), place_and_what(first));
+    let message = format!("{}: {first}{more}", args.store.display());
     if problems.iter().any(|problem| problem.corrupt) {
         return Failure::new(Exit::Corrupt, message, "copy the files, and restore what is listed from a backup");
     }
@@ -73,14 +73,9 @@ fn found(args: &Args, first: &Problem, problems: &[Problem]) -> Failure {
 }
 
 /// Puts the location first, unless the text already has it or there is none.
-fn place_and_what(problem: &Problem) -> String {
-    let Problem { file, offset, what, .. } = problem;
-    if what.contains(file.as_str()) { what.clone() } else { format!("{file} at byte {offset}: {what}") }
-}
-
 fn print(out: &mut Output, report: &VerifyReport) -> Outcome {
     for problem in &report.problems {
-        out.line(&one_line(&format!("problem: {}", place_and_what(problem))))?;
+        out.line(&one_line(&format!("problem: {problem}")))?;
     }
     for each in &report.indexes_not_compared {
         out.line(&one_line(&format!("not compared: index {}: {}", each.index, each.why)))?;

@@ -24,3 +24,13 @@ fn every_error_of_the_library_is_documented() {
     assert!(errors.len() > 40, "{errors:?}");
     assert_eq!(documented(include_str!("../../docs/guide/errors.md")), errors);
 }
+
+#[test]
+fn every_design_decision_is_in_the_list() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/decisions");
+    let list = include_str!("../../docs/decisions/README.md");
+    let pages = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pages: BTreeSet<String> = pages.filter(|page| page != "README.md").collect();
+    let links = list.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link.to_owned());
+    assert_eq!(links.collect::<BTreeSet<_>>(), pages);
+}

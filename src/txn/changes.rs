@@ -296,6 +296,11 @@ fn named(engine: &Engine, index: &IndexChanges, error: Error) -> Error {
 
 fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
     let net: Vec<Change<'_>> = index.changes.iter().collect();
+    let Some(tree) = trees.now(index.number) else {
+        // One that is still being built refuses nothing: a key that has two records in the end ends the build.
+        let damage = trees.damage_of(index.number).filter(|_| net.iter().any(|change| change.put));
+        return damage.map_or(Ok(()), |damage| Err(Error::Corrupt(Box::new(damage.as_ref().clone()))));
+    };
     let violation = |key: &[u8], id| {
         let (index, key) = (index.name.to_string(), Key::from_bytes(key).unwrap_or_default());
         // The caller that holds the catalogue adds the name.
@@ -307,11 +312,6 @@ fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
         if put.next().is_some() {
             return Err(violation(first.key, first.id));
         }
-        let Some(tree) = trees.now(index.number) else {
-            let damage = trees.damage_of(index.number).map(|damage| Box::new(damage.as_ref().clone()));
-            damage.map_or(Ok(()), |damage| Err(Error::Corrupt(damage)))?;
-            continue;
-        };
         let Some(holder) = tree.first(first.key)?.and_then(RecordId::from_u64) else { continue };
         let goes = same.iter().any(|change| !change.put && change.id == holder);
         if holder != first.id && !goes {

@@ -62,6 +62,7 @@ impl Transaction {
         let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();
         keys.seal();
         self.ranges.seal();
+        self.not_found.seal();
         self.scans.seal();
         keys.put(frame, effects);
         let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
@@ -77,6 +78,7 @@ impl Transaction {
             seen,
             own,
             ranges: &self.ranges,
+            not_found: &self.not_found,
             scans: &self.scans,
             keys,
             planted: self.planted,

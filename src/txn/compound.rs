@@ -3,7 +3,7 @@
 //! Owns: composing them. Never: does anything beyond its parts; each part reads, writes and is validated as it would be
 //! alone.
 
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -13,8 +13,8 @@ use crate::id::RecordId;
 use crate::key::{Key, ToKey};
 use crate::txn::own_writes::Own;
 use crate::txn::transaction::find_indexes;
-use crate::txn::view::is_hidden;
-use crate::txn::{Index, Record, RecordSet, Transaction};
+use crate::txn::view::{AHEAD, is_hidden};
+use crate::txn::{Index, Isolation, Record, RecordSet, Transaction};
 
 /// The outcome of an upsert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,8 +58,11 @@ impl Transaction {
     /// their cache misses overlap.
     pub fn get_many(&mut self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
         self.view();
-        self.look_ahead(ids.iter().copied());
-        let looked: Vec<Looked> = ids.iter().map(|id| self.look(*id).unwrap_or_else(Looked::Not)).collect();
+        let mut looked = Vec::with_capacity(ids.len());
+        for some in ids.chunks(AHEAD) {
+            self.look_ahead(some.iter().copied());
+            looked.extend(some.iter().map(|id| self.look(*id).unwrap_or_else(Looked::Not)));
+        }
         let state = self.view();
         let records = looked.into_iter().map(|looked| match looked {
             Looked::Own(record) => Ok(record),
@@ -72,10 +75,7 @@ impl Transaction {
     fn look(&mut self, id: RecordId) -> Result<Looked> {
         match self.own(id) {
             Some(Own::Deleted) => return Err(Error::Deleted { id }),
-            Some(Own::Put { offset, .. }) => {
-                let state = self.engine.heap.pin();
-                return Record::shared(state, self.own_record(id, offset)?).map(Looked::Own);
-            }
+            Some(Own::Put { offset, .. }) => return self.own_value(id, offset).map(Looked::Own),
             None => {}
         }
         let state = self.view();
@@ -176,6 +176,15 @@ impl Transaction {
         for key in keys.iter() {
             if let Some(id) = self.first_of(index, Key::from_bytes(key)?)? {
                 return Ok(Upserted::Existing(id));
+            }
+        }
+        if self.isolation == Isolation::Snapshot {
+            // Of two that find no record with the key only one may insert it; the other has to find that one.
+            let view = Arc::clone(self.view());
+            let (definition, _) = index.found_in(&view)?;
+            for key in keys.iter() {
+                let bound = Bound::Included(Key::from_bytes(key)?);
+                self.not_found.push(definition, (bound.clone(), bound));
             }
         }
         let set = RecordSet::new(self.engine.store_id(), number, name);

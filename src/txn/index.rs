@@ -425,12 +425,29 @@ pub struct TransactionRange {
     behind: Option<IndexEntry>,
     /// The transaction's own changes, with `false` for a removed entry.
     own: Option<OwnRange>,
+    /// The set's name and the index, for errors.
+    of: (Arc<str>, Arc<IndexDefinition>),
 }
 
 impl TransactionRange {
-    pub(crate) fn new(root: &KeyRoot, bounds: &(Bound<Key>, Bound<Key>), own: Option<OwnRange>) -> Result<Self> {
+    pub(crate) fn new(
+        index: &Index,
+        (definition, root): (&Arc<IndexDefinition>, &KeyRoot),
+        bounds: &(Bound<Key>, Bound<Key>),
+        own: Option<OwnRange>,
+    ) -> Result<Self> {
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own })
+        let of = (Arc::clone(&index.of), Arc::clone(definition));
+        Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own, of })
+    }
+
+    /// What a step gives. After an error there is nothing more: own entries alone would not be the rest of the range.
+    fn given(&mut self, found: Result<Option<IndexEntry>>) -> Option<Result<IndexEntry>> {
+        if found.is_err() {
+            self.range.end();
+            (self.ahead, self.behind, self.own) = (None, None, None);
+        }
+        found.map_err(|error| error.in_index(&self.of.0, &self.of.1.name)).transpose()
     }
 
     /// Moves forward to a key, or to the first one after it, like [`IndexRange::seek`]. The whole range still counts as
@@ -445,7 +462,8 @@ impl TransactionRange {
         if let Some(own) = &mut self.own {
             own.seek(key.as_bytes());
         }
-        self.range.seek(key.as_bytes(), false)
+        let result = self.range.seek(key.as_bytes(), false);
+        result.map_err(|error| error.in_index(&self.of.0, &self.of.1.name))
     }
 
     fn next_entry(&mut self) -> Result<Option<IndexEntry>> {
@@ -499,12 +517,14 @@ impl Iterator for TransactionRange {
     type Item = Result<IndexEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_entry().transpose()
+        let found = self.next_entry();
+        self.given(found)
     }
 }
 
 impl DoubleEndedIterator for TransactionRange {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.next_entry_back().transpose()
+        let found = self.next_entry_back();
+        self.given(found)
     }
 }

@@ -59,7 +59,8 @@ impl Transaction {
         let view = Arc::clone(self.view());
         let (definition, root) = index.found_in(&view)?;
         let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
-        let range = TransactionRange::new(root, &bounds, own).map_err(|error| index.named(&view, error))?;
+        let range = TransactionRange::new(index, (definition, root), &bounds, own);
+        let range = range.map_err(|error| index.named(&view, error))?;
         self.ranges.push(definition, bounds);
         Ok(range)
     }
@@ -78,10 +79,7 @@ impl Transaction {
         match self.own(id) {
             Some(Own::Deleted) => return Ok(Lookup::Deleted),
             Some(Own::Put { offset, .. }) => {
-                // Chunks of a large value that the transaction wrote are newer than its view.
-                let state = self.engine.heap.pin();
-                let found = self.own_record(id, offset)?;
-                return Record::shared(state, found).map(Lookup::Live);
+                return self.own_value(id, offset).map(Lookup::Live);
             }
             None => {}
         }
@@ -95,6 +93,17 @@ impl Transaction {
             Answer::Deleted => Lookup::Deleted,
             Answer::NeverAllocated => Lookup::NeverAllocated,
         })
+    }
+
+    /// A record that the transaction has written, to be read.
+    pub(super) fn own_value(&mut self, id: RecordId, offset: u64) -> Result<Record<'static>> {
+        let found = self.own_record(id, offset)?;
+        let state = match &self.view {
+            Some(view) if !found.is_head => Arc::clone(view),
+            // Chunks of a large value that the transaction wrote are newer than its view.
+            _ => self.engine.heap.pin(),
+        };
+        Record::shared(state, found)
     }
 
     pub(super) fn own_record(&mut self, id: RecordId, offset: u64) -> Result<Found> {

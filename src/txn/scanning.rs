@@ -126,7 +126,15 @@ impl<'s> Iterator for TransactionRecords<'s> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_plain { self.scan.next() } else { self.merged().transpose() }
+        if self.is_plain {
+            return self.scan.next();
+        }
+        let found = self.merged();
+        if found.is_err() {
+            // Own records alone would not be the rest of the scan.
+            (self.is_over, self.ahead, self.own) = (true, None, [].iter().peekable());
+        }
+        found.transpose()
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Transaction {
     /// The indexes of the set that was written last.
     pub(super) indexes: Option<Arc<SetIndexes>>,
     pub(super) ranges: Ranges,
+    /// Keys whose absence counts under any isolation.
+    pub(super) not_found: Ranges,
     pub(super) scans: Scans,
     pub(super) in_history: bool,
     pub(super) isolation: Isolation,
@@ -99,6 +101,7 @@ impl Transaction {
             epochs: Epochs::new(),
             indexes: None,
             ranges: Ranges::default(),
+            not_found: Ranges::default(),
             scans: Scans::default(),
             in_history: false,
             isolation: options.isolation,

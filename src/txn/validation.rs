@@ -44,6 +44,8 @@ pub(crate) struct Claim<'t> {
     pub(crate) seen: &'t Seen,
     pub(crate) own: &'t OwnWrites,
     pub(crate) ranges: &'t Ranges,
+    /// Keys whose absence counts under any isolation.
+    pub(crate) not_found: &'t Ranges,
     pub(crate) scans: &'t Scans,
     pub(crate) keys: &'t KeyChanges,
     /// A validation step to leave out.
@@ -66,8 +68,8 @@ impl Claim<'_> {
         if self.planted != Some(Part::Versions) {
             check_versions(engine, self.first_seq, self.seen, |id| serializable || self.own.contains(*id))?;
         }
-        if let Some(seq) = self.read_at.filter(|_| serializable && self.planted != Some(Part::Ranges)) {
-            check_ranges(engine, seq, self.ranges)?;
+        if let Some(seq) = self.read_at.filter(|_| self.planted != Some(Part::Ranges)) {
+            check_ranges(engine, seq, if serializable { self.ranges } else { self.not_found })?;
         }
         if let Some(seq) = self.read_at.filter(|_| serializable && self.planted != Some(Part::Scans)) {
             self.scans.check(engine, seq)?;

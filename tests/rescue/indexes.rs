@@ -66,6 +66,18 @@ fn damaged_indexes(store: &Store, records: &BTreeMap<RecordId, Vec<u8>>, what: &
                 damaged.push(name.to_owned());
             }
         }
+        // A transaction meets the same, and ends its walk there.
+        let mut tx = store.begin().expect("begins");
+        let range = tx.range::<&[u8]>(&index, ..);
+        let entries: Vec<_> = range.map_or_else(|error| vec![Err(error)], Iterator::collect);
+        let failed = entries.iter().position(Result::is_err);
+        assert_eq!(failed.is_some(), damaged.iter().any(|damaged| damaged == name), "{what}: {name}");
+        if let Some(at) = failed {
+            assert_eq!(at + 1, entries.len(), "{what}: it ends");
+            let error = entries[at].as_ref().expect_err("it failed");
+            let is_named = matches!(error, Error::DamagedIndex { set, index, .. } if set == "things" && index == name);
+            assert!(is_named, "{what}: {error}");
+        }
     }
     damaged
 }

@@ -198,6 +198,20 @@ fn a_record_is_written_where_its_key_is() {
     one.commit().unwrap();
     assert!(matches!(two.commit(), Err(Error::Conflict(_))));
 
+    // Under any isolation: whoever comes second runs again, and finds the record of the other.
+    for isolation in [Isolation::Serializable, Isolation::Snapshot] {
+        let (mut runs, key) = (0, 5 + u8::from(isolation == Isolation::Snapshot));
+        let ((first, second), _) = store
+            .write_with(isolation, |tx| {
+                runs += 1;
+                let upserted = tx.upsert(&index, [key])?;
+                let other = if runs == 1 { Some(store.write(|tx| tx.upsert(&index, [key]))?) } else { None };
+                Ok::<_, Error>((upserted, other))
+            })
+            .unwrap();
+        assert_eq!((runs, first.is_inserted(), second), (2, false, None), "{isolation:?}");
+    }
+
     let other = store.record_set("b").unwrap();
     let several = by_byte(&store, &other, false);
     assert!(matches!(store.write(|tx| tx.upsert(&several, [1])), Err(Error::NotUnique { .. })));

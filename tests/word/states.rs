@@ -17,10 +17,17 @@ fn no_commit_is_named_before_a_view_sees_it() {
                 store.write(|tx| tx.insert_many(&set, &values)).unwrap();
             }
         });
-        for look in 0..4_000 {
-            let (what, named) = match look % 3 {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                store.sync().unwrap();
+            }
+        });
+        for look in 0..6_000 {
+            let (what, named) = match look % 5 {
                 0 => ("last_seq", store.last_seq()),
                 1 => ("a commit of nothing", store.begin().unwrap().commit().unwrap()),
+                2 => ("durable_seq", store.durable_seq()),
+                3 => ("statistics of what is durable", store.stats().durable_seq),
                 _ => ("statistics", store.stats().last_seq),
             };
             let seen = store.view().seq();

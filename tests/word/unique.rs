@@ -1,6 +1,8 @@
 //! Unique means at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use tenure::extract::Extractor;
 use tenure::key::Key;
@@ -192,4 +194,50 @@ fn a_panic_in_a_statement_of_several_records_leaves_the_next_one_as_it_was() {
     assert!(panicked.is_err());
     check_violation(&tx.insert(&set, "a"), "a", a);
     tx.commit().unwrap();
+}
+
+#[test]
+fn an_index_that_is_being_built_refuses_nothing() {
+    let World { store, set, index, .. } = world();
+    for is_successor in [false, true] {
+        let (gate, stops) = (Arc::new(Barrier::new(2)), AtomicBool::new(true));
+        let of_build = Arc::clone(&gate);
+        // The first letter, in front of the first record of the build.
+        let initial = Extractor::new("text", 2, move |record, keys| {
+            if stops.swap(false, Ordering::AcqRel) {
+                of_build.wait();
+                of_build.wait();
+            }
+            record.iter().take(1).for_each(|byte| keys.push(byte));
+        });
+        std::thread::scope(|scope| {
+            let (store, set) = (&store, &set);
+            let name = if is_successor { "holder" } else { "initial" };
+            let build = scope.spawn(move || store.unique_index(set, name, initial));
+            gate.wait();
+            // In one statement after the other, in one statement, and in several transactions.
+            let all = ["ka", "kb", "kc", "kd", "ke"].map(|text| format!("{text}{is_successor}"));
+            let written = store.write(|tx| {
+                let first = tx.insert(set, &all[0])?;
+                let savepoint = tx.savepoint();
+                tx.insert(set, &all[1])?;
+                tx.release(savepoint)?;
+                tx.insert_many(set, &all[2..4]).map(|more| [vec![first], more].concat())
+            });
+            let written = written.and_then(|ids| {
+                store.write(|tx| tx.insert(set, &all[4]))?;
+                let changes = [(ids[0], format!("kx{is_successor}")), (ids[1], format!("ky{is_successor}"))];
+                store.write(|tx| tx.update_many(&changes))
+            });
+            // The build has to end, whatever was written.
+            gate.wait();
+            written.unwrap();
+            let result = build.join().unwrap();
+            assert!(matches!(result, Err(Error::UniqueViolation { .. })), "{result:?}");
+        });
+    }
+    // The index that was there is enforced all along.
+    assert_eq!(store.indexes(&set).len(), 1);
+    assert_eq!(index.len(&store.view()).unwrap(), store.view().len(&set));
+    assert!(store.verify_index(&index).unwrap().is_empty());
 }

@@ -57,6 +57,7 @@ pub(crate) struct SetIndexes {
     /// The name of the set; empty if there is no such set.
     pub(crate) name: Arc<str>,
     pub(crate) all: Vec<SetIndex>,
+    pub(crate) has_unique: bool,
     pub(crate) epoch: u64,
 }
 
@@ -467,7 +468,8 @@ impl Engine {
         }
         let missing = || Error::NoSuchSet { name: catalogue.name_of(set).to_owned() };
         let name = Arc::clone(&catalogue.set(set).ok_or_else(missing)?.name);
-        Ok(SetIndexes { set, name, all, epoch })
+        let has_unique = all.iter().any(|index| index.is_unique);
+        Ok(SetIndexes { set, name, all, has_unique, epoch })
     }
 
     /// The extractor of an index: the registered one, or the one built from its line.

@@ -216,6 +216,26 @@ fn updates_at_once(meter: &mut Meter, loaded: &Loaded) {
     });
 }
 
+/// Records that are read and then changed, in one transaction and with a view that is gone when the change begins.
+fn reads_and_writes(meter: &mut Meter, loaded: &Loaded) {
+    let mut payload = payloads();
+    let changes = prepared(2 * CALLS, |_| payload());
+    let mut changes = changes.iter();
+    let mut next = || changes.next().expect("enough");
+    meter.count("read-modify-write, one transaction, no index", 1, CALLS, || {
+        let (place, bytes) = next();
+        let mut tx = loaded.begin();
+        black_box(len(tx.get(loaded.ids[*place])));
+        tx.update(loaded.ids[*place], bytes).expect("updated");
+        commit(tx);
+    });
+    meter.count("view, get, drop, update, no index", 1, CALLS, || {
+        let change = next();
+        black_box(len(loaded.store.view().get(loaded.ids[change.0])));
+        update(loaded, std::slice::from_ref(change));
+    });
+}
+
 /// Every case, in a fixed order.
 pub(crate) fn run(meter: &mut Meter) {
     let (dir, mut loaded) = open();
@@ -224,6 +244,7 @@ pub(crate) fn run(meter: &mut Meter) {
     updates(meter, &loaded);
     loaded.store.save_snapshot().expect("saved");
     reads(meter, &loaded);
+    reads_and_writes(meter, &loaded);
     inserts_at_once(meter, &loaded);
     drop((loaded, dir));
 

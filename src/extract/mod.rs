@@ -163,6 +163,8 @@ pub struct Keys {
     ends: Vec<usize>,
     writer: KeyWriter,
     failed: Option<Error>,
+    /// The version of a unique index in which no other record had any of them, if that was found out.
+    pub(crate) clear_at: Option<u64>,
 }
 
 impl Keys {
@@ -201,12 +203,17 @@ impl Keys {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.failed = None;
+        (self.failed, self.clear_at) = (None, None);
     }
 
     /// Heap bytes that the keys take.
     pub(crate) fn heap_bytes(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
     }
 
     /// Whether both have the same keys in the same order.

@@ -19,6 +19,7 @@ use crate::id::{IndexNumber, RecordId, to_u64};
 use crate::key::Key;
 use crate::key_index::{Changes, Gathered, Probed};
 use crate::txn::own_changes::{OwnChanges, OwnRange};
+use crate::txn::touched::Touched;
 
 /// Number of indexes for which memory is kept.
 const SPARE_MAX: usize = 16;
@@ -31,8 +32,33 @@ struct IndexChanges {
     is_unique: bool,
     changes: Gathered,
     own: OwnChanges,
-    /// The version of the tree in which no other record had any of the new keys.
-    clear_at: Option<u64>,
+    touched: Touched,
+    clear: Clear,
+}
+
+/// Whether other records have keys that are put, as far as that was found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clear {
+    /// None is put.
+    Nothing,
+    /// None of them has another record in this version of the tree.
+    At(u64),
+    Unknown,
+}
+
+impl Clear {
+    /// One more key is put, of which that may have been found out before.
+    fn and(self, clear_at: Option<u64>) -> Self {
+        match (self, clear_at) {
+            (Self::Nothing, Some(at)) => Self::At(at),
+            (Self::At(before), Some(at)) if before == at => self,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn is_at(self, version: Option<u64>) -> bool {
+        matches!(self, Self::At(at) if version == Some(at))
+    }
 }
 
 /// How many changes there were, to roll back to.
@@ -48,7 +74,7 @@ pub(crate) struct KeyChanges {
     indexes: Vec<IndexChanges>,
     bytes: u64,
     /// Emptied buffers of earlier changes.
-    spare: Vec<Gathered>,
+    spare: Vec<(Gathered, Touched)>,
 }
 
 impl KeyChanges {
@@ -65,8 +91,9 @@ impl KeyChanges {
     pub(crate) fn clear(&mut self, bytes_max: usize) {
         for mut index in self.indexes.drain(..) {
             index.changes.clear();
+            index.touched.clear();
             if index.changes.capacity_bytes() <= bytes_max && self.spare.len() < SPARE_MAX {
-                self.spare.push(index.changes);
+                self.spare.push((index.changes, index.touched));
             }
         }
         self.bytes = 0;
@@ -80,7 +107,7 @@ impl KeyChanges {
         let (Ok(gone), Ok(come)) = (old.only(), new.only()) else { return self.replace_several(index, id, old, new) };
         let changed = [(gone, false), (come, true)];
         let changed = changed.into_iter().filter_map(|(key, put)| Some((key?, put)));
-        self.note(index, id, changed);
+        self.note(index, id, changed, new.clear_at);
     }
 
     fn replace_several(&mut self, index: &SetIndex, id: RecordId, old: &Keys, new: &Keys) {
@@ -92,19 +119,28 @@ impl KeyChanges {
         }
         let gone = before.iter().filter(|key| after.binary_search(key).is_err());
         let come = after.iter().filter(|key| before.binary_search(key).is_err());
-        self.note(index, id, gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))));
+        self.note(index, id, gone.map(|key| (*key, false)).chain(come.map(|key| (*key, true))), new.clear_at);
     }
 
-    fn note<'k>(&mut self, index: &SetIndex, id: RecordId, changed: impl Iterator<Item = (&'k [u8], bool)>) {
+    fn note<'k>(
+        &mut self,
+        index: &SetIndex,
+        id: RecordId,
+        changed: impl Iterator<Item = (&'k [u8], bool)>,
+        clear_at: Option<u64>,
+    ) {
         let mut changed = changed.peekable();
         if changed.peek().is_none() {
             return;
         }
-        let gathered = self.changes_of(index);
+        let of = self.changes_of(index);
         let mut bytes = 0;
         for (key, put) in changed {
             bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
-            gathered.push(key, id, put);
+            of.changes.push(key, id, put);
+            if put {
+                of.clear = of.clear.and(clear_at);
+            }
         }
         self.bytes += bytes;
     }
@@ -114,22 +150,24 @@ impl KeyChanges {
         match keys.only() {
             Ok(Some(key)) => {
                 self.bytes += to_u64(CHANGE_HEADER_BYTES + key.len());
-                self.changes_of(index).push(key, id, true);
+                let of = self.changes_of(index);
+                of.changes.push(key, id, true);
+                of.clear = of.clear.and(keys.clear_at);
             }
             Ok(None) => {}
             Err(_) => self.replace_several(index, id, &Keys::default(), keys),
         }
     }
 
-    fn changes_of(&mut self, index: &SetIndex) -> &mut Gathered {
+    fn changes_of(&mut self, index: &SetIndex) -> &mut IndexChanges {
         let place = self.indexes.iter().position(|known| known.number == index.number);
         let place = place.unwrap_or_else(|| {
             let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            let (changes, own) = (self.spare.pop().unwrap_or_default(), OwnChanges::default());
-            self.indexes.push(IndexChanges { number, name, is_unique, changes, own, clear_at: None });
+            let ((changes, touched), own) = (self.spare.pop().unwrap_or_default(), OwnChanges::default());
+            self.indexes.push(IndexChanges { number, name, is_unique, changes, own, touched, clear: Clear::Nothing });
             self.indexes.len() - 1
         });
-        &mut self.indexes[place].changes
+        &mut self.indexes[place]
     }
 
     /// The transaction's own changes to an index between two keys, ascending.
@@ -138,10 +176,18 @@ impl KeyChanges {
         Some(OwnRange::new(index.own.catch_up(&index.changes), bounds))
     }
 
+    /// Whether the transaction may have changed an entry of a key. Where that is not so, this nearly always says so.
+    pub(crate) fn may_concern(&mut self, number: IndexNumber, key: &[u8]) -> bool {
+        let index = self.indexes.iter_mut().find(|index| index.number == number);
+        index.is_some_and(|index| index.touched.may_have(&index.changes, key))
+    }
+
     /// The last change of each entry of a key.
     pub(crate) fn look(&mut self, number: IndexNumber, key: &[u8], look: &mut dyn FnMut(RecordId, bool)) {
-        let index = self.indexes.iter_mut().find(|index| index.number == number && index.changes.len() > 0);
-        let Some(index) = index else { return };
+        if !self.may_concern(number, key) {
+            return;
+        }
+        let Some(index) = self.indexes.iter_mut().find(|index| index.number == number) else { return };
         let map = index.own.catch_up(&index.changes);
         let range = map.range((Box::from(key), 0)..).take_while(|((other, _), _)| **other == *key);
         for ((_, id), last) in range {
@@ -159,6 +205,7 @@ impl KeyChanges {
         self.indexes.truncate(mark.lens.len());
         for (index, mark) in self.indexes.iter_mut().zip(&mark.lens) {
             index.own.go_back(&index.changes, mark.0);
+            index.touched.go_back(mark.0);
             index.changes.go_back(*mark);
         }
         self.bytes = mark.bytes;
@@ -176,14 +223,20 @@ impl KeyChanges {
         let mut offers = Offers { engine, numbers: Vec::new() };
         for index in &mut self.indexes {
             // Held the whole time: a node that another commit changes meanwhile is copied.
-            let to_probe = engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, index.is_unique));
+            let (to_probe, is_known) = engine.heap.look_at_indexes(|trees| {
+                let is_known = index.clear.is_at(trees.version(index.number));
+                (trees.to_probe(index.number, index.is_unique && !is_known), is_known)
+            });
             let Some((root, version)) = to_probe else {
-                check_damage(engine, index)?;
+                if !is_known {
+                    check_damage(engine, index)?;
+                }
                 continue;
             };
+            let is_asked = index.is_unique && !is_known;
             let mut changes = Changes::new();
             index.changes.fill(&mut changes);
-            let Probed { leaves, is_clear } = match root.probe(&changes, index.is_unique) {
+            let Probed { leaves, is_clear } = match root.probe(&changes, is_asked) {
                 Ok(probed) => probed,
                 // Nothing depends on an index that is not unique: it is abandoned, and rebuilt at its owner's request.
                 Err(Error::Corrupt(damage)) if !index.is_unique => {
@@ -193,7 +246,9 @@ impl KeyChanges {
                 Err(error) => return Err(named(engine, index, error)),
             };
             drop(root);
-            index.clear_at = is_clear.then_some(version);
+            if is_asked {
+                index.clear = if is_clear { Clear::At(version) } else { Clear::Unknown };
+            }
             if !leaves.is_empty() {
                 let numbers = leaves.iter().map(|(number, _)| *number).collect();
                 engine.heap.with_indexes(|trees| trees.offer(index.number, leaves));
@@ -244,7 +299,7 @@ impl KeyChanges {
             engine
                 .heap
                 .look_at_indexes(|trees| {
-                    let is_clear = index.clear_at.is_some() && index.clear_at == trees.version(index.number);
+                    let is_clear = index.clear.is_at(trees.version(index.number));
                     if is_clear { Ok(()) } else { check_unique(index, trees) }
                 })
                 .map_err(|error| named(engine, index, error))?;

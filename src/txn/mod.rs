@@ -28,6 +28,7 @@ mod scanning;
 mod scans;
 mod staged;
 mod token;
+mod touched;
 mod transaction;
 mod unique;
 mod validation;

@@ -33,38 +33,47 @@ pub(crate) struct Point {
     pub(crate) run: Option<SetNumber>,
 }
 
-/// The existing savepoints of a transaction.
+/// The existing savepoints of a transaction. Without any there is no memory for them.
 #[derive(Debug, Default)]
-pub(crate) struct Savepoints {
-    transaction: Option<u64>,
+pub(crate) struct Savepoints(Option<Box<Taken>>);
+
+#[derive(Debug)]
+struct Taken {
+    transaction: u64,
     made: u64,
     all: Vec<(u64, Point)>,
 }
 
 impl Savepoints {
     pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.0.as_ref().is_none_or(|made| made.all.is_empty())
     }
 
     pub(crate) fn push(&mut self, point: Point) -> Savepoint {
-        let transaction = *self.transaction.get_or_insert_with(|| TRANSACTIONS.fetch_add(1, Ordering::Relaxed));
-        self.made += 1;
-        self.all.push((self.made, point));
-        Savepoint { transaction, number: self.made }
+        let made = self.0.get_or_insert_with(|| {
+            let transaction = TRANSACTIONS.fetch_add(1, Ordering::Relaxed);
+            Box::new(Taken { transaction, made: 0, all: Vec::new() })
+        });
+        made.made += 1;
+        made.all.push((made.made, point));
+        Savepoint { transaction: made.transaction, number: made.made }
     }
 
     /// The point of a savepoint, which becomes the newest.
     pub(crate) fn go_back(&mut self, savepoint: Savepoint) -> Result<&Point> {
-        let is_own = self.transaction == Some(savepoint.transaction);
-        let place = self.all.iter().position(|(number, _)| is_own && *number == savepoint.number);
-        self.all.truncate(place.ok_or(Error::NoSuchSavepoint)? + 1);
-        self.all.last().map(|(_, point)| point).ok_or(Error::NoSuchSavepoint)
+        let own = self.0.as_deref_mut().filter(|made| made.transaction == savepoint.transaction);
+        let all = &mut own.ok_or(Error::NoSuchSavepoint)?.all;
+        let place = all.iter().position(|(number, _)| *number == savepoint.number);
+        all.truncate(place.ok_or(Error::NoSuchSavepoint)? + 1);
+        all.last().map(|(_, point)| point).ok_or(Error::NoSuchSavepoint)
     }
 
     /// Forgets a savepoint and all later ones.
     fn release(&mut self, savepoint: Savepoint) -> Result<()> {
         self.go_back(savepoint)?;
-        self.all.pop();
+        if let Some(made) = &mut self.0 {
+            made.all.pop();
+        }
         Ok(())
     }
 }

@@ -40,9 +40,12 @@ impl ScanRead {
     }
 }
 
-/// Scans and counts of several sets.
+/// Scans and counts of several sets. Without any there is no memory for them.
 #[derive(Debug, Default)]
-pub(crate) struct Scans {
+pub(crate) struct Scans(Option<Box<All>>);
+
+#[derive(Debug, Default)]
+struct All {
     walks: Vec<ScanRead>,
     /// How many were left when they were last merged.
     put_together: usize,
@@ -54,23 +57,49 @@ pub(crate) struct Scans {
 
 impl Scans {
     pub(crate) fn is_in_history(&self) -> bool {
-        self.is_in_history
+        self.0.as_ref().is_some_and(|all| all.is_in_history)
     }
 
     /// From here on, the history keeps commits for this transaction.
     pub(crate) fn enter(&mut self, missed: Option<Arc<Catalogue>>) {
-        (self.is_in_history, self.missed) = (true, missed);
+        let all = self.0.get_or_insert_default();
+        (all.is_in_history, all.missed) = (true, missed);
     }
 
     pub(crate) fn push_scan(&mut self, scan: ScanRead) {
+        self.0.get_or_insert_default().push_scan(scan);
+    }
+
+    /// Sorts the scans and merges those that overlap. Called before `check`.
+    pub(crate) fn seal(&mut self) {
+        if let Some(all) = &mut self.0 {
+            all.seal();
+        }
+    }
+
+    /// The number is that of the state being read, and so the same each time.
+    pub(crate) fn push_len(&mut self, set: &RecordSet, number: SetNumber, records: u64) {
+        let lens = &mut self.0.get_or_insert_default().lens;
+        if !lens.iter().any(|(_, known, _)| *known == number) {
+            lens.push((set.clone(), number, records));
+        }
+    }
+
+    /// Whether everything is unchanged since the state of a commit. The caller excludes commits.
+    pub(crate) fn check(&self, engine: &Engine, read_at: Seq) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |all| all.check(engine, read_at))
+    }
+}
+
+impl All {
+    fn push_scan(&mut self, scan: ScanRead) {
         if self.walks.len() >= 2 * self.put_together.max(PUT_TOGETHER_MIN / 2) {
             self.seal();
         }
         self.walks.push(scan);
     }
 
-    /// Sorts the scans and merges those that overlap. Called before `check`.
-    pub(crate) fn seal(&mut self) {
+    fn seal(&mut self) {
         self.walks.sort_by_key(|scan| (scan.number, scan.slots));
         self.walks.dedup_by(|next, kept| {
             let joins = kept.reaches(next);
@@ -82,15 +111,7 @@ impl Scans {
         self.put_together = self.walks.len();
     }
 
-    /// The number is that of the state being read, and so the same each time.
-    pub(crate) fn push_len(&mut self, set: &RecordSet, number: SetNumber, records: u64) {
-        if !self.lens.iter().any(|(_, known, _)| *known == number) {
-            self.lens.push((set.clone(), number, records));
-        }
-    }
-
-    /// Whether everything is unchanged since the state of a commit. The caller excludes commits.
-    pub(crate) fn check(&self, engine: &Engine, read_at: Seq) -> Result<()> {
+    fn check(&self, engine: &Engine, read_at: Seq) -> Result<()> {
         if self.walks.is_empty() && self.lens.is_empty() {
             return Ok(());
         }
@@ -145,7 +166,8 @@ mod tests {
             scans.push_scan(ScanRead::new(&set, SetNumber(9), bounds));
         }
         scans.seal();
-        let of = |number| scans.walks.iter().filter(|walk| walk.number == number).collect::<Vec<_>>();
+        let walks = scans.0.unwrap().walks;
+        let of = |number| walks.iter().filter(|walk| walk.number == number).collect::<Vec<_>>();
         assert_eq!((of(set.number()).len(), of(other).len(), of(SetNumber(9)).len()), (5_000, 5_000, 1));
         assert_eq!((of(set.number())[1].slots, of(SetNumber(9))[0].slots), ((20, 29), (0, 99_999)));
     }

@@ -71,18 +71,20 @@ pub(super) fn find_indexes<'i>(
     epochs: &mut Epochs,
     set: SetNumber,
 ) -> Result<&'i SetIndexes> {
-    let indexes = match known.take() {
-        // The first answer has to hold until the commit in any case.
-        Some(indexes) if indexes.set == set => indexes,
-        _ => {
-            let indexes = engine.indexes_of(set)?;
-            if epochs.iter().all(|(known, _)| *known != set) {
-                epochs.push((set, indexes.epoch));
-            }
-            indexes
-        }
-    };
-    Ok(known.insert(indexes))
+    // The first answer has to hold until the commit in any case.
+    if known.as_ref().is_none_or(|indexes| indexes.set != set) {
+        *known = Some(find_other_indexes(engine, epochs, set)?);
+    }
+    known.as_deref().ok_or(Error::Closed)
+}
+
+#[inline(never)]
+fn find_other_indexes(engine: &Engine, epochs: &mut Epochs, set: SetNumber) -> Result<Arc<SetIndexes>> {
+    let indexes = engine.indexes_of(set)?;
+    if epochs.iter().all(|(known, _)| *known != set) {
+        epochs.push((set, indexes.epoch));
+    }
+    Ok(indexes)
 }
 
 impl Transaction {
@@ -196,16 +198,17 @@ impl Transaction {
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         let parts = self.parts.get();
         fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
-        self.check_keys(id)?;
+        self.check_keys(id, false)?;
         let parts = self.parts.get();
         let id = match id {
             Some(id) => id,
             None => self.engine.take_id(number)?,
         };
         parts.handed.push(id);
-        let Parts { keys, new_keys, .. } = parts;
-        let indexes = self.indexes.iter().flat_map(|indexes| &indexes.all);
-        indexes.zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
+        if let Some(indexes) = &self.indexes {
+            let Parts { keys, new_keys, .. } = parts;
+            indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
+        }
         self.put(id, number, kind, bytes);
         Ok(id)
     }
@@ -268,7 +271,7 @@ impl Transaction {
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, old.set)?;
         fill_keys(indexes, value, &mut self.parts.get().new_keys, || self.engine.heap.pin())
             .map_err(|error| error.of_record(id))?;
-        self.check_keys(Some(id))?;
+        self.check_keys(Some(id), true)?;
         self.parts.get().frees.extend(&old.chunks);
         self.put(id, old.set, kind, bytes);
         self.change_keys(id, false);

@@ -17,6 +17,7 @@ use crate::id::{RecordId, SetNumber};
 use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::txn::Transaction;
+use crate::txn::parts::Parts;
 use crate::txn::transaction::find_indexes;
 
 /// A statement of several records. It ends when this is dropped, even by a panic.
@@ -40,16 +41,53 @@ pub(super) struct Postponed {
 
 impl Transaction {
     /// Refuses the new keys, which are in the transaction's buffers, if another record has one of them in a unique
-    /// index. `id` is the record that gets them, if it already has an ID. The indexes are those found last.
+    /// index. `id` is the record that gets them, if it already has an ID. With `replaces`, the keys it had are in the buffers
+    /// too. The indexes are those found last.
     #[inline]
-    pub(super) fn check_keys(&mut self, id: Option<RecordId>) -> Result<()> {
-        let has_unique = self.indexes.as_ref().is_some_and(|indexes| indexes.all.iter().any(|index| index.is_unique));
-        if has_unique && !self.defers_unique { self.check_unique_keys(id) } else { Ok(()) }
+    pub(super) fn check_keys(&mut self, id: Option<RecordId>, replaces: bool) -> Result<()> {
+        match &self.indexes {
+            Some(indexes) if indexes.has_unique && !self.defers_unique => {}
+            _ => return Ok(()),
+        }
+        if self.are_clear(id, replaces) { Ok(()) } else { self.check_unique_keys(id, replaces) }
     }
 
-    fn check_unique_keys(&mut self, id: Option<RecordId>) -> Result<()> {
+    /// Whether a quick check shows that no other record has any of the keys: the transaction has not changed them itself, and
+    /// they are free in the newest state.
+    fn are_clear(&mut self, id: Option<RecordId>, replaces: bool) -> bool {
+        let Some(indexes) = self.indexes.as_deref() else { return true };
+        let Parts { keys, new_keys, old_keys, .. } = self.parts.get();
+        for (at, index) in indexes.all.iter().enumerate().filter(|(_, index)| index.is_unique) {
+            let Some(new) = new_keys.get_mut(at) else { continue };
+            if new.is_empty() || (replaces && old_keys.get(at).is_some_and(|old| old.is_same(new))) {
+                continue;
+            }
+            if self.view.is_some() || !self.savepoints.is_empty() {
+                return false;
+            }
+            let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
+            let Some((root, version)) = newest else { return false };
+            let is_own = |holder: u64| id.is_some_and(|id| id.as_u64() == holder);
+            for key in new.iter() {
+                let is_free = !keys.may_concern(index.number, key)
+                    && root.first(key).is_ok_and(|holder| holder.is_none_or(is_own));
+                if !is_free {
+                    return false;
+                }
+            }
+            new.clear_at = Some(version);
+        }
+        true
+    }
+
+    fn check_unique_keys(&mut self, id: Option<RecordId>, replaces: bool) -> Result<()> {
         let Some(indexes) = self.indexes.clone() else { return Ok(()) };
         for (at, index) in indexes.all.iter().enumerate().filter(|(_, index)| index.is_unique) {
+            let Parts { new_keys, old_keys, .. } = self.parts.get();
+            // No other record can have a key that this one has.
+            if replaces && new_keys.get(at).zip(old_keys.get(at)).is_some_and(|(new, old)| old.is_same(new)) {
+                continue;
+            }
             // Taken out while other parts of the transaction are used.
             let Some(keys) = self.parts.get().new_keys.get_mut(at).map(std::mem::take) else { continue };
             let checked = keys.iter().try_for_each(|key| {

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
 //! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
-//! `-- --only records|indexes|scans|tails|heap` does a part; `heap` loads `--keys` (ten million) and is done only when named.
+//! `-- --only records|indexes|scans|rmw|tails|heap` does a part; `heap` loads `--keys` (ten million) and is done only when named.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 mod commits;
@@ -11,6 +11,7 @@ mod heap;
 mod indexed;
 mod opening;
 mod records;
+mod rmw;
 mod scans;
 #[path = "../support/mod.rs"]
 mod support;
@@ -73,6 +74,9 @@ fn main() {
     }
     if is_wanted("scans") {
         scans::measure(count, rounds);
+    }
+    if is_wanted("rmw") {
+        rmw::measure(count, rounds);
     }
     if is_wanted("tails") {
         opening::durable_tails(rounds);

@@ -163,7 +163,7 @@ pub struct Keys {
     ends: Vec<usize>,
     writer: KeyWriter,
     failed: Option<Error>,
-    /// The version of a unique index in which no other record had any of them, if that was found out.
+    /// The version of a unique index in which no other record has any of the keys, if known.
     pub(crate) clear_at: Option<u64>,
 }
 
@@ -211,7 +211,7 @@ impl Keys {
         self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub(crate) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

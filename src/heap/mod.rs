@@ -17,6 +17,7 @@ mod sums;
 mod table;
 mod trees;
 mod undo;
+mod views;
 
 pub(crate) use effects::{Effect, effects_of, put_assigned, put_frees};
 pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, apply as apply_changes};
@@ -39,6 +40,7 @@ use crate::format::item::{Item, Kind, RECORD_HEADER_BYTES};
 use crate::format::moves::Move;
 use crate::heap::sums::{Notes, Sums};
 use crate::heap::undo::{UNDO_KEPT_MAX, Undo};
+use crate::heap::views::Views;
 use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, to_u64, to_usize};
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
@@ -125,6 +127,13 @@ impl State {
 
     /// Looks a record up and checks its bytes.
     pub(crate) fn lookup(&self, id: RecordId) -> Result<Answer> {
+        if let Some((found, _)) = self.lookup_plain(id) {
+            return Ok(Answer::Live(found));
+        }
+        self.lookup_any(id)
+    }
+
+    fn lookup_any(&self, id: RecordId) -> Result<Answer> {
         let entry = self.root.entry(id.slot())?;
         let location = match entry.state() {
             EntryState::Live(location) => location,
@@ -195,6 +204,7 @@ struct Writer {
     indexes: Indexes,
     seq: Seq,
     pinned: Option<Arc<State>>,
+    views: Views,
     table_changed: bool,
     /// A set, or all of its records, was dropped: lookups of single records must know.
     is_reshaped: bool,
@@ -249,6 +259,7 @@ impl Heap {
             indexes,
             seq,
             pinned: None,
+            views: Views::default(),
             table_changed: false,
             is_reshaped: false,
             is_loading: false,
@@ -272,8 +283,9 @@ impl Heap {
         if let Some(pinned) = &writer.pinned {
             return Arc::clone(pinned);
         }
-        writer.tree.pin();
+        let epoch = writer.tree.pin();
         let state = Arc::new(State { indexes: writer.indexes.roots(), ..writer.state() });
+        writer.views.note(epoch, &state);
         writer.pinned = Some(Arc::clone(&state));
         state
     }
@@ -290,7 +302,7 @@ impl Heap {
             return Ok((state, Answer::Live(found)));
         }
         loop {
-            match state.lookup(id) {
+            match state.lookup_any(id) {
                 Ok(answer) => return Ok((state, answer)),
                 Err(error) if error.is_corruption() => {
                     // The entry may be newer than the table read here. Then a newer table was published before it.
@@ -333,7 +345,7 @@ impl Heap {
     fn change<T>(&self, change: impl FnOnce(&mut Writer, &mut Publish<'_>) -> Result<T>) -> Result<T> {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();
-        let pinned = writer.pinned.take();
+        let pinned = writer.let_go_of_views();
         let result = change(&mut writer, &mut publish);
         if writer.tree.take_restructured() | std::mem::take(&mut writer.is_reshaped) {
             publish.state(&writer);
@@ -528,6 +540,16 @@ impl Writer {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
         let (catalogue, has_dropped) = (Arc::clone(&self.catalogue), self.catalogue.has_dropped());
         State { root, table, catalogue, indexes: BTreeMap::new(), seq: self.seq, has_dropped }
+    }
+
+    /// Called before a change: finds out what no view holds any more and may be changed in place. Returns the state that
+    /// views have shared since the last change, if one still holds it.
+    fn let_go_of_views(&mut self) -> Option<Arc<State>> {
+        // It is the current state, so dropping it here frees nothing that the writer does not hold itself.
+        let pinned = self.pinned.take().filter(|pinned| Arc::strong_count(pinned) > 1);
+        let held = self.views.newest_held();
+        self.tree.set_held(held);
+        pinned
     }
 
     fn dirty_bytes(&self) -> u64 {

@@ -182,7 +182,7 @@ impl Drop for Counted {
     }
 }
 
-/// A small heap: two entries in leaves that are changed in place between two views, and copied if a view may hold them;
+/// A small heap: two entries in leaves that are changed in place while no view holds them, and copied if one may;
 /// the newest leaf and a table are published through `Current`, a table before the entries that lead to it.
 struct Leaf {
     epoch: u64,
@@ -220,7 +220,11 @@ struct State {
 struct Writer {
     state: State,
     epoch: u64,
+    /// Leaves of this epoch and earlier ones may be in a view.
+    held: u64,
     pinned: Option<Arc<State>>,
+    /// The states handed out, each with the last epoch of its leaves.
+    views: Vec<(u64, Weak<State>)>,
     /// So that no two states ever have the same address.
     places: Vec<Weak<State>>,
 }
@@ -230,6 +234,12 @@ impl Writer {
         let state = Arc::new(self.state.clone());
         self.places.push(Arc::downgrade(&state));
         state
+    }
+
+    /// Finds out what no view holds any more and may be changed in place.
+    fn let_go_of_views(&mut self) {
+        while self.views.pop_if(|(_, state)| state.strong_count() == 0).is_some() {}
+        self.held = self.views.last().map_or(0, |(epoch, _)| *epoch);
     }
 }
 
@@ -243,6 +253,10 @@ enum Wrong {
     TableLast,
     /// A commit does not forget the state shared by views.
     PinnedStays,
+    /// A state that only the writer has counts as held.
+    HeldByNobody,
+    /// A state that a view holds counts as dropped.
+    LetGoTooEarly,
 }
 
 struct Heap {
@@ -253,8 +267,8 @@ struct Heap {
 
 impl Heap {
     fn new(wrong: Wrong, alive: &Arc<AtomicU64>) -> Self {
-        let state = State { leaf: Leaf::new(0, [0, 0], alive), table: 1 };
-        let mut writer = Writer { state, epoch: 0, pinned: None, places: Vec::new() };
+        let state = State { leaf: Leaf::new(1, [0, 0], alive), table: 1 };
+        let mut writer = Writer { state, epoch: 1, held: 0, pinned: None, views: Vec::new(), places: Vec::new() };
         Self { current: Current::new(writer.published()), writer: Mutex::new(writer), wrong }
     }
 
@@ -263,10 +277,13 @@ impl Heap {
         if let Some(pinned) = &writer.pinned {
             return Arc::clone(pinned);
         }
-        if self.wrong != Wrong::PinsNothing {
-            writer.epoch += 1;
-        }
         let state = writer.published();
+        if self.wrong != Wrong::PinsNothing {
+            writer.held = writer.epoch;
+            writer.epoch += 1;
+            let held = (writer.held, Arc::downgrade(&state));
+            writer.views.push(held);
+        }
         writer.pinned = Some(Arc::clone(&state));
         state
     }
@@ -275,13 +292,21 @@ impl Heap {
     fn commit(&self) {
         let mut freed = Vec::new();
         let mut writer = self.writer.lock();
-        let pinned = if self.wrong == Wrong::PinnedStays { None } else { writer.pinned.take() };
+        let pinned = match self.wrong {
+            Wrong::PinnedStays => None,
+            Wrong::HeldByNobody => writer.pinned.take(),
+            _ => writer.pinned.take().filter(|pinned| Arc::strong_count(pinned) > 1),
+        };
+        writer.let_go_of_views();
+        if self.wrong == Wrong::LetGoTooEarly {
+            writer.held = 0;
+        }
         let number = writer.state.table;
         writer.state.table += 1;
         if self.wrong != Wrong::TableLast {
             freed.extend(self.current.store(writer.published()));
         }
-        if writer.state.leaf.epoch == writer.epoch {
+        if writer.state.leaf.epoch > writer.held {
             for entry in &writer.state.leaf.entries {
                 entry.store(number, Ordering::Release);
             }
@@ -338,9 +363,11 @@ fn pin(wrong: Wrong) {
         reader.join().expect("a reader that ends");
         assert!(pins.list().is_empty(), "a view that is gone is registered");
         assert_eq!(heap.pin().leaf.numbers(), [2, 2], "what was committed");
+        let leaf = Arc::as_ptr(&heap.writer.lock().state.leaf);
         heap.commit();
         heap.current.reclaim();
         assert_eq!(alive.load(Ordering::Acquire), 1, "what no view holds is gone");
+        assert!(std::ptr::eq(leaf, Arc::as_ptr(&heap.writer.lock().state.leaf)), "copied for nobody");
     });
 }
 
@@ -353,6 +380,18 @@ fn a_view_keeps_what_it_sees_and_nothing_more() {
 #[should_panic(expected = "a view changed")]
 fn a_view_that_pins_nothing_is_found() {
     pin(Wrong::PinsNothing);
+}
+
+#[test]
+#[should_panic(expected = "a view changed")]
+fn a_view_that_is_let_go_of_too_early_is_found() {
+    pin(Wrong::LetGoTooEarly);
+}
+
+#[test]
+#[should_panic(expected = "copied for nobody")]
+fn a_copy_for_a_view_that_is_gone_is_found() {
+    pin(Wrong::HeldByNobody);
 }
 
 #[test]

@@ -334,7 +334,10 @@ pub(super) fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Se
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     root: Arc<Root>,
+    /// The epoch of new leaves.
     epoch: u64,
+    /// Leaves of this epoch and earlier ones may be in a view.
+    held: u64,
     restructured: bool,
     /// Leaves of the newest tree on the heap.
     dirty: u64,
@@ -356,16 +359,23 @@ struct Saving {
 
 impl Tree {
     pub(crate) fn new(root: Root) -> Self {
-        Self { root: Arc::new(root), epoch: 1, restructured: false, dirty: 0, saving: None, had_record: false }
+        Self { root: Arc::new(root), epoch: 1, held: 0, restructured: false, dirty: 0, saving: None, had_record: false }
     }
 
     pub(crate) fn root(&self) -> &Arc<Root> {
         &self.root
     }
 
-    /// From now on no existing leaf is changed in place: a view was taken.
-    pub(crate) fn pin(&mut self) {
+    /// From now on no existing leaf is changed in place: a view is being taken. Returns the epoch of the newest leaves it may have.
+    pub(crate) fn pin(&mut self) -> u64 {
+        self.held = self.epoch;
         self.epoch += 1;
+        self.held
+    }
+
+    /// No existing view has leaves of later epochs.
+    pub(crate) fn set_held(&mut self, epoch: u64) {
+        self.held = epoch;
     }
 
     /// Whether the shape has changed since the last call, so that readers need the new root.
@@ -541,7 +551,7 @@ impl Tree {
             return Err(Error::corrupt("record index", 0, format!("entry of slot {slot}"), expected, page));
         }
         if let Some(LeafRef::Dirty(leaf)) = self.root.cell(page).map(|cell| &cell.leaf)
-            && leaf.epoch == self.epoch
+            && leaf.epoch > self.held
         {
             return Ok(leaf.set(index, entry));
         }

@@ -5,6 +5,8 @@
 use crate::store::background::{run_background, run_collector, spawn};
 use crate::store::guard::{Guard, Guarded};
 mod background;
+#[cfg(test)]
+mod copying;
 mod emptying;
 mod files;
 mod guard;

@@ -36,18 +36,18 @@ struct IndexChanges {
     clear: Clear,
 }
 
-/// Whether other records have keys that are put, as far as that was found out.
+/// What is known about other records having any of the new keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Clear {
-    /// None is put.
+    /// There are no new keys.
     Nothing,
-    /// None of them has another record in this version of the tree.
+    /// No other record has any of them in this version of the tree.
     At(u64),
     Unknown,
 }
 
 impl Clear {
-    /// One more key is put, of which that may have been found out before.
+    /// One more new key. `clear_at` is the version in which no other record has it, if known.
     fn and(self, clear_at: Option<u64>) -> Self {
         match (self, clear_at) {
             (Self::Nothing, Some(at)) => Self::At(at),
@@ -176,7 +176,7 @@ impl KeyChanges {
         Some(OwnRange::new(index.own.catch_up(&index.changes), bounds))
     }
 
-    /// Whether the transaction may have changed an entry of a key. Where that is not so, this nearly always says so.
+    /// Whether the transaction may have changed an entry of a key. A wrong yes is rare.
     pub(crate) fn may_concern(&mut self, number: IndexNumber, key: &[u8]) -> bool {
         let index = self.indexes.iter_mut().find(|index| index.number == number);
         index.is_some_and(|index| index.touched.may_have(&index.changes, key))

@@ -70,11 +70,13 @@ impl Transaction {
         let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
         let room = make_room(engine, need, pages_of(effects), keys.len())?;
         let offers = keys.prepare(engine)?;
+        // So that applying the commit copies nothing for a view that is no longer read from.
+        let read_at = self.view.take().map(|view| view.seq);
         let claim = Claim {
             isolation: self.isolation,
             epochs: &self.epochs,
             first_seq: self.first_seq,
-            read_at: self.view.as_ref().map(|view| view.seq),
+            read_at,
             seen,
             own,
             ranges: &self.ranges,

@@ -33,15 +33,22 @@ impl<'v> NewValue<'v> {
 
 /// Computes the keys of a value for each index, reusing the memory of earlier keys; surplus memory is ignored.
 /// `holding` returns a state that holds the chunks of a large value, which are read only if an extractor needs them.
+#[inline]
 pub(crate) fn fill_keys(
     indexes: &SetIndexes,
     value: NewValue<'_>,
     keys: &mut Vec<Keys>,
     holding: impl FnOnce() -> Arc<State>,
 ) -> Result<()> {
-    if indexes.all.is_empty() {
-        return Ok(());
-    }
+    if indexes.all.is_empty() { Ok(()) } else { fill_each(indexes, value, keys, holding) }
+}
+
+fn fill_each(
+    indexes: &SetIndexes,
+    value: NewValue<'_>,
+    keys: &mut Vec<Keys>,
+    holding: impl FnOnce() -> Arc<State>,
+) -> Result<()> {
     if keys.len() < indexes.all.len() {
         keys.resize_with(indexes.all.len(), Keys::default);
     }

@@ -1,8 +1,8 @@
-//! Which keys of an index a transaction has changed, as hashes.
+//! The keys of an index that a transaction has changed, as hashes.
 //!
-//! Owns: the quick answer that it has not changed a key, which is nearly always right. Never: tells what it did to a key; for a
-//! hash that is met again `own_changes` does.
-//! Invariant: after `catch_up` the hash of every key that was changed is there. Those of changes that were taken back may be, too.
+//! Owns: the quick answer that a key was not changed. Never: tells what was done to a key; `own_changes` does, once a hash is
+//! found here.
+//! Invariant: the hash of every changed key is found. Hashes of changes that were rolled back may be found too.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -11,16 +11,16 @@ use std::hash::{BuildHasher, Hasher};
 use crate::id::{NumberHash, NumberHasher, to_u64};
 use crate::key_index::Gathered;
 
-/// Hashes for which memory is kept. What is emptied takes time for each that there is room for.
+/// Memory for this many hashes is kept; emptying takes time in proportion to the capacity.
 const KEPT_MAX: usize = 1 << 12;
 
-/// Hashes of the keys that were changed, as far as somebody has asked.
+/// Hashes of the changed keys, as of the last question.
 #[derive(Debug)]
 pub(crate) struct Touched {
-    /// Keys come from anywhere: nobody is to know which of them have the same hash.
+    /// So that nobody can choose keys that have the same hash.
     seed: u64,
     hashes: HashSet<u64, NumberHash>,
-    /// So many changes are in.
+    /// How many changes are in.
     taken: usize,
 }
 
@@ -46,7 +46,7 @@ impl Touched {
         hasher.finish()
     }
 
-    /// Whether one of the changes may be of this key.
+    /// Whether one of the changes may concern this key.
     pub(crate) fn may_have(&mut self, changes: &Gathered, key: &[u8]) -> bool {
         for change in changes.iter_from(self.taken) {
             let hash = self.hash(change.key);
@@ -61,7 +61,7 @@ impl Touched {
         self.taken = self.taken.min(end);
     }
 
-    /// Forgets all of them.
+    /// Forgets all changes.
     pub(crate) fn clear(&mut self) {
         self.taken = 0;
         if self.hashes.capacity() > KEPT_MAX {

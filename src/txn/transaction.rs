@@ -75,7 +75,7 @@ pub(super) fn find_indexes<'i>(
     if known.as_ref().is_none_or(|indexes| indexes.set != set) {
         *known = Some(find_other_indexes(engine, epochs, set)?);
     }
-    known.as_deref().ok_or(Error::Closed)
+    known.as_deref().ok_or_else(|| Error::NoSuchSet { name: String::new() })
 }
 
 #[inline(never)]
@@ -175,6 +175,7 @@ impl Transaction {
     }
 
     /// Inserts bytes, with their decoded value if known.
+    #[inline]
     pub(crate) fn insert_known(&mut self, set: &RecordSet, bytes: &[u8], known: Option<&dyn Any>) -> Result<RecordId> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
             self.number_of(set)?;
@@ -205,7 +206,7 @@ impl Transaction {
             None => self.engine.take_id(number)?,
         };
         parts.handed.push(id);
-        if let Some(indexes) = &self.indexes {
+        if let Some(indexes) = self.indexes.as_ref().filter(|indexes| !indexes.all.is_empty()) {
             let Parts { keys, new_keys, .. } = parts;
             indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
         }
@@ -316,6 +317,7 @@ impl Transaction {
 }
 
 /// Fails if the transaction would become too large.
+#[inline]
 pub(super) fn check_bytes(engine: &Engine, parts: &Parts, more: u64) -> Result<()> {
     engine.poison.check_process()?;
     let limit = engine.transaction_bytes_max;

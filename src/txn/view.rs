@@ -82,15 +82,16 @@ impl fmt::Display for RecordSet {
 /// ```
 #[derive(Clone, Debug)]
 pub struct View {
-    state: Arc<State>,
+    // Dropped before the state, so that a registered state is always held.
     _pin: Arc<Pin<State>>,
+    state: Arc<State>,
 }
 
 impl View {
     pub(crate) fn new(engine: &Engine, pins: &Arc<Pins<State>>) -> Self {
         let state = engine.heap.pin();
         let pin = Arc::new(pins.pin(&state));
-        Self { state, _pin: pin }
+        Self { _pin: pin, state }
     }
 
     pub(crate) fn state(&self) -> &State {

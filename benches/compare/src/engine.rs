@@ -84,6 +84,16 @@ pub trait Session {
     fn view(&mut self) -> Result<Self::View<'_>>;
     /// Replaces records whose keys stay.
     fn update(&mut self, changes: &[(Self::Id, &[u8])]) -> Result<()>;
+    /// Reads a record and replaces it, its keys stay. `change` is shown the old value and fills in the new one. In one transaction
+    /// where the engine's own code says so; else another thread may come between.
+    fn modify(&mut self, id: Self::Id, change: &mut impl FnMut(&[u8], &mut Vec<u8>)) -> Result<()>
+    where
+        Self::Id: Copy,
+    {
+        let mut new = Vec::new();
+        self.view()?.get(id, &mut |old| change(old, &mut new))?;
+        self.update(&[(id, &new)])
+    }
     /// Replaces records whose unique key changes; the other key stays. A new key that is there already is an error.
     fn update_keys(&mut self, changes: &[(Self::Id, &[u8])]) -> Result<()>;
     /// Deletes records, with their keys.

@@ -128,6 +128,13 @@ impl Session for &Lmdb {
         Ok(tx.commit()?)
     }
 
+    fn modify(&mut self, id: u64, change: &mut impl FnMut(&[u8], &mut Vec<u8>)) -> Result<()> {
+        let (mut tx, mut new) = (self.env.write_txn()?, Vec::new());
+        change(self.records.get(&tx, &id)?.context("no such record")?, &mut new);
+        self.records.put(&mut tx, &id, &new)?;
+        Ok(tx.commit()?)
+    }
+
     fn update_keys(&mut self, changes: &[(u64, &[u8])]) -> Result<()> {
         let indexes = self.indexes.context("no index")?;
         let mut tx = self.env.write_txn()?;

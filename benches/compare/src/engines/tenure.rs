@@ -102,6 +102,15 @@ impl Session for &Tenure {
         Ok(self.store.write(|tx| tx.update_many(changes))?)
     }
 
+    fn modify(&mut self, id: RecordId, change: &mut impl FnMut(&[u8], &mut Vec<u8>)) -> Result<()> {
+        let mut new = Vec::new();
+        self.store.write(|tx| -> Result<()> {
+            new.clear();
+            show(&tx.get(id)?, &mut |old| change(old, &mut new))?;
+            Ok(tx.update(id, &new)?)
+        })
+    }
+
     fn update_keys(&mut self, changes: &[(RecordId, &[u8])]) -> Result<()> {
         self.update(changes)
     }

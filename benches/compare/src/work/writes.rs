@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom as _;
 
 use crate::engine::{Engine, Session as _, Setup};
-use crate::work::mixed::{commits, ycsb};
+use crate::work::mixed::{Mix, commits, ycsb};
 use crate::work::updates::{Amount, Change, update};
 use crate::work::{Known, Task, World, loaded, per_second};
 
@@ -25,9 +25,16 @@ pub fn run<E: Engine>(task: &Task) -> Result<()> {
             engine.settle()?;
         }
     }
-    for (name, share, seed) in [("ycsb-a", 0.5, 23), ("ycsb-b", 0.05, 24)] {
+    let mixes = [
+        ("ycsb-a", Mix { share: 0.5, with_views: false, reads_first: false }, 23),
+        ("ycsb-b", Mix { share: 0.05, with_views: false, reads_first: false }, 24),
+        ("ycsb-a-view", Mix { share: 0.5, with_views: true, reads_first: false }, 26),
+        ("ycsb-b-view", Mix { share: 0.05, with_views: true, reads_first: false }, 27),
+        ("ycsb-f", Mix { share: 0.5, with_views: true, reads_first: true }, 28),
+    ];
+    for (name, mix, seed) in mixes {
         if task.wants(name) {
-            let rate = ycsb(task, &engine, &mut world, share, seed)?;
+            let rate = ycsb(task, &engine, &mut world, mix, seed)?;
             world.verify(&engine)?;
             task.report(name, rate)?;
             engine.settle()?;

@@ -126,9 +126,12 @@ impl fmt::Display for RepairReport {
             return f.write_str("nothing to repair");
         }
         for damage in &self.damaged {
-            writeln!(f, "damage: {damage}")?;
+            writeln!(f, "found: {damage}")?;
         }
-        writeln!(f, "rebuilt: {} pages and {} key indexes", self.pages.len(), self.indexes.len())?;
+        writeln!(f, "pages rebuilt: {}", self.pages.len())?;
+        for RescuedIndex { set, name, fate, .. } in &self.indexes {
+            writeln!(f, "index {name:?} of set {set:?}: {fate}")?;
+        }
         if let Some(SetAside { damaged, salvaged, .. }) = &self.set_aside {
             let kept = damaged.display();
             writeln!(f, "replaced: by a new store with {} records; the damaged one is {kept}", salvaged.records)?;

@@ -80,6 +80,16 @@ pub enum IndexFate {
     Failed(String),
 }
 
+impl fmt::Display for IndexFate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rebuilt => f.write_str("rebuilt"),
+            Self::WaitsForItsProgram => f.write_str("to be built by the program that has its code"),
+            Self::Failed(why) => write!(f, "not built: {why}"),
+        }
+    }
+}
+
 /// A key index of a salvaged store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

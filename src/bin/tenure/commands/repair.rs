@@ -6,7 +6,7 @@ use serde_json::json;
 use tenure::repair::{RepairReport, RepairStep, repair};
 
 use crate::commands::salvage;
-use crate::commands::salvage::{fate, number};
+use crate::commands::salvage::number;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
@@ -89,7 +89,7 @@ fn print(out: &mut Output, report: &RepairReport) -> Outcome {
         out.line(&one_line(&format!("page {} rebuilt with {records}{of}: {}", page.page, page.damage)))?;
     }
     for index in &report.indexes {
-        out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
+        out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, index.fate)))?;
     }
     for damage in &report.in_snapshots {
         out.line(&one_line(&format!("still damaged, for a named snapshot alone: {damage}")))?;
@@ -125,8 +125,10 @@ fn print_json(out: &mut Output, report: &RepairReport) -> Outcome {
             "file": lost.file, "offset": lost.offset, "why": lost.why,
         })
     });
-    let indexes =
-        report.indexes.iter().map(|index| json!({ "set": index.set, "name": index.name, "fate": fate(&index.fate) }));
+    let indexes = report
+        .indexes
+        .iter()
+        .map(|index| json!({ "set": index.set, "name": index.name, "fate": index.fate.to_string() }));
     let aside = report.set_aside.as_ref().map(|aside| {
         let salvaged = &aside.salvaged;
         let mut told = salvage::doubts_as_json(salvaged);

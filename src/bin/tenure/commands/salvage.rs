@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tenure::Error;
-use tenure::salvage::{IndexFate, SalvageReport, salvage};
+use tenure::salvage::{SalvageReport, salvage};
 
 use crate::commands::backup;
 use crate::context::Context;
@@ -69,15 +69,6 @@ pub fn number(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// The outcome of an index.
-pub fn fate(fate: &IndexFate) -> String {
-    match fate {
-        IndexFate::Rebuilt => "rebuilt".to_owned(),
-        IndexFate::WaitsForItsProgram => "to be built by the program that has its code".to_owned(),
-        IndexFate::Failed(why) => format!("not built: {why}"),
-    }
-}
-
 /// Everything uncertain about the new store.
 pub fn print_doubts(out: &mut Output, report: &SalvageReport) -> Outcome {
     for bad in &report.unreadable {
@@ -125,7 +116,7 @@ fn print(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome {
         out.line(&one_line(&format!("set {}{name}: {}", set.name, units::counted(set.records, "record"))))?;
     }
     for index in &report.indexes {
-        out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, fate(&index.fate))))?;
+        out.line(&one_line(&format!("index {}.{}: {}", index.set, index.name, index.fate)))?;
     }
     match report.indexed_to {
         Some(seq) => out.line(&format!("the index of the damaged store could be read up to commit {seq}"))?,
@@ -158,8 +149,10 @@ fn print_json(out: &mut Output, args: &Args, report: &SalvageReport) -> Outcome 
     let sets = report.sets.iter().map(
         |set| json!({ "number": set.number.0, "name": set.name, "is_named": set.is_named, "records": set.records }),
     );
-    let indexes =
-        report.indexes.iter().map(|index| json!({ "set": index.set, "name": index.name, "fate": fate(&index.fate) }));
+    let indexes = report
+        .indexes
+        .iter()
+        .map(|index| json!({ "set": index.set, "name": index.name, "fate": index.fate.to_string() }));
     let mut told = json!({
         "new": args.new.display().to_string(), "complete": report.is_complete(), "files": report.files,
         "bytes": report.bytes, "records": report.records, "record_bytes": report.record_bytes,

@@ -1,4 +1,4 @@
-//! Every backing that is here keeps the rules, and backings that break one are found.
+//! Every backing in the crate keeps the rules, and backings that break one are detected.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! Work and files are bounded by what a store holds: collecting ends, and histories leave no trail behind them.
+//! Work and files are bounded by the content of the store: collecting terminates, and histories leave no trail.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

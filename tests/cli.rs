@@ -1,6 +1,7 @@
-//! The command line, run as a user runs it: a process, its arguments, what it prints, and its exit code.
+//! The command line as a user runs it: a process, its arguments, its output, and its exit code.
 //!
-//! `errors`, `places`, `points`, `endings` and `refusals` have a test for each row of `docs/errors.md`; a row's message, advice and exit code are what is asserted.
+//! `errors`, `places`, `points`, `endings` and `refusals` have a test for each row of `docs/errors.md`, which asserts
+//! the row's message, advice and exit code.
 #![cfg(feature = "cli")]
 
 #[cfg(test)]

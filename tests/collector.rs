@@ -1,4 +1,4 @@
-//! The collector: space comes back, and nothing else changes.
+//! The collector reclaims space and changes nothing else.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

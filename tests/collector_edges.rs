@@ -1,4 +1,4 @@
-//! The collector where something comes between: copies that end half way, and full disks.
+//! The collector interrupted: copies that end half way, and full disks.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

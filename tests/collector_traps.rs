@@ -1,8 +1,8 @@
-//! The traps of a collector, one by one: moves that come too late, logs that a snapshot still needs, files that go too
+//! The traps of a collector, one by one: moves that come too late, logs that a snapshot still needs, files deleted too
 //! early, segments that are still being filled.
 //!
-//! Each check says what is wrong instead of panicking. With the feature `planted` each is run once more with the rule left
-//! out that it is about, and has to find that.
+//! Each check reports a problem instead of panicking. With the feature `planted` each runs again without the rule that
+//! it tests, and must find a problem.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! When counts of instructions and allocations are too far apart: what `cargo bench --bench counts` judges by.
+//! When counts of instructions and allocations differ too much: the criterion of `cargo bench --bench counts`.
 
 #[path = "../benches/counts/figures.rs"]
 mod figures;

@@ -1,6 +1,6 @@
-//! A log that is cut at any byte gives the state of the last commit that is whole, or an error where more was proven.
+//! A log cut at any byte yields the state of the last whole commit, or an error if more was proven durable.
 //!
-//! Everything runs in memory, where a file can be cut cheaply; one test does the same with files.
+//! Everything runs in memory, where cutting a file is cheap; one test does the same with files.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,5 +1,5 @@
 //! Every byte of every file of a small store is changed, every file is cut at every length, removed, duplicated, or
-//! replaced by that of another store: the answer is right or an error, never wrong and never a panic.
+//! replaced by another store's: the answer is correct or an error, never wrong and never a panic.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

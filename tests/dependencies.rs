@@ -1,4 +1,4 @@
-//! Each dependency of `Cargo.toml` has its line in `docs/dependencies.md`, and each line there its dependency.
+//! Each dependency in `Cargo.toml` has a row in `docs/dependencies.md`, and each row there a dependency.
 
 mod markdown;
 

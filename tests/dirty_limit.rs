@@ -1,4 +1,4 @@
-//! The limit on changed pages: writers stay below it by waiting for snapshots, and none of them waits for ever.
+//! The limit on dirty pages: writers stay below it by waiting for snapshots, and none of them waits forever.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod common;

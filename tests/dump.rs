@@ -1,4 +1,4 @@
-//! Dumps: a store and the store that is loaded from its dump say the same.
+//! Dumps: a store and a store loaded from its dump have the same content.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! How handles and copies end: a panic is seen, a commit is there or not, and what a copy has stays as it is.
+//! How handles and copies end: a panic is reported, commits are atomic, and a copy does not change.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

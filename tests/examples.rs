@@ -1,4 +1,4 @@
-//! The examples of `docs/examples` run to their ends.
+//! The examples of `docs/examples` run to completion.
 
 #![allow(clippy::expect_used, dead_code, unreachable_pub, reason = "examples are programs")]
 

@@ -1,7 +1,7 @@
 //! Compares `docs/file-format.md` with the code: every table, the grammar, the checksums, the worked example.
 //!
 //! The tables are the expectation: offsets and sizes are read from the document and applied to bytes that the code
-//! made. So the test fails when either drifts.
+//! wrote. The test therefore fails when either drifts.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,6 +1,6 @@
-//! Properties of the format: what is encoded comes back, what is damaged is noticed, and no input makes a decoder panic.
+//! Properties of the format: encoding round-trips, damage is detected, and no input makes a decoder panic.
 //!
-//! Each property runs 256 cases, or `PROPTEST_CASES`. Inputs differ from run to run; one that failed is kept in
+//! Each property runs 256 cases, or `PROPTEST_CASES`. Inputs differ from run to run; a failing one is kept in
 //! `format_properties.regressions` beside this file and tried first from then on.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]

@@ -1,8 +1,9 @@
-//! A disk that is full to the last block, and a store that ended on it: it opens for writing, with every acknowledged commit, and
-//! makes its own room.
+//! A completely full disk, and a store that was stopped on it: it opens for writing, with every acknowledged commit,
+//! and frees its own space.
 //!
-//! On a tmpfs and on ext4 in a file, which only root can mount: where that fails the tests say so and end. In memory the same
-//! runs everywhere. `TENURE_FULL_DISK=all` runs all cells of the table of `docs/full-disk.md` on ext4 too.
+//! The tests run on a tmpfs and on ext4 in a file, which only root can mount: if mounting fails, they say so and end.
+//! The same cells run in memory everywhere. `TENURE_FULL_DISK=all` runs all cells of the table of `docs/full-disk.md`
+//! on ext4 too.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! Named snapshots, opening at a point of the past, going back to it, and copies of a running store.
+//! Named snapshots, opening a past state, rolling back to it, and copies of a running store.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,8 +1,9 @@
-//! Generated histories of transactions beside each other, and a checker that looks for what an isolation level forbids.
+//! Generated histories of concurrent transactions, and a checker that looks for the anomalies that an isolation level
+//! forbids.
 //!
-//! Lists only grow, and each element is written once, so a list that was read tells which versions came before it
-//! (Kingsbury and Alvaro 2020, "Elle"). From that follow the dependencies between transactions, and a cycle among them
-//! is an anomaly. `TENURE_HISTORY_ROUNDS` multiplies the number of histories.
+//! Lists only grow, and each element is written once, so reading a list reveals the versions before it (Kingsbury and
+//! Alvaro 2020, "Elle"). From these follow the dependencies between transactions; a cycle among them is an anomaly.
+//! `TENURE_HISTORY_ROUNDS` multiplies the number of histories.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

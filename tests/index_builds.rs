@@ -1,4 +1,4 @@
-//! Indexes whose keys are more than may be on the heap are built from sorted runs, beside commits.
+//! Indexes with more keys than the heap may hold are built from sorted runs, concurrently with commits.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

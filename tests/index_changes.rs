@@ -1,4 +1,4 @@
-//! Indexes that come and go, or are opened again, while transactions and snapshots are half way.
+//! Indexes created, dropped or reopened in the middle of transactions and snapshots.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

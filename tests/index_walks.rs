@@ -1,4 +1,4 @@
-//! Walks over key indexes against a sorted list: both ends, each key once, going on at another key, counts.
+//! Walks over key indexes compared with a sorted list: both ends, distinct keys, continuing at another key, counts.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,5 @@
-//! Key indexes against ordered maps: random transactions, savepoints, views, power cuts, indexes that come and go.
+//! Key indexes compared with ordered maps: random transactions, savepoints, views, power cuts, indexes created and
+//! dropped.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,5 @@
-//! Transactions that are half way when an index is made, or when a large value that they replace is replaced by another.
+//! Transactions in progress when an index is created, or when another transaction replaces a large value that they
+//! replace.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! Transactions beside each other: no lost update, no write skew, and nothing read beside a writer that is not there.
+//! Concurrent transactions: no lost update, no write skew, and no read of uncommitted data.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,7 +1,7 @@
-//! Properties of keys: bytes sort as values do, what is encoded comes back, no input makes decoding or parsing panic.
+//! Properties of keys: bytes sort as values do, encoding round-trips, no input makes decoding or parsing panic.
 //!
-//! Each property runs 256 cases, or `PROPTEST_CASES`. Values are drawn from near neighbours of the edges of the encoding more
-//! often than from everywhere. A failure is kept in `key_properties.regressions` beside this file and tried first from then on.
+//! Each property runs 256 cases, or `PROPTEST_CASES`. Values near the edges of the encoding are drawn more often than
+//! others. A failure is kept in `key_properties.regressions` beside this file and tried first from then on.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

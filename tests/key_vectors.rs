@@ -1,7 +1,6 @@
 //! Compares `docs/keys.md` with the code: the test vectors, the tags, the limits.
 //!
-//! The document is the expectation. Its vectors were made by another program, so that a mistake of the encoder is not its own
-//! measure.
+//! The document is the expectation. Another program made its vectors, so the encoder is not checked against itself.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

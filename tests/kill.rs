@@ -1,9 +1,9 @@
-//! A writer is killed with SIGKILL at any moment, again and again in one store; its parent knows what was acknowledged.
+//! A writer is killed with SIGKILL at random moments, again and again in one store; its parent knows the acknowledged
+//! commits.
 //!
-//! The child says on a pipe what it is going to commit and, when the commit is acknowledged, that it was. What is found
-//! afterwards is the state of the last acknowledged commit or that of the one attempted after it, whole.
-//! The collector runs all the time, and what it leaves is within bounds when all is over. `TENURE_KILL_ROUNDS` sets the number
-//! of rounds.
+//! The child announces each commit on a pipe, and reports its acknowledgement. The store is then in the state of the
+//! last acknowledged commit or in that of the one attempted after it, whole. The collector runs all the time, and the
+//! space at the end is bounded. `TENURE_KILL_ROUNDS` sets the number of rounds.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

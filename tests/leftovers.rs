@@ -1,4 +1,5 @@
-//! What is on disk is what the store refers to: files go as soon as nothing needs them, and what is needed is verified.
+//! The files on disk are those that the store refers to: a file is deleted as soon as nothing needs it, and needed
+//! files are verified.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! What a store can hold, what it costs to hold much, and how one comes away from a limit.
+//! The limits of a store, the cost of large stores, and the way back from a limit.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! Writes to many records at once are writes to one after the other.
+//! Batch writes are equivalent to single writes in order.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,7 +1,7 @@
-//! A process that may have a third of its store's size in memory loads it, reads it, is killed, and recovers.
+//! A process limited to a third of its store's size in memory loads the store, reads it, is killed, and recovers.
 //!
-//! The limit is one on data (`ulimit -d`): the heap and all else that is private and writable. Maps of files do not count.
-//! Linux only: other systems count other things, or nothing.
+//! The limit is on data (`ulimit -d`): the heap and all other private writable memory. Maps of files do not count.
+//! Linux only: other systems count differently, or not at all.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

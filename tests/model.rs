@@ -1,7 +1,7 @@
 //! Random operations on a store, compared with a model that is a map.
 //!
-//! The model knows every ID that was ever handed out. An ID that was deleted, or whose transaction was aborted, must
-//! stay dead for ever, and no insert may return it again.
+//! The model knows every ID ever allocated. A deleted ID, or one whose transaction aborted, must stay dead forever, and
+//! no insert may return it again.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! With a reuse count of four bits: a slot is retired after fifteen uses, and no ID ever returns.
+//! With a reuse count of four bits: a slot is retired after fifteen uses, and no ID is ever reused.
 
 #![cfg(feature = "narrow-reuse")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]

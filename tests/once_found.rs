@@ -1,4 +1,4 @@
-//! Bugs that were found once: each test failed before its mend.
+//! Regressions: each test failed before its fix.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

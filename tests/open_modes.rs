@@ -1,4 +1,4 @@
-//! How a store is opened: one writer, readers beside it, places where no store is, options that cannot work.
+//! Opening a store: one writer, concurrent readers, paths without a store, invalid options.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,5 +1,5 @@
-//! What a transaction has done itself: it reads it back at little cost, goes back to where it was, and notes nothing of a
-//! step that failed.
+//! A transaction's own changes: reading them back is cheap, rollback to a savepoint restores the earlier state, and a
+//! failed step leaves nothing behind.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

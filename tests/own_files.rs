@@ -1,7 +1,7 @@
-//! A handle touches its own files only: those of the directory that it was opened in, as long as it has the lock, and in the
+//! A handle touches only its own files: those in the directory that it opened, as long as it has the lock, and in the
 //! process that opened it.
 //!
-//! Each test runs writers in processes of their own: this test binary again, with a role.
+//! Each test runs writers in separate processes: this test binary again, with a role.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 #![allow(clippy::disallowed_methods, reason = "other programs rename what they like")]

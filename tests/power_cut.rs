@@ -1,4 +1,4 @@
-//! Power cuts, failing calls and full disks at every step: what was acknowledged stays, and nothing else appears.
+//! Power cuts, failing calls and full disks at every step: acknowledged commits stay, and nothing else appears.
 //!
 //! `TENURE_POWER_CUT_ROUNDS` lengthens the seeded runs.
 

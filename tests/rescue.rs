@@ -1,4 +1,4 @@
-//! Stores that are damaged: they open, say what is damaged, and give back everything that is whole.
+//! Damaged stores: they open, report the damage, and return everything intact.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,4 @@
-//! A full disk on which the reserve was given up and could not be made anew: a view holds what was emptied.
+//! A full disk on which the reserve was given up and could not be restored: a view retains the reclaimed space.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

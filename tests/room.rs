@@ -1,4 +1,4 @@
-//! Zeros behind the last frame of the log: room that a file was given ahead, and that a killed writer leaves.
+//! Zeros after the last frame of the log: space preallocated to a file, which a killed writer leaves.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,6 +1,6 @@
-//! Maps and descriptors that run short: a store has as many files as it has to have, and goes on with few of either.
+//! Maps and descriptors run short: a store has as many files as it needs, and works with few of either.
 //!
-//! What limits the whole process runs in a process of its own: this test binary again, with a role.
+//! Tests that limit the whole process run in a separate process: this test binary again, with a role.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 #![allow(clippy::disallowed_methods, reason = "the program around a store opens what it likes")]

@@ -1,4 +1,4 @@
-//! Streamed values whose source fails, panics, or has no place to go: nothing of them remains.
+//! Streamed values whose source fails or panics, or that do not fit: nothing of them remains.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,7 +1,7 @@
 //! Properties of the source tree: layers, module docs, file length, the top level, links between documents.
 //!
-//! A message of this test says what to do. Nothing is exempt, test modules inside files included; the one list of exceptions
-//! fails as soon as one of them is not needed any more.
+//! The messages of this test say what to do. Nothing is exempt, including test modules inside files; the one list of
+//! exceptions fails as soon as an entry is no longer needed.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! Damage is told from a tear: headers of files, missing files, numbers that no file bears out, chunks of large values.
+//! Damage is distinguished from a tear: file headers, missing files, numbers that no file confirms, chunks of large
+//! values.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

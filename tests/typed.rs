@@ -1,4 +1,4 @@
-//! The typed layer: people who work for companies, references between them, references that went stale, typed indexes.
+//! The typed layer: people who work for companies, references between them, dangling references, typed indexes.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

@@ -1,4 +1,5 @@
-//! The typed layer keeps its word: what a call accepts comes back, and what it cannot keep is an error.
+//! The guarantees of the typed layer: every accepted value can be read back, and a value that cannot be stored is an
+//! error.
 #![cfg(feature = "json")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

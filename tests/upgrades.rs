@@ -1,5 +1,5 @@
-//! Indexes and sets that change while they are used: new versions of extractors, records that no longer decode, keys of another
-//! type.
+//! Indexes and sets that change while in use: new versions of extractors, records that no longer decode, keys of
+//! another type.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

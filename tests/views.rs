@@ -1,4 +1,4 @@
-//! What statistics say about views: since when, and how much each of them keeps.
+//! Statistics of views: their age, and the space each of them retains.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

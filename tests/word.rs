@@ -1,4 +1,4 @@
-//! An interface that keeps its word: nothing is lost at its edges, and what it answers is so.
+//! The guarantees of the interface: nothing is lost at its edges, and its answers are correct.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 

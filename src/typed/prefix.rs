@@ -4,8 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyValue, ToKey, text_range};
-use crate::txn::Transaction;
-use crate::txn::View;
+use crate::txn::{Transaction, View};
 use crate::typed::index::TypedIndex;
 use crate::typed::key::IndexKey;
 use crate::typed::range::TypedRange;

@@ -1,6 +1,6 @@
-//! Collecting ends: each victim gains, and a store in which nothing is left to gain is left alone.
+//! Collecting terminates: each victim gains space, and a store in which nothing can be gained is left alone.
 //!
-//! `TENURE_COLLECTED_STORES` says how many random stores are made, `TENURE_COLLECTED_FROM` which seed is the first.
+//! `TENURE_COLLECTED_STORES` sets the number of random stores, `TENURE_COLLECTED_FROM` the first seed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! A backing that counts what is asked of it.
+//! A backing that counts its calls.
 
 use std::io;
 use std::sync::Arc;

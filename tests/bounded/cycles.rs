@@ -1,7 +1,7 @@
-//! A store that is opened, written to and closed again and again: files and the cost of a cycle are bounded by what it holds.
+//! A store that is opened, written and closed again and again: its content bounds the files and the cost of a cycle.
 //!
-//! `TENURE_CYCLES` says how many cycles there are in memory, `TENURE_KILLS` how many kills, `TENURE_CYCLES_IN_FILES` how many cycles
-//! with files, in the directory `TENURE_CYCLES_IN`; from 10,000 of these on their times are compared.
+//! `TENURE_CYCLES` sets the number of cycles in memory, `TENURE_KILLS` that of kills, `TENURE_CYCLES_IN_FILES` that of
+//! cycles with files, in the directory `TENURE_CYCLES_IN`; from 10,000 of these on their times are compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Openings and closes beside trouble: what they may do without keeps nobody out, and a reader looks twice, not a hundred times.
+//! Openings and closes under faults: a failure in an optional step does not prevent opening, and a reader retries once,
+//! not a hundred times.
 
 use std::io;
 use std::sync::Arc;

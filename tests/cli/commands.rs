@@ -1,4 +1,4 @@
-//! Each command does what its help says, for people and in JSON.
+//! Each command does what its help says, as text and in JSON.
 
 use std::fs;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! The demo tells what it measured, and leaves nothing behind unless it is asked to.
+//! The demo reports its measurements, and leaves nothing behind unless told to.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Every example of `docs/cli.md`, of the README and of `--help` runs as it stands, and every option of every command is in
-//! `docs/cli.md` and in a test.
+//! Every example of `docs/cli.md`, of the README and of `--help` runs as written, and every option of every command is
+//! in `docs/cli.md` and in a test.
 
 use std::collections::BTreeSet;
 use std::fs;

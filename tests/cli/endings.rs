@@ -1,4 +1,4 @@
-//! What fails beside the store itself, or behind a change that is stored: it is told apart from a change that is not.
+//! Failures outside the store, or after a durable change: they are distinguished from failures that changed nothing.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Inputs and arguments that cannot be used: each is told with its place, and the store keeps what it had.
+//! Invalid inputs and arguments: each is reported with its position, and the store stays as it was.
 
 use crate::support::{Fixture, tenure, tenure_with};
 use crate::table::assert_told;

@@ -1,4 +1,4 @@
-//! Exports as CSV: values as they stand, of every record that an import took.
+//! Exports as CSV: values verbatim, for every record that an import accepted.
 
 use crate::support::{Fixture, tenure};
 

@@ -1,4 +1,4 @@
-//! Imports: formats, packed input, bad rows, going on after an error.
+//! Imports: formats, compressed input, bad rows, continuing after an error.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Indexes: made, listed, checked, dropped; asked by key and by range; kept by imports; followed from record to record.
+//! Indexes: create, list, verify, drop; look up by key and by range; maintain on import; follow from record to record.
 
 use serde_json::{Value, json};
 

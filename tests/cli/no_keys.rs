@@ -1,4 +1,4 @@
-//! Indexes that get no key from any row say so; indexes that a program and the command line both keep.
+//! Indexes that get no key from any row report it; indexes that both a program and the command line maintain.
 
 use serde::{Deserialize, Serialize};
 use tenure::Store;

@@ -1,4 +1,4 @@
-//! Snapshots, reading and going back to the past, backup and restore.
+//! Snapshots, reading the past and rolling back to it, backup and restore.
 
 use std::fs;
 use std::path::Path;

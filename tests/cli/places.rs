@@ -1,4 +1,4 @@
-//! Stores that cannot be opened, or not to the end: wrong places, permissions, full disks, damage.
+//! Stores that cannot be opened, or only in part: wrong paths, permissions, full disks, damage.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! States of the past that are not kept, and copies that cannot be made or opened.
+//! Past states that are no longer retained, and copies that cannot be made or opened.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What indexes refuse, and what cannot be asked of them: each is told with its place, and the store keeps what it had.
+//! Refused operations and queries of indexes: each is reported with its position, and the store stays as it was.
 
 use tenure::Store;
 use tenure::extract::Extractor;

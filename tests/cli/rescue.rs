@@ -1,4 +1,4 @@
-//! Salvage, and what it prints.
+//! Salvage and its output.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Collecting, compacting, and the map; what `stat` and `verify` say of space.
+//! Collecting, compacting, and the map; the output of `stat` and `verify` on space.
 
 use std::collections::BTreeSet;
 use std::path::Path;

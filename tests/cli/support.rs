@@ -1,4 +1,4 @@
-//! Runs the program, and makes a store with a few records to run it on.
+//! Runs the program, and creates a store with a few records to run it on.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! `docs/errors.md` against the program: each test of `errors`, `places`, `points`, `endings` and `refusals` looks its row up here.
+//! `docs/errors.md` against the program: each test of `errors`, `places`, `points`, `endings` and `refusals` looks up
+//! its row here.
 //!
 //! A row is `| case | message | exit code | what to do | test |`. In messages and advice `…` stands for any text.
 

@@ -1,4 +1,4 @@
-//! What a terminal gets to see: controls that stand in records and names are written out, unless the bytes are asked for.
+//! Output to a terminal: control characters in records and names are escaped, unless the user asks for the bytes.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! Inputs that somebody made to do harm: lines and rows without an end, packed or not, and as wide as can be; directories that are
-//! no stores.
+//! Malicious inputs: lines and rows without an end, compressed or not, and of extreme width; directories that are not
+//! stores.
 
 use std::fs;
 use std::io::{Read, Write};

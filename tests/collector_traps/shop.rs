@@ -1,6 +1,6 @@
-//! A store with records of all sizes and two key indexes, beside a model of what it holds.
+//! A store with records of all sizes and two key indexes, and a model of its content.
 //!
-//! Owns: the changes, and the comparison of everything that can be read. It says what is wrong instead of panicking.
+//! Owns: the changes, and the comparison of everything readable. It reports a problem instead of panicking.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

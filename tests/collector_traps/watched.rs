@@ -1,4 +1,4 @@
-//! A backing that tells a test when something is synced, and that can forget files as soon as they are deleted.
+//! A backing that tells a test of each sync, and that can lose files as soon as they are deleted.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};

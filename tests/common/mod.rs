@@ -1,6 +1,6 @@
-//! What several tests share: a seeded generator, copies of stores, and a reading of everything that a store says.
+//! Shared by several tests: a seeded generator, copies of stores, and a full reading of a store.
 //!
-//! Owns: the comparison of all ways by which a record can be read. Never: looks behind the public API.
+//! Owns: the comparison of all ways to read a record. Never: uses anything but the public API.
 
 #![allow(dead_code, reason = "each test uses a part")]
 

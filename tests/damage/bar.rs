@@ -1,7 +1,7 @@
-//! Single damages to a store with every feature: how many open for writing, and that none gives a wrong answer, panics, or takes
-//! an acknowledged commit away without a word.
+//! Single faults in a store with every feature: how many leave it writable, and that none causes a wrong answer, a
+//! panic, or the silent loss of an acknowledged commit.
 //!
-//! `TENURE_DAMAGE_ROUNDS` is the number of damages; the table is printed with `--nocapture`.
+//! `TENURE_DAMAGE_ROUNDS` sets the number of faults; `--nocapture` prints the table.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

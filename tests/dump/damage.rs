@@ -1,4 +1,4 @@
-//! Dumps that are damaged or forged.
+//! Damaged and forged dumps.
 
 use std::sync::Arc;
 

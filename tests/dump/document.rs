@@ -1,4 +1,4 @@
-//! `docs/dump-format.md` beside what is written.
+//! Compares `docs/dump-format.md` with the bytes written.
 
 use crate::markdown::Table;
 use crate::{full, markdown};

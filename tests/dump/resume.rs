@@ -1,4 +1,4 @@
-//! Loads that are interrupted.
+//! Interrupted loads.
 
 use std::sync::Arc;
 

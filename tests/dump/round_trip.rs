@@ -1,4 +1,4 @@
-//! There and back.
+//! Round trips: dump, load, compare.
 
 use std::sync::Arc;
 

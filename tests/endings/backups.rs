@@ -1,4 +1,4 @@
-//! What a backup has does not change, whatever becomes of the store, and an interrupted one leaves nothing behind in the store.
+//! A backup does not change, whatever happens to the store, and an interrupted one leaves nothing behind in the store.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

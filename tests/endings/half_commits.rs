@@ -1,4 +1,4 @@
-//! A commit that reached the log and could be applied in part only. The handle stops, and what it shows is the state before.
+//! A commit that reached the log but could only be applied in part. The handle stops and shows the state before it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Two threads that save a snapshot of one name.
+//! Two threads save a snapshot under one name.
 
 use std::sync::Barrier;
 

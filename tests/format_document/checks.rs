@@ -1,4 +1,4 @@
-//! The checksums, written from the document alone, and compared with those of the code.
+//! The checksums, implemented from the document alone, and compared with those of the code.
 
 use crate::markdown::number;
 use crate::{AT, DOCUMENT, UUID, file_header, manifest_entry, sealed_frame, seed};

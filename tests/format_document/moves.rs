@@ -1,4 +1,4 @@
-//! Moves, read by the words of the document alone: two segments, then three numbers in LEB128 for each record.
+//! Moves, decoded from the document alone: two segments, then three numbers in LEB128 for each record.
 
 use tenure::SegmentSeq;
 use tenure::format::Frame;

@@ -1,4 +1,4 @@
-//! Nodes of key indexes: bytes are laid out by the tables of the document and read by the code.
+//! Nodes of key indexes: built from the document's tables, and read by the code.
 
 use tenure::SegmentSeq;
 use tenure::format::descriptor::PageRef;

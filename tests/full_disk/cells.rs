@@ -1,4 +1,4 @@
-//! The cells of the table: what is done to a store on a full disk, and what has to be so afterwards.
+//! The cells of the table: operations on a store on a full disk, and the required results.
 
 use tenure::Store;
 

@@ -1,4 +1,4 @@
-//! What a store holds before its disk is full, and what becomes of it.
+//! The content of a store before its disk is full, and its content afterwards.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! All cells in memory, on a backing that has room for so many bytes.
+//! All cells in memory, on a backing with a limited capacity.
 
 use std::io;
 use std::sync::Arc;

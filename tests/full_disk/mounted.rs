@@ -1,4 +1,4 @@
-//! The cells on file systems that are mounted for the test, with a process that is killed.
+//! The cells on file systems mounted for the test, with a process that is killed.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

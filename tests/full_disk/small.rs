@@ -1,4 +1,4 @@
-//! How large the reserve is: small where the store is, and smaller again when that shrinks.
+//! The size of the reserve: small for a small store, and reduced again when the store shrinks.
 
 use std::path::Path;
 

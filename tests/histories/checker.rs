@@ -1,7 +1,8 @@
-//! The checker: from what transactions saw to dependencies, and from these to what the isolation level forbids.
+//! The checker: derives dependencies from the reads of transactions, and violations of the isolation level from
+//! dependencies.
 //!
-//! Owns: the order of versions (of lists: the longest one; of members and claims: there or not), the dependencies, the
-//! verdict. Knows only what was read and written; numbers of commits are compared with what follows from that.
+//! Owns: the order of versions (of lists: the longest one; of members and claims: present or absent), the dependencies,
+//! the verdict. Knows only reads and writes; commit numbers are compared with the conclusions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -1,6 +1,6 @@
-//! Histories with crashes: sessions are stopped at any step, what is left is opened again, and the history goes on.
+//! Histories with crashes: sessions stop at any step, the remaining files are opened, and the history continues.
 //!
-//! What was acknowledged with `Sync` has to be there, whole, and what is there is the beginning of what was committed.
+//! Everything acknowledged with `Sync` must be there, whole, and the surviving commits are a prefix of all commits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

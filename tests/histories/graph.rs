@@ -1,7 +1,7 @@
-//! A graph of dependencies, and the cycles in it.
+//! A graph of dependencies, and its cycles.
 //!
-//! Owns: edges by kind, strongly connected parts (Tarjan 1972), the shortest cycle through a part. Never: knows what the
-//! nodes are.
+//! Owns: edges by kind, strongly connected components (Tarjan 1972), the shortest cycle through a component. Never:
+//! interprets the nodes.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,6 +1,6 @@
-//! Weakened isolation has to be found: a checker that finds nothing has shown nothing.
+//! The checker must detect weakened isolation: one that never finds anything proves nothing.
 //!
-//! With the feature `planted` transactions leave out a part of their validation when they commit.
+//! With the feature `planted` transactions skip part of their validation at commit.
 
 use tenure::Isolation;
 

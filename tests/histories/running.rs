@@ -1,4 +1,4 @@
-//! Histories without faults: interleaved by a seed in one thread, and by the machine in several.
+//! Histories without faults: interleaved by a seed in one thread, and by the scheduler in several.
 
 use std::sync::Arc;
 

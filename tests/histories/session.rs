@@ -1,7 +1,7 @@
-//! A session: one transaction after the other, each operation chosen by a seed.
+//! A session: one transaction after another, each operation chosen by a seed.
 //!
-//! Owns: what a transaction does, and the note of what it saw. A session can be driven step by step, so that one thread
-//! interleaves several of them as a seed says.
+//! Owns: the operations of a transaction, and the notes of its reads. A session can be driven step by step, so that one
+//! thread can interleave several by seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
-//! What transactions of a history work on, and what is noted about each.
+//! The data that transactions of a history work on, and the notes about each transaction.
 //!
-//! Owns: the layout of records, their extractors, the store at hand, the clock. Records are lists (each with a number, found
-//! also by name and by length), members of groups, and claims of names.
+//! Owns: the layout of records, their extractors, the current store, the clock. Records are lists (each with a number,
+//! also found by name and by length), members of groups, and claims of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

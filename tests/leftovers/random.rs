@@ -1,6 +1,6 @@
-//! Any sequence of operations: after each of them the store refers to every file that is there, and so it does when it is closed.
+//! Random sequences of operations: after each operation, and after closing, the store refers to every file on disk.
 //!
-//! `TENURE_LEFTOVERS_SEEDS` says how many sequences are tried.
+//! `TENURE_LEFTOVERS_SEEDS` sets the number of sequences.
 
 use std::sync::Arc;
 

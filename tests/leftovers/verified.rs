@@ -1,4 +1,4 @@
-//! Verification: how far it is, what it reads of states that share, and which indexes it names.
+//! Verification: its progress, its reads of states that share pages, and the indexes it names.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The definition of an index has to fit an item of the log.
+//! The definition of an index must fit into an item of the log.
 
 use tenure::extract::Extractor;
 use tenure::{Error, Options, Store};

@@ -1,4 +1,4 @@
-//! Named snapshots and marks cost the same however many there are.
+//! The cost of named snapshots and marks does not depend on their number.
 
 use std::time::{Duration, Instant};
 

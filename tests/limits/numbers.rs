@@ -1,4 +1,4 @@
-//! Numbers of files: strays do not use them up, and when they run out that is said.
+//! File numbers: stray files do not use them up, and running out of them is an error that says so.
 
 use std::fs;
 use std::path::Path;

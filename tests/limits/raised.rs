@@ -1,4 +1,4 @@
-//! Counts that rise when a store goes back cost nothing afterwards.
+//! Reuse counts raised by a rollback cost nothing afterwards.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Reads tables and code blocks out of the documents, so that tests can compare them with the code.
+//! Reads tables and code blocks from the documents, so that tests can compare them with the code.
 //!
-//! Owns: just as much of Markdown as the documents use. Never: knows what a table means.
+//! Owns: the part of Markdown that the documents use. Never: interprets a table.
 
 #![allow(dead_code, reason = "each test uses another part of it")]
 #![allow(clippy::expect_used, reason = "a test helper: a document of another shape has to fail the test")]

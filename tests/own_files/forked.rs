@@ -1,4 +1,4 @@
-//! A process forks while it has a store open. The child has the handle, and none of its threads.
+//! A process forks with a store open. The child has the handle, but none of its threads.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

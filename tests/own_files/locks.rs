@@ -1,4 +1,4 @@
-//! The file `lock` goes, or becomes another one, while a writer has the store.
+//! The file `lock` disappears or is replaced while a writer has the store open.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

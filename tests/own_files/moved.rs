@@ -1,4 +1,5 @@
-//! The directory is another one than the path says: the process has changed its own, or the directory was renamed.
+//! The path no longer leads to the directory: the process has changed its working directory, or the directory was
+//! renamed.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Processes that do as they are told, line by line, and say what came of it.
+//! Child processes that execute commands, line by line, and report the results.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Every call fails once, or from then on; every size of a disk is too small. Errors are clean, nothing that was
-//! acknowledged is lost, and what can go on goes on.
+//! Every call fails once, or permanently; every disk size is too small. Errors are clean, no acknowledged commit is
+//! lost, and everything that can continue does.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What these tests have found, each as short as it can be.
+//! Bugs that these tests have found, each reduced.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

@@ -1,11 +1,11 @@
-//! A process is killed, another one opens the store, and the power goes out: at each step of both.
+//! A process is killed, another one opens the store, and the power fails: at each step of both.
 //!
-//! The page cache outlives a process and not a power cut. So the second process reads what the first one has never synced, and
-//! whatever it deletes, shows or acknowledges must stand on more than that. Every sequence of operations; killed before and within
-//! each step of the last one; then the power goes out before and within each step of the opening, of a commit behind it, and of
-//! closing.
+//! The page cache survives a process but not a power cut. The second process therefore reads data that the first one
+//! never synced, and whatever it deletes, shows or acknowledges must not depend on that data alone. Every sequence of
+//! operations; killed before and within each step of the last one; then the power fails before and within each step of
+//! the opening, of a commit after it, and of closing.
 //!
-//! By default all sequences of one operation and a part of those of two. All of them: see `docs/testing.md`.
+//! The default covers all sequences of one operation and some of two. `docs/testing.md` says how to run all of them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A backup whose directory cannot be synced behind a link says so, and does not trip over the link.
+//! A backup whose directory cannot be synced after a link reports that failure, not the existing link.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The order of calls: nothing is acknowledged, named or deleted before what it stands on is on the medium.
+//! The order of calls: nothing is acknowledged, named or deleted before the data it depends on is durable.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Backings that break their word: the tests of power cuts must notice.
+//! Backings that violate the contract: the tests of power cuts must notice.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Longer runs from a seed, with power cuts in between, recoveries that are cut short, and segments that fill up.
+//! Longer seeded runs, with power cuts, interrupted recoveries, and segments that fill up.
 
 use tenure::Durability;
 use tenure::backing::FaultBacking;

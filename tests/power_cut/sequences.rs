@@ -1,6 +1,6 @@
 //! Every sequence of up to three operations, with a crash at every step of the last one.
 //!
-//! A crash at a step of an earlier operation is one at the last of a shorter sequence.
+//! A crash at a step of an earlier operation is covered by a shorter sequence.
 
 use tenure::Durability;
 use tenure::backing::{Backing, FaultBacking};

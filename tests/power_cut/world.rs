@@ -1,7 +1,7 @@
-//! A store on a medium that fails, beside a model of every state that it went through.
+//! A store on a failing disk, and a model of every state that it went through.
 //!
-//! Owns: the operations, the states, and the judgement of what is there after a failure. It returns what is wrong
-//! instead of panicking, so that a test can also prove that a planted fault is found.
+//! Owns: the operations, the states, and the check of the state after a failure. It returns a problem instead of
+//! panicking, so that a test can also prove that a planted fault is found.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! When a repair puts another store in the place of a damaged one, and when not; and who opens the store meanwhile.
+//! When a repair replaces a damaged store with a new one, and when not; and openings of the store meanwhile.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A damaged page of a key index never keeps a store from opening: the index says so, everything else works, and rebuilding
-//! mends it.
+//! A damaged page of a key index never prevents a store from opening: reads of the index report it, everything else
+//! works, and rebuilding fixes it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

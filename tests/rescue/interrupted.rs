@@ -1,5 +1,5 @@
-//! A repair that puts a new store in the place of a damaged one is killed, or loses its power, at each step: under the store's name
-//! there is one whole store, nothing of the damaged one is lost, and the next repair ends what was begun.
+//! A repair that replaces a damaged store with a new one is killed, or loses power, at each step: one whole store has
+//! the store's name, nothing of the damaged one is lost, and the next repair completes the work.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,8 +1,8 @@
-//! Single damages to a store with every feature: how many leave it open for writing, how many `repair` mends, in place or by a new
-//! store, and that nothing is wrong afterwards, back, or gone without a word.
+//! Single faults in a store with every feature: how many leave it writable, how many `repair` fixes, in place or by a
+//! new store, and that afterwards nothing is wrong, resurrected, or silently lost.
 //!
-//! `TENURE_RESCUE_ROUNDS` is the number of damages to each of the two stores, `TENURE_RESCUE_SEED` where they begin; the table is
-//! printed with `--nocapture`.
+//! `TENURE_RESCUE_ROUNDS` sets the number of faults in each of the two stores, `TENURE_RESCUE_SEED` the first seed;
+//! `--nocapture` prints the table.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,4 @@
-//! A store with every feature, and what has to be in it.
+//! A store with every feature, and its expected content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

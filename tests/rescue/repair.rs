@@ -1,4 +1,4 @@
-//! Repair: a damaged page of the record index stops reads of its slots and nothing else, and is rebuilt from the segments.
+//! Repair: a damaged page of the record index stops only reads of its slots, and is rebuilt from the segments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Salvage: every record whose bytes are whole comes back, with its ID, set and version, whatever else is gone.
+//! Salvage: every record whose bytes are intact is rescued, with its ID, set and version, whatever else is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Stores in a process that may have few descriptors, and no map at all.
+//! Stores in a process with few descriptors, and without maps.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Files of a directory of which only so many can be mapped.
+//! Files of a directory of which only a limited number can be mapped.
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,4 +1,4 @@
-//! A store's whole life, beside a model of what it should say.
+//! The whole life of a store, compared with a model.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

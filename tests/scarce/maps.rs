@@ -1,4 +1,4 @@
-//! Stores that get few maps, or none: what is not mapped is read.
+//! Stores with few maps, or none: unmapped data is read with system calls.
 
 use crate::few_maps::{FewMaps, Left};
 use crate::life;

@@ -1,6 +1,6 @@
-//! A store of many small segments, more than a process may have maps.
+//! A store of many small segments: more than the maps a process may have.
 //!
-//! `TENURE_SMALL_SEGMENTS_GB=20` makes it as large as the bar asks, and `TMPDIR` says where.
+//! `TENURE_SMALL_SEGMENTS_GB=20` makes it as large as the target demands; `TMPDIR` sets its place.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Rounds: a store, all threads on it for a while, then it is closed, verified, opened and compared once more.
+//! Rounds: a store with all threads on it for a while; then it is closed, verified, opened and compared again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

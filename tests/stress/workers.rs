@@ -1,4 +1,4 @@
-//! What the threads of the stress test do. Each goes on until the time is over, and counts what it did.
+//! The threads of the stress test. Each runs until the time is over, and counts its work.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

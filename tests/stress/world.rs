@@ -1,7 +1,7 @@
-//! What the store of the stress test holds, and what is true of it in every view.
+//! The data of the stress test, and the invariants of every view.
 //!
 //! Accounts have an owner (unique index), a group (multi index) and a balance; the sum of all balances never changes.
-//! Items come and go in pairs, with amounts that cancel out, found by their pair in a multi index.
+//! Items are inserted and deleted in pairs, with amounts that cancel out, and are found by their pair in a multi index.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Stores whose files say something else, with checks that hold: entries of the manifest, frames of the log, pages of the index.
+//! Stores with altered files and valid checksums: entries of the manifest, frames of the log, pages of the index.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is gone with the end of a file, or with a file, is told as far as anything knows of it.
+//! The loss of the end of a file, or of a file, is reported as far as the other files show it.
 
 use std::sync::Arc;
 

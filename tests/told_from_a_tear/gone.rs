@@ -1,5 +1,5 @@
-//! A log segment that a later session began, and that is gone whole, is told, also behind a clean close; and what of a damaged store is
-//! not copied or counted as if it were whole.
+//! The loss of a whole log segment that a later session started is reported, also after a clean close; and a damaged
+//! part of a store is never copied or counted as if it were whole.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The header of a file says nothing that its name, the store's UUID and its content do not say as well.
+//! A file's header contains nothing that its name, the store's UUID and its content do not contain as well.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! Numbers with checks that hold and that no file bears out: each is an error, or is taken as it is, in little time and memory.
+//! Numbers with valid checksums that no file confirms: each is an error or is accepted as it is, in little time and
+//! memory.
 //!
-//! A process of its own runs all cases under a limit on its heap. Linux only, as that limit is.
+//! A separate process runs all cases under a limit on its heap. Linux only, as that limit is.
 #![cfg(target_os = "linux")]
 
 use std::process::{Command, Stdio};

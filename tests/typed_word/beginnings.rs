@@ -1,4 +1,4 @@
-//! Keys that begin alike: by whole components, and by a string that may go on.
+//! Keys with a common prefix: whole components, and the beginning of a string.
 
 use tenure::key::Desc;
 use tenure::typed::{IndexDefinition, SetDefinition, TypedIndex, TypedSet};

@@ -1,4 +1,4 @@
-//! How often a value is decoded: once for each version of it that a write meets, however many indexes there are.
+//! How often a value is decoded: once for each version that a write meets, however many indexes there are.
 
 use std::cell::Cell;
 

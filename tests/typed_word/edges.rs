@@ -1,4 +1,4 @@
-//! Values that would not come back, and IDs of other sets.
+//! Values that do not round-trip, and IDs of other sets.
 
 use serde::{Deserialize, Serialize};
 use tenure::typed::{Id, IndexDefinition, Json, SetDefinition, Value};

@@ -1,4 +1,4 @@
-//! Forms of IDs and moments in values that serde knows, and all types of keys.
+//! The serde forms of IDs and timestamps, and all types of keys.
 
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, I64Deserializer, U64Deserializer};

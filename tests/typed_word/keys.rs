@@ -1,4 +1,4 @@
-//! Keys that are read back, and what transactions ask of typed indexes.
+//! Reading keys back, and queries of typed indexes in transactions.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Typed indexes that a line of text declares: any program keeps them.
+//! Typed indexes declared by a line of text: any program maintains them.
 
 use serde::{Deserialize, Serialize};
 use tenure::extract::Extractor;

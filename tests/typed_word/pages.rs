@@ -1,4 +1,4 @@
-//! Pages of what an index finds: equal keys go on where they stopped, and a token that does not fit is an error.
+//! Pages of index results: equal keys continue where they stopped, and a token that does not fit is an error.
 
 use tenure::typed::{Id, IndexDefinition, SetDefinition, TypedIndex, TypedSet};
 use tenure::{Error, ResumeToken, Store};

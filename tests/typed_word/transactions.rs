@@ -1,4 +1,4 @@
-//! Typed sets and indexes inside a transaction, and views that do not belong to a range.
+//! Typed sets and indexes in a transaction, and views that do not belong to a range.
 
 use std::io::Read;
 

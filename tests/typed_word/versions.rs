@@ -1,4 +1,4 @@
-//! Values with versions: what is older is read as the newest, and rewritten beside readers and writers.
+//! Versioned values: older ones are read as the newest version, and rewritten concurrently with readers and writers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Handles that were closed, that only read, and that look again.
+//! Closed handles, read-only handles, and refreshed ones.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! An index is made anew, or another one is made, while something uses it.
+//! An index is rebuilt, or another one is created, while in use.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Weak};

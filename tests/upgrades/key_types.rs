@@ -1,4 +1,4 @@
-//! The type of the keys is a part of an index's definition.
+//! The key type is part of an index's definition.
 
 use std::sync::Arc;
 

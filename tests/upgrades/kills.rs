@@ -1,6 +1,6 @@
 //! Indexes are upgraded, rebuilt and downgraded beside four writers and four readers, and some rounds end with a kill.
 //!
-//! `TENURE_UPGRADES` is the number of upgrades in all, a quarter of which is killed.
+//! `TENURE_UPGRADES` sets the total number of upgrades, a quarter of which are killed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

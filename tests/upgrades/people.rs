@@ -1,4 +1,4 @@
-//! People whose type got a field that older records do not have.
+//! People whose type has a new field that older records lack.
 
 use tenure::typed::{IndexDefinition, SetDefinition, Value};
 use tenure::{Error, Result};

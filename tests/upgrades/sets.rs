@@ -1,4 +1,4 @@
-//! Sets that are dropped, cleared and renamed, whatever they hold.
+//! Sets that are dropped, cleared and renamed, with any content.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A record whose keys cannot be determined is an error that names it.
+//! A record whose keys cannot be determined causes an error that names it.
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
-//! Transactions beside a model of what they see: every statement answers what the model says, uniqueness included.
+//! Transactions compared with a model of their state: every statement returns what the model predicts, uniqueness
+//! included.
 //!
-//! Owns: the model, a map of records with savepoints that are copies of it. Others commit meanwhile, and nothing of that is seen.
+//! Owns: the model, a map of records; its savepoints are copies of it. Other transactions commit meanwhile and stay
+//! invisible.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

@@ -1,4 +1,4 @@
-//! Transactions that can do what views can, with their own writes in it.
+//! Transactions can do everything that views can, including their own writes.
 
 use tenure::extract::Extractor;
 use tenure::{Contended, Error, Index, Isolation, RecordId, RecordSet, Store, Transaction, Upserted};

@@ -1,4 +1,4 @@
-//! Handles of sets that are not there.
+//! Handles of sets that do not exist.
 
 use tenure::{Error, Point, RecordSet, Store, backup};
 

@@ -1,4 +1,4 @@
-//! What is read is one state, and what is told of it is so.
+//! Reads come from one consistent state, and reports about it are correct.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

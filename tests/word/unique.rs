@@ -1,4 +1,4 @@
-//! Unique means at once.
+//! Unique keys are checked in each statement.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Closures that run again, and closures that refuse.
+//! Closures that run again, and closures that return an error.
 
 use std::cell::Cell;
 use std::io::Read;

@@ -291,7 +291,7 @@ pub enum Error {
         bytes: u64,
         /// The limit in bytes.
         limit: u64,
-        /// Where it comes from, if a record gives it to an index.
+        /// Its origin, if it is the key of a record in an index.
         of: Option<Box<KeyOrigin>>,
     },
     /// A key nests tuples too deeply.
@@ -578,7 +578,7 @@ impl Error {
     }
 }
 
-/// The index that a key was meant for, and the record that gives it.
+/// The index that a key was meant for, and the record that has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyOrigin {

@@ -45,7 +45,8 @@ pub fn prefix_range(prefix: &Key) -> (Bound<Key>, Bound<Key>) {
     (Bound::Included(prefix.clone()), end)
 }
 
-/// The range of all keys that begin with the components of `start`, of which the last one, a string or a byte string, may go on.
+/// The range of all keys that start with the components of `start`; the last one, a string or a byte string, matches as
+/// a prefix.
 ///
 /// ```
 /// use std::ops::RangeBounds;

@@ -119,7 +119,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-/// Some lines: what was damaged, what replaced it, and what is lost or in doubt.
+/// Several lines: the damage, its replacement, and everything lost or in doubt.
 impl fmt::Display for RepairReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_nothing() {

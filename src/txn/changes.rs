@@ -352,7 +352,7 @@ fn named(engine: &Engine, index: &IndexChanges, error: Error) -> Error {
 fn check_unique(index: &IndexChanges, trees: &Indexes) -> Result<()> {
     let net: Vec<Change<'_>> = index.changes.iter().collect();
     let Some(tree) = trees.now(index.number) else {
-        // One that is still being built refuses nothing: a key that has two records in the end ends the build.
+        // An index still being built refuses nothing: a key with two records at the end fails the build.
         let damage = trees.damage_of(index.number).filter(|_| net.iter().any(|change| change.put));
         return damage.map_or(Ok(()), |damage| Err(Error::Corrupt(Box::new(damage.as_ref().clone()))));
     };

@@ -179,7 +179,7 @@ impl Transaction {
             }
         }
         if self.isolation == Isolation::Snapshot {
-            // Of two that find no record with the key only one may insert it; the other has to find that one.
+            // If two transactions find no record with the key, only one may insert it; the other must find that record.
             let view = Arc::clone(self.view());
             let (definition, _) = index.found_in(&view)?;
             for key in keys.iter() {

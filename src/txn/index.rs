@@ -441,7 +441,7 @@ impl TransactionRange {
         Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own, of })
     }
 
-    /// What a step gives. After an error there is nothing more: own entries alone would not be the rest of the range.
+    /// The result of a step. An error ends the iteration: own entries alone would not be the rest of the range.
     fn given(&mut self, found: Result<Option<IndexEntry>>) -> Option<Result<IndexEntry>> {
         if found.is_err() {
             self.range.end();

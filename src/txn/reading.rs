@@ -95,7 +95,7 @@ impl Transaction {
         })
     }
 
-    /// A record that the transaction has written, to be read.
+    /// A record that the transaction has written, for reading.
     pub(super) fn own_value(&mut self, id: RecordId, offset: u64) -> Result<Record<'static>> {
         let found = self.own_record(id, offset)?;
         let state = match &self.view {

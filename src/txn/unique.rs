@@ -191,8 +191,8 @@ impl Transaction {
         }
     }
 
-    /// Whether the transaction has replaced a version of a record other than the one in a state. Its key changes then do not apply to
-    /// that state, and the commit will be a conflict.
+    /// Whether the transaction has replaced a different version of a record than the one in a state. Its key changes
+    /// then do not apply to that state, and the commit will be a conflict.
     fn is_outdated(&mut self, id: RecordId, state: &State) -> Result<bool> {
         if self.own(id).is_none() {
             return Ok(false);

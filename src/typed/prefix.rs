@@ -1,6 +1,6 @@
-//! Keys that begin alike, with the types of their components.
+//! Key prefixes, with the types of their components.
 //!
-//! Owns: refusing a beginning that no key of the index can have. Never: reads an entry for that: the types tell.
+//! Owns: refusing a prefix that no key of the index can have. Never: reads an entry for that: the types suffice.
 
 use crate::error::{Error, Result};
 use crate::key::{Key, KeyValue, ToKey, text_range};
@@ -12,22 +12,23 @@ use crate::typed::transaction::TypedTransactionRange;
 use crate::typed::value::Value;
 
 impl<T: Value, K: IndexKey> TypedIndex<T, K> {
-    /// The records whose keys begin with these components: for a key of type `(&str, u32)` those with this string.
+    /// The records whose keys start with these components: for a key of type `(&str, u32)` those with this string.
     ///
-    /// A component counts as a whole: `"an"` does not find `"anna"`. For that there is [`starting_with`](Self::starting_with).
+    /// Components match as a whole: `"an"` does not find `"anna"`; [`starting_with`](Self::starting_with) does.
     ///
     /// # Errors
-    /// `WrongKeyType` if no key of the index can begin so, and those of [`Index::prefix`](crate::Index::prefix).
+    /// `WrongKeyType` if no key of the index can start like this, and those of [`Index::prefix`](crate::Index::prefix).
     pub fn prefix<P: ToKey + ?Sized>(&self, view: &View, prefix: &P) -> Result<TypedRange<T, K>> {
         let range = self.index().prefix(view, prefix)?;
         if range.left() == 0 {
-            // A beginning of another type finds nothing, so only then is there something to ask.
+            // A prefix of another type finds nothing, so only an empty result needs the check.
             self.check(&Key::new(prefix)?)?;
         }
         Ok(TypedRange::new(range))
     }
 
-    /// The records whose keys begin with these components, of which the last one, a string or a byte string, may go on.
+    /// The records whose keys start with these components; the last one, a string or a byte string, matches as a
+    /// prefix.
     ///
     /// ```
     /// use tenure::typed::{IndexDefinition, SetDefinition};
@@ -48,14 +49,14 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
     /// ```
     ///
     /// # Errors
-    /// As [`prefix`](Self::prefix), and `BadKeyText` if the last component is no string.
+    /// As [`prefix`](Self::prefix), and `BadKeyText` if the last component is not a string.
     pub fn starting_with<P: ToKey + ?Sized>(&self, view: &View, start: &P) -> Result<TypedRange<T, K>> {
         let start = Key::new(start)?;
         self.check(&start)?;
         self.index().between(view, &text_range(&start)?).map(TypedRange::new)
     }
 
-    /// The records whose keys begin with these components, as a transaction sees them. See [`prefix`](Self::prefix).
+    /// The records whose keys start with these components, as a transaction sees them. See [`prefix`](Self::prefix).
     ///
     /// # Errors
     /// As [`prefix`](Self::prefix).
@@ -68,7 +69,7 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         tx.prefix(self.index(), prefix).map(TypedTransactionRange::new)
     }
 
-    /// The records whose keys begin with these components, of which the last may go on, as a transaction sees them. See
+    /// The records whose keys start with these components, the last one as a prefix, as a transaction sees them. See
     /// [`starting_with`](Self::starting_with).
     ///
     /// # Errors
@@ -83,7 +84,7 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         tx.entries(self.index(), text_range(&start)?).map(TypedTransactionRange::new)
     }
 
-    /// Refuses a beginning that no key of the index can have.
+    /// Refuses a prefix that no key of the index can have.
     fn check(&self, beginning: &Key) -> Result<()> {
         let (values, key_type) = (beginning.values()?, K::key_type());
         let components = key_type.strip_prefix('(').and_then(|all| all.strip_suffix(')'));
@@ -116,7 +117,7 @@ fn parts(all: &str) -> Vec<&str> {
     parts
 }
 
-/// Whether a component can have a value. What a program calls by a name of its own can have any.
+/// Whether a value fits a component type. A type that a program has named itself fits any value.
 fn is_of(kind: &str, value: &KeyValue) -> bool {
     if let Some(kind) = kind.strip_prefix("optional ") {
         return matches!(value, KeyValue::Null) || is_of(kind, value);
@@ -124,7 +125,7 @@ fn is_of(kind: &str, value: &KeyValue) -> bool {
     if let Some(kind) = kind.strip_prefix("descending ") {
         return match value {
             KeyValue::Desc(inner) => is_of(kind, inner),
-            // What descends twice ascends.
+            // Descending twice is ascending.
             ascending => kind.strip_prefix("descending ").is_some_and(|kind| is_of(kind, ascending)),
         };
     }

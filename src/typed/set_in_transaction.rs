@@ -1,7 +1,8 @@
-//! Typed sets and indexes inside a transaction: scans and counts with its own writes, and calls that read and write at once.
+//! Typed sets and indexes in a transaction: scans and counts that include its own writes, and calls that read and write
+//! at once.
 //!
-//! Owns: the types of what goes in and comes out. Never: more than the calls of [`Transaction`] below it, which are validated
-//! as they are without types.
+//! Owns: the types of arguments and results. Never: does more than the calls of [`Transaction`], which are validated as
+//! without types.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -46,7 +47,7 @@ impl<T: Value> TypedSet<T> {
         self.scan_range_in(tx, ..)
     }
 
-    /// The records between two IDs, as [`scan_in`](Self::scan_in) gives all of them. Changes outside the range are no conflict.
+    /// [`scan_in`](Self::scan_in) for the records between two IDs. Changes outside the range do not conflict.
     ///
     /// # Errors
     /// As [`Transaction::scan`].
@@ -144,7 +145,7 @@ impl<T: Value> TypedSet<T> {
         tx.insert_or_get(index.index(), &bytes).map(|upserted| upserted.map(Id::from))
     }
 
-    /// Inserts a record with a value that was staged with [`Store::stage`](crate::Store::stage).
+    /// Inserts a record with a value staged by [`Store::stage`](crate::Store::stage).
     ///
     /// The value may be larger than memory, so it is not decoded here: if its bytes are not those of a `T`, fetching it fails with
     /// `BadValue`.
@@ -170,7 +171,7 @@ impl<T: Value> TypedSet<T> {
         tx.insert_staged(self.record_set(), value).map(Id::from)
     }
 
-    /// Gives a record of the set a new value that was staged. See [`insert_staged`](Self::insert_staged).
+    /// Updates a record of the set to a staged value. See [`insert_staged`](Self::insert_staged).
     ///
     /// # Errors
     /// As [`Transaction::update_staged`]; `WrongSet` if the record is in another set.
@@ -181,7 +182,7 @@ impl<T: Value> TypedSet<T> {
 }
 
 impl<T: Value, K: IndexKey> TypedIndex<T, K> {
-    /// Deletes every record that has a key in a range, and returns how many records that were.
+    /// Deletes every record with a key in a range, and returns their number.
     ///
     /// # Errors
     /// As [`Transaction::delete_range`].
@@ -190,10 +191,10 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
     }
 }
 
-/// The records of a set as a transaction saw them: [`TypedSet::scan_in`] makes it.
+/// The records of a set as a transaction saw them; see [`TypedSet::scan_in`].
 ///
-/// Walk over it by reference: `for record in &scan`. A record that does not decode as a `T` is an error by itself; the walk
-/// goes on after it.
+/// Iterate by reference: `for record in &scan`. A record that does not decode as a `T` is an item with an error; the
+/// iteration continues after it.
 pub struct TypedTransactionScan<T> {
     scan: TransactionScan,
     of: PhantomData<fn() -> T>,
@@ -221,7 +222,7 @@ impl<T> fmt::Debug for TypedTransactionScan<T> {
     }
 }
 
-/// Walks over the records of a [`TypedTransactionScan`].
+/// Iterates over the records of a [`TypedTransactionScan`].
 pub struct TypedTransactionRecords<'s, T> {
     records: TransactionRecords<'s>,
     of: PhantomData<fn() -> T>,

@@ -47,7 +47,7 @@ impl<T: Value, K: IndexKey> TypedIndex<T, K> {
         tx.range(self.index(), range).map(TypedTransactionRange::new)
     }
 
-    /// All records that have a key, by ascending key; one that has several keys comes once for each.
+    /// All records with a key, by ascending key; a record with several keys appears once for each.
     pub fn all_in(&self, tx: &mut Transaction) -> Result<TypedTransactionRange<T, K>> {
         self.range_in(tx, ..)
     }

@@ -1,4 +1,4 @@
-//! What a verification found, as text for people.
+//! The findings of a verification as text.
 //!
 //! Owns: the lines. Never: decides what is a problem.
 
@@ -13,7 +13,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Some lines: what was checked, each problem, and the verdict.
+/// Several lines: what was checked, each problem, and the verdict.
 impl fmt::Display for VerifyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { records, pages, indexes, files, .. } = self;

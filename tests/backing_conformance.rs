@@ -43,7 +43,7 @@ fn the_example_conforms_and_runs() {
     custom_backing::main().unwrap();
 }
 
-/// What a broken backing does wrong.
+/// The fault of a broken backing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     None,

@@ -13,7 +13,7 @@ mod cycles;
 #[path = "bounded/openings.rs"]
 mod openings;
 
-/// How many rounds a test runs: what the environment variable says, or few.
+/// The number of rounds of a test: from the environment variable, or a few.
 fn rounds(variable: &str, few: u64) -> u64 {
     std::env::var(variable).map_or(few, |rounds| rounds.parse().expect("a number"))
 }

@@ -195,7 +195,7 @@ fn page_segments_do_not_grow_where_only_some_pages_change() {
     let mut most = 0;
     for round in 0..120 {
         let mut tx = store.begin().expect("begins");
-        // Few of the pages of each kind, and not the same ones for ever.
+        // Few of the pages of each kind, and not always the same ones.
         for _ in 0..30 {
             let id = ids[(round / 10 * 1_500 + rng.below(600)) % ids.len()];
             tx.update(id, rng.bytes(8)).expect("updates");
@@ -216,7 +216,7 @@ fn a_disk_that_is_full_of_old_versions_is_made_room_on() {
     for background in [false, true] {
         let disk = FaultBacking::new();
         let backing: Arc<dyn Backing> = Arc::new(disk.clone());
-        // A ratio that the disk does not allow: only the full disk makes the collector work.
+        // A ratio that the disk cannot reach: only the full disk starts the collector.
         let store =
             options().background(background).space_ratio(20.0).open_backing(Arc::clone(&backing)).expect("opens");
         let set = store.record_set("a").expect("a set");

@@ -36,7 +36,7 @@ fn a_store_that_died_while_it_was_copied_keeps_the_pages_that_it_stands_on() {
     let store = options().open(&path).expect("opens");
     let ids = insert(&store, 3_000);
     let mut is_taken = false;
-    // What a kill in the middle of copying leaves.
+    // The state after a kill in the middle of copying.
     let take = &mut |_| {
         if !is_taken {
             is_taken = true;
@@ -104,7 +104,7 @@ fn a_segment_that_ended_when_everything_was_synced_goes_too() {
 fn a_full_disk_is_made_room_on_when_a_view_lets_go() {
     let disk = FaultBacking::new();
     let backing: Arc<dyn Backing> = Arc::new(disk.clone());
-    // A ratio that the disk does not allow: only the full disk makes the collector work.
+    // A ratio that the disk cannot reach: only the full disk starts the collector.
     let store = options().space_ratio(20.0).open_backing(Arc::clone(&backing)).expect("opens");
     let ids: Vec<RecordId> = (0..80).flat_map(|_| insert(&store, 100)).collect();
     disk.disk_bytes_max(Some(disk.disk_bytes() + 14 * SEGMENT));
@@ -119,7 +119,7 @@ fn a_full_disk_is_made_room_on_when_a_view_lets_go() {
             Err(error) => panic!("{error}"),
         }
     }
-    // What was emptied meanwhile the view has kept.
+    // The view has retained the segments emptied meanwhile.
     for id in &ids {
         assert_eq!(view.get(*id).expect("is there").to_vec().expect("reads"), [7; 200]);
     }
@@ -135,7 +135,7 @@ fn small_segments() -> Options {
     Options::new().segment_bytes(1 << 20).durability(Durability::Buffered).background(false)
 }
 
-/// Puts so many bytes into a store, ten records in a transaction.
+/// Inserts this many bytes into a store, ten records per transaction.
 fn append(store: &Store, bytes: usize) -> Vec<RecordId> {
     let set = store.record_set("a").expect("a set");
     let batches = (0..bytes / 50_000).map(|_| store.write(|tx| tx.insert_many(&set, &vec![vec![7; 5_000]; 10])));

@@ -24,7 +24,7 @@ use tenure::planted::Fault;
 use tenure::{Durability, Point};
 use watched::Watched;
 
-/// Does something with a fault in it.
+/// Runs a function with a fault planted.
 #[cfg(feature = "planted")]
 fn with<T>(fault: Option<Fault>, run: impl FnOnce() -> T) -> T {
     planted::plant(fault);
@@ -33,7 +33,7 @@ fn with<T>(fault: Option<Fault>, run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A check, and what it has to find once the fault is there.
+/// A check, and the problem it must find with the fault planted.
 #[cfg(feature = "planted")]
 fn finds(fault: Fault, what: &str, check: impl Fn(Option<Fault>) -> Result<(), Wrong>) {
     check(None).unwrap_or_else(|wrong| panic!("without a fault: {wrong}"));
@@ -41,7 +41,7 @@ fn finds(fault: Fault, what: &str, check: impl Fn(Option<Fault>) -> Result<(), W
     assert!(wrong.contains(what), "{fault:?}: expected {what:?}, found {wrong:?}");
 }
 
-/// Stands for a fault where there is none.
+/// Stands for no fault.
 #[cfg(not(feature = "planted"))]
 type Fault = std::convert::Infallible;
 
@@ -51,7 +51,7 @@ fn with<T>(_fault: Option<Fault>, run: impl FnOnce() -> T) -> T {
 }
 
 /// Records are replaced, deleted, and replaced in their slots, after they were copied and before their moves are
-/// committed. Whether the moves are replayed or not, and whatever the log is replayed from, the newest versions stay.
+/// committed. The newest versions stay, whether the moves are replayed or not, and wherever replay starts.
 fn moves_that_come_too_late(fault: Option<Fault>) -> Result<(), Wrong> {
     let backing = Watched::new(FaultBacking::new());
     let mut shop = Shop::open(Arc::new(backing.clone()), 1)?;
@@ -123,7 +123,7 @@ fn the_log_of_the_older_snapshot(fault: Option<Fault>) -> Result<(), Wrong> {
     shop.check()
 }
 
-/// What died by commits that are lost with the power is alive again. Its files must still be there.
+/// Records deleted by commits that the power cut loses are live again. Their files must still be there.
 fn files_before_their_commits(fault: Option<Fault>) -> Result<(), Wrong> {
     let backing = FaultBacking::new();
     let mut shop = Shop::open(Arc::new(backing.clone()), 3)?;
@@ -131,7 +131,7 @@ fn files_before_their_commits(fault: Option<Fault>) -> Result<(), Wrong> {
     for round in 0..8 {
         shop.store().save_snapshot().map_err(|error| format!("saving: {error}"))?;
         shop.store().save_snapshot().map_err(|error| format!("saving: {error}"))?;
-        // Acknowledged, and perhaps lost: these are the states that may come back.
+        // Acknowledged, and perhaps lost: the states that are allowed after it.
         let mut states = vec![shop.model().clone()];
         for _ in 0..3 {
             with(fault, || shop.update_some(1, Durability::Buffered))?;
@@ -147,7 +147,7 @@ fn files_before_their_commits(fault: Option<Fault>) -> Result<(), Wrong> {
     shop.check()
 }
 
-/// Views read what they saw, also where files cannot be read any more once they are deleted.
+/// Views read their state, also on a backing whose deleted files can no longer be read.
 fn files_under_views(fault: Option<Fault>) -> Result<(), Wrong> {
     let backing = Watched::new(FaultBacking::new());
     backing.forget_what_is_deleted();
@@ -171,7 +171,7 @@ fn files_under_views(fault: Option<Fault>) -> Result<(), Wrong> {
     shop.check()
 }
 
-/// A named snapshot can be opened, and gone back to, after everything was replaced.
+/// A named snapshot can be opened, and rolled back to, after everything was replaced.
 fn files_under_names(fault: Option<Fault>) -> Result<(), Wrong> {
     let backing: Arc<dyn Backing> = Arc::new(FaultBacking::new());
     let mut shop = Shop::open(Arc::clone(&backing), 5)?;
@@ -191,7 +191,7 @@ fn files_under_names(fault: Option<Fault>) -> Result<(), Wrong> {
     shop.check()
 }
 
-/// Everything that survivors were copied to dies while the next survivors are still appended to the same segment.
+/// All survivors in a segment die while further survivors are still appended to it.
 fn a_segment_that_is_being_filled(fault: Option<Fault>) -> Result<(), Wrong> {
     let backing = FaultBacking::new();
     let mut shop = Shop::open(Arc::new(backing.clone()), 6)?;
@@ -207,7 +207,7 @@ fn a_segment_that_is_being_filled(fault: Option<Fault>) -> Result<(), Wrong> {
                 moved = collected.records;
                 shop.delete_these(&shop::survivors(&backing)).expect("deletes");
             }
-            // Deletes what can be deleted by now.
+            // Deletes everything that can be deleted by now.
             store.save_named_snapshot("sweep").expect("saves");
             store.drop_snapshot("sweep").expect("drops");
             images.push((backing.kill_image(), shop.model().clone()));
@@ -255,7 +255,7 @@ fn a_segment_that_is_being_filled_stays() {
     a_segment_that_is_being_filled(None).unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
-/// Each rule left out is found by the check that is about it.
+/// The check of each rule detects its absence.
 #[cfg(feature = "planted")]
 mod planted_faults {
     use super::{Fault, finds};

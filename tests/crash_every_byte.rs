@@ -16,7 +16,7 @@ use tenure::{Durability, FileKind, Options, RecordId, Store};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// The store as it was when the log had this length.
+/// The state of the store at this length of the log.
 #[derive(Debug, Clone, PartialEq)]
 struct Moment {
     log_bytes: u64,
@@ -30,7 +30,7 @@ struct Built {
     log: String,
     moments: Vec<Moment>,
     ever: BTreeSet<RecordId>,
-    /// Where the log stood when a snapshot was saved.
+    /// The log position of a snapshot.
     proven_bytes: u64,
 }
 
@@ -53,7 +53,7 @@ fn moment(store: &Store) -> Moment {
     }
 }
 
-/// Some 25 commits of every kind, and transactions that came to nothing.
+/// Some 25 commits of every kind, and aborted transactions.
 fn build(durability: Durability, snapshot: bool, large: bool) -> Built {
     let backing: Arc<dyn Backing> = Arc::new(Memory::new());
     let store = options(durability).open_backing(Arc::clone(&backing)).expect("a new store");
@@ -165,7 +165,7 @@ fn check_open(files: &Files, expected: &Moment, built: &Built, len: usize) {
     insert_more(&again, built, len);
 }
 
-/// New IDs are none that a lost commit may have told somebody.
+/// New IDs differ from any that a lost commit may have returned.
 fn insert_more(store: &Store, built: &Built, len: usize) {
     let before = common::contents(store).expect("reads");
     let live: BTreeSet<RecordId> = before.values().flat_map(BTreeMap::keys).copied().collect();
@@ -242,7 +242,7 @@ fn a_cut_log_in_files_is_recovered_and_verified() {
 fn damage_below_a_durable_watermark_is_never_cut_away() {
     let built = build(Durability::Sync, false, false);
     let step = 3;
-    // A later commit proves that an earlier one was durable; of the last two nothing later tells.
+    // A later commit proves that an earlier one was durable; nothing later proves the last two.
     let last_proven = built.moments[built.moments.len() - 2].log_bytes;
     let end = usize::try_from(last_proven).expect("64 bits");
     for at in (128..end).step_by(step) {
@@ -250,7 +250,7 @@ fn damage_below_a_durable_watermark_is_never_cut_away() {
         files.get_mut(&built.log).expect("the log")[at] ^= 0x10;
         match options(Durability::Sync).open_backing(common::memory_of(&files)) {
             Err(error) => assert!(error.is_corruption(), "byte {at}: {error}"),
-            // Padding holds nothing.
+            // Padding is empty.
             Ok(store) => {
                 let last = built.moments.last().expect("a moment");
                 assert_eq!(common::contents(&store).expect("reads"), last.contents, "byte {at}");
@@ -272,7 +272,7 @@ fn an_earlier_segment_cut_below_the_watermark_is_damage() {
     let logs: Vec<&String> = files.keys().filter(|name| name.starts_with("log-")).collect();
     assert!(logs.len() > 2, "{logs:?}");
     for name in &logs[..logs.len() - 1] {
-        // The seal, the last 64 bytes, may be lost: the next segment tells that it is there.
+        // The seal, the last 64 bytes, may be lost: the next segment proves that it existed.
         for len in (0..files[*name].len() - 64).step_by(301) {
             let result = options.open_backing(common::memory_of(&cut(&files, name, len)));
             let error = result.err().unwrap_or_else(|| panic!("{name} cut at {len}: durable commits were lost"));

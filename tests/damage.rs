@@ -59,12 +59,12 @@ fn build(seed: u64) -> Built {
     let (contents, marks, last_seq) =
         (common::contents(&store).expect("reads"), common::marks(&store), store.last_seq().0);
     let mut files = common::read_backing(&*backing);
-    // Nothing is in it that could be damaged.
+    // It contains nothing that could be damaged.
     files.retain(|name, _| !name.starts_with("reserve-"));
     Built { files, contents, marks, dead, last_seq }
 }
 
-/// Reads everything; gives whether every answer was right, and panics when one was wrong.
+/// Reads everything; returns whether every read succeeded, and panics at a wrong answer.
 fn check(store: &Store, built: &Built, what: &str) -> bool {
     assert!(store.last_seq().0 >= built.last_seq, "{what}: commit {} is the last", store.last_seq());
     assert_eq!(common::marks(store), built.marks, "{what}");
@@ -102,7 +102,7 @@ fn check(store: &Store, built: &Built, what: &str) -> bool {
     whole
 }
 
-/// Opens for reading, and for writing as well when asked to. Gives whether every answer was right.
+/// Opens for reading, and on request for writing as well. Returns whether every read succeeded.
 fn open_and_check(files: &Files, built: &Built, write: bool, what: &str) -> bool {
     let backing = common::memory_of(files);
     let mut whole = match options().read_only(true).open_backing(Arc::clone(&backing)) {
@@ -226,7 +226,7 @@ fn junk_links_and_pipes_in_the_directory_are_left_alone() {
     assert!(path.join("directory").is_dir() && path.join("pipe").exists());
 }
 
-/// A pipe, a link or a directory under the name of a segment must not be waited on, followed or deleted.
+/// A pipe, a link or a directory with the name of a segment must not be waited on, followed or deleted.
 #[test]
 fn links_and_pipes_under_the_names_of_segments_are_not_followed() {
     let built = build(47);

@@ -17,7 +17,7 @@ const BATCH: usize = 50;
 
 fn options(background: bool) -> Options {
     let options = Options::new().dirty_bytes_max(LIMIT).background(background).durability(Durability::Buffered);
-    // So that nothing but the limit asks for a snapshot.
+    // Only the limit triggers a snapshot.
     options.snapshot_log_bytes(1 << 40)
 }
 

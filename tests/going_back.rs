@@ -48,7 +48,7 @@ fn no_id_and_no_commit_number_comes_back_with_another_meaning() {
         store.save_named_snapshot(&name).expect("saves");
         let at_the_snapshot = common::contents(&store).expect("reads");
 
-        // What will be gone: new records, deletions, deletions with their slots used again, new sets.
+        // Changes that will be undone: new records, deletions, deletions with their slots reused, new sets.
         let kept: Vec<RecordId> = before.iter().copied().filter(|id| !half.contains(id)).collect();
         let (deleted, updated) = kept.split_at(kept.len() / 2);
         store.write(|tx| deleted.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
@@ -200,7 +200,7 @@ fn a_backup_beside_writers_and_the_collector_is_one_state_of_the_store() {
             let values = common::contents(&copy).expect("reads");
             let sum: i64 = values["a"].values().map(|value| i64::from_le_bytes(value[..8].try_into().unwrap())).sum();
             assert_eq!((values["a"].len(), sum), (500, 0));
-            // A copy is a store of its own.
+            // A copy is an independent store.
             insert(&copy, 10, b"more");
             copy.close().expect("closes");
             if number % 3 == 2 {
@@ -245,7 +245,7 @@ fn a_backup_that_is_interrupted_at_any_step_says_so_or_is_complete() {
                 Err(error) => panic!("step {step}: {error}"),
             }
         }
-        // The source goes on, and keeps nothing for a copy that came to nothing.
+        // The source continues, and retains nothing for a failed copy.
         store.write(|tx| tx.update(ids[0], vec![4; 200])).expect("updates");
         assert!(store.snapshots().expect("lists").iter().all(|snapshot| snapshot.name.is_none()));
         if is_over {

@@ -59,7 +59,7 @@ fn keys(script: Script) -> Extractor {
     })
 }
 
-/// Does something in a thread of its own, as another user of the store would.
+/// Runs a function in a separate thread, as another user of the store would.
 fn aside(store: &Store, work: impl Fn(&Store) + Send + Sync + 'static) -> Box<dyn Fn() + Send> {
     let (store, work) = (store.clone(), Arc::new(work));
     Box::new(move || {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tenure::extract::Extractor;
 use tenure::{Durability, Error, RecordId, Store};
 
-/// What an extractor does once before it looks at a record.
+/// A function that the extractor runs once before it reads a record.
 type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 fn first_byte(hook: &Hook) -> Extractor {

@@ -105,7 +105,7 @@ fn writes_inside_writes_end() {
                 Ok(())
             })
         });
-        // Nobody listens any more when the time is over.
+        // The receiver is gone when the time is over.
         send.send(result.is_err()).unwrap_or_default();
     });
     assert!(receive.recv_timeout(Duration::from_secs(20)).expect("it ends"), "each is the other's conflict");

@@ -91,7 +91,7 @@ fn lists() -> impl Strategy<Value = Vec<KeyValue>> {
     vec(values(), 0..4)
 }
 
-/// Two lists that often begin alike.
+/// Two lists that often share a prefix.
 fn pairs() -> impl Strategy<Value = (Vec<KeyValue>, Vec<KeyValue>)> {
     (vec(values(), 0..2), lists(), lists())
         .prop_map(|(common, first, second)| ([common.clone(), first].concat(), [common, second].concat()))

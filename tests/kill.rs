@@ -198,7 +198,7 @@ impl Oracle {
             let (mut all, mut line) = (Vec::new(), String::new());
             while lines.read_line(&mut line).expect("a pipe") > 0 {
                 if line.starts_with("A ") && line.ends_with('\n') {
-                    // Nobody listens after the first.
+                    // Only the first has a receiver.
                     first_ack.send(()).unwrap_or_default();
                 }
                 all.push(std::mem::take(&mut line));

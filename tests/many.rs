@@ -14,7 +14,7 @@ struct Things {
     ids: Vec<RecordId>,
 }
 
-/// A store with so many records; the first byte of each is its key.
+/// A store with this many records; the first byte of each is its key.
 fn things_of(count: u8) -> Things {
     let store = Store::in_memory().expect("opens");
     let set = store.record_set("things").expect("a set");
@@ -84,7 +84,7 @@ proptest! {
             for things in [&at_once, &one_by_one] {
                 let mut tx = things.store.begin().unwrap();
                 let is_at_once = std::ptr::eq(things, &raw const at_once);
-                // What stands in the way of one write does not end the transaction.
+                // A refused write does not end the transaction.
                 results.push(steps.iter().map(|step| take(&mut tx, &things.ids, step, is_at_once)).collect::<Vec<_>>());
                 tx.commit_with(tenure::Durability::Buffered).unwrap();
             }

@@ -138,7 +138,7 @@ fn start(path: &Path, work: &str) -> Child {
         .expect("a child")
 }
 
-/// Whether the child came to its end. It is killed there.
+/// Whether the child completed its work. It is then killed.
 fn comes_to_its_end(mut child: Child) -> Result<(), String> {
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let done = lines.map_while(Result::ok).any(|line| line == "done");

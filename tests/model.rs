@@ -25,7 +25,7 @@ struct Value {
 
 type Live = BTreeMap<RecordId, Value>;
 
-/// What one transaction means to do.
+/// The plan of one transaction.
 #[derive(Debug, Default)]
 struct Pending {
     puts: BTreeMap<RecordId, (usize, Arc<Vec<u8>>)>,
@@ -190,7 +190,7 @@ impl Run {
         }
     }
 
-    /// What was handed out in vain stays dead.
+    /// IDs of aborted transactions stay dead.
     fn bury(&mut self, pending: &Pending) {
         let vain = pending.puts.keys().chain(&pending.deletes).filter(|id| !self.live.contains_key(*id));
         self.dead.extend(vain.copied().collect::<Vec<_>>());
@@ -315,7 +315,7 @@ impl Run {
             self.check_view(view, live);
         }
         if kept.is_none() {
-            // What a view has held goes with the next opening.
+            // Space retained by a view is reclaimed at the next opening.
             self.place.check_closed_files();
         }
         drop(kept);

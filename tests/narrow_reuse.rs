@@ -49,7 +49,7 @@ fn a_slot_is_retired_after_its_last_use_and_no_id_returns() {
             store.write(|tx| tx.delete(id)).expect("deletes");
         }
         if rng.one_in(8) {
-            // A slot is used again when the deletion before is durable.
+            // A slot is reused once the preceding deletion is durable.
             store.sync().expect("syncs");
         }
         if rng.one_in(200) {

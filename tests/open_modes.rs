@@ -20,7 +20,7 @@ fn filled(path: &Path) -> (Store, RecordId) {
     (store, id)
 }
 
-/// Everything by which a write could be noticed.
+/// Everything that would reveal a write.
 fn traces(path: &Path) -> Vec<(String, Vec<u8>, SystemTime)> {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|found| found.modified()).expect("a time");
     let files = common::read_dir(path).into_iter();

@@ -15,7 +15,7 @@ mod moved;
 #[path = "own_files/process.rs"]
 mod process;
 
-/// What the processes of the tests do.
+/// The roles of the test processes.
 #[test]
 #[ignore = "the other tests run it in a process of its own"]
 fn role() {

@@ -18,7 +18,7 @@ mod maps;
 #[path = "scarce/small_segments.rs"]
 mod small_segments;
 
-/// What the processes of the tests do.
+/// The roles of the test processes.
 #[test]
 #[ignore = "the other tests run it in a process of its own"]
 fn role() {

@@ -70,7 +70,7 @@ fn report(problems: &[String]) {
     assert!(problems.is_empty(), "{} problems\n{}", problems.len(), problems.join("\n"));
 }
 
-/// Floor and place on it; a module imports only what has a lower pair.
+/// Layer and place in it; a module imports only modules with a lower pair.
 fn position(module: &str) -> Option<(usize, usize)> {
     FLOORS.iter().enumerate().find_map(|(floor, modules)| {
         let place = modules.iter().position(|name| *name == module)?;

@@ -57,7 +57,7 @@ fn collect_within_what_is_gained(store: &Store, segment_bytes: u64, what: &str) 
     done.bytes_copied
 }
 
-/// Closes a store. Nothing is left that it does not refer to.
+/// Closes a store, and asserts that it refers to every remaining file.
 fn close_without_strays(held: (Vec<tenure::View>, Store), backing: &Arc<dyn Backing>, what: &str) {
     drop(held);
     common::assert_no_strays_closed_backing(backing, what);

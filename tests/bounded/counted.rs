@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tenure::backing::{Backing, BackingFile, BackingLock, Map};
 
-/// Calls that a file system would see, and bytes.
+/// Calls that reach the file system, and bytes.
 #[derive(Debug, Default)]
 pub struct Counts {
     calls: AtomicU64,
@@ -14,7 +14,7 @@ pub struct Counts {
     written: AtomicU64,
 }
 
-/// The same at one moment, or since another.
+/// The counts at a moment, or since another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Figures {
     pub calls: u64,

@@ -14,12 +14,12 @@ use crate::common::Rng;
 use crate::counted::{Counted, Figures};
 use crate::{common, rounds};
 
-/// So many files a store has at most.
+/// The maximum number of a store's files.
 const FILES_MAX: usize = 64;
 /// Bytes of a record.
 const RECORD_BYTES: usize = 100;
 
-/// What a program does that runs again and again.
+/// The work of a program that runs repeatedly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Habit {
     /// It adds a record.
@@ -40,7 +40,7 @@ fn options() -> Options {
     Options::new().background(false)
 }
 
-/// What the store should hold.
+/// The expected content of the store.
 type Model = BTreeMap<RecordId, Vec<u8>>;
 
 fn work(store: &Store, habit: Habit, rng: &mut Rng, model: &mut Model) {
@@ -76,7 +76,7 @@ fn work(store: &Store, habit: Habit, rng: &mut Rng, model: &mut Model) {
     }
 }
 
-/// Names of files that a store has, the lock left out.
+/// Names of a store's files, without the lock.
 fn files(backing: &dyn Backing) -> Vec<String> {
     let mut names = backing.list().expect("lists");
     names.retain(|name| name != "lock");
@@ -200,7 +200,7 @@ fn cycles_in_files_are_cheap_and_leave_few() {
     };
     let (first, end) = (median(&times[..part]), median(&times[times.len() - part..]));
     println!("{count} cycles: median of the first {part} {first:?}, of the last {end:?}; at most {most} files");
-    // With few cycles nothing can be told, and beside other tests no time can be trusted.
+    // Few cycles prove nothing, and times measured beside other tests are unreliable.
     assert!(count < 10_000 || end <= first * 3 / 2, "{first:?} at the beginning, {end:?} at the end");
     let store = Store::open(&path).expect("opens");
     assert_eq!(store.stats().records, count);

@@ -14,7 +14,7 @@ use crate::counted::Counted;
 /// Bytes of the header of a segment.
 const HEADER_BYTES: u64 = 128;
 
-/// A backing in which what stands behind the header of one file cannot be read.
+/// A backing in which one file cannot be read beyond its header.
 #[derive(Debug)]
 struct Unreadable {
     inner: Arc<dyn Backing>,
@@ -153,7 +153,7 @@ fn a_reader_beside_damage_looks_twice() {
         (backing.figures().calls, store.recovery_report().damaged.len())
     };
     let (whole, none) = calls(&files);
-    // The header of a segment in the middle, which is read without it.
+    // The header of a middle segment, which is read without it.
     let names: Vec<String> = files.keys().filter(|name| name.starts_with("log-")).cloned().collect();
     let (name, bytes) = files.iter_mut().find(|(name, _)| **name == names[names.len() / 2]).expect("a segment");
     bytes[40] ^= 1;

@@ -86,7 +86,7 @@ fn large_values_are_streamed_in_and_out() {
     let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     assert_eq!((shown["bytes"].as_u64(), shown["hex"].as_str()), (Some(3_000_001), Some(hex.as_str())));
 
-    // A large value that is JSON on many lines stays JSON, on one; large text is a string.
+    // A large value of multi-line JSON stays JSON, on one line; large text is a string.
     let list = format!("[\n{}0\n]", "\"é€😀\",\r\n".repeat(20_000));
     let id = tenure_with(&["put", &store, "--set", "lists", "-"], list.as_bytes()).ok().trim().to_owned();
     assert_eq!(tenure(&["get", &store, &id, "--json"]).json()["value"].as_array().map(Vec::len), Some(20_001));

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::support::{PROGRAM, Run, tenure};
 
-/// Tools that the examples pipe to or from, and that need not be installed.
+/// Tools that the examples pipe to or from; they are optional.
 const TOOLS: &str = r#"
     jq() { cat; }
     curl() { echo a page; }
@@ -19,7 +19,7 @@ const TOOLS: &str = r#"
     xargs() { command xargs sh -c 'shift; "$PROGRAM" "$@"' sh "$@"; }
 "#;
 
-/// What the examples find in their directory: a store with sets, indexes, a mark and snapshots, a backup, and files to import.
+/// The examples' directory: a store with sets, indexes, a mark and snapshots, a backup, and files to import.
 const FIXTURE: &str = r#"
     set -e
     for i in $(seq 0 99); do echo "{\"name\":\"Ada$i\",\"age\":$((i % 60)),\"address\":{\"city\":\"London\"},\"parts\":[\"0.1\"]}"; done > people.jsonl
@@ -45,7 +45,7 @@ const FIXTURE: &str = r#"
     tenure put things.tenure --set notes 'after the mark'
 "#;
 
-/// Examples whose IDs, commits or files no fixture can have all at once, and one that is shown as a mistake: what they answer.
+/// Outputs of examples whose IDs, commits or files no single fixture can have, and of one that shows a mistake.
 const ANSWERS: &[(&str, i32, &str)] = &[
     ("tenure get things.tenure 0.1 5.2 7.1", 3, ""),
     ("tenure get things.tenure 9.1 --raw -o photo.jpg", 0, ""),
@@ -58,7 +58,7 @@ const ANSWERS: &[(&str, i32, &str)] = &[
     ("tenure log things.tenure --from-offset log-000000000003.seg:128", 0, ""),
 ];
 
-/// What stands in the way of an example by then.
+/// Commands that remove what would block an example by then.
 const BEFORE: &[(&str, &str)] = &[
     ("tenure backup things.tenure things.backup", "rm -rf things.backup"),
     ("tenure restore things.backup again.tenure", "rm -rf again.tenure"),
@@ -73,7 +73,7 @@ const BEFORE: &[(&str, &str)] = &[
     ("tenure snapshot save things.tenure monday", "tenure snapshot drop things.tenure monday"),
 ];
 
-/// The rows that the first look at the command line begins with.
+/// The rows that the quick start imports.
 const FIRST: &str = r#"printf '{"name":"Ada","age":36}\n{"name":"Bob","age":41,"parts":["0.1"]}\n' > first.jsonl"#;
 
 /// Runs a script in a directory.
@@ -103,12 +103,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The examples of one section, run one after the other in a copy of the fixture.
+/// The examples of one section, run in order in a copy of the fixture.
 fn run_section(fixture: &Path, section: &str, examples: &[String]) -> usize {
     let directory = tempfile::tempdir().expect("a directory");
     copy(fixture, directory.path());
     if section == "import" {
-        // It begins with what everybody begins with: no store.
+        // It starts without a store, as every user does.
         fs::remove_dir_all(directory.path().join("things.tenure")).expect("removed");
     }
     for example in examples {
@@ -144,7 +144,7 @@ fn examples_of(document: &str) -> Vec<(String, Vec<String>)> {
     sections
 }
 
-/// All commands, those of groups with the group in front.
+/// All commands, those in groups with the group's name.
 fn commands() -> Vec<Vec<String>> {
     let names = |args: &[&str]| -> Vec<String> {
         let help = tenure(args).ok();
@@ -167,7 +167,7 @@ fn help_of(command: &[String]) -> String {
     tenure(&args).ok()
 }
 
-/// The examples of a help text; what is wrapped is joined again.
+/// The examples of a help text, with wrapped lines joined.
 fn examples_of_help(help: &str) -> Vec<String> {
     let mut examples: Vec<String> = Vec::new();
     for line in help.lines().skip_while(|line| *line != "Examples:").skip(1).take_while(|line| !line.is_empty()) {

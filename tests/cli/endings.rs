@@ -8,7 +8,7 @@ use crate::interrupt::interrupted;
 use crate::support::{Fixture, PEOPLE, Run, skip, tenure, tenure_under};
 use crate::table::assert_told;
 
-/// Runs the program where no file may be longer than 2 KiB: a commit fits, and no page of a snapshot does.
+/// Runs the program with file size limited to 2 KiB: a commit fits, a page of a snapshot does not.
 fn where_no_page_fits(args: &[&str]) -> Run {
     tenure_under(r#"ulimit -f 4; exec "$@""#, args)
 }
@@ -45,7 +45,7 @@ fn closing_that_fails() {
     assert_eq!(out(&run), "deleted 1 record\n");
     assert_eq!(tenure(&["get", &store, &id]).code, 3);
 
-    // A commit that changes a page, so that there is one to be saved.
+    // A commit that changes a page, so that a snapshot has one to save.
     let people = fixture.path("people.jsonl");
     let run = where_no_page_fits(&["import", &store, &people, "--set", "new"]);
     told(&run, "every row is stored (3 records)");
@@ -100,7 +100,7 @@ fn closed_stdin() {
         assert_told("closed_stdin", &tenure_under(r#"exec "$@" <&-"#, args), "stdin");
         assert!(!Path::new(&new).exists(), "{args:?} made a store");
     }
-    // Open for writing only is as good as closed.
+    // Open for writing only is equivalent to closed.
     assert_told("closed_stdin", &tenure_under(r#"exec "$@" 0>/dev/null"#, commands[0]), "stdin");
     // An empty one is no error.
     let run = tenure(&["import", &store, "-", "--set", "a"]);
@@ -142,7 +142,7 @@ fn closed_stdout() {
         assert!(!Path::new(&new).exists(), "{args:?} made a store");
         assert_eq!(fixture.files(), before, "{args:?} changed the store");
     }
-    // Open for reading only is as good as closed, and /dev/null is a place like others, however it is open.
+    // Open for reading only is equivalent to closed, and /dev/null is a valid destination in any mode.
     assert_told("closed_stdout", &tenure_under(r#"exec "$@" 1</dev/null"#, &["sets", &store]), "stdout");
     for script in [r#"exec "$@" >/dev/null"#, r#"exec "$@" 0<>/dev/null 1<>/dev/null"#] {
         tenure_under(script, &["sets", &store]).ok();

@@ -174,7 +174,7 @@ fn limit_out_of_range() {
 fn set_without_a_name() {
     let fixture = Fixture::new();
     assert_told("set_without_a_name", &tenure(&["put", &fixture.store(), "--set", "", "x"]), "record set");
-    // No store is made for a name that none can have.
+    // An invalid name creates no store.
     let (new, people, long) = (fixture.path("new"), fixture.path("people.jsonl"), "x".repeat(256));
     for name in ["", "a\tb", &long] {
         for run in [tenure(&["put", &new, "--set", name, "x"]), tenure(&["import", &new, &people, "--set", name])] {

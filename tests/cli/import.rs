@@ -25,7 +25,7 @@ fn files_and_stdin_plain_and_packed() {
         ("a.jsonl", PEOPLE.as_bytes().to_vec()),
         ("a.NDJSON", PEOPLE.replace('\n', "\r\n").into_bytes()),
         ("a.jsonl.gz", packed(PEOPLE)),
-        // Packed in two members, and not named so.
+        // Compressed in two members, without the file extension.
         ("a.jsonl", [packed("{\"name\":\"Ada\",\"age\":36}\n"), packed(PEOPLE.split_once('\n').unwrap().1)].concat()),
         ("a.jsonl", [b"\xef\xbb\xbf", PEOPLE.as_bytes()].concat()),
     ] {
@@ -188,7 +188,7 @@ fn tables_have_delimiters_columns_types_and_null() {
     let tab = fixture.write("d.txt", b"n\ttext\n1\tx\n");
     tenure(&["import", &store, &tab, "--set", "tab", "--format", "csv", "--delimiter", "tab"]).ok();
     assert_eq!(rows("tab"), "{\"n\":\"1\",\"text\":\"x\"}\n");
-    // A field that is not of its type is told with its line and place.
+    // A field of the wrong type is reported with its line and position.
     let run = tenure(&["import", &store, &csv, "--set", "bad", "--types", "n:integer"]);
     assert_eq!(run.code, 5);
     assert!(run.err.contains("line 3, field 2 (n): \"\" is not an integer; --null '' treats"), "{}", run.err);
@@ -246,7 +246,7 @@ fn what_an_export_with_ids_gives_becomes_a_store_with_the_same_ids() {
     assert_eq!(tenure(&["export", &new, "--set", "people", "--with-ids"]).ok(), rows);
     tenure(&["verify", &new]).ok();
     assert_eq!(tenure(&["find", &new, "people.name", "Grace", "--count"]).ok(), "1\n");
-    // Nobody gets an ID that an export does not tell of.
+    // No ID is handed out that an export does not report.
     let run = tenure(&["get", &new, &gone]);
     assert!(run.code == 3 && run.err.contains("was deleted"), "{}", run.err);
     let next = tenure(&["put", &new, "--set", "people", "next"]).ok();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Fixture, Run, tenure};
 
-/// Packages that depend on each other; `a` and `b` in a circle, `d` on one that is not there.
+/// Packages that depend on each other; `a` and `b` in a cycle, `d` on a missing one.
 const PACKAGES: &str = "\
 {\"name\":\"a\",\"section\":\"libs\",\"size\":30,\"depends\":[\"b\",\"c\"]}
 {\"name\":\"b\",\"section\":\"libs\",\"size\":-7,\"depends\":[\"a\"]}
@@ -23,7 +23,7 @@ fn with_indexes() -> Fixture {
     packages(&["--unique", "name", "--index", "section", "--index", "depends[]", "--index", "/size:integer"])
 }
 
-/// What `find` gives, by the names of the packages.
+/// The results of `find`, by package name.
 fn names(run: Run) -> String {
     let names: Vec<String> =
         run.json_lines().iter().map(|line| line["value"]["name"].as_str().expect("a name").to_owned()).collect();

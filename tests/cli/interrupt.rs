@@ -21,7 +21,7 @@ fn send(child: &Child, signal: Signal) {
     kill_process(pid, signal).expect("sent");
 }
 
-/// Waits for something that comes soon.
+/// Waits for a condition that is expected soon.
 fn wait_until(mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {

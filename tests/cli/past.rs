@@ -123,7 +123,7 @@ fn a_backup_is_a_store_and_becomes_one() {
     let apart = tenure(&["backup", "--copy", &store, &fixture.path("apart"), "--json"]).json();
     assert_eq!((&apart["linked"], &apart["files"]), (&json!(0), &made["files"]), "{apart}");
     let copied = files_of(Path::new(&backup));
-    // What happens to the store is nothing to its copy.
+    // Changes to the store do not affect its copy.
     tenure(&["delete", &store, &fixture.ids("people")[0]]).ok();
     tenure(&["put", &store, "--set", "notes", "later"]).ok();
     tenure(&["compact", &store]).ok();
@@ -136,7 +136,7 @@ fn a_backup_is_a_store_and_becomes_one() {
     tenure(&["put", &restored, "--set", "people", "one more"]).ok();
     tenure(&["verify", &restored]).ok();
     assert_eq!(tenure(&["export", &backup, "--set", "people"]).ok(), PEOPLE);
-    // A store that was closed can be copied, too; an empty directory is as good as none.
+    // A closed store can be copied, too; an empty directory counts as absent.
     fs::create_dir(&other).expect("made");
     let made = tenure(&["restore", &restored, &other, "--json"]).json();
     assert_eq!((&made["linked"], &made["records"]), (&json!(0), &json!(6)), "{made}");

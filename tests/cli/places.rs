@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use crate::support::{Fixture, PROGRAM, Run, files_of, skip, tenure, tenure_under};
 use crate::table::assert_told;
 
-/// Commands that need a store which is there, with the arguments behind it.
+/// Commands that need an existing store, with their further arguments.
 const ON_A_STORE: [&[&str]; 16] = [
     &["export", "--set", "people"],
     &["get", "0.1"],
@@ -71,7 +71,7 @@ fn file_instead_of_a_store() {
     fixture.assert_unchanged();
 }
 
-/// Changes bytes of the files of a store whose name begins so; gives what they held.
+/// Changes bytes in the files of a store with this name prefix; returns the old content.
 fn change(store: &str, stem: &str, change: impl Fn(&mut Vec<u8>)) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let named = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem));
     let files: Vec<_> = files_of(Path::new(store)).into_iter().filter(|(path, _)| named(path)).collect();
@@ -154,7 +154,7 @@ fn damaged_segment() {
     let report: serde_json::Value = serde_json::from_slice(&verified.out).expect("JSON");
     assert_eq!((report["ok"].as_bool(), report["problems"][0]["corrupt"].as_bool()), (Some(false), Some(true)));
     assert!(report["problems"][0]["offset"].as_u64().is_some_and(|offset| offset >= 128), "{report}");
-    // What is not damaged can be read.
+    // Undamaged data can be read.
     assert_eq!(tenure(&["get", &store, &ids[0]]).ok(), "remember the milk\n");
     put_back(held);
     fixture.assert_unchanged();
@@ -205,7 +205,7 @@ fn two_writers() {
     for command in writing {
         assert_told("two_writers", &on(&store, command), &store);
     }
-    // Who only reads is not in the way.
+    // A reader does not block.
     fixture.assert_unchanged();
     drop(writer);
     tenure(&["put", &store, "--set", "more", "x"]).ok();
@@ -221,7 +221,7 @@ fn no_permission() {
     let allow = |path: &str, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
     let fixture = Fixture::new();
     let store = fixture.store();
-    // Root may do everything, so the program becomes nobody; it must be where nobody can run it.
+    // Root bypasses permissions, so the program runs as user `nobody`; it must be where that user can execute it.
     let root = fs::metadata(&store).expect("there").uid() == 0;
     let program = fixture.path("program");
     fs::copy(PROGRAM, &program).expect("copied");
@@ -248,15 +248,15 @@ fn full_disk() {
     let line = |number: u32| format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
     let lines = (0..4000).map(line).collect::<Vec<_>>().concat();
     let many = fixture.write("many.jsonl", lines.as_bytes());
-    // No file may grow beyond 256 KiB; what a full device answers is the same for the store. The signal that comes with
-    // the limit would end a program that does not handle it.
+    // No file may grow beyond 256 KiB; to the store this looks like a full device. The signal that comes with the limit
+    // would end a program that does not handle it.
     let args = ["import", &store, &many, "--set", "many", "--batch", "10"];
     let run = tenure_under(r#"ulimit -f 512; exec "$@""#, &args);
     assert_told("full_disk", &run, "log-");
     fixture.assert_unchanged();
     let stored = tenure(&["scan", &store, "--set", "many", "--ids-only"]).ok().lines().count();
     assert!((100..2000).contains(&stored), "{stored} records are stored");
-    // With room again the import goes on where the message says, and nothing is there twice.
+    // With free space again the import continues where the message says, without duplicates.
     let from = run.err.split("--from-line ").nth(1).expect("a line to go on from").trim();
     assert_eq!(from, (stored + 1).to_string());
     tenure(&["import", &store, &many, "--set", "many", "--from-line", from]).ok();
@@ -264,8 +264,9 @@ fn full_disk() {
     fixture.assert_unchanged();
 }
 
-/// What follows runs with a device of 8 MiB mounted on the directory `$1`, of which 7 MiB are in use until there is to be
-/// room again, and in a mount namespace of its own, so that nothing of it is left. `$2` is the program, `$3` the rows, `$4` a directory for what is to be looked at.
+/// Runs the following with a device of 8 MiB mounted on the directory `$1`, 7 MiB of it in use until space is freed. A
+/// separate mount namespace leaves nothing behind. `$2` is the program, `$3` the rows, `$4` a directory for the
+/// results.
 #[cfg(unix)]
 const ON_A_SMALL_DEVICE: &str = r#"
     mount -t tmpfs -o size=8m tmpfs "$1" || exit 99
@@ -292,7 +293,7 @@ fn full_device() {
     let (device, told) = (fixture.path("device"), fixture.path("told"));
     fs::create_dir(&device).expect("made");
     fs::create_dir(&told).expect("made");
-    // As root a namespace is enough; others need one of users as well.
+    // Root needs only a mount namespace; others need a user namespace as well.
     let ways: [&[&str]; 2] = [&["-m"], &["-r", "-m"]];
     let may_mount = |way: &&&[&str]| {
         let probe = r#"mount -t tmpfs -o size=1m tmpfs "$1""#;

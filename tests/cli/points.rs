@@ -78,11 +78,11 @@ fn unfinished_copy() {
     let large = fixture.write("large", &vec![b'x'; 1_000_000]);
     tenure(&["put", &store, "--set", "large", "--file", &large]).ok();
     tenure(&["backup", &store, &backup]).ok();
-    // No file may grow beyond 256 KiB, so the copy of the segment ends in its middle.
+    // No file may grow beyond 256 KiB, so the copy of the segment is cut short.
     let run = tenure_under(r#"ulimit -f 512; exec "$@""#, &["restore", &backup, &copy]);
     assert_told("copy_for_which_there_is_no_room", &run, "log-");
     assert!(run.err.contains(&format!("{copy} is unfinished: delete it")), "{}", run.err);
-    // Who writes takes the lock first.
+    // A writer takes the lock first.
     let files = || {
         let files = files_of(Path::new(&copy)).into_iter();
         files.filter(|(path, _)| !path.ends_with("lock")).collect::<Vec<_>>()

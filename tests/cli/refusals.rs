@@ -15,7 +15,7 @@ fn with_indexes() -> Fixture {
     fixture
 }
 
-/// The set `people` has an index that a program keeps by its own code: the lengths of records.
+/// The set `people` has an index that a program maintains with its own extractor: the lengths of records.
 fn with_code() -> Fixture {
     let fixture = Fixture::new();
     let store = Store::open(fixture.store()).expect("opened");
@@ -38,7 +38,7 @@ fn set_with_an_index_of_a_program() {
         assert_told("set_with_an_index_of_a_program", &tenure(args), "\"length\" version 3");
     }
     fixture.assert_unchanged();
-    // It can be asked, and dropped.
+    // It can be queried, and dropped.
     assert_eq!(tenure(&["find", &store, "people.length", "24"]).ok(), "{\"name\":\"Emmy\",\"age\":53}\n");
     assert_eq!(tenure(&["find", &store, "people.length", "--prefix", "25", "--count"]).ok(), "1\n");
     tenure(&["index", "drop", &store, "people.length"]).ok();

@@ -25,7 +25,7 @@ fn what_is_whole_of_a_damaged_store_is_in_a_new_one() {
     tenure(&["verify", &new]).ok();
     let made = tenure(&["salvage", &store, &again, "--json"]).json();
     assert_eq!((&made["complete"], &made["records"], &made["lost"]), (&json!(true), &json!(5), &json!([])), "{made}");
-    // Into a directory that is taken, nothing is put.
+    // Nothing is written to an existing directory.
     let refused = tenure(&["salvage", &store, &again]);
     assert!(refused.code == 1 && refused.err.contains("is not empty"), "{}", refused.err);
     assert_eq!(tenure(&["salvage", &fixture.path("nothing"), &fixture.path("other")]).code, 8);
@@ -102,10 +102,10 @@ fn a_store_that_does_not_open_is_replaced_by_one_of_what_is_whole_and_kept() {
     assert_eq!(tenure(&["export", &store, "--set", "people"]).ok(), PEOPLE);
     tenure(&["verify", &store]).ok();
     assert_eq!(tenure(&["repair", &store, "--json"]).json()["nothing"], json!(true));
-    // The commands of a user who has read that go on to work: the kept one can be salvaged again.
+    // The advised commands work: the damaged store that was kept can be salvaged again.
     let again = fixture.path("again");
     tenure(&["salvage", &damaged, &again]).ok();
-    // A second damage: the first store that was set aside stays.
+    // Damaged a second time: the store set aside first stays.
     for (path, _) in files_of(Path::new(&store)) {
         if path.extension().is_some_and(|end| end == "man") {
             fs::remove_file(path).expect("removed");

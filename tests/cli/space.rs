@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Fixture, Run, files_of, tenure};
 
-/// Adds a set of 4000 records in several segments, and deletes three of four. Gives the IDs that live.
+/// Adds a set of 4000 records in several segments, and deletes three of four. Returns the remaining IDs.
 fn mostly_dead(fixture: &Fixture) -> Vec<String> {
     let store = fixture.store();
     let row = |number: u32| format!("{{\"number\":{number},\"text\":\"{}\"}}\n", "x".repeat(200));
@@ -28,7 +28,7 @@ fn mostly_dead(fixture: &Fixture) -> Vec<String> {
 
 fn bytes_of(store: &str) -> u64 {
     let files = files_of(Path::new(store)).into_iter();
-    // As the program tells it: without the reserve.
+    // As the program reports it: without the reserve.
     let is_reserve = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("reserve-"));
     files.filter(|(path, _)| !is_reserve(path)).map(|(_, bytes)| u64::try_from(bytes.len()).unwrap()).sum()
 }

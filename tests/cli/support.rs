@@ -11,7 +11,7 @@ use tempfile::TempDir;
 /// The program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tenure");
 
-/// What a run of the program gave.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     pub code: i32,
@@ -25,7 +25,7 @@ impl Run {
         Self { code: output.status.code().expect("no signal ended it"), out: output.stdout, err }
     }
 
-    /// Stdout of a run that must have succeeded and said nothing on stderr.
+    /// Stdout of a run that must have succeeded without output on stderr.
     pub fn ok(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (0, ""));
         String::from_utf8(self.out).expect("stdout is text")
@@ -57,7 +57,7 @@ pub fn tenure_with(args: &[&str], input: &[u8]) -> Run {
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
     let writer = std::thread::spawn(move || {
-        // A program that stops early closes the pipe; that is its right.
+        // A program that stops early may close the pipe.
         drop(stdin.write_all(&input));
     });
     let output = child.wait_with_output().expect("the program ends");
@@ -65,20 +65,18 @@ pub fn tenure_with(args: &[&str], input: &[u8]) -> Run {
     Run::of(output)
 }
 
-/// Runs the program under a shell with a few words in front, such as a limit or a redirection; `"$@"` is the program with
-/// its arguments.
+/// Runs the program in a shell line with a limit or a redirection; `"$@"` is the program with its arguments.
 pub fn tenure_under(script: &str, args: &[&str]) -> Run {
     let shell = Command::new("sh").args(["-c", script, "sh", PROGRAM]).args(args).stdin(Stdio::null()).output();
     Run::of(shell.expect("the shell starts"))
 }
 
-/// Says that a test did nothing, and why. Not by a macro of the standard library: what those print is hidden when a test
-/// passes.
+/// Reports that a test was skipped, and why. It avoids the standard macros, whose output is hidden when a test passes.
 pub fn skip(reason: &str) {
     std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes()).expect("stderr is open");
 }
 
-/// A directory with a store in it: the set `people` with three JSON records, `notes` with text and bytes.
+/// A directory with a store: the set `people` with three JSON records, `notes` with text and bytes.
 pub struct Fixture {
     dir: TempDir,
     before: Vec<(String, String)>,
@@ -108,7 +106,7 @@ impl Fixture {
         self.dir.path().join(name).to_str().expect("a path of text").to_owned()
     }
 
-    /// Writes a file into the directory; gives its path.
+    /// Writes a file to the directory; returns its path.
     pub fn write(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.path(name);
         fs::write(&path, bytes).expect("written");
@@ -129,7 +127,7 @@ impl Fixture {
         ["people", "notes"].map(|set| (set.to_owned(), self.export(set))).into()
     }
 
-    /// Everything that was in the store at first is still there, and the store is whole.
+    /// Asserts that the original content is still there, and that the store verifies.
     pub fn assert_unchanged(&self) {
         assert_eq!(self.export_all(), self.before);
         tenure(&["verify", &self.store()]).ok();

@@ -40,13 +40,13 @@ fn rows() -> Vec<Row> {
     rows.filter(|cells| cells.last() != Some(&"test")).map(row).collect()
 }
 
-/// A cell without the marks of code around it: one backtick, or two where the text has backticks itself.
+/// A cell without the code marks around it: one backtick, or two if the text contains backticks.
 fn unquoted(cell: &str) -> &str {
     let without = |marks: &str| cell.strip_prefix(marks)?.strip_suffix(marks);
     without("``").or_else(|| without("`")).unwrap_or(cell)
 }
 
-/// Whether `text` is `pattern` with something in the place of each `…`.
+/// Whether `text` matches `pattern`, in which `…` stands for any text.
 fn matches(pattern: &str, text: &str) -> bool {
     let parts: Vec<&str> = pattern.split('…').collect();
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return false };
@@ -61,7 +61,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// What stderr says, as lines of text also where `--json` made them a document.
+/// The content of stderr as lines of text, also if `--json` made it a document.
 fn text_of(err: &str) -> String {
     let line = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
         Ok(told) if told["error"].is_string() => {

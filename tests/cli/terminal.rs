@@ -10,10 +10,10 @@ use crate::support::{Fixture, PROGRAM, tenure, tenure_with};
 
 /// Colours, a bell, a title, the same with a single byte, a carriage return, and text from right to left.
 const HARMFUL: &str = "a\x1b[31mb\x07\x1b]0;title\x07\u{9b}2J\rc\u{202e}d\u{2066}e\u{200f}f";
-/// Characters that a terminal obeys.
+/// Characters that a terminal interprets.
 const OBEYED: [char; 7] = ['\x1b', '\x07', '\u{9b}', '\u{202e}', '\u{2066}', '\u{200f}', '\u{7f}'];
 
-/// Stdout of the program where that is a terminal. Its line breaks have a carriage return in front.
+/// Stdout of the program on a terminal. Its line breaks have a carriage return.
 fn on_a_terminal(args: &[&str]) -> Vec<u8> {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal");
@@ -22,10 +22,10 @@ fn on_a_terminal(args: &[&str]) -> Vec<u8> {
     let mut command = Command::new(PROGRAM);
     command.args(args).stdin(Stdio::null()).stdout(theirs).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    // The command has a copy of the other end as long as it lives.
+    // The command holds a copy of the other end while it exists.
     drop(command);
     let (mut shown, mut piece, mut ours) = (Vec::new(), [0; 4096], File::from(ours));
-    // The read fails when nobody has the other end open any more.
+    // The read fails once all copies of the other end are closed.
     while let Ok(len @ 1..) = ours.read(&mut piece) {
         shown.extend_from_slice(&piece[..len]);
     }
@@ -70,7 +70,7 @@ fn records_cannot_do_anything_to_a_terminal() {
         let obeyed = |char: char| OBEYED.contains(&char) || (char.is_control() && !matches!(char, '\n' | '\t'));
         assert!(!shown.contains(obeyed), "{args:?}: {shown:?}");
         if args.contains(&"--json") {
-            // JSON says the same with escapes.
+            // JSON contains the same as escapes.
             let parsed = |text: &str| -> Vec<serde_json::Value> {
                 text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
             };

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use crate::support::{Fixture, PROGRAM, Run, tenure, tenure_under};
 
-/// How long a command may take that has to end by itself.
+/// Time limit for a command that must end by itself.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn packed(source: impl Read) -> Vec<u8> {
@@ -21,7 +21,7 @@ fn packed(source: impl Read) -> Vec<u8> {
     encoder.finish().expect("packed")
 }
 
-/// The end of a process, which has to come by itself.
+/// The end of a process, which must end by itself.
 fn ended(mut child: Child) -> Run {
     let begun = Instant::now();
     while child.try_wait().expect("a child").is_none() {
@@ -45,7 +45,7 @@ fn import_from(stdin: impl Into<Stdio>, store: &str, more: &[&str]) -> Child {
 fn a_line_that_does_not_end_is_told_as_soon_as_it_is_too_long() {
     let fixture = Fixture::new();
     for (format, head) in [("jsonl", "1\n"), ("csv", "a\n1\n")] {
-        // The line goes on, but nothing more comes: who wants to see its end waits.
+        // The line continues, but no more input comes: a reader of the whole line would wait.
         let mut child = import_from(Stdio::piped(), &fixture.store(), &["--format", format]);
         let mut stdin = child.stdin.take().expect("a pipe");
         stdin.write_all(format!("{head}{}", "x".repeat(1 << 20)).as_bytes()).unwrap_or_default();
@@ -69,7 +69,7 @@ fn a_line_that_does_not_end_is_told_as_soon_as_it_is_too_long() {
 fn a_packed_line_is_not_unpacked_to_its_end() {
     let fixture = Fixture::new();
     for (name, head) in [("a.jsonl.gz", "1\n"), ("a.csv.gz", "a\n1\n")] {
-        // Behind what may be read of it the file is damaged: who reads on finds that.
+        // The file is damaged after the part that may be read: reading on would detect it.
         let mut bytes = packed(head.as_bytes().chain(std::io::repeat(b'x').take(64 << 20)));
         let half = bytes.len() / 2;
         bytes[half..].fill(0xff);
@@ -149,7 +149,7 @@ fn wide_headers_take_time_in_proportion() {
         fixture.write("wide.csv", format!("{}\n{}\n", header.join(","), vec!["1"; columns].join(",")).as_bytes());
     let begun = Instant::now();
     let told = tenure(&["import", &fixture.store(), &file, "--set", "new", "--json"]).json();
-    // By the square it took minutes.
+    // With quadratic time it took minutes.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(told["records"], 1);
     let twice = fixture.write("twice.csv", format!("{},column-7,column-8\n", header.join(",")).as_bytes());
@@ -177,14 +177,14 @@ fn a_restore_of_what_is_no_store_leaves_nothing_behind() {
         let run = tenure(&["restore", &from, &to]);
         assert!(matches!(run.code, 4 | 8), "{from}: {} {}", run.code, run.err);
         assert!(!Path::new(&to).exists(), "{from}: something was made");
-        // A directory with files of somebody else's is not called an unfinished copy.
+        // A directory with foreign files is not reported as an unfinished copy.
         let run = tenure(&["restore", &from, &at("other")]);
         assert!(run.code != 0 && !run.err.contains("other is unfinished"), "{from}: {}", run.err);
         assert_eq!(fs::read_dir(at("other")).expect("a directory").count(), 1);
     }
 }
 
-/// A file of the store whose name begins so.
+/// A file of the store with this name prefix.
 fn files_named(store: &str, begin: &str) -> String {
     let entries = fs::read_dir(store).expect("a directory").map(|entry| entry.expect("an entry").path());
     let found =

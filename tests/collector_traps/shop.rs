@@ -18,7 +18,7 @@ use tenure::{Durability, Options, Point, RecordId, Store, View};
 use crate::common;
 use crate::common::Rng;
 
-/// What is wrong.
+/// The problem.
 pub type Wrong = String;
 
 pub type Model = BTreeMap<RecordId, Vec<u8>>;
@@ -44,7 +44,7 @@ fn by_number(record: &[u8], keys: &mut Keys) {
     record.get(..8).into_iter().for_each(|number| keys.push(number));
 }
 
-/// The byte behind the number, which changes with each update.
+/// The byte after the number, which changes with each update.
 fn by_state(record: &[u8], keys: &mut Keys) {
     record.get(8..9).into_iter().for_each(|state| keys.push(state));
 }
@@ -108,8 +108,8 @@ impl Shop {
         tx.commit_with(Durability::Sync).map(drop).map_err(told("committing"))
     }
 
-    /// Replaces one record in so many; small values keep their length every other time, so that only their content tells
-    /// one version from the other.
+    /// Replaces one record in `one_in`; small values keep their length every other time, so that only their content
+    /// distinguishes the versions.
     pub fn update_some(&mut self, one_in: usize, durability: Durability) -> Result<(), Wrong> {
         let mut tx = self.store.begin().map_err(told("beginning"))?;
         let ids: Vec<RecordId> = self.model.keys().copied().collect();
@@ -155,7 +155,7 @@ impl Shop {
         self.delete(|rng, _| !rng.one_in(one_in))
     }
 
-    /// Goes back; the model of then is given.
+    /// Rolls back, given the model of that state.
     pub fn roll_back_to(self, point: &Point, then: Model) -> Result<Self, Wrong> {
         let store = self.store.roll_back_to(point).map_err(told("rolling back"))?;
         Ok(Self { store, model: then, ..self })
@@ -166,7 +166,7 @@ impl Shop {
     }
 }
 
-/// Whether a set holds exactly these records, by ID, by scan, by key; and what views and indexes say of it.
+/// Compares a set with these records, by ID, by scan, by key, and through views and indexes.
 fn check_contents(store: &Store, model: &Model) -> Result<(), Wrong> {
     for (id, bytes) in model {
         let found = store.get(*id).and_then(|record| record.to_vec()).map_err(|error| format!("{id}: {error}"))?;
@@ -174,7 +174,7 @@ fn check_contents(store: &Store, model: &Model) -> Result<(), Wrong> {
             return Err(format!("{id}: {} bytes that are not the newest version", found.len()));
         }
     }
-    // Panics where two ways of reading disagree, so single reads come first.
+    // It panics if two ways of reading disagree, so single reads come first.
     let found = common::contents(store).map_err(told("reading"))?;
     let found = found.get(SET).cloned().unwrap_or_default();
     if let Some((id, _)) = found.iter().find(|(id, _)| !model.contains_key(id)) {
@@ -207,7 +207,7 @@ pub fn check_store(store: &Store, model: &Model) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A view against what it saw.
+/// Compares a view with its original state.
 pub fn check_view(view: &View, model: &Model) -> Result<(), Wrong> {
     for (id, bytes) in model {
         let found =
@@ -219,13 +219,13 @@ pub fn check_view(view: &View, model: &Model) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Opens what a crash left, and compares it.
+/// Opens the store after a crash, and compares it.
 #[expect(clippy::needless_pass_by_value, reason = "an image is judged once")]
 pub fn check_image(image: Arc<dyn Backing>, model: &Model) -> Result<(), Wrong> {
     check_one_of(&image, std::slice::from_ref(model))
 }
 
-/// Opens what a crash left: it is one of these states, verification agrees, and a collection changes nothing.
+/// Opens the store after a crash: it is in one of these states, verifies, and a collection changes nothing.
 pub fn check_one_of(image: &Arc<dyn Backing>, states: &[Model]) -> Result<(), Wrong> {
     let shop = Shop::open(Arc::clone(image), 0)?;
     let results: Vec<_> = states.iter().map(|model| (check_store(shop.store(), model), model)).collect();
@@ -239,7 +239,7 @@ pub fn check_one_of(image: &Arc<dyn Backing>, states: &[Model]) -> Result<(), Wr
     if report.is_ok() { Ok(()) } else { Err(format!("{:?}", report.problems)) }
 }
 
-/// Opens a store whose newest snapshot may be damaged. Gives whether it was passed over.
+/// Opens a store whose newest snapshot may be damaged. Returns whether it was skipped.
 pub fn check_fallen_back(image: Arc<dyn Backing>, model: &Model, round: u64) -> Result<bool, Wrong> {
     let store = options().open_backing(image).map_err(|error| format!("round {round}, opening: {error}"))?;
     check_store(&store, model).map_err(|wrong| format!("round {round}: {wrong}"))?;

@@ -39,7 +39,7 @@ impl Watched {
         &self.inner
     }
 
-    /// Runs before each sync of a file. What it does itself is not told.
+    /// Runs before each sync of a file. Its own syncs do not trigger it.
     pub fn at_sync(&self, hook: impl FnMut(&str, u8) + Send + 'static) {
         *self.shared.hook.lock().expect("not poisoned") = Some(Box::new(hook));
     }

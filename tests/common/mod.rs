@@ -51,7 +51,7 @@ impl Rng {
     }
 }
 
-/// Tells threads that they are to end, also when the one that has this panics.
+/// Tells threads to stop, also if the owner of this panics.
 #[derive(Debug)]
 pub struct Ends<'a>(pub &'a AtomicBool);
 
@@ -64,7 +64,7 @@ impl Drop for Ends<'_> {
 /// The records of each set.
 pub type Contents = BTreeMap<String, BTreeMap<RecordId, Vec<u8>>>;
 
-/// Everything that a store holds, read by scans; each record also by its ID, and counted.
+/// The content of a store, read by scans; each record also by its ID, and counted.
 ///
 /// # Panics
 /// When two ways of reading disagree.
@@ -92,7 +92,7 @@ pub fn marks(store: &Store) -> BTreeMap<String, u64> {
     store.marks().into_iter().map(|mark| (mark.name, mark.seq.0)).collect()
 }
 
-/// Whether an ID means no record; an error that is neither of the two answers panics.
+/// Whether an ID has no record; panics at an error other than the two expected ones.
 pub fn is_dead(store: &Store, id: RecordId) -> bool {
     match store.get(id) {
         Ok(_) => return false,
@@ -122,7 +122,7 @@ pub fn write_dir(path: &Path, files: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// The bytes of every file of a store that nobody writes to.
+/// The bytes of every file of an idle store.
 pub fn read_backing(backing: &dyn Backing) -> BTreeMap<String, Vec<u8>> {
     let names = backing.list().expect("a list");
     names
@@ -148,8 +148,9 @@ pub fn memory_of(files: &BTreeMap<String, Vec<u8>>) -> Arc<dyn Backing> {
     Arc::new(memory)
 }
 
-/// Says what is wrong if an opening found fewer commits than there were before a damage, and its report does not tell so. That it
-/// does not know is enough where nobody can: the newest segment of the log ends earlier than it did, as if no more had been written.
+/// Returns a problem if an opening found fewer commits than before the damage, and its report does not say so. The
+/// report may say that it does not know if that is impossible to know: the newest segment of the log ends earlier, as
+/// if no more had been written.
 pub fn check_loss_is_told(
     report: &RecoveryReport,
     before: &BTreeMap<String, Vec<u8>>,
@@ -182,19 +183,19 @@ const HEADER_BYTES: usize = 128;
 /// How long files may wait for the threads of a store that delete them.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Files on the medium that the store does not refer to.
+/// Files on disk that the store does not refer to.
 pub fn strays(store: &Store, list: &impl Fn() -> Vec<String>) -> Vec<String> {
-    // What comes meanwhile is not in the first list, and what goes is looked for in the next.
+    // New files are not in the first list, and deleted ones are checked in the next.
     let on_medium = list();
     let known: BTreeSet<String> = store.files().expect("a list").into_iter().map(|file| file.name).collect();
     let there = list();
     on_medium.into_iter().filter(|name| !known.contains(name) && there.contains(name)).collect()
 }
 
-/// The store refers to every file that is there, when its threads have come to an end with what they have to delete.
+/// Asserts that the store refers to every file once its threads have deleted the others.
 ///
 /// # Panics
-/// When there is a file more.
+/// If there is an extra file.
 pub fn assert_no_strays(store: &Store, list: impl Fn() -> Vec<String>, when: &str) {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -207,18 +208,18 @@ pub fn assert_no_strays(store: &Store, list: impl Fn() -> Vec<String>, when: &st
     }
 }
 
-/// The same of a store in a directory.
+/// The same for a store in a directory.
 pub fn assert_no_strays_in(store: &Store, path: &Path, when: &str) {
     assert_no_strays(store, || names_in(path), when);
 }
 
-/// The same of a store in a directory that nobody has open.
+/// The same for a closed store in a directory.
 pub fn assert_no_strays_closed(path: &Path, when: &str) {
     let reader = Options::new().read_only(true).open(path).expect("it opens for reading");
     assert!(strays(&reader, &|| names_in(path)).is_empty(), "{when}: {:?}", strays(&reader, &|| names_in(path)));
 }
 
-/// The same of a store in any backing.
+/// The same for a store in any backing.
 pub fn assert_no_strays_closed_backing(backing: &Arc<dyn Backing>, when: &str) {
     let reader = Options::new().read_only(true).open_backing(Arc::clone(backing)).expect("it opens for reading");
     let strays = strays(&reader, &|| backing.list().expect("a list"));

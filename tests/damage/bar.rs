@@ -22,12 +22,12 @@ fn options() -> Options {
     Options::new().background(false).segment_bytes(64 << 10).durability(Durability::Sync)
 }
 
-/// How a damaged store is opened for writing: what a user does.
+/// How a user opens a damaged store for writing.
 fn open_for_writing(backing: &Arc<dyn Backing>) -> Result<Store> {
     options().open_backing(Arc::clone(backing))
 }
 
-/// What a store says after a commit.
+/// The readable content of a store after a commit.
 #[derive(Debug, Clone)]
 struct State {
     seq: Seq,
@@ -39,10 +39,10 @@ struct State {
 struct Built {
     name: &'static str,
     files: Files,
-    /// States of the store after the commits that its newest snapshot does not hold, the newest last.
+    /// States of the store after the commits that its newest snapshot lacks, the newest last.
     states: Vec<State>,
     dead: Vec<RecordId>,
-    /// What the named snapshot holds.
+    /// The content of the named snapshot.
     named: Contents,
 }
 
@@ -142,17 +142,17 @@ fn build() -> [Built; 2] {
     [closed, killed]
 }
 
-/// What came of a damage.
+/// The result of a fault.
 #[derive(Debug, Default, Clone, Copy)]
 struct Outcome {
     opened: bool,
-    /// Commits are gone, and the report says so.
+    /// Commits are lost, and the report says so.
     shorter: bool,
-    /// Some reads say that something is damaged.
+    /// Some reads report damage.
     unreadable: bool,
 }
 
-/// Compares everything that an opened store says with the state that it claims to be in.
+/// Compares the full content of an opened store with the state that it reports.
 fn check(store: &Store, files: &Files, built: &Built, outcome: &mut Outcome) {
     let report = store.recovery_report();
     let newest = built.states.last().unwrap();
@@ -223,7 +223,7 @@ fn check_index(
     } else {
         store.index(&found, name, extractor)
     };
-    // A reader does not make an index that is not there.
+    // A reader does not create a missing index.
     let Ok(index) = index else {
         outcome.unreadable = true;
         return;
@@ -311,7 +311,7 @@ fn is_manifest_damaged(files: &Files, built: &Built) -> bool {
     built.files.iter().any(|(name, bytes)| name.starts_with("manifest-") && files.get(name) != Some(bytes))
 }
 
-/// One damage, and its kind.
+/// One fault, and its kind.
 fn damage(files: &mut Files, rng: &mut Rng) -> (String, String) {
     let names: Vec<String> = files.keys().filter(|name| *name != "lock").cloned().collect();
     let name = names[rng.below(names.len())].clone();

@@ -119,7 +119,7 @@ fn answer(store: &Store, id: RecordId) -> String {
     }
 }
 
-/// Two stores give the same answers.
+/// Asserts that two stores have the same content.
 pub fn assert_same(a: &Store, b: &Store) {
     let (va, vb) = (a.view(), b.view());
     assert_eq!(a.last_seq(), b.last_seq());
@@ -176,7 +176,7 @@ pub fn assert_new_ids_are_new(before: &Store, loaded: &Store) {
     }
 }
 
-/// A store is whole, also in its own eyes.
+/// Asserts that a store verifies.
 pub fn assert_verified(backing: &Arc<dyn Backing>) {
     let report = tenure::verify::verify_backing(backing, &mut |_| {}).unwrap();
     assert!(report.is_ok(), "{:?}", report.problems);

@@ -30,7 +30,7 @@ fn a_load_goes_on_after_a_power_cut_or_a_kill_at_any_step() {
         load(&stream, &cut).unwrap_err();
         let image = if round % 2 == 0 { cut.crash_image(round) } else { cut.kill_image() };
         let as_backing: Arc<dyn Backing> = Arc::new(image.clone());
-        // A half loaded store is none.
+        // A half loaded store cannot be opened.
         if image.names().iter().any(|name| name == "unfinished") {
             let error = full::options().open_backing(Arc::clone(&as_backing)).unwrap_err();
             assert!(matches!(error, Error::NotAStore { .. }), "{error}");

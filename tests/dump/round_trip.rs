@@ -178,7 +178,7 @@ fn stores_and_other_files_are_not_loaded_into() {
     std::fs::write(dir.path().join("other/file"), "mine").unwrap();
     assert!(matches!(load("other").unwrap_err(), Error::Exists { .. }));
     assert_eq!(std::fs::read_dir(dir.path().join("other")).unwrap().count(), 1, "nothing is left behind");
-    // What is no dump makes nothing.
+    // Input that is not a dump creates nothing.
     let bad = tenure::dump::load(&mut &b"no dump"[..], dir.path().join("bad"), &LoadOptions::new(), &mut |_| {});
     assert!(bad.unwrap_err().is_corruption());
     assert!(!dir.path().join("bad").exists());

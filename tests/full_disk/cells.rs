@@ -30,7 +30,7 @@ pub const ENDS: [End; 3] = [End::Close, End::FailedClose, End::Kill];
 pub trait Disk {
     /// Opens the store for writing.
     fn open(&self) -> tenure::Result<Store>;
-    /// Takes all the room that is left.
+    /// Fills the remaining space.
     fn fill(&self);
     fn names(&self) -> Vec<String>;
     fn verify(&self);
@@ -101,7 +101,7 @@ pub fn act(store: &Store, action: Action, expected: &mut Held, cell: &str) {
             store.collect(None).unwrap_or_else(|error| panic!("{cell}: collects: {error} {:#?}", store.stats()));
         }
         Action::Compact => {
-            // As the command line does: until nothing is gained.
+            // As the command line does: until nothing is left to gain.
             let mut last = u64::MAX;
             loop {
                 let done = store.collect(None).unwrap_or_else(|error| panic!("{cell}: compacts: {error}"));

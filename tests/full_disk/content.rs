@@ -76,7 +76,7 @@ pub fn options() -> Options {
     Options::new().durability(Durability::Buffered)
 }
 
-/// What a store holds.
+/// The content of a store.
 pub fn held(store: &Store) -> BTreeMap<u32, (RecordId, usize)> {
     let Some(set) = store.find_set("a") else { return BTreeMap::new() };
     let view = store.view();
@@ -90,7 +90,7 @@ pub fn held(store: &Store) -> BTreeMap<u32, (RecordId, usize)> {
     records.collect()
 }
 
-/// Commits until one is refused. What was acknowledged is there.
+/// Commits until one is refused. Acknowledged commits stay.
 pub fn write_until_refused(store: &Store, held: &mut Held) {
     let set = store.find_set("a").expect("a set");
     for number in 1_000_000..1_000_500 {

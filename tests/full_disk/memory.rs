@@ -131,7 +131,7 @@ fn an_opening_that_finds_no_room_leaves_nothing() {
 enum Then {
     Nothing,
     PowerCut,
-    /// Others take all room that is free.
+    /// Other programs take all free space.
     Others,
 }
 
@@ -182,7 +182,7 @@ fn ends_in_a_collection(then: Then) {
         } else if number % 2 == 0 {
             store.collect(None).unwrap_or_else(|error| panic!("{cell}: collects: {error}"));
         }
-        // Writers collect too.
+        // Writers collect as well.
         let until = Instant::now() + Duration::from_secs(20);
         let mut inserted = store.write(|tx| tx.insert(&set, [7; 5_000]));
         while number % 2 == 1 && inserted.is_err() && Instant::now() < until {

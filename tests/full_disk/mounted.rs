@@ -21,7 +21,7 @@ enum Kind {
     Ext4,
 }
 
-/// A file system that is gone with this.
+/// A file system, unmounted on drop.
 struct Mounted {
     directory: PathBuf,
     _image: tempfile::TempDir,

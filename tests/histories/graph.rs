@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Why one node comes before another.
+/// Why one node precedes another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// It wrote the version before.
@@ -56,7 +56,7 @@ impl Graph {
         graph
     }
 
-    /// A short cycle out of each strongly connected part that has one.
+    /// A short cycle of each strongly connected component that has one.
     pub fn cycles(&self) -> Vec<Vec<(usize, Kind)>> {
         let parts = self.parts();
         let mut sizes: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
@@ -67,7 +67,7 @@ impl Graph {
         bad.filter_map(|(node, _)| self.cycle_through(*node, &parts)).collect()
     }
 
-    /// The shortest way from a node back to itself within its part.
+    /// The shortest path from a node back to itself within its component.
     fn cycle_through(&self, start: usize, parts: &[usize]) -> Option<Vec<(usize, Kind)>> {
         let mut before: BTreeMap<usize, (usize, Kind)> = BTreeMap::new();
         let mut queue = VecDeque::from([start]);
@@ -93,7 +93,7 @@ impl Graph {
         None
     }
 
-    /// The number of each node's strongly connected part.
+    /// The number of each node's strongly connected component.
     fn parts(&self) -> Vec<usize> {
         const NEW: usize = usize::MAX;
         let nodes = self.edges.len();

@@ -112,15 +112,15 @@ pub struct Writes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     Committed,
-    /// It failed, was dropped, or only read: it wrote nothing.
+    /// It failed, was dropped, or was read-only: it wrote nothing.
     Nothing,
-    /// Whether it was committed is for the next opening to say.
+    /// The next opening decides whether it was committed.
     Unknown,
-    /// A crash took it.
+    /// A crash interrupted it.
     Lost,
 }
 
-/// A transaction that is over.
+/// A finished transaction.
 #[derive(Debug, Clone)]
 pub struct Txn {
     pub number: u64,
@@ -155,7 +155,7 @@ impl fmt::Display for Txn {
     }
 }
 
-/// What is there in the end.
+/// The final state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     pub lists: BTreeMap<u32, Vec<u64>>,
@@ -163,11 +163,11 @@ pub struct Contents {
     pub claims: BTreeMap<u32, RecordId>,
 }
 
-/// How transactions are weakened, to show that this is found.
+/// How transactions are weakened, to show that the checker detects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weakness {
     None,
-    /// Commits leave out a part of the validation.
+    /// Commits skip part of the validation.
     #[cfg(feature = "planted")]
     Without(tenure::Part),
 }

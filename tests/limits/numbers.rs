@@ -163,7 +163,7 @@ fn when_numbers_of_files_run_out_the_store_says_so_and_still_opens() {
     assert!(written.len() > 2, "only {} commits before", written.len());
     assert!(matches!(error, Error::Exhausted { what: "number of a file", .. }), "{error}");
     assert!(error.advice().contains("import"), "{}", error.advice());
-    // The way out: everything can be read and deleted, and the store closes and opens.
+    // The way back: everything can be read and deleted, and the store closes and opens.
     store.write(|tx| tx.delete(written[0])).unwrap();
     let crashed = copy_of(&*backing);
     store.close().unwrap();
@@ -271,7 +271,7 @@ fn numbers_of_timelines_end() {
     let store = open(&backing).unwrap();
     assert_eq!(store.stats().timeline, NUMBER_END - 2);
     let mut ids = vec![insert(&store, "one below")];
-    // Each opening after a crash begins one. This is the last.
+    // Each opening after a crash starts a timeline. This is the last one.
     let crashed = copy_of(&*backing);
     let store = open(&crashed).unwrap();
     assert_eq!(store.stats().timeline, NUMBER_END - 1);
@@ -282,7 +282,7 @@ fn numbers_of_timelines_end() {
     assert!(matches!(refused, Error::Exhausted { what: "timeline", .. }), "{refused}");
     assert!(refused.advice().contains("import"), "{}", refused.advice());
     assert_eq!(beyond.list().unwrap(), names, "a refused opening leaves nothing");
-    // The way out: everything can be read, so it can be exported.
+    // The way back: everything can be read, so it can be exported.
     let reader = options().read_only(true).open_backing(Arc::clone(&beyond)).unwrap();
     for id in &ids {
         reader.get(*id).unwrap();
@@ -311,7 +311,7 @@ fn a_mark_can_be_dropped_where_there_is_no_room_for_another() {
         assert!(marked < 10, "marks without end");
     };
     assert!(matches!(refused, Error::Exhausted { .. }) && marked > 0, "{refused}, after {marked}");
-    // What only drops always has room.
+    // Drops always fit.
     store.drop_mark("mark 0").unwrap();
     let gone = store.drop_mark("mark 0").unwrap_err();
     assert!(matches!(gone, Error::PointGone { .. }), "{gone}");

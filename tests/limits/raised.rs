@@ -56,7 +56,7 @@ fn a_snapshot_after_going_back_is_as_short_as_before() {
         for name in ["one", "two", "three"] {
             store.drop_snapshot(name).unwrap();
         }
-        // The state of then, and none of its slots' IDs comes back.
+        // The state at the snapshot, and no ID of its slots is reused.
         assert!(first.iter().all(|id| store.get(*id).is_ok_and(|lookup| lookup.as_slice().is_some())));
         store.close().unwrap();
         store = open(&backing);

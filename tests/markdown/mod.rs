@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-/// A table, under the heading that stands above it.
+/// A table, under the heading above it.
 #[derive(Debug, Clone)]
 pub struct Table {
     /// The heading.
@@ -66,7 +66,7 @@ pub fn table(document: &str, heading: &str) -> Table {
     found.remove(0)
 }
 
-/// The code block of a language that stands under a heading, without its fences.
+/// The code block of a language under a heading, without its fences.
 pub fn code_block(document: &str, heading: &str, language: &str) -> String {
     let fence = format!("```{language}");
     let under = document.lines().skip_while(|line| line.trim_start_matches('#').trim() != heading);
@@ -76,7 +76,7 @@ pub fn code_block(document: &str, heading: &str, language: &str) -> String {
     text.join("\n")
 }
 
-/// A number as the documents write it: decimal, or hexadecimal behind 0x.
+/// A number as the documents write it: decimal, or hexadecimal after 0x.
 pub fn number(text: &str) -> u64 {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),

@@ -13,7 +13,7 @@ use tenure::{Durability, Error, Options, Point, RecordId, Store};
 use crate::common;
 use crate::common::{Contents, Rng};
 
-/// What is wrong.
+/// The problem.
 pub type Wrong = String;
 
 pub const SETS: [&str; 2] = ["a", "b"];

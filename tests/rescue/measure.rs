@@ -68,7 +68,7 @@ impl Row {
     }
 }
 
-/// One damage, and its kind.
+/// One fault, and its kind.
 fn damage(files: &mut Files, rng: &mut Rng) -> (&'static str, String) {
     let names: Vec<String> = files.keys().filter(|name| !name.starts_with("reserve")).cloned().collect();
     let name = names[rng.below(names.len())].clone();

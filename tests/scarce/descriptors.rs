@@ -112,7 +112,7 @@ pub fn live_with_none() {
     store.close().expect("closes");
 }
 
-/// Refused, and the handle goes on.
+/// Refused, and the handle stays usable.
 fn is_refused(error: &Error) -> bool {
     assert!(matches!(error, Error::Io { .. }), "{error}");
     true

@@ -12,7 +12,7 @@ pub fn options() -> Options {
     Options::new().segment_bytes(64 << 10).durability(Durability::Buffered).background(false)
 }
 
-/// What is in the store.
+/// The content of the store.
 #[derive(Debug)]
 pub struct Life {
     rng: Rng,
@@ -77,7 +77,7 @@ impl Life {
         Ok(())
     }
 
-    /// Reads everything in each way there is.
+    /// Reads everything in every way.
     pub fn check(&self, store: &Store, set: &RecordSet) {
         let view = store.view();
         for (id, value) in &self.values {
@@ -97,7 +97,7 @@ impl Life {
     }
 }
 
-/// Nothing is wrong with a store that nobody has open.
+/// Verifies a closed store.
 pub fn verify(backing: &Arc<dyn Backing>) {
     let report = tenure::verify::verify_backing(backing, &mut |_| {}).expect("verifies");
     assert!(report.problems.is_empty(), "{:?}", report.problems);

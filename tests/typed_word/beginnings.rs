@@ -52,7 +52,7 @@ fn a_beginning_that_no_key_can_have_is_refused() {
         })
         .unwrap();
 
-    // What fits and finds nothing is no mistake.
+    // A matching type without results is not an error.
     assert_eq!(by_word.prefix(&view, "bob").unwrap().left(), 0);
     assert_eq!(by_parts.prefix(&view, &()).unwrap().left(), 2);
     assert_eq!(by_parts.prefix(&view, &("a", Desc(3))).unwrap().left(), 0);

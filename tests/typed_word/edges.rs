@@ -40,7 +40,7 @@ fn a_float_that_json_has_no_form_for_is_refused_when_it_is_written() {
     assert_eq!(view.fetch(id).unwrap(), reading(20.5, Some(0.4)), "what was refused changed nothing");
 }
 
-/// A codec with a fault: it writes a length of one byte.
+/// A faulty codec: it writes a one-byte length.
 #[derive(Debug, PartialEq)]
 struct Short(String);
 
@@ -117,12 +117,12 @@ fn an_id_of_another_set_is_refused_by_typed_updates_and_deletes() {
     projects.update(&mut tx, project, &Json(Project { title: "difference".to_owned() })).unwrap();
     tx.commit_with(tenure::Durability::Buffered).unwrap();
     assert_eq!(fresh.fetch(project).unwrap().title, "difference");
-    // A deleted one is told as deleted, and one that was never given as that.
+    // A deleted ID is reported as deleted, a never allocated one as never allocated.
     fresh.write(|tx| projects.delete(tx, project)).unwrap();
     assert!(matches!(fresh.write(|tx| users.delete(tx, astray)), Err(Error::Deleted { .. })));
     let never = "9999.1".parse::<Id<Json<User>>>().unwrap();
     assert!(matches!(fresh.write(|tx| users.update(tx, never, &user)), Err(Error::NeverAllocated { .. })));
-    // And a set of another store takes nothing.
+    // And a set of another store refuses it.
     let here = fresh.write(|tx| projects.insert(tx, &Json(Project { title: "here".to_owned() }))).unwrap();
     let elsewhere = store.typed_set(PROJECTS).unwrap();
     assert!(matches!(

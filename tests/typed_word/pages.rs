@@ -4,7 +4,7 @@ use tenure::typed::{Id, IndexDefinition, SetDefinition, TypedIndex, TypedSet};
 use tenure::{Error, ResumeToken, Store};
 
 const PEOPLE: SetDefinition<String> = SetDefinition::new("people");
-/// The city stands behind the name.
+/// The city follows the name.
 const BY_CITY: IndexDefinition<String, &str> = IndexDefinition::new("city", 1, |person, put| {
     person.split_once(' ').into_iter().for_each(|(_, city)| put(city));
 });
@@ -168,7 +168,7 @@ fn a_token_that_does_not_fit_is_an_error() {
     refused(by_name.all(&world.store.view()).unwrap().resume_back(&token));
     let other = self::world().0;
     refused(other.by_city.all(&other.store.view()).unwrap().resume(&token));
-    // An index that is made anew as it was takes it.
+    // An index recreated with the same definition accepts it.
     let rebuilt = world.store.rebuild_index(world.by_city.index()).unwrap();
     let mut range = rebuilt.all(&world.store.view()).unwrap();
     range.resume(&token).unwrap();

@@ -136,7 +136,7 @@ fn versions_that_do_not_lead_to_the_newest_are_errors() {
         let error = read(text).unwrap_err();
         assert!(matches!(&error, Error::BadValue { .. }) && error.to_string().contains(why), "{text}: {error}");
     }
-    // One that cannot be migrated is named, and what came before it is done.
+    // A record that cannot be migrated is named, and the batches before it are done.
     let error = store.migrate_set(&people).unwrap_err();
     assert!(matches!(&error, Error::BadValue { why, .. } if why.contains("record ")), "{error}");
 }

@@ -31,7 +31,7 @@ fn what_is_done_after_closing_says_that_it_was_closed() {
     is_closed(other.sync().unwrap_err());
     is_closed(other.refresh().unwrap_err());
     assert_eq!(Error::Closed.to_string(), "the store was closed");
-    // A view goes on.
+    // A view stays usable.
     assert_eq!(view.get(id).unwrap().as_slice(), Some(&b"once"[..]));
     assert_eq!(index.get(&view, &b"once"[..]).unwrap(), Some(id));
 }
@@ -48,7 +48,7 @@ fn a_handle_that_only_reads_says_what_is_not_there() {
     let words = reader.record_set("words").unwrap();
     let missing = reader.index(&words, "length", whole(1)).unwrap_err();
     assert!(matches!(&missing, Error::NoSuchIndex { index, .. } if index == "length"), "{missing}");
-    // Nor is one made anew.
+    // Nor is one recreated.
     let other = reader.index(&words, "whole", whole(2)).unwrap_err();
     assert!(matches!(&other, Error::NoSuchIndex { why, .. } if why.contains("another version")), "{other}");
     let index = reader.index(&words, "whole", whole(1)).unwrap();

@@ -69,7 +69,7 @@ fn the_old_index_answers_and_is_enforced_until_the_new_one_is_there_and_handles_
         assert_eq!(old.get(&store.view(), "c").unwrap(), Some(cat));
         let infos = store.indexes(&words);
         assert_eq!((infos.len(), infos[0].version, infos[0].ready), (1, 1, true));
-        // What a kill leaves now is the old index, whole.
+        // A kill now leaves the old index, whole.
         let after = Options::new().open_backing(Arc::new(backing.kill_image())).unwrap();
         check_old(&after);
         gate.1.wait();

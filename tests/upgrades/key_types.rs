@@ -54,7 +54,7 @@ fn a_lines_type_is_that_of_its_keys() {
     let people = store.typed_set(PEOPLE).unwrap();
     let untyped = Extractor::new("name", 1, |record, keys| keys.push(String::from_utf8_lossy(record).as_ref()));
     store.unique_index(people.record_set(), "name", untyped.clone()).unwrap();
-    // Who made it has not told a type: nobody knows better.
+    // It was created without a declared type, so none can be checked.
     store.typed_index(&people, OLD_NAME).unwrap();
     let told = untyped.with_key_type("integer");
     assert_eq!(told.key_type(), "integer");

@@ -253,7 +253,7 @@ fn every_statement_sees_what_the_model_says() {
         if result.is_ok() && meanwhile == 0 {
             committed = records;
         } else if result.is_ok() && is_changed {
-            // What came and went again nobody has missed.
+            // A record inserted and deleted meanwhile does not count as a change.
             assert!(isolation == Isolation::Snapshot || committed == before, "it has read everything: round {round}");
             let gone = before.keys().filter(|id| !records.contains_key(id));
             gone.for_each(|id| drop(committed.remove(id)));

@@ -190,7 +190,7 @@ fn a_record_is_written_where_its_key_is() {
     assert!(matches!(both, Err(Error::UniqueViolation { .. })), "keys of two records: {both:?}");
     assert!(store.write(|tx| tx.upsert(&index, [])).unwrap().is_inserted(), "no key");
 
-    // Two who find nothing cannot both insert.
+    // Two transactions that find nothing cannot both insert.
     let (mut one, mut two) = (store.begin().unwrap(), store.begin().unwrap());
     assert!(
         one.insert_or_get(&index, [4]).unwrap().is_inserted() && two.insert_or_get(&index, [4]).unwrap().is_inserted()

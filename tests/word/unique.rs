@@ -91,7 +91,7 @@ fn what_others_take_meanwhile_is_found_at_commit() {
     let c = store.write(|tx| tx.insert(&set, "c")).unwrap();
     check_violation(&late.commit(), "c", c);
 
-    // Whoever goes on after a refusal relies on it.
+    // Code that continues after a refusal relies on it.
     let mut tx = store.begin().unwrap();
     check_violation(&tx.insert(&set, "a"), "a", a);
     tx.insert(&set, "because a was taken").unwrap();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tenure::extract::Extractor;
 use tenure::{Contended, Durability, Error, Store};
 
-/// An error of a program's own.
+/// A program's own error type.
 #[derive(Debug)]
 enum Refusal {
     NotEnough,

@@ -29,14 +29,14 @@ fn options(mode: &str) -> Options {
     options.space_ratio(1.1)
 }
 
-/// The value that commit `number` gives to its record `id`: all records of a commit tell its number.
+/// The value of record `id` in commit `number`: all records of a commit contain its number.
 fn value(number: u64, id: RecordId, len: usize) -> Vec<u8> {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.extend(Rng::new(number ^ id.as_u64()).bytes(len));
     bytes
 }
 
-/// What a commit means to do: `T number (+|-)id:len ...`.
+/// The plan of a commit: `T number (+|-)id:len ...`.
 #[derive(Debug, Default, Clone)]
 struct Attempt {
     number: u64,
@@ -158,7 +158,7 @@ fn applied(mut model: Model, attempt: &Attempt) -> Model {
     model
 }
 
-/// What the store holds, each value compared with the commit that it names.
+/// The content of the store, each value checked against the commit that it names.
 fn found(store: &Store) -> Model {
     let contents = common::contents(store).expect("reads");
     let mut model = Model::new();
@@ -272,7 +272,7 @@ fn kill_again_and_again(mode: &str, seed: u64) {
         let limit = if while_opening { 15 } else { 60 };
         let delay = Duration::from_micros(u64::try_from(1_000 + rng.below(limit * 1_000)).expect("64 bits"));
         let pending = oracle.round(&path, mode, rng.number(), delay, while_opening);
-        // A reader first: it writes nothing, so that the next to open finds what the kill left.
+        // A reader first: it writes nothing, so the next opening finds the state that the kill left.
         let reader = Options::new().read_only(true).open(&path).expect("opens for reading");
         oracle.check(&reader, pending.as_ref());
         collected += u64::from(reader.stats().segments.iter().any(|segment| segment.generation > 0));

@@ -61,7 +61,7 @@ fn pages_of_a_snapshot_that_is_dropped_after_a_reopening_go_at_once() {
     let path = dir.path().join("store");
     let ids = changed(&path);
     let store = open(&path);
-    // The automatic snapshot of before goes, too.
+    // The previous automatic snapshot is deleted, too.
     change(&store, &ids, 3);
     change(&store, &ids, 4);
     let with_it = files(&path, "pages-");

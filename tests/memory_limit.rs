@@ -93,7 +93,7 @@ fn build(store: &Store, set: &RecordSet) {
     assert_eq!(index.len(&view).expect("a count"), RECORDS as u64);
 }
 
-/// What a process under the limit does, as the environment says.
+/// The role of a process under the limit, from the environment.
 #[test]
 #[ignore = "the other test of this file runs it in a process of its own"]
 fn child() {
@@ -123,7 +123,7 @@ fn child() {
 
 fn start(path: &Path, work: &str) -> Child {
     let program = std::env::current_exe().expect("a path");
-    // The allocator takes new room from one place only, so that a thread of its own costs no more than what it uses.
+    // The allocator uses a single arena, so that a thread costs only the memory it uses.
     Command::new("sh")
         .args(["-c", "ulimit -d \"$1\" && shift && exec \"$@\"", "sh", &(LIMIT_BYTES / 1024).to_string()])
         .arg(program)

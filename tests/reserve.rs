@@ -71,7 +71,7 @@ fn no_commit_takes_room_that_is_less_than_the_reserve() {
         assert!(matches!(error, Error::NoSpace { .. }), "{error}");
     }
     assert_eq!(stuck.store.last_seq(), last, "nothing was written");
-    // With what the view has held there is.
+    // With the space that the view retained there is.
     stuck.disk.disk_bytes_max(Some(stuck.disk.disk_bytes() + 3 * SEGMENT));
     drop(stuck.view);
     assert!((0..300).filter(|_| stuck.store.write(|tx| tx.update(stuck.ids[0], [2; 200])).is_ok()).count() > 290);

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tenure::{Error, Options, Store};
 
-/// Gives some bytes, then fails or panics.
+/// Yields some bytes, then fails or panics.
 struct Failing {
     left: usize,
     panics: bool,

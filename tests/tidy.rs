@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
     ],
 ];
 
-/// What the top level of the repository may hold beside files that begin with a dot or with `LICENSE`.
+/// Names allowed at the top level of the repository, besides files that start with a dot or with `LICENSE`.
 const TOP_LEVEL: &[&str] =
     &["Cargo.toml", "Cargo.lock", "README.md", "CHANGELOG.md", "src", "tests", "benches", "fuzz", "docs", "target"];
 
@@ -93,7 +93,7 @@ fn code(line: &str) -> &str {
     if line.starts_with("//") { "" } else { line }
 }
 
-/// What stands behind each `path` that begins a word in the line.
+/// The text after each `path` that starts a word in the line.
 fn behind<'a>(line: &'a str, path: &'a str) -> impl Iterator<Item = &'a str> {
     line.match_indices(path).filter_map(move |(at, _)| {
         let before = line.get(..at)?.chars().next_back();
@@ -102,7 +102,7 @@ fn behind<'a>(line: &'a str, path: &'a str) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// The modules that stand behind `crate::`: one, or several in braces. `None` where that cannot be told.
+/// The modules after `crate::`: one, or several in braces. `None` if they cannot be determined.
 fn names(rest: &str) -> Option<Vec<&str>> {
     let word = |text: &str| text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     let all: Vec<&str> = match rest.strip_prefix('{') {

@@ -196,7 +196,7 @@ fn indexes_are_asked_with_typed_keys() {
     assert_eq!(names(&mut world.by_age.prefix(&view, &1791_u16).unwrap()), ["Charles"]);
     let back: Vec<Id<Person>> = world.by_age.range(&view, ..).unwrap().rev().map(Result::unwrap).collect();
     assert_eq!(back, [people[0], people[1], people[3], people[2]]);
-    // Backwards along references: who works there, whose friend is that.
+    // Backwards along references: employees of a company, people with a given friend.
     assert_eq!(names(&mut world.by_company.find(&view, companies[2]).unwrap()), ["Joseph", "Mary"]);
     assert_eq!(world.by_company.find(&view, companies[0]).unwrap().left(), 0);
     assert_eq!(names(&mut world.by_friend.find(&view, people[0]).unwrap()), ["Charles", "Joseph", "Mary"]);
@@ -255,7 +255,7 @@ fn what_is_no_such_value_is_an_error_and_has_no_keys() {
     assert_eq!((world.people.len(&view), world.by_name.index().len(&view).unwrap()), (5, 4));
     let whole = world.people.scan(&view).flatten().count();
     assert_eq!((whole, world.people.scan(&view).count()), (4, 5), "a scan goes on behind it");
-    // A typed ID is made of an untyped one when the record is in the set.
+    // An untyped ID becomes a typed one if the record is in the set.
     assert_eq!(world.people.id(&view, people[1].record_id()).unwrap(), people[1]);
     let company: RecordId = companies[0].into();
     assert!(matches!(world.people.id(&view, company), Err(Error::WrongSet { .. })));
@@ -275,7 +275,7 @@ fn another_version_of_the_keys_makes_the_index_anew() {
     let by_lower = world.store.typed_index(&world.people, BY_LOWER).unwrap();
     let view = world.store.view();
     assert_eq!(by_lower.get(&view, "mary".to_owned()).unwrap(), Some(people[3]));
-    // The handle of the older one goes on with what is in its place.
+    // The handle of the older one continues with its replacement.
     assert_eq!(world.by_name.get(&view, "mary").unwrap(), Some(people[3]));
     assert_eq!(world.by_name.get(&view, "Mary").unwrap(), None);
 }

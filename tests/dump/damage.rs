@@ -48,7 +48,7 @@ fn every_damage_is_told_with_the_offset_of_its_frame() {
         damaged[at] ^= 1 << rng.below(8);
         let error = check(&damaged).unwrap_err();
         let frame = places.iter().rev().find(|place| **place <= at).copied().unwrap_or_default();
-        // A length that is wrong is told where it stands, or where the frame behind it should be.
+        // A wrong length is reported at its own offset, or where the next frame should be.
         assert_eq!(offset_of(&error), u64::try_from(frame).unwrap(), "byte {at}: {error}");
         assert!(error.to_string().contains("things.dump at byte"), "{error}");
     }
@@ -101,7 +101,7 @@ fn what_stands_before_the_damage_is_loaded_where_that_is_wanted() {
             }
         }
         assert_eq!(there, report.dump.records, "round {round}");
-        // An ID of which nothing is known is given to nobody.
+        // An unknown ID is never allocated.
         for set in loaded.record_sets() {
             for number in 0..600 {
                 let value = format!("{{\"name\":\"new {number}\"}}");

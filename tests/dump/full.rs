@@ -149,7 +149,7 @@ pub fn assert_same(a: &Store, b: &Store) {
             assert_eq!(entries(a, sa, &va), entries(b, sb, &vb), "the entries of index {}", info.name);
         }
     }
-    // What every ID answers that a program may have.
+    // The answer to every ID that a program may have.
     for slot in 0..slot_end.next_multiple_of(PAGE) + 4 * PAGE {
         let id = |count| RecordId::from_parts(slot, count).unwrap();
         if va.set_of(id(1)).is_none() {
@@ -164,7 +164,7 @@ pub fn assert_same(a: &Store, b: &Store) {
     }
 }
 
-/// Gives out so many IDs in each set of a loaded store. None of them ever meant anything.
+/// Allocates this many IDs in each set of a loaded store. None of them was ever used.
 pub fn assert_new_ids_are_new(before: &Store, loaded: &Store) {
     with_extractors(loaded);
     for set in loaded.record_sets() {

@@ -103,7 +103,7 @@ fn a_panic_in_what_is_told_of_a_backup_leaves_no_hidden_snapshot() {
     }));
     assert!(result.is_err());
     assert_eq!(store.stats().stopped, None, "a panic of the user's is no failure of the store");
-    // Everything that the copy kept goes, as if it had never been.
+    // Everything that the copy retained is deleted, as if the copy had never been made.
     let ids: Vec<_> = store.view().scan(&set).map(|record| record.unwrap().id()).collect();
     store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id))).unwrap();
     let before = segments();

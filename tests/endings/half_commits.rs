@@ -19,7 +19,7 @@ fn saved(store: &Store) -> Vec<RecordSet> {
     sets
 }
 
-/// What a new view shows of the sets.
+/// The content of the sets in a new view.
 fn shown(store: &Store, sets: &[RecordSet]) -> Vec<(u64, Vec<String>)> {
     let view = store.view();
     let values = |set| view.scan(set).map(|record| String::from_utf8(record.unwrap().to_vec().unwrap()).unwrap());
@@ -99,7 +99,7 @@ fn an_index_that_was_changed_in_part_is_not_read_any_more() {
         let index = store.index(&set, "value", whole).unwrap();
         let sets = saved(&store);
         let view = store.view();
-        // An ID that came to nothing goes into the log with the next commit, behind the changes of the index.
+        // An ID whose transaction aborted is logged with the next commit, after the changes of the index.
         let mut aborted = store.begin().unwrap();
         aborted.insert(&sets[1], "never").unwrap();
         drop(aborted);

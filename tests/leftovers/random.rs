@@ -31,7 +31,7 @@ struct Run {
     views: Vec<View>,
     names: Vec<String>,
     saved: u64,
-    /// What the last operation was, for a message.
+    /// The last operation, for a message.
     last: String,
     needs: Vec<FileNeed>,
 }

@@ -129,7 +129,7 @@ fn progress_counts_what_is_left_of_indexes_and_snapshots() {
         let what = format!("{names} names, indexed: {is_indexed}");
         assert_eq!((report.snapshots >= names, report.indexes), (true, if is_indexed { 4 } else { 0 }), "{what}");
         let (mut before, mut apart, mut total) = (0, 0, 0);
-        // What opening the store reads comes first.
+        // The reads of opening the store come first.
         let opened = told[0].0;
         for (read_by_then, progress) in &told {
             let now = part(progress.bytes, progress.bytes_total);
@@ -138,7 +138,7 @@ fn progress_counts_what_is_left_of_indexes_and_snapshots() {
             let is_shared = progress.bytes_total != total;
             assert!(is_shared || now - before < 150, "{what}: a step from {before} to {now} of a thousand");
             (before, total) = (now, progress.bytes_total);
-            // A tree is read from a cache, and records in pieces; so bytes say it where there is no index.
+            // Trees are read from a cache, and records in pieces; so bytes are compared only without an index.
             if names == 0 && !is_indexed {
                 apart = apart.max(now.abs_diff(part(read_by_then - opened, read - opened)));
             }

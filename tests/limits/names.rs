@@ -20,7 +20,7 @@ fn save(store: &Store, number: u32) -> Result<()> {
     store.save_named_snapshot(&format!("name {number}")).map(drop)
 }
 
-/// What it takes to save a name and to drop one, at the least.
+/// The minimum time to save a name and to drop one.
 fn cost(store: &Store) -> Result<(Duration, Duration)> {
     let (mut saving, mut dropping) = (Duration::MAX, Duration::MAX);
     for round in 0..ROUNDS {

@@ -31,7 +31,7 @@ fn is_verified(path: &Path) {
     assert!(report.is_ok(), "{:?}", report.problems);
 }
 
-/// Opens, writes, closes, opens, and goes on with the strays gone.
+/// Opens, writes, closes, opens, and continues without the stray files.
 fn goes_on(path: &Path, strays: &[(String, Vec<u8>)], ids: &mut Vec<RecordId>) {
     for round in 0..3 {
         let store = Store::open(path).unwrap();
@@ -121,7 +121,7 @@ fn edit(backing: &dyn Backing, change: impl Fn(&mut Body)) {
     let mut edited = next.encode().to_vec();
     let (before, after) = (Seed::new(next.uuid, number), Seed::new(next.uuid, next.segment));
     let (mut offset, mut checks) = (SEGMENT_HEADER_BYTES, (0, 0));
-    // What is shorter than an entry is the proof behind the last one.
+    // Anything shorter than an entry is the proof after the last one.
     while offset + ENTRY_HEADER_BYTES <= bytes.len() {
         let decoded = Entry::decode(&bytes[offset..], before, offset as u64, checks.0).unwrap();
         let mut entry = decoded.entry;

@@ -30,7 +30,7 @@ fn delete(store: &Store, ids: &[RecordId]) {
     store.sync().unwrap();
 }
 
-/// 40,000 slots are used three more times behind a snapshot, and the store goes back to it, twice.
+/// 40,000 slots are reused three times after a snapshot, and the store rolls back to it, twice.
 #[test]
 fn a_snapshot_after_going_back_is_as_short_as_before() {
     let backing: Arc<dyn Backing> = Arc::new(Memory::new());

@@ -9,7 +9,7 @@ use tenure::{Durability, Error, RecordId, Store, Transaction, View};
 
 use crate::process::{Other, how, listen, options, put, say, values};
 
-/// Runs `child` in a child of this process, which ends with it. Gives its number.
+/// Runs `child` in a child process, which ends with it. Returns its process ID.
 #[expect(unsafe_code, reason = "there is no safe fork")]
 fn fork(child: impl FnOnce()) -> libc::pid_t {
     // SAFETY: the child runs on the only thread that it has. Locks that others held are what the test is about.
@@ -41,7 +41,7 @@ fn is_parents<T>(what: &str, result: tenure::Result<T>) {
     }
 }
 
-/// What the parent had in hand when it forked.
+/// The parent's objects at the fork.
 struct InHand {
     store: Store,
     clone: Store,
@@ -84,7 +84,7 @@ fn try_in_a_child(hand: InHand, parent: &mut UnixStream) {
     drop(view);
 }
 
-/// Opens the store, forks, and goes on.
+/// Opens the store, forks, and continues.
 pub fn fork_and_go_on(path: &Path) {
     let is_alone = how("alone");
     let store = options().background(!is_alone).open(path).expect("opens");

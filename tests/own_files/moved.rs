@@ -8,14 +8,14 @@ use tenure::{Durability, Store};
 
 use crate::process::{Other, many, options, put, say, values};
 
-/// Opens `one/s`, and goes to `two`, where there is an `s`, too.
+/// Opens `one/s`, and changes to `two`, which also contains an `s`.
 pub fn open_by_a_relative_path_and_leave(path: &Path) {
     std::env::set_current_dir(path.join("one")).expect("goes there");
     let store = options().open("s").expect("opens");
     let first = put(&store, b"before", Durability::Sync).expect("commits");
     std::env::set_current_dir(path.join("two")).expect("goes there");
     many(&store, 400).expect("goes on in its own files");
-    // Its own directory is known by what it is: by its path it would be the other one.
+    // Its own directory is recognised by identity: by path it would be the other one.
     for inside in [path.join("one/s/copy"), "../one/s/copy".into(), "../one/s".into()] {
         let refused = store.backup_to(&inside).map(drop);
         assert!(refused.is_err(), "{}", inside.display());

@@ -15,7 +15,7 @@ pub fn options() -> Options {
     Options::new().segment_bytes(64 << 10).snapshot_log_bytes(64 << 10)
 }
 
-/// What this process is to be, and where; `None` for the test binary itself.
+/// The role and directory of this process; `None` for the test binary itself.
 pub fn role() -> Option<(String, PathBuf)> {
     Some((std::env::var(ROLE).ok()?, std::env::var(PATH).ok()?.into()))
 }
@@ -90,7 +90,7 @@ pub fn put(store: &Store, value: &[u8], durability: Durability) -> tenure::Resul
     Ok(id)
 }
 
-/// Opens the store and writes what it is told to: `put TEXT`, `buffered TEXT`, `many COUNT`, `close`.
+/// Opens the store and executes commands: `put TEXT`, `buffered TEXT`, `many COUNT`, `close`.
 pub fn write_as_told(path: &Path) {
     let store = options().background(!how("alone")).open(path);
     say(&store.as_ref().map_or_else(ToString::to_string, |_| "open".to_owned()));

@@ -59,7 +59,7 @@ fn check_after_error(world: &mut World, error: &Error) -> Result<(), Wrong> {
     }
 }
 
-/// Runs the script with a fault at one step; gives whether the fault was met.
+/// Runs the script with a fault at one step; returns whether the fault was reached.
 fn run_with_fault(
     base: &FaultBacking,
     durability: Durability,
@@ -106,7 +106,7 @@ fn run_with_fault(
     for (index, image) in world::images(&world.backing, after).into_iter().enumerate() {
         world.check_image(&image).map_err(|wrong| format!("after a power cut, image {index}: {wrong}"))?;
     }
-    // What the page cache shows may never have been written; the next opening must not build on it.
+    // Data in the page cache may never have been written; the next opening must not depend on it.
     let backing = world.backing.clone();
     world.check_image(&backing).map_err(|wrong| format!("opened again: {wrong}"))?;
     Ok(met)
@@ -207,7 +207,7 @@ fn a_read_that_fails_is_an_error_of_that_read_alone() {
     store.close().expect("nothing was poisoned");
 }
 
-/// Runs the script on a disk with this much room; gives whether it was enough.
+/// Runs the script on a disk with this much free space; returns whether it was enough.
 fn run_on_a_full_disk(base: &FaultBacking, durability: Durability, room: u64) -> Result<bool, Wrong> {
     let mut world = World::open(base.crash_image(room), durability, world::as_it_is, 9)?;
     world.value_bytes_max = 3_000;
@@ -234,7 +234,7 @@ fn run_on_a_full_disk(base: &FaultBacking, durability: Durability, room: u64) ->
     world.check_image(&full).map_err(|wrong| format!("after a power cut on the full disk: {wrong}"))?;
     world.backing.disk_bytes_max(None);
     if world.store.is_some() {
-        // The same handle goes on, once it has looked for room again.
+        // The same handle continues, once it has checked for free space again.
         let until = Instant::now() + Duration::from_secs(5);
         while matches!(world.run(Op::Insert), Err(Error::NoSpace { .. })) && Instant::now() < until {}
         for op in [Op::Insert, Op::SaveSnapshot, Op::Several, Op::Reopen] {

@@ -216,10 +216,10 @@ fn what_recovery_copies_is_synced_also_when_a_torn_frame_proves_it() {
 fn commits_count_after_a_recovery_has_deleted_the_segment_with_the_highest_number() {
     let (backing, store, set) = new_store();
     insert(&store, &set, Durability::Sync);
-    // A first recovery, after which there is nothing to copy any more.
+    // A first recovery, after which nothing remains to copy.
     let backing = backing.crash_image_keep_all();
     let store = open(&backing);
-    // A page segment is written and the power goes out before the snapshot is in the manifest.
+    // A page segment is written, and the power fails before the snapshot is in the manifest.
     let is_leftover = |backing: &FaultBacking| backing.names().iter().any(|name| name.starts_with("pages-"));
     backing.crash_at(backing.steps() + 3);
     store.save_snapshot().expect_err("the power is out");

@@ -38,7 +38,7 @@ const ACTS: [Act; 13] = [
     Act::Do(Op::Collect),
 ];
 
-/// What was tried.
+/// Counts of the cases tried.
 #[derive(Debug, Default)]
 struct Count {
     sequences: u64,
@@ -52,7 +52,7 @@ struct Second {
     wrap: Wrap,
 }
 
-/// What may be there.
+/// The allowed states.
 #[derive(Debug, Clone, Default)]
 struct Law {
     states: Vec<State>,
@@ -85,7 +85,7 @@ fn options() -> Options {
     world::options(Durability::Sync).create(false)
 }
 
-/// Opens what a power cut leaves of each state, and judges it.
+/// Opens each state after a power cut, and checks it.
 fn cut_power(recorded: &[FaultBacking], law: &Law, count: &mut Count) -> Result<(), Wrong> {
     for (step, state) in recorded.iter().enumerate() {
         count.states += 1;
@@ -124,7 +124,7 @@ fn open_killed(killed: &FaultBacking, law: &Law, cut: &Law, second: Second, coun
     cut_power(&killed.take_recorded(), cut, count).map_err(|wrong| format!("opening, {wrong}"))?;
     let names = world::names_of(&store)?;
     let names = law.names.iter().filter(|named| named.keys().eq(&names)).cloned().collect();
-    // What was shown stays.
+    // Everything shown stays.
     let mut shown = Law { states: vec![found.clone()], names, may_be_none: false };
     cut_power(&[killed.kill_image()], &shown, count).map_err(|wrong| format!("opened, {wrong}"))?;
     // A commit that needs no reservation, so that nothing else makes the manifest durable.
@@ -148,7 +148,7 @@ fn open_killed(killed: &FaultBacking, law: &Law, cut: &Law, second: Second, coun
 }
 
 fn start(base: &FaultBacking, durability: Durability, acts: &[Act], seed: u64) -> Result<World, Wrong> {
-    // All of it is durable; the seed chooses what a call that fails leaves.
+    // All of it is durable; the seed chooses the effect of a failing call.
     let mut world = World::open(base.crash_image(seed), durability, world::as_it_is, 5)?;
     for act in acts {
         match act {
@@ -164,7 +164,7 @@ fn back_up(world: &World, to: &FaultBacking) -> Result<(), Wrong> {
     copied.map(drop).map_err(|error| format!("backing up without a fault: {error}"))
 }
 
-/// What may be there while an operation runs, and when it has ended: of a kill, and of a power cut.
+/// The states allowed during an operation and after it: after a kill, and after a power cut.
 fn laws(world: &World, floor: usize, before: &State, names: &Named, has_ended: bool) -> (Law, Law) {
     let attempted = world.attempted.iter().filter(|_| !has_ended);
     let now = [world.now()].into_iter().chain(Some(before).filter(|_| !has_ended)).chain(attempted.clone());
@@ -176,7 +176,7 @@ fn laws(world: &World, floor: usize, before: &State, names: &Named, has_ended: b
     (law(now.cloned().collect()), law(all.cloned().collect()))
 }
 
-/// A kill before and within each step of the last operation, and behind it.
+/// A kill before, within and after each step of the last operation.
 fn check(
     base: &FaultBacking,
     durability: Durability,
@@ -270,7 +270,7 @@ fn wanted() -> (u32, usize) {
     }
 }
 
-/// The shortest sequence in which a process reads what another has not synced, and builds on it.
+/// The shortest sequence in which a process reads another's unsynced data, and depends on it.
 pub fn check_going_back(wrap: Wrap) -> Result<(), Wrong> {
     let acts = [Act::Do(Op::RollBack)];
     check(&world::base_with_a_past(), Durability::Sync, &acts, Second { wrap }, &mut Count::default())

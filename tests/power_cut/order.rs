@@ -33,7 +33,7 @@ impl Monitor {
                 Event::Create { name } => {
                     self.files.insert(name.clone());
                 }
-                // The proof that a manifest file was synced stands behind what was, and nothing needs it.
+                // The proof that a manifest file was synced follows the synced entries, and nothing needs it.
                 Event::Append { name, bytes: 16 } if name.starts_with("manifest-") => {}
                 Event::Append { name, .. } => {
                     let below = [self.unsynced("pages-"), self.unsynced("log-")].concat();

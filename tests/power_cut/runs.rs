@@ -50,7 +50,7 @@ fn some_image(backing: &FaultBacking, rng: &mut Rng) -> FaultBacking {
     }
 }
 
-/// What happened in some rounds.
+/// Counts over several rounds.
 #[derive(Debug, Default)]
 pub struct Done {
     pub crashes: u64,
@@ -58,7 +58,7 @@ pub struct Done {
     pub rolled_back: u64,
 }
 
-/// Gives what happened.
+/// Returns the outcome.
 pub fn round(seed: u64, wrap: Wrap) -> Result<Done, Wrong> {
     let mut rng = Rng::new(seed);
     let durability = if rng.one_in(2) { Durability::Sync } else { Durability::Buffered };

@@ -8,7 +8,7 @@ use tenure::backing::{Backing, FaultBacking};
 use crate::world;
 use crate::world::{OPS, Op, World, Wrap, Wrong};
 
-/// How often the recovery itself is crashed at every one of its steps: once in so many crashes.
+/// How often the recovery itself is crashed at each of its steps: once in this many crashes.
 const RECOVERIES_ONE_IN: u64 = 50;
 
 #[derive(Debug, Default)]

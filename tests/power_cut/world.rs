@@ -18,11 +18,11 @@ pub type Wrong = String;
 
 pub const SETS: [&str; 2] = ["a", "b"];
 
-/// What a store says at one commit.
+/// The readable content of a store at one commit.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     pub contents: Contents,
-    /// Names of marks; the commit is unknown where the call that made it failed.
+    /// Names of marks; the commit is unknown if the call that created it failed.
     pub marks: BTreeMap<String, Option<u64>>,
 }
 
@@ -33,7 +33,7 @@ impl State {
         Ok(Self { contents, marks })
     }
 
-    /// Whether what was found is this state, as far as it is known.
+    /// Whether the state found is this one, as far as it is known.
     pub fn is(&self, found: &Self) -> bool {
         let is_same = |(name, seq): (&String, &Option<u64>)| {
             found.marks.get(name).is_some_and(|there| seq.is_none() || seq == there)
@@ -66,19 +66,19 @@ pub enum Op {
     SaveNamed,
     /// A named snapshot is dropped, if there is one.
     DropNamed,
-    /// The store goes back to a named snapshot, if there is one.
+    /// The store rolls back to a named snapshot, if it has one.
     RollBack,
 }
 
-/// What matters to the collector.
+/// Operations that matter to the collector.
 pub const OPS_BESIDE_COLLECT: [Op; 7] =
     [Op::Insert, Op::Update, Op::Delete, Op::InsertLarge, Op::SaveSnapshot, Op::Collect, Op::Kill];
 
-/// What matters to going back.
+/// Operations that matter to rollback.
 pub const OPS_OF_THE_PAST: [Op; 8] =
     [Op::Insert, Op::Update, Op::Delete, Op::SaveNamed, Op::DropNamed, Op::RollBack, Op::Collect, Op::Kill];
 
-/// What matters to merging.
+/// Operations that matter to merging.
 pub const OPS_BESIDE_MERGES: [Op; 6] = [Op::Reopen, Op::Kill, Op::Insert, Op::Update, Op::Delete, Op::SaveNamed];
 
 pub const OPS: [Op; 10] = [
@@ -126,17 +126,17 @@ pub struct World {
     pub states: Vec<State>,
     /// The oldest state that a power cut may lead back to: an index into `states`.
     pub floor: usize,
-    /// What an operation that failed would have led to.
+    /// The state that a failed operation would have led to.
     pub attempted: Option<State>,
     /// Every ID that was handed out.
     pub ever: BTreeSet<RecordId>,
-    /// Named snapshots and what they hold.
+    /// Named snapshots and their content.
     pub named: Named,
-    /// What an operation on them that failed would have led to.
+    /// The state that a failed operation on them would have led to.
     pub attempted_names: Option<Named>,
     /// The least number that the last commit can have since the store went back.
     pub last_seq_min: u64,
-    /// The same, if the going back that failed has had its effect.
+    /// The same, if the failed rollback took effect.
     pub attempted_seq_min: u64,
     /// Records that collections have moved.
     pub moved: u64,
@@ -150,7 +150,7 @@ pub struct World {
 }
 
 impl World {
-    /// Goes on from what a backing holds.
+    /// Continues from the content of a backing.
     pub fn open(backing: FaultBacking, durability: Durability, wrap: Wrap, seed: u64) -> Result<Self, Wrong> {
         let options = options(durability);
         let store = options.open_backing(wrap(backing.clone())).map_err(|error| format!("opening: {error}"))?;
@@ -285,7 +285,7 @@ impl World {
         result
     }
 
-    /// Goes back to a named snapshot; what that leads to is in `next`.
+    /// Rolls back to a named snapshot; the resulting state is in `next`.
     fn roll_back(&mut self, store: Store, next: &mut State) -> Result<bool, Error> {
         let Some(name) = self.some_name() else { return Ok(false) };
         *next = self.named[&name].clone();
@@ -299,7 +299,7 @@ impl World {
         Ok(true)
     }
 
-    /// Runs one operation and notes what it led to, or would have led to.
+    /// Runs one operation and notes its result, or the result it would have had.
     pub fn run(&mut self, op: Op) -> Result<(), Error> {
         let mut next = self.now().clone();
         let store = self.store().clone();
@@ -473,7 +473,7 @@ impl World {
         let (store, state) = self.open_image(image, "opening the image")?;
         self.judge(&state).map_err(|wrong| format!("{wrong}\n{}", store.recovery_report()))?;
         self.judge_past(image, &store, &state)?;
-        // What the first recovery has shown must be on the medium.
+        // Everything the first recovery has shown must be durable.
         let lost = image.crash_image_lose_all();
         let (again, second) = self.open_image(&lost, "opening again after a crash")?;
         if second != state {
@@ -490,7 +490,7 @@ impl World {
         let state = State::of(&store)?;
         no_strays(&store, image, "opened")?;
         store.close().map_err(|error| format!("closing after recovery: {error}"))?;
-        // After a close nothing hangs on what was not synced.
+        // After a close nothing depends on unsynced data.
         let image = &image.crash_image_lose_all();
         let (store, third) = self.open_image(image, "opening after a close and a power cut")?;
         if third != state {
@@ -543,7 +543,7 @@ impl World {
         Ok(())
     }
 
-    /// Opens an image with a crash at every step of the recovery, and judges what is left.
+    /// Opens an image with a crash at every step of the recovery, and checks the resulting state.
     pub fn check_crashes_of_recovery(&self, image: &FaultBacking, seed: u64) -> Result<u64, Wrong> {
         for step in 0.. {
             let copy = image.crash_image_keep_all();

@@ -13,7 +13,7 @@ use crate::common;
 use crate::interrupted::{Mounted, beside, damaged, is_damaged_one, succeeds};
 use crate::model::{Files, options};
 
-/// What is found without the lock need not be damage.
+/// Findings without the lock need not be damage.
 #[test]
 fn a_store_in_which_nothing_is_found_under_the_lock_stays() {
     let (_, broken) = damaged();

@@ -50,7 +50,7 @@ fn check_records(store: &Store, records: &BTreeMap<RecordId, Vec<u8>>, what: &st
     unreadable
 }
 
-/// What reading both indexes whole says: names of those that are damaged.
+/// Reads both indexes completely; returns the names of the damaged ones.
 fn damaged_indexes(store: &Store, records: &BTreeMap<RecordId, Vec<u8>>, what: &str) -> Vec<String> {
     let (set, view) = (store.find_set("things").expect("a set"), store.view());
     let mut damaged = Vec::new();
@@ -136,7 +136,7 @@ fn every_page_of_a_store_is_damaged_in_turn_and_the_store_opens_and_is_mended_by
     assert!(of_indexes > 10 && of_records > 0, "{of_indexes} of indexes, {of_records} of records");
 }
 
-/// The root page of each index, found by what becomes unreadable.
+/// The root page of each index, found by damaging pages and reading.
 #[test]
 fn an_index_that_was_found_damaged_stays_so_until_it_is_rebuilt() {
     let (files, records) = build();
@@ -151,7 +151,7 @@ fn an_index_that_was_found_damaged_stays_so_until_it_is_rebuilt() {
             if store.recovery_report().damaged.is_empty() {
                 continue;
             }
-            // Its root could not be read: there is nothing of it.
+            // Its root could not be read: all of it is lost.
             let damaged = damaged_indexes(&store, &records, &what);
             if damaged != ["value"] {
                 continue;

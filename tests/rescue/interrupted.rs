@@ -37,7 +37,8 @@ pub(crate) fn beside(path: &Path) -> Vec<PathBuf> {
     paths.filter(|other| other != path && other.to_string_lossy().contains("things.tenure")).collect()
 }
 
-/// What holds after an interruption, and after the repair that follows. Gives whether the new store was in its place by then.
+/// Checks the state after an interruption, and after the repair that follows. Returns whether the new store had already
+/// replaced the old one.
 fn check(path: &Path, files: &Files, model: &Model, what: &str) -> bool {
     let is_new = !is_damaged_one(path, files);
     if is_new {
@@ -60,7 +61,7 @@ fn check(path: &Path, files: &Files, model: &Model, what: &str) -> bool {
     is_new
 }
 
-/// Repairs, and is killed at one of the calls that tell of progress.
+/// Repairs, and is killed at one of the progress calls.
 #[test]
 #[ignore = "the other tests of this file run it in a process of its own"]
 fn child() {
@@ -108,7 +109,7 @@ fn what_was_left_before_anything_was_in_it_or_belongs_to_others_does_not_stop_a_
     assert!(is_damaged_one(&scratch.path().join("things.tenure.damaged-2"), &files));
     let note = std::fs::read(scratch.path().join("things.tenure.damaged").join("note")).expect("is there");
     assert_eq!(note, b"of somebody");
-    // While somebody has the store open, nothing is done.
+    // Nothing is done while the store is open.
     let store = options().open(&path).expect("opens");
     let name = common::read_dir(&path).into_keys().find(|name| name.starts_with("log-")).expect("a segment");
     std::fs::write(path.join(name), b"nothing").expect("writes");
@@ -116,7 +117,7 @@ fn what_was_left_before_anything_was_in_it_or_belongs_to_others_does_not_stop_a_
     drop(store);
 }
 
-/// A service under a name of its own can go on with what somebody else has repaired.
+/// A service with its own user can continue with a store that another user has repaired.
 #[test]
 fn the_new_store_has_the_owner_and_the_rights_of_the_damaged_one() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};

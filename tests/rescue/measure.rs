@@ -21,7 +21,7 @@ use crate::salvage::{Places, places};
 
 const HEADER_BYTES: usize = 128;
 
-/// What became of a damage.
+/// The outcome of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     AsIs,
@@ -41,7 +41,7 @@ struct Row {
     in_place: u32,
     exchanged: u32,
     refused: u32,
-    /// Of those that opened, how many were repaired all the same, because verification found something.
+    /// How many of those that opened were repaired nevertheless, because verification found a problem.
     mended: u32,
 }
 
@@ -120,7 +120,7 @@ fn damage(files: &mut Files, rng: &mut Rng) -> (&'static str, String) {
     (kind, name)
 }
 
-/// What is told to be gone, or not certain.
+/// Everything reported as lost or uncertain.
 struct Told<'t> {
     /// Commits from this one on are told to be gone.
     cut_from: Option<u64>,
@@ -276,7 +276,7 @@ fn number_of(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
 }
 
-/// A directory in memory, where there is one.
+/// A directory in memory, if the system has one.
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }

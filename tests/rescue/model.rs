@@ -20,7 +20,7 @@ pub struct Expected {
     pub bytes: Vec<u8>,
 }
 
-/// A store and what is in it.
+/// A store and its content.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub files: Files,
@@ -51,7 +51,7 @@ pub fn by_value() -> Extractor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Closed,
-    /// With a tail behind the last snapshot.
+    /// With a tail after the last snapshot.
     Killed,
 }
 

@@ -76,7 +76,7 @@ fn without_lock(mut files: Files) -> Files {
     files
 }
 
-/// Reads everything; gives the IDs that cannot be read.
+/// Reads everything; returns the IDs that cannot be read.
 fn read(store: &Store, built: &Built, what: &str) -> BTreeSet<RecordId> {
     let mut unreadable = BTreeSet::new();
     for (id, bytes) in &built.live {
@@ -102,7 +102,7 @@ fn repair(backing: &Arc<dyn Backing>, what: &str) -> RepairReport {
     repair_backing(Arc::clone(backing), &mut |_| {}).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
-/// After a repair everything is there, counted, verified, and goes on.
+/// Asserts that after a repair everything is there, counted and verified, and the store continues to work.
 fn check_repaired(backing: &Arc<dyn Backing>, built: &Built, what: &str) {
     let verified = tenure::verify::verify_backing(backing, &mut |_| {}).expect("verifies");
     assert!(verified.is_ok(), "{what}: {:?}", verified.problems.first());
@@ -284,7 +284,7 @@ fn build_moved(is_changed: bool) -> Built {
         change(&mut live, page);
     }
     store.sync().expect("syncs");
-    // Nothing else goes while the files are read.
+    // No other file is deleted while the files are read.
     std::thread::sleep(Duration::from_millis(50));
     let files = common::read_backing(&*backing);
     let is_page = |(name, _): &(&String, &Vec<u8>)| name.starts_with("pages-");
@@ -319,7 +319,7 @@ fn what_was_moved_behind_the_snapshots_outlives_a_damaged_page() {
                     check_repaired(&backing, &built, &what);
                     continue;
                 }
-                // The segments that told what had been deleted are gone: what may be back is listed.
+                // The segments that recorded the deletions are lost: records that may be resurrected are listed.
                 let store = options().open_backing(Arc::clone(&backing)).expect("opens");
                 for (id, bytes) in &built.live {
                     let found = store.get(*id).and_then(|record| record.to_vec());

@@ -46,7 +46,7 @@ fn read(store: &Store) -> BTreeMap<RecordId, Expected> {
     all
 }
 
-/// Compares what came back with what was there: nothing is wrong, and what is missing is told.
+/// Compares the rescued records with the original ones: nothing is wrong, and every missing one is reported.
 fn compare(
     model: &Model,
     found: &BTreeMap<RecordId, Expected>,

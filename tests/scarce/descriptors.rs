@@ -35,7 +35,7 @@ fn limit(descriptors: u64) {
     setrlimit(Resource::Nofile, limit).expect("limits");
 }
 
-/// So many segments that each of them with a descriptor would be far too many.
+/// So many segments that a descriptor for each would exceed the limit by far.
 fn segments(path: &Path) -> usize {
     std::fs::read_dir(path).expect("lists").flatten().filter(|entry| entry.file_name().len() > 10).count()
 }
@@ -66,7 +66,7 @@ fn a_store_goes_on_when_there_are_descriptors_again() {
     in_a_process("none");
 }
 
-/// Everything that the program itself takes, until there is nothing left.
+/// Takes all descriptors, until none is left.
 fn take_all() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }

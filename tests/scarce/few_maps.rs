@@ -13,7 +13,7 @@ use tenure::backing::{Backing, BackingFile, BackingLock, Files, Map};
 pub struct Left {
     maps: AtomicUsize,
     refused: AtomicUsize,
-    /// Whether what is refused is an error, as the operating system's is, or no map.
+    /// Whether a refusal is an error, as the operating system's is, or no map.
     fails: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct FewMaps {
 }
 
 impl FewMaps {
-    /// The directory, which is made where it is not there.
+    /// The directory; it is created if it does not exist.
     pub fn of(path: &Path, left: &Arc<Left>) -> Arc<dyn Backing> {
         let files = if path.exists() { Files::open(path) } else { Files::create(path) };
         Arc::new(Self { files: files.expect("a directory"), left: Arc::clone(left) })

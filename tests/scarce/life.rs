@@ -91,7 +91,7 @@ impl Life {
         assert!(scanned.iter().eq(self.values.keys()), "{} of {} scanned", scanned.len(), self.values.len());
     }
 
-    /// What a view says that was taken when this was so.
+    /// The expected content of a view taken in this state.
     pub fn now(&self) -> BTreeMap<RecordId, Vec<u8>> {
         self.values.clone()
     }

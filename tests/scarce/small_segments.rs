@@ -21,7 +21,7 @@ fn value(number: usize, version: u8) -> Vec<u8> {
     value
 }
 
-/// Maps and descriptors of this process, and what it has in memory.
+/// Maps and descriptors of this process, and its resident memory.
 fn held() -> (usize, usize, u64) {
     let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux").lines().count();
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("Linux").count();

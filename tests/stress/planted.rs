@@ -51,7 +51,7 @@ fn a_reader_beside_a_writer_that_breaks_the_sum_finds_it() {
 #[allow(unsafe_code, reason = "safe code has no data races")]
 fn a_data_race_is_found_by_the_sanitizer() {
     struct Cell(std::cell::UnsafeCell<u64>);
-    // SAFETY: it is not. That is what the sanitizer has to say.
+    // SAFETY: it is not. The sanitizer must report it.
     unsafe impl Sync for Cell {}
     let cell = Cell(std::cell::UnsafeCell::new(0));
     // Both go on from here, and nothing orders what they do then, however the machine has them take turns.

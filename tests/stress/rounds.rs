@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// A round ends after this, so that a log without end does not fill the disk.
 const ROUND_SECONDS: u64 = 20;
-/// What has to have happened at least once in the whole run.
+/// Events that must occur at least once in the whole run.
 const EXPECTED: &[&str] = &[
     "transfers",
     "pairs",
@@ -40,7 +40,7 @@ fn options() -> Options {
     options.durability(Durability::Buffered).sync_interval(Some(Duration::from_millis(30)))
 }
 
-/// All threads on one store for a while; gives what they did.
+/// All threads on one store for a while; returns their counts.
 fn run(store: &Store, seed: u64, duration: Duration) -> BTreeMap<&'static str, u64> {
     let world = World::open(store).unwrap();
     let shared = Shared::new(store, &world, duration);

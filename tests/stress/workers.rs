@@ -9,10 +9,10 @@ use tenure::{Durability, Error, Isolation, Lookup, RecordId, Result, Store, Tran
 use crate::common::Rng;
 use crate::world::{ACCOUNTS, Account, GROUPS, PAIRS, World, by_balance, by_group, decoded, differs, item};
 
-/// Views that are held, and what they showed when they were taken.
+/// Views, and their content at the time they were taken.
 type HeldViews = Vec<(View, Vec<(RecordId, (u64, u64, i64))>)>;
 
-/// What the threads share.
+/// The state shared by the threads.
 pub struct Shared<'s> {
     pub store: &'s Store,
     pub world: &'s World,
@@ -218,7 +218,7 @@ pub fn read(shared: &Shared<'_>, mut rng: Rng) {
                 Err(error) => panic!("{id}: {error}"),
             }
         }
-        // The bytes are what they were, however many commits there were meanwhile.
+        // The bytes are unchanged, however many commits were made meanwhile.
         for (owner, record) in records {
             assert_eq!(Account::decode(&record.to_vec().unwrap()).owner, owner, "read once and held");
         }

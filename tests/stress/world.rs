@@ -108,7 +108,7 @@ impl World {
         Ok(world)
     }
 
-    /// Everything that is true of every view; what is not is told.
+    /// Checks the invariants of a view; returns violations.
     pub fn check(&self, view: &View) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         let accounts = decoded(view, &self.accounts)?;

@@ -69,7 +69,7 @@ pub fn with_entries(files: &Files, change: impl FnOnce(&mut Vec<Entry>)) -> File
     let bytes = &files[&name];
     let (_, seed) = header(&name, bytes);
     let (mut entries, mut at, mut check) = (Vec::new(), SEGMENT_HEADER_BYTES, 0);
-    // What is shorter than an entry is the proof behind the last one.
+    // Anything shorter than an entry is the proof after the last one.
     while at + ENTRY_HEADER_BYTES <= bytes.len() {
         let decoded = Entry::decode(&bytes[at..], seed, u64::try_from(at).unwrap(), check).unwrap();
         at += usize::try_from(decoded.bytes).unwrap();

@@ -75,7 +75,7 @@ fn the_only_segment_of_a_later_session_is_gone_and_that_is_told() {
         assert!(end.gone_from.is_some() && end.last == last, "{what}: {end:?}");
         assert!(report.to_string().contains("every commit after it is gone"), "{what}: {report}");
         assert!(!verify_backing(&gone, &mut |_| {}).unwrap().is_ok(), "{what}");
-        // Once the store was opened for writing, it goes on from there.
+        // Once the store was opened for writing, it continues from there.
         let (store, set) = open(&gone);
         assert!(store.recovery_report().end.as_ref().is_some_and(|end| end.gone_from.is_some()), "{what}");
         store.write(|tx| tx.insert(&set, "later")).unwrap();
@@ -114,7 +114,7 @@ fn a_store_with_a_damaged_header_of_a_log_segment_is_not_backed_up() {
             let to: Arc<dyn Backing> = Arc::new(Memory::new());
             let refused = store.backup_to_backing(Arc::clone(&to)).unwrap_err();
             assert!(refused.is_corruption() && refused.to_string().contains(name), "{name} byte {at}: {refused}");
-            // What was copied is no store.
+            // The partial copy is not a store.
             let unfinished = options().create(false).open_backing(to).unwrap_err();
             assert!(matches!(unfinished, tenure::Error::NotAStore { .. }), "{unfinished}");
         }

@@ -26,14 +26,14 @@ fn cuts() -> u64 {
 
 const CUTS: u64 = 300_000;
 const CHILD: &str = "TENURE_NUMBERS_CHILD";
-/// What the process may have on its heap.
+/// The limit on the process's heap.
 const LIMIT_BYTES: u64 = 400 << 20;
-/// What one opening, verification or write may take. Old faults took minutes, or all memory.
+/// The time limit of one opening, verification or write. Old faults took minutes, or all memory.
 const LIMIT_TIME: Duration = Duration::from_secs(5);
 
 const PAGES_END: u64 = (1 << 40) / ENTRIES_PER_PAGE as u64;
 
-/// What has to come of a store.
+/// The expected outcome for a store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Outcome {
     /// Damage, for readers, writers and verification alike.

@@ -20,7 +20,7 @@ fn made<const N: usize>(all: [&str; N]) -> (Store, TypedSet<String>) {
     (store, words)
 }
 
-/// What a beginning that no key can have says: the type it has, and the one that the keys have.
+/// The error of a prefix that no key can have: its type, and the type of the keys.
 fn refused<T: std::fmt::Debug>(result: tenure::Result<T>) -> (String, String) {
     match result {
         Err(Error::WrongKeyType { expected, got, .. }) => (expected, got),

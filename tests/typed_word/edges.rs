@@ -106,7 +106,7 @@ fn an_id_of_another_set_is_refused_by_typed_updates_and_deletes() {
     let expected = (RecordId::from(project), "users".to_owned(), "projects".to_owned());
     assert_eq!(told(store.write(|tx| users.update(tx, astray, &user))), expected);
     assert_eq!(told(store.write(|tx| users.delete(tx, astray))), expected);
-    // One that the transaction itself has made, on a page that no commit knows.
+    // One that the transaction itself has inserted, on a page that no commit knows.
     let fresh = Store::in_memory().unwrap();
     let (projects, users) = (fresh.typed_set(PROJECTS).unwrap(), fresh.typed_set(USERS).unwrap());
     let mut tx = fresh.begin().unwrap();

@@ -28,7 +28,7 @@ fn world() -> (World, Vec<Id<String>>) {
     (World { store, people, by_city }, ids)
 }
 
-/// The next page from the front, or from the back, with the token behind it.
+/// The next page from the front, or from the back, with the token after it.
 fn page(world: &World, token: Option<&str>, backward: bool) -> (Vec<Id<String>>, Option<String>) {
     let view = world.store.view();
     let mut range = world.by_city.range(&view, "P".."U").unwrap();
@@ -79,7 +79,7 @@ fn a_walk_goes_on_behind_an_entry_that_is_gone_and_meets_what_came_since() {
     world
         .store
         .write(|tx| {
-            // The entry that the token names, the one behind it, and one that was given already comes back elsewhere.
+            // The token's entry and the next one are deleted; an entry already returned reappears elsewhere.
             world.people.delete(tx, rome(6))?;
             world.people.delete(tx, rome(7))?;
             world.people.update(tx, rome(0), &"p1 Siena".to_owned())

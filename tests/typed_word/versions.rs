@@ -96,7 +96,7 @@ fn a_record_of_any_version_is_read_as_the_newest_and_keys_are_those_of_the_newes
     assert_eq!(by_family.get(&store.view(), ("Lovelace", "Ada")).unwrap(), Some(ids[0]));
     let twice = store.write(|tx| people.insert(tx, &third("Ada", "Lovelace", 1)));
     assert!(matches!(twice, Err(Error::UniqueViolation { .. })), "{twice:?}");
-    // Rewritten, and then there is nothing left to do.
+    // After the rewrite nothing is left to do.
     let migrated = store.migrate_set(&people).unwrap();
     assert_eq!((migrated.records, migrated.rewritten, migrated.next), (3, 2, None));
     assert_eq!(store.migrate_set(&people).unwrap().rewritten, 0);

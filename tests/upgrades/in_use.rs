@@ -14,7 +14,8 @@ fn beginning(version: u32) -> Extractor {
     })
 }
 
-/// The same, which stops in front of the first record that it sees after `gate` was armed, until two have come to the barrier twice.
+/// The same, but it stops before the first record after `gate` was armed, until two threads have met at the barrier
+/// twice.
 fn stopping(version: u32, gate: &Arc<(AtomicBool, Barrier)>) -> Extractor {
     let gate = Arc::clone(gate);
     let plain = beginning(version);
@@ -125,7 +126,7 @@ fn an_upgrade_that_fails_leaves_the_old_index() {
     check_old(&Options::new().open_backing(backing).unwrap());
 }
 
-/// A rebuild is killed at every step of its writing: the constraint holds in what is left, or with the new index.
+/// A rebuild is killed at every write: the constraint holds, with the old index or with the new one.
 #[test]
 fn a_rebuild_that_is_killed_at_any_step_keeps_the_constraint() {
     let options = Options::new().background(false);

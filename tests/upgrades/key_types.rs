@@ -34,7 +34,7 @@ fn an_index_with_keys_of_another_type_is_not_opened() {
     assert_eq!(by_length.get(&store.view(), 3).unwrap(), Some(ada));
     store.close().unwrap();
 
-    // The same from a snapshot, and from the log behind it.
+    // The same from a snapshot, and from the log after it.
     let store = open();
     let people = store.typed_set(PEOPLE).unwrap();
     let refused = store.typed_index(&people, BY_NAME).unwrap_err();

@@ -50,7 +50,7 @@ fn write(store: &Store, names: &RecordSet, state: &mut u64) -> Result<(), Error>
     let done = store.write(|tx| match choice {
         0 | 1 => tx.insert(names, format!("{name} {with}")).map(drop),
         _ => {
-            // Some record, by what it was when this view was taken.
+            // Some record, as of this view.
             let view = store.view();
             let Some(id) = view.scan(names).nth(page as usize).transpose()?.map(|record| record.id()) else {
                 return Ok(());
@@ -74,7 +74,7 @@ fn upgrades_beside_writers_and_readers_keep_the_constraint_and_are_never_missed(
     while upgrades < rounds {
         let store = options.open_backing(backing.clone()).unwrap();
         let names = store.record_set("names").unwrap();
-        // What a kill has left is the version of before, or the next one.
+        // A kill leaves the previous version, or the next one.
         let there = store.indexes(&names).first().map_or(version, |info| info.version);
         assert!(there == version || there + 1 == version, "{there} of {version}");
         version = there;

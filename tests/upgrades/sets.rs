@@ -71,7 +71,7 @@ fn a_set_that_is_dropped_is_gone_at_once_and_for_ever() {
     is_missing(store.drop_set(&logs).unwrap_err());
     assert_eq!(store.view().len(&logs), 0);
     assert_eq!(store.get(kept).unwrap().as_slice(), Some(&b"kept"[..]));
-    // An older view goes on, and so does what a named snapshot has.
+    // An older view stays usable, and so does the state of a named snapshot.
     assert_eq!((view.len(&logs), view.scan(&logs).count(), index.len(&view).unwrap()), (301, 301, 301));
     assert_eq!(view.get(ids[RECORDS]).unwrap().len(), 300_000);
     drop(view);
@@ -134,8 +134,7 @@ fn a_set_has_another_name_and_everything_else_stays() {
     assert!(store.view().get_in(&events, ids[0]).is_ok());
 }
 
-/// Killed behind every step of dropping or clearing: the set is there whole, or gone whole, and the rest is freed by those who
-/// open the store.
+/// Killed after every step of dropping or clearing: the set is whole or gone, and the next openings free the rest.
 #[test]
 fn no_crash_leaves_half_a_set() {
     for clears in [false, true] {

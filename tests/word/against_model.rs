@@ -53,7 +53,7 @@ fn of_key(records: &Records, byte: u8) -> Option<RecordId> {
     records.iter().find(|(_, value)| value.contains(&byte)).map(|(id, _)| *id)
 }
 
-/// A transaction, and what it has to see.
+/// A transaction, and the state that it must see.
 struct Run<'w> {
     world: &'w World,
     tx: Transaction,
@@ -197,7 +197,7 @@ impl Run<'_> {
     }
 }
 
-/// What another transaction does meanwhile: `true` if it was not refused.
+/// Another transaction's work meanwhile: `true` if it was not refused.
 fn other(world: &World, rng: &mut Rng, committed: &mut Records) -> bool {
     let value = value(rng);
     let id = committed.keys().nth(rng.below(committed.len() + 1)).copied();

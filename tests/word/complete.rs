@@ -38,7 +38,7 @@ fn a_scan_has_own_writes_in_it_in_the_order_of_ids() {
     assert_eq!((tx.len(&set).unwrap(), tx.len(&other).unwrap()), (5, 1));
     let part = tx.scan_range(&set, ids[1]..new).unwrap();
     assert_eq!(part.iter().map(|record| record.unwrap().id()).collect::<Vec<_>>(), [ids[1], ids[3]]);
-    // What is written while a scan is walked over is not in it, and does not end it.
+    // Writes during a scan are not in it, and do not end it.
     let scan = tx.scan(&set).unwrap();
     let mut count = 0;
     for record in &scan {
@@ -276,7 +276,7 @@ fn a_set_that_is_dropped_or_cleared_is_a_conflict_with_who_has_scanned_or_counte
             } else {
                 store.drop_set(&set).unwrap();
             }
-            // Whoever comes next sees that set, and not what the other one will write.
+            // The next transaction sees that set, but not the other one's future writes.
             store.write(|tx| tx.insert(&store.record_set("a")?, "new")).unwrap();
             tx.insert(&target, "because of the set").unwrap();
             let committed = tx.commit();
@@ -295,7 +295,7 @@ fn a_set_that_is_not_there_is_not_scanned_or_counted() {
     let mut tx = store.begin().unwrap();
     assert!(matches!(tx.scan(&set), Err(Error::NoSuchSet { .. })));
     assert!(matches!(tx.len(&set), Err(Error::NoSuchSet { .. })));
-    // One that is made behind the state of the transaction has no records in it, but for own ones.
+    // A set created after the transaction's state has only the transaction's own records.
     let late = store.record_set("late").unwrap();
     assert_eq!((tx.len(&late).unwrap(), scanned(&mut tx, &late)), (0, vec![]));
     let id = tx.insert(&late, "own").unwrap();

@@ -57,7 +57,7 @@ fn a_transaction_without_writes_answers_from_one_state() {
     let set = store.record_set("a").unwrap();
     let (a, b) = store.write(|tx| tx.insert(&set, "0").and_then(|a| Ok((a, tx.insert(&set, "0")?)))).unwrap();
     store.write(|tx| tx.delete(a)).unwrap();
-    // What a failed write tells was read too.
+    // The information in a failed write's error counts as read, too.
     let mut tx = store.begin().unwrap();
     let before = store.last_seq();
     assert!(matches!(tx.update(a, "1"), Err(Error::Deleted { .. })));

@@ -151,7 +151,7 @@ fn a_key_that_own_records_have_passed_on_is_free() {
 #[test]
 fn a_statement_of_several_records_counts_what_it_leaves() {
     let World { store, index, a, b, .. } = world();
-    // The first value of `a` is taken, and is not what `a` has in the end.
+    // The first value of `a` is taken, and is not its final one.
     store.write(|tx| tx.update_many(&[(a, "b"), (a, "c")])).unwrap();
     store.write(|tx| tx.update_many(&[(a, "b"), (b, "c"), (b, "d")])).unwrap();
     let mut tx = store.begin().unwrap();
@@ -236,7 +236,7 @@ fn an_index_that_is_being_built_refuses_nothing() {
             assert!(matches!(result, Err(Error::UniqueViolation { .. })), "{result:?}");
         });
     }
-    // The index that was there is enforced all along.
+    // The existing index is enforced throughout.
     assert_eq!(store.indexes(&set).len(), 1);
     assert_eq!(index.len(&store.view()).unwrap(), store.view().len(&set));
     assert!(store.verify_index(&index).unwrap().is_empty());

@@ -1,10 +1,12 @@
 //! The catalogue: record sets, marks, and streams of chunks whose head is not committed yet.
 //!
-//! Owns: names and numbers of sets, their record counts. Never: knows where a record is. Invariant: a set's number is
-//! never reused.
+//! Owns: names and numbers of sets, their record counts; which set a handle refers to. Never: knows where a record is.
+//! Invariant: a store never reuses the number of a set. Copies of a store that diverge assign the same numbers to different
+//! sets, so a handle's number identifies a set only within its lineage.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
@@ -16,6 +18,36 @@ use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_u64};
 pub(crate) const CATALOGUE_BYTES_MAX: u64 = 384 << 20;
 /// Maximum length of a set or mark name in bytes.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
+
+/// One opening of a store, with the rollbacks and refreshes that continue it in this process. Within a lineage a number means
+/// one set, whatever its name. Two lineages may be diverged copies of one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lineage(u64);
+
+impl Lineage {
+    /// A new lineage.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The origin of a handle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// The store's UUID, which its copies share.
+    pub(crate) store: [u8; 16],
+    pub(crate) lineage: Lineage,
+}
+
+/// What a handle knows about its set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handle<'h> {
+    pub(crate) lineage: Lineage,
+    pub(crate) number: SetNumber,
+    /// Its name when the handle was created.
+    pub(crate) name: &'h str,
+}
 
 /// A record set.
 #[derive(Debug, Clone)]
@@ -76,7 +108,7 @@ struct Marks {
 /// Everything the store contains besides records.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
-    store: [u8; 16],
+    origin: Origin,
     sets: BTreeMap<SetNumber, Set>,
     marks: Arc<Marks>,
     streams: Arc<BTreeMap<u64, Chunks>>,
@@ -93,7 +125,7 @@ pub(crate) struct Catalogue {
 impl Default for Catalogue {
     fn default() -> Self {
         let mut catalogue = Self {
-            store: [0; 16],
+            origin: Origin { store: [0; 16], lineage: Lineage(0) },
             sets: BTreeMap::new(),
             marks: Arc::default(),
             streams: Arc::default(),
@@ -156,8 +188,8 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
 
 impl Catalogue {
     /// The catalogue of a saved snapshot.
-    pub(crate) fn from_snapshot(snapshot: &Snapshot, store: [u8; 16]) -> Self {
-        let mut catalogue = Self { store, ..Self::default() };
+    pub(crate) fn from_snapshot(snapshot: &Snapshot, origin: Origin) -> Self {
+        let mut catalogue = Self { origin, ..Self::default() };
         for row in &snapshot.sets {
             let SetRow { number, name, records, bytes, changed } = row;
             let (name, records, bytes, changed) = (Arc::from(name.as_str()), *records, *bytes, *changed);
@@ -441,7 +473,12 @@ impl Catalogue {
 
     /// The store's UUID.
     pub(crate) fn store(&self) -> [u8; 16] {
-        self.store
+        self.origin.store
+    }
+
+    /// The origin of handles from this catalogue.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     pub(crate) fn next_set(&self) -> SetNumber {
@@ -458,12 +495,13 @@ impl Catalogue {
     }
 
     /// The number of the set that a handle refers to: the handle's own, or if that set is gone, that of the set that
-    /// now has its name.
-    pub(crate) fn set_of_handle(&self, number: SetNumber, name: &str) -> Option<SetNumber> {
-        if self.set(number).is_some() {
-            return Some(number);
+    /// now has its name. If the handle is of another lineage, its number may belong to another set, so the name must agree.
+    pub(crate) fn set_of_handle(&self, handle: &Handle<'_>) -> Option<SetNumber> {
+        if let Some(set) = self.set(handle.number) {
+            let is_it = handle.lineage == self.origin.lineage || *set.name == *handle.name;
+            return is_it.then_some(handle.number);
         }
-        self.find(name).map(|(number, _)| number)
+        self.find(handle.name).map(|(number, _)| number)
     }
 
     /// A user's set by name.

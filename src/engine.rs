@@ -15,7 +15,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::backing::Backing;
-use crate::catalogue::{Added, Catalogue};
+use crate::catalogue::{Added, Catalogue, Handle, Lineage, Origin};
 use crate::commit_lock::CommitLock;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
@@ -98,6 +98,7 @@ pub(crate) struct Engine {
     pub(crate) page_writer: Mutex<PageWriter>,
     pub(crate) poison: Arc<Poison>,
     pub(crate) read_only: bool,
+    pub(crate) lineage: Lineage,
     /// Whether the manifest says that the log continues.
     pub(crate) is_announced: AtomicBool,
     pub(crate) transaction_bytes_max: u64,
@@ -165,6 +166,11 @@ impl Engine {
     /// The identity of the store.
     pub(crate) fn store_id(&self) -> [u8; 16] {
         self.log.source().uuid
+    }
+
+    /// The origin of handles from this engine.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { store: self.store_id(), lineage: self.lineage }
     }
 
     /// Assigns an ID for a record of the set.
@@ -449,12 +455,12 @@ impl Engine {
     }
 
     /// The number of the set that a handle refers to.
-    pub(crate) fn set_of_handle(&self, number: SetNumber, name: &str) -> Result<SetNumber> {
-        if self.registry.read().sets.contains_key(&number) {
-            return Ok(number);
+    pub(crate) fn set_of_handle(&self, handle: &Handle<'_>) -> Result<SetNumber> {
+        if handle.lineage == self.lineage && self.registry.read().sets.contains_key(&handle.number) {
+            return Ok(handle.number);
         }
-        let found = self.heap.catalogue().set_of_handle(number, name);
-        found.ok_or_else(|| Error::NoSuchSet { name: name.to_owned() })
+        let found = self.heap.catalogue().set_of_handle(handle);
+        found.ok_or_else(|| Error::NoSuchSet { name: handle.name.to_owned() })
     }
 
     fn find_indexes(&self, set: SetNumber, epoch: u64) -> Result<SetIndexes> {

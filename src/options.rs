@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::catalogue::Lineage;
 use crate::error::{Error, Result};
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::gc::GcSettings;
@@ -42,6 +43,8 @@ pub struct Options {
     space_ratio: f64,
     generations: u8,
     pub(crate) collector: bool,
+    /// The lineage of the handle that this opening replaces.
+    pub(crate) lineage: Option<Lineage>,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             space_ratio: 1.5,
             generations: 4,
             collector: true,
+            lineage: None,
         }
     }
 }
@@ -232,6 +236,7 @@ impl Options {
             transaction_bytes_max: self.transaction_bytes_max,
             snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
             dirty_bytes_max: self.dirty_bytes_max,
+            lineage: self.lineage.unwrap_or_else(Lineage::new),
         }
     }
 }

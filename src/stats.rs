@@ -94,6 +94,8 @@ pub struct Stats {
     /// Why this handle writes nothing more, if it does not: every call that writes fails with
     /// [`Error::Poisoned`](crate::Error::Poisoned) and this reason, or with [`Error::Closed`](crate::Error::Closed).
     pub stopped: Option<String>,
+    /// How often [`Store::write`](crate::Store::write) has retried a closure after a conflict since the store was opened.
+    pub retries: u64,
     /// Log bytes that recovery would have to replay.
     pub log_bytes_since_snapshot: u64,
     /// Log bytes appended since the store was opened.
@@ -192,6 +194,8 @@ pub struct IndexInfo {
     pub version: u32,
     /// The extractor as a line of text, if it has that form.
     pub spec: String,
+    /// The type of the keys, from [`IndexKey::key_type`](crate::typed::IndexKey::key_type) or the line; empty if it is unknown.
+    pub key_type: String,
     /// Whether it is complete.
     pub ready: bool,
     /// Its entries.

@@ -1,7 +1,7 @@
 //! The command line as a user runs it: a process, its arguments, its output, and its exit code.
 //!
-//! `errors`, `places`, `points`, `endings` and `refusals` have a test for each row of `docs/errors.md`, which asserts
-//! the row's message, advice and exit code.
+//! `errors`, `places`, `points`, `loads`, `endings` and `refusals` have a test for each row of `docs/errors.md`, which
+//! asserts the row's message, advice and exit code.
 #![cfg(feature = "cli")]
 
 #[cfg(test)]
@@ -26,6 +26,9 @@ mod errors;
 #[path = "cli/export.rs"]
 mod export;
 #[cfg(test)]
+#[path = "cli/id_keys.rs"]
+mod id_keys;
+#[cfg(test)]
 #[path = "cli/import.rs"]
 mod import;
 #[cfg(test)]
@@ -34,6 +37,9 @@ mod index;
 #[cfg(test)]
 #[path = "cli/interrupt.rs"]
 mod interrupt;
+#[cfg(test)]
+#[path = "cli/loads.rs"]
+mod loads;
 #[cfg(test)]
 #[path = "cli/no_keys.rs"]
 mod no_keys;

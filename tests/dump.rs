@@ -11,6 +11,8 @@ mod damage;
 mod document;
 #[path = "dump/full.rs"]
 mod full;
+#[path = "dump/past.rs"]
+mod past;
 #[path = "dump/resume.rs"]
 mod resume;
 #[path = "dump/round_trip.rs"]

@@ -25,6 +25,9 @@ mod lines;
 #[path = "typed_word/pages.rs"]
 mod pages;
 #[cfg(test)]
+#[path = "typed_word/streams.rs"]
+mod streams;
+#[cfg(test)]
 #[path = "typed_word/transactions.rs"]
 mod transactions;
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod complete;
 mod documented;
 #[path = "word/handles.rs"]
 mod handles;
+#[path = "word/lineages.rs"]
+mod lineages;
 #[path = "word/states.rs"]
 mod states;
 #[path = "word/unique.rs"]

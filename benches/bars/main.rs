@@ -2,11 +2,12 @@
 //!
 //! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
 //! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
-//! `-- --only records|indexes|scans|rmw|tails|heap` does a part; `heap` loads `--keys` (ten million) and is done only when named.
+//! `-- --only records|indexes|scans|dump|rmw|tails|heap` does a part; `heap` loads `--keys` (ten million) and is done only when named.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 mod commits;
 mod common;
+mod dump;
 mod heap;
 mod indexed;
 mod opening;
@@ -74,6 +75,9 @@ fn main() {
     }
     if is_wanted("scans") {
         scans::measure(count, rounds);
+    }
+    if is_wanted("dump") {
+        dump::measure(count, rounds);
     }
     if is_wanted("rmw") {
         rmw::measure(count, rounds);

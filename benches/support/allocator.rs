@@ -32,6 +32,13 @@ pub fn peak_bytes() -> i64 {
     PEAK.load(Ordering::Relaxed)
 }
 
+/// Forgets the peaks that there were. Gives the bytes that are allocated now.
+pub fn reset_peak() -> i64 {
+    let now = bytes();
+    PEAK.store(now, Ordering::Relaxed);
+    now
+}
+
 fn is_counting() -> bool {
     IS_COUNTING.load(Ordering::Relaxed)
 }

@@ -30,6 +30,9 @@ impl Store {
     /// [`dump::load`](crate::dump::load()) creates a new store from it, in this version of Tenure or a later one, on
     /// this machine or another. Memory does not grow with the store.
     ///
+    /// A handle from [`Options::open_at`](crate::Options::open_at) dumps its past state. All IDs that were assigned since
+    /// are marked as used, so that the loaded store does not assign them to other records.
+    ///
     /// `docs/dump-format.md` describes the stream. Pass a [`BufWriter`](std::io::BufWriter) or a compressing encoder;
     /// it is flushed, not synced.
     ///
@@ -58,16 +61,18 @@ impl Store {
     /// # Errors
     /// As [`dump`](Self::dump).
     pub fn dump_with(&self, to: &mut dyn Write, progress: &mut dyn FnMut(DumpProgress)) -> Result<DumpReport> {
-        let engine = self.engine();
+        let past = self.past_to_copy()?;
+        let engine = past.as_ref().unwrap_or_else(|| self.engine());
         // Commits wait only for this moment. So every ID that was handed out is in the state, or among those reserved.
         let guard = engine.lock_commit();
-        let view = self.view();
+        // The view shows up in the statistics.
+        let (_view, state) = (self.view(), engine.heap.pin());
         let (seen, page_end) = engine.slots.given();
         drop(guard);
         let source = engine.log.source();
         let dump = Dump {
             out: Out { to, offset: 0, check: 0, payload: Vec::new() },
-            state: view.state(),
+            state: &state,
             seen,
             totals: Totals::default(),
             progress,

@@ -19,7 +19,7 @@ mod settle;
 pub(crate) use files::{Files, list};
 pub(crate) use leftovers::{Keeper, is_ours, oldest_mark};
 pub use point::Point;
-pub(crate) use point::{open_at, roll_back};
+pub(crate) use point::{open_at, open_to_copy, roll_back};
 pub(crate) use remains::{Remains, remains};
 pub use report::{CutReport, LogEnd, RecoveryReport};
 
@@ -31,7 +31,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, RwLock};
 
 use crate::backing::Backing;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Lineage, Origin};
 use crate::commit_lock::CommitLock;
 use crate::engine::Engine;
 use crate::error::{Corruption, Error, Result};
@@ -69,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) transaction_bytes_max: u64,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) dirty_bytes_max: u64,
+    pub(crate) lineage: Lineage,
 }
 
 /// The marker of an incomplete copy of a store.
@@ -386,7 +387,7 @@ impl Attempt<'_> {
             unreadable = look_at_pages(&root)?;
         }
         let indexes = self.load_indexes(&pages)?;
-        let catalogue = Catalogue::from_snapshot(self.base, uuid);
+        let catalogue = Catalogue::from_snapshot(self.base, Origin { store: uuid, lineage: self.settings.lineage });
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         for (page, damaged) in unreadable {
             heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
@@ -539,6 +540,7 @@ impl Based {
             page_writer: Mutex::new(PageWriter::new(attempt.base.root.page)),
             poison,
             read_only: attempt.settings.read_only,
+            lineage: attempt.settings.lineage,
             is_announced: AtomicBool::new(false),
             transaction_bytes_max: attempt.settings.transaction_bytes_max,
             replay_bytes: AtomicU64::new(replay_bytes),

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::format::manifest::{Body, NUMBER_END, Snapshot, SnapshotKind};
-use crate::heap::State;
+use crate::heap::{Heap, State};
 use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64};
 use crate::log::{LAST_SEQ, LogStart, no_commit_left};
 use crate::manifest::{Kept, Loaded};
@@ -172,6 +172,30 @@ pub(crate) fn open_at(
     )
 }
 
+/// Opens a store read-only at a point, with all IDs and numbers that were assigned since marked as used, so that a store
+/// created from this state does not assign them again.
+pub(crate) fn open_to_copy(backing: &Arc<dyn Backing>, settings: &Settings, point: &Point) -> Result<Engine> {
+    let settings = Settings { read_only: true, ..*settings };
+    beside_a_writer(
+        backing,
+        true,
+        |_| Vec::new(),
+        || {
+            let past = Past::load(backing, &settings)?;
+            let (mut based, base, mut report) = past.go_to(point)?;
+            let newest = past.newest()?;
+            based.replayed.page_end = page_end(&based, &newest);
+            burn(&based.heap, &newest.heap)?;
+            based.finish(&past.attempt(base, None), &[], &mut report)
+        },
+    )
+}
+
+/// One past the last page with an assigned ID in either state.
+fn page_end(past: &Based, newest: &Based) -> u64 {
+    past.replayed.page_end.max(newest.replayed.page_end).max(newest.heap.pin().root.page_end())
+}
+
 /// Rolls a closed store back to a point.
 pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: &Point) -> Result<()> {
     let past = Past::load(backing, settings)?;
@@ -180,7 +204,7 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     let highest = past.files.logs.iter().chain(&past.files.pages).max().copied().unwrap_or_default();
     let snapshots = past.snapshots();
     let timelines = snapshots.iter().map(|snapshot| snapshot.timeline).chain([newest.replayed.timeline]);
-    let page_end = based.replayed.page_end.max(newest.replayed.page_end).max(newest.heap.pin().root.page_end());
+    let page_end = page_end(&based, &newest);
     let next_segment = past.loaded.next_segment();
     let timeline = timelines.max().unwrap_or_default() + 1;
     if timeline >= NUMBER_END {
@@ -200,7 +224,7 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
     };
     let mut based = based;
     based.replayed.page_end = page_end;
-    burn(&based, &newest)?;
+    burn(&based.heap, &newest.heap)?;
     let engine = based.engine(&past.attempt(base, None), start, 0);
     engine.with_reserve(Release::Most, || snapshot::save(&engine, SnapshotKind::Close, ""))?;
     // So that nothing is replayed from them into the abandoned state.
@@ -213,9 +237,9 @@ pub(crate) fn roll_back(backing: &Arc<dyn Backing>, settings: &Settings, point: 
 
 /// Raises next counts in the past state to those of the newest: in the entries of free slots, and in the floors of
 /// pages for slots with live records.
-fn burn(past: &Based, newest: &Based) -> Result<()> {
-    let (before, now) = (past.heap.pin(), newest.heap.pin());
-    past.heap.with_catalogue(|catalogue| catalogue.begin_behind(&now.catalogue));
+fn burn(past: &Heap, newest: &Heap) -> Result<()> {
+    let (before, now) = (past.pin(), newest.pin());
+    past.with_catalogue(|catalogue| catalogue.begin_behind(&now.catalogue));
     let mut floors = Vec::new();
     for page in 0..now.root.page_end().max(before.root.page_end()) {
         let first = page * to_u64(ENTRIES_PER_PAGE);
@@ -252,7 +276,7 @@ fn burn(past: &Based, newest: &Based) -> Result<()> {
             floors.push((page, floor));
         }
     }
-    past.heap.with_tree(|tree| floors.into_iter().try_for_each(|(page, floor)| tree.raise_floor(page, floor)))
+    past.with_tree(|tree| floors.into_iter().try_for_each(|(page, floor)| tree.raise_floor(page, floor)))
 }
 
 /// Whether two states have the same record in a slot, or the same count. Places mean other segments in other states.
@@ -267,7 +291,7 @@ fn is_same(before: &State, old: Entry, now: &State, new: Entry) -> bool {
 
 /// Raises the next count of a free slot; `None` if there is none left. Returns the floor that the page needs for a slot
 /// with a record.
-fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<u32> {
+fn raise(past: &Heap, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<u32> {
     let next = next.unwrap_or(REUSE_MAX + 1);
     if next_count(before, slot, old)?.is_none_or(|before| before >= next) {
         return Ok(0);
@@ -275,7 +299,7 @@ fn raise(past: &Based, before: &State, slot: u64, old: Entry, next: Option<u32>)
     if matches!(old.state(), EntryState::Live(_)) {
         return Ok(next);
     }
-    past.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(next.saturating_sub(1))))?;
+    past.with_tree(|tree| tree.set(slot, Entry::freed_after(next.saturating_sub(1))))?;
     Ok(0)
 }
 

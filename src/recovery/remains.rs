@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::backing::Backing;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Origin};
 use crate::error::Result;
 use crate::heap::{Heap, Indexes, State};
 use crate::id::Seq;
@@ -65,7 +65,8 @@ impl Attempt<'_> {
             }
         }
         let root = Root::load(&self.base.root, &pages)?;
-        let catalogue = Catalogue::from_snapshot(self.base, self.loaded.uuid);
+        let catalogue =
+            Catalogue::from_snapshot(self.base, Origin { store: self.loaded.uuid, lineage: self.settings.lineage });
         Ok(Heap::new(root, segments, catalogue, Indexes::default(), self.base.seq))
     }
 }

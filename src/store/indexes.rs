@@ -56,7 +56,7 @@ impl Store {
         set.check_store(self.engine().store_id())?;
         self.engine().poison.check_process()?;
         let of = |definition| Index::new(&self.engine().heap.catalogue(), definition);
-        let number = self.engine().set_of_handle(set.number(), set.name())?;
+        let number = self.engine().set_of_handle(&set.handle())?;
         let wanted = Wanted { set: number, name, is_unique, extractor };
         if let Some(definition) = indexing::find(self.engine(), &wanted)? {
             return Ok(of(definition));
@@ -68,7 +68,7 @@ impl Store {
     /// The index of this name, if it exists. It can be read even if its extractor is not registered.
     pub fn find_index(&self, set: &RecordSet, name: &str) -> Option<Index> {
         let catalogue = self.engine().heap.catalogue();
-        let number = catalogue.set_of_handle(set.number(), set.name())?;
+        let number = catalogue.set_of_handle(&set.handle())?;
         let found = catalogue.index_named(number, name)?;
         Some(Index::new(&catalogue, Arc::clone(&found.definition)))
     }
@@ -83,10 +83,11 @@ impl Store {
             extractor: index.definition.extractor.clone(),
             version: index.definition.version,
             spec: index.definition.spec.clone(),
+            key_type: index.definition.key_type.clone(),
             ready: index.is_ready,
             entries: state.indexes.get(&index.definition.number).map_or(0, KeyRoot::len),
         };
-        let number = state.catalogue.set_of_handle(set.number(), set.name());
+        let number = state.catalogue.set_of_handle(&set.handle());
         number.map(|number| state.catalogue.published_of(number).map(info).collect()).unwrap_or_default()
     }
 

@@ -24,7 +24,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, ReentrantMutex};
@@ -41,7 +41,7 @@ use crate::heap::{Answer, Effect, State};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::options::Options;
 use crate::pins::Pins;
-use crate::recovery::RecoveryReport;
+use crate::recovery::{Point, RecoveryReport};
 use crate::reserve::Release;
 use crate::txn::{Lookup, Record, RecordSet, View};
 use crate::{recovery, snapshot};
@@ -58,12 +58,14 @@ struct Inner {
     turnstile: ReentrantMutex<()>,
     /// Number of closures that run alone or wait to.
     alone: AtomicUsize,
+    /// How often `write` has run a closure again.
+    retries: AtomicU64,
     /// Serialises creating and dropping indexes.
     indexing: Mutex<()>,
     /// The lock, unless the store is open read-only.
     guard: Option<Arc<Guard>>,
-    /// Whether this handle shows a past state, and never a later one.
-    is_of_the_past: bool,
+    /// The past point that this handle shows, if it never shows a later one.
+    past: Option<Point>,
     closed: AtomicBool,
 }
 
@@ -107,7 +109,7 @@ impl Store {
         recovery::refuse_unfinished(&**backing)?;
         let settings = options.settings();
         if settings.read_only {
-            return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?, false);
+            return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?, None);
         }
         Self::start_locked(Guard::take(backing)?, options)
     }
@@ -118,7 +120,7 @@ impl Store {
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
         let (opened, released) = recovery::open_with_reserve(&guarded, &settings)?;
         guard.ends(&opened.0.poison);
-        let store = Self::run(options, Some(guard), opened, false)?;
+        let store = Self::run(options, Some(guard), opened, None)?;
         if released {
             // At once: the next opening needs whatever this one left of the reserve.
             store.engine().keep_reserve();
@@ -135,7 +137,7 @@ impl Store {
         options: &Options,
         guard: Option<Arc<Guard>>,
         (engine, report): (Engine, RecoveryReport),
-        is_of_the_past: bool,
+        past: Option<Point>,
     ) -> Result<Self> {
         let read_only = engine.read_only;
         let engine = Arc::new(engine);
@@ -165,12 +167,19 @@ impl Store {
             collector,
             turnstile: ReentrantMutex::new(()),
             alone: AtomicUsize::new(0),
+            retries: AtomicU64::new(0),
             indexing: Mutex::new(()),
             guard,
-            is_of_the_past,
+            past,
             closed: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// For a handle that shows a past state: that state again, with all IDs assigned since marked as used.
+    pub(crate) fn past_to_copy(&self) -> Result<Option<Engine>> {
+        let Some(point) = &self.inner.past else { return Ok(None) };
+        recovery::open_to_copy(&self.engine().backing, &self.inner.options.settings(), point).map(Some)
     }
 
     pub(crate) fn collector(&self) -> &Collector {
@@ -213,22 +222,22 @@ impl Store {
         let mut effects = vec![Effect::CreateSet(number, name.to_owned())];
         engine.append_and_apply(&guard, &mut frame, &mut effects, Need::Ordinary)?;
         drop(guard);
-        Ok(RecordSet::new(catalogue.store(), number, Arc::from(name)))
+        Ok(RecordSet::new(catalogue.origin(), number, Arc::from(name)))
     }
 
     /// The record set of this name, if it exists.
     pub fn find_set(&self, name: &str) -> Option<RecordSet> {
         let state = self.engine().heap.pin();
         let found = state.catalogue.find(name);
-        found.map(|(number, set)| RecordSet::new(state.catalogue.store(), number, Arc::clone(&set.name)))
+        found.map(|(number, set)| RecordSet::new(state.catalogue.origin(), number, Arc::clone(&set.name)))
     }
 
     /// All record sets, oldest first.
     pub fn record_sets(&self) -> Vec<RecordSet> {
         let state = self.engine().heap.pin();
-        let store = state.catalogue.store();
+        let origin = state.catalogue.origin();
         let sets = state.catalogue.user_sets();
-        sets.map(|(number, set)| RecordSet::new(store, number, Arc::clone(&set.name))).collect()
+        sets.map(|(number, set)| RecordSet::new(origin, number, Arc::clone(&set.name))).collect()
     }
 
     /// Reads the newest version of a record, outside any view.

@@ -96,7 +96,7 @@ impl Options {
     pub fn open_backing_at(&self, backing: Arc<dyn Backing>, point: &Point) -> Result<Store> {
         self.check()?;
         recovery::refuse_unfinished(&*backing)?;
-        Store::run(self, None, recovery::open_at(&backing, &self.settings(), point)?, true)
+        Store::run(self, None, recovery::open_at(&backing, &self.settings(), point)?, Some(point.clone()))
     }
 
     /// Opens the store in any backing store.
@@ -133,9 +133,11 @@ impl Store {
     /// `Closed`, or an error of opening; the handle then keeps its state.
     pub fn refresh(&mut self) -> Result<Seq> {
         self.engine().poison.check()?;
-        if self.engine().read_only && !self.inner.is_of_the_past {
+        if self.engine().read_only && self.inner.past.is_none() {
             let (given, backing) = (self.engine().given_extractors(), Arc::clone(&self.engine().backing));
-            let next = Self::start(&backing, &self.inner.options)?;
+            let mut options = self.inner.options.clone();
+            options.lineage = Some(self.engine().lineage);
+            let next = Self::start(&backing, &options)?;
             next.engine().take_extractors(given);
             *self = next;
         }

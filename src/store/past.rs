@@ -100,7 +100,8 @@ impl Store {
     pub fn roll_back_to(self, point: &Point) -> Result<Self> {
         self.engine().check_writable()?;
         let held = self.inner.guard.as_ref().ok_or(Error::ReadOnly)?;
-        let (backing, options) = (Arc::clone(held.backing()), self.inner.options.clone());
+        let (backing, mut options) = (Arc::clone(held.backing()), self.inner.options.clone());
+        options.lineage = Some(self.engine().lineage);
         let given = self.engine().given_extractors();
         self.inner.close()?;
         let guard = Guard::take(&backing)?;

@@ -85,7 +85,7 @@ impl Store {
             change.put(Kind::CreateIndex, &payload, Effect::CreateIndex(Arc::new(definition), true));
             given.extend(extractor.map(|extractor| (number, extractor)));
         }
-        let handle = RecordSet::new(engine.store_id(), new, Arc::from(name));
+        let handle = RecordSet::new(engine.origin(), new, Arc::from(name));
         let register = |registered: &Store| {
             registered.engine().change_registry(new, |all| all.extend(given));
         };
@@ -106,14 +106,14 @@ impl Store {
         payload.extend_from_slice(name.as_bytes());
         change.put(Kind::RenameSet, &payload, Effect::RenameSet(number, name.to_owned()));
         self.commit_rename(number, name, change)?;
-        Ok(RecordSet::new(self.engine().store_id(), number, Arc::from(name)))
+        Ok(RecordSet::new(self.engine().origin(), number, Arc::from(name)))
     }
 
     fn number_of(&self, set: &RecordSet) -> Result<SetNumber> {
         let engine = self.engine();
         engine.check_writable()?;
         set.check_store(engine.store_id())?;
-        engine.set_of_handle(set.number(), set.name())
+        engine.set_of_handle(&set.handle())
     }
 
     /// The indexes of a set with their registered extractors. The caller holds the turn, so no index comes or goes.

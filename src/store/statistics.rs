@@ -63,6 +63,7 @@ impl Store {
             heap_bytes: dirty_bytes + directory_bytes,
             views: view_stats(&self.inner.pins, &state),
             stopped: engine.poison.reason().map(str::to_owned),
+            retries: self.inner.retries.load(Ordering::Relaxed),
             log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
             log_bytes_appended: engine.log.appended_bytes(),
             index_log_bytes_appended: engine.index_log_bytes.load(Ordering::Relaxed),

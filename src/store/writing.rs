@@ -134,7 +134,7 @@ impl Store {
             match tx.commit() {
                 Ok(seq) => return Ok((value, seq)),
                 Err(Error::Conflict(last)) if attempts == RETRIES_MAX => return Err(gave_up(attempts, last).into()),
-                Err(Error::Conflict(_)) => {}
+                Err(Error::Conflict(_)) => drop(self.inner.retries.fetch_add(1, Ordering::Relaxed)),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -3,6 +3,7 @@
 //! Owns: composing them. Never: does anything beyond its parts; each part reads, writes and is validated as it would be
 //! alone.
 
+use std::any::Any;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
@@ -145,9 +146,14 @@ impl Transaction {
     /// # Errors
     /// `NotUnique`, `NoSuchIndex`, and those of [`insert`](Self::insert) and [`update`](Self::update).
     pub fn upsert(&mut self, index: &Index, bytes: impl AsRef<[u8]>) -> Result<Upserted> {
-        let upserted = self.insert_or_get(index, bytes.as_ref())?;
+        self.upsert_known(index, bytes.as_ref(), None)
+    }
+
+    /// Upserts bytes, with what they decode as.
+    pub(crate) fn upsert_known(&mut self, index: &Index, bytes: &[u8], known: Option<&dyn Any>) -> Result<Upserted> {
+        let upserted = self.insert_or_get_known(index, bytes, known)?;
         if let Upserted::Existing(id) = upserted {
-            self.update(id, bytes)?;
+            self.update_known(id, None, bytes, known)?;
         }
         Ok(upserted)
     }
@@ -158,20 +164,29 @@ impl Transaction {
     /// # Errors
     /// As [`upsert`](Self::upsert).
     pub fn insert_or_get(&mut self, index: &Index, bytes: impl AsRef<[u8]>) -> Result<Upserted> {
-        let bytes = bytes.as_ref();
+        self.insert_or_get_known(index, bytes.as_ref(), None)
+    }
+
+    /// Finds or inserts bytes, with what they decode as.
+    pub(crate) fn insert_or_get_known(
+        &mut self,
+        index: &Index,
+        bytes: &[u8],
+        known: Option<&dyn Any>,
+    ) -> Result<Upserted> {
         index.check_store(self.engine.store_id())?;
         if !index.is_unique() {
             return Err(Error::NotUnique { index: index.name().to_owned() });
         }
         // The set of the index, or the one in its place if that was cleared.
-        let number = self.engine.set_of_handle(index.set(), index.set_name())?;
+        let number = self.engine.set_of_handle(&index.set_handle())?;
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         // A rebuilt index has another number.
-        let known = indexes.all.iter().find(|known| *known.name == *index.name());
+        let of = indexes.all.iter().find(|known| *known.name == *index.name());
         let no_such_index = || Error::NoSuchIndex { index: index.name().to_owned(), why: "does not exist" };
-        let (known, name) = (known.ok_or_else(no_such_index)?, Arc::clone(&indexes.name));
+        let (of, name) = (of.ok_or_else(no_such_index)?, Arc::clone(&indexes.name));
         let mut keys = Keys::default();
-        let told = known.extractor.run(&mut Reading::new(bytes), &mut keys);
+        let told = of.extractor.run(&mut Reading::known(bytes, known), &mut keys);
         told.map_err(|error| error.of_index(&name, index.name()))?;
         for key in keys.iter() {
             if let Some(id) = self.first_of(index, Key::from_bytes(key)?)? {
@@ -187,7 +202,7 @@ impl Transaction {
                 self.not_found.push(definition, (bound.clone(), bound));
             }
         }
-        let set = RecordSet::new(self.engine.store_id(), number, name);
-        self.insert(&set, bytes).map(Upserted::Inserted)
+        let set = RecordSet::new(self.engine.origin(), number, name);
+        self.insert_known(&set, bytes, known).map(Upserted::Inserted)
     }
 }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
-use crate::catalogue::{Catalogue, Index as Known};
+use crate::catalogue::{Catalogue, Handle, Index as Known, Origin};
 use crate::error::{Corruption, Error, Result};
 use crate::format::index::IndexDefinition;
 use crate::heap::State;
@@ -39,7 +39,7 @@ use crate::txn::{Record, ResumeToken, View};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Index {
-    store: [u8; 16],
+    origin: Origin,
     definition: Arc<IndexDefinition>,
     /// The name of its set.
     of: Arc<str>,
@@ -48,7 +48,7 @@ pub struct Index {
 impl Index {
     pub(crate) fn new(catalogue: &Catalogue, definition: Arc<IndexDefinition>) -> Self {
         let of = Arc::from(catalogue.name_of(definition.set));
-        Self { store: catalogue.store(), definition, of }
+        Self { origin: catalogue.origin(), definition, of }
     }
 
     /// Its name within the set.
@@ -71,13 +71,13 @@ impl Index {
         self.definition.unique
     }
 
-    /// The name of its set when this handle was got.
-    pub(crate) fn set_name(&self) -> &str {
-        &self.of
+    /// What this handle knows about the set of the index.
+    pub(crate) fn set_handle(&self) -> Handle<'_> {
+        Handle { lineage: self.origin.lineage, number: self.set(), name: &self.of }
     }
 
     pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
-        if store == self.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
+        if store == self.origin.store { Ok(()) } else { Err(Error::OtherStore { set: self.name().to_owned() }) }
     }
 
     pub(crate) fn root<'s>(&self, state: &'s State) -> Result<&'s KeyRoot> {
@@ -99,13 +99,14 @@ impl Index {
     }
 
     /// The catalogue's row for the index. A rebuilt index has another number and the same name; this handle can read it
-    /// only if its keys have the same type.
+    /// only if its keys have the same type. In another lineage this handle's number may belong to another index.
     pub(crate) fn found_among<'c>(&self, catalogue: &'c Catalogue) -> Result<&'c Known> {
-        if let Some(known) = catalogue.index(self.number()) {
+        let lineage = self.origin.lineage;
+        if let Some(known) = catalogue.index(self.number()).filter(|_| lineage == catalogue.origin().lineage) {
             return Ok(known);
         }
         let missing = || Error::NoSuchIndex { index: self.name().to_owned(), why: "does not exist" };
-        let set = catalogue.set_of_handle(self.set(), &self.of).ok_or_else(missing)?;
+        let set = catalogue.set_of_handle(&self.set_handle()).ok_or_else(missing)?;
         let found = catalogue.index_named(set, self.name()).ok_or_else(missing)?;
         check_key_type(&found.definition, &self.definition.key_type)?;
         if found.definition.unique == self.is_unique() { Ok(found) } else { Err(missing()) }
@@ -184,15 +185,15 @@ impl Index {
     pub fn between(&self, view: &View, bounds: &(Bound<Key>, Bound<Key>)) -> Result<IndexRange> {
         let (definition, root) = self.found_in(view.state())?;
         let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        let (store, seq) = (self.store, view.seq());
+        let (store, seq) = (self.origin.store, view.seq());
         let range = Range::new(root, lower, upper).map_err(|error| self.named(view.state(), error))?;
-        let set = view.state().catalogue.set(self.set()).map(|set| Arc::clone(&set.name)).unwrap_or_default();
+        let set = view.state().catalogue.set(definition.set).map(|set| Arc::clone(&set.name)).unwrap_or_default();
         Ok(IndexRange { range, index: Arc::clone(definition), set, store, seq })
     }
 
     /// A token for resuming a walk after this entry, which must be an entry of this index.
     pub fn token(&self, entry: &IndexEntry) -> ResumeToken {
-        ResumeToken::new(self.store, &self.definition, entry)
+        ResumeToken::new(self.origin.store, &self.definition, entry)
     }
 
     /// The number of entries.

@@ -96,10 +96,22 @@ impl Transaction {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn update_many(&mut self, changes: &[(RecordId, impl AsRef<[u8]>)]) -> Result<()> {
+        self.update_many_known(changes, |(id, bytes)| (*id, bytes.as_ref(), None))
+    }
+
+    /// The same of changes of any form, of which the bytes may be known as something decoded.
+    pub(crate) fn update_many_known<C>(
+        &mut self,
+        changes: &[C],
+        parts: impl for<'c> Fn(&'c C) -> (RecordId, &'c [u8], Option<&'c dyn Any>),
+    ) -> Result<()> {
         self.as_one_statement(|tx| {
             for some in changes.chunks(AHEAD) {
-                tx.look_ahead(some.iter().map(|(id, _)| *id));
-                some.iter().try_for_each(|(id, bytes)| tx.update(*id, bytes))?;
+                tx.look_ahead(some.iter().map(|change| parts(change).0));
+                for change in some {
+                    let (id, bytes, known) = parts(change);
+                    tx.update_known(id, None, bytes, known)?;
+                }
             }
             Ok(())
         })

@@ -67,10 +67,11 @@ impl Transaction {
     #[inline]
     pub(crate) fn number_of(&self, set: &RecordSet) -> Result<SetNumber> {
         set.check_store(self.engine().store_id())?;
-        if self.writes_to(set.number()) {
-            Ok(set.number())
+        let handle = set.handle();
+        if self.writes_to(handle.number) && handle.lineage == self.engine().lineage {
+            Ok(handle.number)
         } else {
-            self.engine().set_of_handle(set.number(), set.name())
+            self.engine().set_of_handle(&handle)
         }
     }
 
@@ -83,7 +84,7 @@ impl Transaction {
             // A page belongs to one set forever, so a state newer than the transaction's gives the same answer.
             _ => engine.heap.current().root.set_of_slot(id.slot()),
         };
-        if number == set.number() || number == self.number_of(set)? {
+        if number == self.number_of(set)? {
             return Ok(());
         }
         // Reports a missing record as missing, not as one of another set.

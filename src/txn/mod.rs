@@ -43,6 +43,8 @@ pub(crate) use large::Staged;
 pub(crate) use large::Stager;
 pub(crate) use large::{TRANSACTION_BYTES_END, chunks_of};
 
+pub(crate) use record::from_io;
+
 pub use compound::Upserted;
 pub use index::{DistinctKeys, Index, IndexEntry, IndexRange, TransactionRange};
 pub use options::{Durability, Isolation, TransactionOptions};

@@ -203,7 +203,8 @@ impl<'v> Record<'v> {
     }
 }
 
-fn from_io(error: io::Error) -> Error {
+/// The error of a reader: that of the store, or of a source.
+pub(crate) fn from_io(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,
         Err(source) => Error::Source { source },

@@ -87,6 +87,7 @@ pub struct TransactionRecords<'s> {
 
 impl<'s> TransactionRecords<'s> {
     /// The next record of the state within the bounds.
+    #[inline]
     fn next_of_state(&mut self) -> Result<Option<Record<'s>>> {
         while !self.is_over {
             let Some(record) = self.scan.next().transpose()? else { break };
@@ -103,15 +104,16 @@ impl<'s> TransactionRecords<'s> {
 
     fn merged(&mut self) -> Result<Option<Record<'s>>> {
         loop {
-            if self.ahead.is_none() {
-                self.ahead = self.next_of_state()?;
-            }
-            let id = self.ahead.as_ref().map(Record::id);
-            let Some((own, found)) = self.own.next_if(|(own, _)| id.is_none_or(|id| *own <= id)) else {
-                return Ok(self.ahead.take());
+            let ahead = match self.ahead.take() {
+                None => self.next_of_state()?,
+                ahead => ahead,
             };
-            if id == Some(*own) {
-                self.ahead = None;
+            let id = ahead.as_ref().map(Record::id);
+            let Some((own, found)) = self.own.next_if(|(own, _)| id.is_none_or(|id| *own <= id)) else {
+                return Ok(ahead);
+            };
+            if id != Some(*own) {
+                self.ahead = ahead;
             }
             if let Some(found) = found {
                 let state = self.of.own_state.as_ref().unwrap_or(&self.of.state);

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn scans_of_pages_are_put_together() {
         let id = |slot| RecordId::from_parts(slot, 1).unwrap();
-        let (set, other) = (RecordSet::new([0; 16], SetNumber(7), Arc::from("a")), SetNumber(8));
+        let (set, other) = (RecordSet::new(Catalogue::default().origin(), SetNumber(7), Arc::from("a")), SetNumber(8));
         let mut scans = Scans::default();
         for page in (0..10_000_u64).rev() {
             let bounds = (Bound::Included(id(page * 10)), Bound::Included(id(page * 10 + 9)));

@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::item::Kind;
-use crate::id::RecordId;
+use crate::heap::{Found, Place};
+use crate::id::{RecordId, Seq};
 use crate::txn::large::Stager;
 use crate::txn::own_keys::NewValue;
-use crate::txn::{RecordSet, Transaction};
+use crate::txn::{Record, RecordReader, RecordSet, Transaction};
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;
@@ -65,6 +66,13 @@ impl StagedValue {
         let (kind, bytes, stream) = Stager::new(engine, engine.take_stream()?).stage(source)?.parts();
         let claim = Claimed { engine: Arc::clone(engine), stream, state: AtomicU8::new(FREE) };
         Ok(Self { kind, bytes, claim: Arc::new(claim) })
+    }
+
+    /// Reads the value from its beginning.
+    pub(crate) fn reader(&self) -> Result<RecordReader<'static>> {
+        let place = Place::Copied(Arc::from(self.bytes.as_slice()));
+        let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: self.kind == Kind::Head, place };
+        Record::shared(self.claim.engine.heap.pin(), found).map(Record::into_reader)
     }
 }
 

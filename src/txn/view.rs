@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::catalogue::{Handle, Origin};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
@@ -18,34 +19,52 @@ pub(super) const AHEAD: usize = 32;
 ///
 /// A handle stays valid when its set is renamed. If its set was dropped or cleared, the handle refers to the set that
 /// now has its name; if there is none, writes and scans fail with `NoSuchSet`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// A handle from another opening of the store, or from a copy of it, is valid only while the set with its number still has
+/// its name. Otherwise that set may be a different one, and every use of the handle fails with `NoSuchSet`: look the set up
+/// by name again.
+#[derive(Clone, Debug)]
 pub struct RecordSet {
-    store: [u8; 16],
+    origin: Origin,
     number: SetNumber,
     name: Arc<str>,
 }
 
 impl RecordSet {
-    pub(crate) fn new(store: [u8; 16], number: SetNumber, name: Arc<str>) -> Self {
-        Self { store, number, name }
+    pub(crate) fn new(origin: Origin, number: SetNumber, name: Arc<str>) -> Self {
+        Self { origin, number, name }
     }
 
     /// `OtherStore` if this set belongs to another store.
     pub(crate) fn check_store(&self, store: [u8; 16]) -> Result<()> {
-        if self.store == store { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
+        if self.origin.store == store { Ok(()) } else { Err(Error::OtherStore { set: self.name.to_string() }) }
+    }
+
+    /// What this handle knows about its set.
+    #[inline]
+    pub(crate) fn handle(&self) -> Handle<'_> {
+        Handle { lineage: self.origin.lineage, number: self.number, name: &self.name }
     }
 
     /// The number of the set that this handle refers to in a state: its own, or if that set was dropped or cleared,
     /// that of the set with its name.
     pub(crate) fn number_in(&self, state: &State) -> Result<SetNumber> {
         self.check_store(state.catalogue.store())?;
-        let found = state.catalogue.set_of_handle(self.number, &self.name);
+        let found = state.catalogue.set_of_handle(&self.handle());
         found.ok_or_else(|| Error::NoSuchSet { name: self.name.to_string() })
     }
 
-    /// Whether the set was created after a state.
-    fn is_behind(&self, state: &State) -> bool {
-        self.number >= state.catalogue.next_set()
+    /// The number of the set in a state. A set that was created after that state has no records in it.
+    pub(crate) fn number_to_read(&self, state: &State) -> Result<SetNumber> {
+        match self.number_in(state) {
+            Err(Error::NoSuchSet { .. })
+                if self.number >= state.catalogue.next_set()
+                    && self.origin.lineage == state.catalogue.origin().lineage =>
+            {
+                Ok(self.number)
+            }
+            other => other,
+        }
     }
 
     /// Its name when this handle was created.
@@ -58,6 +77,14 @@ impl RecordSet {
         self.number
     }
 }
+
+impl PartialEq for RecordSet {
+    fn eq(&self, other: &Self) -> bool {
+        (self.origin.store, self.number, &self.name) == (other.origin.store, other.number, &other.name)
+    }
+}
+
+impl Eq for RecordSet {}
 
 impl fmt::Display for RecordSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,7 +186,7 @@ impl View {
     pub fn set_of(&self, id: RecordId) -> Option<RecordSet> {
         let number = self.state.root.set_of_slot(id.slot());
         let set = self.state.catalogue.set(number).filter(|_| number >= SetNumber::FIRST_USER)?;
-        Some(RecordSet::new(self.state.catalogue.store(), number, Arc::clone(&set.name)))
+        Some(RecordSet::new(self.state.catalogue.origin(), number, Arc::clone(&set.name)))
     }
 
     /// The number of records of a set; 0 if the set belongs to another store.
@@ -185,11 +212,9 @@ impl View {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn scan(&self, set: &RecordSet) -> Scan<'_> {
-        let (state, found) = (&self.state, set.number_in(&self.state));
-        let (set, refused) = match found {
+        let state = &self.state;
+        let (set, refused) = match set.number_to_read(state) {
             Ok(number) => (number, None),
-            // The set had no records in that state.
-            Err(Error::NoSuchSet { .. }) if set.is_behind(state) => (set.number(), None),
             Err(error) => (set.number(), Some(error)),
         };
         Scan { refused, ..Scan::new(state, set) }

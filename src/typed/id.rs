@@ -132,6 +132,10 @@ impl<'de, T> serde::Deserialize<'de> for Id<T> {
     }
 }
 
+fn untyped<T>(ids: &[Id<T>]) -> Vec<RecordId> {
+    ids.iter().map(|id| id.id).collect()
+}
+
 pub(crate) fn decoded<T: Value>(record: &Record<'_>) -> Result<T> {
     T::decode(&record.bytes()?)
 }
@@ -163,9 +167,9 @@ impl View {
     }
 
     /// Fetches the values of many records, in the order of the IDs. Each has its own result, as from
-    /// [`fetch`](Self::fetch).
+    /// [`fetch`](Self::fetch). Several lookups overlap.
     pub fn fetch_many<T: Value>(&self, ids: &[Id<T>]) -> Vec<Result<T>> {
-        ids.iter().map(|id| self.fetch(*id)).collect()
+        self.get_many(&untyped(ids)).into_iter().map(|record| decoded(&record?)).collect()
     }
 }
 
@@ -183,9 +187,9 @@ impl Transaction {
         Ok((decoded(&record)?, record.seq()))
     }
 
-    /// Fetches the values of many records, in the order of the IDs. Each has its own result.
+    /// Fetches the values of many records, in the order of the IDs. Each has its own result. Several lookups overlap.
     pub fn fetch_many<T: Value>(&mut self, ids: &[Id<T>]) -> Vec<Result<T>> {
-        ids.iter().map(|id| self.fetch(*id)).collect()
+        self.get_many(&untyped(ids)).into_iter().map(|record| decoded(&record?)).collect()
     }
 }
 

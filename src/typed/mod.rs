@@ -65,6 +65,7 @@ pub use migrate::Migrated;
 pub use range::{TypedDistinct, TypedEntries, TypedRange};
 pub use set::{SetDefinition, TypedScan, TypedSet};
 pub use set_in_transaction::{TypedTransactionRecords, TypedTransactionScan};
+pub use stream::TypedStaged;
 pub use transaction::{TypedTransactionEntries, TypedTransactionRange};
 #[cfg(feature = "json")]
 pub use value::Json;

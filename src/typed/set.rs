@@ -108,6 +108,45 @@ impl<T: Value> TypedSet<T> {
         self.update_encoded(tx, id, None, &encoded(value)?)
     }
 
+    /// Updates records of the set, as [`update`](Self::update) does one by one, but faster.
+    ///
+    /// Unique keys are checked once all records have their new values, so two records can swap a key.
+    ///
+    /// ```
+    /// use tenure::typed::{IndexDefinition, SetDefinition};
+    /// const SEATS: SetDefinition<String> = SetDefinition::new("seats");
+    /// const BY_HOLDER: IndexDefinition<String, &str> = IndexDefinition::unique("holder", 1, |seat, put| put(seat));
+    ///
+    /// let store = tenure::Store::in_memory()?;
+    /// let seats = store.typed_set(SEATS)?;
+    /// let by_holder = store.typed_index(&seats, BY_HOLDER)?;
+    /// let [ada, bob] = ["Ada", "Bob"].map(str::to_owned);
+    /// let ids = store.write(|tx| seats.insert_many(tx, &[ada.clone(), bob.clone()]))?;
+    /// store.write(|tx| seats.update_many(tx, &[(ids[0], bob.clone()), (ids[1], ada.clone())]))?;
+    /// assert_eq!(by_holder.get(&store.view(), "Ada")?, Some(ids[1]));
+    /// # Ok::<(), tenure::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `BadValue` if the bytes of a value do not decode again, and `WrongSet` if a record is in another set; no record is
+    /// updated then. Otherwise those of [`Transaction::update_many`].
+    pub fn update_many(&self, tx: &mut Transaction, changes: &[(Id<T>, T)]) -> Result<()> {
+        let encoded = |(id, value): &(Id<T>, T)| Ok((id.record_id(), encoded(value)?));
+        let changes: Vec<(RecordId, (Vec<u8>, T))> = changes.iter().map(encoded).collect::<Result<_>>()?;
+        changes.iter().try_for_each(|(id, _)| tx.check_in(&self.set, *id))?;
+        tx.update_many_known(&changes, |(id, (bytes, known))| (*id, bytes, Some(known)))
+    }
+
+    /// Deletes records of the set, as [`delete`](Self::delete) does one by one, but faster.
+    ///
+    /// # Errors
+    /// `WrongSet` if a record is in another set; no record is deleted then. Otherwise those of [`Transaction::delete_many`].
+    pub fn delete_many(&self, tx: &mut Transaction, ids: &[Id<T>]) -> Result<()> {
+        let ids: Vec<RecordId> = ids.iter().map(|id| id.record_id()).collect();
+        ids.iter().try_for_each(|id| tx.check_in(&self.set, *id))?;
+        tx.delete_many(&ids)
+    }
+
     /// Updates a record of the set if its version is still `expected`.
     ///
     /// # Errors

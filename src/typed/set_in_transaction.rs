@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
 use crate::error::Result;
-use crate::txn::{StagedValue, Transaction, TransactionRecords, TransactionScan, Upserted};
+use crate::txn::{Transaction, TransactionRecords, TransactionScan, Upserted};
 use crate::typed::id::{Id, decoded};
 use crate::typed::index::TypedIndex;
 use crate::typed::key::IndexKey;
@@ -125,9 +125,9 @@ impl<T: Value> TypedSet<T> {
         index: &TypedIndex<T, K>,
         value: &T,
     ) -> Result<Upserted<Id<T>>> {
-        let (bytes, _) = encoded(value)?;
+        let (bytes, known) = encoded(value)?;
         tx.check_index_of(self.record_set(), index.index())?;
-        tx.upsert(index.index(), &bytes).map(|upserted| upserted.map(Id::from))
+        tx.upsert_known(index.index(), &bytes, Some(&known)).map(|upserted| upserted.map(Id::from))
     }
 
     /// The record that has the key of a value in a unique index of this set, or a new record with the value if there is none.
@@ -140,44 +140,9 @@ impl<T: Value> TypedSet<T> {
         index: &TypedIndex<T, K>,
         value: &T,
     ) -> Result<Upserted<Id<T>>> {
-        let (bytes, _) = encoded(value)?;
+        let (bytes, known) = encoded(value)?;
         tx.check_index_of(self.record_set(), index.index())?;
-        tx.insert_or_get(index.index(), &bytes).map(|upserted| upserted.map(Id::from))
-    }
-
-    /// Inserts a record with a value staged by [`Store::stage`](crate::Store::stage).
-    ///
-    /// The value may be larger than memory, so it is not decoded here: if its bytes are not those of a `T`, fetching it fails with
-    /// `BadValue`.
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// use tenure::typed::SetDefinition;
-    /// const PHOTOS: SetDefinition<Vec<u8>> = SetDefinition::new("photos");
-    ///
-    /// let store = tenure::Store::in_memory()?;
-    /// let photos = store.typed_set(PHOTOS)?;
-    /// let staged = store.stage(std::io::repeat(7).take(1_000_000))?;
-    /// let photo = store.write(|tx| photos.insert_staged(tx, &staged))?;
-    /// let mut first = [0; 2];
-    /// store.reader(photo)?.read_exact(&mut first).unwrap();
-    /// assert_eq!(first, [7, 7]);
-    /// # Ok::<(), tenure::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Transaction::insert_staged`].
-    pub fn insert_staged(&self, tx: &mut Transaction, value: &StagedValue) -> Result<Id<T>> {
-        tx.insert_staged(self.record_set(), value).map(Id::from)
-    }
-
-    /// Updates a record of the set to a staged value. See [`insert_staged`](Self::insert_staged).
-    ///
-    /// # Errors
-    /// As [`Transaction::update_staged`]; `WrongSet` if the record is in another set.
-    pub fn update_staged(&self, tx: &mut Transaction, id: Id<T>, value: &StagedValue) -> Result<()> {
-        tx.check_in(self.record_set(), id.record_id())?;
-        tx.update_staged(id.record_id(), value)
+        tx.insert_or_get_known(index.index(), &bytes, Some(&known)).map(|upserted| upserted.map(Id::from))
     }
 }
 

@@ -2,7 +2,12 @@
 //!
 //! Owns: the trait, and the adapter for serde. Never: depends on a set.
 
+#[cfg(feature = "json")]
+use std::io::BufReader;
+use std::io::Read;
+
 use crate::error::{Error, Result};
+use crate::txn::from_io;
 #[cfg(feature = "json")]
 use crate::typed::finite;
 
@@ -47,6 +52,42 @@ pub trait Value: Sized + 'static {
     fn is_current(_bytes: &[u8]) -> bool {
         true
     }
+
+    /// Checks that the bytes of a stream decode as a value; [`TypedSet::stage`](crate::typed::TypedSet::stage) calls it. The
+    /// default reads them into memory and decodes them. Override it for types that can be checked piece by piece, so that
+    /// their values can have any size.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use tenure::typed::Value;
+    ///
+    /// /// Samples of two bytes each.
+    /// struct Recording(Vec<u8>);
+    ///
+    /// impl Value for Recording {
+    ///     fn encode(&self, out: &mut Vec<u8>) -> tenure::Result<()> {
+    ///         out.extend_from_slice(&self.0);
+    ///         Ok(())
+    ///     }
+    ///     fn decode(bytes: &[u8]) -> tenure::Result<Self> {
+    ///         Self::check_stream(&mut &*bytes)?;
+    ///         Ok(Self(bytes.to_vec()))
+    ///     }
+    ///     fn check_stream(from: &mut dyn Read) -> tenure::Result<()> {
+    ///         let bytes = std::io::copy(from, &mut std::io::sink()).map_err(|source| tenure::Error::Source { source })?;
+    ///         if bytes % 2 == 0 { Ok(()) } else { Err(tenure::Error::bad_value::<Self>("half a sample at its end")) }
+    ///     }
+    /// }
+    /// assert!(Recording::decode(&[1, 2, 3]).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::bad_value`](crate::Error::bad_value) if they do not decode.
+    fn check_stream(from: &mut dyn Read) -> Result<()> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).map_err(from_io)?;
+        Self::decode(&bytes).map(drop)
+    }
 }
 
 /// The encoded value, and what it decodes as.
@@ -68,6 +109,10 @@ impl Value for Vec<u8> {
     fn decode(bytes: &[u8]) -> Result<Self> {
         Ok(bytes.to_vec())
     }
+
+    fn check_stream(_from: &mut dyn Read) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A record that is text.
@@ -79,6 +124,31 @@ impl Value for String {
 
     fn decode(bytes: &[u8]) -> Result<Self> {
         std::str::from_utf8(bytes).map(str::to_owned).map_err(Error::bad_value::<Self>)
+    }
+
+    fn check_stream(from: &mut dyn Read) -> Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        let mut held = 0;
+        loop {
+            let free = buffer.get_mut(held..).unwrap_or_default();
+            let read = match from.read(free) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                other => other.map_err(from_io)?,
+            };
+            held += read;
+            let text = buffer.get(..held).unwrap_or_default();
+            let whole = match std::str::from_utf8(text) {
+                Ok(_) => held,
+                // The last character may continue in the next piece.
+                Err(error) if error.error_len().is_none() && read > 0 => error.valid_up_to(),
+                Err(error) => return Err(Error::bad_value::<Self>(error)),
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            buffer.copy_within(whole..held, 0);
+            held -= whole;
+        }
     }
 }
 
@@ -119,6 +189,14 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned + 'static> Value for Json
 
     fn decode(bytes: &[u8]) -> Result<Self> {
         serde_json::from_slice(bytes).map(Self).map_err(Error::bad_value::<T>)
+    }
+
+    fn check_stream(from: &mut dyn Read) -> Result<()> {
+        // Holds the value in memory, but not its bytes.
+        let decoded = serde_json::from_reader::<_, T>(BufReader::new(from));
+        decoded
+            .map(drop)
+            .map_err(|error| if error.is_io() { from_io(error.into()) } else { Error::bad_value::<T>(error) })
     }
 }
 

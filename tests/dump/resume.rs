@@ -82,3 +82,49 @@ fn two_loads_into_one_place_are_refused() {
     drop(lock);
     load(&stream, &to).unwrap();
 }
+
+/// Killed while an index is built, that is behind the last record, a load keeps the records, and builds that index from its beginning.
+#[test]
+fn a_load_that_is_killed_while_it_builds_its_first_index_goes_on() {
+    let store = full::options().open_backing(Arc::new(Memory::new())).unwrap();
+    let set = store.record_set("things").unwrap();
+    full::with_extractors(&store);
+    // More than are built on the heap.
+    let row = |number: u32| format!("u{:08}", number.wrapping_mul(2_654_435_761));
+    store.write(|tx| (0..9_000).try_for_each(|number| tx.insert(&set, row(number)).map(drop))).unwrap();
+    let stream = full::dump(&store);
+    let whole = FaultBacking::new();
+    let to: Arc<dyn Backing> = Arc::new(whole.clone());
+    let mut first = None;
+    tenure::dump::load_backing(&mut &stream[..], &to, &LoadOptions::new(), &mut |now| {
+        if now.records == now.records_total {
+            first.get_or_insert_with(|| whole.steps());
+        }
+    })
+    .unwrap();
+    let (first, end) = (first.unwrap(), whole.steps());
+    assert!(end > first + 20, "the indexes took {} steps", end - first);
+    let mut resumed = 0;
+    for step in (first + 1..=end).step_by(3) {
+        let cut = FaultBacking::with_seed(step);
+        cut.crash_at(step);
+        let options = LoadOptions::new();
+        let as_backing = |backing: &FaultBacking| -> Arc<dyn Backing> { Arc::new(backing.clone()) };
+        tenure::dump::load_backing(&mut &stream[..], &as_backing(&cut), &options, &mut |_| {}).unwrap_err();
+        for image in [cut.crash_image(step), cut.kill_image()] {
+            match tenure::dump::load_backing(&mut &stream[..], &as_backing(&image), &options, &mut |_| {}) {
+                Ok(report) => resumed += u64::from(report.resumed == 9_000),
+                // It had come to its end.
+                Err(Error::Exists { .. }) => {}
+                Err(error) => panic!("step {step}: {error}"),
+            }
+            full::assert_verified(&as_backing(&image));
+            let loaded = full::options().open_backing(as_backing(&image)).unwrap();
+            full::assert_same(&store, &loaded);
+            for info in loaded.indexes(&loaded.find_set("things").unwrap()) {
+                assert!(info.ready && info.entries == 9_000, "step {step}: {info:?}");
+            }
+        }
+    }
+    assert!(resumed > 0, "no load went on behind all records");
+}

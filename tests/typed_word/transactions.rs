@@ -141,10 +141,10 @@ const PHOTOS: SetDefinition<Vec<u8>> = SetDefinition::new("photos");
 fn staged_values_become_records_of_a_typed_set() {
     let (store, assets, ..) = made();
     let photos = store.typed_set(PHOTOS).unwrap();
-    let small = store.stage(&b"small"[..]).unwrap();
+    let small = photos.stage(&store, &b"small"[..]).unwrap();
     let photo = store.write(|tx| photos.insert_staged(tx, &small)).unwrap();
     assert_eq!(store.fetch(photo).unwrap(), b"small");
-    let large = store.stage(std::io::repeat(7).take(200_000)).unwrap();
+    let large = photos.stage(&store, std::io::repeat(7).take(200_000)).unwrap();
     let desk = store.write(|tx| assets.insert(tx, &asset("desk", 1))).unwrap();
     let wrong = Id::from(desk.record_id());
     assert!(matches!(store.write(|tx| photos.update_staged(tx, wrong, &large)), Err(Error::WrongSet { .. })));

@@ -1,8 +1,8 @@
 //! Key indexes as the command line names them: `SET.INDEX`, fields of JSON, keys as plain text.
 //!
 //! Owns: parsing these, and creating an index unless another one has its name. Never: guesses the type of a key. The
-//! index's line states it; an index whose extractor is a program's own code has none, and its keys are written in the
-//! text form of `docs/keys.md`.
+//! index's line states it; keys of an index whose extractor is a program's own code are written in the text form of
+//! `docs/keys.md`, with record IDs as IDs.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -14,6 +14,7 @@ use tenure::{Error, Index, IndexInfo, RecordId, RecordSet, Store};
 
 use crate::failure::{Exit, Failure, Outcome};
 use crate::hints::why_no_keys;
+use crate::id_keys::IdKeys;
 use crate::output::note;
 
 /// A field of JSON records: its pointer, its type, and the name of an index over it.
@@ -74,7 +75,9 @@ impl Named {
 
     /// How the keys of the index are written.
     pub fn reader(&self) -> KeyReader {
-        KeyReader { json: self.info.spec.parse().ok() }
+        let json: Option<JsonExtractor> = self.info.spec.parse().ok();
+        let is_id = json.as_ref().is_some_and(|json| json.kind() == KeyKind::Id);
+        KeyReader { ids: IdKeys::of(if is_id { "id" } else { &self.info.key_type }), json }
     }
 
     /// Refuses an index whose build is not complete.
@@ -125,6 +128,7 @@ fn missing(path: &Path, text: &str) -> Failure {
 /// Parses the keys of an index from plain text.
 pub struct KeyReader {
     json: Option<JsonExtractor>,
+    ids: Option<IdKeys>,
 }
 
 impl KeyReader {
@@ -138,15 +142,20 @@ impl KeyReader {
         match &self.json {
             Some(json) if json.is_lowercase() => json.kind().key(&text.to_lowercase()),
             Some(json) => json.kind().key(text),
-            None => text.parse(),
+            None => self.ids.as_ref().map_or_else(|| text.parse(), |ids| ids.read(text)),
         }
     }
 
-    /// A key in JSON. Keys of type `id` are IDs.
+    /// A key in JSON, with record IDs as IDs.
     pub fn shown(&self, key: &Key) -> Value {
-        let is_id = self.json.as_ref().is_some_and(|json| json.kind() == KeyKind::Id);
-        let id = key.to_string().parse().ok().filter(|_| is_id).and_then(RecordId::from_u64);
-        id.map_or_else(|| json(key), |id| Value::from(id.to_string()))
+        let is_null = matches!(key.values().as_deref(), Ok([KeyValue::Null]));
+        let ids = self.ids.as_ref().filter(|_| !is_null);
+        ids.map_or_else(|| json(key), |ids| Value::from(ids.show(key)))
+    }
+
+    /// A key as people write it, with record IDs as IDs.
+    pub fn plain(&self, key: &Key) -> String {
+        self.ids.as_ref().map_or_else(|| plain(key), |ids| ids.show(key))
     }
 
     /// The keys with a prefix: strings that start with these characters or, if the type is unknown, lists that start

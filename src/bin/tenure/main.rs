@@ -13,6 +13,7 @@ mod ending;
 mod escape;
 mod failure;
 mod hints;
+mod id_keys;
 mod input;
 mod interrupt;
 mod keys;

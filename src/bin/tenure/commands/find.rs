@@ -27,8 +27,8 @@ Examples:
 /// Print the records with a key, or in a range of keys, of an index
 ///
 /// Write the key as the type of the index requires: strings without quotes, numbers, true or false, timestamps as
-/// 2031-05-06T07:08:09Z. For an index whose extractor is a program's own code, write keys as described in docs/keys.md.
-/// A record with several keys in a range appears once for each.
+/// 2031-05-06T07:08:09Z. For an index whose extractor is a program's own code, write keys as described in docs/keys.md,
+/// and record IDs as 12.1. A record with several keys in a range appears once for each.
 ///
 /// Each value is printed as it is, followed by a line break; --raw omits the line break. On a terminal, control
 /// characters and direction marks are escaped unless --raw is given. With --json each entry is a line with id, seq,

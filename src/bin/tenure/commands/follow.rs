@@ -113,6 +113,8 @@ struct Line<'a> {
     parent: Option<RecordId>,
     reference: &'a Reference,
     state: State,
+    /// How keys are written.
+    reader: Option<&'a KeyReader>,
 }
 
 impl Line<'_> {
@@ -131,7 +133,7 @@ impl Line<'_> {
             }
             text.push_str(if *goes_on { "├── " } else { "└── " });
         }
-        let key = self.reference.key.as_ref().map(|key| one_line(&keys::plain(key)));
+        let key = self.reference.key.as_ref().map(|key| one_line(&plain(self.reader, key)));
         let names: Vec<String> = key.into_iter().chain(self.id().map(|id| id.to_string())).collect();
         text.push_str(&names.join(" "));
         if self.state != State::Live {
@@ -145,7 +147,7 @@ impl Line<'_> {
     fn json(&self) -> Value {
         json!({
             "depth": self.branches.len(),
-            "key": self.reference.key.as_ref().map(keys::json),
+            "key": self.reference.key.as_ref().map(|key| self.reader.map_or_else(|| keys::json(key), |reader| reader.shown(key))),
             "id": self.id().map(|id| id.to_string()),
             "parent": self.parent.map(|id| id.to_string()),
             "state": self.state.word(),
@@ -217,6 +219,10 @@ impl<'v> Guide<'v> {
         Ok(first.map(|entry| Reference { key: Some(key), target: Target::Live(entry.id) }))
     }
 
+    fn reader(&self) -> Option<&KeyReader> {
+        self.named.as_ref().map(|(_named, reader)| reader)
+    }
+
     /// The first key of a record in the index.
     fn key_of(&self, bytes: &[u8]) -> Option<Key> {
         let json = self.named.as_ref().and_then(|(_named, reader)| reader.json())?;
@@ -240,7 +246,7 @@ impl<'v> Guide<'v> {
         if let Some(found) = self.by_key(key.clone())? {
             return Ok(found);
         }
-        let Ok(id) = keys::plain(&key).parse::<RecordId>() else {
+        let Ok(id) = plain(self.reader(), &key).parse::<RecordId>() else {
             return Ok(Reference { key: Some(key), target: Target::Nothing });
         };
         Ok(match self.view.lookup(id)? {
@@ -255,6 +261,10 @@ fn keys_of(field: &JsonExtractor, bytes: &[u8]) -> Result<Vec<Key>, tenure::Erro
     let mut found = Vec::new();
     field.keys(bytes, &mut |key| found.push(key))?;
     Ok(found)
+}
+
+fn plain(reader: Option<&KeyReader>, key: &Key) -> String {
+    reader.map_or_else(|| keys::plain(key), |reader| reader.plain(key))
 }
 
 /// A record whose references are being followed.
@@ -297,7 +307,7 @@ fn walk(guide: &Guide<'_>, start: Reference, depth: u32, print: &mut dyn FnMut(&
             }
         };
         let parent = way.last().map(|open| open.id);
-        print(&Line { branches: &branches, parent, reference: &reference, state })?;
+        print(&Line { branches: &branches, parent, reference: &reference, state, reader: guide.reader() })?;
         match reference.target {
             Target::Live(id) if state == State::Live && !below.is_empty() => {
                 followed.insert(id, left);

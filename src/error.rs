@@ -508,6 +508,9 @@ impl Error {
             Self::Io { .. } if self.is_out_of_files() => {
                 "close other files, or raise the limit on open files (`ulimit -n`), and try again; this handle stays usable"
             }
+            Self::Io { action: "create", source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                "move away what has this name, which is not a file of the store, then open the store again"
+            }
             Self::Io { .. } => "check the path, its permissions and the device, then open the store again",
             Self::NoSpace { .. } => {
                 "free space on the device; nothing of the commit remains and the store stays readable"

@@ -185,17 +185,17 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     Ok(now.unwrap_or(definition))
 }
 
-/// Drops an index. Views that see it stay valid.
-pub(crate) fn drop_index(engine: &Engine, set: SetNumber, number: IndexNumber) -> Result<()> {
+/// Drops an index and returns the commit. Views that see it stay valid.
+pub(crate) fn drop_index(engine: &Engine, set: SetNumber, number: IndexNumber) -> Result<Seq> {
     engine.check_writable()?;
     engine.announce(0, Need::MakesRoom)?;
     let guard = engine.lock_commit();
     let mut frame = FrameBuilder::new();
     frame.control(Kind::DropIndex, &number.0.to_le_bytes());
-    engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)], Need::MakesRoom)?;
+    let seq = engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)], Need::MakesRoom)?;
     engine.change_registry(set, |all| drop(all.remove(&number)));
     drop(guard);
-    Ok(())
+    Ok(seq)
 }
 
 /// An index that is being built. If that fails, or its extractor panics, nothing of it stays, unless it existed before.

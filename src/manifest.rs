@@ -168,6 +168,12 @@ fn read_bytes(backing: &dyn Backing, number: SegmentSeq) -> Result<(String, Vec<
     let file = backing.open(&name).map_err(|source| Error::io("open", &name, source))?;
     let len = file.len().map_err(|source| Error::io("measure", &name, source))?;
     if len > READ_BYTES_MAX {
+        // No manifest is this long. A file that does not begin like one is judged by its header alone.
+        let mut header = vec![0; SEGMENT_HEADER_BYTES];
+        file.read_at(0, &mut header).map_err(|source| Error::io("read", &name, source))?;
+        if read_header(&name, number, &header).is_err() {
+            return Ok((name, header));
+        }
         return Err(Error::corrupt(name, 0, "manifest", format!("at most {READ_BYTES_MAX} bytes"), len));
     }
     let mut bytes = vec![0; to_usize(len)];

@@ -254,3 +254,32 @@ fn a_backup_that_is_interrupted_at_any_step_says_so_or_is_complete() {
     }
     assert!(complete >= 3, "{complete}");
 }
+
+/// Killed at each step: nothing leads any more from the states that were left into what was given up, and what only they needed is
+/// missed by nobody.
+#[test]
+fn a_going_back_that_was_interrupted_is_ended_by_the_next_opening() {
+    let backing = FaultBacking::new();
+    let store = open(&(Arc::new(backing.clone()) as _));
+    insert(&store, 5, b"early");
+    store.save_named_snapshot("then").unwrap();
+    for _ in 0..2 {
+        insert(&store, 4, &vec![7; 40_000]);
+        store.save_snapshot().unwrap();
+    }
+    backing.record();
+    drop(store.roll_back_to(&Point::Name("then".to_owned())).unwrap());
+    let mut back = 0;
+    for image in backing.take_recorded() {
+        let killed = image.kill_image();
+        let store = open(&(Arc::new(killed.clone()) as _));
+        is_verified(&(Arc::new(killed.kill_image()) as _));
+        if store.view().len(&store.find_set("a").unwrap()) == 5 {
+            back += 1;
+            let snapshots = store.snapshots().unwrap();
+            let older = snapshots.iter().find(|snapshot| snapshot.name.is_none() && snapshot.seq < store.last_seq());
+            assert!(older.is_none(), "{older:?}");
+        }
+    }
+    assert!(back > 0, "it was never interrupted behind its snapshot");
+}

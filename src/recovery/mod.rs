@@ -511,6 +511,7 @@ impl Based {
             for number in unusable {
                 engine.manifest.append(|_| Body::Drop(*number))?;
             }
+            settle::drop_what_was_left_behind(&engine, attempt)?;
             settle::drop_interrupted_copies(&engine)?;
         }
         leftovers::see_to(&engine, attempt, &replayed);

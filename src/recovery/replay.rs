@@ -131,6 +131,8 @@ pub(crate) fn replay(
             None => match source.open_proven(FileKind::Records, number, base.begin_of(number)) {
                 Ok(segment) => Arc::new(segment),
                 Err(error) if error.is_corruption() => {
+                    // A segment with a torn header is not a missing segment, even if an earlier opening declared a cut for it.
+                    replay.has_later_segment |= number >= base.next_segment;
                     replay.is_damaged = true;
                     replay.break_at(FileKind::Records.file_name(number), 0, error.to_string(), 0);
                     continue;

@@ -30,6 +30,23 @@ pub(super) fn save_what_was_replayed(engine: &Engine) -> Result<()> {
     }
 }
 
+/// Drops the automatic snapshots that an interrupted rollback left: nothing may replay from them, and the files that only they need
+/// are deleted. A recovery writes a cut with its timeline; a rollback does not.
+pub(super) fn drop_what_was_left_behind(engine: &Engine, attempt: &Attempt<'_>) -> Result<()> {
+    let (entries, base) = (&attempt.loaded.entries, attempt.base);
+    for (number, body) in entries.range(..base.number) {
+        let Body::Snapshot(snapshot) = body else { continue };
+        let cuts = entries.range(number..&base.number).map(|(_, body)| match body {
+            Body::Cut(cut) => cut.timeline,
+            _ => 0,
+        });
+        if snapshot.name.is_empty() && cuts.fold(snapshot.timeline, u64::max) < base.timeline {
+            engine.manifest.append(|_| Body::Drop(*number))?;
+        }
+    }
+    Ok(())
+}
+
 /// The snapshot of an unfinished copy is useless now.
 pub(super) fn drop_interrupted_copies(engine: &Engine) -> Result<()> {
     let next = || engine.manifest.with_kept(|kept| kept.named(OF_A_COPY).map(|snapshot| snapshot.number));

@@ -97,7 +97,8 @@ impl Store {
         let _turn = self.inner.indexing.lock();
         index.check_store(self.engine().store_id())?;
         let definition = Arc::clone(&index.found_among(&self.engine().heap.catalogue())?.definition);
-        indexing::drop_index(self.engine(), definition.set, definition.number)
+        let seq = indexing::drop_index(self.engine(), definition.set, definition.number)?;
+        self.settle(seq)
     }
 
     /// Compares an index with the records of its set and returns the differences, at most 100 lines. Holds the keys of

@@ -190,7 +190,7 @@ impl Store {
         &self.inner.engine
     }
 
-    /// Returns the record set of this name, and creates it if it does not exist.
+    /// Returns the record set of this name, and creates it if it does not exist. A new set is durable after the next durable commit.
     ///
     /// # Errors
     /// `NoSuchSet` if it does not exist and the store is open read-only.

@@ -147,7 +147,8 @@ impl Store {
         self.settle(seq)
     }
 
-    fn settle(&self, seq: Seq) -> Result<()> {
+    /// Makes a commit durable if the options of the store say so.
+    pub(super) fn settle(&self, seq: Seq) -> Result<()> {
         if self.inner.options.durability == Durability::Sync { self.engine().make_durable(seq) } else { Ok(()) }
     }
 }

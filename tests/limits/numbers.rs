@@ -106,6 +106,61 @@ fn a_store_is_made_beside_a_stray_manifest() {
     goes_on(&path, &[stray], &mut vec![id]);
 }
 
+/// Longer than a manifest is read, and with nothing of one at its beginning.
+#[test]
+fn a_stray_file_longer_than_any_manifest_keeps_nobody_from_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Store::open(&path).unwrap();
+    let id = insert(&store, "x");
+    store.close().unwrap();
+    let newest = |path: &Path| {
+        let names = fs::read_dir(path).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        let parsed = names.filter_map(|name| FileKind::parse_name(&name));
+        let manifests = parsed.filter(|(kind, _)| *kind == FileKind::Manifest).map(|(_, number)| number);
+        manifests.max().unwrap()
+    };
+    for begin in [&[0; 1][..], b"something else"] {
+        let stray = path.join(FileKind::Manifest.file_name(SegmentSeq(newest(&path).0 + 1)));
+        fs::write(&stray, begin).unwrap();
+        fs::File::options().write(true).open(&stray).unwrap().set_len((4 << 30) + 1).unwrap();
+        is_verified(&path);
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.get(id).unwrap().as_slice(), Some(&b"x"[..]));
+        insert(&store, "y");
+        store.close().unwrap();
+        is_verified(&path);
+        drop(fs::remove_file(stray));
+        is_verified(&path);
+    }
+}
+
+/// What has the name of the next file and is no file is told as that, and what to do.
+#[test]
+fn a_directory_where_a_file_is_to_be_made_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Store::open(&path).unwrap();
+    let id = insert(&store, "x");
+    store.close().unwrap();
+    let in_the_way: Vec<_> = (1..9).map(|number| path.join(FileKind::Records.file_name(SegmentSeq(number)))).collect();
+    let in_the_way: Vec<_> = in_the_way.into_iter().filter(|path| fs::create_dir(path).is_ok()).collect();
+    let store = Store::open(&path).unwrap();
+    let set = store.record_set("a").unwrap();
+    let refused = store.write(|tx| tx.insert(&set, "y")).unwrap_err();
+    assert!(refused.to_string().contains(&FileKind::Records.file_name(SegmentSeq(3))), "{refused}");
+    assert!(refused.advice().starts_with("move away what has this name"), "{}", refused.advice());
+    drop(store);
+    for path in &in_the_way {
+        fs::remove_dir(path).unwrap();
+    }
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.get(id).unwrap().as_slice(), Some(&b"x"[..]));
+    insert(&store, "y");
+    store.close().unwrap();
+    is_verified(&path);
+}
+
 /// The newest manifest file with other numbers in it, as a long life would have left it.
 fn edit(backing: &dyn Backing, change: impl Fn(&mut Body)) {
     let names = backing.list().unwrap();

@@ -188,3 +188,35 @@ fn a_first_commit_that_finds_no_room_is_not_told_as_a_segment_that_is_gone() {
     }
     assert!(refused > 10, "{refused}");
 }
+
+/// The power goes out in the first commit behind a close, and what opens the store after that ends before it has written anything.
+#[test]
+fn a_torn_header_of_the_first_segment_behind_a_close_is_never_told_as_a_segment_that_is_gone() {
+    let disk = FaultBacking::new();
+    let backing: Arc<dyn Backing> = Arc::new(disk.clone());
+    let (store, set) = open(&backing);
+    let id = store.write(|tx| tx.insert(&set, "kept")).unwrap();
+    store.close().unwrap();
+    let (store, _) = open(&backing);
+    disk.record();
+    // It needs no reservation, which would say that the log goes on by itself.
+    store.write(|tx| tx.update(id, "changed")).unwrap();
+    let mut torn = 0;
+    for (step, state) in disk.take_recorded().into_iter().enumerate() {
+        for image in (0..8).map(|seed| state.crash_image(seed)).chain([state.crash_image_lose_all()]) {
+            let is_empty = |name: &String| name.starts_with("log-") && image.contents(name).unwrap().len() < 128;
+            torn += usize::from(image.names().iter().any(is_empty));
+            let shared: Arc<dyn Backing> = Arc::new(image.clone());
+            // Held while it is killed: it saves nothing.
+            let opened = options().open_backing(shared).unwrap();
+            let killed: Arc<dyn Backing> = Arc::new(image.kill_image());
+            let verified = verify_backing(&killed, &mut |_| {}).unwrap();
+            assert!(verified.is_ok(), "step {step}: {:?}", verified.problems);
+            let again = options().open_backing(Arc::clone(&killed)).unwrap();
+            let end = again.recovery_report().end.clone();
+            assert!(end.as_ref().is_none_or(|end| end.gone_from.is_none()), "step {step}: {end:?}");
+            drop(opened);
+        }
+    }
+    assert!(torn > 0, "no power cut has torn the header");
+}

@@ -136,3 +136,18 @@ fn upgrades_beside_writers_and_readers_keep_the_constraint_and_are_never_missed(
     }
     println!("{upgrades} upgrades, {kills} kills, {} looks", looks.into_inner());
 }
+
+/// An acknowledged `drop_index` is durable, like every other change of indexes.
+#[test]
+fn an_index_that_was_dropped_does_not_come_back() {
+    let backing = FaultBacking::new();
+    let options = Options::new().background(false);
+    let store = options.open_backing(Arc::new(backing.clone())).unwrap();
+    let set = store.record_set("people").unwrap();
+    store.write(|tx| tx.insert(&set, "ada 1")).unwrap();
+    let index = store.unique_index(&set, "name", name(1)).unwrap();
+    store.drop_index(&index).unwrap();
+    let after = options.open_backing(Arc::new(backing.crash_image_lose_all())).unwrap();
+    let set = after.find_set("people").unwrap();
+    assert!(after.indexes(&set).is_empty(), "{:?}", after.indexes(&set));
+}

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use tenure::Stats;
+use tenure::{Error, Stats};
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 
 /// Files and their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Medium {
     /// The files in the directory now.
     pub fn of(path: &Path) -> Outcome<Self> {
         let name = path.display().to_string();
-        let entries = fs::read_dir(path).map_err(|error| Failure::input("list", &name, &error))?;
+        let entries = fs::read_dir(path).map_err(|source| Error::Io { action: "list", file: name, source })?;
         let mut found = Self::default();
         for entry in entries.flatten() {
             // A file that disappears meanwhile takes no space.
@@ -49,6 +49,15 @@ impl Medium {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Exit, Failure};
+
+    /// The input is not to blame.
+    #[test]
+    fn a_store_that_cannot_be_listed_is_a_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = Medium::of(&dir.path().join("gone")).unwrap_err();
+        assert!(matches!(failure, Failure::Told { exit: Exit::Failed, .. }), "{failure:?}");
+    }
 
     #[test]
     fn files_are_counted_and_directories_are_not() {

@@ -150,6 +150,7 @@ mod tests {
     #[test]
     fn counts_are_grouped() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(["record", "index"].map(|one| counted(2, one)), ["2 records", "2 indexes"]);
     }
 
     #[test]

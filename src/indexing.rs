@@ -174,9 +174,11 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     if appended.is_err() {
         engine.heap.with_indexes(|indexes| indexes.end_building(number));
     }
-    appended?;
+    let seq = appended?;
     if is_complete {
-        return Ok(definition);
+        drop(guard);
+        // Like one that is built: who has it may rely on it after a power cut.
+        return engine.make_durable(seq).map(|()| definition);
     }
     let state = engine.heap.pin();
     drop(guard);

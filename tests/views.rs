@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tenure::backing::Memory;
 use tenure::extract::Extractor;
-use tenure::{Durability, Options, RecordId, RecordSet, Store, ViewStats};
+use tenure::{Durability, Lookup, Options, RecordId, RecordSet, Store, ViewStats};
 
 const RECORDS: u64 = 2_000;
 
@@ -116,4 +116,33 @@ fn nodes_of_indexes_count_where_the_newest_tree_has_others() {
     store.drop_index(&index).unwrap();
     assert!(store.stats().views[0].page_bytes > before + RECORDS * 15);
     assert_eq!(index.len(&view).unwrap(), RECORDS);
+}
+
+#[test]
+fn records_that_were_detached_keep_their_values_when_the_view_is_gone() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("files").unwrap();
+    let large = vec![7; 200_000];
+    let id = store.write(|tx| tx.insert(&set, &large)).unwrap();
+    let mut detached = Vec::new();
+    {
+        let view = store.view();
+        detached.push(view.get(id).unwrap().into_owned());
+        detached.push(view.scan(&set).next().unwrap().unwrap().into_owned());
+        let Lookup::Live(found) = view.lookup(id).unwrap() else { panic!("it lives") };
+        detached.push(found.into_owned());
+        detached.push(store.get(id).unwrap().into_owned());
+    }
+    let mut tx = store.begin().unwrap();
+    detached.push(tx.get(id).unwrap().into_owned());
+    drop(tx);
+    for round in 0..3_u8 {
+        store.write(|tx| tx.update(id, vec![round; 150_000])).unwrap();
+        store.write(|tx| tx.insert(&set, [round; 10])).unwrap();
+    }
+    store.write(|tx| tx.delete(id)).unwrap();
+    store.write(|tx| tx.insert(&set, vec![9; 200_000])).unwrap();
+    for record in detached {
+        assert!(record.to_vec().unwrap() == large, "a record that holds its own state");
+    }
 }

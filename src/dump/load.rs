@@ -234,7 +234,8 @@ impl Sink for Load<'_> {
         let options = options_of(header);
         let (mut import, mut stored_end) = if destination.is_resumed {
             let import = Import::resume(self.to, &options, header.page_end)?;
-            let root = Arc::clone(&import.engine().heap.pin().root);
+            let state = import.engine().heap.pin();
+            let root = &state.root;
             let is_stored = |page: &u64| {
                 let cell = root.cell(*page);
                 cell.is_some_and(|cell| parts::is_of_a_user(cell) && *page < header.page_end)

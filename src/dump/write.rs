@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::dump::frame::{FILL_BYTES, FrameKind};
 use crate::dump::parts::{Header, IndexPart, PagePart, RecordPart, SetPart, Totals};
@@ -113,7 +114,7 @@ impl Out<'_> {
 
 struct Dump<'d> {
     out: Out<'d>,
-    state: &'d State,
+    state: &'d Arc<State>,
     /// Slots whose next ID was handed out without a commit.
     seen: BTreeSet<u64>,
     totals: Totals,

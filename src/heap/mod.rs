@@ -47,8 +47,8 @@ use crate::log::Segment;
 use crate::pins::{Current, Held};
 use crate::record_index::{Root, Tree};
 
-/// A coherent state of the store.
-#[derive(Debug, Clone)]
+/// A coherent state of the store. There are no copies of one: the writer would not know of them, and change their pages.
+#[derive(Debug)]
 pub(crate) struct State {
     pub(crate) root: Arc<Root>,
     pub(crate) table: Arc<SegmentTable>,
@@ -87,6 +87,13 @@ pub(crate) enum Answer {
 }
 
 impl State {
+    /// A state for the payloads of places already found. Its entries may change.
+    pub(crate) fn for_payloads(&self) -> Self {
+        let (root, table, catalogue) = (Arc::clone(&self.root), Arc::clone(&self.table), Arc::clone(&self.catalogue));
+        let (seq, has_dropped) = (self.seq, self.has_dropped);
+        Self { root, table, catalogue, indexes: BTreeMap::new(), seq, has_dropped }
+    }
+
     /// Looks a record up in the usual case: it is live and small, in a mapped segment, and was read before. After
     /// `None` nothing is known, and `lookup` must be called.
     #[inline(always)]

@@ -202,7 +202,8 @@ fn repair_opened(store: Store, progress: &mut dyn FnMut(RepairProgress)) -> Resu
 
 /// Checks every leaf page.
 fn mark_pages(engine: &Engine) -> Result<()> {
-    let root = Arc::clone(&engine.heap.pin().root);
+    let state = engine.heap.pin();
+    let root = &state.root;
     let known: Vec<u64> = root.damaged_pages().map(|(page, _)| page).collect();
     for (page, cell) in (0..).zip(root.mids.iter().flat_map(|mid| &mid.cells)) {
         match cell.entries() {

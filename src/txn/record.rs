@@ -14,7 +14,7 @@ use crate::pins::Held;
 /// What keeps the bytes of a record readable.
 enum Hold<'v> {
     /// Also the bytes of a record that is not a head, where they are memory-mapped.
-    View(&'v State, Option<&'v [u8]>),
+    View(&'v Arc<State>, Option<&'v [u8]>),
     Shared(Arc<State>),
     Moment(Held<'v, State>),
 }
@@ -82,13 +82,13 @@ impl<'v> Record<'v> {
     }
 
     /// A record in a state that outlives it.
-    pub(crate) fn in_view(state: &'v State, found: Found) -> Result<Self> {
+    pub(crate) fn in_view(state: &'v Arc<State>, found: Found) -> Result<Self> {
         Record::new(Hold::View(state, None), found)
     }
 
     /// A record that is not a head, with its bytes.
     #[inline]
-    pub(crate) fn plain(state: &'v State, found: Found, bytes: &'v [u8]) -> Self {
+    pub(crate) fn plain(state: &'v Arc<State>, found: Found, bytes: &'v [u8]) -> Self {
         Self { hold: Hold::View(state, Some(bytes)), found, head: None }
     }
 
@@ -187,9 +187,9 @@ impl<'v> Record<'v> {
     #[must_use]
     pub fn into_owned(self) -> Record<'static> {
         let hold = match self.hold {
-            Hold::View(state, _) => Hold::Shared(Arc::new(state.clone())),
+            Hold::View(state, _) => Hold::Shared(Arc::clone(state)),
             Hold::Shared(state) => Hold::Shared(state),
-            Hold::Moment(state) => Hold::Shared(state.keep().unwrap_or_else(|| Arc::new(State::clone(&state)))),
+            Hold::Moment(state) => Hold::Shared(state.keep().unwrap_or_else(|| Arc::new(state.for_payloads()))),
         };
         Record { hold, found: self.found, head: self.head }
     }

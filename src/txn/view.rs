@@ -121,7 +121,7 @@ impl View {
         Self { _pin: pin, state }
     }
 
-    pub(crate) fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &Arc<State> {
         &self.state
     }
 
@@ -229,7 +229,7 @@ pub(crate) fn is_hidden(state: &State, id: RecordId) -> bool {
 /// Iterates over the records of a set in the order of their IDs. Ends after an error.
 #[derive(Debug)]
 pub struct Scan<'v> {
-    state: &'v State,
+    state: &'v Arc<State>,
     set: SetNumber,
     page: u64,
     entries: Vec<Entry>,
@@ -240,7 +240,7 @@ pub struct Scan<'v> {
 }
 
 impl<'v> Scan<'v> {
-    pub(super) fn new(state: &'v State, set: SetNumber) -> Self {
+    pub(super) fn new(state: &'v Arc<State>, set: SetNumber) -> Self {
         Self { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused: None, failed: false }
     }
 

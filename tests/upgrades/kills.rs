@@ -151,3 +151,15 @@ fn an_index_that_was_dropped_does_not_come_back() {
     let set = after.find_set("people").unwrap();
     assert!(after.indexes(&set).is_empty(), "{:?}", after.indexes(&set));
 }
+
+#[test]
+fn an_index_that_was_made_on_an_empty_set_is_there_after_a_power_cut() {
+    let backing = FaultBacking::new();
+    let options = Options::new().background(false).durability(tenure::Durability::Buffered);
+    let store = options.open_backing(Arc::new(backing.clone())).unwrap();
+    let set = store.record_set("people").unwrap();
+    store.unique_index(&set, "name", name(1)).unwrap();
+    let after = options.open_backing(Arc::new(backing.crash_image_lose_all())).unwrap();
+    let set = after.find_set("people").unwrap();
+    assert_eq!(after.indexes(&set).len(), 1);
+}

@@ -155,6 +155,11 @@ impl Log {
         self.appended_bytes().saturating_sub(self.proven_bytes.load(Ordering::Acquire))
     }
 
+    /// The store is closing with a snapshot of its last commit, so the next opening copies nothing.
+    pub(crate) fn closes_with_snapshot(&self) {
+        self.proven_bytes.fetch_max(self.appended_bytes(), Ordering::AcqRel);
+    }
+
     /// Takes the number for a new segment of any kind.
     pub(crate) fn take_segment_number(&self) -> Result<SegmentSeq> {
         let mut tail = self.tail.lock();

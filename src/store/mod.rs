@@ -349,6 +349,9 @@ impl Inner {
             if is_needed { self.save_at_close() } else { Ok(()) }
         });
         if !self.engine.read_only && self.engine.poison.check().is_ok() {
+            if result.is_ok() {
+                self.engine.log.closes_with_snapshot();
+            }
             // The next opening deletes what cannot be deleted now.
             drop(self.collector.end(&self.engine));
             // The reserve may also shrink, since nothing waits to be saved any more. If there is no room for it, the

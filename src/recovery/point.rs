@@ -158,23 +158,27 @@ pub(crate) fn open_at(
     settings: &Settings,
     point: &Point,
 ) -> Result<(Engine, RecoveryReport)> {
-    let settings = Settings { read_only: true, ..*settings };
-    beside_a_writer(
-        backing,
-        true,
-        |_| Vec::new(),
-        || {
-            let past = Past::load(backing, &settings)?;
-            let (based, base, mut report) = past.go_to(point)?;
-            let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
-            Ok((engine, report))
-        },
-    )
+    open_past(backing, settings, point, |_, _| Ok(()))
 }
 
 /// Opens a store read-only at a point, with all IDs and numbers that were assigned since marked as used, so that a store
 /// created from this state does not assign them again.
 pub(crate) fn open_to_copy(backing: &Arc<dyn Backing>, settings: &Settings, point: &Point) -> Result<Engine> {
+    let burn_later = |past: &Past<'_>, based: &mut Based| {
+        let newest = past.newest()?;
+        based.replayed.page_end = page_end(based, &newest);
+        burn(&based.heap, &newest.heap)
+    };
+    open_past(backing, settings, point, burn_later).map(|(engine, _)| engine)
+}
+
+/// Opens a store read-only at a point, after changing the state in memory.
+fn open_past(
+    backing: &Arc<dyn Backing>,
+    settings: &Settings,
+    point: &Point,
+    change: impl Fn(&Past<'_>, &mut Based) -> Result<()>,
+) -> Result<(Engine, RecoveryReport)> {
     let settings = Settings { read_only: true, ..*settings };
     beside_a_writer(
         backing,
@@ -183,10 +187,9 @@ pub(crate) fn open_to_copy(backing: &Arc<dyn Backing>, settings: &Settings, poin
         || {
             let past = Past::load(backing, &settings)?;
             let (mut based, base, mut report) = past.go_to(point)?;
-            let newest = past.newest()?;
-            based.replayed.page_end = page_end(&based, &newest);
-            burn(&based.heap, &newest.heap)?;
-            based.finish(&past.attempt(base, None), &[], &mut report)
+            change(&past, &mut based)?;
+            let engine = based.finish(&past.attempt(base, None), &[], &mut report)?;
+            Ok((engine, report))
         },
     )
 }

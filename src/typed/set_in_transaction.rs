@@ -4,12 +4,13 @@
 //! Owns: the types of arguments and results. Never: does more than the calls of [`Transaction`], which are validated as
 //! without types.
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
 
 use crate::error::Result;
-use crate::txn::{Transaction, TransactionRecords, TransactionScan, Upserted};
+use crate::txn::{Index, Transaction, TransactionRecords, TransactionScan, Upserted};
 use crate::typed::id::{Id, decoded};
 use crate::typed::index::TypedIndex;
 use crate::typed::key::IndexKey;
@@ -125,9 +126,7 @@ impl<T: Value> TypedSet<T> {
         index: &TypedIndex<T, K>,
         value: &T,
     ) -> Result<Upserted<Id<T>>> {
-        let (bytes, known) = encoded(value)?;
-        tx.check_index_of(self.record_set(), index.index())?;
-        tx.upsert_known(index.index(), &bytes, Some(&known)).map(|upserted| upserted.map(Id::from))
+        self.by_key(tx, index, value, Transaction::upsert_known)
     }
 
     /// The record that has the key of a value in a unique index of this set, or a new record with the value if there is none.
@@ -140,9 +139,19 @@ impl<T: Value> TypedSet<T> {
         index: &TypedIndex<T, K>,
         value: &T,
     ) -> Result<Upserted<Id<T>>> {
+        self.by_key(tx, index, value, Transaction::insert_or_get_known)
+    }
+
+    fn by_key<K: IndexKey>(
+        &self,
+        tx: &mut Transaction,
+        index: &TypedIndex<T, K>,
+        value: &T,
+        write: impl FnOnce(&mut Transaction, &Index, &[u8], Option<&dyn Any>) -> Result<Upserted>,
+    ) -> Result<Upserted<Id<T>>> {
         let (bytes, known) = encoded(value)?;
         tx.check_index_of(self.record_set(), index.index())?;
-        tx.insert_or_get_known(index.index(), &bytes, Some(&known)).map(|upserted| upserted.map(Id::from))
+        write(tx, index.index(), &bytes, Some(&known)).map(|upserted| upserted.map(Id::from))
     }
 }
 

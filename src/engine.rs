@@ -488,11 +488,6 @@ impl Engine {
         })
     }
 
-    /// Whether the store has key indexes.
-    pub(crate) fn has_indexes(&self) -> bool {
-        self.heap.catalogue().indexes().next().is_some()
-    }
-
     /// Indexes of a set, or their extractors, have changed. For an index that is created or dropped the caller excludes
     /// commits.
     pub(crate) fn change_registry(&self, set: SetNumber, change: impl FnOnce(&mut BTreeMap<IndexNumber, Extractor>)) {

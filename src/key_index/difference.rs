@@ -81,6 +81,59 @@ impl KeyRoot {
     }
 }
 
+/// An entry: key and ID.
+type Entry = (Box<[u8]>, u64);
+
+impl KeyRoot {
+    /// The keys of the entries that only one of two states has, ascending. Reads the leaves that differ.
+    pub(crate) fn changed_keys(&self, now: &Self) -> Result<Vec<Box<[u8]>>> {
+        let (mut old, mut new) = (vec![&self.root], vec![&now.root]);
+        let (mut old_level, mut new_level) = (level(&self.root)?, level(&now.root)?);
+        loop {
+            if old_level == new_level {
+                pass_shared(&mut old, &mut new, &mut Kept::default());
+            }
+            let at = old_level.max(new_level);
+            if at == 0 {
+                break;
+            }
+            if old_level == at {
+                (old, old_level) = (below(self, &old)?, old_level - 1);
+            }
+            if new_level == at {
+                (new, new_level) = (below(now, &new)?, new_level - 1);
+            }
+        }
+        let (old, new) = (entries(&old)?, entries(&new)?);
+        let mut changed = Vec::new();
+        for (some, others) in [(&old, &new), (&new, &old)] {
+            let only_here = some.iter().filter(|entry| others.binary_search(entry).is_err());
+            changed.extend(only_here.map(|(key, _)| key.clone()));
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        Ok(changed)
+    }
+}
+
+/// The entries of leaves, ascending as the leaves do.
+fn entries(leaves: &[&Child]) -> Result<Vec<Entry>> {
+    let (mut all, mut key) = (Vec::new(), Vec::new());
+    for leaf in leaves {
+        if leaf.entries == 0 {
+            continue;
+        }
+        leaf.with_leaf(|view| {
+            for at in 0..view.count() {
+                let id = view.read(at, &mut key)?;
+                all.push((Box::from(key.as_slice()), id));
+            }
+            Some(())
+        })?;
+    }
+    Ok(all)
+}
+
 /// Removes what both have, with everything below.
 fn pass_shared(old: &mut Vec<&Child>, new: &mut Vec<&Child>, kept: &mut Kept) {
     let mut by_node = HashMap::new();

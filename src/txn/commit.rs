@@ -7,6 +7,7 @@ use crate::engine::Need;
 use crate::error::Result;
 use crate::format::item::Kind;
 use crate::heap::{Effect, put_frees};
+use crate::history::Topic;
 use crate::id::Seq;
 use crate::txn::parts::Parts;
 use crate::txn::room::{make_room, pages_of};
@@ -80,13 +81,15 @@ impl Transaction {
             seen,
             own,
             ranges: &self.ranges,
+            watches: &self.watches,
             not_found: &self.not_found,
             scans: &self.scans,
             keys,
             planted: self.planted,
         };
-        let result = engine.commit_frame(frame, effects, need, || claim.check(engine));
-        drop((offers, room));
+        let ahead = claim.check_ahead(engine)?;
+        let result = engine.commit_frame(frame, effects, need, || claim.check(engine, &ahead));
+        drop((ahead, offers, room));
         let seq = result?;
         self.done = true;
         self.parts.get().staged.iter().for_each(|claim| claim.store());
@@ -100,11 +103,9 @@ impl Drop for Transaction {
             // In a forked child: the IDs and streams belong to the parent, which returns them itself.
             return;
         }
-        if self.in_history {
-            self.engine.history.leave();
-        }
+        self.watches.end(&self.engine);
         if self.scans.is_in_history() {
-            self.engine.history.leave_records();
+            self.engine.history.leave(Topic::Records);
         }
         if self.done {
             return;

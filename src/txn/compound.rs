@@ -197,6 +197,7 @@ impl Transaction {
             // If two transactions find no record with the key, only one may insert it; the other must find that record.
             let view = Arc::clone(self.view());
             let (definition, _) = index.found_in(&view)?;
+            self.watch(definition);
             for key in keys.iter() {
                 let bound = Bound::Included(Key::from_bytes(key)?);
                 self.not_found.push(definition, (bound.clone(), bound));

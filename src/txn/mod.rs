@@ -33,6 +33,7 @@ mod transaction;
 mod unique;
 mod validation;
 mod view;
+mod watches;
 
 pub(crate) use index::check_key_type;
 #[cfg(test)]

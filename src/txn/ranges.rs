@@ -110,6 +110,11 @@ impl<'r> IndexRanges<'r> {
         self.index.set
     }
 
+    /// The ranges, ascending.
+    pub(crate) fn bounds(&self) -> impl Iterator<Item = &'r (Bound<Key>, Bound<Key>)> {
+        self.ranges.iter().map(|range| &range.bounds)
+    }
+
     /// The range that contains a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<&'r (Bound<Key>, Bound<Key>)> {
         let behind = self.ranges.partition_point(|range| (as_bytes(&range.bounds.0), Bound::Unbounded).contains(key));

@@ -7,6 +7,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::format::index::IndexDefinition;
 use crate::format::item::Kind;
 use crate::heap::{Answer, Found, Place};
 use crate::id::{RecordId, Seq};
@@ -15,7 +16,7 @@ use crate::txn::index::key_bounds;
 use crate::txn::own_writes::Own;
 use crate::txn::ranges::as_bytes;
 use crate::txn::view::is_hidden;
-use crate::txn::{Index, Lookup, Record, Transaction, TransactionRange};
+use crate::txn::{Index, Isolation, Lookup, Record, Transaction, TransactionRange};
 
 impl Transaction {
     /// The transaction's own write to a record.
@@ -61,8 +62,25 @@ impl Transaction {
         let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(index, (definition, root), &bounds, own);
         let range = range.map_err(|error| index.named(&view, error))?;
-        self.ranges.push(definition, bounds);
+        self.note_range(definition, bounds);
         Ok(range)
+    }
+
+    /// A range counts as read.
+    pub(super) fn note_range(&mut self, index: &Arc<IndexDefinition>, bounds: (Bound<Key>, Bound<Key>)) {
+        // No other isolation validates it.
+        if self.isolation == Isolation::Serializable {
+            self.watch(index);
+            self.ranges.push(index, bounds);
+        }
+    }
+
+    /// From here on, the history keeps changes of the index for this transaction.
+    pub(super) fn watch(&mut self, index: &IndexDefinition) {
+        if self.watches.of(index.number).is_none() {
+            let view = Arc::clone(self.view());
+            self.watches.watch(&self.engine, index.number, &view);
+        }
     }
 
     /// The record as this transaction sees it, its own writes included.

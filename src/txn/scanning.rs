@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::heap::{Answer, Found, State};
+use crate::history::Topic;
 use crate::id::{RecordId, SetNumber};
 use crate::txn::own_writes::Own;
 use crate::txn::scans::ScanRead;
@@ -239,7 +240,7 @@ impl Transaction {
     /// The state that this transaction reads from. From here on, the history keeps commits that change records for it.
     fn view_for_scans(&mut self) -> Arc<State> {
         if !self.scans.is_in_history() {
-            self.engine.history.enter_records();
+            self.engine.history.enter(Topic::Records);
             // The history has no commits between the state and this moment.
             let missed = self.view.is_some().then(|| self.engine.heap.catalogue());
             self.scans.enter(missed);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::error::{Contended, Error, Result};
-use crate::history::Found;
-use crate::id::{RecordId, Seq, SetNumber};
+use crate::history::{Bounds, Found, Topic};
+use crate::id::{REUSE_MAX, RecordId, Seq, SetNumber};
 use crate::txn::RecordSet;
 
 /// How many scans are kept before they are merged for the first time.
@@ -85,9 +85,10 @@ impl Scans {
         }
     }
 
-    /// Whether everything is unchanged since the state of a commit. The caller excludes commits.
-    pub(crate) fn check(&self, engine: &Engine, read_at: Seq) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |all| all.check(engine, read_at))
+    /// Whether everything is unchanged since the state of a commit. Commits up to `checked` were searched before. Returns up to
+    /// which they are now; the result is final if the caller excludes commits.
+    pub(crate) fn check(&self, engine: &Engine, read_at: Seq, checked: Seq) -> Result<Seq> {
+        self.0.as_ref().map_or(Ok(checked), |all| all.check(engine, read_at, checked))
     }
 }
 
@@ -111,12 +112,13 @@ impl All {
         self.put_together = self.walks.len();
     }
 
-    fn check(&self, engine: &Engine, read_at: Seq) -> Result<()> {
+    fn check(&self, engine: &Engine, read_at: Seq, checked: Seq) -> Result<Seq> {
         if self.walks.is_empty() && self.lens.is_empty() {
-            return Ok(());
+            return Ok(checked);
         }
-        let now = engine.heap.catalogue();
+        // Before the catalogue, which then has every commit up to this one.
         let last = engine.heap.seq();
+        let now = engine.heap.catalogue();
         for (set, number, records) in &self.lens {
             // After a drop or a clear the handle means another set, whatever it holds.
             let known = now.set(*number);
@@ -126,29 +128,49 @@ impl All {
             }
         }
         let root = Arc::clone(&engine.heap.current().root);
+        let mut searched = last;
         for walks in self.walks.chunk_by(|a, b| a.number == b.number) {
             let Some(ScanRead { set, number, .. }) = walks.first() else { continue };
-            let within = |slot: u64| {
-                let behind = walks.partition_point(|walk| walk.slots.0 <= slot);
-                behind.checked_sub(1).and_then(|at| walks.get(at)).is_some_and(|walk| slot <= walk.slots.1)
-            };
-            let mut concerns = |slot: u64| within(slot) && root.set_of_slot(slot) == *number;
+            let concerns = |key: &[u8]| root.set_of_slot(slot_of(key)) == *number;
+            let keys: Vec<_> = walks.iter().map(|walk| (first_key(walk.slots.0), last_key(walk.slots.1))).collect();
+            let bounds: Vec<Bounds<'_>> =
+                keys.iter().map(|(from, to)| (Bound::Included(&from[..]), Bound::Included(&to[..]))).collect();
             let changed = |catalogue: &Catalogue| catalogue.set(*number).map(|set| set.changed);
             let missed = self.missed.as_ref().and_then(|missed| changed(missed)).filter(|missed| *missed > read_at);
             let with = match (changed(&now), missed) {
                 (Some(changed), _) if changed <= read_at => continue,
                 (Some(_), Some(missed)) => missed,
-                (Some(_), None) => match engine.history.find_record(read_at, &mut concerns) {
-                    Found::Nothing => continue,
-                    Found::Change(seq) => seq,
-                    Found::TooOld => last,
-                },
+                (Some(_), None) => {
+                    match engine.history.find(Topic::Records, read_at.max(checked), &bounds, &concerns) {
+                        Found::Nothing(up_to) => {
+                            searched = searched.min(up_to);
+                            continue;
+                        }
+                        Found::Change(seq, _) => seq,
+                        Found::TooOld => last,
+                    }
+                }
                 (None, _) => last,
             };
             return Err(Error::conflict(Contended::Scan { set: set.name().to_owned() }, read_at, with));
         }
-        Ok(())
+        Ok(searched)
     }
+}
+
+/// The lowest key of a slot in the history.
+fn first_key(slot: u64) -> [u8; 8] {
+    RecordId::from_parts(slot, 1).map_or([0xff; 8], |id| id.as_u64().to_be_bytes())
+}
+
+/// The highest one.
+fn last_key(slot: u64) -> [u8; 8] {
+    RecordId::from_parts(slot, REUSE_MAX).map_or([0xff; 8], |id| id.as_u64().to_be_bytes())
+}
+
+fn slot_of(key: &[u8]) -> u64 {
+    let raw = key.first_chunk().map_or(0, |raw| u64::from_be_bytes(*raw));
+    RecordId::from_u64(raw).map_or(u64::MAX, RecordId::slot)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::txn::savepoints::Savepoints;
 use crate::txn::scans::Scans;
 use crate::txn::unique::Postponed;
 use crate::txn::validation::{Epochs, Part};
+use crate::txn::watches::Watches;
 use crate::txn::{Durability, Isolation, RecordSet, TransactionOptions};
 
 /// A write transaction. Its changes are invisible until `commit`; dropping it aborts it.
@@ -49,8 +50,8 @@ pub struct Transaction {
     pub(super) ranges: Ranges,
     /// Keys whose absence counts under any isolation.
     pub(super) not_found: Ranges,
+    pub(super) watches: Watches,
     pub(super) scans: Scans,
-    pub(super) in_history: bool,
     pub(super) isolation: Isolation,
     pub(super) durability: Durability,
     pub(super) defers_unique: bool,
@@ -104,8 +105,8 @@ impl Transaction {
             indexes: None,
             ranges: Ranges::default(),
             not_found: Ranges::default(),
+            watches: Watches::default(),
             scans: Scans::default(),
-            in_history: false,
             isolation: options.isolation,
             durability: options.durability.unwrap_or(usual),
             defers_unique: options.defers_unique,
@@ -134,18 +135,7 @@ impl Transaction {
     /// The state that this transaction reads from.
     pub(super) fn view(&mut self) -> &Arc<State> {
         if self.view.is_none() {
-            // Before the state is taken, so that no commit falls between.
-            if self.engine.has_indexes() {
-                self.engine.history.enter();
-                self.in_history = true;
-            }
-            let mut view = self.engine.heap.pin();
-            if !self.in_history && !view.indexes.is_empty() {
-                // The first index was created in between, and the history may lack commits that changed it.
-                self.engine.history.enter();
-                self.in_history = true;
-                view = self.engine.heap.pin();
-            }
+            let view = self.engine.heap.pin();
             self.first_seq.get_or_insert(view.seq);
             self.view = Some(view);
         }

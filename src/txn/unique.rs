@@ -144,7 +144,7 @@ impl Transaction {
         let known = catalogue.index(index.number);
         if let Some(known) = known {
             // What the caller learns counts as read.
-            self.ranges.push(&known.definition, (Bound::Included(key.clone()), Bound::Included(key.clone())));
+            self.note_range(&known.definition, (Bound::Included(key.clone()), Bound::Included(key.clone())));
         }
         let set = known.map_or("", |known| catalogue.name_of(known.definition.set)).to_owned();
         Error::UniqueViolation { set, index: index.name.to_string(), key, id }
@@ -171,7 +171,7 @@ impl Transaction {
             let catalogue = self.engine.heap.catalogue();
             if let Some(known) = catalogue.index(index.number) {
                 let bound = Bound::Included(Key::from_bytes(key)?);
-                self.ranges.push(&known.definition, (bound.clone(), bound));
+                self.note_range(&known.definition, (bound.clone(), bound));
             }
         }
         let is_other = |other: &RecordId| Some(*other) != id && !gone.contains(other);

@@ -1,7 +1,8 @@
 //! Whether everything a transaction has seen still holds when it commits.
 //!
 //! Owns: comparing it with the newest state and with the changes of commits since. Never: decides what must hold; the
-//! transaction does, by its isolation. The caller excludes commits.
+//! transaction does, by its isolation. What may take long is compared before the commit lock is taken; under it, only what
+//! was committed since.
 
 use std::ops::Bound;
 
@@ -10,14 +11,15 @@ use smallvec::SmallVec;
 use crate::engine::Engine;
 use crate::error::{Contended, Error, Result};
 use crate::heap::Answer;
-use crate::history::Found;
+use crate::history::{Bounds, Found, Topic};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::key::Key;
 use crate::txn::Isolation;
 use crate::txn::changes::KeyChanges;
 use crate::txn::own_writes::{OwnWrites, Seen};
-use crate::txn::ranges::Ranges;
+use crate::txn::ranges::{Ranges, as_bytes};
 use crate::txn::scans::Scans;
+use crate::txn::watches::Watches;
 
 /// A validation step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,13 @@ pub enum Part {
     /// Sets that were scanned or counted.
     Scans,
 }
+
+/// From so many versions on, most are compared before the commit lock is taken.
+const VERSIONS_AHEAD_MIN: usize = 128;
+/// From so many commits on, those since the state that was read are searched before.
+const COMMITS_AHEAD_MIN: u64 = 64;
+/// How often what others commit meanwhile is compared without the lock.
+const ROUNDS: u32 = 4;
 
 /// The sets that a transaction has written to, with the index epoch that it knew.
 pub(crate) type Epochs = SmallVec<[(SetNumber, u64); 2]>;
@@ -44,6 +53,7 @@ pub(crate) struct Claim<'t> {
     pub(crate) seen: &'t Seen,
     pub(crate) own: &'t OwnWrites,
     pub(crate) ranges: &'t Ranges,
+    pub(crate) watches: &'t Watches,
     /// Keys whose absence counts under any isolation.
     pub(crate) not_found: &'t Ranges,
     pub(crate) scans: &'t Scans,
@@ -52,81 +62,158 @@ pub(crate) struct Claim<'t> {
     pub(crate) planted: Option<Part>,
 }
 
+/// What was compared before the commit lock was taken.
+#[derive(Debug)]
+pub(crate) struct Ahead<'e> {
+    engine: &'e Engine,
+    /// Versions are compared with the commits up to this one; the history has the records changed by later ones.
+    versions: Option<Seq>,
+    /// Ranges and scans likewise.
+    ranges: Seq,
+    scans: Seq,
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        if self.versions.is_some() {
+            self.engine.history.leave(Topic::Records);
+        }
+    }
+}
+
 impl Claim<'_> {
     /// The last commit that the transaction has seen.
     fn seen_up_to(&self) -> Seq {
         self.read_at.or(self.first_seq).unwrap_or(Seq::ZERO)
     }
 
-    /// Fails if a commit since contradicts it. The caller excludes commits.
-    pub(crate) fn check(&self, engine: &Engine) -> Result<()> {
+    fn is_serializable(&self) -> bool {
+        self.isolation == Isolation::Serializable
+    }
+
+    /// Fails if a commit contradicts it already. The caller holds no lock.
+    pub(crate) fn check_ahead<'e>(&self, engine: &'e Engine) -> Result<Ahead<'e>> {
+        let mut ahead = Ahead { engine, versions: None, ranges: Seq::ZERO, scans: Seq::ZERO };
+        if self.first_seq == Some(engine.heap.seq()) {
+            return Ok(ahead);
+        }
+        if self.seen.len() >= VERSIONS_AHEAD_MIN && self.planted != Some(Part::Versions) {
+            engine.history.enter(Topic::Records);
+            let mut up_to = engine.heap.seq();
+            ahead.versions = Some(up_to);
+            self.check_versions(engine)?;
+            for _ in 0..ROUNDS {
+                let Some((next, changes)) = self.check_changed(engine, up_to)? else { break };
+                (up_to, ahead.versions) = (next, Some(next));
+                if changes < VERSIONS_AHEAD_MIN {
+                    break;
+                }
+            }
+        }
+        if let Some(read_at) = self.read_at.filter(|seq| engine.heap.seq().0 - seq.0 >= COMMITS_AHEAD_MIN) {
+            if self.planted != Some(Part::Ranges) {
+                ahead.ranges = self.check_ranges(engine, read_at, Seq::ZERO)?;
+            }
+            if self.is_serializable() && self.planted != Some(Part::Scans) {
+                ahead.scans = self.scans.check(engine, read_at, Seq::ZERO)?;
+            }
+        }
+        Ok(ahead)
+    }
+
+    /// Fails if a commit contradicts it. The caller excludes commits.
+    pub(crate) fn check(&self, engine: &Engine, ahead: &Ahead<'_>) -> Result<()> {
         if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.is_index_epoch(*set, *epoch)) {
             let on = Contended::Indexes { set: engine.heap.catalogue().name_of(*set).to_owned() };
             return Err(Error::conflict(on, self.seen_up_to(), engine.heap.seq()));
         }
-        let serializable = self.isolation == Isolation::Serializable;
         if self.planted != Some(Part::Versions) {
-            check_versions(engine, self.first_seq, self.seen, |id| serializable || self.own.contains(*id))?;
+            let checked = match ahead.versions {
+                Some(up_to) => self.check_changed(engine, up_to)?,
+                None => None,
+            };
+            if checked.is_none() {
+                self.check_versions(engine)?;
+            }
         }
-        if let Some(seq) = self.read_at.filter(|_| self.planted != Some(Part::Ranges)) {
-            check_ranges(engine, seq, if serializable { self.ranges } else { self.not_found })?;
+        if let Some(read_at) = self.read_at.filter(|_| self.planted != Some(Part::Ranges)) {
+            self.check_ranges(engine, read_at, ahead.ranges)?;
         }
-        if let Some(seq) = self.read_at.filter(|_| serializable && self.planted != Some(Part::Scans)) {
-            self.scans.check(engine, seq)?;
+        if let Some(read_at) = self.read_at.filter(|_| self.is_serializable() && self.planted != Some(Part::Scans)) {
+            self.scans.check(engine, read_at, ahead.scans)?;
         }
         self.keys.check_unique(engine)
     }
-}
 
-/// Whether every version that was seen is still the newest.
-fn check_versions(
-    engine: &Engine,
-    first_seq: Option<Seq>,
-    seen: &Seen,
-    counts: impl Fn(&RecordId) -> bool,
-) -> Result<()> {
-    if seen.is_empty() || first_seq == Some(engine.heap.seq()) {
-        return Ok(());
+    /// Whether every version that was seen is still the newest.
+    fn check_versions(&self, engine: &Engine) -> Result<()> {
+        if self.seen.is_empty() || self.first_seq == Some(engine.heap.seq()) {
+            return Ok(());
+        }
+        let counts = |id: &RecordId| self.is_serializable() || self.own.contains(*id);
+        self.seen.iter().filter(|(id, _)| counts(id)).try_for_each(|(id, seq)| self.check_version(engine, *id, *seq))
     }
-    // The newest state, not a pinned one: nothing changes while the commit lock is held, and the commit being validated
-    // would have to copy what is pinned.
-    for (id, seq) in seen.iter().filter(|(id, _)| counts(id)) {
-        let now = match engine.heap.lookup_now(*id)?.1 {
+
+    fn check_version(&self, engine: &Engine, id: RecordId, seq: Option<Seq>) -> Result<()> {
+        // The newest state, not a pinned one: the commit being validated would have to copy what is pinned.
+        let now = match engine.heap.lookup_now(id)?.1 {
             Answer::Live(found) => Some(found.seq),
             Answer::Deleted | Answer::NeverAllocated => None,
         };
-        if now != *seq {
-            let (read_at, last) = (first_seq.unwrap_or(Seq::ZERO), engine.heap.seq());
-            return Err(Error::conflict(Contended::Record(*id), read_at, now.unwrap_or(last)));
+        if now == seq {
+            return Ok(());
         }
+        let (read_at, last) = (self.first_seq.unwrap_or(Seq::ZERO), engine.heap.seq());
+        Err(Error::conflict(Contended::Record(id), read_at, now.unwrap_or(last)))
     }
-    Ok(())
-}
 
-/// Whether nothing has changed in the ranges since the state that they were read from.
-fn check_ranges(engine: &Engine, read_at: Seq, ranges: &Ranges) -> Result<()> {
-    let catalogue = engine.heap.catalogue();
-    for read in ranges.by_index() {
-        let contended = |(from, to): (Bound<Key>, Bound<Key>)| {
-            let (set, index) = (catalogue.name_of(read.set()).to_owned(), read.name().to_owned());
-            Contended::Range { set, index, from, to }
-        };
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        if catalogue.index(read.number()).is_none() {
-            // It was dropped or rebuilt: the history does not tell which of its keys changed since.
-            return Err(Error::conflict(contended(all), read_at, engine.heap.seq()));
-        }
-        let mut met = None;
-        let mut concerns = |key: &[u8]| {
-            met = read.find(key);
-            met.is_some()
-        };
-        let with = match engine.history.find(read_at, read.number(), &mut concerns) {
-            Found::Nothing => continue,
-            Found::Change(seq) => seq,
-            Found::TooOld => engine.heap.seq(),
-        };
-        return Err(Error::conflict(contended(met.cloned().unwrap_or(all)), read_at, with));
+    /// Whether the versions of records that commits after `since` have changed are as they were seen. Returns the last of these
+    /// commits, and the number of changes; `None` if the history does not know them all.
+    fn check_changed(&self, engine: &Engine, since: Seq) -> Result<Option<(Seq, usize)>> {
+        let (mut changes, mut first) = (0, Ok(()));
+        let is_serializable = self.is_serializable();
+        let up_to = engine.history.records_since(since, &mut |id| {
+            changes += 1;
+            if first.is_ok()
+                && let Some(seq) = self.seen.get(&id).filter(|_| is_serializable || self.own.contains(id))
+            {
+                first = self.check_version(engine, id, *seq);
+            }
+        });
+        first?;
+        Ok(up_to.map(|up_to| (up_to, changes)))
     }
-    Ok(())
+
+    /// Whether nothing has changed in the ranges since the state that they were read from. Commits up to `checked` were
+    /// searched before. Returns up to which they are now.
+    fn check_ranges(&self, engine: &Engine, read_at: Seq, checked: Seq) -> Result<Seq> {
+        let catalogue = engine.heap.catalogue();
+        let mut searched = Seq(u64::MAX);
+        for read in if self.is_serializable() { self.ranges } else { self.not_found }.by_index() {
+            let conflict = |(from, to): (Bound<Key>, Bound<Key>), with| {
+                let (set, index) = (catalogue.name_of(read.set()).to_owned(), read.name().to_owned());
+                Error::conflict(Contended::Range { set, index, from, to }, read_at, with)
+            };
+            let all = (Bound::Unbounded, Bound::Unbounded);
+            let watch = self.watches.of(read.number()).filter(|_| catalogue.index(read.number()).is_some());
+            let Some((watch, missed)) = watch.and_then(|watch| Some((watch, watch.missed.as_ref()?))) else {
+                // It was dropped or rebuilt, or cannot be read: it is unknown which of its keys changed since.
+                return Err(conflict(all, engine.heap.seq()));
+            };
+            if checked == Seq::ZERO
+                && let Some(met) = missed.iter().find_map(|key| read.find(key))
+            {
+                return Err(conflict(met.clone(), watch.since));
+            }
+            let bounds: SmallVec<[Bounds<'_>; 4]> =
+                read.bounds().map(|(from, to)| (as_bytes(from), as_bytes(to))).collect();
+            let since = watch.since.max(checked);
+            match engine.history.find(Topic::Keys(read.number()), since, &bounds, &|_| true) {
+                Found::Nothing(up_to) => searched = searched.min(up_to),
+                Found::Change(seq, key) => return Err(conflict(read.find(&key).cloned().unwrap_or(all), seq)),
+                Found::TooOld => return Err(conflict(all, engine.heap.seq())),
+            }
+        }
+        Ok(if searched == Seq(u64::MAX) { checked } else { searched })
+    }
 }

@@ -1,6 +1,6 @@
 //! Checking valid trees, and trees with a single fault. Also the difference between two states.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Numbers, Pages, walk};
@@ -146,6 +146,10 @@ fn what_an_older_state_keeps_is_what_no_node_of_the_newer_one_is() {
         for (index, state) in states.iter().enumerate() {
             let found = state.kept_from(Some(tree.now())).unwrap();
             assert_eq!(found, kept(state, tree.now()), "round {round}, state {index}");
+            let (then, now) = (super::entries(state), super::entries(tree.now()));
+            let changed: BTreeSet<_> = then.symmetric_difference(&now).map(|(key, _)| key.as_slice()).collect();
+            let told = state.changed_keys(tree.now()).unwrap();
+            assert!(told.iter().map(|key| &**key).eq(changed), "round {round}, state {index}");
             seen.heap_nodes += found.heap_nodes;
             seen.page_bytes += found.page_bytes;
         }

@@ -1,0 +1,120 @@
+//! A part of the history of one index, or of the records: changes of consecutive commits.
+//!
+//! Owns: their keys in one buffer, their order, searching them for ranges. Invariant: a closed part is sorted by key.
+
+use std::ops::{Bound, RangeBounds};
+
+use crate::id::{Seq, low_u16, to_u64};
+
+/// A range of keys.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Changes at which a part is closed.
+pub(super) const CHANGES_MAX: usize = 1_024;
+/// Changes for each range from which on the ranges are looked up among the changes, and not the other way round.
+const CHANGES_PER_RANGE: usize = 16;
+
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    begin: usize,
+    len: u16,
+    seq: Seq,
+}
+
+/// Changes of consecutive commits.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    bytes: Vec<u8>,
+    changes: Vec<Change>,
+    /// Its last commit.
+    pub(super) last: Seq,
+}
+
+/// The range that contains a key; the ranges are sorted and disjoint.
+fn range_of<'r, 'k>(ranges: &'r [Bounds<'k>], key: &[u8]) -> Option<&'r Bounds<'k>> {
+    let behind = ranges.partition_point(|range| (range.0, Bound::Unbounded).contains(key));
+    behind.checked_sub(1).and_then(|at| ranges.get(at)).filter(|range| range.contains(key))
+}
+
+impl Chunk {
+    /// Heap bytes.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.bytes.len() + self.changes.len() * size_of::<Change>()
+    }
+
+    pub(super) fn push(&mut self, key: &[u8], seq: Seq) {
+        self.changes.push(Change { begin: self.bytes.len(), len: low_u16(to_u64(key.len())), seq });
+        self.bytes.extend_from_slice(key);
+        self.last = seq;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.changes.len() >= CHANGES_MAX
+    }
+
+    fn key(&self, change: &Change) -> &[u8] {
+        self.bytes.get(change.begin..change.begin + usize::from(change.len)).unwrap_or_default()
+    }
+
+    /// Sorts the changes. No more are added.
+    pub(super) fn close(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        changes.sort_unstable_by(|a, b| self.key(a).cmp(self.key(b)));
+        self.changes = changes;
+    }
+
+    /// A change by a commit after `since` within these ranges; the ranges are sorted and disjoint.
+    pub(super) fn find(
+        &self,
+        is_closed: bool,
+        since: Seq,
+        ranges: &[Bounds<'_>],
+        concerns: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<(Seq, &[u8])> {
+        let counts = |change: &&Change| change.seq > since && concerns(self.key(change));
+        let found = if is_closed && ranges.len() * CHANGES_PER_RANGE < self.changes.len() {
+            ranges.iter().find_map(|range| {
+                let is_before = |change: &Change| !(range.0, Bound::Unbounded).contains(self.key(change));
+                let begin = self.changes.partition_point(is_before);
+                let within = |change: &&Change| (Bound::Unbounded, range.1).contains(self.key(change));
+                self.changes.get(begin..).unwrap_or_default().iter().take_while(within).find(counts)
+            })
+        } else {
+            self.changes.iter().filter(counts).find(|change| range_of(ranges, self.key(change)).is_some())
+        };
+        found.map(|change| (change.seq, self.key(change)))
+    }
+
+    /// Calls `each` with the key of each change by a commit after `since`.
+    pub(super) fn each_since(&self, since: Seq, each: &mut dyn FnMut(&[u8])) {
+        self.changes.iter().filter(|change| change.seq > since).for_each(|change| each(self.key(change)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_searching_find_the_same() {
+        let number = |at: u16| (at.wrapping_mul(977) % 4_096).to_be_bytes();
+        let keys: Vec<[u8; 2]> = (0..1_024).map(number).collect();
+        let mut chunk = Chunk::default();
+        for (key, seq) in keys.iter().zip(1..) {
+            chunk.push(key, Seq(seq));
+        }
+        let mut closed = Chunk { bytes: chunk.bytes.clone(), changes: chunk.changes.clone(), last: chunk.last };
+        closed.close();
+        for from in (0..4_096_u16).step_by(3) {
+            let (from, to) = (from.to_be_bytes(), from.saturating_add(2).to_be_bytes());
+            for since in [0, 500, 1_000] {
+                let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+                let expected = keys.iter().zip(1..).any(|(key, seq)| seq > since && range.contains(&&key[..]));
+                for (chunk, is_closed) in [(&chunk, false), (&closed, true)] {
+                    let found = chunk.find(is_closed, Seq(since), &[range], &|_| true);
+                    assert_eq!(found.is_some(), expected, "{range:?} since {since}, closed: {is_closed}");
+                }
+            }
+        }
+    }
+}

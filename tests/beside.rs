@@ -1,0 +1,8 @@
+//! What commits and views pay for others: validation of transactions that read much or long, and views beside large commits.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+
+#[path = "beside/late_ranges.rs"]
+mod late_ranges;
+#[path = "beside/many_reads.rs"]
+mod many_reads;

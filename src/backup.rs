@@ -266,9 +266,12 @@ fn copy_file(from: &dyn Backing, to: &dyn Backing, name: &str, len: u64) -> Resu
         let part = piece.get_mut(..to_usize(PIECE_BYTES.min(len - offset))).unwrap_or_default();
         source.read_at(offset, part).map_err(|source| Error::io("read", name, source))?;
         copy.append(part).map_err(|source| Error::io("append to", name, source))?;
+        source.let_go(offset, to_u64(part.len()));
         offset += to_u64(part.len());
     }
-    copy.sync().map_err(|source| Error::io("sync", name, source))
+    copy.sync().map_err(|source| Error::io("sync", name, source))?;
+    copy.let_go(0, len);
+    Ok(())
 }
 
 /// Restores the backup in `from` to the directory `to`. Files are copied, so the two share nothing.

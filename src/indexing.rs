@@ -24,7 +24,7 @@ use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
 use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
 use crate::format::manifest::SnapshotKind;
-use crate::heap::{Effect, State};
+use crate::heap::{Effect, State, Walk};
 use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_u64};
 use crate::indexing::build::{build_tree, publish, records_of_page};
 use crate::key::Key;
@@ -275,9 +275,9 @@ fn entries_of(
     lines_max: usize,
     read: &mut dyn FnMut(u64),
 ) -> Result<Expected> {
-    let (mut entries, mut problems) = (Vec::new(), Vec::new());
+    let (mut entries, mut problems, mut walk) = (Vec::new(), Vec::new(), Walk::default());
     for page in 0..state.root.page_end() {
-        let bytes = records_of_page(set, page, state, &mut |id, record| {
+        let bytes = records_of_page(set, page, state, &mut walk, &mut |id, record| {
             let mut keys = Keys::default();
             match extractor.run(&mut Reading::new(record), &mut keys) {
                 Err(Error::KeysUnknown { why, .. }) if problems.len() < lines_max => {

@@ -122,7 +122,7 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
             return Ok(());
         }
         let contents = segment.contents()?;
-        let mut scan = Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
+        let mut scan = Scan::new(&segment, &contents, to_u64(SEGMENT_HEADER_BYTES));
         while let Some(frame) = scan.next_frame() {
             if !show(line(segment.name(), &frame)) {
                 return Ok(());
@@ -180,7 +180,7 @@ fn newest_with_frames(source: &SegmentSource, logs: &[SegmentSeq]) -> Result<Opt
             Err(error) => return Err(error),
         };
         let contents = segment.contents()?;
-        if Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES)).next_frame().is_some() {
+        if Scan::new(&segment, &contents, to_u64(SEGMENT_HEADER_BYTES)).next_frame().is_some() {
             return Ok(Some(*number));
         }
     }

@@ -1,9 +1,16 @@
 //! Work and files are bounded by the content of the store: collecting terminates, and histories leave no trail.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "test code outside of test functions; what is not checked is told"
+)]
 
 mod common;
 
+#[path = "bounded/cold.rs"]
+mod cold;
 #[path = "bounded/collecting.rs"]
 mod collecting;
 #[path = "bounded/counted.rs"]

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
 //! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
-//! `-- --only records|indexes|scans|dump|rmw|tails|heap` does a part; `heap` loads `--keys` (ten million) and is done only when named.
+//! `-- --only records|indexes|scans|dump|rmw|tails|heap|memory` does a part; `heap` loads `--keys` (ten million), and it and
+//! `memory` (a store larger than memory, as root) are done only when named.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 mod commits;
@@ -10,6 +11,7 @@ mod common;
 mod dump;
 mod heap;
 mod indexed;
+mod memory;
 mod opening;
 mod records;
 mod rmw;
@@ -61,7 +63,7 @@ fn records(count: usize, rounds: usize) {
 }
 
 fn main() {
-    if opening::child() {
+    if opening::child() || memory::child() {
         return;
     }
     let (count, rounds) = (argument("--records", 1_000_000), argument("--rounds", 5));
@@ -87,5 +89,8 @@ fn main() {
     }
     if only.is_some() && is_wanted("heap") {
         heap::measure(argument("--keys", 10_000_000));
+    }
+    if only.is_some() && is_wanted("memory") {
+        memory::measure(count);
     }
 }

@@ -13,14 +13,17 @@ mod files;
 mod map;
 mod memory;
 mod process;
+mod shortage;
 
 pub(crate) use allowance::MapFor;
 pub use fault::{Broken, Call, Event, FailFor, FaultBacking};
 pub use files::Files;
 pub(crate) use files::{Parent, is_inside, resemble};
 pub use map::Map;
+pub(crate) use map::{Parts, waits_for_pages};
 pub use memory::Memory;
 pub(crate) use process::Process;
+pub(crate) use shortage::asks_for_pages;
 
 use std::fmt::Debug;
 use std::io;
@@ -140,6 +143,10 @@ pub trait BackingFile: Send + Sync + Debug {
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
     }
+
+    /// A copy from front to back has passed this part and does not need it in a cache any more. Only a hint: the bytes stay
+    /// readable. The default does nothing.
+    fn let_go(&self, _offset: u64, _bytes: u64) {}
 }
 
 /// Appends zeros in pieces.

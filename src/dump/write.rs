@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::format::item::PAYLOAD_BYTES_MAX;
 use crate::format::put_u32;
-use crate::heap::State;
+use crate::heap::{State, Walk};
 use crate::id::{IndexNumber, SetNumber, to_u64, to_usize};
 use crate::key_index::Range;
 use crate::log::now_micros;
@@ -76,6 +76,7 @@ impl Store {
             state: &state,
             seen,
             totals: Totals::default(),
+            walk: Walk::default(),
             progress,
             records_total: 0,
         };
@@ -118,6 +119,7 @@ struct Dump<'d> {
     /// Slots whose next ID was handed out without a commit.
     seen: BTreeSet<u64>,
     totals: Totals,
+    walk: Walk,
     progress: &'d mut dyn FnMut(DumpProgress),
     records_total: u64,
 }
@@ -201,6 +203,7 @@ impl Dump<'_> {
     fn page(&mut self, page: u64, cell: &Cell) -> Result<()> {
         let (set, first) = (SetNumber(cell.descriptor.set), page * to_u64(ENTRIES_PER_PAGE));
         let mut entries = cell.entries()?;
+        self.walk.ask(self.state, &entries);
         entries.resize(ENTRIES_PER_PAGE, Entry::NEVER);
         for slot in self.seen.range(first..first + to_u64(ENTRIES_PER_PAGE)) {
             if let Some(entry) = entries.get_mut(to_usize(slot - first))

@@ -15,7 +15,7 @@ use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, item_bytes};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::State;
 use crate::id::{RecordId, SetNumber, to_u64, to_usize};
-use crate::log::Segment;
+use crate::log::{Ahead, Segment};
 
 /// Maximum size of a frame of survivors, unless segments are smaller.
 const FRAME_BYTES: u64 = 256 << 10;
@@ -87,12 +87,19 @@ pub(crate) struct Survivors {
     /// Where the next frame starts, and the next item of the current frame, and where that ends.
     frame: u64,
     item: u64,
+    ahead: Ahead,
+}
+
+impl Drop for Survivors {
+    fn drop(&mut self) {
+        self.ahead.end(&self.segment);
+    }
 }
 
 impl Survivors {
     pub(crate) fn new(place: u32, segment: Arc<Segment>) -> Self {
         let begin = to_u64(SEGMENT_HEADER_BYTES);
-        Self { place, segment, frame: begin, item: begin }
+        Self { place, segment, frame: begin, item: begin, ahead: Ahead::default() }
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -127,6 +134,7 @@ impl Survivors {
 
     fn fill_from_window(&mut self, engine: &Engine, victim: usize, batch: &mut Batch) -> Result<bool> {
         let (begin, left) = (self.item, self.frame - self.item);
+        self.ahead.at(&self.segment, begin, left.min(WINDOW_BYTES));
         let window = self.segment.read(begin, left.min(WINDOW_BYTES))?;
         // The newest state is read once per window: committing the moves detects concurrent changes.
         let state = engine.heap.current();

@@ -7,6 +7,7 @@
 //! 2. A state that a view holds never changes.
 //! 3. A segment's live bytes are the bytes of the entries that point into it.
 
+mod asking;
 mod effects;
 mod indexes;
 mod kept;
@@ -19,6 +20,7 @@ mod trees;
 mod undo;
 mod views;
 
+pub(crate) use asking::Walk;
 pub(crate) use effects::{Effect, effects_of, put_assigned, put_frees};
 pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, apply as apply_changes};
 pub(crate) use table::SegmentTable;
@@ -128,6 +130,7 @@ impl State {
                 locations.push(location);
             }
         }
+        self.ask_if_short(&locations);
         let near = |location: &Location| self.table.get(location.place).map_or(0, |segment| segment.glance(*location));
         black_box(locations.iter().fold(0, |sum, location| sum ^ near(location)));
     }

@@ -14,7 +14,7 @@ use crate::extract::{Extractor, Keys, Reading};
 use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
 use crate::format::index;
 use crate::format::index::IndexDefinition;
-use crate::heap::{State, apply_changes};
+use crate::heap::{State, Walk, apply_changes};
 use crate::id::{RecordId, SetNumber, to_u64};
 use crate::indexing::run::Item;
 use crate::indexing::sort::{Sorter, stamp};
@@ -42,11 +42,13 @@ pub(super) fn records_of_page(
     set: SetNumber,
     page: u64,
     state: &Arc<State>,
+    walk: &mut Walk,
     each: &mut dyn FnMut(RecordId, &[u8]) -> Result<()>,
 ) -> Result<u64> {
     let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(0) };
-    let mut bytes = 0;
-    for (index, entry) in cell.entries()?.into_iter().enumerate() {
+    let (mut bytes, entries) = (0, cell.entries()?);
+    walk.ask(state, &entries);
+    for (index, entry) in entries.into_iter().enumerate() {
         let EntryState::Live(location) = entry.state() else { continue };
         let found = state.read(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location)?;
         let id = found.id;
@@ -63,11 +65,11 @@ pub(super) fn build_tree<'e>(
     extractor: &Extractor,
     state: &Arc<State>,
 ) -> Result<Built<'e>> {
-    let (mut sorter, mut changes, mut keys) = (Sorter::new(engine), 0, Keys::default());
+    let (mut sorter, mut changes, mut keys, mut walk) = (Sorter::new(engine), 0, Keys::default(), Walk::default());
     let named =
         |error: Error, id| error.of_record(id).of_index(state.catalogue.name_of(definition.set), &definition.name);
     for page in 0..state.root.page_end() {
-        records_of_page(definition.set, page, state, &mut |id, record| {
+        records_of_page(definition.set, page, state, &mut walk, &mut |id, record| {
             keys.clear();
             extractor.run(&mut Reading::new(record), &mut keys).map_err(|error| named(error, id))?;
             keys.iter().try_for_each(|key| sorter.push(&Item { key, id: id.as_u64(), stamp: stamp(0, true) }))

@@ -6,6 +6,7 @@
 //! 2. The durable watermark rises only after a sync that covered every segment below it.
 //! 3. Commit numbers are dense.
 
+mod ahead;
 mod group;
 mod mend;
 mod poison;
@@ -16,6 +17,7 @@ mod sizes;
 mod source;
 mod writer;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use poison::Poison;
 pub(crate) use scan::{Scan, ScanEnd, highest_watermark};
 pub(crate) use segment::Segment;

@@ -6,6 +6,7 @@
 use crate::format::frame::{FRAME_TAG, FrameHeader, FrameKind};
 use crate::format::{Frame, GRANULE_BYTES, Malformed, Seed};
 use crate::id::{Seq, to_u64, to_usize};
+use crate::log::{Ahead, Segment};
 use byteorder::{ByteOrder, LittleEndian};
 
 /// Why a scan ended.
@@ -25,16 +26,23 @@ pub(crate) enum ScanEnd {
 /// Walks over the frames of one segment's content.
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
+    segment: &'a Segment,
     bytes: &'a [u8],
-    seed: Seed,
     offset: u64,
+    ahead: Ahead,
     end: Option<ScanEnd>,
+}
+
+impl Drop for Scan<'_> {
+    fn drop(&mut self) {
+        self.ahead.end(self.segment);
+    }
 }
 
 impl<'a> Scan<'a> {
     /// Starts at `offset` of a segment whose whole contents are `bytes`.
-    pub(crate) fn new(bytes: &'a [u8], seed: Seed, offset: u64) -> Self {
-        Self { bytes, seed, offset, end: None }
+    pub(crate) fn new(segment: &'a Segment, bytes: &'a [u8], offset: u64) -> Self {
+        Self { segment, bytes, offset, ahead: Ahead::default(), end: None }
     }
 
     /// Where the next frame starts, or the damage.
@@ -57,7 +65,11 @@ impl<'a> Scan<'a> {
             self.end = Some(ScanEnd::Whole);
             return None;
         }
-        match Frame::parse(rest, self.seed, self.offset) {
+        self.ahead.at(self.segment, self.offset, 0);
+        // Not checked yet, but only asked for as far as the segment goes.
+        let frame_bytes = rest.get(12..16).map_or(0, LittleEndian::read_u32);
+        self.ahead.at(self.segment, self.offset, to_u64(rest.len()).min(frame_bytes.into()));
+        match Frame::parse(rest, self.segment.seed(), self.offset) {
             Ok(frame) => {
                 self.offset += u64::from(frame.header.bytes);
                 if frame.header.kind == FrameKind::Seal {

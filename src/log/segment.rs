@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use crate::backing::{Backing, BackingFile, Map, MapFor};
+use crate::backing::{Backing, BackingFile, Map, MapFor, Parts, asks_for_pages};
 use crate::error::{Error, Result};
 use crate::format::entry::Location;
 use crate::format::item::Item;
@@ -63,6 +64,9 @@ pub(super) fn map_of(file: &dyn BackingFile, bytes: u64, wanted: MapFor) -> Opti
 
 /// After this many reads a segment gets a map, if there is one. If not, it asks again after twice as many.
 const READS_FOR_A_MAP: u32 = 32;
+
+/// The pages of larger records are asked for before the first of them is read.
+const LARGE_BYTES: u64 = 8 << 10;
 
 /// Size of a cache line.
 const LINE_BYTES: usize = 64;
@@ -277,8 +281,38 @@ impl Segment {
     pub(crate) fn checked_record(&self, location: Location) -> Option<Item<'_>> {
         let offset = location.offset();
         let bytes = self.mapped(offset, to_usize(location.bytes()))?;
+        if location.bytes() > LARGE_BYTES {
+            self.ask_for_large(location);
+        }
         let item = Item::parse_record(bytes)?;
         (self.was_checked(offset) && item.bytes() == location.bytes()).then_some(item)
+    }
+
+    /// The parts of a part that reading would wait for, as far as known.
+    pub(crate) fn missing(&self, part: Range<u64>) -> Parts {
+        self.map.get().map_or_else(Parts::new, |map| map.missing(&part))
+    }
+
+    /// Asks for a part that will be read soon.
+    pub(crate) fn will_need(&self, part: &Range<u64>) {
+        if let Some(map) = self.map.get() {
+            map.will_need(part);
+        }
+    }
+
+    /// Lets go of a part that was brought into memory for one walk.
+    pub(crate) fn let_go(&self, part: &Range<u64>) {
+        if let Some(map) = self.map.get() {
+            map.let_go(part);
+        }
+    }
+
+    /// Before a record of several pages is read.
+    #[cold]
+    fn ask_for_large(&self, location: Location) {
+        if asks_for_pages() || !self.was_checked(location.offset()) {
+            self.will_need(&(location.offset()..location.offset() + location.bytes()));
+        }
     }
 
     /// Prefetches the first cache lines of a mapped record, and the bit that says whether it was checked.
@@ -292,6 +326,9 @@ impl Segment {
     /// The item at a location, checked against its checksum and the entry's size.
     pub(crate) fn check_item<'a>(&self, location: Location, bytes: &'a [u8]) -> Result<Item<'a>> {
         let offset = location.offset();
+        if location.bytes() > LARGE_BYTES {
+            self.ask_for_large(location);
+        }
         let item = Item::parse(bytes).map_err(|malformed| malformed.at(&self.name, offset))?;
         let is_mapped = self.is_mapped();
         if !is_mapped || !self.was_checked(offset) {

@@ -16,7 +16,7 @@ use crate::format::manifest::{Body, Cut, Snapshot, SnapshotKind};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::heap::{Effect, Heap, Indexes, effects_of};
 use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64, to_usize};
-use crate::log::{Scan, ScanEnd, Segment, SegmentSource, highest_watermark};
+use crate::log::{Ahead, Scan, ScanEnd, Segment, SegmentSource, highest_watermark};
 use crate::record_index::PAGES_END;
 use crate::recovery::headless::Headless;
 use crate::recovery::{CutReport, LogEnd, RecoveryReport, headless};
@@ -176,8 +176,9 @@ fn proven_by(manifest: &BTreeMap<u64, Body>) -> Seq {
 /// What the frame headers of a segment say was durable, up to the first invalid one.
 fn durable_of(segment: &Segment) -> Result<Seq> {
     let contents = segment.contents()?;
-    let (mut at, mut durable) = (to_u64(SEGMENT_HEADER_BYTES), Seq::ZERO);
+    let (mut at, mut durable, mut ahead) = (to_u64(SEGMENT_HEADER_BYTES), Seq::ZERO, Ahead::default());
     while let Some(rest) = contents.get(to_usize(at)..)
+        && let () = ahead.at(segment, at, 0)
         && let Ok(header) = FrameHeader::parse(rest, segment.seed(), at)
     {
         durable = durable.max(header.durable);
@@ -189,7 +190,7 @@ fn durable_of(segment: &Segment) -> Result<Seq> {
 /// A segment of an undeclared timeline holds only copies, unless the manifest lost its end.
 fn check_undeclared(segment: &Segment) -> Result<()> {
     let contents = segment.contents()?;
-    let mut scan = Scan::new(&contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
+    let mut scan = Scan::new(segment, &contents, to_u64(SEGMENT_HEADER_BYTES));
     while let Some(frame) = scan.next_frame() {
         if frame.header.kind == FrameKind::Commit && frame.header.move_number == 0 {
             let expected = format!("a cut in the manifest that begins timeline {}", segment.header().timeline);
@@ -322,7 +323,7 @@ impl<'a> Replay<'a> {
     fn segment(&mut self, segment: &Arc<Segment>, limit: Option<Seq>) -> Result<()> {
         let contents = segment.contents()?;
         let begin = self.base.begin_of(segment.number());
-        let mut scan = Scan::new(&contents, segment.seed(), begin);
+        let mut scan = Scan::new(segment, &contents, begin);
         let len = to_u64(contents.len());
         if segment.number() == self.base.head_segment && begin > len && !lacks_a_watermark(segment, &contents, begin) {
             let what = "log below the head of a snapshot";
@@ -520,7 +521,7 @@ impl Replay<'_> {
 
 /// Whether only a watermark is missing before the head: it was never synced, and the snapshot does not need it.
 fn lacks_a_watermark(segment: &Segment, contents: &[u8], head: u64) -> bool {
-    let mut scan = Scan::new(contents, segment.seed(), to_u64(SEGMENT_HEADER_BYTES));
+    let mut scan = Scan::new(segment, contents, to_u64(SEGMENT_HEADER_BYTES));
     while scan.next_frame().is_some() {}
     // No other frame is as short as its header, except a seal, which no head follows.
     scan.offset() + to_u64(FRAME_HEADER_BYTES) == head

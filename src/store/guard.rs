@@ -170,6 +170,10 @@ impl BackingFile for GuardedFile {
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
         self.file.preallocate(bytes)
     }
+
+    fn let_go(&self, offset: u64, bytes: u64) {
+        self.file.let_go(offset, bytes);
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::catalogue::{Handle, Origin};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
-use crate::heap::{Answer, State};
+use crate::heap::{Answer, State, Walk};
 use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::pins::{Pin, Pins};
 use crate::txn::{Lookup, Record};
@@ -237,11 +237,22 @@ pub struct Scan<'v> {
     from: u64,
     refused: Option<Error>,
     failed: bool,
+    walk: Box<Walk>,
 }
 
 impl<'v> Scan<'v> {
     pub(super) fn new(state: &'v Arc<State>, set: SetNumber) -> Self {
-        Self { state, set, page: 0, entries: Vec::new(), index: 0, from: 0, refused: None, failed: false }
+        Self {
+            state,
+            set,
+            page: 0,
+            entries: Vec::new(),
+            index: 0,
+            from: 0,
+            refused: None,
+            failed: false,
+            walk: Box::default(),
+        }
     }
 
     /// Starts at this ID, or at the first one after it.
@@ -270,17 +281,27 @@ impl<'v> Scan<'v> {
                     return Record::in_view(self.state, found).map(Some);
                 }
             }
-            (self.entries, self.index) = (Vec::new(), 0);
-            if self.page >= self.state.root.page_end() {
+            if !self.next_page()? {
                 return Ok(None);
             }
-            let cell = self.state.root.cell(self.page);
-            self.page += 1;
-            if let Some(cell) = cell.filter(|cell| cell.descriptor.set == self.set.0) {
-                self.entries = cell.entries()?;
-                self.entries.truncate(to_usize(to_u64(ENTRIES_PER_PAGE)));
-            }
         }
+    }
+
+    /// Goes on to the next page of the record index, if there is one.
+    #[cold]
+    fn next_page(&mut self) -> Result<bool> {
+        (self.entries, self.index) = (Vec::new(), 0);
+        if self.page >= self.state.root.page_end() {
+            return Ok(false);
+        }
+        let cell = self.state.root.cell(self.page);
+        self.page += 1;
+        if let Some(cell) = cell.filter(|cell| cell.descriptor.set == self.set.0) {
+            self.entries = cell.entries()?;
+            self.entries.truncate(to_usize(to_u64(ENTRIES_PER_PAGE)));
+            self.walk.ask(self.state, &self.entries);
+        }
+        Ok(true)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::format::entry::{ENTRIES_PER_PAGE, Location, State as EntryState};
 use crate::format::segment::FileKind;
-use crate::heap::State;
+use crate::heap::{State, Walk};
 use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber, to_u64};
 use crate::indexing;
 use crate::key_index::KeyRoot;
@@ -101,7 +101,7 @@ impl Pass<'_, '_> {
 
     fn records(&mut self, state: &State) {
         let total = state.catalogue.sets_with_records().map(|(_, set)| set.records).sum();
-        let mut sums = Sums::default();
+        let (mut sums, mut walk) = (Sums::default(), Walk::default());
         for page in 0..state.root.page_end() {
             let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
             let saved = &cell.descriptor.page;
@@ -114,7 +114,7 @@ impl Pass<'_, '_> {
                 continue;
             }
             let before = self.report.tally.found;
-            let Some(leaf) = self.leaf(state, page, cell) else { continue };
+            let Some(leaf) = self.leaf(state, page, cell, &mut walk) else { continue };
             sums.add(&leaf);
             self.steps.records(self.report.records, total);
             self.steps.add(leaf.bytes() + u64::from(saved.bytes));
@@ -128,9 +128,10 @@ impl Pass<'_, '_> {
     }
 
     /// Reads the records of a page.
-    fn leaf(&mut self, state: &State, page: u64, cell: &Cell) -> Option<Leaf> {
+    fn leaf(&mut self, state: &State, page: u64, cell: &Cell, walk: &mut Walk) -> Option<Leaf> {
         let entries = cell.entries().inspect_err(|error| self.report.add(error)).ok()?;
         self.report.pages += 1;
+        walk.ask(state, &entries);
         let mut leaf = Leaf { set: cell.descriptor.set, ..Leaf::default() };
         for (index, entry) in entries.into_iter().enumerate() {
             let EntryState::Live(location) = entry.state() else { continue };

@@ -170,6 +170,19 @@ impl BackingFile for OpenFile {
         }
         Ok(())
     }
+
+    fn let_go(&self, offset: u64, bytes: u64) {
+        let_go(&self.file, offset, bytes);
+    }
+}
+
+/// Lets the system drop cached pages of a file, except those that a map of this or another process shows.
+pub(super) fn let_go(file: &File, offset: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(bytes), rustix::fs::Advice::DontNeed)
+        .unwrap_or_default();
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, bytes);
 }
 
 #[cfg(test)]

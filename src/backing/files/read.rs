@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::backing::allowance::descriptors_max;
 use crate::backing::files::directory::{Directory, Identity};
+use crate::backing::files::file::let_go;
 use crate::backing::{BackingFile, Map};
 use crate::error::is_out_of_descriptors;
 
@@ -219,5 +220,12 @@ impl BackingFile for ReadFile {
 
     fn map(&self, capacity: u64) -> io::Result<Option<Map>> {
         self.handle.with(|file| Map::of_file(file, capacity, Arc::clone(&self.len)))
+    }
+
+    fn let_go(&self, offset: u64, bytes: u64) {
+        drop(self.handle.with(|file| {
+            let_go(file, offset, bytes);
+            Ok(())
+        }));
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "beside/large_commits.rs"]
+mod large_commits;
 #[path = "beside/late_ranges.rs"]
 mod late_ranges;
 #[path = "beside/many_reads.rs"]

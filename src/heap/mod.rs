@@ -8,6 +8,7 @@
 //! 3. A segment's live bytes are the bytes of the entries that point into it.
 
 mod asking;
+mod before;
 mod effects;
 mod indexes;
 mod kept;
@@ -40,6 +41,7 @@ use crate::format::descriptor::PageRef;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, Location, PLACE_END, State as EntryState};
 use crate::format::item::{Item, Kind, RECORD_HEADER_BYTES};
 use crate::format::moves::Move;
+use crate::heap::before::Before;
 use crate::heap::sums::{Notes, Sums};
 use crate::heap::undo::{UNDO_KEPT_MAX, Undo};
 use crate::heap::views::Views;
@@ -231,6 +233,7 @@ struct Writer {
 pub(crate) struct Heap {
     current: Current<State>,
     writer: Mutex<Writer>,
+    before: Before,
     /// Bytes of changed pages on the heap, including those of a save.
     dirty_bytes: AtomicU64,
     /// The writer's `seq`, readable without its lock.
@@ -278,7 +281,14 @@ impl Heap {
         };
         let (dirty_bytes, places_left) = (AtomicU64::new(writer.dirty_bytes()), AtomicU64::new(writer.places_left()));
         let current = Current::new(Arc::new(state));
-        Self { current, writer: Mutex::new(writer), dirty_bytes, seq: AtomicU64::new(seq.0), places_left }
+        Self {
+            current,
+            writer: Mutex::new(writer),
+            before: Before::default(),
+            dirty_bytes,
+            seq: AtomicU64::new(seq.0),
+            places_left,
+        }
     }
 
     /// The state for a one-shot read. Its entries may still change; its catalogue and `seq` may lag behind.
@@ -287,9 +297,13 @@ impl Heap {
         self.current.load()
     }
 
-    /// The newest state, immutable. Briefly excludes `apply`.
+    /// The newest state, immutable. Briefly excludes `apply`, unless that applies a large commit: then it is the state before
+    /// that.
     pub(crate) fn pin(&self) -> Arc<State> {
-        let mut writer = self.writer.lock();
+        let mut writer = match self.before.or_lock(&self.writer) {
+            Ok(writer) => writer,
+            Err(before) => return before,
+        };
         if let Some(pinned) = &writer.pinned {
             return Arc::clone(pinned);
         }
@@ -330,7 +344,8 @@ impl Heap {
     /// Applies the effects of a frame whose item offsets count from `base` of `segment`. Later views see all of them at
     /// once.
     pub(crate) fn apply(&self, segment: &Arc<Segment>, base: u64, seq: Seq, effects: &[Effect]) -> Result<()> {
-        self.change(|writer, publish| {
+        let (is_large, mut before) = (self.begin_large(effects), None);
+        let applied = self.change(|writer, publish| {
             let place = writer.place_of(segment)?;
             publish.table_first(writer);
             let (frame, mut sums) = (Applied { segment, place, base, seq }, Sums::default());
@@ -344,10 +359,15 @@ impl Heap {
             }
             sums.settle(&mut writer.notes(&frame));
             drop(writer.note_damaged());
+            if is_large {
+                before = self.before.take();
+            }
             applied.unwrap_or_else(|panic| resume_unwind(panic))?;
             writer.seq = writer.seq.max(seq);
             Ok(())
-        })
+        });
+        drop(before.or_else(|| self.before.take().filter(|_| is_large)));
+        applied
     }
 
     /// Changes something under the writer's lock and publishes a changed shape. Replaced parts are dropped outside the

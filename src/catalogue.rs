@@ -4,9 +4,11 @@
 //! Invariant: a store never reuses the number of a set. Copies of a store that diverge assign the same numbers to different
 //! sets, so a handle's number identifies a set only within its lineage.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Ordered};
+use smallvec::SmallVec;
 
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
@@ -98,21 +100,20 @@ impl Chunks {
     }
 }
 
-/// Marks, shared between states, so that the cost of a commit does not depend on their number.
-#[derive(Debug, Clone, Default)]
-struct Marks {
-    by_name: BTreeMap<String, Seq>,
-    by_seq: BTreeSet<(Seq, String)>,
-}
-
-/// Everything the store contains besides records.
+/// Everything the store contains besides records. A copy shares all maps with its original; a change of either copies only
+/// the path to what it changes, so that the cost of a commit does not depend on how much there is.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
     origin: Origin,
-    sets: BTreeMap<SetNumber, Set>,
-    marks: Arc<Marks>,
-    streams: Arc<BTreeMap<u64, Chunks>>,
-    indexes: BTreeMap<IndexNumber, Index>,
+    sets: Map<SetNumber, Set>,
+    /// The users' sets of each name that were not dropped. There is never more than one of a name, except while a commit
+    /// replaces a set, and in stores that were put together from what was left.
+    named: Map<Arc<str>, SmallVec<[SetNumber; 1]>>,
+    marks: Map<Arc<str>, Seq>,
+    marks_by_seq: Ordered<(Seq, Arc<str>)>,
+    streams: Map<u64, Chunks>,
+    indexes: Map<IndexNumber, Index>,
+    indexes_by_set: Ordered<(SetNumber, IndexNumber)>,
     next_index: IndexNumber,
     next_set: SetNumber,
     next_stream: u64,
@@ -126,10 +127,13 @@ impl Default for Catalogue {
     fn default() -> Self {
         let mut catalogue = Self {
             origin: Origin { store: [0; 16], lineage: Lineage(0) },
-            sets: BTreeMap::new(),
-            marks: Arc::default(),
-            streams: Arc::default(),
-            indexes: BTreeMap::new(),
+            sets: Map::default(),
+            named: Map::default(),
+            marks: Map::default(),
+            marks_by_seq: Ordered::default(),
+            streams: Map::default(),
+            indexes: Map::default(),
+            indexes_by_set: Ordered::default(),
             next_index: IndexNumber(1),
             next_set: SetNumber::FIRST_USER,
             next_stream: 1,
@@ -193,14 +197,14 @@ impl Catalogue {
         for row in &snapshot.sets {
             let SetRow { number, name, records, bytes, changed } = row;
             let (name, records, bytes, changed) = (Arc::from(name.as_str()), *records, *bytes, *changed);
-            catalogue.sets.insert(*number, Set { name, records, bytes, changed, is_dropped: false });
+            catalogue.put_set(*number, Set { name, records, bytes, changed, is_dropped: false });
         }
         snapshot.dropped_sets().for_each(|number| catalogue.drop_set(number));
         for row in &snapshot.marks {
             catalogue.mark(&row.name, row.seq);
         }
         for row in &snapshot.streams {
-            Arc::make_mut(&mut catalogue.streams).entry(row.stream).or_default();
+            catalogue.streams.insert_mut(row.stream, Chunks::default());
             for chunk in row.chunks.iter().filter_map(|raw| RecordId::from_u64(*raw)) {
                 catalogue.stream(row.stream, chunk);
             }
@@ -255,18 +259,55 @@ impl Catalogue {
     }
 
     pub(crate) fn create(&mut self, number: SetNumber, name: &str) {
-        let set = Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO, is_dropped: false };
-        self.sets.entry(number).or_insert_with(|| {
-            self.bytes += set_bytes(name);
-            set
-        });
+        if !self.sets.contains_key(&number) {
+            self.put_set(
+                number,
+                Set { name: Arc::from(name), records: 0, bytes: 0, changed: Seq::ZERO, is_dropped: false },
+            );
+        }
         self.next_set = self.next_set.max(SetNumber(number.0.saturating_add(1)));
     }
 
+    /// Adds a set, or replaces it.
+    fn put_set(&mut self, number: SetNumber, set: Set) {
+        if let Some(before) = self.sets.get(&number).map(|before| Arc::clone(&before.name)) {
+            self.forget_name(number, &before);
+            self.bytes = self.bytes.saturating_sub(set_bytes(&before));
+        }
+        self.bytes += set_bytes(&set.name);
+        self.note_name(number, &set.name);
+        self.sets.insert_mut(number, set);
+    }
+
+    /// From now on the name leads to the set.
+    fn note_name(&mut self, number: SetNumber, name: &Arc<str>) {
+        if number < SetNumber::FIRST_USER {
+            return;
+        }
+        let mut numbers = self.named.get(name).cloned().unwrap_or_default();
+        numbers.push(number);
+        // The first one is found.
+        numbers.sort_unstable();
+        self.named.insert_mut(Arc::clone(name), numbers);
+    }
+
+    /// From now on the name does not lead to the set.
+    fn forget_name(&mut self, number: SetNumber, name: &str) {
+        let Some(numbers) = self.named.get_mut(name) else { return };
+        numbers.retain(|other| *other != number);
+        if numbers.is_empty() {
+            self.named.remove_mut(name);
+        }
+    }
+
     pub(crate) fn rename_set(&mut self, number: SetNumber, name: &str) {
-        if let Some(set) = self.sets.get_mut(&number) {
-            self.bytes = (self.bytes + set_bytes(name)).saturating_sub(set_bytes(&set.name));
-            set.name = Arc::from(name);
+        let Some(set) = self.sets.get_mut(&number) else { return };
+        let (name, is_dropped) = (Arc::from(name), set.is_dropped);
+        let before = std::mem::replace(&mut set.name, Arc::clone(&name));
+        self.bytes = (self.bytes + set_bytes(&name)).saturating_sub(set_bytes(&before));
+        if !is_dropped {
+            self.forget_name(number, &before);
+            self.note_name(number, &name);
         }
     }
 
@@ -274,17 +315,18 @@ impl Catalogue {
     pub(crate) fn drop_set(&mut self, number: SetNumber) {
         if let Some(set) = self.sets.get_mut(&number).filter(|set| !set.is_dropped) {
             set.is_dropped = true;
+            let name = Arc::clone(&set.name);
+            self.forget_name(number, &name);
             self.dropped += 1;
         }
     }
 
     /// All records of a dropped set have been freed.
     pub(crate) fn end_set(&mut self, number: SetNumber) {
-        if self.is_dropped(number)
-            && let Some(set) = self.sets.remove(&number)
-        {
+        if let Some(set) = self.sets.get(&number).filter(|set| set.is_dropped) {
             self.bytes = self.bytes.saturating_sub(set_bytes(&set.name));
             self.dropped -= 1;
+            self.sets.remove_mut(&number);
         }
     }
 
@@ -307,7 +349,8 @@ impl Catalogue {
         let number = definition.number;
         self.drop_index(number);
         self.bytes += index_bytes(definition);
-        self.indexes.insert(number, Index { definition: Arc::clone(definition), is_ready, damage: None });
+        self.indexes_by_set.insert_mut((definition.set, number));
+        self.indexes.insert_mut(number, Index { definition: Arc::clone(definition), is_ready, damage: None });
         self.next_index = self.next_index.max(IndexNumber(number.0.saturating_add(1)));
     }
 
@@ -348,8 +391,10 @@ impl Catalogue {
     }
 
     pub(crate) fn drop_index(&mut self, number: IndexNumber) {
-        if let Some(index) = self.indexes.remove(&number) {
-            self.bytes = self.bytes.saturating_sub(index_bytes(&index.definition));
+        if let Some(definition) = self.indexes.get(&number).map(|index| &index.definition) {
+            self.bytes = self.bytes.saturating_sub(index_bytes(definition));
+            self.indexes_by_set.remove_mut(&(definition.set, number));
+            self.indexes.remove_mut(&number);
         }
     }
 
@@ -392,7 +437,8 @@ impl Catalogue {
 
     /// The indexes of a set, including successors: writers maintain them all.
     pub(crate) fn indexes_of(&self, set: SetNumber) -> impl Iterator<Item = &Index> {
-        self.indexes.values().filter(move |index| index.definition.set == set)
+        let of_set = self.indexes_by_set.range((set, IndexNumber(0))..=(set, IndexNumber(u32::MAX)));
+        of_set.filter_map(|(_, number)| self.indexes.get(number))
     }
 
     pub(crate) fn count(&mut self, number: SetNumber, records: i64, bytes: i64, seq: Seq) {
@@ -404,40 +450,46 @@ impl Catalogue {
     }
 
     pub(crate) fn mark(&mut self, name: &str, seq: Seq) {
-        let marks = Arc::make_mut(&mut self.marks);
-        if let Some(before) = marks.by_name.insert(name.to_owned(), seq) {
-            marks.by_seq.remove(&(before, name.to_owned()));
+        let name: Arc<str> = Arc::from(name);
+        if let Some(before) = self.marks.get(&name).copied() {
+            self.marks_by_seq.remove_mut(&(before, Arc::clone(&name)));
         } else {
-            self.bytes += mark_bytes(name);
+            self.bytes += mark_bytes(&name);
         }
-        marks.by_seq.insert((seq, name.to_owned()));
+        self.marks.insert_mut(Arc::clone(&name), seq);
+        self.marks_by_seq.insert_mut((seq, name));
     }
 
     /// A missing mark is no error: replay may start after it was set.
     pub(crate) fn drop_mark(&mut self, name: &str) {
-        let marks = Arc::make_mut(&mut self.marks);
-        if let Some(seq) = marks.by_name.remove(name) {
-            marks.by_seq.remove(&(seq, name.to_owned()));
+        if let Some(seq) = self.marks.get(name).copied() {
+            self.marks.remove_mut(name);
+            self.marks_by_seq.remove_mut(&(seq, Arc::from(name)));
             self.bytes = self.bytes.saturating_sub(mark_bytes(name));
         }
     }
 
     /// Whether a mark of this name exists.
     pub(crate) fn has_mark(&self, name: &str) -> bool {
-        self.marks.by_name.contains_key(name)
+        self.marks.contains_key(name)
     }
 
     pub(crate) fn stream(&mut self, stream: u64, chunk: RecordId) {
-        let chunks = Arc::make_mut(&mut self.streams).entry(stream).or_default();
-        self.bytes += if chunks.len() == 0 { STREAM_BYTES + CHUNK_ROW_BYTES } else { CHUNK_ROW_BYTES };
-        chunks.push(chunk);
+        if !self.streams.contains_key(&stream) {
+            self.streams.insert_mut(stream, Chunks::default());
+        }
+        if let Some(chunks) = self.streams.get_mut(&stream) {
+            self.bytes += if chunks.len() == 0 { STREAM_BYTES + CHUNK_ROW_BYTES } else { CHUNK_ROW_BYTES };
+            chunks.push(chunk);
+        }
         self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
 
     pub(crate) fn end_stream(&mut self, stream: u64) {
-        if let Some(chunks) = Arc::make_mut(&mut self.streams).remove(&stream) {
+        if let Some(chunks) = self.streams.get(&stream) {
             let bytes = STREAM_BYTES + CHUNK_ROW_BYTES * to_u64(chunks.len());
             self.bytes = self.bytes.saturating_sub(bytes);
+            self.streams.remove_mut(&stream);
         }
         self.next_stream = self.next_stream.max(stream.saturating_add(1));
     }
@@ -464,7 +516,7 @@ impl Catalogue {
     fn bytes_of(&self, added: &Added<'_>) -> u64 {
         match added {
             Added::Set(name) => set_bytes(name),
-            Added::Mark(name) if self.marks.by_name.contains_key(*name) => 0,
+            Added::Mark(name) if self.marks.contains_key(*name) => 0,
             Added::Mark(name) => mark_bytes(name),
             Added::Index(definition) => index_bytes(definition),
             Added::Chunk => STREAM_BYTES + CHUNK_ROW_BYTES,
@@ -506,7 +558,8 @@ impl Catalogue {
 
     /// A user's set by name.
     pub(crate) fn find(&self, name: &str) -> Option<(SetNumber, &Set)> {
-        self.user_sets().find(|(_, set)| &*set.name == name)
+        let number = *self.named.get(name)?.first()?;
+        Some((number, self.set(number)?))
     }
 
     /// All sets except hidden and dropped ones.
@@ -520,12 +573,12 @@ impl Catalogue {
     }
 
     pub(crate) fn marks(&self) -> impl Iterator<Item = (&str, Seq)> {
-        self.marks.by_name.iter().map(|(name, seq)| (name.as_str(), *seq))
+        self.marks.iter().map(|(name, seq)| (&**name, *seq))
     }
 
     /// The oldest commit from this one on that a mark names.
     pub(crate) fn oldest_mark_from(&self, seq: Seq) -> Option<Seq> {
-        self.marks.by_seq.range((seq, String::new())..).next().map(|(seq, _)| *seq)
+        self.marks_by_seq.range((seq, Arc::default())..).next().map(|(seq, _)| *seq)
     }
 }
 
@@ -575,6 +628,30 @@ mod tests {
         room(&full, "other").unwrap_err();
         full.drop_index(IndexNumber(1));
         room(&full, "other").unwrap();
+    }
+
+    #[test]
+    fn a_name_leads_to_the_set_that_has_it_and_a_copy_stays_as_it_was() {
+        let found = |catalogue: &Catalogue, name| catalogue.find(name).map(|(number, _)| number.0);
+        let mut catalogue = Catalogue::default();
+        catalogue.create(SetNumber(16), "a");
+        catalogue.create(SetNumber(17), "b");
+        let before = catalogue.clone();
+        catalogue.rename_set(SetNumber(17), "c");
+        // As when a set is cleared, and the other way round.
+        catalogue.create(SetNumber(18), "a");
+        assert_eq!(found(&catalogue, "a"), Some(16));
+        catalogue.drop_set(SetNumber(16));
+        assert_eq!(found(&catalogue, "a"), Some(18));
+        catalogue.drop_set(SetNumber(17));
+        catalogue.rename_set(SetNumber(17), "d");
+        catalogue.count(SetNumber(18), 3, 30, Seq(7));
+        catalogue.end_set(SetNumber(16));
+        let all = ["", "a", "b", "c", "d"].map(|name| found(&catalogue, name));
+        assert_eq!(all, [None, Some(18), None, None, None]);
+        assert_eq!((found(&before, "a"), found(&before, "b")), (Some(16), Some(17)));
+        assert_eq!(catalogue.set(SetNumber(18)).map(|set| (set.records, set.changed)), Some((3, Seq(7))));
+        assert_eq!(before.numbers().count(), 3, "with the hidden one");
     }
 
     #[test]

@@ -3,6 +3,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "own_changes/model.rs"]
+mod model;
+
 use std::time::{Duration, Instant};
 
 use tenure::extract::Extractor;

@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rpds::RedBlackTreeMapSync as Map;
+
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
 use crate::format::index;
@@ -39,6 +41,9 @@ pub(crate) struct FrozenIndex {
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
     trees: BTreeMap<IndexNumber, KeyTree>,
+    /// What views have of the trees, but for those in `changed`, which have changed since.
+    seen: Map<IndexNumber, KeyRoot>,
+    changed: BTreeSet<IndexNumber>,
     /// Nodes that the trees, and a save of them, keep on the heap because they changed.
     nodes: u64,
     /// The same for dropped trees that a save still holds.
@@ -66,6 +71,7 @@ impl Indexes {
         refreshed: &mut Refreshed,
     ) -> Result<bool> {
         let mut is_done = Ok(true);
+        self.note_all_changed();
         for (number, tree) in self.trees.range_mut(refreshed.tree..) {
             if refreshed.tree != *number {
                 *refreshed = Refreshed { tree: *number, ..Refreshed::default() };
@@ -91,11 +97,25 @@ impl Indexes {
     fn put(&mut self, number: IndexNumber, tree: KeyTree) {
         self.damaged.remove(&number);
         self.nodes += tree.heap_nodes();
+        self.note_changed(number);
         self.trees.insert(number, tree);
+    }
+
+    /// Lets go of the tree that views have seen, so that what only they would hold is changed in place.
+    fn note_changed(&mut self, number: IndexNumber) {
+        if self.changed.insert(number) {
+            self.seen.remove_mut(&number);
+        }
+    }
+
+    fn note_all_changed(&mut self) {
+        self.seen = Map::default();
+        self.changed.extend(self.trees.keys());
     }
 
     /// Runs `work` on a tree and updates the count of nodes.
     fn with_tree<T>(&mut self, number: IndexNumber, work: impl FnOnce(&mut KeyTree) -> T) -> Option<T> {
+        self.note_changed(number);
         let tree = self.trees.get_mut(&number)?;
         let before = tree.heap_nodes();
         let result = work(tree);
@@ -195,6 +215,7 @@ impl Indexes {
     fn remove_tree(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
         self.gathered.as_mut().and_then(|gathered| gathered.remove(&number));
+        self.note_changed(number);
         if let Some(tree) = self.trees.remove(&number) {
             self.nodes = self.nodes.saturating_sub(tree.heap_nodes());
             self.leaving += if self.is_saving { tree.heap_nodes() } else { 0 };
@@ -272,11 +293,16 @@ impl Indexes {
     }
 
     /// All trees, for a view.
-    pub(crate) fn roots(&self) -> BTreeMap<IndexNumber, KeyRoot> {
+    pub(crate) fn roots(&mut self) -> Map<IndexNumber, KeyRoot> {
         if self.is_lost {
-            return BTreeMap::new();
+            return Map::default();
         }
-        self.trees.iter().map(|(number, tree)| (*number, tree.root())).collect()
+        while let Some(number) = self.changed.pop_first() {
+            if let Some(tree) = self.trees.get(&number) {
+                self.seen.insert_mut(number, tree.root());
+            }
+        }
+        self.seen.clone()
     }
 
     /// The current tree with its version, if probing it before it is changed is useful: because some of its leaves are
@@ -316,6 +342,7 @@ impl Indexes {
     /// The current trees, and pages of dropped indexes.
     pub(crate) fn freeze(&mut self) -> (Vec<FrozenIndex>, Vec<PageRef>) {
         self.is_saving = true;
+        self.note_all_changed();
         let frozen =
             |(number, tree): (&IndexNumber, &mut KeyTree)| FrozenIndex { number: *number, tree: tree.freeze() };
         (self.trees.iter_mut().map(frozen).collect(), std::mem::take(&mut self.released))
@@ -324,6 +351,7 @@ impl Indexes {
     /// The save has released its nodes.
     pub(crate) fn end_saving(&mut self) {
         (self.is_saving, self.leaving) = (false, 0);
+        self.note_all_changed();
         self.trees.values_mut().for_each(KeyTree::end_saving);
         self.count_again();
     }
@@ -331,6 +359,7 @@ impl Indexes {
     /// The save failed.
     pub(crate) fn abandon(&mut self, frozen: Vec<FrozenIndex>, released: Vec<PageRef>) {
         self.released.extend(released);
+        self.note_all_changed();
         for index in frozen {
             match self.trees.get_mut(&index.number) {
                 Some(tree) => tree.abandon(index.tree),

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rpds::RedBlackTreeMapSync as Map;
 use smallvec::SmallVec;
 
 use crate::catalogue::Catalogue;
@@ -58,7 +59,7 @@ pub(crate) struct State {
     pub(crate) table: Arc<SegmentTable>,
     pub(crate) catalogue: Arc<Catalogue>,
     /// Key indexes, in immutable states; empty in the newest state for one-shot reads.
-    pub(crate) indexes: BTreeMap<IndexNumber, KeyRoot>,
+    pub(crate) indexes: Map<IndexNumber, KeyRoot>,
     pub(crate) seq: Seq,
     /// Whether there are records that cannot be found because their set was dropped.
     pub(crate) has_dropped: bool,
@@ -95,7 +96,7 @@ impl State {
     pub(crate) fn for_payloads(&self) -> Self {
         let (root, table, catalogue) = (Arc::clone(&self.root), Arc::clone(&self.table), Arc::clone(&self.catalogue));
         let (seq, has_dropped) = (self.seq, self.has_dropped);
-        Self { root, table, catalogue, indexes: BTreeMap::new(), seq, has_dropped }
+        Self { root, table, catalogue, indexes: Map::default(), seq, has_dropped }
     }
 
     /// Looks a record up in the usual case: it is live and small, in a mapped segment, and was read before. After
@@ -260,7 +261,7 @@ impl Heap {
         let (tree, table, catalogue) = (Tree::new(root), Arc::new(table), Arc::new(catalogue));
         let root = Arc::clone(tree.root());
         let has_dropped = catalogue.has_dropped();
-        let (of_state, indexes_of_state) = (Arc::clone(&catalogue), BTreeMap::new());
+        let (of_state, indexes_of_state) = (Arc::clone(&catalogue), Map::default());
         let state =
             State { root, table: Arc::clone(&table), catalogue: of_state, indexes: indexes_of_state, seq, has_dropped };
         let free_places = table.unused().collect();
@@ -569,7 +570,7 @@ impl Writer {
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
         let (catalogue, has_dropped) = (Arc::clone(&self.catalogue), self.catalogue.has_dropped());
-        State { root, table, catalogue, indexes: BTreeMap::new(), seq: self.seq, has_dropped }
+        State { root, table, catalogue, indexes: Map::default(), seq: self.seq, has_dropped }
     }
 
     /// Called before a change: finds out what no view holds any more and may be changed in place. Returns the state that

@@ -173,7 +173,8 @@ impl KeyChanges {
     /// The transaction's own changes to an index between two keys, ascending.
     pub(crate) fn of(&mut self, number: IndexNumber, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<OwnRange> {
         let index = self.indexes.iter_mut().find(|index| index.number == number)?;
-        Some(OwnRange::new(index.own.catch_up(&index.changes), bounds))
+        index.own.catch_up(&index.changes);
+        Some(index.own.range(bounds))
     }
 
     /// Whether the transaction may have changed an entry of a key. A wrong yes is rare.

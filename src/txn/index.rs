@@ -9,12 +9,14 @@ use std::sync::Arc;
 use crate::catalogue::{Catalogue, Handle, Index as Known, Origin};
 use crate::error::{Corruption, Error, Result};
 use crate::format::index::IndexDefinition;
+use crate::format::node::KeyEntry;
 use crate::heap::State;
 use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_usize};
 use crate::key::{Key, ToKey, prefix_range};
-use crate::key_index::{KeyRoot, Range};
+use crate::key_index::{KeyRoot, Position, Range};
 use crate::txn::fetch::Fetch;
 use crate::txn::own_changes::{Entry, OwnRange};
+use crate::txn::own_runs::Passed;
 use crate::txn::{Record, ResumeToken, View};
 
 /// A key index of a record set.
@@ -468,6 +470,15 @@ impl TransactionRange {
     }
 
     fn next_entry(&mut self) -> Result<Option<IndexEntry>> {
+        let mut passed = Passed::default();
+        let found = self.walk(&mut passed);
+        if let Some(own) = &self.own {
+            own.learn(passed);
+        }
+        found
+    }
+
+    fn walk(&mut self, passed: &mut Passed) -> Result<Option<IndexEntry>> {
         loop {
             if self.ahead.is_none() {
                 let next = self.range.next()?.map(entry).transpose()?;
@@ -481,14 +492,42 @@ impl TransactionRange {
             }
             let own = own.clone();
             let found = put.then(|| entry((&own.0, own.1)));
-            self.own.iter_mut().for_each(|range| range.pass(own.clone()));
+            let last = if put { own } else { self.pass_deleted(own, passed)? };
+            self.own.iter_mut().for_each(|range| range.pass(last.clone()));
             if found.is_some() {
                 return found.transpose();
             }
         }
     }
 
+    /// Passes a deleted entry, with the rest of its run if it is known, and returns the last one passed.
+    fn pass_deleted(&mut self, own: Entry, passed: &mut Passed) -> Result<Entry> {
+        let known = self.own.as_ref().and_then(|range| range.run_around(&own));
+        let Some((_, last)) = known.filter(|(_, last)| *last != own) else {
+            passed.add(own.clone(), own.clone());
+            return Ok(own);
+        };
+        let is_within = |there: &mut IndexEntry| order(there, &last) != Ordering::Greater;
+        let is_behind = self.ahead.is_some() && self.ahead.take_if(is_within).is_none();
+        self.behind.take_if(is_within);
+        if !is_behind {
+            let to = KeyEntry { key: &last.0, id: last.1 };
+            self.range.seek_to(&Position { entry: to, behind: true })?;
+        }
+        passed.add(own, last.clone());
+        Ok(last)
+    }
+
     fn next_entry_back(&mut self) -> Result<Option<IndexEntry>> {
+        let mut passed = Passed::default();
+        let found = self.walk_back(&mut passed);
+        if let Some(own) = &self.own {
+            own.learn(passed);
+        }
+        found
+    }
+
+    fn walk_back(&mut self, passed: &mut Passed) -> Result<Option<IndexEntry>> {
         loop {
             if self.behind.is_none() {
                 let next = self.range.next_back()?.map(entry).transpose()?;
@@ -502,11 +541,30 @@ impl TransactionRange {
             }
             let own = own.clone();
             let found = put.then(|| entry((&own.0, own.1)));
-            self.own.iter_mut().for_each(|range| range.pass_back(own.clone()));
+            let first = if put { own } else { self.pass_deleted_back(own, passed)? };
+            self.own.iter_mut().for_each(|range| range.pass_back(first.clone()));
             if found.is_some() {
                 return found.transpose();
             }
         }
+    }
+
+    /// The same from the back; returns the first one passed.
+    fn pass_deleted_back(&mut self, own: Entry, passed: &mut Passed) -> Result<Entry> {
+        let known = self.own.as_ref().and_then(|range| range.run_around(&own));
+        let Some((first, _)) = known.filter(|(first, _)| *first != own) else {
+            passed.add(own.clone(), own.clone());
+            return Ok(own);
+        };
+        let is_within = |there: &mut IndexEntry| order(there, &first) != Ordering::Less;
+        let is_before = self.behind.is_some() && self.behind.take_if(is_within).is_none();
+        self.ahead.take_if(is_within);
+        if !is_before {
+            let to = KeyEntry { key: &first.0, id: first.1 };
+            self.range.seek_back_to(&Position { entry: to, behind: false })?;
+        }
+        passed.add(first.clone(), own);
+        Ok(first)
     }
 }
 

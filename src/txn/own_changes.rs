@@ -4,12 +4,14 @@
 //! transaction that only writes pays nothing. Invariant: after `catch_up` the map has the last change of every changed
 //! entry.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Range;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use rpds::RedBlackTreeMapSync as Map;
+
 use crate::key_index::Gathered;
+use crate::txn::own_runs::{Passed, Runs};
 
 /// An entry: key, then ID.
 pub(crate) type Entry = (Box<[u8]>, u64);
@@ -22,29 +24,45 @@ pub(crate) struct Last {
     at: usize,
 }
 
-/// The last change of each entry.
-pub(crate) type OwnMap = BTreeMap<Entry, Last>;
+/// The last change of each entry. A copy shares all that does not change afterwards.
+pub(crate) type OwnMap = Map<Entry, Last>;
 
 /// Changes in order, with what each replaced.
 #[derive(Debug, Default)]
 pub(crate) struct OwnChanges {
-    /// Shared with ranges being walked; copied only if such a range still exists when more changes come.
-    map: Option<Arc<OwnMap>>,
+    /// Ranges being walked have copies.
+    map: OwnMap,
     replaced: Vec<Option<Last>>,
+    /// What walks have learned; without any there is no memory for it.
+    runs: Option<Arc<Mutex<Runs>>>,
 }
 
 impl OwnChanges {
     /// Adds the changes made since the last call.
-    pub(crate) fn catch_up(&mut self, changes: &Gathered) -> &Arc<OwnMap> {
-        let shared = self.map.get_or_insert_default();
-        if self.replaced.len() < changes.len() {
-            let map = Arc::make_mut(shared);
-            for change in changes.iter_from(self.replaced.len()) {
-                let last = Last { put: change.put, at: self.replaced.len() };
-                self.replaced.push(map.insert((Box::from(change.key), change.id.as_u64()), last));
-            }
+    pub(crate) fn catch_up(&mut self, changes: &Gathered) -> &OwnMap {
+        for change in changes.iter_from(self.replaced.len()) {
+            let last = Last { put: change.put, at: self.replaced.len() };
+            let entry = (Box::from(change.key), change.id.as_u64());
+            self.replaced.push(self.map.get(&entry).copied());
+            self.set(entry, Some(last));
         }
-        shared
+        &self.map
+    }
+
+    fn set(&mut self, entry: Entry, last: Option<Last>) {
+        let returns = self.runs.as_ref().filter(|_| last.is_none_or(|last| last.put)).map(|_| entry.clone());
+        match last {
+            Some(last) => self.map.insert_mut(entry, last),
+            None => drop(self.map.remove_mut(&entry)),
+        }
+        if let (Some(runs), Some(entry)) = (&self.runs, returns) {
+            runs.lock().split(&entry, &self.map);
+        }
+    }
+
+    /// The changes between two keys. Call `catch_up` first.
+    pub(crate) fn range(&mut self, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> OwnRange {
+        OwnRange::new(&self.map, self.runs.get_or_insert_default(), bounds)
     }
 
     /// Rolls back all changes from a position on, which are still among `changes`.
@@ -52,17 +70,14 @@ impl OwnChanges {
         if self.replaced.len() <= end {
             return;
         }
-        let map = Arc::make_mut(self.map.get_or_insert_default());
         let gone: Vec<Entry> = changes
             .iter_from(end)
             .take(self.replaced.len() - end)
             .map(|change| (Box::from(change.key), change.id.as_u64()))
             .collect();
-        for (entry, before) in gone.into_iter().zip(self.replaced.drain(end..)).rev() {
-            match before {
-                Some(last) => map.insert(entry, last),
-                None => map.remove(&entry),
-            };
+        let before = self.replaced.split_off(end);
+        for (entry, before) in gone.into_iter().zip(before).rev() {
+            self.set(entry, before);
         }
     }
 }
@@ -70,13 +85,16 @@ impl OwnChanges {
 /// Iterates over own changes between two keys, from either end.
 #[derive(Debug)]
 pub(crate) struct OwnRange {
-    map: Arc<OwnMap>,
+    map: OwnMap,
     lower: Bound<Entry>,
     upper: Bound<Entry>,
+    /// The runs that were known when the range was made.
+    runs: Runs,
+    learned: Arc<Mutex<Runs>>,
 }
 
 impl OwnRange {
-    pub(crate) fn new(map: &Arc<OwnMap>, (lower, upper): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
+    fn new(map: &OwnMap, learned: &Arc<Mutex<Runs>>, (lower, upper): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
         let entry = |key: &[u8], id| (Box::from(key), id);
         let lower = match lower {
             Bound::Included(key) => Bound::Included(entry(key, 0)),
@@ -88,10 +106,23 @@ impl OwnRange {
             Bound::Excluded(key) => Bound::Excluded(entry(key, 0)),
             Bound::Unbounded => Bound::Unbounded,
         };
-        Self { map: Arc::clone(map), lower, upper }
+        let runs = learned.lock().clone();
+        Self { map: map.clone(), lower, upper, runs, learned: Arc::clone(learned) }
     }
 
-    /// `BTreeMap::range` panics on such bounds.
+    /// The first and the last entry of the run of deletions that an entry belongs to, if known.
+    pub(crate) fn run_around(&self, entry: &Entry) -> Option<(Entry, Entry)> {
+        self.runs.around(entry).map(|(first, last)| (first.clone(), last.clone()))
+    }
+
+    /// Keeps what a walk has passed for the next one.
+    pub(crate) fn learn(&self, passed: Passed) {
+        if passed.is_long() {
+            self.learned.lock().learn(&self.runs, passed);
+        }
+    }
+
+    /// `range` of the map panics on such bounds.
     fn is_empty(&self) -> bool {
         let (Bound::Included(lower) | Bound::Excluded(lower)) = &self.lower else { return false };
         let (Bound::Included(upper) | Bound::Excluded(upper)) = &self.upper else { return false };
@@ -99,7 +130,7 @@ impl OwnRange {
         lower > upper || (lower == upper && !is_closed)
     }
 
-    fn rest(&self) -> Option<Range<'_, Entry, Last>> {
+    fn rest(&self) -> Option<impl DoubleEndedIterator<Item = (&Entry, &Last)>> {
         let is_nothing = self.map.is_empty() || self.is_empty();
         (!is_nothing).then(|| self.map.range((self.lower.as_ref(), self.upper.as_ref())))
     }
@@ -141,6 +172,8 @@ impl OwnRange {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::id::RecordId;
@@ -193,7 +226,8 @@ mod tests {
                 }
             }
             let (lower, upper) = ([from], [from + len]);
-            let mut range = OwnRange::new(own.catch_up(&changes), (Bound::Excluded(&lower), Bound::Included(&upper)));
+            own.catch_up(&changes);
+            let mut range = own.range((Bound::Excluded(&lower), Bound::Included(&upper)));
             let within = |entry: &(Entry, bool)| entry.0.0[0] > from && entry.0.0[0] <= from + len;
             let mut expected = model(&changes);
             expected.retain(within);

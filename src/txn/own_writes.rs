@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 
+use crate::error::Result;
 use crate::heap::Effect;
 use crate::id::{NumberHash, RecordId, Seq, SetNumber};
+use crate::txn::own_counts::{Numbers, OwnCounts};
 
 /// The version of each record that was read or replaced; `None` if there was none.
 pub(crate) type Seen = HashMap<RecordId, Option<Seq>, NumberHash>;
@@ -25,6 +27,7 @@ pub(crate) struct OwnWrites {
     map: HashMap<RecordId, Own, NumberHash>,
     /// How many of the transaction's effects are in the map.
     taken: usize,
+    counts: OwnCounts,
 }
 
 impl OwnWrites {
@@ -34,6 +37,7 @@ impl OwnWrites {
         for effect in effects.get(self.taken..).unwrap_or_default() {
             if let Effect::Put { id, set, offset, .. } = effect {
                 self.map.insert(*id, Own::Put { offset: *offset, set: *set });
+                self.counts.note(*id);
             }
         }
         self.taken = effects.len();
@@ -49,12 +53,26 @@ impl OwnWrites {
         self.map.iter().map(|(id, own)| (*id, *own))
     }
 
+    /// The difference that the newest writes make to the number of records of a set; `of_write` says what one makes. Each write
+    /// is looked at once. Call `catch_up` first.
+    pub(crate) fn difference(
+        &mut self,
+        numbers: Numbers,
+        of_write: impl Fn(RecordId, Own) -> Result<i64>,
+    ) -> Result<i64> {
+        let Self { map, counts, .. } = self;
+        counts.shrink(map.len());
+        let of_record = |id| map.get(&id).map_or(Ok(0), |own| of_write(id, *own));
+        counts.difference(numbers, map.keys().copied(), of_record)
+    }
+
     pub(crate) fn contains(&self, id: RecordId) -> bool {
         self.map.contains_key(&id)
     }
 
     /// Sets or removes the newest write of a record and returns the old one. Call `catch_up` first.
     pub(crate) fn set(&mut self, id: RecordId, own: Option<Own>) -> Option<Own> {
+        self.counts.note(id);
         match own {
             Some(own) => self.map.insert(id, own),
             None => self.map.remove(&id),
@@ -68,6 +86,7 @@ impl OwnWrites {
 
     pub(crate) fn clear(&mut self) {
         self.map.clear();
+        self.counts.clear();
         self.taken = 0;
     }
 

@@ -41,6 +41,7 @@ pub(crate) struct Savepoints(Option<Box<Taken>>);
 struct Taken {
     transaction: u64,
     made: u64,
+    /// By ascending number.
     all: Vec<(u64, Point)>,
 }
 
@@ -63,8 +64,8 @@ impl Savepoints {
     pub(crate) fn go_back(&mut self, savepoint: Savepoint) -> Result<&Point> {
         let own = self.0.as_deref_mut().filter(|made| made.transaction == savepoint.transaction);
         let all = &mut own.ok_or(Error::NoSuchSavepoint)?.all;
-        let place = all.iter().position(|(number, _)| *number == savepoint.number);
-        all.truncate(place.ok_or(Error::NoSuchSavepoint)? + 1);
+        let place = all.binary_search_by_key(&savepoint.number, |(number, _)| *number);
+        all.truncate(place.ok().ok_or(Error::NoSuchSavepoint)? + 1);
         all.last().map(|(_, point)| point).ok_or(Error::NoSuchSavepoint)
     }
 

@@ -186,17 +186,18 @@ impl Transaction {
         let number = numbers.0;
         let records = state.catalogue.set(number).map_or(0, |set| set.records);
         self.scans.push_len(set, number, records);
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let mut len = records;
-        for (id, offset) in self.own_of(numbers, &state, &all) {
+        let parts = self.parts.get();
+        parts.own.catch_up(&parts.effects);
+        let difference = parts.own.difference(numbers, |id, own| {
+            let is_there = match own {
+                Own::Put { set, .. } if set == numbers.0 || set == numbers.1 => true,
+                Own::Deleted if state.root.set_of_slot(id.slot()) == number => false,
+                Own::Put { .. } | Own::Deleted => return Ok(0),
+            };
             let was_there = matches!(state.lookup(id)?, Answer::Live(_));
-            match offset {
-                Some(_) if !was_there => len += 1,
-                None if was_there => len -= 1,
-                _ => {}
-            }
-        }
-        Ok(len)
+            Ok(i64::from(is_there) - i64::from(was_there))
+        })?;
+        Ok(records.saturating_add_signed(difference))
     }
 
     /// Whether a set has no records; validated like [`len`](Self::len).

@@ -1,0 +1,230 @@
+//! Operations beside something that they do not concern, which grows.
+//!
+//! Each case takes the size of that and a number of operations, and returns the time of one. Never: uses anything but the
+//! public API.
+
+use std::hint::black_box;
+use std::ops::Bound;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tenure::extract::Extractor;
+use tenure::{Durability, Index, Options, RecordId, RecordSet, Store};
+
+/// Name, sizes, operations, and the case itself.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// What grows.
+    pub(crate) beside: &'static str,
+    pub(crate) sizes: &'static [usize],
+    pub(crate) run: fn(&Path, usize) -> Duration,
+}
+
+const SETS: &[usize] = &[10, 100, 1_000, 10_000];
+const OWN: &[usize] = &[2_000, 4_000, 8_000, 16_000];
+const MANY: &[usize] = &[1_000, 10_000, 100_000];
+
+/// All cases.
+pub(crate) const CASES: &[Case] = &[
+    Case { name: "read and update in one transaction", beside: "sets", sizes: SETS, run: change_beside_sets },
+    Case { name: "the same, a view alive", beside: "sets", sizes: SETS, run: change_beside_sets_and_view },
+    Case { name: "the same, a view alive", beside: "marks", sizes: SETS, run: change_beside_marks },
+    Case { name: "the same, a view alive", beside: "indexes", sizes: &[10, 100, 800], run: change_beside_indexes },
+    Case { name: "set a mark, a view alive", beside: "marks", sizes: SETS, run: mark_beside_marks },
+    Case { name: "open a set by name", beside: "sets", sizes: SETS, run: open_by_name },
+    Case { name: "first insert into a set", beside: "sets", sizes: &[100, 1_000, 20_000], run: first_insert },
+    Case { name: "insert and len in turn", beside: "own writes", sizes: OWN, run: len_and_insert },
+    Case { name: "take the first of an index", beside: "own deletions", sizes: OWN, run: pop_first },
+    Case { name: "take the last of an index", beside: "own deletions", sizes: OWN, run: pop_last },
+    Case { name: "scan of one record", beside: "own writes", sizes: OWN, run: small_scan },
+    Case {
+        name: "insert, the range before it held",
+        beside: "ranges held",
+        sizes: &[500, 1_000, 2_000, 4_000],
+        run: ranges_held,
+    },
+    Case { name: "roll back to the last savepoint", beside: "savepoints", sizes: MANY, run: savepoints },
+    Case { name: "first record of a scan", beside: "deleted records", sizes: MANY, run: scan_after_deletion },
+];
+
+fn open(dir: &Path) -> Store {
+    Options::new().durability(Durability::Buffered).open(dir.join("store")).expect("opens")
+}
+
+fn each(count: usize, mut work: impl FnMut(usize)) -> Duration {
+    let begin = Instant::now();
+    for number in 0..count {
+        work(number);
+    }
+    begin.elapsed() / u32::try_from(count).expect("few")
+}
+
+fn sets(store: &Store, count: usize) -> (Vec<RecordSet>, RecordId) {
+    let sets: Vec<_> = (0..count).map(|number| store.record_set(&format!("set {number:05}")).expect("a set")).collect();
+    let id = store.write(|tx| tx.insert(&sets[0], [7; 200])).expect("inserts");
+    (sets, id)
+}
+
+fn change(store: &Store, id: RecordId, number: usize) {
+    let mut tx = store.begin().expect("begins");
+    black_box(tx.get(id).expect("there").as_slice().expect("small").len());
+    tx.update(id, [number.to_le_bytes()[0]; 200]).expect("updates");
+    tx.commit().expect("commits");
+}
+
+/// Each commit finds the view of the commit before it alive.
+fn change_behind_views(store: &Store, id: RecordId) -> Duration {
+    let mut before = store.view();
+    each(2_000, |number| {
+        change(store, id, number);
+        before = store.view();
+    })
+}
+
+fn change_beside_sets(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (_, id) = sets(&store, size);
+    each(2_000, |number| change(&store, id, number))
+}
+
+fn change_beside_sets_and_view(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (_, id) = sets(&store, size);
+    change_behind_views(&store, id)
+}
+
+fn marked(store: &Store, count: usize) -> RecordId {
+    for number in 0..count {
+        store.mark(&format!("mark {number:05}")).expect("a mark");
+    }
+    sets(store, 1).1
+}
+
+fn change_beside_marks(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let id = marked(&store, size);
+    change_behind_views(&store, id)
+}
+
+fn mark_beside_marks(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    marked(&store, size);
+    let mut before = store.view();
+    each(1_000, |_| {
+        store.mark("mark 00000").expect("a mark");
+        before = store.view();
+    })
+}
+
+fn whole() -> Extractor {
+    Extractor::new("whole", 1, |record, keys| keys.push(record))
+}
+
+fn change_beside_indexes(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (sets, id) = sets(&store, 2);
+    for number in 0..size {
+        store.index(&sets[1], &format!("index {number}"), whole()).expect("an index");
+    }
+    change_behind_views(&store, id)
+}
+
+fn open_by_name(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (sets, _) = sets(&store, size);
+    each(2_000, |number| drop(black_box(store.record_set(sets[number * 7 % size].name()).expect("there"))))
+}
+
+fn first_insert(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (sets, _) = sets(&store, size);
+    each(size, |number| {
+        store.write(|tx| tx.insert(&sets[number], [7; 100])).expect("inserts");
+    })
+}
+
+fn len_and_insert(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let set = store.record_set("records").expect("a set");
+    let mut tx = store.begin().expect("begins");
+    each(size, |number| {
+        assert_eq!(tx.len(&set).expect("counts"), number as u64);
+        tx.insert(&set, [7; 20]).expect("inserts");
+    })
+}
+
+fn indexed(store: &Store, size: usize) -> (RecordSet, Index, Vec<RecordId>) {
+    let set = store.record_set("records").expect("a set");
+    let index = store.index(&set, "whole", whole()).expect("an index");
+    let keys = (0..size as u64).map(u64::to_be_bytes);
+    let ids =
+        store.write(|tx| keys.clone().map(|key| tx.insert(&set, key)).collect::<Result<Vec<_>, _>>()).expect("inserts");
+    (set, index, ids)
+}
+
+const ALL: (Bound<Vec<u8>>, Bound<Vec<u8>>) = (Bound::Unbounded, Bound::Unbounded);
+
+fn pop_first(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (_, index, _) = indexed(&store, size);
+    let mut tx = store.begin().expect("begins");
+    each(size, |_| {
+        let entry = tx.range(&index, ALL).expect("a range").next().expect("one is left").expect("read");
+        tx.delete(entry.id).expect("deletes");
+    })
+}
+
+fn pop_last(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (_, index, _) = indexed(&store, size);
+    let mut tx = store.begin().expect("begins");
+    each(size, |_| {
+        let entry = tx.range(&index, ALL).expect("a range").next_back().expect("one is left").expect("read");
+        tx.delete(entry.id).expect("deletes");
+    })
+}
+
+fn small_scan(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let set = store.record_set("records").expect("a set");
+    let mut tx = store.begin().expect("begins");
+    let ids: Vec<_> = (0..size).map(|_| tx.insert(&set, [7; 20]).expect("inserts")).collect();
+    each(2_000, |number| {
+        let id = ids[number * 7 % size];
+        assert_eq!(tx.scan_range(&set, id..=id).expect("scans").iter().count(), 1);
+    })
+}
+
+fn ranges_held(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let (set, index, _) = indexed(&store, 1);
+    let mut tx = store.begin().expect("begins");
+    let mut held = Vec::with_capacity(size);
+    each(size, |number| {
+        tx.insert(&set, (number as u64 + 1).to_be_bytes()).expect("inserts");
+        held.push(tx.range(&index, ALL).expect("a range"));
+    })
+}
+
+fn savepoints(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let mut tx = store.begin().expect("begins");
+    let made: Vec<_> = (0..size).map(|_| tx.savepoint()).collect();
+    let last = *made.last().expect("one");
+    each(2_000, |_| tx.roll_back_to(last).expect("rolls back"))
+}
+
+fn scan_after_deletion(dir: &Path, size: usize) -> Duration {
+    let store = open(dir);
+    let set = store.record_set("records").expect("a set");
+    let values = vec![[7; 20]; size + 1];
+    let ids = store.write(|tx| tx.insert_many(&set, &values)).expect("inserts");
+    let (last, others) = ids.split_last().expect("some");
+    store.write(|tx| others.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
+    store.save_snapshot().expect("a snapshot");
+    let view = store.view();
+    each(200, |_| {
+        let first = view.scan(&set).next().expect("one is left").expect("read");
+        assert_eq!(first.id(), *last);
+    })
+}

@@ -18,6 +18,7 @@ mod own_changes;
 mod own_counts;
 mod own_keys;
 mod own_runs;
+mod own_scans;
 mod own_writes;
 mod parts;
 mod ranges;

@@ -36,14 +36,18 @@ pub(crate) struct OwnCounts {
 impl OwnCounts {
     /// Whether somebody has asked, so that changes must be noted.
     #[inline]
-    pub(crate) fn is_asked(&self) -> bool {
+    fn is_asked(&self) -> bool {
         !self.of.is_empty()
     }
 
-    /// The newest own write of a record has changed, or is gone.
+    /// The newest own write of a record has changed, or is gone. The transaction has written to so many records.
     #[inline]
-    pub(crate) fn note(&mut self, id: RecordId) {
+    pub(crate) fn note(&mut self, id: RecordId, records: usize) {
         if self.is_asked() {
+            if self.changed.len() >= CHANGES_MIN.max(4 * records) {
+                // The next question counts anew: one that rolls back again and again must not keep every step.
+                return self.clear();
+            }
             self.changed.push(id);
         }
     }
@@ -69,14 +73,6 @@ impl OwnCounts {
             count.taken += 1;
         }
         Ok(count.sum)
-    }
-
-    /// Forgets all counts if there are many more changes than records: the next question counts again. So a transaction that rolls
-    /// back again and again does not keep every step.
-    pub(crate) fn shrink(&mut self, records: usize) {
-        if self.changed.len() > CHANGES_MIN.max(4 * records) {
-            self.clear();
-        }
     }
 
     pub(crate) fn clear(&mut self) {

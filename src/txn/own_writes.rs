@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::heap::Effect;
 use crate::id::{NumberHash, RecordId, Seq, SetNumber};
 use crate::txn::own_counts::{Numbers, OwnCounts};
+use crate::txn::own_scans::{OwnRecords, OwnScans, Written};
 
 /// The version of each record that was read or replaced; `None` if there was none.
 pub(crate) type Seen = HashMap<RecordId, Option<Seq>, NumberHash>;
@@ -28,6 +29,7 @@ pub(crate) struct OwnWrites {
     /// How many of the transaction's effects are in the map.
     taken: usize,
     counts: OwnCounts,
+    scans: OwnScans,
 }
 
 impl OwnWrites {
@@ -37,10 +39,16 @@ impl OwnWrites {
         for effect in effects.get(self.taken..).unwrap_or_default() {
             if let Effect::Put { id, set, offset, .. } = effect {
                 self.map.insert(*id, Own::Put { offset: *offset, set: *set });
-                self.counts.note(*id);
+                self.note(*id);
             }
         }
         self.taken = effects.len();
+    }
+
+    #[inline]
+    fn note(&mut self, id: RecordId) {
+        self.counts.note(id, self.map.len());
+        self.scans.note(id, self.map.len());
     }
 
     /// The newest write of a record. Call `catch_up` first.
@@ -48,9 +56,14 @@ impl OwnWrites {
         self.map.get(&id).copied()
     }
 
-    /// The newest write of every record. Call `catch_up` first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (RecordId, Own)> {
-        self.map.iter().map(|(id, own)| (*id, *own))
+    /// The records whose newest writes have changed since they were last taken for a scan. Call `catch_up` first.
+    pub(crate) fn changed(&self) -> Vec<RecordId> {
+        self.scans.changed(self.map.keys().copied())
+    }
+
+    /// Takes the newest writes of records that have changed; returns those of all.
+    pub(crate) fn take_changed(&mut self, changed: Vec<(RecordId, Written)>) -> &OwnRecords {
+        self.scans.take(changed)
     }
 
     /// The difference that the newest writes make to the number of records of a set; `of_write` says what one makes. Each write
@@ -61,7 +74,6 @@ impl OwnWrites {
         of_write: impl Fn(RecordId, Own) -> Result<i64>,
     ) -> Result<i64> {
         let Self { map, counts, .. } = self;
-        counts.shrink(map.len());
         let of_record = |id| map.get(&id).map_or(Ok(0), |own| of_write(id, *own));
         counts.difference(numbers, map.keys().copied(), of_record)
     }
@@ -72,7 +84,7 @@ impl OwnWrites {
 
     /// Sets or removes the newest write of a record and returns the old one. Call `catch_up` first.
     pub(crate) fn set(&mut self, id: RecordId, own: Option<Own>) -> Option<Own> {
-        self.counts.note(id);
+        self.note(id);
         match own {
             Some(own) => self.map.insert(id, own),
             None => self.map.remove(&id),
@@ -87,6 +99,7 @@ impl OwnWrites {
     pub(crate) fn clear(&mut self) {
         self.map.clear();
         self.counts.clear();
+        self.scans.clear();
         self.taken = 0;
     }
 

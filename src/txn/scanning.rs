@@ -3,21 +3,17 @@
 //! Owns: a scan as of the moment it was requested, recording what must be validated. Never: decides whether there is a
 //! conflict; validation does.
 
-use std::iter::Peekable;
 use std::ops::{Bound, RangeBounds};
-use std::slice::Iter;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::heap::{Answer, Found, State};
 use crate::history::Topic;
 use crate::id::{RecordId, SetNumber};
+use crate::txn::own_scans::OwnRecords;
 use crate::txn::own_writes::Own;
 use crate::txn::scans::ScanRead;
 use crate::txn::{Record, RecordSet, Scan, Transaction};
-
-/// A transaction's own write to a record; `None` if it deleted the record.
-type OwnRecord = (RecordId, Option<Found>);
 
 /// The records of a set as a transaction saw them when it called [`Transaction::scan`].
 ///
@@ -44,8 +40,7 @@ pub struct TransactionScan {
     state: Arc<State>,
     set: SetNumber,
     bounds: (Bound<RecordId>, Bound<RecordId>),
-    /// By ID.
-    own: Vec<OwnRecord>,
+    own: OwnRecords,
     /// Holds the chunks of the transaction's own large values, which are newer than the state.
     own_state: Option<Arc<State>>,
 }
@@ -59,8 +54,9 @@ impl TransactionScan {
             Bound::Unbounded => scan,
         };
         let is_all = matches!(self.bounds, (Bound::Unbounded, Bound::Unbounded));
-        let is_plain = is_all && self.own.is_empty();
-        TransactionRecords { of: self, scan, is_plain, ahead: None, is_over: false, own: self.own.iter().peekable() }
+        let own = self.own.next(self.set, self.bounds.0, self.bounds.1);
+        let is_plain = is_all && own.is_none();
+        TransactionRecords { of: self, scan, is_plain, ahead: None, is_over: false, own }
     }
 }
 
@@ -83,7 +79,8 @@ pub struct TransactionRecords<'s> {
     ahead: Option<Record<'s>>,
     /// Whether the state has no more records.
     is_over: bool,
-    own: Peekable<Iter<'s, OwnRecord>>,
+    /// The next own record; `None` in the place of its value if it was deleted.
+    own: Option<(RecordId, Option<&'s Found>)>,
 }
 
 impl<'s> TransactionRecords<'s> {
@@ -110,10 +107,11 @@ impl<'s> TransactionRecords<'s> {
                 ahead => ahead,
             };
             let id = ahead.as_ref().map(Record::id);
-            let Some((own, found)) = self.own.next_if(|(own, _)| id.is_none_or(|id| *own <= id)) else {
+            let Some((own, found)) = self.own.take_if(|(own, _)| id.is_none_or(|id| *own <= id)) else {
                 return Ok(ahead);
             };
-            if id != Some(*own) {
+            self.own = self.of.own.next(self.of.set, Bound::Excluded(own), self.of.bounds.1);
+            if id != Some(own) {
                 self.ahead = ahead;
             }
             if let Some(found) = found {
@@ -135,7 +133,7 @@ impl<'s> Iterator for TransactionRecords<'s> {
         let found = self.merged();
         if found.is_err() {
             // Own records alone would not be the rest of the scan.
-            (self.is_over, self.ahead, self.own) = (true, None, [].iter().peekable());
+            (self.is_over, self.ahead, self.own) = (true, None, None);
         }
         found.transpose()
     }
@@ -163,12 +161,9 @@ impl Transaction {
         let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
         let numbers = self.numbers_of(set, &state)?;
         let number = numbers.0;
-        let own: Vec<(RecordId, Option<u64>)> = self.own_of(numbers, &state, &bounds);
-        let own =
-            own.into_iter().map(|(id, offset)| Ok((id, offset.map(|offset| self.own_record(id, offset)).transpose()?)));
-        let own: Vec<OwnRecord> = own.collect::<Result<_>>()?;
-        let has_head = own.iter().any(|(_, found)| found.as_ref().is_some_and(|found| found.is_head));
-        let own_state = has_head.then(|| self.engine.heap.pin());
+        let own = self.own_of(numbers, &state)?;
+        // Chunks of a large value that the transaction wrote are newer than its state.
+        let own_state = (!self.parts.get().staged.is_empty()).then(|| self.engine.heap.pin());
         self.scans.push_scan(ScanRead::new(set, number, bounds));
         Ok(TransactionScan { state, set: number, bounds, own, own_state })
     }
@@ -219,23 +214,24 @@ impl Transaction {
         }
     }
 
-    /// Own writes to records of a set, by ID: the value's place in the frame, or `None` if the record was deleted.
-    fn own_of(
-        &mut self,
-        (seen, written): (SetNumber, SetNumber),
-        state: &State,
-        bounds: &(Bound<RecordId>, Bound<RecordId>),
-    ) -> Vec<(RecordId, Option<u64>)> {
+    /// Own writes to records of a set.
+    fn own_of(&mut self, (seen, written): (SetNumber, SetNumber), state: &State) -> Result<OwnRecords> {
         let parts = self.parts.get();
         parts.own.catch_up(&parts.effects);
-        let own = parts.own.iter().filter(|(id, _)| bounds.contains(id));
-        let own = own.filter_map(|(id, own)| match own {
-            Own::Put { offset, set: of } => (of == seen || of == written).then_some((id, Some(offset))),
-            Own::Deleted => (state.root.set_of_slot(id.slot()) == seen).then_some((id, None)),
+        let changed = parts.own.changed().into_iter().map(|id| {
+            let written = match self.parts.get().own.get(id) {
+                Some(Own::Put { offset, set }) => Some((set, Some(self.own_record(id, offset)?))),
+                Some(Own::Deleted) => Some((state.root.set_of_slot(id.slot()), None)),
+                None => None,
+            };
+            Ok((id, written))
         });
-        let mut own: Vec<_> = own.collect();
-        own.sort_unstable_by_key(|(id, _)| *id);
-        own
+        let changed = changed.collect::<Result<_>>()?;
+        let mut own = self.parts.get().own.take_changed(changed).clone();
+        if seen != written {
+            own.join(written, seen);
+        }
+        Ok(own)
     }
 
     /// The state that this transaction reads from. From here on, the history keeps commits that change records for it.

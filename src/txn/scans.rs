@@ -49,6 +49,7 @@ struct All {
     walks: Vec<ScanRead>,
     /// How many were left when they were last merged.
     put_together: usize,
+    /// By ascending number.
     lens: Vec<(RecordSet, SetNumber, u64)>,
     is_in_history: bool,
     /// The catalogue at the moment from which the history has commits, if that is later than the state being read.
@@ -80,8 +81,8 @@ impl Scans {
     /// The number is that of the state being read, and so the same each time.
     pub(crate) fn push_len(&mut self, set: &RecordSet, number: SetNumber, records: u64) {
         let lens = &mut self.0.get_or_insert_default().lens;
-        if !lens.iter().any(|(_, known, _)| *known == number) {
-            lens.push((set.clone(), number, records));
+        if let Err(place) = lens.binary_search_by_key(&number, |(_, known, _)| *known) {
+            lens.insert(place, (set.clone(), number, records));
         }
     }
 

@@ -82,8 +82,8 @@ pub(super) fn find_indexes<'i>(
 #[inline(never)]
 fn find_other_indexes(engine: &Engine, epochs: &mut Epochs, set: SetNumber) -> Result<Arc<SetIndexes>> {
     let indexes = engine.indexes_of(set)?;
-    if epochs.iter().all(|(known, _)| *known != set) {
-        epochs.push((set, indexes.epoch));
+    if let Err(place) = epochs.binary_search_by_key(&set, |(known, _)| *known) {
+        epochs.insert(place, (set, indexes.epoch));
     }
     Ok(indexes)
 }

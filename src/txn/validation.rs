@@ -39,7 +39,7 @@ const COMMITS_AHEAD_MIN: u64 = 64;
 /// How often what others commit meanwhile is compared without the lock.
 const ROUNDS: u32 = 4;
 
-/// The sets that a transaction has written to, with the index epoch that it knew.
+/// The sets that a transaction has written to, ascending, with the index epoch that it knew.
 pub(crate) type Epochs = SmallVec<[(SetNumber, u64); 2]>;
 
 /// Everything that must hold for a commit.

@@ -10,6 +10,7 @@ use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::heap::{Answer, State, Walk};
 use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::pins::{Pin, Pins};
+use crate::record_index::{Cell, LeafRef};
 use crate::txn::{Lookup, Record};
 
 /// Records that `get_many` looks up at once.
@@ -291,16 +292,17 @@ impl<'v> Scan<'v> {
     #[cold]
     fn next_page(&mut self) -> Result<bool> {
         (self.entries, self.index) = (Vec::new(), 0);
-        if self.page >= self.state.root.page_end() {
-            return Ok(false);
-        }
-        let cell = self.state.root.cell(self.page);
-        self.page += 1;
-        if let Some(cell) = cell.filter(|cell| cell.descriptor.set == self.set.0) {
-            self.entries = cell.entries()?;
-            self.entries.truncate(to_usize(to_u64(ENTRIES_PER_PAGE)));
-            self.walk.ask(self.state, &self.entries);
-        }
+        let root = &self.state.root;
+        // A page without a record is passed without a look at its entries, unless it is damaged, which the caller has to know.
+        let is_empty = |cell: &Cell| cell.descriptor_now().live == 0 && !matches!(cell.leaf, LeafRef::Damaged(_));
+        let set = self.set.0;
+        let mut pages = self.page..root.page_end();
+        let next = pages.find_map(|page| root.cell(page).filter(|cell| cell.descriptor.set == set && !is_empty(cell)));
+        self.page = pages.start;
+        let Some(cell) = next else { return Ok(false) };
+        self.entries = cell.entries()?;
+        self.entries.truncate(to_usize(to_u64(ENTRIES_PER_PAGE)));
+        self.walk.ask(self.state, &self.entries);
         Ok(true)
     }
 }

@@ -210,6 +210,22 @@ fn run(seed: u64) {
 }
 
 #[test]
+fn a_set_that_is_cleared_meanwhile_shows_what_was_there_and_what_was_written_since() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let ids = store.write(|tx| tx.insert_many(&set, &["one", "two"])).unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.delete(ids[0]).unwrap();
+    assert_eq!((tx.len(&set).unwrap(), tx.scan(&set).unwrap().iter().count()), (1, 1));
+    let cleared = store.clear_set(&set).unwrap();
+    for more in 1..4_u64 {
+        tx.insert(&cleared, "new").unwrap();
+        let found = tx.scan(&cleared).unwrap().iter().collect::<Result<Vec<_>, _>>().unwrap().len() as u64;
+        assert_eq!((tx.len(&cleared).unwrap(), found), (1 + more, 1 + more));
+    }
+}
+
+#[test]
 fn a_transaction_sees_its_own_changes_as_a_model_does() {
     let rounds = std::env::var("TENURE_OWN_CHANGES_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(60);
     for seed in 1..=rounds {

@@ -12,8 +12,8 @@ use crate::log::{Ahead, Segment};
 
 /// Parts of a segment this close are asked for as one.
 const GAP_BYTES: u64 = 16 << 10;
-/// As few parts as this are always looked at: records side by side.
-const PARTS_FEW: usize = 8;
+/// Records of a page that are further apart than this are not side by side.
+const SIDE_BY_SIDE_BYTES: u64 = 4 << 20;
 
 /// A walk over the records of one leaf page of the record index after the other.
 #[derive(Debug, Default)]
@@ -35,17 +35,11 @@ impl Walk {
             }
             return;
         }
-        let parts = parts_of(live(entries).collect());
-        if parts.len() > PARTS_FEW && !asks_for_pages() {
+        if !asks_for_pages() {
             return;
         }
-        let are_side_by_side = parts.len() <= 2;
-        for (place, part) in parts {
+        for (place, part) in parts_of(live(entries).collect()) {
             let Some(segment) = state.table.get(place) else { continue };
-            if are_side_by_side {
-                self.go_on(segment, &part);
-                continue;
-            }
             let missing = segment.missing(part);
             if !missing.is_empty() {
                 missing.iter().for_each(|part| segment.will_need(part));
@@ -97,12 +91,12 @@ fn only_part_of(mut locations: impl Iterator<Item = Location>) -> Option<(u32, R
     let first = locations.next()?;
     let (mut begin, mut end, mut bytes) = (first.offset(), first.offset() + first.bytes(), first.bytes());
     for location in locations {
-        if location.place != first.place {
-            return None;
-        }
         begin = begin.min(location.offset());
         end = end.max(location.offset() + location.bytes());
         bytes += location.bytes();
+        if location.place != first.place || end - begin > SIDE_BY_SIDE_BYTES {
+            return None;
+        }
     }
     (end - begin <= 2 * bytes + GAP_BYTES).then_some((first.place, begin..end))
 }

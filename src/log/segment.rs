@@ -281,9 +281,6 @@ impl Segment {
     pub(crate) fn checked_record(&self, location: Location) -> Option<Item<'_>> {
         let offset = location.offset();
         let bytes = self.mapped(offset, to_usize(location.bytes()))?;
-        if location.bytes() > LARGE_BYTES {
-            self.ask_for_large(location);
-        }
         let item = Item::parse_record(bytes)?;
         (self.was_checked(offset) && item.bytes() == location.bytes()).then_some(item)
     }
@@ -307,9 +304,9 @@ impl Segment {
         }
     }
 
-    /// Before a record of several pages is read.
+    /// Before a record of several pages is read whole.
     #[cold]
-    fn ask_for_large(&self, location: Location) {
+    pub(crate) fn ask_for_large(&self, location: Location) {
         if asks_for_pages() || !self.was_checked(location.offset()) {
             self.will_need(&(location.offset()..location.offset() + location.bytes()));
         }

@@ -2,10 +2,11 @@
 //!
 //! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
 //! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
-//! `-- --only records|indexes|scans|dump|rmw|tails|heap|memory` does a part; `heap` loads `--keys` (ten million), and it and
+//! `-- --only records|indexes|scans|dump|rmw|tails|beside|recovery|heap|memory` does a part; `heap` loads `--keys` (ten million), and it and
 //! `memory` (a store larger than memory, as root) are done only when named.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
+mod beside;
 mod commits;
 mod common;
 mod dump;
@@ -83,6 +84,12 @@ fn main() {
     }
     if is_wanted("rmw") {
         rmw::measure(count, rounds);
+    }
+    if is_wanted("beside") {
+        beside::measure(rounds);
+    }
+    if is_wanted("recovery") {
+        opening::beside_the_writer(count, rounds);
     }
     if is_wanted("tails") {
         opening::durable_tails(rounds);

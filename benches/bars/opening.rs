@@ -38,12 +38,14 @@ fn load(path: &Path) {
     }
     let (count, end) = (argument("--records", 1_000_000), argument("--log-bytes", usize::MAX) as u64);
     let mut bytes = [0; VALUE_BYTES];
-    for first in (0..count).step_by(BATCH) {
-        if store.stats().log_bytes_since_snapshot >= end {
+    let batch = if flag("--singly") { 1 } else { BATCH };
+    let begin = Instant::now();
+    for first in (0..count).step_by(batch) {
+        if batch > 1 && store.stats().log_bytes_since_snapshot >= end {
             break;
         }
         let mut tx = store.begin().expect("begin");
-        for number in first..(first + BATCH).min(count) {
+        for number in first..(first + batch).min(count) {
             value(number as u64, &mut bytes);
             tx.insert(&set, bytes).expect("insert");
         }
@@ -53,7 +55,7 @@ fn load(path: &Path) {
         store.sync().expect("synced");
         store.mark("synced").expect("marked");
     }
-    println!("loaded");
+    println!("{} us to load", begin.elapsed().as_micros());
     std::io::stdout().flush().expect("flushed");
     std::thread::sleep(Duration::from_mins(1));
 }
@@ -61,7 +63,7 @@ fn load(path: &Path) {
 fn open(path: &Path) {
     let before = heap_kib();
     let start = Instant::now();
-    let store = Options::new().background(false).open(path).expect("a store");
+    let store = Options::new().background(false).read_only(flag("--read-only")).open(path).expect("a store");
     let time = start.elapsed();
     let report = store.recovery_report();
     println!(
@@ -76,13 +78,22 @@ fn open(path: &Path) {
 }
 
 pub(crate) fn open_in_child(path: &Path) -> String {
-    let output =
-        Command::new(std::env::current_exe().expect("this program")).arg("--open").arg(path).output().expect("run");
+    open_with(path, &[])
+}
+
+fn open_with(path: &Path, more: &[&str]) -> String {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    let output = command.arg("--open").arg(path).args(more).output().expect("run");
     String::from_utf8_lossy(&output.stdout).trim().to_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// What a child has loaded, and what opening it reported after the kill.
+/// What opening reported after a child has loaded and was killed.
 fn killed(path: &Path, arguments: &[&str]) -> String {
+    loaded_and_killed(path, arguments).2
+}
+
+/// What a child said when it had loaded, and what opening it for reading and then for writing reported after the kill.
+fn loaded_and_killed(path: &Path, arguments: &[&str]) -> (String, String, String) {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.arg("--child").arg(path).args(arguments);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("child");
@@ -91,9 +102,36 @@ fn killed(path: &Path, arguments: &[&str]) -> String {
     reader.read_line(&mut line).expect("a line");
     child.kill().expect("killed");
     child.wait().expect("ended");
+    let read = open_with(path, &["--read-only"]);
     let opened = open_in_child(path);
     std::fs::remove_dir_all(path).expect("removed");
-    opened
+    (line, read, opened)
+}
+
+fn first_number(text: &str) -> f64 {
+    text.split(' ').next().and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// How many times as fast as the writer an opening for reading replays, which copies nothing and saves no snapshot: commits of one record, and batches, without indexes and with two.
+pub(crate) fn beside_the_writer(count: usize, rounds: usize) {
+    let count = count.to_string();
+    for (what, more) in [
+        ("commits of one record", &["--singly"][..]),
+        ("batches", &[][..]),
+        ("commits of one record, two indexes", &["--singly", "--indexed"][..]),
+        ("batches, two indexes", &["--indexed"][..]),
+    ] {
+        let mut ratios = Vec::new();
+        for _ in 0..rounds {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut arguments = vec!["--records", &count];
+            arguments.extend(more);
+            let (loaded, read, opened) = loaded_and_killed(&dir.path().join("killed"), &arguments);
+            println!("{what}: {}; opened for reading: {read}; for writing: {opened}", loaded.trim());
+            ratios.push(first_number(&loaded) / first_number(&read));
+        }
+        figure(&format!("replay to writing, {what}"), median(ratios), 3.0, true, "times as fast");
+    }
 }
 
 pub(crate) fn kill_and_open(dir: &Path, count: usize, synced: bool) {

@@ -116,10 +116,11 @@ fn index_effect(kind: Kind, item: &Item<'_>) -> Result<Option<Effect>, Malformed
     })
 }
 
-/// The effects of a valid frame, with offsets in its segment; errors name `file`.
-pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
+/// Appends the effects of a valid frame, with offsets in its segment, to others; after an error, some of them. Errors name
+/// `file`.
+pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effect>) -> Result<()> {
     let at = |malformed: Malformed| malformed.at(file, frame.offset());
-    let mut effects = Vec::with_capacity(frame.header.items as usize);
+    let begin = effects.len();
     let (mut run, mut stream) = (None, None);
     // A slot's set is looked up by its page, so pages come first.
     let mut assigned = Vec::new();
@@ -193,6 +194,8 @@ pub(crate) fn effects_of(frame: &Frame<'_>, file: &str) -> Result<Vec<Effect>> {
             }
         }
     }
-    effects.splice(0..0, assigned);
-    Ok(effects)
+    if !assigned.is_empty() {
+        effects.splice(begin..begin, assigned);
+    }
+    Ok(())
 }

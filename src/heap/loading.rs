@@ -1,11 +1,14 @@
 //! The heap while a store is being opened and has no readers yet.
 //!
 //! Owns: withholding states until there can be readers, so that shared parts need not be copied for each replayed
-//! frame. Never: changes an entry.
+//! frame; applying many commits at once. Never: changes an entry by itself.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use crate::heap::{Heap, Publish, signed};
+use crate::error::Result;
+use crate::heap::{Applied, Effect, Heap, Publish, signed};
+use crate::id::Seq;
 use crate::log::Segment;
 
 impl Heap {
@@ -21,6 +24,24 @@ impl Heap {
         writer.is_loading = false;
         publish.state(&writer);
         drop(writer);
+    }
+
+    /// Applies commits that follow each other in a segment, with offsets in it.
+    pub(crate) fn replay<'e>(
+        &self,
+        segment: &Arc<Segment>,
+        commits: impl Iterator<Item = (Seq, &'e [Effect])>,
+    ) -> Result<()> {
+        self.change(|writer, publish| {
+            let place = writer.place_of(segment)?;
+            publish.table_first(writer);
+            for (seq, effects) in commits {
+                let applied = writer.apply_frame(&Applied { segment, place, base: 0, seq }, effects);
+                applied.unwrap_or_else(|panic| resume_unwind(panic))?;
+            }
+            drop(writer.note_damaged());
+            Ok(())
+        })
     }
 
     /// Replaces a known segment with a newly opened one. Only while the store is being opened.

@@ -22,7 +22,7 @@ mod undo;
 mod views;
 
 pub(crate) use asking::Walk;
-pub(crate) use effects::{Effect, effects_of, put_assigned, put_frees};
+pub(crate) use effects::{Effect, add_effects, put_assigned, put_frees};
 pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, apply as apply_changes};
 pub(crate) use table::SegmentTable;
 
@@ -349,23 +349,12 @@ impl Heap {
         let applied = self.change(|writer, publish| {
             let place = writer.place_of(segment)?;
             publish.table_first(writer);
-            let (frame, mut sums) = (Applied { segment, place, base, seq }, Sums::default());
-            writer.undo.clear();
-            writer.undo.shrink_to(UNDO_KEPT_MAX);
-            let applied = catch_unwind(AssertUnwindSafe(|| {
-                effects.iter().try_for_each(|effect| writer.apply(&frame, &mut sums, effect))
-            }));
-            if !matches!(applied, Ok(Ok(()))) {
-                writer.take_back(&frame, &mut sums, effects);
-            }
-            sums.settle(&mut writer.notes(&frame));
+            let applied = writer.apply_frame(&Applied { segment, place, base, seq }, effects);
             drop(writer.note_damaged());
             if is_large {
                 before = self.before.take();
             }
-            applied.unwrap_or_else(|panic| resume_unwind(panic))?;
-            writer.seq = writer.seq.max(seq);
-            Ok(())
+            applied.unwrap_or_else(|panic| resume_unwind(panic))
         });
         drop(before.or_else(|| self.before.take().filter(|_| is_large)));
         applied
@@ -605,6 +594,23 @@ impl Writer {
 
     fn notes<'w>(&'w mut self, frame: &Applied<'w>) -> Notes<'w> {
         Notes { catalogue: &mut self.catalogue, table: &self.table, segment: frame.segment, seq: frame.seq }
+    }
+
+    /// Applies the effects of a frame, or none of them.
+    fn apply_frame(&mut self, frame: &Applied<'_>, effects: &[Effect]) -> std::thread::Result<Result<()>> {
+        let mut sums = Sums::default();
+        self.undo.clear();
+        self.undo.shrink_to(UNDO_KEPT_MAX);
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            effects.iter().try_for_each(|effect| self.apply(frame, &mut sums, effect))
+        }));
+        if matches!(applied, Ok(Ok(()))) {
+            self.seq = self.seq.max(frame.seq);
+        } else {
+            self.take_back(frame, &mut sums, effects);
+        }
+        sums.settle(&mut self.notes(frame));
+        applied
     }
 
     fn apply(&mut self, frame: &Applied<'_>, sums: &mut Sums, effect: &Effect) -> Result<()> {

@@ -4,7 +4,7 @@
 
 use std::ops::{Bound, RangeBounds};
 
-use crate::id::{Seq, low_u16, to_u64};
+use crate::id::{Seq, low_u16, low_u32, to_u64};
 
 /// A range of keys.
 pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -16,7 +16,7 @@ const CHANGES_PER_RANGE: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Change {
-    begin: usize,
+    begin: u32,
     len: u16,
     seq: Seq,
 }
@@ -43,7 +43,7 @@ impl Chunk {
     }
 
     pub(super) fn push(&mut self, key: &[u8], seq: Seq) {
-        self.changes.push(Change { begin: self.bytes.len(), len: low_u16(to_u64(key.len())), seq });
+        self.changes.push(Change { begin: low_u32(to_u64(self.bytes.len())), len: low_u16(to_u64(key.len())), seq });
         self.bytes.extend_from_slice(key);
         self.last = seq;
     }
@@ -53,7 +53,8 @@ impl Chunk {
     }
 
     fn key(&self, change: &Change) -> &[u8] {
-        self.bytes.get(change.begin..change.begin + usize::from(change.len)).unwrap_or_default()
+        let begin = change.begin as usize;
+        self.bytes.get(begin..begin + usize::from(change.len)).unwrap_or_default()
     }
 
     /// Sorts the changes. No more are added.

@@ -22,4 +22,4 @@ pub(crate) use poison::Poison;
 pub(crate) use scan::{Scan, ScanEnd, highest_watermark};
 pub(crate) use segment::Segment;
 pub(crate) use source::{NextBytes, SEGMENT_BYTES_MIN, SegmentSource, SyncsWanted};
-pub(crate) use writer::{LAST_SEQ, Log, LogStart, no_commit_left, now_micros};
+pub(crate) use writer::{Appended, LAST_SEQ, Log, LogStart, no_commit_left, now_micros};

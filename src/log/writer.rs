@@ -3,6 +3,8 @@
 //! Owns: the tail of the log. `group` owns who syncs, and what is durable then. Locks: `tail`, then nothing; that of
 //! `group`, then nothing. Neither is held over a sync.
 
+mod copies;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -230,23 +232,7 @@ impl Log {
         // First, so that the watermark is not too high.
         let proven = self.synced_bytes.load(Ordering::Acquire);
         let durable = self.durable_seq();
-        let mut guard = self.tail.lock();
-        if guard.unsynced.len() >= UNSYNCED_MAX {
-            guard = self.sync_ended(guard)?;
-        }
-        let tail = &mut *guard;
-        if to_u64(SEGMENT_HEADER_BYTES) + frame.bytes() >= SEGMENT_BYTES_END {
-            let limit = SEGMENT_BYTES_END - to_u64(SEGMENT_HEADER_BYTES) - 1;
-            return Err(Error::TooLarge { what: "transaction", bytes: frame.bytes(), limit });
-        }
-        if let Err(error) = self.make_room(tail, frame.bytes()) {
-            if !error.is_out_of_files() || tail.unsynced.is_empty() {
-                return Err(error);
-            }
-            // Ended segments hold a descriptor until they are synced.
-            guard = self.sync_ended(guard)?;
-            self.make_room(&mut guard, frame.bytes())?;
-        }
+        let mut guard = self.room_for(self.tail.lock(), frame.bytes())?;
         let tail = &mut *guard;
         let Some(active) = tail.active.as_mut() else {
             return Err(Error::Poisoned { reason: "no active segment".to_owned() });
@@ -269,9 +255,47 @@ impl Log {
         };
         let offset = active.len;
         let bytes = frame.seal(&stamp, active.segment.seed(), offset);
+        let segment = self.write(tail, bytes, kind)?;
+        self.appended_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        self.proven_bytes.fetch_max(proven, Ordering::Release);
+        tail.watermark_written = tail.watermark_written.max(durable);
+        if kind == FrameKind::Commit {
+            tail.last_seq = seq;
+            if seq.0 >= LAST_SEQ.0 - NUMBERS_LEFT_MIN {
+                self.numbers_are_few.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(Appended { segment, offset, seq: tail.last_seq })
+    }
+
+    /// Ensures that the active segment has room for a frame of this size.
+    fn room_for<'t>(&'t self, mut tail: MutexGuard<'t, Tail>, bytes: u64) -> Result<MutexGuard<'t, Tail>> {
+        if tail.unsynced.len() >= UNSYNCED_MAX {
+            tail = self.sync_ended(tail)?;
+        }
+        if to_u64(SEGMENT_HEADER_BYTES) + bytes >= SEGMENT_BYTES_END {
+            let limit = SEGMENT_BYTES_END - to_u64(SEGMENT_HEADER_BYTES) - 1;
+            return Err(Error::TooLarge { what: "transaction", bytes, limit });
+        }
+        if let Err(error) = self.make_room(&mut tail, bytes) {
+            if !error.is_out_of_files() || tail.unsynced.is_empty() {
+                return Err(error);
+            }
+            // Ended segments hold a descriptor until they are synced.
+            tail = self.sync_ended(tail)?;
+            self.make_room(&mut tail, bytes)?;
+        }
+        Ok(tail)
+    }
+
+    /// Writes sealed frames to the end of the active segment.
+    fn write(&self, tail: &mut Tail, bytes: &[u8], kind: FrameKind) -> Result<Arc<Segment>> {
+        let Some(active) = tail.active.as_mut() else {
+            return Err(Error::Poisoned { reason: "no active segment".to_owned() });
+        };
         if let Err(source) = active.segment.append(bytes) {
             let error = Error::io("append to", active.segment.name(), source);
-            let end = offset + to_u64(bytes.len());
+            let end = active.len + to_u64(bytes.len());
             let is_partial = active.segment.len().is_ok_and(|len| len < end);
             if matches!(error, Error::NoSpace { .. }) && is_partial {
                 self.give_up_full(tail);
@@ -283,17 +307,7 @@ impl Log {
         }
         active.len += to_u64(bytes.len());
         active.has_commits |= kind == FrameKind::Commit;
-        let segment = Arc::clone(&active.segment);
-        self.appended_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
-        self.proven_bytes.fetch_max(proven, Ordering::Release);
-        tail.watermark_written = tail.watermark_written.max(durable);
-        if kind == FrameKind::Commit {
-            tail.last_seq = seq;
-            if seq.0 >= LAST_SEQ.0 - NUMBERS_LEFT_MIN {
-                self.numbers_are_few.store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(Appended { segment, offset, seq: tail.last_seq })
+        Ok(Arc::clone(&active.segment))
     }
 
     /// Ensures a segment for a frame of this size, and that its file stays: the manifest is about to refer to it.

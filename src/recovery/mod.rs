@@ -7,6 +7,8 @@
 //! 2. Recovering twice gives the same state.
 
 mod bounds;
+mod copying;
+mod decoding;
 mod files;
 mod headless;
 mod leftovers;
@@ -37,11 +39,9 @@ use crate::engine::Engine;
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::Descriptor;
 use crate::format::entry::ENTRIES_PER_PAGE;
-use crate::format::frame::{FrameBuilder, FrameKind};
 use crate::format::manifest::{Body, Cut, NUMBER_END, Snapshot, SnapshotKind};
-use crate::format::moves::Move;
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
-use crate::heap::{Effect, Heap, Indexes, effects_of};
+use crate::heap::{Heap, Indexes};
 use crate::history::History;
 use crate::id::{IndexNumber, SegmentSeq, Seq, to_u64};
 use crate::key_index::KeyTree;
@@ -568,32 +568,7 @@ impl Based {
 
 /// Copies commits not proven durable to a new segment, syncs it, and declares the cut.
 fn begin_timeline(engine: &Engine, replayed: &Replayed, start: LogStart, report: &mut RecoveryReport) -> Result<()> {
-    let mut contents: Option<(SegmentSeq, std::borrow::Cow<'_, [u8]>)> = None;
-    for position in &replayed.unproven {
-        let number = position.segment.number();
-        let bytes = match contents.take_if(|(held, _)| *held == number) {
-            Some((_, bytes)) => bytes,
-            None => position.segment.contents()?,
-        };
-        let frame = replay::frame_at(position, &bytes)?;
-        let effects = effects_of(&frame, position.segment.name())?;
-        let mut builder = FrameBuilder::new();
-        for item in frame.items() {
-            let (_, item) = item.map_err(|malformed| malformed.at(position.segment.name(), position.offset))?;
-            builder.copy(&item);
-        }
-        let appended = engine.log.append(&mut builder, FrameKind::Commit, Some(position.seq))?;
-        let moves = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Put { id, offset, .. } => {
-                let to = offset - position.offset + appended.offset;
-                Some(Move { slot: id.slot(), from: offset, to })
-            }
-            _ => None,
-        });
-        engine.heap.relocate(&position.segment, &appended.segment, &moves.collect::<Vec<_>>())?;
-        report.bytes_copied += builder.bytes();
-        contents = Some((number, bytes));
-    }
+    copying::copy(engine, &replayed.unproven, report)?;
     engine.log.sync_to(replayed.last)?;
     let cut = Cut {
         timeline: start.timeline,

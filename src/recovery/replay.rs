@@ -6,6 +6,7 @@
 //! 2. Damage at or below a durable watermark that any valid frame carries is corruption, and is never cut.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -14,10 +15,11 @@ use crate::format::entry::{ENTRIES_PER_PAGE, Entry, RECORD_BYTES_MAX, State as E
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
 use crate::format::manifest::{Body, Cut, Snapshot, SnapshotKind};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
-use crate::heap::{Effect, Heap, Indexes, effects_of};
+use crate::heap::{Effect, Heap, Indexes};
 use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64, to_usize};
 use crate::log::{Ahead, Scan, ScanEnd, Segment, SegmentSource, highest_watermark};
 use crate::record_index::PAGES_END;
+use crate::recovery::decoding::{Batch, each_batch};
 use crate::recovery::headless::Headless;
 use crate::recovery::{CutReport, LogEnd, RecoveryReport, headless};
 
@@ -323,45 +325,36 @@ impl<'a> Replay<'a> {
     fn segment(&mut self, segment: &Arc<Segment>, limit: Option<Seq>) -> Result<()> {
         let contents = segment.contents()?;
         let begin = self.base.begin_of(segment.number());
-        let mut scan = Scan::new(segment, &contents, begin);
         let len = to_u64(contents.len());
         if segment.number() == self.base.head_segment && begin > len && !lacks_a_watermark(segment, &contents, begin) {
             let what = "log below the head of a snapshot";
             return Err(Error::corrupt(segment.name(), len, what, format!("{begin} bytes"), len));
         }
-        let mut lowest = None;
-        while !self.ended && !self.has_reached_its_end() {
-            let offset = scan.offset();
-            let Some(frame) = scan.next_frame() else { break };
-            self.found_more = true;
-            let counts = self.frame(segment, &frame, limit)?;
-            if counts {
-                self.read_to = (segment.number(), scan.offset());
+        let (mut lowest, mut void, mut end) = (None, None, ScanEnd::Whole);
+        if !self.ended && !self.has_reached_its_end() {
+            each_batch(segment, &contents, begin, |mut batch| {
+                void = self.batch(segment, &mut batch, limit, &mut lowest)?;
+                // What follows the requested end is not looked at.
+                let is_over = void.is_some() || self.has_reached_its_end();
+                end = batch.end.filter(|_| !is_over).unwrap_or(ScanEnd::Whole);
+                Ok(if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+        }
+        if let Some(offset) = void {
+            self.headless.meet(segment, lowest);
+            // Void since an earlier recovery, or after a gap.
+            if self.ended {
+                let why = "a commit is missing before it".to_owned();
+                self.break_at(segment.name().to_owned(), offset, why, len - offset);
+                self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), offset));
             }
-            if counts && frame.header.kind == FrameKind::Commit && lowest.is_none() {
-                lowest = Some(frame.header.seq);
-                self.segments += 1;
-            }
-            if !counts {
-                self.headless.meet(segment, lowest);
-                // Void since an earlier recovery, or after a gap.
-                if self.ended {
-                    self.break_at(
-                        segment.name().to_owned(),
-                        offset,
-                        "a commit is missing before it".to_owned(),
-                        len - offset,
-                    );
-                    self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), offset));
-                }
-                return Ok(());
-            }
+            return Ok(());
         }
         self.headless.meet(segment, lowest);
         if self.ended {
             self.watermark = self.watermark.max(highest_watermark(&contents, segment.seed(), begin));
             self.break_at(segment.name().to_owned(), begin, String::new(), len.saturating_sub(begin));
-        } else if let ScanEnd::Broken { offset, why } = scan.end() {
+        } else if let ScanEnd::Broken { offset, why } = end {
             let why = format!("{}: expected {}, got {}", why.what, why.expected, why.got);
             self.is_damaged = true;
             self.break_at(segment.name().to_owned(), offset, why, len - offset);
@@ -372,41 +365,88 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// Applies one frame; false if the rest of the segment is void.
-    fn frame(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>, limit: Option<Seq>) -> Result<bool> {
+    /// Applies the commits of a batch. Returns the offset of the frame from which on the segment is void, if there is one.
+    fn batch(
+        &mut self,
+        segment: &Arc<Segment>,
+        batch: &mut Batch<'_>,
+        limit: Option<Seq>,
+        lowest: &mut Option<Seq>,
+    ) -> Result<Option<u64>> {
+        let mut frames = std::mem::take(&mut batch.frames);
+        let (mut commits, mut void) = (Vec::with_capacity(frames.len()), None);
+        for decoded in &mut frames {
+            if self.has_reached_its_end() {
+                break;
+            }
+            self.found_more = true;
+            let header = decoded.frame.header;
+            let Some(is_next) = self.admit(segment, &decoded.frame, limit)? else {
+                void = Some(decoded.frame.offset());
+                break;
+            };
+            if is_next {
+                let effects = decoded.take_effects()?;
+                let all = batch.effects(effects.clone());
+                self.check_pages(segment, &decoded.frame, all)?;
+                if all.iter().any(|effect| matches!(effect, Effect::Moves(..))) {
+                    self.adopt_targets(all)?;
+                }
+                commits.push((header.seq, effects));
+                self.replayed(segment, &decoded.frame);
+            }
+            if is_next || header.kind != FrameKind::Commit {
+                self.count(&decoded.frame);
+            }
+            self.read_to = (segment.number(), decoded.end);
+            if header.kind == FrameKind::Commit && lowest.is_none() {
+                *lowest = Some(header.seq);
+                self.segments += 1;
+            }
+        }
+        let commits = commits.into_iter().map(|(seq, effects)| (seq, batch.effects(effects)));
+        self.heap.replay(segment, commits)?;
+        Ok(void)
+    }
+
+    /// Whether a frame is the next commit; `None` if the rest of the segment is void.
+    fn admit(&mut self, segment: &Segment, frame: &Frame<'_>, limit: Option<Seq>) -> Result<Option<bool>> {
         let header = &frame.header;
         if header.kind == FrameKind::Survivors {
             let (expected, got) = ("commits, watermarks and seals", "survivors");
             return Err(Error::corrupt(segment.name(), frame.offset(), "frame of the log", expected, got));
         }
-        if header.kind == FrameKind::Commit {
-            if limit.is_some_and(|limit| header.seq > limit) {
-                return Ok(false);
-            }
-            if header.seq > self.expected {
-                self.watermark = self.watermark.max(header.durable);
-                self.ended = true;
-                return Ok(false);
-            }
-            if header.seq < self.expected {
-                return Ok(true);
-            }
-            let effects = effects_of(frame, segment.name())?;
-            self.check_pages(segment, frame, &effects)?;
-            self.adopt_targets(&effects)?;
-            self.heap.apply(segment, 0, header.seq, &effects)?;
-            self.report.commits_replayed += 1;
-            self.unproven.push_back(Position { segment: Arc::clone(segment), offset: frame.offset(), seq: header.seq });
-            self.expected = self.expected.next();
-            (self.broken, self.is_damaged) = (None, false);
+        if header.kind != FrameKind::Commit {
+            return Ok(Some(false));
         }
+        if limit.is_some_and(|limit| header.seq > limit) {
+            return Ok(None);
+        }
+        if header.seq > self.expected {
+            self.watermark = self.watermark.max(header.durable);
+            self.ended = true;
+            return Ok(None);
+        }
+        Ok(Some(header.seq == self.expected))
+    }
+
+    /// The next commit is there.
+    fn replayed(&mut self, segment: &Arc<Segment>, frame: &Frame<'_>) {
+        let seq = frame.header.seq;
+        self.report.commits_replayed += 1;
+        self.unproven.push_back(Position { segment: Arc::clone(segment), offset: frame.offset(), seq });
+        self.expected = self.expected.next();
+        (self.broken, self.is_damaged) = (None, false);
+    }
+
+    /// Counts a frame, and what it says was durable.
+    fn count(&mut self, frame: &Frame<'_>) {
         self.report.frames_replayed += 1;
-        self.report.bytes_replayed += u64::from(header.bytes);
-        self.watermark = self.watermark.max(header.durable);
+        self.report.bytes_replayed += u64::from(frame.header.bytes);
+        self.watermark = self.watermark.max(frame.header.durable);
         while self.unproven.front().is_some_and(|position| position.seq <= self.watermark) {
             self.unproven.pop_front();
         }
-        Ok(true)
     }
 
     /// A page is reserved before it is assigned to a set.

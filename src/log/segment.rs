@@ -198,15 +198,15 @@ impl Segment {
 
     /// Bytes in the file now.
     pub(crate) fn len(&self) -> Result<u64> {
-        // First: once it is set, the file may be another handle, whose length may include preallocated space.
-        match (self.final_bytes.load(Ordering::Acquire), self.file()) {
-            (0, Some(file)) => {
-                let len = file.len().map_err(|source| Error::io("measure", &self.name, source))?;
-                Ok(len.min(self.content_end))
-            }
-            (0, None) => Ok(self.final_bytes.load(Ordering::Acquire)),
-            (bytes, _) => Ok(bytes),
+        // First: once it is set, the file may be another handle, whose length may include preallocated space. Ended
+        // segments need neither a lock nor a reference to the file for this: an opening asks for each of its pages.
+        let is_final = || Some(self.final_bytes.load(Ordering::Acquire)).filter(|bytes| *bytes > 0);
+        if let Some(bytes) = is_final() {
+            return Ok(bytes);
         }
+        let Some(file) = self.file() else { return Ok(is_final().unwrap_or_default()) };
+        let len = file.len().map_err(|source| Error::io("measure", &self.name, source))?;
+        Ok(len.min(self.content_end))
     }
 
     /// Bytes that the record index points at.

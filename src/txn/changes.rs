@@ -252,8 +252,12 @@ impl KeyChanges {
             }
             if !leaves.is_empty() {
                 let numbers = leaves.iter().map(|(number, _)| *number).collect();
-                engine.heap.with_indexes(|trees| trees.offer(index.number, leaves));
                 offers.numbers.push((index.number, numbers));
+                let mut leaves = leaves.into_iter().peekable();
+                while leaves.peek().is_some() {
+                    let part = leaves.by_ref().take(OFFERED_AT_ONCE).collect();
+                    engine.heap.with_indexes(|trees| trees.offer(index.number, part));
+                }
             }
         }
         Ok(offers)
@@ -309,6 +313,9 @@ impl KeyChanges {
     }
 }
 
+/// Leaves offered or withdrawn under the writer's lock at once: views wait for it.
+const OFFERED_AT_ONCE: usize = 256;
+
 /// Leaves that were read ahead of a commit.
 #[derive(Debug)]
 pub(crate) struct Offers<'e> {
@@ -319,7 +326,9 @@ pub(crate) struct Offers<'e> {
 impl Drop for Offers<'_> {
     fn drop(&mut self) {
         for (index, numbers) in &self.numbers {
-            drop(self.engine.heap.with_indexes(|trees| trees.withdraw(*index, numbers)));
+            for part in numbers.chunks(OFFERED_AT_ONCE) {
+                drop(self.engine.heap.with_indexes(|trees| trees.withdraw(*index, part)));
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 mod cases;
+mod page_files;
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,13 @@ fn main() {
         for size in case.sizes {
             let measure = |_: usize| {
                 let dir = tempfile::tempdir().expect("a directory");
-                (case.run)(dir.path(), *size)
+                let mut time = Duration::ZERO;
+                (case.run)(dir.path(), *size, &mut |count, operation| {
+                    let begin = Instant::now();
+                    (0..count).for_each(operation);
+                    time = begin.elapsed() / u32::try_from(count).expect("few");
+                });
+                time
             };
             let begin = Instant::now();
             let measured = (0..3).map_while(|round| (round == 0 || begin.elapsed() < LONG).then(|| measure(round)));
@@ -36,5 +43,8 @@ fn main() {
             figures.push(format!("{size}: {:.2}", 1e6 * time.as_secs_f64()));
         }
         println!("| {} | {} | {} |", case.name, case.beside, figures.join("; "));
+    }
+    if "page files".contains(&only) {
+        page_files::measure(1 << 20);
     }
 }

@@ -7,21 +7,27 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::heap::{Heap, Indexes, Refreshed, State, Writer, indexes};
-use crate::id::{IndexNumber, SegmentSeq};
+use crate::id::{IndexNumber, SegmentSeq, to_u64, to_usize};
 use crate::key_index::KeyTree;
 
 impl Heap {
     /// Treats pages as changed whose images are in these page segments, so that the next snapshot writes them
-    /// elsewhere. Their contents stay as they are.
-    pub(crate) fn refresh_pages(&self, from: &BTreeSet<SegmentSeq>) -> Result<()> {
-        let mut mid = 0;
+    /// elsewhere: so many at most, and one more of each kind. Their contents stay as they are.
+    pub(crate) fn refresh_pages(&self, from: &BTreeSet<SegmentSeq>, pages_max: u64) -> Result<()> {
+        let (mut mid, mut left) = (0, pages_max);
         // One directory page at a time, so that the lock is held only briefly.
-        while self.with_tree(|tree| tree.refresh(mid, from))? {
+        while self.with_tree(|tree| tree.refresh(mid, from, &mut left))? {
             mid += 1;
         }
         let mut refreshed = Refreshed::default();
-        while !self.with_indexes(|indexes| indexes.refresh(from, indexes::INSTALL_NODES, &mut refreshed))? {}
-        Ok(())
+        loop {
+            let nodes = to_usize(left.clamp(1, to_u64(indexes::INSTALL_NODES)));
+            let is_done = self.with_indexes(|indexes| indexes.refresh(from, nodes, &mut refreshed))?;
+            left = left.saturating_sub(to_u64(nodes));
+            if is_done || left == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Runs `work` on the key indexes under the writer's lock. It must not change what they say about records.

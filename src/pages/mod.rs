@@ -40,8 +40,10 @@ const SYNC_BYTES: u64 = 4 << 20;
 
 /// Between the smallest and the largest size, the live bytes would fill this many segments.
 const SEGMENTS: u64 = 16;
-/// The smallest segments are this many times smaller than the store's largest, but never below the minimum size.
+/// Segments are at least this many times smaller than the store's largest, unless the live bytes would not even fill a few.
 const SMALLEST_PART: u64 = 16;
+/// How many segments of less than that the live bytes would fill; none is below the minimum size.
+const FEW_SEGMENTS: u64 = 4;
 
 /// A readable page segment.
 #[derive(Debug)]
@@ -189,10 +191,11 @@ impl PageStore {
     }
 
     /// Size of a new segment, given the live bytes. A segment is deleted as a whole, so it is small compared with all
-    /// of them together.
+    /// of them together; a small store would otherwise be one segment after another, each nearly empty when it is full.
     fn capacity_for(&self, live_bytes: u64) -> u64 {
         let most = self.source.segment_bytes;
-        let least = (most / SMALLEST_PART).max(SEGMENT_BYTES_MIN);
+        let of_small_store = (live_bytes / FEW_SEGMENTS).min(most / SMALLEST_PART);
+        let least = of_small_store.max(SEGMENT_BYTES_MIN);
         (live_bytes / SEGMENTS).max(least).min(most).next_multiple_of(PAGE_ALIGN_BYTES)
     }
 
@@ -290,8 +293,8 @@ impl PageStore {
         }
     }
 
-    /// Segments with few live bytes, if page segments take twice their live bytes: the emptiest, with at most this many
-    /// live bytes together.
+    /// Segments with few live bytes, if page segments take twice their live bytes: the emptiest, until they have so many
+    /// live bytes together. The last one may have more: what is left in it after one snapshot the next ones move.
     pub(crate) fn emptiest(&self, writing: Option<SegmentSeq>, live_bytes_max: u64) -> BTreeSet<SegmentSeq> {
         let rows = self.rows.read();
         let all = rows.iter().filter(|(number, row)| row.live_bytes > 0 && Some(**number) != writing);
@@ -304,7 +307,7 @@ impl PageStore {
         let (mut chosen, mut moved) = (BTreeSet::new(), 0);
         for (number, in_all, in_use) in all {
             let is_enough = bytes <= live.saturating_mul(2).saturating_add(self.capacity_for(live));
-            if is_enough || in_use > in_all / 2 || in_use > live_bytes_max.saturating_sub(moved) {
+            if is_enough || in_use > in_all / 2 || moved >= live_bytes_max {
                 break;
             }
             chosen.insert(number);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::id::SegmentSeq;
 use crate::pages::PageStore;
 
-/// A segment is small if it is shorter than this fraction of the smallest full segments.
+/// A segment is small if it is shorter than this fraction of a full one.
 const SMALL_PART: u64 = 4;
 /// Minimum number of segments of one tier to rewrite.
 const FEWEST: usize = 4;
@@ -27,7 +27,7 @@ impl PageStore {
         live_bytes_max: u64,
         stays: impl Fn(SegmentSeq) -> bool,
     ) -> BTreeSet<SegmentSeq> {
-        let least = self.capacity_for(0);
+        let least = self.capacity(0);
         let suspects = self.suspects();
         let mut tiers: BTreeMap<u32, Vec<(SegmentSeq, u64)>> = BTreeMap::new();
         for (number, row) in self.rows.read().iter().filter(|(_, row)| row.live_bytes > 0 && !row.is_held) {

@@ -461,12 +461,16 @@ impl Tree {
     }
 
     /// Treats pages of one directory page, and the directory page itself, as changed if their images are in these
-    /// segments. Returns whether there is such a directory page.
-    pub(crate) fn refresh(&mut self, mid: usize, from: &BTreeSet<SegmentSeq>) -> Result<bool> {
+    /// segments, until `left` pages have been moved. Returns whether there is more to look at.
+    pub(crate) fn refresh(&mut self, mid: usize, from: &BTreeSet<SegmentSeq>, left: &mut u64) -> Result<bool> {
         let Some(found) = self.root.mids.get(mid).map(Arc::clone) else { return Ok(false) };
         let first = to_u64(mid * DESCRIPTORS_PER_PAGE);
         for (page, cell) in (first..).zip(&found.cells) {
+            if *left == 0 {
+                return Ok(false);
+            }
             if matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number())) {
+                *left -= 1;
                 let slot = page * to_u64(ENTRIES_PER_PAGE);
                 match cell.entry(0).and_then(|entry| self.set(slot, entry)) {
                     // A damaged page stays where it is, with its segment; reads of it report the damage.

@@ -186,7 +186,7 @@ fn repair_opened(store: Store, progress: &mut dyn FnMut(RepairProgress)) -> Resu
     drop(state);
     let suspects = engine.pages.suspects();
     if !suspects.is_empty() {
-        engine.heap.refresh_pages(&suspects)?;
+        engine.heap.refresh_pages(&suspects, u64::MAX)?;
         engine.page_writer.lock().refresh_root(&suspects);
         engine.pages.forget(&suspects);
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
+use crate::format::PAGE_BYTES;
 use crate::format::descriptor::{Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
@@ -187,11 +188,13 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
         // A snapshot on a full disk takes as little space as possible.
         return Ok(());
     }
-    let mut emptied = engine.pages.emptiest(writer.writing(), engine.dirty_bytes_max / 8);
+    // What is moved takes room on the heap until it is saved.
+    let bytes_max = engine.dirty_bytes_max / 8;
+    let mut emptied = engine.pages.emptiest(writer.writing(), bytes_max);
     let stays = |number| engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
-    emptied.append(&mut engine.pages.small(writer.writing(), engine.dirty_bytes_max / 8, stays));
+    emptied.append(&mut engine.pages.small(writer.writing(), bytes_max, stays));
     if !emptied.is_empty() {
-        engine.heap.refresh_pages(&emptied)?;
+        engine.heap.refresh_pages(&emptied, (2 * bytes_max) / PAGE_BYTES as u64)?;
         writer.refresh_root(&emptied);
     }
     Ok(())

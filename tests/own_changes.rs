@@ -172,3 +172,27 @@ fn a_delete_whose_old_keys_cannot_be_told_leaves_nothing_in_the_transaction() {
     assert_eq!(store.get(id).unwrap().to_vec().unwrap(), large);
     assert_eq!((index.len(&store.view()).unwrap(), store.view().len(&set)), (2, 2));
 }
+
+#[test]
+fn what_earlier_own_changes_leave_behind_costs_the_next_operation_nothing() {
+    const ENTRIES: u32 = 20_000;
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let index = store.index(&set, "whole", whole()).unwrap();
+    let keys: Vec<_> = (0..ENTRIES).map(u32::to_be_bytes).collect();
+    store.write(|tx| tx.insert_many(&set, &keys)).unwrap();
+    // Each takes a part of a second; passing all earlier changes each time takes a minute.
+    let limit = Duration::from_secs(8);
+    for is_back in [false, true] {
+        let begin = Instant::now();
+        let mut tx = store.begin().unwrap();
+        for left in (0..ENTRIES).rev() {
+            let mut range = tx.range::<&[u8]>(&index, ..).unwrap();
+            let entry = if is_back { range.next_back() } else { range.next() };
+            tx.delete(entry.unwrap().unwrap().id).unwrap();
+            assert_eq!(tx.len(&set).unwrap(), u64::from(left));
+        }
+        assert!(tx.range::<&[u8]>(&index, ..).unwrap().next().is_none());
+        assert!(begin.elapsed() < limit, "{:?}", begin.elapsed());
+    }
+}

@@ -10,6 +10,7 @@
 mod asking;
 mod before;
 mod effects;
+mod found;
 mod indexes;
 mod kept;
 mod loading;
@@ -40,9 +41,10 @@ use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::format::descriptor::PageRef;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, Location, PLACE_END, State as EntryState};
-use crate::format::item::{Item, Kind, RECORD_HEADER_BYTES};
+use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::heap::before::Before;
+use crate::heap::found::found;
 use crate::heap::sums::{Notes, Sums};
 use crate::heap::undo::{UNDO_KEPT_MAX, Undo};
 use crate::heap::views::Views;
@@ -194,18 +196,6 @@ impl State {
             Place::Copied(bytes) => bytes,
         }
     }
-}
-
-fn found(segment: &Segment, slot: u64, location: Location, item: &Item<'_>, place: Place) -> Result<Found> {
-    let damaged = |got: u64| {
-        let expected = format!("a record in slot {slot}");
-        Error::corrupt(segment.name(), location.offset(), "record header", expected, format!("ID {got:#x}"))
-    };
-    let id = RecordId::from_u64(item.raw_id).filter(|id| id.slot() == slot).ok_or_else(|| damaged(item.raw_id))?;
-    if id.reuse_count() & 0xf != location.reuse_low || item.kind > Kind::Chunk as u8 {
-        return Err(damaged(item.raw_id));
-    }
-    Ok(Found { id, seq: item.seq, is_head: item.kind == Kind::Head as u8, place })
 }
 
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use crate::heap::State;
 use crate::key_index::NODE_HEAP_BYTES;
-use crate::record_index::LEAF_HEAP_BYTES;
 
 /// Bytes that one state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,11 +19,7 @@ impl State {
     /// left out.
     pub(crate) fn kept_from(&self, now: &Self) -> KeptBytes {
         let records = self.root.kept_from(&now.root).unwrap_or_default();
-        let mut kept = KeptBytes {
-            heap: records.heap_leaves * LEAF_HEAP_BYTES,
-            log: records.log_bytes,
-            pages: records.page_bytes,
-        };
+        let mut kept = KeptBytes { heap: records.heap, log: records.log, pages: records.pages };
         for (number, root) in &self.indexes {
             let nodes = root.kept_from(now.indexes.get(number)).unwrap_or_default();
             kept.heap += nodes.heap_nodes * NODE_HEAP_BYTES;

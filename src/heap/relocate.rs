@@ -32,7 +32,7 @@ impl Writer {
             let old = match self.tree.root().entry(each.slot) {
                 Ok(old) => old,
                 Err(Error::Corrupt(damage)) => {
-                    self.tree.mark_damaged(page_of(each.slot), DamagedLeaf::new(*damage));
+                    self.tree.mark_damaged(page_of(each.slot), DamagedLeaf::new(*damage))?;
                     // It is unknown whether the page pointed at the original. Until the page is rebuilt the copy counts
                     // as live, or the only file that has it would be deleted.
                     if let Some(to) = to.as_ref().filter(|to| !to.is_absent()) {

@@ -89,6 +89,11 @@ impl PageSegment {
         Ok(read(bytes))
     }
 
+    /// Whether the image is read in place.
+    pub(crate) fn is_mapped(&self, page: &PageRef) -> bool {
+        self.segment.mapped(page.offset(), page.bytes as usize).is_some()
+    }
+
     fn cached(&self, page: &PageRef) -> Result<Arc<[u8]>> {
         let key = (self.segment.number(), page.offset_granules);
         if let Some(bytes) = self.cache.get(key) {

@@ -10,8 +10,8 @@ use crate::format::descriptor::{DESCRIPTOR_BYTES, DESCRIPTORS_PER_PAGE, Descript
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::id::{to_u64, to_usize};
 use crate::pages::PageStore;
-use crate::record_index::tree::{Cell, Seen, load_mid};
-use crate::record_index::{LeafRef, Mid, Root};
+use crate::record_index::tree::{Seen, load_mid};
+use crate::record_index::{Cell, LeafRef, Mid, Root};
 
 /// A leaf page whose image is damaged.
 #[derive(Debug, Clone)]
@@ -26,12 +26,20 @@ const MIDS_MAX: usize = 1 << 14;
 fn lost_mid(damage: &Corruption) -> Mid {
     let leaf = LeafRef::Damaged(Arc::new(DamagedLeaf::new(damage.clone())));
     let cell = Cell { leaf, ..Cell::default() };
-    Mid { cells: vec![cell; DESCRIPTORS_PER_PAGE], ..Mid::default() }
+    let mut mid = Mid::default();
+    mid.cells.fill(cell);
+    mid
 }
 
 impl DamagedLeaf {
     pub(crate) fn new(damage: Corruption) -> Self {
         Self { damage, known: BTreeMap::new() }
+    }
+
+    /// With an entry that is known.
+    pub(super) fn knowing(mut self, (index, entry): (usize, Entry)) -> Self {
+        self.known.insert(index, entry);
+        self
     }
 
     #[cold]
@@ -80,7 +88,7 @@ impl Root {
                     Err(error) => return Err(error),
                 }
             } else {
-                Mid { dirty: false, ..Mid::default() }
+                Mid::empty()
             };
             all.mids.push(Arc::new(mid));
         }

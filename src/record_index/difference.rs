@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::entry::{Entry, State};
-use crate::record_index::tree::{Cell, LeafRef, Root};
+use crate::record_index::{Cell, LeafRef, Root};
 
-/// What a state has that another does not.
+/// Bytes that a state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// Leaf pages on the heap.
-    pub(crate) heap_leaves: u64,
-    /// Bytes of records that entries point at.
-    pub(crate) log_bytes: u64,
-    /// Bytes of images of leaf and directory pages.
-    pub(crate) page_bytes: u64,
+    /// Of leaf pages on the heap.
+    pub(crate) heap: u64,
+    /// Of records that entries point at.
+    pub(crate) log: u64,
+    /// Of images of leaf and directory pages.
+    pub(crate) pages: u64,
 }
 
 impl Root {
@@ -29,8 +29,11 @@ impl Root {
             if other.is_some_and(|other| Arc::ptr_eq(mid, other)) {
                 continue;
             }
-            if mid.page.is_written() && !mid.dirty && other.is_none_or(|other| other.dirty || other.page != mid.page) {
-                kept.page_bytes += u64::from(mid.page.bytes);
+            if mid.page.is_written()
+                && !mid.is_dirty()
+                && other.is_none_or(|other| other.is_dirty() || other.page != mid.page)
+            {
+                kept.pages += u64::from(mid.page.bytes);
             }
             for (place, cell) in mid.cells.iter().enumerate() {
                 let other = other.and_then(|other| other.cells.get(place)).unwrap_or(&absent);
@@ -42,18 +45,19 @@ impl Root {
 }
 
 fn compare(cell: &Cell, other: &Cell, kept: &mut Kept) -> Result<()> {
-    match (&cell.leaf, &other.leaf) {
-        (LeafRef::Absent | LeafRef::Damaged(_), _) => return Ok(()),
-        (LeafRef::Dirty(leaf), LeafRef::Dirty(other)) if Arc::ptr_eq(leaf, other) => return Ok(()),
-        (LeafRef::Clean(_), LeafRef::Clean(_)) if cell.descriptor.page == other.descriptor.page => return Ok(()),
-        (LeafRef::Dirty(_), _) => kept.heap_leaves += 1,
-        (LeafRef::Clean(_), _) => kept.page_bytes += u64::from(cell.descriptor.page.bytes),
+    let (is_over_same, has_same_patch) = (cell.is_over_same(other), cell.has_same_patch(other));
+    match &cell.leaf {
+        LeafRef::Absent | LeafRef::Damaged(_) => return Ok(()),
+        _ if is_over_same && has_same_patch => return Ok(()),
+        LeafRef::Clean(_) if !is_over_same => kept.pages += u64::from(cell.descriptor.page.bytes),
+        LeafRef::Clean(_) | LeafRef::Dirty(_) => {}
     }
+    kept.heap += cell.bytes_besides(is_over_same, has_same_patch);
     let others = other.entries()?;
     for (index, entry) in cell.entries()?.into_iter().enumerate() {
         let other = others.get(index).copied().unwrap_or(Entry::NEVER);
         if let (State::Live(location), true) = (entry.state(), entry != other) {
-            kept.log_bytes += location.bytes();
+            kept.log += location.bytes();
         }
     }
     Ok(())

@@ -3,16 +3,21 @@
 //! Owns: the tree in memory (leaf pages of 512 entries, directory pages of 128 descriptors, one root), copying a page
 //! if a view may still read it, slot allocation. Never: reads a record, writes a file, or decides which version is the
 //! newest.
-//! Invariants: 1. Only the one writer changes a leaf in place, and only if no view was taken since the leaf was made.
-//! 2. A leaf on the heap is dirty; a clean one is an image in a page segment.
+//! Invariants: 1. Only the one writer changes a leaf, a patch or a directory page in place, and only if no view was taken
+//! since it was made.
+//! 2. A leaf or a patch on the heap is dirty; all else of a page is an image in a page segment.
 //! 3. A slot is assigned only from a page whose reservation is durable, and never twice.
 
+mod cell;
 mod damaged;
 mod difference;
+mod leaf;
 mod page_bits;
 mod slots;
 mod tree;
 
+pub(crate) use cell::{Cell, LeafRef};
 pub(crate) use damaged::DamagedLeaf;
+pub(crate) use leaf::LEAF_HEAP_BYTES;
 pub(crate) use slots::{PAGES_AHEAD_MAX, Pending, RESERVE_PAGES_MAX, Slots};
-pub(crate) use tree::{Cell, LEAF_HEAP_BYTES, LeafRef, Mid, PAGES_END, Root, Tree};
+pub(crate) use tree::{Mid, PAGES_END, Root, Tree};

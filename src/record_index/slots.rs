@@ -227,7 +227,7 @@ impl Slots {
         let mut slots = slots_of(ids);
         while let Some((page, indexes)) = next_of_page(&mut slots) {
             forget_outstanding(&mut inner, page, indexes);
-            let Some(descriptor) = root.cell(page).map(super::tree::Cell::descriptor_now) else { continue };
+            let Some(descriptor) = root.cell(page).map(super::cell::Cell::descriptor_now) else { continue };
             let set = SetNumber(descriptor.set);
             // Not into an open page: under one reservation a slot is handed out once.
             note_free(&mut inner, page, set, descriptor.free);

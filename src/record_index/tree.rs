@@ -1,171 +1,75 @@
-//! The tree: persistent by copying, with leaves that one writer changes in place between two views.
+//! The tree: persistent by copying, with parts that one writer changes in place between two views.
 //!
-//! Owns: lookups, changes of entries, counts of live and free slots per page. Path copying as in Driscoll et al. 1989,
-//! with the copy deferred until a view needs it.
+//! Owns: lookups, changes of entries, what of it is on the heap. Path copying as in Driscoll et al. 1989, with the copy
+//! deferred until a view needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
-use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::{Corruption, Error, Result};
 use crate::format::PAGE_BYTES;
 use crate::format::descriptor::{DESCRIPTOR_BYTES, DESCRIPTORS_PER_PAGE, Descriptor, PageRef};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::format::segment::FileKind;
-use crate::id::{SLOT_END, SegmentSeq, SetNumber, low_u16, to_u64, to_usize};
+use crate::id::{SLOT_END, SegmentSeq, SetNumber, to_u64, to_usize};
 use crate::pages::{PAGE_ALIGN_BYTES, PageSegment, PageStore};
 use crate::record_index::DamagedLeaf;
+use crate::record_index::cell::{Cell, LeafRef, Weight};
+use crate::record_index::leaf::{BLOCK_HEAP_BYTES, Leaf, Patch};
 
-const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
-/// Heap bytes of a leaf, including the allocator's share.
-pub(crate) const LEAF_HEAP_BYTES: u64 = PAGE_BYTES as u64 + 64;
 /// Maximum number of pages of a store.
 pub(crate) const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
 
-/// A leaf on the heap.
-#[derive(Debug)]
-pub(crate) struct Leaf {
-    epoch: u64,
-    live: AtomicU16,
-    free: AtomicU16,
-    // In the leaf itself: saves a cache miss per read.
-    entries: [AtomicU64; ENTRIES_PER_PAGE],
-}
-
-impl Leaf {
-    fn new(epoch: u64) -> Self {
-        let entries = [const { AtomicU64::new(0) }; ENTRIES_PER_PAGE];
-        Self { epoch, live: AtomicU16::new(0), free: AtomicU16::new(FREE_SLOTS), entries }
-    }
-
-    fn copy(&self, epoch: u64) -> Self {
-        let entry = |index: usize| self.entries.get(index).map_or(0, |entry| entry.load(Ordering::Relaxed));
-        let entries = std::array::from_fn(|index| AtomicU64::new(entry(index)));
-        let (live, free) = (self.live.load(Ordering::Relaxed), self.free.load(Ordering::Relaxed));
-        Self { epoch, live: AtomicU16::new(live), free: AtomicU16::new(free), entries }
-    }
-
-    fn from_image(image: &[u8], epoch: u64, descriptor: &Descriptor) -> Self {
-        let entry = |index: usize| image.get(index * 8..index * 8 + 8).map_or(0, LittleEndian::read_u64);
-        let entries = std::array::from_fn(|index| AtomicU64::new(entry(index)));
-        let (live, free) = (AtomicU16::new(descriptor.live), AtomicU16::new(descriptor.free));
-        Self { epoch, live, free, entries }
-    }
-
-    #[inline]
-    fn load(&self, index: usize) -> Entry {
-        Entry(self.entries.get(index).map_or(0, |entry| entry.load(Ordering::Acquire)))
-    }
-
-    /// The page's image.
-    pub(crate) fn image(&self, out: &mut Vec<u8>) {
-        out.clear();
-        for entry in &self.entries {
-            out.extend_from_slice(&entry.load(Ordering::Relaxed).to_le_bytes());
-        }
-    }
-
-    fn set(&self, index: usize, entry: Entry) -> Entry {
-        let Some(cell) = self.entries.get(index) else { return Entry::NEVER };
-        let old = Entry(cell.load(Ordering::Relaxed));
-        let count = |counter: &AtomicU16, before: bool, after: bool| match (before, after) {
-            // Only this thread changes it (invariant 1 of the module above), so it need not be atomic as a whole.
-            (false, true) => counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed),
-            (true, false) => counter.store(counter.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed),
-            _ => {}
-        };
-        count(&self.live, old.is_live(), entry.is_live());
-        count(&self.free, old.is_free(), entry.is_free());
-        cell.store(entry.0, Ordering::Release);
-        old
-    }
-}
-
-/// A leaf page in its directory page.
-#[derive(Debug, Clone, Default)]
-pub(crate) enum LeafRef {
-    /// None of its slots was ever used.
-    #[default]
-    Absent,
-    /// An image in a page segment.
-    Clean(Arc<PageSegment>),
-    /// On the heap, and in no snapshot yet.
-    Dirty(Arc<Leaf>),
-    /// Its image cannot be read.
-    Damaged(Arc<DamagedLeaf>),
-}
-
-/// A leaf page and its descriptor. The counts of a dirty leaf are in the leaf.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Cell {
-    pub(crate) descriptor: Descriptor,
-    pub(crate) leaf: LeafRef,
-}
-
-impl Cell {
-    #[inline]
-    fn entry(&self, index: usize) -> Result<Entry> {
-        match &self.leaf {
-            LeafRef::Dirty(leaf) => Ok(leaf.load(index)),
-            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| {
-                Entry(image.get(index * 8..index * 8 + 8).map_or(0, LittleEndian::read_u64))
-            }),
-            LeafRef::Absent => Ok(Entry::NEVER),
-            LeafRef::Damaged(leaf) => leaf.entry(index),
-        }
-    }
-
-    /// The descriptor with the current counts.
-    pub(crate) fn descriptor_now(&self) -> Descriptor {
-        let mut descriptor = self.descriptor;
-        match &self.leaf {
-            LeafRef::Dirty(leaf) => {
-                descriptor.live = leaf.live.load(Ordering::Relaxed);
-                descriptor.free = leaf.free.load(Ordering::Relaxed);
-            }
-            LeafRef::Absent => descriptor.free = FREE_SLOTS,
-            LeafRef::Clean(_) | LeafRef::Damaged(_) => {}
-        }
-        descriptor
-    }
-
-    /// All entries of the page.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
-        match &self.leaf {
-            LeafRef::Dirty(leaf) => Ok((0..ENTRIES_PER_PAGE).map(|index| leaf.load(index)).collect()),
-            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| {
-                image.chunks_exact(8).map(|bytes| Entry(LittleEndian::read_u64(bytes))).collect()
-            }),
-            LeafRef::Absent => Ok(vec![Entry::NEVER; ENTRIES_PER_PAGE]),
-            LeafRef::Damaged(leaf) => Err(leaf.error()),
-        }
-    }
-}
-
 /// A directory page: the cells of 128 leaf pages.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Mid {
     pub(crate) cells: Vec<Cell>,
     /// The location of its image, if it has one.
     pub(crate) page: PageRef,
+    /// The epoch in which it was made. If no view has it, patches are added in place.
+    epoch: u64,
     /// Whether anything below it has changed since that image.
-    pub(crate) dirty: bool,
+    dirty: AtomicBool,
 }
 
 impl Default for Mid {
     fn default() -> Self {
-        Self { cells: vec![Cell::default(); DESCRIPTORS_PER_PAGE], page: PageRef::default(), dirty: true }
+        let cells = vec![Cell::default(); DESCRIPTORS_PER_PAGE];
+        Self { cells, page: PageRef::default(), epoch: 1, dirty: AtomicBool::new(true) }
+    }
+}
+
+impl Clone for Mid {
+    fn clone(&self) -> Self {
+        let dirty = AtomicBool::new(self.is_dirty());
+        Self { cells: self.cells.clone(), page: self.page, epoch: self.epoch, dirty }
     }
 }
 
 impl Mid {
-    /// Leaves on the heap.
-    pub(crate) fn dirty_leaves(&self) -> u64 {
-        to_u64(self.cells.iter().filter(|cell| matches!(cell.leaf, LeafRef::Dirty(_))).count())
+    /// Without leaf pages, and as on disk.
+    pub(super) fn empty() -> Self {
+        Self { dirty: AtomicBool::new(false), ..Self::default() }
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_dirty(&self, is_dirty: bool) {
+        self.dirty.store(is_dirty, Ordering::Relaxed);
+    }
+
+    /// What its leaf pages take on the heap.
+    fn weight(&self) -> Weight {
+        self.cells.iter().map(Cell::weight).fold(Weight::default(), |sum, cell| Weight {
+            pages: sum.pages + cell.pages,
+            bytes: sum.bytes + cell.bytes,
+        })
     }
 
     /// The image: descriptors, without the absent ones at the end.
@@ -227,9 +131,10 @@ impl Root {
         to_u64(self.mids.len() * DESCRIPTORS_PER_PAGE)
     }
 
-    /// Dirty leaves, counted one by one.
-    pub(crate) fn count_dirty(&self) -> u64 {
-        self.mids.iter().map(|mid| mid.dirty_leaves()).sum()
+    /// What leaf pages take on the heap, counted one by one.
+    fn weight(&self) -> Weight {
+        let add = |sum: Weight, mid: Weight| Weight { pages: sum.pages + mid.pages, bytes: sum.bytes + mid.bytes };
+        self.mids.iter().map(|mid| mid.weight()).fold(Weight::default(), add)
     }
 
     /// Heap bytes of the directory.
@@ -246,7 +151,7 @@ impl Root {
         let image = segment.with(&root.page, <[u8]>::to_vec)?;
         let (mut mids, mut seen) = (Vec::new(), Seen::default());
         seen.meet(&root.page, &segment, "root page")?;
-        let empty = Arc::new(Mid { dirty: false, ..Mid::default() });
+        let empty = Arc::new(Mid::empty());
         for bytes in image.chunks(DESCRIPTOR_BYTES) {
             let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
             if !descriptor.page.is_written() {
@@ -307,7 +212,7 @@ impl Seen {
 pub(super) fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Seen) -> Result<Mid> {
     let segment = pages.segment(&descriptor.page)?;
     seen.meet(&descriptor.page, &segment, "directory page")?;
-    let mut mid = Mid { page: descriptor.page, dirty: false, ..Mid::default() };
+    let mut mid = Mid { page: descriptor.page, ..Mid::empty() };
     let image = segment.with(&descriptor.page, <[u8]>::to_vec)?;
     let mut last: Option<Arc<PageSegment>> = None;
     for (cell, bytes) in mid.cells.iter_mut().zip(image.chunks(DESCRIPTOR_BYTES)) {
@@ -339,8 +244,8 @@ pub(crate) struct Tree {
     /// Leaves of this epoch and earlier ones may be in a view.
     held: u64,
     restructured: bool,
-    /// Leaves of the newest tree on the heap.
-    dirty: u64,
+    /// What its leaf pages take on the heap.
+    weight: Weight,
     saving: Option<Saving>,
     /// Whether the entry set last replaced that of a record that a damaged page does not show.
     had_record: bool,
@@ -349,17 +254,19 @@ pub(crate) struct Tree {
 /// What a running save keeps on the heap.
 #[derive(Debug, Clone, Copy)]
 struct Saving {
-    /// Leaves of the save: all that were dirty then.
+    /// Bytes of leaf pages of the save: all that were on the heap then.
     frozen: u64,
     /// The highest epoch of these.
     epoch: u64,
-    /// Leaves brought to the heap since.
+    /// Bytes of leaf pages brought to the heap since.
     made: u64,
 }
 
 impl Tree {
     pub(crate) fn new(root: Root) -> Self {
-        Self { root: Arc::new(root), epoch: 1, held: 0, restructured: false, dirty: 0, saving: None, had_record: false }
+        let root = Arc::new(root);
+        let weight = Weight::default();
+        Self { root, epoch: 1, held: 0, restructured: false, weight, saving: None, had_record: false }
     }
 
     pub(crate) fn root(&self) -> &Arc<Root> {
@@ -383,31 +290,51 @@ impl Tree {
         std::mem::take(&mut self.restructured)
     }
 
-    /// Leaves of the newest tree on the heap.
+    /// Leaf pages of the newest tree of which something is on the heap.
     pub(crate) fn dirty(&self) -> u64 {
-        self.dirty
+        self.weight.pages
     }
 
-    /// Heap bytes of dirty leaves, including those of a save.
+    /// Bytes of leaf pages on the heap, including those of a save.
     pub(crate) fn heap_bytes(&self) -> u64 {
-        let leaves = self.saving.map_or(0, |saving| saving.frozen + saving.made).max(self.dirty);
-        leaves * LEAF_HEAP_BYTES
+        self.saving.map_or(0, |saving| saving.frozen + saving.made).max(self.weight.bytes)
     }
 
-    /// A save starts with the current leaves. The caller has pinned them.
+    /// A save starts with what is on the heap. The caller has pinned it.
     pub(crate) fn begin_saving(&mut self) {
-        self.saving = Some(Saving { frozen: self.dirty, epoch: self.epoch.saturating_sub(1), made: 0 });
+        self.saving = Some(Saving { frozen: self.weight.bytes, epoch: self.epoch.saturating_sub(1), made: 0 });
     }
 
-    /// The save has released its leaves.
+    /// The save has released its pages.
     pub(crate) fn end_saving(&mut self) {
         self.saving = None;
-        debug_assert_eq!(self.dirty, self.root.count_dirty(), "the count of dirty leaves");
+        debug_assert_eq!(self.weight, self.root.weight(), "what leaf pages take on the heap");
     }
 
-    /// This many leaves can be read from their pages again.
-    pub(crate) fn cleaned(&mut self, leaves: u64) {
-        self.dirty = self.dirty.saturating_sub(leaves);
+    /// Installs what a save has written of one directory page.
+    pub(crate) fn install(&mut self, index: usize, merge: impl FnOnce(&Arc<Mid>) -> Arc<Mid>) {
+        if let Some(now) = self.root_mut().mids.get_mut(index) {
+            let before = now.weight();
+            *now = merge(now);
+            let after = now.weight();
+            self.weight.pages = (self.weight.pages + after.pages).saturating_sub(before.pages);
+            self.weight.bytes = (self.weight.bytes + after.bytes).saturating_sub(before.bytes);
+        }
+    }
+
+    /// Changes what is on the heap of a page, and counts it.
+    fn change_cell<T>(&mut self, page: u64, change: impl FnOnce(&mut Cell) -> T) -> Result<T> {
+        let since = self.saving.map_or(0, |saving| saving.epoch);
+        let cell = self.cell_mut(page)?;
+        let before = (cell.weight(), cell.weight_since(since));
+        let changed = change(cell);
+        let after = (cell.weight(), cell.weight_since(since));
+        self.weight.pages = (self.weight.pages + after.0.pages).saturating_sub(before.0.pages);
+        self.weight.bytes = (self.weight.bytes + after.0.bytes).saturating_sub(before.0.bytes);
+        if let Some(saving) = &mut self.saving {
+            saving.made = (saving.made + after.1.bytes).saturating_sub(before.1.bytes);
+        }
+        Ok(changed)
     }
 
     /// Replaces a clean or copied part after a snapshot was saved.
@@ -446,15 +373,17 @@ impl Tree {
         }
         self.restructured = true;
         let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
+        let epoch = self.epoch;
         let root = Arc::make_mut(&mut self.root);
         if root.mids.len() <= mid {
             // All directory pages without a leaf are the same one: a high page number costs no memory for those before
             // it.
-            root.mids.resize(mid + 1, Arc::new(Mid { dirty: false, ..Mid::default() }));
+            root.mids.resize(mid + 1, Arc::new(Mid::empty()));
         }
         let found = root.mids.get_mut(mid).and_then(|mid| {
             let mid = Arc::make_mut(mid);
-            mid.dirty = true;
+            mid.epoch = epoch;
+            mid.set_dirty(true);
             mid.cells.get_mut(cell)
         });
         found.ok_or(Error::Exhausted { what: "slot", limit: SLOT_END })
@@ -469,7 +398,8 @@ impl Tree {
             if *left == 0 {
                 return Ok(false);
             }
-            if matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number())) {
+            let is_there = matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number()));
+            if is_there && cell.is_clean() {
                 *left -= 1;
                 let slot = page * to_u64(ENTRIES_PER_PAGE);
                 match cell.entry(0).and_then(|entry| self.set(slot, entry)) {
@@ -487,52 +417,55 @@ impl Tree {
 
     /// Sets the entry of a slot whose page is now found damaged.
     #[cold]
-    fn set_damaged(&mut self, page: u64, index: usize, entry: Entry, live: u16, damage: Corruption) -> Entry {
+    fn set_damaged(&mut self, page: u64, index: usize, entry: Entry, live: u16, damage: Corruption) -> Result<Entry> {
         let (leaf, old, had_record) = DamagedLeaf::new(damage).with(index, entry, live);
-        self.mark_damaged(page, leaf);
+        self.mark_damaged(page, leaf)?;
         self.had_record = had_record;
-        old
+        Ok(old)
     }
 
-    /// A leaf page cannot be read.
-    pub(crate) fn mark_damaged(&mut self, page: u64, leaf: DamagedLeaf) {
-        self.restructured = true;
-        let root = Arc::make_mut(&mut self.root);
-        root.has_damaged = true;
-        let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
-        if let Some(cell) = root.mids.get_mut(mid).and_then(|mid| Arc::make_mut(mid).cells.get_mut(cell)) {
+    /// A leaf page cannot be read. The directory page need not be written for that.
+    pub(crate) fn mark_damaged(&mut self, page: u64, leaf: DamagedLeaf) -> Result<()> {
+        if page >= self.root.page_end() {
+            return Ok(());
+        }
+        let was_dirty = self.root.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE).is_some_and(|mid| mid.is_dirty());
+        self.change_cell(page, |cell| {
             // What is known of its slots stays known.
             if !matches!(cell.leaf, LeafRef::Damaged(_)) {
+                let patch = std::mem::take(&mut cell.patch);
+                let leaf = patch.get().iter().flat_map(|patch| patch.entries()).fold(leaf, DamagedLeaf::knowing);
                 cell.leaf = LeafRef::Damaged(Arc::new(leaf));
             }
+        })?;
+        if let Some(mid) = self.root.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE) {
+            mid.set_dirty(was_dirty);
         }
+        Arc::make_mut(&mut self.root).has_damaged = true;
+        Ok(())
     }
 
     /// Replaces an unreadable leaf page.
     pub(crate) fn replace_page(&mut self, page: u64, set: SetNumber, entries: &[Entry]) -> Result<()> {
-        let epoch = self.epoch;
-        let cell = self.cell_mut(page)?;
-        let leaf = Leaf::new(epoch);
+        let leaf = Leaf::new(self.epoch);
         for (index, entry) in entries.iter().enumerate() {
             leaf.set(index, *entry);
         }
-        cell.descriptor.set = set.0;
-        let before = std::mem::replace(&mut cell.leaf, LeafRef::Dirty(Arc::new(leaf)));
-        self.dirty += u64::from(!matches!(before, LeafRef::Dirty(_)));
-        Ok(())
+        self.change_cell(page, |cell| {
+            cell.descriptor.set = set.0;
+            (cell.leaf, cell.patch) = (LeafRef::Dirty(Arc::new(leaf)), OnceLock::new());
+        })
     }
 
     /// An unreadable page without records: it loses its set.
-    pub(crate) fn clear_page(&mut self, page: u64) {
-        self.restructured = true;
-        let (mid, cell) = (to_usize(page) / DESCRIPTORS_PER_PAGE, to_usize(page) % DESCRIPTORS_PER_PAGE);
-        if let Some(mid) = Arc::make_mut(&mut self.root).mids.get_mut(mid).map(Arc::make_mut) {
-            mid.dirty = true;
-            if let Some(cell) = mid.cells.get_mut(cell) {
-                let floor = cell.descriptor.floor;
-                *cell = Cell { descriptor: Descriptor { floor, ..Descriptor::default() }, ..Cell::default() };
-            }
+    pub(crate) fn clear_page(&mut self, page: u64) -> Result<()> {
+        if page >= self.root.page_end() {
+            return Ok(());
         }
+        self.change_cell(page, |cell| {
+            let floor = cell.descriptor.floor;
+            *cell = Cell { descriptor: Descriptor { floor, ..Descriptor::default() }, ..Cell::default() };
+        })
     }
 
     /// Every damaged page has been replaced.
@@ -554,41 +487,93 @@ impl Tree {
             let expected = format!("a page below {}, or one already assigned to a set", self.root.page_end());
             return Err(Error::corrupt("record index", 0, format!("entry of slot {slot}"), expected, page));
         }
-        if let Some(LeafRef::Dirty(leaf)) = self.root.cell(page).map(|cell| &cell.leaf)
-            && leaf.epoch > self.held
-        {
-            return Ok(leaf.set(index, entry));
+        if let Some(old) = self.set_in_place(page, index, entry) {
+            return Ok(old);
         }
-        let epoch = self.epoch;
-        let cell = self.cell_mut(page)?;
-        let leaf = match &cell.leaf {
-            LeafRef::Absent => Leaf::new(epoch),
-            LeafRef::Dirty(leaf) => leaf.copy(epoch),
-            LeafRef::Clean(segment) => {
-                let descriptor = cell.descriptor;
-                match segment.with(&descriptor.page, |image| Leaf::from_image(image, epoch, &descriptor)) {
-                    Ok(leaf) => leaf,
-                    Err(Error::Corrupt(damage)) => {
-                        return Ok(self.set_damaged(page, index, entry, descriptor.live, *damage));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            LeafRef::Damaged(leaf) => {
-                let (leaf, old, had_record) = leaf.with(index, entry, cell.descriptor.live);
-                cell.leaf = LeafRef::Damaged(Arc::new(leaf));
-                self.had_record = had_record;
-                return Ok(old);
-            }
+        let Some(cell) = self.root.cell(page) else { return Ok(Entry::NEVER) };
+        let (descriptor, epoch) = (cell.descriptor_now(), self.epoch);
+        if let LeafRef::Damaged(leaf) = &cell.leaf {
+            let (leaf, old, had_record) = leaf.with(index, entry, descriptor.live);
+            self.cell_mut(page)?.leaf = LeafRef::Damaged(Arc::new(leaf));
+            self.had_record = had_record;
+            return Ok(old);
+        }
+        let patch = match cell.patch.get() {
+            Some(patch) => Some(patch.copy(epoch)),
+            None => cell.takes_patch().then(|| Patch::new(epoch, &descriptor)),
         };
-        let old = leaf.set(index, entry);
-        let before = std::mem::replace(&mut cell.leaf, LeafRef::Dirty(Arc::new(leaf)));
-        // A copy of a leaf that the save does not have replaces that leaf.
-        let replaces = |saving: &Saving| matches!(&before, LeafRef::Dirty(leaf) if leaf.epoch > saving.epoch);
-        if let Some(saving) = self.saving.as_mut().filter(|saving| !replaces(saving)) {
-            saving.made += 1;
+        let patched = match &patch {
+            Some(patch) if patch.load(index).is_some() => Ok(true),
+            Some(patch) => cell.below(|below| patch.add_block(index, below)),
+            None => Ok(false),
+        };
+        let made = match (patched, patch) {
+            (Ok(true), Some(patch)) => Ok(Made::Patch(Arc::new(patch))),
+            (Ok(_), _) => cell.with_entries(|entry| Made::Leaf(Arc::new(Leaf::with(epoch, &descriptor, entry)))),
+            (Err(error), _) => Err(error),
+        };
+        match made {
+            Ok(Made::Patch(patch)) => {
+                let old = patch.set(index, entry).unwrap_or(Entry::NEVER);
+                self.change_cell(page, |cell| cell.patch = OnceLock::from(patch))?;
+                Ok(old)
+            }
+            Ok(Made::Leaf(leaf)) => {
+                let old = leaf.set(index, entry);
+                let leaf = LeafRef::Dirty(leaf);
+                self.change_cell(page, |cell| (cell.leaf, cell.patch) = (leaf, OnceLock::new()))?;
+                Ok(old)
+            }
+            Err(Error::Corrupt(damage)) => self.set_damaged(page, index, entry, descriptor.live, *damage),
+            Err(error) => Err(error),
         }
-        self.dirty += u64::from(!matches!(before, LeafRef::Dirty(_)));
-        Ok(old)
     }
+
+    /// Sets an entry where no view sees it, if there is such a place. The shape that readers know stays.
+    fn set_in_place(&mut self, page: u64, index: usize, entry: Entry) -> Option<Entry> {
+        let mid = self.root.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE)?;
+        let cell = mid.cells.get(to_usize(page) % DESCRIPTORS_PER_PAGE)?;
+        match (cell.patch.get(), &cell.leaf) {
+            (None, LeafRef::Dirty(leaf)) if leaf.epoch > self.held => Some(leaf.set(index, entry)),
+            (Some(patch), _) if patch.epoch > self.held => {
+                if let Some(old) = patch.set(index, entry) {
+                    return Some(old);
+                }
+                if patch.is_full() || !cell.below(|below| patch.add_block(index, below)).ok()? {
+                    return None;
+                }
+                let old = patch.set(index, entry);
+                self.note_made(0, BLOCK_HEAP_BYTES);
+                old
+            }
+            (None, _) if mid.epoch > self.held && cell.takes_patch() => {
+                let patch = Patch::new(self.epoch, &cell.descriptor_now());
+                if !cell.below(|below| patch.add_block(index, below)).ok()? {
+                    return None;
+                }
+                let old = patch.set(index, entry);
+                let bytes = patch.heap_bytes();
+                let is_new = !cell.is_dirty();
+                cell.patch.set(Arc::new(patch)).ok()?;
+                mid.set_dirty(true);
+                self.note_made(u64::from(is_new), bytes);
+                old
+            }
+            _ => None,
+        }
+    }
+
+    fn note_made(&mut self, pages: u64, bytes: u64) {
+        self.weight.pages += pages;
+        self.weight.bytes += bytes;
+        if let Some(saving) = &mut self.saving {
+            saving.made += bytes;
+        }
+    }
+}
+
+/// What replaces a part of a page that a view may have.
+enum Made {
+    Patch(Arc<Patch>),
+    Leaf(Arc<Leaf>),
 }

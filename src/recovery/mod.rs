@@ -390,7 +390,7 @@ impl Attempt<'_> {
         let catalogue = Catalogue::from_snapshot(self.base, Origin { store: uuid, lineage: self.settings.lineage });
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         for (page, damaged) in unreadable {
-            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
+            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)))?;
         }
         // What was known of damaged pages when the snapshot was saved.
         for (slot, entry) in self.base.known_entries() {
@@ -450,7 +450,7 @@ fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Co
     if missing.is_some() && all_is_known {
         for (page, damaged) in look_at_pages(&heap.pin().root)? {
             damage.push(damaged.clone());
-            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)));
+            heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(damaged)))?;
         }
     }
     if let Some(missing) = missing.filter(|_| all_is_known && damage.is_empty()) {

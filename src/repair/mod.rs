@@ -210,7 +210,7 @@ fn mark_pages(engine: &Engine) -> Result<()> {
             Ok(_) => {}
             Err(Error::Corrupt(_)) if known.binary_search(&page).is_ok() => {}
             Err(Error::Corrupt(damage)) => {
-                engine.heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(*damage)));
+                engine.heap.with_tree(|tree| tree.mark_damaged(page, DamagedLeaf::new(*damage)))?;
             }
             Err(error) => return Err(error),
         }
@@ -258,7 +258,7 @@ fn rebuild_pages(
         match set {
             Some(set) => engine.heap.with_tree(|tree| tree.replace_page(page, set, &rebuilt.entries))?,
             // The page has no record, and its slots are never assigned.
-            None => engine.heap.with_tree(|tree| tree.clear_page(page)),
+            None => engine.heap.with_tree(|tree| tree.clear_page(page))?,
         }
         if !rebuilt.doubts.is_empty() {
             // Once they are deleted, no ID of their slots that may have been seen is reused, nor any other of the page.

@@ -20,7 +20,7 @@ use crate::id::{IndexNumber, SegmentSeq, Seq};
 use crate::key_index::Saved as SavedIndex;
 use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
-use crate::record_index::{LeafRef, Mid, Root};
+use crate::record_index::{Mid, Root};
 
 /// The name of a snapshot that exists while it is copied. Users can neither assign nor see it.
 pub(crate) const OF_A_COPY: &str = "\u{1}copy";
@@ -270,15 +270,16 @@ fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<
     let number = || engine.log.take_segment_number();
     let mut image = Vec::new();
     let mut saved = root.clone();
-    for mid in saved.mids.iter_mut().filter(|mid| mid.dirty) {
+    for mid in saved.mids.iter_mut().filter(|mid| mid.is_dirty()) {
         let mid = Arc::make_mut(mid);
         for cell in &mut mid.cells {
-            let LeafRef::Dirty(leaf) = &cell.leaf else { continue };
-            leaf.image(&mut image);
+            if !cell.is_dirty() {
+                continue;
+            }
+            cell.image(&mut image)?;
             let mut descriptor = cell.descriptor_now();
             descriptor.page = writer.write(&engine.pages, timeline, &number, &image, &cell.descriptor.page)?;
-            cell.leaf = LeafRef::Clean(engine.pages.segment(&descriptor.page)?);
-            cell.descriptor = descriptor;
+            cell.set_clean(descriptor, engine.pages.segment(&descriptor.page)?);
         }
         mid.image(&mut image);
         mid.page = if image.is_empty() {
@@ -286,10 +287,10 @@ fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<
         } else {
             writer.write(&engine.pages, timeline, &number, &image, &mid.page)?
         };
-        mid.dirty = false;
+        mid.set_dirty(false);
     }
     let old_root = writer.root();
-    let unchanged = root.mids.iter().all(|mid| !mid.dirty) && !writer.is_root_refreshed();
+    let unchanged = root.mids.iter().all(|mid| !mid.is_dirty()) && !writer.is_root_refreshed();
     if unchanged && old_root.is_written() {
         return Ok((saved, old_root));
     }
@@ -354,16 +355,8 @@ fn page_rows(engine: &Engine, writer: &PageWriter) -> impl Iterator<Item = Segme
 /// Replaces dirty pages with the saved ones, directory page by directory page.
 fn install(engine: &Engine, frozen: &Root, saved: &Root) {
     for (index, (before, after)) in frozen.mids.iter().zip(&saved.mids).enumerate() {
-        if before.dirty {
-            engine.heap.with_tree(|tree| {
-                let mut cleaned = 0;
-                if let Some(now) = tree.root_mut().mids.get_mut(index) {
-                    let merged = merge(now, before, after);
-                    cleaned = now.dirty_leaves().saturating_sub(merged.dirty_leaves());
-                    *now = merged;
-                }
-                tree.cleaned(cleaned);
-            });
+        if before.is_dirty() {
+            engine.heap.with_tree(|tree| tree.install(index, |now| merge(now, before, after)));
         }
     }
 }
@@ -376,11 +369,7 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
     let mut merged = Mid::clone(now);
     merged.page = after.page;
     for ((cell, before), after) in merged.cells.iter_mut().zip(&before.cells).zip(&after.cells) {
-        let LeafRef::Dirty(saved) = &before.leaf else { continue };
-        match &cell.leaf {
-            LeafRef::Dirty(leaf) if Arc::ptr_eq(leaf, saved) => *cell = after.clone(),
-            _ => cell.descriptor.page = after.descriptor.page,
-        }
+        cell.install(before, after);
     }
     Arc::new(merged)
 }

@@ -16,7 +16,7 @@ use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber, to_u64};
 use crate::indexing;
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
-use crate::record_index::{Cell, LeafRef};
+use crate::record_index::Cell;
 use crate::verify::large::LargeValues;
 use crate::verify::steps::Steps;
 use crate::verify::{NotCompared, Problem, VerifyReport};
@@ -105,7 +105,7 @@ impl Pass<'_, '_> {
         for page in 0..state.root.page_end() {
             let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
             let saved = &cell.descriptor.page;
-            let at = matches!(cell.leaf, LeafRef::Clean(_)).then_some((saved.segment, saved.offset_granules));
+            let at = cell.is_clean().then_some((saved.segment, saved.offset_granules));
             let known = self.seen.as_deref().zip(at).and_then(|(seen, at)| seen.pages.get(&at));
             if let Some(leaf) = known.filter(|leaf| leaf.holds_in(state, cell.descriptor.set)) {
                 sums.add(leaf);

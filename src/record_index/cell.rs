@@ -1,0 +1,199 @@
+//! A leaf page in its directory page: where its entries are.
+//!
+//! Owns: reading an entry through the patch of a page, and what of a page is on the heap. Never: changes an entry.
+
+use std::sync::{Arc, OnceLock};
+
+use byteorder::{ByteOrder, LittleEndian};
+
+use crate::error::Result;
+use crate::format::descriptor::Descriptor;
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
+use crate::pages::PageSegment;
+use crate::record_index::DamagedLeaf;
+use crate::record_index::leaf::{FREE_SLOTS, LEAF_HEAP_BYTES, Leaf, Patch};
+
+/// A leaf page.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum LeafRef {
+    /// None of its slots was ever used.
+    #[default]
+    Absent,
+    /// An image in a page segment.
+    Clean(Arc<PageSegment>),
+    /// On the heap, and in no snapshot yet.
+    Dirty(Arc<Leaf>),
+    /// Its image cannot be read.
+    Damaged(Arc<DamagedLeaf>),
+}
+
+/// A leaf page and its descriptor. The counts of a page on the heap are there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cell {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) leaf: LeafRef,
+    /// What has changed of it since it was written, or since a view took it. Only clean and dirty pages have one.
+    pub(super) patch: OnceLock<Arc<Patch>>,
+}
+
+/// What a page takes on the heap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Weight {
+    pub(crate) pages: u64,
+    pub(crate) bytes: u64,
+}
+
+fn entry_of(image: &[u8], index: usize) -> Entry {
+    Entry(image.get(index * 8..index * 8 + 8).map_or(0, LittleEndian::read_u64))
+}
+
+impl Cell {
+    #[inline]
+    pub(super) fn entry(&self, index: usize) -> Result<Entry> {
+        if let Some(patch) = self.patch.get()
+            && let Some(entry) = patch.load(index)
+        {
+            return Ok(entry);
+        }
+        match &self.leaf {
+            LeafRef::Dirty(leaf) => Ok(leaf.load(index)),
+            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| entry_of(image, index)),
+            LeafRef::Absent => Ok(Entry::NEVER),
+            LeafRef::Damaged(leaf) => leaf.entry(index),
+        }
+    }
+
+    /// Runs `read` on the entries below the patch.
+    pub(super) fn below<T>(&self, read: impl FnOnce(&dyn Fn(usize) -> Entry) -> T) -> Result<T> {
+        match &self.leaf {
+            LeafRef::Dirty(leaf) => Ok(read(&|index| leaf.load(index))),
+            LeafRef::Clean(segment) => {
+                segment.with(&self.descriptor.page, |image| read(&|index| entry_of(image, index)))
+            }
+            LeafRef::Absent => Ok(read(&|_| Entry::NEVER)),
+            LeafRef::Damaged(leaf) => Err(leaf.error()),
+        }
+    }
+
+    /// Runs `read` on the entries.
+    pub(super) fn with_entries<T>(&self, read: impl FnOnce(&dyn Fn(usize) -> Entry) -> T) -> Result<T> {
+        match self.patch.get() {
+            Some(patch) => self.below(|below| read(&|index| patch.load(index).unwrap_or_else(|| below(index)))),
+            None => self.below(read),
+        }
+    }
+
+    /// All entries of the page.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        self.with_entries(|entry| (0..ENTRIES_PER_PAGE).map(entry).collect())
+    }
+
+    /// The page's image.
+    pub(crate) fn image(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.clear();
+        match &self.leaf {
+            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| out.extend_from_slice(image))?,
+            _ => {
+                let mut add = |entry: Entry| out.extend_from_slice(&entry.0.to_le_bytes());
+                self.below(|entry| (0..ENTRIES_PER_PAGE).for_each(|index| add(entry(index))))?;
+            }
+        }
+        for (index, entry) in self.patch.get().iter().flat_map(|patch| patch.entries()) {
+            if let Some(bytes) = out.get_mut(index * 8..index * 8 + 8) {
+                LittleEndian::write_u64(bytes, entry.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The descriptor with the current counts.
+    pub(crate) fn descriptor_now(&self) -> Descriptor {
+        let mut descriptor = self.descriptor;
+        match (&self.leaf, self.patch.get()) {
+            (_, Some(patch)) => patch.put_counts(&mut descriptor),
+            (LeafRef::Dirty(leaf), None) => leaf.put_counts(&mut descriptor),
+            (LeafRef::Absent, None) => descriptor.free = FREE_SLOTS,
+            (LeafRef::Clean(_) | LeafRef::Damaged(_), None) => {}
+        }
+        descriptor
+    }
+
+    /// Whether a page segment has all of it.
+    pub(crate) fn is_clean(&self) -> bool {
+        matches!(self.leaf, LeafRef::Clean(_)) && self.patch.get().is_none()
+    }
+
+    /// Whether no snapshot has all of it.
+    pub(crate) fn is_dirty(&self) -> bool {
+        matches!(self.leaf, LeafRef::Dirty(_)) || self.patch.get().is_some()
+    }
+
+    /// Whether a patch over it is smaller than a leaf and can be read without another read of the file.
+    pub(super) fn takes_patch(&self) -> bool {
+        match &self.leaf {
+            LeafRef::Dirty(_) => true,
+            LeafRef::Clean(segment) => segment.is_mapped(&self.descriptor.page),
+            LeafRef::Absent | LeafRef::Damaged(_) => false,
+        }
+    }
+
+    /// Whether both have the same page below their patches.
+    pub(super) fn is_over_same(&self, other: &Self) -> bool {
+        match (&self.leaf, &other.leaf) {
+            (LeafRef::Dirty(leaf), LeafRef::Dirty(other)) => Arc::ptr_eq(leaf, other),
+            (LeafRef::Clean(_), LeafRef::Clean(_)) => self.descriptor.page == other.descriptor.page,
+            _ => false,
+        }
+    }
+
+    /// Whether both have the same patch, or none.
+    pub(super) fn has_same_patch(&self, other: &Self) -> bool {
+        match (self.patch.get(), other.patch.get()) {
+            (Some(patch), Some(other)) => Arc::ptr_eq(patch, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// What it takes on the heap in parts made after an epoch.
+    pub(super) fn weight_since(&self, epoch: u64) -> Weight {
+        let leaf = match &self.leaf {
+            LeafRef::Dirty(leaf) if leaf.epoch > epoch => LEAF_HEAP_BYTES,
+            _ => 0,
+        };
+        let patch = self.patch.get().filter(|patch| patch.epoch > epoch).map_or(0, |patch| patch.heap_bytes());
+        Weight { pages: u64::from(self.is_dirty()), bytes: leaf + patch }
+    }
+
+    pub(super) fn weight(&self) -> Weight {
+        self.weight_since(0)
+    }
+
+    /// Bytes on the heap, without a leaf or a patch that another has too.
+    pub(super) fn bytes_besides(&self, has_leaf: bool, has_patch: bool) -> u64 {
+        let leaf = if has_leaf || !matches!(self.leaf, LeafRef::Dirty(_)) { 0 } else { LEAF_HEAP_BYTES };
+        let patch = self.patch.get().filter(|_| !has_patch);
+        leaf + patch.map_or(0, |patch| patch.heap_bytes())
+    }
+
+    /// It was saved.
+    pub(crate) fn set_clean(&mut self, descriptor: Descriptor, segment: Arc<PageSegment>) {
+        *self = Self { descriptor, leaf: LeafRef::Clean(segment), patch: OnceLock::new() };
+    }
+
+    /// What a save has written of it is clean. `before` is the page that was saved, and `after` its image.
+    pub(crate) fn install(&mut self, before: &Self, after: &Self) {
+        if !before.is_dirty() {
+            return;
+        }
+        if self.is_over_same(before) {
+            if self.has_same_patch(before) {
+                self.patch = OnceLock::new();
+            }
+            // What has changed since the save began is in the patch, which has all that was in the one saved.
+            self.leaf = after.leaf.clone();
+            (self.descriptor.live, self.descriptor.free) = (after.descriptor.live, after.descriptor.free);
+        }
+        self.descriptor.page = after.descriptor.page;
+    }
+}

@@ -33,7 +33,45 @@ pub(crate) struct Cell {
     pub(crate) descriptor: Descriptor,
     pub(crate) leaf: LeafRef,
     /// What has changed of it since it was written, or since a view took it. Only clean and dirty pages have one.
-    pub(super) patch: OnceLock<Arc<Patch>>,
+    pub(super) patch: Over,
+}
+
+/// The place of a patch. A writer fills an empty one once, while others read.
+#[derive(Debug)]
+pub(super) enum Over {
+    Since(Arc<Patch>),
+    // Copying a filled one would take its slow path for each page of a directory page.
+    Later(OnceLock<Arc<Patch>>),
+}
+
+impl Over {
+    #[inline]
+    pub(super) fn get(&self) -> Option<&Arc<Patch>> {
+        match self {
+            Self::Since(patch) => Some(patch),
+            Self::Later(patch) => patch.get(),
+        }
+    }
+
+    /// Fills an empty place. Returns whether it was empty.
+    pub(super) fn set(&self, patch: Arc<Patch>) -> bool {
+        match self {
+            Self::Since(_) => false,
+            Self::Later(place) => place.set(patch).is_ok(),
+        }
+    }
+}
+
+impl Default for Over {
+    fn default() -> Self {
+        Self::Later(OnceLock::new())
+    }
+}
+
+impl Clone for Over {
+    fn clone(&self) -> Self {
+        self.get().map_or_else(Self::default, |patch| Self::Since(Arc::clone(patch)))
+    }
 }
 
 /// What a page takes on the heap.
@@ -178,7 +216,7 @@ impl Cell {
 
     /// It was saved.
     pub(crate) fn set_clean(&mut self, descriptor: Descriptor, segment: Arc<PageSegment>) {
-        *self = Self { descriptor, leaf: LeafRef::Clean(segment), patch: OnceLock::new() };
+        *self = Self { descriptor, leaf: LeafRef::Clean(segment), patch: Over::default() };
     }
 
     /// What a save has written of it is clean. `before` is the page that was saved, and `after` its image.
@@ -188,7 +226,7 @@ impl Cell {
         }
         if self.is_over_same(before) {
             if self.has_same_patch(before) {
-                self.patch = OnceLock::new();
+                self.patch = Over::default();
             }
             // What has changed since the save began is in the patch, which has all that was in the one saved.
             self.leaf = after.leaf.clone();

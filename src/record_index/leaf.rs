@@ -17,7 +17,7 @@ pub(super) const FREE_SLOTS: u16 = low_u16(ENTRIES_PER_PAGE as u64);
 pub(crate) const LEAF_HEAP_BYTES: u64 = PAGE_BYTES as u64 + 64;
 
 /// Entries of a block.
-const BLOCK_ENTRIES: usize = 32;
+const BLOCK_ENTRIES: usize = 16;
 const BLOCKS_PER_LEAF: usize = ENTRIES_PER_PAGE / BLOCK_ENTRIES;
 /// A patch with more blocks would be worth a leaf.
 const BLOCKS_MAX: usize = BLOCKS_PER_LEAF / 4;

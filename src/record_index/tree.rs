@@ -4,8 +4,8 @@
 //! deferred until a view needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
@@ -18,7 +18,7 @@ use crate::format::segment::FileKind;
 use crate::id::{SLOT_END, SegmentSeq, SetNumber, to_u64, to_usize};
 use crate::pages::{PAGE_ALIGN_BYTES, PageSegment, PageStore};
 use crate::record_index::DamagedLeaf;
-use crate::record_index::cell::{Cell, LeafRef, Weight};
+use crate::record_index::cell::{Cell, LeafRef, Over, Weight};
 use crate::record_index::leaf::{BLOCK_HEAP_BYTES, Leaf, Patch};
 
 /// Maximum number of pages of a store.
@@ -453,7 +453,7 @@ impl Tree {
         }
         self.change_cell(page, |cell| {
             cell.descriptor.set = set.0;
-            (cell.leaf, cell.patch) = (LeafRef::Dirty(Arc::new(leaf)), OnceLock::new());
+            (cell.leaf, cell.patch) = (LeafRef::Dirty(Arc::new(leaf)), Over::default());
         })
     }
 
@@ -515,13 +515,13 @@ impl Tree {
         match made {
             Ok(Made::Patch(patch)) => {
                 let old = patch.set(index, entry).unwrap_or(Entry::NEVER);
-                self.change_cell(page, |cell| cell.patch = OnceLock::from(patch))?;
+                self.change_cell(page, |cell| cell.patch = Over::Since(patch))?;
                 Ok(old)
             }
             Ok(Made::Leaf(leaf)) => {
                 let old = leaf.set(index, entry);
                 let leaf = LeafRef::Dirty(leaf);
-                self.change_cell(page, |cell| (cell.leaf, cell.patch) = (leaf, OnceLock::new()))?;
+                self.change_cell(page, |cell| (cell.leaf, cell.patch) = (leaf, Over::default()))?;
                 Ok(old)
             }
             Err(Error::Corrupt(damage)) => self.set_damaged(page, index, entry, descriptor.live, *damage),
@@ -554,7 +554,9 @@ impl Tree {
                 let old = patch.set(index, entry);
                 let bytes = patch.heap_bytes();
                 let is_new = !cell.is_dirty();
-                cell.patch.set(Arc::new(patch)).ok()?;
+                if !cell.patch.set(Arc::new(patch)) {
+                    return None;
+                }
                 mid.set_dirty(true);
                 self.note_made(u64::from(is_new), bytes);
                 old

@@ -15,7 +15,7 @@ use crate::format::descriptor::PageRef;
 use crate::format::index;
 use crate::format::node::KeyEntry;
 use crate::id::{IndexNumber, SegmentSeq};
-use crate::key_index::{Change, Changes, Frozen, Gathered, KeyRoot, KeyTree, NODE_HEAP_BYTES, Passed, Prepared, Saved};
+use crate::key_index::{Change, Changes, Frozen, Gathered, KeyRoot, KeyTree, Passed, Prepared, Saved};
 use crate::pages::PageSegments;
 
 /// Nodes installed, or moved out of page segments, per acquisition of the writer's lock.
@@ -44,8 +44,8 @@ pub(crate) struct Indexes {
     /// What views have of the trees, but for those in `changed`, which have changed since.
     seen: Map<IndexNumber, KeyRoot>,
     changed: BTreeSet<IndexNumber>,
-    /// Nodes that the trees, and a save of them, keep on the heap because they changed.
-    nodes: u64,
+    /// Bytes of nodes that the trees, and a save of them, keep on the heap because they changed.
+    bytes: u64,
     /// The same for dropped trees that a save still holds.
     leaving: u64,
     is_saving: bool,
@@ -96,7 +96,7 @@ impl Indexes {
 
     fn put(&mut self, number: IndexNumber, tree: KeyTree) {
         self.damaged.remove(&number);
-        self.nodes += tree.heap_nodes();
+        self.bytes += tree.heap_bytes();
         self.note_changed(number);
         self.trees.insert(number, tree);
     }
@@ -117,14 +117,14 @@ impl Indexes {
     fn with_tree<T>(&mut self, number: IndexNumber, work: impl FnOnce(&mut KeyTree) -> T) -> Option<T> {
         self.note_changed(number);
         let tree = self.trees.get_mut(&number)?;
-        let before = tree.heap_nodes();
+        let before = tree.heap_bytes();
         let result = work(tree);
-        self.nodes = (self.nodes + tree.heap_nodes()).saturating_sub(before);
+        self.bytes = (self.bytes + tree.heap_bytes()).saturating_sub(before);
         Some(result)
     }
 
     fn count_again(&mut self) {
-        self.nodes = self.trees.values().map(KeyTree::heap_nodes).sum();
+        self.bytes = self.trees.values().map(KeyTree::heap_bytes).sum();
     }
 
     /// Adds an index without entries.
@@ -217,8 +217,8 @@ impl Indexes {
         self.gathered.as_mut().and_then(|gathered| gathered.remove(&number));
         self.note_changed(number);
         if let Some(tree) = self.trees.remove(&number) {
-            self.nodes = self.nodes.saturating_sub(tree.heap_nodes());
-            self.leaving += if self.is_saving { tree.heap_nodes() } else { 0 };
+            self.bytes = self.bytes.saturating_sub(tree.heap_bytes());
+            self.leaving += if self.is_saving { tree.heap_bytes() } else { 0 };
             self.released.extend(tree.end());
         }
     }
@@ -336,7 +336,7 @@ impl Indexes {
 
     /// Heap bytes of changed nodes, including those of a save.
     pub(crate) fn heap_bytes(&self) -> u64 {
-        (self.nodes + self.leaving) * NODE_HEAP_BYTES
+        self.bytes + self.leaving
     }
 
     /// The current trees, and pages of dropped indexes.

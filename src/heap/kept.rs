@@ -1,7 +1,6 @@
 //! What an older state keeps that the newest state no longer needs.
 
 use crate::heap::State;
-use crate::key_index::NODE_HEAP_BYTES;
 
 /// Bytes that one state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +21,7 @@ impl State {
         let mut kept = KeptBytes { heap: records.heap, log: records.log, pages: records.pages };
         for (number, root) in &self.indexes {
             let nodes = root.kept_from(now.indexes.get(number)).unwrap_or_default();
-            kept.heap += nodes.heap_nodes * NODE_HEAP_BYTES;
+            kept.heap += nodes.heap_bytes;
             kept.pages += nodes.page_bytes;
         }
         kept

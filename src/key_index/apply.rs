@@ -9,12 +9,16 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
 use crate::format::node::{KeyEntry, NODE_CHILD_BYTES};
+use crate::key_index::changed::Effect;
 use crate::key_index::ledger::Ledger;
 use crate::key_index::node::{Child, Inner, Leaf, Node, Separator, in_memory};
 use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
 use crate::key_index::shape;
 use crate::key_index::slotted::Slotted;
 use crate::pages::PageSegments;
+
+/// If more changes than this belong to one leaf, it is changed itself.
+pub(crate) const CHANGES_BESIDE_MAX: usize = 16;
 
 /// One entry to be inserted or removed.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +55,7 @@ impl Work<'_> {
 /// Applies changes to a node and everything below it. Returns its new right neighbours.
 pub(crate) fn apply(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>) -> Grown {
     match child.node {
-        Node::Leaf(_) | Node::CleanLeaf(_) => apply_to_leaf(child, changes, work),
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => apply_to_leaf(child, changes, work),
         Node::Inner(_) | Node::CleanInner(_) => apply_to_inner(child, changes, work),
     }
 }
@@ -75,7 +79,7 @@ fn apply_to_leaf(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>)
             Some((_, child)) => child,
             None => &mut *child,
         };
-        let done = work.ledger.leaf_mut(target).and_then(|leaf| change_leaf(leaf, change));
+        let done = change_one(target, change, changes.len(), work);
         match done {
             Ok(Done::Nothing) => continue,
             Ok(Done::Inserted) => target.entries += 1,
@@ -94,6 +98,20 @@ fn apply_to_leaf(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>)
         work.net += if change.insert { 1 } else { -1 };
     }
     grown
+}
+
+/// Makes a change beside the leaf's image, or in the leaf itself if there will be many, or if it does not fit there.
+fn change_one(target: &mut Child, change: &Change<'_>, changes: usize, work: &mut Work<'_>) -> Result<Done> {
+    if changes <= CHANGES_BESIDE_MAX
+        && let Some(effect) = work.ledger.change_beside(target, change)?
+    {
+        return Ok(match effect {
+            Effect::Nothing => Done::Nothing,
+            Effect::Inserted => Done::Inserted,
+            Effect::Removed => Done::Removed,
+        });
+    }
+    work.ledger.leaf_mut(target).and_then(|leaf| change_leaf(leaf, change))
 }
 
 fn change_leaf(leaf: &mut Leaf, change: &Change<'_>) -> Result<Done> {
@@ -224,7 +242,7 @@ fn level_of(child: &Child) -> u8 {
     match &child.node {
         Node::Inner(inner) => inner.view().map_or(0, |view| view.level()),
         Node::CleanInner(lazy) => lazy.level(),
-        Node::Leaf(_) | Node::CleanLeaf(_) => 0,
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => 0,
     }
 }
 

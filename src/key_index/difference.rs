@@ -14,8 +14,8 @@ use crate::key_index::tree::{KeyRoot, level};
 /// Nodes of a state that another does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
-    /// Nodes on the heap.
-    pub(crate) heap_nodes: u64,
+    /// Bytes of nodes on the heap.
+    pub(crate) heap_bytes: u64,
     /// Bytes of images in page segments.
     pub(crate) page_bytes: u64,
 }
@@ -28,21 +28,13 @@ fn heap_node(child: &Child) -> Option<HeapNode> {
     match &child.node {
         Node::Leaf(leaf) => Some(Arc::as_ptr(leaf).cast()),
         Node::Inner(inner) => Some(Arc::as_ptr(inner).cast()),
+        Node::Changed(changed) => Some(Arc::as_ptr(changed).cast()),
         Node::CleanLeaf(_) | Node::CleanInner(_) => None,
     }
 }
 
 fn image(child: &Child) -> Option<Image> {
     child.saved().map(|clean| (clean.page().segment, clean.page().offset()))
-}
-
-/// Nodes of a subtree that are on the heap because they changed.
-fn heap_nodes(child: &Child) -> u64 {
-    match &child.node {
-        Node::Leaf(_) => 1,
-        Node::Inner(inner) => 1 + inner.children.iter().map(heap_nodes).sum::<u64>(),
-        Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
-    }
 }
 
 impl KeyRoot {
@@ -64,7 +56,7 @@ impl KeyRoot {
             let at = old_level.max(new_level);
             if old_level == at {
                 for child in &old {
-                    kept.heap_nodes += u64::from(heap_node(child).is_some());
+                    kept.heap_bytes += child.own().map_or(0, |(_, bytes)| bytes);
                     kept.page_bytes += child.saved().map_or(0, |clean| clean.page().bytes.into());
                 }
                 old = below(self, &old)?;
@@ -148,7 +140,7 @@ fn pass_shared(old: &mut Vec<&Child>, new: &mut Vec<&Child>, kept: &mut Kept) {
         let found = same.or_else(|| {
             let found = image(child).and_then(|image| by_image.get(&image));
             // The same contents. What the old state still has of it on the heap is its own.
-            kept.heap_nodes += found.map_or(0, |_| heap_nodes(child));
+            kept.heap_bytes += found.map_or(0, |_| child.on_heap().1);
             found
         });
         if let Some(shared) = found.and_then(|index| shared.get_mut(*index)) {

@@ -6,7 +6,7 @@
 //! Invariants: 1. A node that anything but the writer may hold is never changed.
 //! 2. A page that the newest tree no longer refers to is in `released`, once.
 //! 3. `dirty` is the number of nodes of the newest tree that are on the heap because they changed.
-//! 4. `heap_nodes` is never less than the number of nodes that the newest tree and a save keep on the heap.
+//! 4. `heap_bytes` is never less than the bytes of nodes that the newest tree and a save keep on the heap.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,16 +15,18 @@ use std::sync::atomic::Ordering;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::id::{NumberHash, to_u64};
-use crate::key_index::node::{Child, Inner, Leaf, Node, Origin, not_a_leaf, not_inner};
+use crate::key_index::apply::Change;
+use crate::key_index::changed::{Changed, Effect};
+use crate::key_index::node::{Child, Inner, Leaf, NODE_HEAP_BYTES, Node, Origin, not_a_leaf, not_inner};
 use crate::pages::PageSegments;
 
-/// Leaves read ahead of a change, each with the number of its image.
-pub(crate) type Prepared = Vec<(u64, Arc<Leaf>)>;
+/// Leaves read ahead of a change, each with the number of its image; with a copy if the change will not fit beside it.
+pub(crate) type Prepared = Vec<(u64, Option<Arc<Leaf>>)>;
 
 /// What a running save keeps on the heap.
 #[derive(Debug, Clone, Copy)]
 struct Saving {
-    /// `dirty` at the freeze: the save has all of these.
+    /// `dirty_bytes` at the freeze: the save has all of these.
     frozen: u64,
     /// `made` at the freeze.
     made: u64,
@@ -35,19 +37,20 @@ struct Saving {
 pub(crate) struct Ledger {
     pub(crate) released: Vec<PageRef>,
     dirty: u64,
-    /// Nodes brought to the heap, minus those that left it before any save had them.
+    dirty_bytes: u64,
+    /// Bytes of nodes brought to the heap, minus those that left it before any save had them.
     made: u64,
     /// Incremented by each freeze. Nodes of an older round may be in a save.
     round: u32,
     saving: Option<Saving>,
-    prepared: HashMap<u64, Arc<Leaf>, NumberHash>,
+    prepared: HashMap<u64, Option<Arc<Leaf>>, NumberHash>,
     has_clean: bool,
 }
 
 impl Ledger {
     /// The accounts of a tree with this many nodes on the heap.
     pub(crate) fn new(dirty: u64) -> Self {
-        Self { dirty, round: 1, has_clean: true, ..Self::default() }
+        Self { dirty, dirty_bytes: dirty * NODE_HEAP_BYTES, round: 1, has_clean: true, ..Self::default() }
     }
 
     /// The accounts of an empty tree, which has one leaf.
@@ -60,18 +63,23 @@ impl Ledger {
         self.dirty
     }
 
-    /// The same, including nodes that a save has and the tree has replaced.
-    pub(crate) fn heap_nodes(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn dirty_bytes(&self) -> u64 {
+        self.dirty_bytes
+    }
+
+    /// Their bytes, including those of nodes that a save has and the tree has replaced.
+    pub(crate) fn heap_bytes(&self) -> u64 {
         match self.saving {
-            Some(saving) => (saving.frozen + self.made.saturating_sub(saving.made)).max(self.dirty),
-            None => self.dirty,
+            Some(saving) => (saving.frozen + self.made.saturating_sub(saving.made)).max(self.dirty_bytes),
+            None => self.dirty_bytes,
         }
     }
 
     /// A save starts with the current nodes.
     pub(crate) fn begin_saving(&mut self) {
         self.round = self.round.wrapping_add(1).max(1);
-        self.saving = Some(Saving { frozen: self.dirty, made: self.made });
+        self.saving = Some(Saving { frozen: self.dirty_bytes, made: self.made });
     }
 
     /// The save has released its nodes.
@@ -81,8 +89,19 @@ impl Ledger {
 
     /// This many nodes came to the heap.
     pub(crate) fn came(&mut self, nodes: usize) {
-        self.dirty += to_u64(nodes);
-        self.made += to_u64(nodes);
+        self.came_with(to_u64(nodes), to_u64(nodes) * NODE_HEAP_BYTES);
+    }
+
+    fn came_with(&mut self, nodes: u64, bytes: u64) {
+        self.dirty += nodes;
+        self.dirty_bytes += bytes;
+        self.made += bytes;
+    }
+
+    /// A node on the heap has another size now.
+    fn resized(&mut self, before: u64, now: u64) {
+        self.dirty_bytes = (self.dirty_bytes + now).saturating_sub(before);
+        self.made = (self.made + now).saturating_sub(before);
     }
 
     /// Whether nodes may have to be read from pages.
@@ -91,9 +110,10 @@ impl Ledger {
     }
 
     /// This many nodes can be read from their pages again.
-    pub(crate) fn cleaned(&mut self, nodes: u64) {
+    pub(crate) fn cleaned(&mut self, nodes: u64, bytes: u64) {
         self.has_clean = true;
         self.dirty = self.dirty.saturating_sub(nodes);
+        self.dirty_bytes = self.dirty_bytes.saturating_sub(bytes);
     }
 
     /// Offers leaves that the next changes may need. The caller withdraws them later.
@@ -106,26 +126,69 @@ impl Ledger {
         numbers.iter().filter_map(|number| Some((*number, self.prepared.remove(number)?))).collect()
     }
 
-    fn leave(&mut self, origin: &Origin) {
+    fn leave(&mut self, origin: &Origin, bytes: u64) {
         origin.superseded.store(true, Ordering::Relaxed);
         if let Some(clean) = origin.page.get() {
             self.released.push(clean.page());
         }
         if origin.born == self.round {
-            self.made = self.made.saturating_sub(1);
+            self.made = self.made.saturating_sub(bytes);
         }
     }
 
     /// A node leaves the newest tree.
     pub(crate) fn retire(&mut self, child: &Child) {
-        match &child.node {
-            Node::Leaf(leaf) => self.leave(&leaf.origin),
-            Node::Inner(inner) => self.leave(&inner.origin),
-            Node::CleanLeaf(clean) => self.released.push(clean.page()),
-            Node::CleanInner(lazy) => self.released.push(lazy.clean.page()),
-        }
-        if matches!(child.node, Node::Leaf(_) | Node::Inner(_)) {
+        if let Some((origin, bytes)) = child.own() {
+            self.leave(origin, bytes);
             self.dirty = self.dirty.saturating_sub(1);
+            self.dirty_bytes = self.dirty_bytes.saturating_sub(bytes);
+        } else if let Some(clean) = child.saved() {
+            self.released.push(clean.page());
+        }
+    }
+
+    /// Makes a change beside the image of a leaf. `None` if the leaf itself must be changed.
+    pub(crate) fn change_beside(&mut self, child: &mut Child, change: &Change<'_>) -> Result<Option<Effect>> {
+        match &mut child.node {
+            Node::CleanLeaf(clean) => {
+                let prepared = self.prepared.get(&clean.number());
+                if matches!(prepared, Some(Some(_))) {
+                    return Ok(None);
+                }
+                if prepared.is_none() {
+                    clean.check_leaf(child.entries)?;
+                }
+                let mut changed = Changed::new(clean.clone(), child.entries)?;
+                let effect = changed.change(change)?;
+                if matches!(effect, Some(Effect::Inserted | Effect::Removed)) {
+                    self.prepared.remove(&clean.number());
+                    self.released.push(clean.page());
+                    self.came_with(1, changed.heap_bytes());
+                    changed.origin.born = self.round;
+                    child.node = Node::Changed(Arc::new(changed));
+                }
+                Ok(effect)
+            }
+            Node::Changed(changed) => {
+                if Arc::strong_count(changed) > 1 {
+                    let bytes = changed.heap_bytes();
+                    self.leave(&changed.origin, bytes);
+                    self.made += bytes;
+                    Arc::make_mut(changed).origin = Origin { born: self.round, ..Origin::default() };
+                }
+                let own = Arc::get_mut(changed).ok_or_else(not_a_leaf)?;
+                let before = own.heap_bytes();
+                let effect = own.change(change)?;
+                if !matches!(effect, Some(Effect::Nothing))
+                    && let Some(clean) = own.origin.page.take()
+                {
+                    self.released.push(clean.page());
+                }
+                let now = own.heap_bytes();
+                self.resized(before, now);
+                Ok(effect)
+            }
+            _ => Ok(None),
         }
     }
 
@@ -133,8 +196,8 @@ impl Ledger {
     pub(crate) fn leaf_mut<'a>(&mut self, child: &'a mut Child) -> Result<&'a mut Leaf> {
         match &mut child.node {
             Node::Leaf(leaf) if Arc::strong_count(leaf) > 1 => {
-                self.leave(&leaf.origin);
-                self.made += 1;
+                self.leave(&leaf.origin, NODE_HEAP_BYTES);
+                self.made += NODE_HEAP_BYTES;
                 // Copied to its final place. If the other holders have released it meanwhile it is not copied, but
                 // counts as a new node all the same.
                 Arc::make_mut(leaf).origin = Origin { born: self.round, ..Origin::default() };
@@ -142,7 +205,7 @@ impl Ledger {
             Node::Leaf(_) => {}
             Node::CleanLeaf(clean) => {
                 let prepared = if self.prepared.is_empty() { None } else { self.prepared.remove(&clean.number()) };
-                let mut leaf = match prepared {
+                let mut leaf = match prepared.flatten() {
                     Some(leaf) => leaf,
                     None => clean.load_leaf(child.entries)?,
                 };
@@ -150,6 +213,15 @@ impl Ledger {
                 self.came(1);
                 self.date(Arc::get_mut(&mut leaf).map(|leaf| &mut leaf.origin));
                 child.node = Node::Leaf(leaf);
+            }
+            Node::Changed(changed) => {
+                let mut leaf = changed.merged()?;
+                leaf.origin.born = self.round;
+                let bytes = changed.heap_bytes();
+                self.leave(&changed.origin, bytes);
+                self.made += NODE_HEAP_BYTES;
+                self.dirty_bytes = (self.dirty_bytes + NODE_HEAP_BYTES).saturating_sub(bytes);
+                child.node = Node::Leaf(Arc::new(leaf));
             }
             Node::Inner(_) | Node::CleanInner(_) => return Err(not_a_leaf()),
         }
@@ -165,8 +237,8 @@ impl Ledger {
     pub(crate) fn inner_mut<'a>(&mut self, child: &'a mut Child, segments: &PageSegments) -> Result<&'a mut Inner> {
         match &mut child.node {
             Node::Inner(inner) if Arc::strong_count(inner) > 1 => {
-                self.leave(&inner.origin);
-                self.made += 1;
+                self.leave(&inner.origin, NODE_HEAP_BYTES);
+                self.made += NODE_HEAP_BYTES;
                 Arc::make_mut(inner).origin = Origin { born: self.round, ..Origin::default() };
             }
             Node::Inner(_) => {}
@@ -177,7 +249,7 @@ impl Ledger {
                 self.date(Arc::get_mut(&mut inner).map(|inner| &mut inner.origin));
                 child.node = Node::Inner(inner);
             }
-            Node::Leaf(_) | Node::CleanLeaf(_) => return Err(not_inner()),
+            Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => return Err(not_inner()),
         }
         let Node::Inner(inner) = &mut child.node else { return Err(not_inner()) };
         let own = Arc::get_mut(inner).ok_or_else(not_inner)?;

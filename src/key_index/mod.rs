@@ -10,6 +10,7 @@
 //! ```text
 //! slotted   bytes of one node: insert, remove, split off, trim
 //! node      nodes on the heap and in page segments
+//! changed   a leaf in a page segment, and the entries that came and went since
 //! ledger    making a node the writer's own; what is on the heap because it changed; pages out of use
 //! gathered  changes before they are applied
 //! runs      which changes belong to which child
@@ -25,6 +26,7 @@
 
 mod apply;
 mod build;
+mod changed;
 mod check;
 mod cursor;
 mod difference;
@@ -46,8 +48,9 @@ pub(crate) use apply::{Change, Changes};
 pub(crate) use build::Builder;
 pub(crate) use gathered::Gathered;
 pub(crate) use ledger::Prepared;
+pub(crate) use node::NODE_HEAP_BYTES;
 pub(crate) use probe::Probed;
 pub(crate) use range::Range;
 pub(crate) use refresh::Passed;
 pub(crate) use save::{Frozen, Saved};
-pub(crate) use tree::{KeyRoot, KeyTree, NODE_HEAP_BYTES, Position};
+pub(crate) use tree::{KeyRoot, KeyTree, Position};

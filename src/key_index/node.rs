@@ -15,9 +15,13 @@ use crate::format::node::{ChildRef, KeyEntry, NODE_CHILD_BYTES, NodeView};
 use crate::format::segment::FileKind;
 use crate::format::{Malformed, PAGE_BYTES};
 use crate::id::{low_u16, to_u64};
+use crate::key_index::changed::Changed;
 use crate::key_index::slotted;
 use crate::key_index::slotted::Slotted;
 use crate::pages::{PageSegment, PageSegments};
+
+/// Heap bytes of a changed node, including its counts and the allocator's share.
+pub(crate) const NODE_HEAP_BYTES: u64 = 4096 + 128;
 
 /// A node in memory. This module made it, so it can always be decoded.
 #[inline]
@@ -47,6 +51,11 @@ impl Clean {
     pub(crate) fn new(page: &PageRef, segment: Arc<PageSegment>) -> Self {
         let bytes = low_u16(page.bytes.into());
         Self { segment, offset_granules: page.offset_granules, check: page.check, bytes }
+    }
+
+    /// Size of the image.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.into()
     }
 
     #[inline]
@@ -112,6 +121,11 @@ impl Clean {
             |view: &NodeView<'_>| Some(view.check().and_then(|used| slotted::load(view, 0, used, &mut own.bytes)));
         self.with_leaf(entries, load)?.map_err(|malformed| self.at(malformed))?;
         Ok(leaf)
+    }
+
+    /// Checks a leaf from the first cell to the last, as `load_leaf` does.
+    pub(crate) fn check_leaf(&self, entries: u64) -> Result<()> {
+        self.with_leaf(entries, |view| Some(view.check().map(drop)))?.map_err(|malformed| self.at(malformed))
     }
 
     /// Level of the node.
@@ -245,6 +259,7 @@ impl Lazy {
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
     Leaf(Arc<Leaf>),
+    Changed(Arc<Changed>),
     Inner(Arc<Inner>),
     CleanLeaf(Clean),
     CleanInner(Arc<Lazy>),
@@ -291,7 +306,7 @@ impl Child {
         match &self.node {
             Node::Inner(inner) => Ok(Some(inner)),
             Node::CleanInner(lazy) => lazy.get(segments).map(Some),
-            Node::Leaf(_) | Node::CleanLeaf(_) => Ok(None),
+            Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => Ok(None),
         }
     }
 
@@ -301,6 +316,7 @@ impl Child {
         match &self.node {
             Node::Leaf(leaf) => NodeView::open(&leaf.bytes).and_then(|view| read(&view)).ok_or_else(not_a_leaf),
             Node::CleanLeaf(clean) => clean.with_leaf(self.entries, read),
+            Node::Changed(changed) => read_merged(changed, read),
             Node::Inner(_) | Node::CleanInner(_) => Err(not_a_leaf()),
         }
     }
@@ -310,7 +326,7 @@ impl Child {
     pub(crate) fn first_byte(&self) -> u8 {
         match &self.node {
             Node::Leaf(leaf) => leaf.bytes.first().copied().unwrap_or_default(),
-            Node::Inner(_) | Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
+            Node::Changed(_) | Node::Inner(_) | Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
         }
     }
 
@@ -319,7 +335,7 @@ impl Child {
     pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
         match &self.node {
             Node::Leaf(leaf) => NodeView::open(&leaf.bytes).map_or(0, |view| view.glance(wanted)),
-            Node::Inner(_) | Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
+            Node::Changed(_) | Node::Inner(_) | Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
         }
     }
 
@@ -328,20 +344,46 @@ impl Child {
         match &self.node {
             Node::Leaf(leaf) => slotted::used(&leaf.bytes),
             Node::Inner(inner) => slotted::used(&inner.bytes) + inner.children.len() * NODE_CHILD_BYTES,
+            Node::Changed(changed) => changed.bytes(),
             Node::CleanLeaf(clean) => clean.bytes.into(),
             Node::CleanInner(lazy) => lazy.clean.bytes.into(),
         }
+    }
+
+    /// The status of the node, if it is on the heap because it changed, and its heap bytes.
+    pub(crate) fn own(&self) -> Option<(&Origin, u64)> {
+        match &self.node {
+            Node::Leaf(leaf) => Some((&leaf.origin, NODE_HEAP_BYTES)),
+            Node::Inner(inner) => Some((&inner.origin, NODE_HEAP_BYTES)),
+            Node::Changed(changed) => Some((&changed.origin, changed.heap_bytes())),
+            Node::CleanLeaf(_) | Node::CleanInner(_) => None,
+        }
+    }
+
+    /// Nodes from this one down that are on the heap because they changed, and their bytes.
+    pub(crate) fn on_heap(&self) -> (u64, u64) {
+        let Some((_, bytes)) = self.own() else { return (0, 0) };
+        let below = if let Node::Inner(inner) = &self.node { inner.children.as_slice() } else { &[] };
+        below.iter().map(Self::on_heap).fold((1, bytes), |all, some| (all.0 + some.0, all.1 + some.1))
     }
 
     /// The location of its image, if it has one.
     pub(crate) fn saved(&self) -> Option<&Clean> {
         match &self.node {
             Node::Leaf(leaf) => leaf.origin.page.get(),
+            Node::Changed(changed) => changed.origin.page.get(),
             Node::Inner(inner) => inner.origin.page.get(),
             Node::CleanLeaf(clean) => Some(clean),
             Node::CleanInner(lazy) => Some(&lazy.clean),
         }
     }
+}
+
+/// Out of line, so that reading other leaves stays short.
+#[inline(never)]
+fn read_merged<T>(changed: &Changed, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
+    let leaf = changed.merged()?;
+    read(&leaf.view()?).ok_or_else(not_a_leaf)
 }
 
 #[cold]

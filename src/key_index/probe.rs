@@ -4,8 +4,9 @@
 //! key is duplicated; the caller with exclusive access to the tree does.
 
 use crate::error::Result;
-use crate::format::node::KeyEntry;
-use crate::key_index::apply::Change;
+use crate::format::PAGE_BYTES;
+use crate::format::node::{KeyEntry, NODE_SLOT_BYTES};
+use crate::key_index::apply::{CHANGES_BESIDE_MAX, Change};
 use crate::key_index::ledger::Prepared;
 use crate::key_index::node::{Child, Node};
 use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
@@ -58,7 +59,16 @@ impl Probe<'_> {
 
     fn leaf(&mut self, child: &Child, changes: &[Change<'_>]) -> Result<()> {
         if let Node::CleanLeaf(clean) = &child.node {
-            self.probed.leaves.push((clean.number(), clean.load_leaf(child.entries)?));
+            // A change or two stay beside the image, if that has room.
+            let bytes: usize = changes.iter().map(|change| NODE_SLOT_BYTES + change.entry.key.len() + 8).sum();
+            let is_copied = changes.len() > CHANGES_BESIDE_MAX || clean.bytes() + bytes > PAGE_BYTES;
+            let leaf = if is_copied {
+                Some(clean.load_leaf(child.entries)?)
+            } else {
+                clean.check_leaf(child.entries)?;
+                None
+            };
+            self.probed.leaves.push((clean.number(), leaf));
         }
         if self.is_unique {
             for change in changes.iter().filter(|change| change.insert) {
@@ -72,6 +82,9 @@ impl Probe<'_> {
     /// The record with a key whose entries start in this leaf, or next to it.
     fn holder(&self, child: &Child, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
+        if matches!(child.node, Node::Changed(_)) {
+            return self.root.first(key);
+        }
         let within = child.with_leaf(|view| {
             let at = view.search(&wanted, false)?;
             if at == 0 || at == view.count() {

@@ -75,7 +75,7 @@ impl Pass<'_> {
     }
 
     fn node(&mut self, child: &mut Child, depth: usize) -> Result<()> {
-        if matches!(child.node, Node::Leaf(_) | Node::CleanLeaf(_)) {
+        if matches!(child.node, Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_)) {
             self.passed.path.truncate(depth);
             if self.is_in(child) {
                 self.left = self.left.saturating_sub(1);

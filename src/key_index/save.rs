@@ -88,6 +88,9 @@ impl Pass<'_, '_> {
                 let references = self.save_children(inner)?;
                 slotted::image(&inner.bytes, &references, &mut self.image).map_err(in_memory)?;
             }
+            Node::Changed(changed) => {
+                slotted::image(&changed.merged()?.bytes, &[], &mut self.image).map_err(in_memory)?;
+            }
             Node::CleanLeaf(_) | Node::CleanInner(_) => {}
         }
         let (page, segment) = (self.write)(&self.image)?;
@@ -135,6 +138,7 @@ impl KeyTree {
             let origin = match node {
                 Node::Leaf(leaf) => &leaf.origin,
                 Node::Inner(inner) => &inner.origin,
+                Node::Changed(changed) => &changed.origin,
                 Node::CleanLeaf(_) | Node::CleanInner(_) => continue,
             };
             if origin.superseded.load(Ordering::Relaxed) {
@@ -153,28 +157,19 @@ impl KeyTree {
     }
 }
 
-/// Nodes of a subtree that are on the heap because they changed.
-fn heap_nodes(child: &Child) -> u64 {
-    match &child.node {
-        Node::Leaf(_) => 1,
-        Node::Inner(inner) => 1 + inner.children.iter().map(heap_nodes).sum::<u64>(),
-        Node::CleanLeaf(_) | Node::CleanInner(_) => 0,
-    }
-}
-
 /// Whether this node, or one of its children, can be read from its page.
 fn can_go(child: &Child) -> bool {
-    matches!(child.node, Node::Leaf(_) | Node::Inner(_)) && child.saved().is_some()
+    child.own().is_some() && child.saved().is_some()
 }
 
 /// Replaces heap nodes that have an image with clean nodes.
 fn evict(child: &mut Child, ledger: &mut Ledger) -> Result<()> {
     if can_go(child) {
-        let gone = heap_nodes(child);
+        let (nodes, bytes) = child.on_heap();
         let clean = child.saved().cloned();
         if let Some(clean) = clean {
             *child = Child::clean(clean, level(child)?, child.entries);
-            ledger.cleaned(gone);
+            ledger.cleaned(nodes, bytes);
         }
         return Ok(());
     }
@@ -188,10 +183,4 @@ fn evict(child: &mut Child, ledger: &mut Ledger) -> Result<()> {
     inner.origin.superseded.store(true, Ordering::Relaxed);
     *inner = Arc::new(copy);
     Ok(())
-}
-
-/// Counts the nodes on the heap one by one.
-#[cfg(test)]
-pub(crate) fn count_heap_nodes(tree: &KeyTree) -> u64 {
-    heap_nodes(&tree.now.root)
 }

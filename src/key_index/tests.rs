@@ -21,7 +21,6 @@ use crate::format::node::{KeyEntry, NODE_CHILD_BYTES};
 use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::key_index::ledger::Ledger;
 use crate::key_index::node::{Child, Clean};
-use crate::key_index::save::count_heap_nodes;
 use crate::key_index::{KeyRoot, KeyTree, Saved};
 use crate::log::{NextBytes, SegmentSource, SyncsWanted};
 use crate::pages::{Fate, PageStore, PageWriter};
@@ -138,7 +137,7 @@ fn page_bytes(root: &KeyRoot) -> u64 {
 fn check(tree: &KeyTree) {
     let root = tree.now();
     check_node(&root.root, root, None, None, true);
-    assert_eq!(tree.dirty(), count_heap_nodes(tree), "count of changed nodes");
+    assert_eq!((tree.dirty(), tree.ledger.dirty_bytes()), tree.now.root.on_heap(), "changed nodes and their bytes");
 }
 
 fn check_node(child: &Child, root: &KeyRoot, low: Option<KeyEntry<'_>>, high: Option<KeyEntry<'_>>, is_root: bool) {

@@ -10,14 +10,12 @@ use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
 use crate::key_index::apply::{Change, Work};
+use crate::key_index::changed::First;
 use crate::key_index::cursor::Cursor;
 use crate::key_index::ledger::{Ledger, Prepared};
-use crate::key_index::node::{Child, Clean, Leaf, Node, Separator};
+use crate::key_index::node::{Child, Clean, Leaf, NODE_HEAP_BYTES, Node, Separator};
 use crate::key_index::{apply, shape};
 use crate::pages::PageSegments;
-
-/// Heap bytes of a changed node, including its counts and the allocator's share.
-pub(crate) const NODE_HEAP_BYTES: u64 = 4096 + 128;
 
 /// A place between two entries: before an entry, or after it.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +65,15 @@ impl KeyRoot {
     #[inline]
     pub(crate) fn first(&self, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
-        let found = self.leaf(&wanted)?.with_leaf(|view| {
+        let leaf = self.leaf(&wanted)?;
+        if let Node::Changed(changed) = &leaf.node {
+            return match changed.first(key)? {
+                First::Found(id) => Ok(Some(id)),
+                First::None => Ok(None),
+                First::Behind => self.first_behind(key),
+            };
+        }
+        let found = leaf.with_leaf(|view| {
             let at = view.search(&wanted, false)?;
             if at == view.count() {
                 return Some(Err(()));
@@ -75,9 +81,12 @@ impl KeyRoot {
             let here = view.has_key(at, key)?;
             Some(Ok(if here { Some(view.id(at)?) } else { None }))
         })?;
-        if let Ok(answer) = found {
-            return Ok(answer);
-        }
+        if let Ok(answer) = found { Ok(answer) } else { self.first_behind(key) }
+    }
+
+    /// The same, if the leaf that the key belongs to has only entries before it.
+    #[inline(never)]
+    fn first_behind(&self, key: &[u8]) -> Result<Option<u64>> {
         let mut cursor = Cursor::new(self.clone());
         Ok(if cursor.seek(&Position::before(key))? && cursor.key() == key { Some(cursor.id()) } else { None })
     }
@@ -101,7 +110,10 @@ impl KeyRoot {
             before += inner.children.iter().take(index).map(|child| child.entries).sum::<u64>();
             child = inner.children.get(index).ok_or_else(childless)?;
         }
-        let within = child.with_leaf(|view| view.search(&position.entry, position.behind))?;
+        let within = match &child.node {
+            Node::Changed(changed) => changed.rank(position)?,
+            _ => child.with_leaf(|view| view.search(&position.entry, position.behind))?,
+        };
         Ok(before + to_u64(within))
     }
 
@@ -175,9 +187,11 @@ impl KeyTree {
         self.ledger.dirty()
     }
 
-    /// The same, including nodes that a save has and the tree has replaced. An empty tree has nothing worth saving.
-    pub(crate) fn heap_nodes(&self) -> u64 {
-        if self.now.root.entries == 0 && self.ledger.heap_nodes() == 1 { 0 } else { self.ledger.heap_nodes() }
+    /// Their heap bytes, including those of nodes that a save has and the tree has replaced. An empty tree has nothing
+    /// worth saving.
+    pub(crate) fn heap_bytes(&self) -> u64 {
+        let bytes = self.ledger.heap_bytes();
+        if self.now.root.entries == 0 && bytes <= NODE_HEAP_BYTES { 0 } else { bytes }
     }
 
     /// Whether any of its nodes may have to be read from a page.
@@ -283,7 +297,7 @@ fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
     let inner = match &child.node {
         Node::Inner(inner) => Some(&**inner),
         Node::CleanInner(lazy) => lazy.get(segments).ok().map(|inner| &**inner),
-        Node::Leaf(_) | Node::CleanLeaf(_) => None,
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => None,
     };
     for below in inner.into_iter().flat_map(|inner| &inner.children) {
         retire_all(below, segments, ledger);
@@ -294,7 +308,7 @@ fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
 /// The level of a node on the heap.
 pub(crate) fn level(child: &Child) -> Result<u8> {
     match &child.node {
-        Node::Leaf(_) | Node::CleanLeaf(_) => Ok(0),
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => Ok(0),
         Node::Inner(inner) => inner.view().map(|view| view.level()),
         Node::CleanInner(lazy) => Ok(lazy.level()),
     }

@@ -52,8 +52,8 @@ fn the_walk_goes_from_tree_to_tree_past_damage_and_trees_that_are_gone() {
         if indexes.trees.get(&numbers[2]).is_some_and(|tree| tree.dirty() > 12) {
             indexes.drop_index(numbers[2]);
         }
-        let sum: u64 = indexes.trees.values().map(KeyTree::heap_nodes).sum();
-        assert_eq!(indexes.nodes, sum, "the count of nodes after {calls} calls");
+        let sum: u64 = indexes.trees.values().map(KeyTree::heap_bytes).sum();
+        assert_eq!(indexes.bytes, sum, "the bytes of nodes after {calls} calls");
     }
     assert!(!indexes.trees.contains_key(&numbers[2]), "it was not come to");
     assert_eq!((left(&indexes, numbers[0]), left(&indexes, numbers[3])), (0, 0));

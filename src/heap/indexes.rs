@@ -37,6 +37,15 @@ pub(crate) struct FrozenIndex {
     pub(crate) tree: Frozen,
 }
 
+/// A tree to be looked at before it is changed.
+#[derive(Debug)]
+pub(crate) struct ToProbe {
+    pub(crate) root: KeyRoot,
+    pub(crate) version: u64,
+    /// Whether a few changes of a leaf stay beside its image.
+    pub(crate) keeps_beside: bool,
+}
+
 /// All key indexes that are complete or being built.
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
@@ -46,6 +55,8 @@ pub(crate) struct Indexes {
     changed: BTreeSet<IndexNumber>,
     /// Bytes of nodes that the trees, and a save of them, keep on the heap because they changed.
     bytes: u64,
+    /// Up to so many bytes of a tree, leaves are copied for a few changes.
+    copied_bytes_max: Option<u64>,
     /// The same for dropped trees that a save still holds.
     leaving: u64,
     is_saving: bool,
@@ -94,8 +105,17 @@ impl Indexes {
         self.put(number, tree);
     }
 
-    fn put(&mut self, number: IndexNumber, tree: KeyTree) {
+    /// Sets up to how many bytes of each tree leaves are copied for a few changes.
+    pub(crate) fn copy_up_to(&mut self, bytes: u64) {
+        self.copied_bytes_max = Some(bytes);
+        self.trees.values_mut().for_each(|tree| tree.copy_up_to(bytes));
+    }
+
+    fn put(&mut self, number: IndexNumber, mut tree: KeyTree) {
         self.damaged.remove(&number);
+        if let Some(bytes) = self.copied_bytes_max {
+            tree.copy_up_to(bytes);
+        }
         self.bytes += tree.heap_bytes();
         self.note_changed(number);
         self.trees.insert(number, tree);
@@ -307,9 +327,9 @@ impl Indexes {
 
     /// The current tree with its version, if probing it before it is changed is useful: because some of its leaves are
     /// not on the heap, or because keys may be taken.
-    pub(crate) fn to_probe(&self, number: IndexNumber, is_unique: bool) -> Option<(KeyRoot, u64)> {
+    pub(crate) fn to_probe(&self, number: IndexNumber, is_unique: bool) -> Option<ToProbe> {
         let tree = self.trees.get(&number).filter(|tree| is_unique || tree.has_clean());
-        tree.map(|tree| (tree.root(), tree.version()))
+        tree.map(|tree| ToProbe { root: tree.root(), version: tree.version(), keeps_beside: tree.keeps_beside() })
     }
 
     /// A number that changes whenever entries of the index change.

@@ -24,7 +24,7 @@ mod views;
 
 pub(crate) use asking::Walk;
 pub(crate) use effects::{Effect, add_effects, put_assigned, put_frees};
-pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, apply as apply_changes};
+pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, ToProbe, apply as apply_changes};
 pub(crate) use table::SegmentTable;
 
 use std::collections::BTreeMap;

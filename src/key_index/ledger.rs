@@ -23,6 +23,9 @@ use crate::pages::PageSegments;
 /// Leaves read ahead of a change, each with the number of its image; with a copy if the change will not fit beside it.
 pub(crate) type Prepared = Vec<(u64, Option<Arc<Leaf>>)>;
 
+/// Bytes of changed nodes of one tree from which on leaves are no longer copied for a few changes, unless told otherwise.
+const COPIED_BYTES_MAX: u64 = 8 * NODE_HEAP_BYTES;
+
 /// What a running save keeps on the heap.
 #[derive(Debug, Clone, Copy)]
 struct Saving {
@@ -45,12 +48,20 @@ pub(crate) struct Ledger {
     saving: Option<Saving>,
     prepared: HashMap<u64, Option<Arc<Leaf>>, NumberHash>,
     has_clean: bool,
+    copied_bytes_max: u64,
 }
 
 impl Ledger {
     /// The accounts of a tree with this many nodes on the heap.
     pub(crate) fn new(dirty: u64) -> Self {
-        Self { dirty, dirty_bytes: dirty * NODE_HEAP_BYTES, round: 1, has_clean: true, ..Self::default() }
+        Self {
+            dirty,
+            dirty_bytes: dirty * NODE_HEAP_BYTES,
+            round: 1,
+            has_clean: true,
+            copied_bytes_max: COPIED_BYTES_MAX,
+            ..Self::default()
+        }
     }
 
     /// The accounts of an empty tree, which has one leaf.
@@ -147,10 +158,22 @@ impl Ledger {
         }
     }
 
+    /// Copies leaves for a few changes up to this many bytes.
+    pub(crate) fn copy_up_to(&mut self, bytes: u64) {
+        self.copied_bytes_max = bytes;
+    }
+
+    /// Whether so many nodes have changed that changes are kept beside images from now on. Changing copies of leaves is
+    /// faster, as long as there is room for them.
+    #[inline]
+    pub(crate) fn keeps_beside(&self) -> bool {
+        self.dirty_bytes >= self.copied_bytes_max
+    }
+
     /// Makes a change beside the image of a leaf. `None` if the leaf itself must be changed.
     pub(crate) fn change_beside(&mut self, child: &mut Child, change: &Change<'_>) -> Result<Option<Effect>> {
         match &mut child.node {
-            Node::CleanLeaf(clean) => {
+            Node::CleanLeaf(clean) if self.keeps_beside() => {
                 let prepared = self.prepared.get(&clean.number());
                 if matches!(prepared, Some(Some(_))) {
                     return Ok(None);

@@ -24,11 +24,12 @@ pub(crate) struct Probed {
 impl KeyRoot {
     /// Reads, checks and copies the leaves that these changes, which ascend, will need. For a unique index it also
     /// looks for keys that are taken, which reads neighbouring leaves if the entries of a key may continue there.
-    pub(crate) fn probe(&self, changes: &[Change<'_>], is_unique: bool) -> Result<Probed> {
+    pub(crate) fn probe(&self, changes: &[Change<'_>], is_unique: bool, keeps_beside: bool) -> Result<Probed> {
         // Two changes of the same key are left to the caller, who sees all of them together.
         let is_clear =
             is_unique && changes.windows(2).all(|pair| !matches!(pair, [a, b] if a.entry.key == b.entry.key));
-        let mut probe = Probe { root: self, is_unique, probed: Probed { leaves: Prepared::new(), is_clear } };
+        let mut probe =
+            Probe { root: self, is_unique, keeps_beside, probed: Probed { leaves: Prepared::new(), is_clear } };
         // Without changes no leaf is needed, not even the root.
         if !changes.is_empty() {
             probe.node(&self.root, changes)?;
@@ -40,6 +41,8 @@ impl KeyRoot {
 struct Probe<'r> {
     root: &'r KeyRoot,
     is_unique: bool,
+    /// See the ledger.
+    keeps_beside: bool,
     probed: Probed,
 }
 
@@ -61,7 +64,8 @@ impl Probe<'_> {
         if let Node::CleanLeaf(clean) = &child.node {
             // A change or two stay beside the image, if that has room.
             let bytes: usize = changes.iter().map(|change| NODE_SLOT_BYTES + change.entry.key.len() + 8).sum();
-            let is_copied = changes.len() > CHANGES_BESIDE_MAX || clean.bytes() + bytes > PAGE_BYTES;
+            let is_copied =
+                !self.keeps_beside || changes.len() > CHANGES_BESIDE_MAX || clean.bytes() + bytes > PAGE_BYTES;
             let leaf = if is_copied {
                 Some(clean.load_leaf(child.entries)?)
             } else {

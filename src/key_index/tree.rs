@@ -199,6 +199,16 @@ impl KeyTree {
         self.ledger.has_clean()
     }
 
+    /// Copies leaves for a few changes up to this many bytes of changed nodes.
+    pub(crate) fn copy_up_to(&mut self, bytes: u64) {
+        self.ledger.copy_up_to(bytes);
+    }
+
+    /// Whether a few changes of a leaf stay beside its image now.
+    pub(crate) fn keeps_beside(&self) -> bool {
+        self.ledger.keeps_beside()
+    }
+
     /// Offers leaves that the next changes may need. The caller withdraws them later.
     pub(crate) fn offer(&mut self, prepared: Prepared) {
         self.ledger.offer(prepared);

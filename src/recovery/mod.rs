@@ -53,6 +53,10 @@ use crate::record_index::{DamagedLeaf, Root, Slots, Tree};
 use crate::recovery::replay::Replayed;
 use crate::reserve::{Release, Reserve};
 
+/// The part of `dirty_bytes_max` that each tree may take for copies of leaves. Beyond it a few changes of a leaf are kept
+/// beside its image.
+const COPIED_LEAVES_PART: u64 = 16;
+
 /// How often a read-only opening retries while a writer changes the directory.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
 
@@ -386,7 +390,8 @@ impl Attempt<'_> {
         if self.settings.check_pages {
             unreadable = look_at_pages(&root)?;
         }
-        let indexes = self.load_indexes(&pages)?;
+        let mut indexes = self.load_indexes(&pages)?;
+        indexes.copy_up_to(self.settings.dirty_bytes_max / COPIED_LEAVES_PART);
         let catalogue = Catalogue::from_snapshot(self.base, Origin { store: uuid, lineage: self.settings.lineage });
         let heap = Heap::new(root, segments, catalogue, indexes, self.base.seq);
         for (page, damaged) in unreadable {

@@ -14,7 +14,7 @@ use crate::extract::Keys;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::{CHANGE_HEADER_BYTES, Change};
 use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
-use crate::heap::{Effect, Indexes};
+use crate::heap::{Effect, Indexes, ToProbe};
 use crate::id::{IndexNumber, RecordId, to_u64};
 use crate::key::Key;
 use crate::key_index::{Changes, Gathered, Probed};
@@ -228,7 +228,7 @@ impl KeyChanges {
                 let is_known = index.clear.is_at(trees.version(index.number));
                 (trees.to_probe(index.number, index.is_unique && !is_known), is_known)
             });
-            let Some((root, version)) = to_probe else {
+            let Some(ToProbe { root, version, keeps_beside }) = to_probe else {
                 if !is_known {
                     check_damage(engine, index)?;
                 }
@@ -237,7 +237,7 @@ impl KeyChanges {
             let is_asked = index.is_unique && !is_known;
             let mut changes = Changes::new();
             index.changes.fill(&mut changes);
-            let Probed { leaves, is_clear } = match root.probe(&changes, is_asked) {
+            let Probed { leaves, is_clear } = match root.probe(&changes, is_asked, keeps_beside) {
                 Ok(probed) => probed,
                 // Nothing depends on an index that is not unique: it is abandoned, and rebuilt at its owner's request.
                 Err(Error::Corrupt(damage)) if !index.is_unique => {

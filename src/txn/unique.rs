@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::engine::SetIndex;
 use crate::error::{Error, Result};
-use crate::heap::{Answer, State};
+use crate::heap::{Answer, State, ToProbe};
 use crate::id::{RecordId, SetNumber};
 use crate::key::Key;
 use crate::key_index::KeyRoot;
@@ -66,7 +66,7 @@ impl Transaction {
                 return false;
             }
             let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
-            let Some((root, version)) = newest else { return false };
+            let Some(ToProbe { root, version, .. }) = newest else { return false };
             let is_own = |holder: u64| id.is_some_and(|id| id.as_u64() == holder);
             for key in new.iter() {
                 let is_free = !keys.may_concern(index.number, key)
@@ -177,7 +177,7 @@ impl Transaction {
         let is_other = |other: &RecordId| Some(*other) != id && !gone.contains(other);
         if self.view.is_none() {
             let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
-            let found = newest.map(|(root, _)| self.first(index, &root, key)).transpose()?.flatten();
+            let found = newest.map(|tree| self.first(index, &tree.root, key)).transpose()?.flatten();
             if found.is_none_or(|found| !is_other(&found)) {
                 return Ok(None);
             }

@@ -69,7 +69,7 @@ fn apply(tree: &mut KeyTree, model: &mut Model, mut changes: Vec<(Vec<u8>, u64, 
     let owned: Vec<_> = changes.iter().map(as_change).collect();
     let changes: Vec<_> =
         owned.iter().map(|(key, id, insert)| Change { entry: KeyEntry { key, id: *id }, insert: *insert }).collect();
-    let probed = tree.now().probe(&changes, true).unwrap();
+    let probed = tree.now().probe(&changes, true, tree.keeps_beside()).unwrap();
     assert_eq!(probed.is_clear, is_clear);
     let (prepared, version) = (probed.leaves, tree.version());
     let numbers: Vec<u64> = prepared.iter().map(|(number, _)| *number).collect();

@@ -1,6 +1,7 @@
 //! Tests of key indexes: shared helpers, and one file per concern.
 
 mod bench;
+mod beside;
 mod checking;
 mod cursors;
 mod emptying;

@@ -1,0 +1,377 @@
+//! Leaves whose changes lie beside their images: every reader, at every size of the lists, compared with a set.
+
+use std::ops::Bound;
+
+use super::{Model, Numbers, Pages, check, entries, page_bytes, walk};
+use crate::format::node::{KeyEntry, NodeView};
+use crate::key_index::cursor::Cursor;
+use crate::key_index::node::{Child, Node};
+use crate::key_index::{Change, KeyRoot, KeyTree, Position, Range};
+
+/// Enough changed leaves that a tree keeps further changes beside images, whatever it does while few have changed.
+const LEAVES_COPIED: u64 = 10;
+
+fn key(numbers: &mut Numbers, len: usize) -> Vec<u8> {
+    let mut key = numbers.key16().to_vec();
+    key.resize(len, 7);
+    // A long key differs from its neighbours at its end too.
+    if len > 16 {
+        key.extend(u8::try_from(numbers.below(4)));
+        key.remove(len / 2);
+    }
+    key
+}
+
+fn lists(root: &KeyRoot) -> usize {
+    let mut count = 0;
+    walk(&root.root, root, &mut |child| count += usize::from(matches!(child.node, Node::Changed(_))));
+    count
+}
+
+/// The leaf that an entry belongs to.
+fn leaf_for<'r>(root: &'r KeyRoot, entry: &KeyEntry<'_>) -> &'r Child {
+    let mut child = &root.root;
+    while let Some(inner) = child.as_inner(&root.segments).unwrap() {
+        child = &inner.children[inner.find(entry).unwrap()];
+    }
+    child
+}
+
+/// Whether the leaf with an entry has a list, and all its entries.
+fn leaf_of(root: &KeyRoot, entry: &(Vec<u8>, u64)) -> (bool, Model) {
+    let child = leaf_for(root, &KeyEntry { key: &entry.0, id: entry.1 });
+    let all = |view: &NodeView<'_>| {
+        let mut key = Vec::new();
+        (0..view.count()).map(|at| view.read(at, &mut key).map(|id| (key.clone(), id))).collect()
+    };
+    (matches!(child.node, Node::Changed(_)), child.with_leaf(all).unwrap())
+}
+
+/// A tree in pages, with keys of these lengths, of which some leaves have been changed as a whole.
+fn in_pages(seed: u64, count: usize, lens: &[usize]) -> (Pages, KeyTree, Model, Numbers) {
+    let (mut pages, mut tree, mut model, mut numbers) =
+        (Pages::in_memory(), KeyTree::new().unwrap(), Model::new(), Numbers(seed));
+    while model.len() < count {
+        let len = lens[numbers.below(lens.len())];
+        let entry = (key(&mut numbers, len), to_id(numbers.below(3)));
+        tree.insert(&entry.0, entry.1).unwrap();
+        model.insert(entry);
+    }
+    let saved = pages.save(&mut tree, |_| ());
+    let mut tree = pages.load(&saved);
+    assert_eq!(tree.dirty(), 0);
+    // Every other of the lowest entries goes, all at once, which changes their leaves as a whole.
+    let gone: Vec<_> = model.iter().take(count / 4).step_by(2).cloned().collect();
+    assert_eq!(apply(&mut tree, &mut model, &gone, false), to_id(gone.len()));
+    assert!(tree.dirty() >= LEAVES_COPIED);
+    check(&tree);
+    (pages, tree, model, numbers)
+}
+
+fn to_id(number: usize) -> u64 {
+    u64::try_from(number).unwrap()
+}
+
+fn apply(tree: &mut KeyTree, model: &mut Model, some: &[(Vec<u8>, u64)], insert: bool) -> u64 {
+    let changes: Vec<_> = some.iter().map(|(key, id)| Change { entry: KeyEntry { key, id: *id }, insert }).collect();
+    for entry in some {
+        if insert {
+            model.insert(entry.clone())
+        } else {
+            model.remove(entry)
+        };
+    }
+    tree.apply_sorted(&changes).unwrap()
+}
+
+/// An entry that the model has.
+fn any(model: &Model, numbers: &mut Numbers, lens: &[usize]) -> Option<(Vec<u8>, u64)> {
+    let near = key(numbers, lens[0]);
+    model.range((near, 0)..).next().or_else(|| model.iter().next()).cloned()
+}
+
+/// A new entry, often between two neighbours or with the key of an old one, so that it goes into the list of a leaf.
+fn new(model: &Model, numbers: &mut Numbers, lens: &[usize]) -> (Vec<u8>, u64) {
+    let len = lens[numbers.below(lens.len())];
+    match (numbers.below(3), any(model, numbers, lens)) {
+        (0, Some((key, _))) => (key, numbers.next() % 64),
+        (1, Some((mut key, _))) => {
+            if key.len() < 1_024 {
+                key.push(u8::try_from(numbers.below(256)).unwrap());
+            }
+            (key, 1)
+        }
+        _ => (key(numbers, len), 1),
+    }
+}
+
+/// Compares every way to ask for one place.
+fn compare_at(root: &KeyRoot, model: &Model, entry: &(Vec<u8>, u64)) {
+    let (key, id) = (entry.0.as_slice(), entry.1);
+    assert_eq!(root.contains(key, id).unwrap(), model.contains(entry));
+    let first = model.range((key.to_vec(), 0)..).next().filter(|other| other.0 == key);
+    assert_eq!(root.first(key).unwrap(), first.map(|other| other.1));
+    let rank = |position: Position<'_>| usize::try_from(root.rank(&position).unwrap()).unwrap();
+    let before = model.range(..(key.to_vec(), 0)).count();
+    assert_eq!(rank(Position::before(key)), before, "entries before a key");
+    let of_key = model.range((key.to_vec(), 0)..=(key.to_vec(), u64::MAX)).count();
+    assert_eq!(rank(Position::behind(key)), before + of_key, "entries up to a key");
+    let count = root.count(Some(&Position::before(key)), Some(&Position::behind(key))).unwrap();
+    assert_eq!(count, to_id(of_key));
+    // From here on in both directions, over several leaves.
+    let mut cursor = Cursor::new(root.clone());
+    let mut stands = cursor.seek(&Position::before(key)).unwrap();
+    for (key, id) in model.range((key.to_vec(), 0)..).take(40) {
+        assert!(stands && (cursor.key(), cursor.id()) == (key.as_slice(), *id), "a cursor forward");
+        stands = cursor.next().unwrap();
+    }
+    let mut stands = cursor.seek_before(&Position::before(key)).unwrap();
+    for (key, id) in model.range(..(key.to_vec(), 0)).rev().take(40) {
+        assert!(stands && (cursor.key(), cursor.id()) == (key.as_slice(), *id), "a cursor backward");
+        stands = cursor.prev().unwrap();
+    }
+}
+
+/// Reads a whole range from both ends at once, in turns of random length.
+fn compare_all(root: &KeyRoot, model: &Model, numbers: &mut Numbers) {
+    let mut range = Range::new(root, Bound::Unbounded, Bound::Unbounded).unwrap();
+    let mut expected = model.iter();
+    assert_eq!(range.left(), to_id(model.len()));
+    while expected.len() > 0 {
+        for _ in 0..numbers.below(50) {
+            let next = range.next().unwrap();
+            assert_eq!(next, expected.next().map(|(key, id)| (key.as_slice(), *id)), "from the front");
+        }
+        for _ in 0..numbers.below(50) {
+            let next = range.next_back().unwrap();
+            assert_eq!(next, expected.next_back().map(|(key, id)| (key.as_slice(), *id)), "from the back");
+        }
+    }
+    assert!(range.next().unwrap().is_none() && range.next_back().unwrap().is_none());
+}
+
+/// Entries per tree, and lengths of keys. Long keys fill a list, and soon a leaf; the longest fit into no list.
+const SHAPES: [(usize, &[usize]); 5] =
+    [(12_000, &[8]), (9_000, &[16, 3, 30]), (4_000, &[100]), (1_600, &[300, 20]), (700, &[1_024, 900, 16])];
+
+#[test]
+fn lists_of_every_size_read_as_a_set_does() {
+    for (shape, (count, lens)) in SHAPES.into_iter().enumerate() {
+        let (mut pages, mut tree, mut model, mut numbers) = in_pages(0xbe51 + to_id(shape), count, lens);
+        let mut most = 0;
+        for step in 0..1_500 {
+            // Steps concentrate on a few places for a while, so that lists fill up and turn into leaves.
+            let entry = if numbers.below(5) < 3 { Some(new(&model, &mut numbers, lens)) } else { None };
+            let (entry, insert) = match entry {
+                Some(entry) => (entry, true),
+                None => (any(&model, &mut numbers, lens).unwrap(), false),
+            };
+            let differs = if insert { model.insert(entry.clone()) } else { model.remove(&entry) };
+            let did = if insert { tree.insert(&entry.0, entry.1) } else { tree.remove(&entry.0, entry.1) };
+            assert_eq!(did.unwrap(), differs, "shape {shape}, step {step}");
+            if step % 8 == 0 {
+                compare_at(tree.now(), &model, &entry);
+            }
+            if step % 250 == 249 {
+                check(&tree);
+                most = most.max(lists(tree.now()));
+                compare_all(tree.now(), &model, &mut numbers);
+            }
+            if step % 600 == 599 {
+                let saved = pages.save(&mut tree, |_| ());
+                assert_eq!(entries(pages.load(&saved).now()), model, "lists are saved merged");
+                assert_eq!(pages.live_bytes(), page_bytes(tree.now()), "bytes of pages that are in use");
+            }
+        }
+        assert_eq!(entries(tree.now()), model);
+        assert!(most > 5 || lens[0] == 1_024, "shape {shape}: {most} leaves with lists at a time");
+    }
+}
+
+#[test]
+fn one_leaf_goes_from_no_change_to_a_split_and_back_to_nothing() {
+    for (shape, (count, lens)) in SHAPES.into_iter().enumerate() {
+        let (mut pages, mut tree, mut model, mut numbers) = in_pages(0x1eaf + to_id(shape), count, lens);
+        // One place near the end, which nothing has changed: its leaf grows by single entries until it splits.
+        let (base, _) = model.iter().nth(model.len() * 9 / 10).cloned().unwrap();
+        for number in 0..600_u64 {
+            let mut near = base.clone();
+            near.truncate(1_000);
+            near.extend_from_slice(&numbers.next().to_be_bytes()[..2]);
+            let entry = (near, number);
+            assert_eq!(tree.insert(&entry.0, entry.1).unwrap(), model.insert(entry.clone()));
+            compare_at(tree.now(), &model, &entry);
+        }
+        check(&tree);
+        pages.save(&mut tree, |_| ());
+        // And everything behind that place goes, one by one, until leaves merge and vanish.
+        let from = model.range((base, 0)..).take(500).cloned().collect::<Vec<_>>();
+        for (step, entry) in from.iter().enumerate() {
+            assert!(tree.remove(&entry.0, entry.1).unwrap() && model.remove(entry));
+            if step % 5 == 0 {
+                compare_at(tree.now(), &model, entry);
+                check(&tree);
+            }
+        }
+        assert_eq!(entries(tree.now()), model, "shape {shape}");
+    }
+}
+
+#[test]
+fn a_view_keeps_the_lists_that_it_saw() {
+    let lens = &[16, 24][..];
+    let (mut pages, mut tree, mut model, mut numbers) = in_pages(0x71e3, 6_000, lens);
+    let mut views: Vec<(KeyRoot, Model)> = Vec::new();
+    for round in 0..400 {
+        let (entry, insert) = match numbers.below(2) {
+            0 => (new(&model, &mut numbers, lens), true),
+            _ => (any(&model, &mut numbers, lens).unwrap(), false),
+        };
+        apply(&mut tree, &mut model, &[entry], insert);
+        if round % 25 == 0 {
+            views.push((tree.root(), model.clone()));
+        }
+        if round % 90 == 89 {
+            drop(views.remove(numbers.below(views.len())));
+            // Changes between freeze and install concern lists that the save still reads.
+            let frozen = model.clone();
+            let saved = pages.save(&mut tree, |tree| {
+                for _ in 0..40 {
+                    let entry = new(&model, &mut numbers, lens);
+                    apply(tree, &mut model, &[entry], true);
+                }
+            });
+            let loaded = pages.load(&saved);
+            assert_eq!(entries(loaded.now()), frozen, "what was saved is what was frozen");
+            assert_eq!(pages.live_bytes(), page_bytes(loaded.now()), "bytes of pages that are in use");
+        }
+    }
+    assert!(lists(tree.now()) > 5 && views.iter().any(|(root, _)| lists(root) > 5));
+    for (root, then) in &views {
+        compare_all(root, then, &mut numbers);
+        let mut changed: Vec<_> = then.symmetric_difference(&model).map(|(key, _)| key.as_slice()).collect();
+        changed.dedup();
+        let told = root.changed_keys(tree.now()).unwrap();
+        assert!(told.iter().map(|key| &**key).eq(changed), "the keys that changed since");
+    }
+    check(&tree);
+    // Anything left over would stay forever.
+    pages.save(&mut tree, |_| ());
+    assert_eq!(pages.live_bytes(), page_bytes(tree.now()), "bytes of pages that are in use at the end");
+}
+
+#[test]
+fn a_key_whose_first_entries_went_is_found_in_the_next_leaf() {
+    let lens = &[16][..];
+    let (mut pages, mut tree, mut model, mut numbers) = in_pages(0xbe41d, 6_000, lens);
+    let keys: Vec<_> = (0..24).map(|_| key(&mut numbers, 16)).collect();
+    for key in &keys {
+        let ids = 200 + numbers.next() % 200;
+        let many: Vec<_> = (0..ids).map(|id| (key.clone(), id)).collect();
+        apply(&mut tree, &mut model, &many, true);
+    }
+    // The leaf that a key belongs to keeps a few of its entries, fewer than a list can hold.
+    for key in &keys {
+        let (_, all) = leaf_of(tree.now(), &(key.clone(), 0));
+        let of_key: Vec<_> = all.into_iter().filter(|entry| entry.0 == *key).collect();
+        apply(&mut tree, &mut model, &of_key[1..of_key.len().saturating_sub(12).max(1)], false);
+    }
+    let saved = pages.save(&mut tree, |_| ());
+    tree = pages.load(&saved);
+    // Leaves are copied while few have changed.
+    let some: Vec<_> = model.iter().filter(|entry| !keys.contains(&entry.0)).step_by(2).cloned().collect();
+    apply(&mut tree, &mut model, &some[..some.len() / 3], false);
+    let (mut in_next, mut lists_met) = (0, 0);
+    for key in &keys {
+        while let Some(first) = model.range((key.clone(), 0)..=(key.clone(), u64::MAX)).next().cloned() {
+            assert_eq!(tree.now().first(key).unwrap(), Some(first.1));
+            assert!(tree.now().contains(key, first.1).unwrap());
+            // The leaf that the key belongs to, and the leaf that its first entry is in.
+            let belongs = leaf_for(tree.now(), &KeyEntry { key, id: 0 });
+            let holds = leaf_for(tree.now(), &KeyEntry { key, id: first.1 });
+            let is_list = matches!(belongs.node, Node::Changed(_));
+            in_next += usize::from(is_list && !std::ptr::eq(belongs, holds));
+            lists_met += usize::from(is_list);
+            apply(&mut tree, &mut model, &[first], false);
+        }
+        assert_eq!(tree.now().first(key).unwrap(), None);
+    }
+    assert!(in_next > 20, "{in_next} of {lists_met} look-ups went on to the next leaf");
+    check(&tree);
+    assert_eq!(entries(tree.now()), model);
+}
+
+#[test]
+fn changes_that_are_made_again_do_nothing() {
+    let lens = &[16][..];
+    let (_, mut tree, mut model, mut numbers) = in_pages(0x2e91, 6_000, lens);
+    let mut batches = Vec::new();
+    for round in 0..60 {
+        let mut some: Vec<_> = (0..20)
+            .map(|_| match round % 2 {
+                0 => new(&model, &mut numbers, lens),
+                _ => any(&model, &mut numbers, lens).unwrap(),
+            })
+            .collect();
+        some.sort();
+        some.dedup();
+        let insert = round % 2 == 0;
+        let before = model.clone();
+        let applied = apply(&mut tree, &mut model, &some, insert);
+        assert_eq!(applied, to_id(before.symmetric_difference(&model).count()));
+        let (dirty, bytes) = (tree.dirty(), tree.heap_bytes());
+        assert_eq!(apply(&mut tree, &mut model, &some, insert), 0, "made again");
+        assert_eq!((tree.dirty(), tree.heap_bytes()), (dirty, bytes), "nothing more is on the heap");
+        batches.push((some, insert));
+    }
+    // A log that is replayed once more from its beginning ends where it ended.
+    for (some, insert) in &batches {
+        apply(&mut tree, &mut model, some, *insert);
+    }
+    assert_eq!(entries(tree.now()), model);
+    assert!(lists(tree.now()) > 5);
+}
+
+#[test]
+fn a_list_reads_its_image_also_after_the_file_of_that_image_is_gone() {
+    let lens = &[16][..];
+    let (mut pages, mut tree, mut model, mut numbers) = in_pages(0xf11e, 12_000, lens);
+    let files = |pages: &Pages| pages.store.all_rows().into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
+    let first = files(&pages);
+    // One leaf changes before each save and during it, so that no save ever makes it clean. All others are rewritten.
+    let quiet = model.iter().nth(model.len() * 3 / 5).cloned().unwrap();
+    let lone = |id: u64| (quiet.0.clone(), 1_000 + id);
+    let (_, neighbours) = leaf_of(tree.now(), &quiet);
+    let others: Vec<_> = model.difference(&neighbours).step_by(10).cloned().collect();
+    for round in 0..16 {
+        apply(&mut tree, &mut model, &others, round % 2 == 1);
+        apply(&mut tree, &mut model, &[lone(round)], true);
+        pages.save(&mut tree, |tree| {
+            apply(tree, &mut model, &[lone(round)], false);
+        });
+        check(&tree);
+    }
+    assert!(files(&pages).iter().all(|name| !first.contains(name)), "{first:?} is still among {:?}", files(&pages));
+    assert_eq!(leaf_of(tree.now(), &quiet), (true, neighbours), "the leaf still is its image with a list");
+    compare_at(tree.now(), &model, &quiet);
+    compare_all(tree.now(), &model, &mut numbers);
+    let saved = pages.save(&mut tree, |_| ());
+    assert_eq!(entries(pages.load(&saved).now()), model);
+    assert_eq!(pages.live_bytes(), page_bytes(tree.now()), "nothing but the tree's own pages is in use");
+}
+
+#[test]
+fn scattered_changes_take_bytes_and_not_leaves() {
+    let lens = &[16][..];
+    let (_, mut tree, mut model, mut numbers) = in_pages(0xb17e5, 60_000, lens);
+    let before = (tree.heap_bytes(), lists(tree.now()));
+    for _ in 0..250 {
+        let entry = (key(&mut numbers, 16), 1);
+        apply(&mut tree, &mut model, &[entry], true);
+    }
+    let (lists, bytes) = (lists(tree.now()) - before.1, tree.heap_bytes() - before.0);
+    assert!(lists > 100, "{lists} leaves with lists");
+    // Inner nodes are brought to the heap as before; each leaf that is not copied spares 4 KiB less its list.
+    let each = bytes / to_id(lists);
+    assert!(each < 600, "{each} bytes of heap for each leaf changed a little, {bytes} in all");
+}

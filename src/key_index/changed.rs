@@ -233,7 +233,14 @@ impl Changed {
         Ok((image + came).saturating_sub(self.went.with(before)?))
     }
 
-    /// All entries in one node.
+    /// All entries in one node that replaces this one. Its image gets a new checksum, which must not hide damage that
+    /// came to the old image after its first read.
+    pub(crate) fn replacement(&self) -> Result<Leaf> {
+        self.image.check_again()?;
+        self.merged()
+    }
+
+    /// All entries in one node, to be read.
     pub(crate) fn merged(&self) -> Result<Leaf> {
         let mut leaf = Leaf::empty();
         let (came, went) = (self.came.view()?, self.went.view()?);

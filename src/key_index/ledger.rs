@@ -238,7 +238,7 @@ impl Ledger {
                 child.node = Node::Leaf(leaf);
             }
             Node::Changed(changed) => {
-                let mut leaf = changed.merged()?;
+                let mut leaf = changed.replacement()?;
                 leaf.origin.born = self.round;
                 let bytes = changed.heap_bytes();
                 self.leave(&changed.origin, bytes);

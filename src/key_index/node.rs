@@ -128,6 +128,11 @@ impl Clean {
         self.with_leaf(entries, |view| Some(view.check().map(drop)))?.map_err(|malformed| self.at(malformed))
     }
 
+    /// Compares the image with its checksum once more.
+    pub(crate) fn check_again(&self) -> Result<()> {
+        self.segment.check_again(&self.page())
+    }
+
     /// Level of the node.
     pub(crate) fn level(&self) -> Result<u8> {
         let level = self.segment.with(&self.page(), |bytes| NodeView::parse(bytes).map(|view| view.level()))?;

@@ -89,7 +89,7 @@ impl Pass<'_, '_> {
                 slotted::image(&inner.bytes, &references, &mut self.image).map_err(in_memory)?;
             }
             Node::Changed(changed) => {
-                slotted::image(&changed.merged()?.bytes, &[], &mut self.image).map_err(in_memory)?;
+                slotted::image(&changed.replacement()?.bytes, &[], &mut self.image).map_err(in_memory)?;
             }
             Node::CleanLeaf(_) | Node::CleanInner(_) => {}
         }

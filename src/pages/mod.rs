@@ -94,6 +94,15 @@ impl PageSegment {
         self.segment.mapped(page.offset(), page.bytes as usize).is_some()
     }
 
+    /// Compares a page with its checksum once more, before its bytes get a new one elsewhere.
+    pub(crate) fn check_again(&self, page: &PageRef) -> Result<()> {
+        match self.segment.mapped(page.offset(), page.bytes as usize) {
+            Some(bytes) => self.check(page, bytes),
+            // Checked when it was read to the heap.
+            None => Ok(()),
+        }
+    }
+
     fn cached(&self, page: &PageRef) -> Result<Arc<[u8]>> {
         let key = (self.segment.number(), page.offset_granules);
         if let Some(bytes) = self.cache.get(key) {

@@ -1,9 +1,14 @@
 //! Leaves whose changes lie beside their images: every reader, at every size of the lists, compared with a set.
 
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::{Model, Numbers, Pages, check, entries, page_bytes, walk};
+use crate::backing::Files;
+use crate::error::Error;
 use crate::format::node::{KeyEntry, NodeView};
+use crate::format::segment::FileKind;
 use crate::key_index::cursor::Cursor;
 use crate::key_index::node::{Child, Node};
 use crate::key_index::{Change, KeyRoot, KeyTree, Position, Range};
@@ -374,4 +379,45 @@ fn scattered_changes_take_bytes_and_not_leaves() {
     // Inner nodes are brought to the heap as before; each leaf that is not copied spares 4 KiB less its list.
     let each = bytes / to_id(lists);
     assert!(each < 600, "{each} bytes of heap for each leaf changed a little, {bytes} in all");
+}
+
+#[test]
+fn damage_to_an_image_beneath_a_list_gets_no_new_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pages");
+    let mut pages = Pages::over(Arc::new(Files::create(&path).unwrap()));
+    let (mut tree, mut model, mut numbers) = (KeyTree::new().unwrap(), Model::new(), Numbers(0xda3a));
+    for id in 0..12_000 {
+        let entry = (key(&mut numbers, 16), id);
+        tree.insert(&entry.0, entry.1).unwrap();
+        model.insert(entry);
+    }
+    let saved = pages.save(&mut tree, |_| ());
+    let mut tree = pages.load(&saved);
+    let some: Vec<_> = model.iter().take(3_000).step_by(2).cloned().collect();
+    apply(&mut tree, &mut model, &some, false);
+    let lone = model.iter().nth(7_000).map(|(key, _)| (key.clone(), 20_000)).unwrap();
+    let page = leaf_for(tree.now(), &KeyEntry { key: &lone.0, id: lone.1 }).saved().unwrap().page();
+    apply(&mut tree, &mut model, std::slice::from_ref(&lone), true);
+    assert!(leaf_of(tree.now(), &lone).0, "it has a list");
+    // A bit of a key turns over, so that the image still looks like a node.
+    let file = FileKind::Pages.file_name(page.segment);
+    let mut bytes = std::fs::OpenOptions::new().read(true).write(true).open(path.join(&file)).unwrap();
+    let mut byte = [0];
+    let at = SeekFrom::Start(page.offset() + u64::from(page.bytes) - 12);
+    bytes.seek(at).unwrap();
+    bytes.read_exact(&mut byte).unwrap();
+    bytes.seek(at).unwrap();
+    bytes.write_all(&[byte[0] ^ 1]).unwrap();
+
+    let frozen = tree.freeze();
+    let told = frozen.save(&mut |image| pages.write(image)).map(drop);
+    assert!(matches!(&told, Err(Error::Corrupt(damage)) if damage.file == file), "{told:?}");
+    pages.writer.abandon();
+    tree.abandon(frozen);
+    // The same if the leaf has to be copied because more changes.
+    let many: Vec<_> = (0..40).map(|id| (lone.0.clone(), 30_000 + id)).collect();
+    let changes: Vec<_> =
+        many.iter().map(|(key, id)| Change { entry: KeyEntry { key, id: *id }, insert: true }).collect();
+    assert!(matches!(tree.apply_sorted(&changes), Err(Error::Corrupt(_))));
 }

@@ -19,7 +19,7 @@ use crate::key_index::node::{Clean, Leaf, Origin, in_memory, view_of};
 use crate::key_index::slotted::Slotted;
 use crate::key_index::tree::Position;
 
-/// Bytes of a list: at first, and at most. The figures behind the maximum: `docs/decisions/0019-changes-beside-leaves.md`.
+/// Bytes of a list: at first, and at most. The figures behind the maximum: `docs/decisions/0021-changes-beside-leaves.md`.
 const LIST_BYTES_MIN: usize = 128;
 const LIST_BYTES_MAX: usize = 1_024;
 /// Heap bytes besides the lists, including counts and the allocator's share.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Ordered};
+use crate::shared::{Map, Ordered};
 use smallvec::SmallVec;
 
 use crate::error::{Corruption, Error, Result};

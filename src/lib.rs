@@ -121,6 +121,7 @@ mod recovery;
 pub mod repair;
 mod reserve;
 pub mod salvage;
+mod shared;
 mod snapshot;
 mod stats;
 mod store;

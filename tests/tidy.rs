@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Modules by layer, from the lowest. A module imports only from lower layers, and from modules before it in its own
 /// layer. So there are no import cycles.
 const FLOORS: &[&[&str]] = &[
-    &["sync", "planted", "id", "key_bytes", "error", "key", "format"],
+    &["sync", "shared", "planted", "id", "key_bytes", "error", "key", "format"],
     &["backing", "pins"],
     &["log", "pages", "manifest", "reserve"],
     &["record_index", "key_index"],

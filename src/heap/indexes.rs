@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rpds::RedBlackTreeMapSync as Map;
+use crate::shared::Map;
 
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;

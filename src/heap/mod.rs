@@ -33,8 +33,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::shared::Map;
 use parking_lot::Mutex;
-use rpds::RedBlackTreeMapSync as Map;
 use smallvec::SmallVec;
 
 use crate::catalogue::Catalogue;

@@ -7,8 +7,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::shared::Map;
 use parking_lot::Mutex;
-use rpds::RedBlackTreeMapSync as Map;
 
 use crate::key_index::Gathered;
 use crate::txn::own_runs::{Passed, Runs};

@@ -5,7 +5,7 @@
 //! Invariant: every entry between the first and the last of a run, of the transaction's state or its own, is deleted, and is among
 //! the transaction's own changes.
 
-use rpds::RedBlackTreeMapSync as Map;
+use crate::shared::Map;
 
 use crate::txn::own_changes::{Entry, OwnMap};
 

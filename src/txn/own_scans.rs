@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ops::{Bound, RangeBounds};
 
-use rpds::RedBlackTreeMapSync as Map;
+use crate::shared::Map;
 
 use crate::heap::Found;
 use crate::id::{NumberHash, RecordId, SetNumber};

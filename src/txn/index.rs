@@ -478,7 +478,7 @@ impl TransactionRange {
         found
     }
 
-    fn walk(&mut self, passed: &mut Passed) -> Result<Option<IndexEntry>> {
+    fn walk(&mut self, passed: &mut Passed<Entry>) -> Result<Option<IndexEntry>> {
         loop {
             if self.ahead.is_none() {
                 let next = self.range.next()?.map(entry).transpose()?;
@@ -501,7 +501,7 @@ impl TransactionRange {
     }
 
     /// Passes a deleted entry, with the rest of its run if it is known, and returns the last one passed.
-    fn pass_deleted(&mut self, own: Entry, passed: &mut Passed) -> Result<Entry> {
+    fn pass_deleted(&mut self, own: Entry, passed: &mut Passed<Entry>) -> Result<Entry> {
         let known = self.own.as_ref().and_then(|range| range.run_around(&own));
         let Some((_, last)) = known.filter(|(_, last)| *last != own) else {
             passed.add(own.clone(), own.clone());
@@ -527,7 +527,7 @@ impl TransactionRange {
         found
     }
 
-    fn walk_back(&mut self, passed: &mut Passed) -> Result<Option<IndexEntry>> {
+    fn walk_back(&mut self, passed: &mut Passed<Entry>) -> Result<Option<IndexEntry>> {
         loop {
             if self.behind.is_none() {
                 let next = self.range.next_back()?.map(entry).transpose()?;
@@ -550,7 +550,7 @@ impl TransactionRange {
     }
 
     /// The same from the back; returns the first one passed.
-    fn pass_deleted_back(&mut self, own: Entry, passed: &mut Passed) -> Result<Entry> {
+    fn pass_deleted_back(&mut self, own: Entry, passed: &mut Passed<Entry>) -> Result<Entry> {
         let known = self.own.as_ref().and_then(|range| range.run_around(&own));
         let Some((first, _)) = known.filter(|(first, _)| *first != own) else {
             passed.add(own.clone(), own.clone());

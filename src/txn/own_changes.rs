@@ -34,7 +34,7 @@ pub(crate) struct OwnChanges {
     map: OwnMap,
     replaced: Vec<Option<Last>>,
     /// What walks have learned; without any there is no memory for it.
-    runs: Option<Arc<Mutex<Runs>>>,
+    runs: Option<Arc<Mutex<Runs<Entry>>>>,
 }
 
 impl OwnChanges {
@@ -89,12 +89,12 @@ pub(crate) struct OwnRange {
     lower: Bound<Entry>,
     upper: Bound<Entry>,
     /// The runs that were known when the range was made.
-    runs: Runs,
-    learned: Arc<Mutex<Runs>>,
+    runs: Runs<Entry>,
+    learned: Arc<Mutex<Runs<Entry>>>,
 }
 
 impl OwnRange {
-    fn new(map: &OwnMap, learned: &Arc<Mutex<Runs>>, (lower, upper): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
+    fn new(map: &OwnMap, learned: &Arc<Mutex<Runs<Entry>>>, (lower, upper): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
         let entry = |key: &[u8], id| (Box::from(key), id);
         let lower = match lower {
             Bound::Included(key) => Bound::Included(entry(key, 0)),
@@ -116,7 +116,7 @@ impl OwnRange {
     }
 
     /// Keeps what a walk has passed for the next one.
-    pub(crate) fn learn(&self, passed: Passed) {
+    pub(crate) fn learn(&self, passed: Passed<Entry>) {
         if passed.is_long() {
             self.learned.lock().learn(&self.runs, passed);
         }

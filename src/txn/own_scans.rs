@@ -6,11 +6,14 @@
 
 use std::collections::HashMap;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
-use crate::shared::Map;
+use parking_lot::Mutex;
 
 use crate::heap::Found;
 use crate::id::{NumberHash, RecordId, SetNumber};
+use crate::shared::Map;
+use crate::txn::own_runs::{Passed, Runs};
 
 /// So many changes are kept in any case.
 const CHANGES_MIN: usize = 1 << 12;
@@ -18,11 +21,31 @@ const CHANGES_MIN: usize = 1 << 12;
 /// An own record: its set, and its value, or `None` if it was deleted. Nothing at all if the transaction has not written it.
 pub(crate) type Written = Option<(SetNumber, Option<Found>)>;
 
+/// A record in the place where a scan of its set finds it.
+type Place = (SetNumber, RecordId);
+
 /// Own records by set and ID.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OwnRecords(Map<(SetNumber, RecordId), Option<Found>>);
+pub(crate) struct OwnRecords {
+    each: Map<Place, Option<Found>>,
+    /// The runs of deletions that were known when the scan was requested.
+    runs: Runs<Place>,
+    learned: Arc<Mutex<Runs<Place>>>,
+}
 
 impl OwnRecords {
+    /// The last record of the run of deletions that a record of a set belongs to, if known.
+    pub(crate) fn run_behind(&self, set: SetNumber, id: RecordId) -> Option<RecordId> {
+        self.runs.around(&(set, id)).map(|(_, last)| last.1)
+    }
+
+    /// Keeps what a walk has passed for the next one.
+    pub(crate) fn learn(&self, passed: Passed<Place>) {
+        if passed.is_long() {
+            self.learned.lock().learn(&self.runs, passed);
+        }
+    }
+
     /// The first own record of a set from a bound on, and within another.
     pub(crate) fn next(
         &self,
@@ -34,17 +57,19 @@ impl OwnRecords {
             Bound::Unbounded => Bound::Included((set, RecordId::FIRST)),
             bound => bound.map(|id| (set, id)),
         };
-        let (key, found) = self.0.range((from, Bound::Unbounded)).next()?;
+        let (key, found) = self.each.range((from, Bound::Unbounded)).next()?;
         (key.0 == set && (Bound::Unbounded, to).contains(&key.1)).then_some((key.1, found.as_ref()))
     }
 
     /// Treats the records of one set as records of another.
     pub(crate) fn join(&mut self, set: SetNumber, into: SetNumber) {
-        let all: Vec<_> = self.0.range((set, RecordId::FIRST)..).take_while(|((of, _), _)| *of == set).collect();
+        let all: Vec<_> = self.each.range((set, RecordId::FIRST)..).take_while(|((of, _), _)| *of == set).collect();
         let all: Vec<_> = all.into_iter().map(|((_, id), found)| ((into, *id), found.clone())).collect();
         for (key, found) in all {
-            self.0.insert_mut(key, found);
+            self.each.insert_mut(key, found);
         }
+        // What was learned about one of them is not so for both.
+        (self.runs, self.learned) = (Runs::default(), Arc::default());
     }
 }
 
@@ -81,20 +106,29 @@ impl OwnScans {
         changed
     }
 
-    /// Takes what the changed records are now, and returns all of them.
-    pub(crate) fn take(&mut self, changed: Vec<(RecordId, Written)>) -> &OwnRecords {
+    /// Takes what the changed records are now, and returns all of them for a scan.
+    pub(crate) fn take(&mut self, changed: Vec<(RecordId, Written)>) -> OwnRecords {
         self.is_asked = true;
         self.changed.clear();
+        let OwnRecords { each, learned: shared, .. } = &mut self.records;
+        let mut learned = shared.lock();
         for (id, written) in changed {
-            if let Some(set) = self.set_of.remove(&id) {
-                self.records.0.remove_mut(&(set, id));
+            let before = self.set_of.remove(&id).map(|set| (set, id));
+            let now = written.as_ref().map(|(set, _)| (*set, id));
+            if let Some(place) = before.filter(|place| now != Some(*place)) {
+                each.remove_mut(&place);
+                learned.split(&place, each);
             }
             if let Some((set, found)) = written {
+                let is_there = found.is_some();
                 self.set_of.insert(id, set);
-                self.records.0.insert_mut((set, id), found);
+                each.insert_mut((set, id), found);
+                if is_there {
+                    learned.split(&(set, id), each);
+                }
             }
         }
-        &self.records
+        OwnRecords { each: each.clone(), runs: learned.clone(), learned: Arc::clone(shared) }
     }
 
     pub(crate) fn clear(&mut self) {

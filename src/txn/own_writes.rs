@@ -61,8 +61,8 @@ impl OwnWrites {
         self.scans.changed(self.map.keys().copied())
     }
 
-    /// Takes the newest writes of records that have changed; returns those of all.
-    pub(crate) fn take_changed(&mut self, changed: Vec<(RecordId, Written)>) -> &OwnRecords {
+    /// Takes the newest writes of records that have changed; returns those of all for a scan.
+    pub(crate) fn take_changed(&mut self, changed: Vec<(RecordId, Written)>) -> OwnRecords {
         self.scans.take(changed)
     }
 

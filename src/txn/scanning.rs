@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::heap::{Answer, Found, State};
 use crate::history::Topic;
 use crate::id::{RecordId, SetNumber};
+use crate::txn::own_runs::Passed;
 use crate::txn::own_scans::OwnRecords;
 use crate::txn::own_writes::Own;
 use crate::txn::scans::ScanRead;
@@ -101,6 +102,14 @@ impl<'s> TransactionRecords<'s> {
     }
 
     fn merged(&mut self) -> Result<Option<Record<'s>>> {
+        let mut passed = Passed::default();
+        let found = self.walk(&mut passed);
+        self.of.own.learn(passed);
+        found
+    }
+
+    fn walk(&mut self, passed: &mut Passed<(SetNumber, RecordId)>) -> Result<Option<Record<'s>>> {
+        let (set, bounds) = (self.of.set, &self.of.bounds);
         loop {
             let ahead = match self.ahead.take() {
                 None => self.next_of_state()?,
@@ -110,14 +119,19 @@ impl<'s> TransactionRecords<'s> {
             let Some((own, found)) = self.own.take_if(|(own, _)| id.is_none_or(|id| *own <= id)) else {
                 return Ok(ahead);
             };
-            self.own = self.of.own.next(self.of.set, Bound::Excluded(own), self.of.bounds.1);
-            if id != Some(own) {
-                self.ahead = ahead;
-            }
+            // The last own record that this step passes: deleted ones are passed as one run, with all in between.
+            let last = found.map_or_else(|| self.of.own.run_behind(set, own), |_| None).unwrap_or(own);
+            self.own = self.of.own.next(set, Bound::Excluded(last), bounds.1);
+            self.ahead = ahead.filter(|ahead| ahead.id() > last);
             if let Some(found) = found {
                 let state = self.of.own_state.as_ref().unwrap_or(&self.of.state);
                 return Record::in_view(state, found.clone()).map(Some);
             }
+            if last != own && self.ahead.is_none() {
+                self.scan.skip_to(last);
+                self.ahead = self.next_of_state()?.filter(|ahead| ahead.id() > last);
+            }
+            passed.add((set, own), (set, last));
         }
     }
 }
@@ -227,7 +241,7 @@ impl Transaction {
             Ok((id, written))
         });
         let changed = changed.collect::<Result<_>>()?;
-        let mut own = self.parts.get().own.take_changed(changed).clone();
+        let mut own = self.parts.get().own.take_changed(changed);
         if seen != written {
             own.join(written, seen);
         }

@@ -264,6 +264,15 @@ impl<'v> Scan<'v> {
         self
     }
 
+    /// Goes forward to this ID, or to the first one after it.
+    pub(super) fn skip_to(&mut self, id: RecordId) {
+        self.from = self.from.max(id.slot());
+        let page = self.from / to_u64(ENTRIES_PER_PAGE);
+        if page >= self.page {
+            (self.page, self.entries, self.index) = (page, Vec::new(), 0);
+        }
+    }
+
     fn next_found(&mut self) -> Result<Option<Record<'v>>> {
         if let Some(error) = self.refused.take() {
             return Err(error);

@@ -81,6 +81,27 @@ impl World {
         }
     }
 
+    /// Takes the first record of a set, or of a part of it, again and again.
+    fn delete_scanned(&mut self) {
+        let which = self.numbers.index(2);
+        let of_set: Vec<RecordId> =
+            self.records.iter().filter(|(_, (set, _))| *set == which).map(|(id, _)| *id).collect();
+        if of_set.is_empty() {
+            return;
+        }
+        let from = if self.numbers.below(2) == 0 { of_set[0] } else { of_set[self.numbers.index(of_set.len())] };
+        let end = of_set[self.numbers.index(of_set.len())].max(from);
+        for _ in 0..self.numbers.below(60) {
+            let scan = self.tx.scan_range(&self.sets[which], from..=end).unwrap();
+            let found = scan.iter().next().map(|record| record.unwrap().id());
+            let mut there = self.records.range(from..=end).filter(|(_, (set, _))| *set == which);
+            assert_eq!(found, there.next().map(|(id, _)| *id));
+            let Some(id) = found else { return };
+            self.tx.delete(id).unwrap();
+            self.records.remove(&id);
+        }
+    }
+
     fn delete_of_other_set(&mut self) {
         if let Some(id) = self.records.iter().find(|(_, (set, _))| *set == 1).map(|(id, _)| *id) {
             self.tx.delete(id).unwrap();
@@ -152,8 +173,10 @@ impl World {
             self.tx.scan(&self.sets[which]).unwrap()
         } else {
             let from = expected[self.numbers.index(expected.len())].0;
-            expected.retain(|(id, _)| *id > from);
-            self.tx.scan_range(&self.sets[which], (Bound::Excluded(from), Bound::Unbounded)).unwrap()
+            let end = expected[self.numbers.index(expected.len())].0;
+            expected.retain(|(id, _)| *id > from && *id < end);
+            let bounds = (Bound::Excluded(from), Bound::Excluded(end));
+            self.tx.scan_range(&self.sets[which], bounds).unwrap()
         };
         let key = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
         let found = scan.iter().map(|record| record.map(|record| (record.id(), key(&record.bytes().unwrap()))));
@@ -161,7 +184,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.numbers.below(24) {
+        match self.numbers.below(28) {
             0..=4 => self.insert(),
             5..=6 => self.update(),
             7..=10 => self.delete_run(),
@@ -174,6 +197,7 @@ impl World {
             15..=17 => self.walk(),
             18..=19 => self.go_through(),
             20..=21 => self.count(),
+            22..=23 => self.delete_scanned(),
             _ => self.scan(),
         }
     }

@@ -11,7 +11,6 @@
     reason = "a program that measures and prints"
 )]
 
-mod callgrind;
 mod cases;
 mod environment;
 mod figures;
@@ -28,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::figures::{Counts, Verdict, compare};
 use crate::meter::Meter;
-use crate::support::allocator;
+use crate::support::{allocator, callgrind};
 
 /// What the file holds.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,16 +1,9 @@
 //! The frame around the counted operations.
 //!
-//! Owns: the one function whose instructions callgrind collects. Never: counts what a case does before or after.
-
-use std::hint::black_box;
+//! Owns: how often they run, and their allocations. Never: counts what a case does before or after.
 
 use crate::support::allocator;
-
-/// Of callgrind's counts only those under this function matter. Its name is also in `callgrind`.
-#[inline(never)]
-pub(crate) fn measured_part(work: &mut dyn FnMut()) {
-    black_box(work)();
-}
+use crate::support::callgrind::measured_part;
 
 pub(crate) struct Meter {
     planted: bool,

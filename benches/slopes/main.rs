@@ -2,12 +2,21 @@
 //!
 //! `cargo bench --bench slopes` prints a table: a line for each case, a column for each size. `-- --only TEXT` does the cases whose
 //! name contains the text. It asserts nothing about time, it measures. Each figure comes from a fresh store; the least of
-//! three, or of one if that takes long.
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
+//! three, or of one if that takes long. `-- --counts` counts instructions instead, at two sizes, and fails where they grow.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that measures and prints"
+)]
 
 mod cases;
+mod counts;
 mod page_files;
+#[path = "../support/mod.rs"]
+mod support;
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use cases::CASES;
@@ -21,7 +30,20 @@ fn wanted() -> String {
     at.and_then(|at| arguments.get(at + 1)).cloned().unwrap_or_default()
 }
 
-fn main() {
+fn main() -> ExitCode {
+    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
+    if has(counts::CHILD) {
+        counts::run();
+        return ExitCode::SUCCESS;
+    }
+    if has("--counts") {
+        return counts::check();
+    }
+    draw();
+    ExitCode::SUCCESS
+}
+
+fn draw() {
     let only = wanted();
     println!("| one operation | beside | µs |\n|---|---|---|");
     for case in CASES.iter().filter(|case| case.name.contains(&only) || case.beside.contains(&only)) {

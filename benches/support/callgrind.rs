@@ -1,14 +1,14 @@
-//! Counting instructions: this program again, under callgrind.
+//! Counting instructions: a program again, under callgrind.
 //!
-//! Owns: calling callgrind, and parsing its output. Never: counts the kernel, which callgrind does not see.
+//! Owns: the one function whose instructions callgrind collects, calling callgrind, and parsing its output. Never: counts
+//! the kernel, which callgrind does not see.
 
+use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
 
-/// The function whose instructions count.
+/// The function whose instructions count, in any program.
 const FUNCTION: &str = "*measured_part";
-/// The same, by the name after whose end callgrind writes its counts.
-const FUNCTION_NAME: &str = "counts::meter::measured_part";
 
 /// The C library's allocator is not counted: its work depends on all earlier allocations, and on the library. The calls
 /// have counts of their own.
@@ -20,19 +20,25 @@ const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FS
                         -AVX_Fast_Unaligned_Load,-Prefer_No_VZEROUPPER:\
                         glibc.cpu.x86_non_temporal_threshold=0x1000000";
 
-pub(crate) fn is_there() -> bool {
+/// Does what is to be counted: of callgrind's counts only those under this function matter.
+#[inline(never)]
+pub fn measured_part(work: &mut dyn FnMut()) {
+    black_box(work)();
+}
+
+pub fn is_there() -> bool {
     Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// The instructions of each case, in order.
-pub(crate) fn count(program: &Path, arguments: &[&str], cases: usize) -> Vec<f64> {
+/// The instructions of each call of [`measured_part`], in order; there are so many.
+pub fn count(program: &Path, arguments: &[&str], cases: usize) -> Vec<f64> {
     let dir = tempfile::tempdir().expect("a directory");
     let out = dir.path().join("out");
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg(format!("--toggle-collect={FUNCTION}"))
         .arg(format!("--toggle-collect={ALLOCATOR}"))
-        .arg(format!("--dump-after={FUNCTION_NAME}"))
+        .arg(format!("--dump-after={FUNCTION}"))
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(program)
         .args(arguments)

@@ -10,7 +10,14 @@ use crate::key::value::KeyValue;
 /// The NaN that is written without its bits.
 pub(super) const NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
 
-pub(super) fn value(value: &KeyValue, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// The value as text, as parsed in a [`Key`](crate::key::Key).
+impl fmt::Display for KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        value(self, f)
+    }
+}
+
+fn value(value: &KeyValue, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match value {
         KeyValue::Null => f.write_str("null"),
         KeyValue::Bool(value) => write!(f, "{value}"),

@@ -7,7 +7,6 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::key::integer::Integer;
-use crate::key::text;
 use crate::key::timestamp::Timestamp;
 use crate::key::to_key::ToKey;
 use crate::key::writer::KeyWriter;
@@ -178,13 +177,6 @@ from! {
     &[u8]: value => Self::Bytes(value.to_owned());
     Vec<u8>: value => Self::Bytes(value);
     Vec<KeyValue>: values => Self::Tuple(values);
-}
-
-/// The value as text, as parsed in a [`Key`](crate::key::Key).
-impl fmt::Display for KeyValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text::value(self, f)
-    }
 }
 
 impl fmt::Debug for KeyValue {

@@ -11,11 +11,13 @@ mod report;
 mod source;
 mod survey;
 mod verdict;
+mod version;
 mod walk;
 
 pub use report::{IndexFate, Lost, RescuedIndex, RescuedSet, SalvageProgress, SalvageReport, Unreadable};
 pub(crate) use source::Source;
-pub(crate) use survey::{Survey, Version, survey};
+pub(crate) use survey::{Survey, survey};
+pub(crate) use version::Version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

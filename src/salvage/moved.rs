@@ -10,7 +10,7 @@ use crate::format::moves::moves;
 use crate::id::{NumberHash, SegmentSeq};
 use crate::recovery::Remains;
 use crate::salvage::source::Source;
-use crate::salvage::survey::Version;
+use crate::salvage::version::Version;
 
 /// A place: a segment, and the offset in it.
 type Place = (SegmentSeq, u64);

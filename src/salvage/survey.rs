@@ -18,30 +18,8 @@ use crate::id::{IndexNumber, NumberHash, RecordId, Seq, SetNumber, to_u64};
 use crate::recovery::Remains;
 use crate::salvage::moved::Moved;
 use crate::salvage::source::{LogFile, Source};
+use crate::salvage::version::Version;
 use crate::salvage::walk::{Piece, walk};
-
-/// Where a version of a record is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) id: RecordId,
-    pub(crate) seq: Seq,
-    /// Which of the source's segments.
-    pub(crate) log: u32,
-    pub(crate) generation: u8,
-    pub(crate) is_head: bool,
-    pub(crate) is_chunk: bool,
-    /// Whether its commit is complete.
-    pub(crate) is_whole: bool,
-    pub(crate) offset: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Version {
-    /// Newer versions compare higher, as does the later of two copies of one version.
-    pub(crate) fn rank(&self) -> (Seq, bool, u8, u32) {
-        (self.seq, self.is_whole, self.generation, self.log)
-    }
-}
 
 /// What the log says about a slot.
 #[derive(Debug, Clone, Copy, Default)]

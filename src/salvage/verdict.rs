@@ -14,7 +14,8 @@ use crate::id::{NumberHash, RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::recovery::Remains;
 use crate::salvage::report::Lost;
 use crate::salvage::source::Source;
-use crate::salvage::survey::{Survey, Version};
+use crate::salvage::survey::Survey;
+use crate::salvage::version::Version;
 
 /// Contents of segments kept while chunk lists are read.
 const KEPT_SEGMENTS: usize = 4;

@@ -13,7 +13,7 @@ use crate::heap::{Answer, Found};
 use crate::id::RecordId;
 use crate::key::{Key, ToKey};
 use crate::txn::own_writes::Own;
-use crate::txn::transaction::find_indexes;
+use crate::txn::set_indexes::find_indexes;
 use crate::txn::view::{AHEAD, is_hidden};
 use crate::txn::{Index, Isolation, Record, RecordSet, Transaction};
 

@@ -29,6 +29,7 @@ mod room;
 mod savepoints;
 mod scanning;
 mod scans;
+mod set_indexes;
 mod staged;
 mod token;
 mod touched;

@@ -12,7 +12,7 @@ use crate::txn::Transaction;
 use crate::txn::large::chunks_of;
 use crate::txn::own_keys::{NewValue, fill_keys};
 use crate::txn::own_writes::Own;
-use crate::txn::transaction::find_indexes;
+use crate::txn::set_indexes::find_indexes;
 use crate::txn::view::is_hidden;
 
 /// What a write to a record replaces. Its keys are in the transaction's buffers for old keys. Recorded only after the

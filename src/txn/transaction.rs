@@ -18,6 +18,7 @@ use crate::txn::parts::{KeptParts, Parts};
 use crate::txn::ranges::Ranges;
 use crate::txn::savepoints::Savepoints;
 use crate::txn::scans::Scans;
+use crate::txn::set_indexes::find_indexes;
 use crate::txn::unique::Postponed;
 use crate::txn::validation::{Epochs, Part};
 use crate::txn::watches::Watches;
@@ -62,30 +63,6 @@ pub struct Transaction {
     /// it.
     pub(super) planted: Option<Part>,
     pub(super) done: bool,
-}
-
-/// The indexes that a write to a set must maintain.
-#[inline]
-pub(super) fn find_indexes<'i>(
-    engine: &Engine,
-    known: &'i mut Option<Arc<SetIndexes>>,
-    epochs: &mut Epochs,
-    set: SetNumber,
-) -> Result<&'i SetIndexes> {
-    // The first answer has to hold until the commit in any case.
-    if known.as_ref().is_none_or(|indexes| indexes.set != set) {
-        *known = Some(find_other_indexes(engine, epochs, set)?);
-    }
-    known.as_deref().ok_or_else(|| Error::NoSuchSet { name: String::new() })
-}
-
-#[inline(never)]
-fn find_other_indexes(engine: &Engine, epochs: &mut Epochs, set: SetNumber) -> Result<Arc<SetIndexes>> {
-    let indexes = engine.indexes_of(set)?;
-    if let Err(place) = epochs.binary_search_by_key(&set, |(known, _)| *known) {
-        epochs.insert(place, (set, indexes.epoch));
-    }
-    Ok(indexes)
 }
 
 impl Transaction {

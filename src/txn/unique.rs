@@ -18,7 +18,7 @@ use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::txn::Transaction;
 use crate::txn::parts::Parts;
-use crate::txn::transaction::find_indexes;
+use crate::txn::set_indexes::find_indexes;
 
 /// A statement of several records. It ends when this is dropped, even by a panic.
 struct Statement<'t>(&'t mut Transaction);

@@ -1,15 +1,15 @@
 //! The arguments that all commands share, and the list of commands.
 //!
-//! Owns: [`Cli`]. Each command defines its own arguments in its own file.
+//! Owns: [`Cli`], and passing the arguments to the chosen command. Each command defines its own arguments in its own file.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     backup, collect, compact, completions, delete, demo, dump, export, find, follow, get, import, index, load, log,
     man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify,
 };
 use crate::context::Context;
-use crate::units::parse_bytes;
+use crate::failure::Outcome;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -39,6 +39,44 @@ pub struct Cli {
     pub context: Context,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(&self) -> Outcome {
+        let context = &self.context;
+        match &self.command {
+            Command::Import(args) => import::run(context, args),
+            Command::Export(args) => export::run(context, args),
+            Command::Get(args) => get::run(context, args),
+            Command::Put(args) => put::run(context, args),
+            Command::Update(args) => update::run(context, args),
+            Command::Delete(args) => delete::run(context, args),
+            Command::Scan(args) => scan::run(context, args),
+            Command::Find(args) => find::run(context, args),
+            Command::Follow(args) => follow::run(context, args),
+            Command::Index(args) => index::run(context, args),
+            Command::Sets(args) => sets::run(context, args),
+            Command::Stat(args) => stat::run(context, args),
+            Command::Map(args) => map::run(context, args),
+            Command::Collect(args) => collect::run(context, args),
+            Command::Compact(args) => compact::run(context, args),
+            Command::Snapshot(args) => snapshot::run(context, args),
+            Command::Mark(args) => mark::run(context, args),
+            Command::Rollback(args) => rollback::run(context, args),
+            Command::Backup(args) => backup::run(context, args),
+            Command::Restore(args) => restore::run(context, args),
+            Command::Dump(args) => dump::run(context, args),
+            Command::Load(args) => load::run(context, args),
+            Command::Repair(args) => repair::run(context, args),
+            Command::Salvage(args) => salvage::run(context, args),
+            Command::Log(args) => log::run(context, args),
+            Command::Verify(args) => verify::run(context, args),
+            Command::Demo(args) => demo::run(context, args),
+            Command::Completions(args) => completions::run(args, Self::command()),
+            Command::Man(args) => man::run(args, Self::command()),
+        }
+    }
 }
 
 /// The command.
@@ -75,15 +113,9 @@ pub enum Command {
     Man(man::Args),
 }
 
-/// An option that takes a number of bytes, such as `64MiB`.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    parse_bytes(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     /// A command and its subcommands, with their names from the program's on.
     fn all(command: &clap::Command, name: &str, into: &mut Vec<(String, clap::Command)>) {

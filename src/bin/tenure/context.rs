@@ -20,7 +20,7 @@ pub struct Context {
     #[arg(long, global = true)]
     pub json: bool,
     /// Maximum number of bytes that one transaction may write
-    #[arg(long, global = true, value_name = "BYTES", value_parser = crate::args::bytes)]
+    #[arg(long, global = true, value_name = "BYTES", value_parser = crate::units::parse_bytes)]
     pub transaction_bytes_max: Option<u64>,
 }
 

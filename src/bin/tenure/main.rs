@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     // Even for a command line that cannot be parsed.
     let is_json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
     let ended = match Cli::try_parse() {
-        Ok(cli) => process::survive_file_size_limit().and_then(|()| commands::run(&cli)),
+        Ok(cli) => process::survive_file_size_limit().and_then(|()| cli.run()),
         Err(shown) if shown.use_stderr() && is_json => Err(of_arguments(&shown)),
         Err(shown) if shown.use_stderr() => {
             // Stderr may be closed; the exit code still reports the failure.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tenure::{Durability, Lookup, RecordId, RecordSet, Store};
 
-use crate::commands::story::Story;
+use crate::commands::story::{SET, Story, unexpected};
 use crate::commands::{demo_indexes, demo_past};
 use crate::context::{Context, existing_set};
 use crate::failure::{Exit, Failure, Outcome};
@@ -30,8 +30,6 @@ const SEGMENT_BYTES: u64 = 128 << 10;
 const RECORDS_MIN: usize = 5;
 /// Maximum length of a line of the data.
 const LINE_BYTES_MAX: usize = 1 << 20;
-/// The set for the records.
-pub const SET: &str = "packages";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -346,8 +344,4 @@ fn parse(bytes: &[u8], id: RecordId) -> Outcome<Value> {
 
 fn member(package: &Value, key: &str) -> String {
     package.get(key).and_then(Value::as_str).unwrap_or("?").to_owned()
-}
-
-pub fn unexpected(message: String) -> Failure {
-    Failure::new(Exit::Failed, message, "this is a bug: please report it")
 }

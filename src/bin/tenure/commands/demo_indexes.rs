@@ -9,8 +9,7 @@ use tenure::extract::JsonExtractor;
 use tenure::key::{Key, KeyKind};
 use tenure::{Index, RecordId, RecordSet, Store, View};
 
-use crate::commands::demo::{SET, unexpected};
-use crate::commands::story::Story;
+use crate::commands::story::{SET, Story, unexpected};
 use crate::context::existing_set;
 use crate::failure::Outcome;
 use crate::keys::Field;

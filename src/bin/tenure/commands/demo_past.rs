@@ -8,9 +8,8 @@ use std::time::Instant;
 use serde_json::Value;
 use tenure::{Durability, Lookup, Options, Point, RecordId, RecordSet, Store};
 
-use crate::commands::demo::{SET, unexpected};
 use crate::commands::map;
-use crate::commands::story::Story;
+use crate::commands::story::{SET, Story, unexpected};
 use crate::context::existing_set;
 use crate::failure::Outcome;
 use crate::medium::Medium;

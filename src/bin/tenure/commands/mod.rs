@@ -1,6 +1,6 @@
 //! The commands, one per file.
 //!
-//! Owns: passing the arguments to the chosen command.
+//! Owns: each command with its arguments. Never: knows the others; `args` lists them and passes the arguments on.
 
 pub mod backup;
 pub mod collect;
@@ -35,44 +35,3 @@ pub mod stat;
 pub mod story;
 pub mod update;
 pub mod verify;
-
-use clap::CommandFactory;
-
-use crate::args::{Cli, Command};
-use crate::failure::Outcome;
-
-/// Runs the command.
-pub fn run(cli: &Cli) -> Outcome {
-    let context = &cli.context;
-    match &cli.command {
-        Command::Import(args) => import::run(context, args),
-        Command::Export(args) => export::run(context, args),
-        Command::Get(args) => get::run(context, args),
-        Command::Put(args) => put::run(context, args),
-        Command::Update(args) => update::run(context, args),
-        Command::Delete(args) => delete::run(context, args),
-        Command::Scan(args) => scan::run(context, args),
-        Command::Find(args) => find::run(context, args),
-        Command::Follow(args) => follow::run(context, args),
-        Command::Index(args) => index::run(context, args),
-        Command::Sets(args) => sets::run(context, args),
-        Command::Stat(args) => stat::run(context, args),
-        Command::Map(args) => map::run(context, args),
-        Command::Collect(args) => collect::run(context, args),
-        Command::Compact(args) => compact::run(context, args),
-        Command::Snapshot(args) => snapshot::run(context, args),
-        Command::Mark(args) => mark::run(context, args),
-        Command::Rollback(args) => rollback::run(context, args),
-        Command::Backup(args) => backup::run(context, args),
-        Command::Restore(args) => restore::run(context, args),
-        Command::Dump(args) => dump::run(context, args),
-        Command::Load(args) => load::run(context, args),
-        Command::Repair(args) => repair::run(context, args),
-        Command::Salvage(args) => salvage::run(context, args),
-        Command::Log(args) => log::run(context, args),
-        Command::Verify(args) => verify::run(context, args),
-        Command::Demo(args) => demo::run(context, args),
-        Command::Completions(args) => completions::run(args, Cli::command()),
-        Command::Man(args) => man::run(args, Cli::command()),
-    }
-}

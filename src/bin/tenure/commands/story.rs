@@ -1,11 +1,19 @@
 //! The output of the demo: numbered steps, with facts below them.
 //!
-//! Owns: the form: text as it happens, or one JSON document at the end.
+//! Owns: the form: text as it happens, or one JSON document at the end; what all parts of the demo speak of.
 
 use serde_json::{Value, json};
 
-use crate::failure::Outcome;
+use crate::failure::{Exit, Failure, Outcome};
 use crate::output::Output;
+
+/// The set for the records.
+pub const SET: &str = "packages";
+
+/// What the demo found is not what it made.
+pub fn unexpected(message: String) -> Failure {
+    Failure::new(Exit::Failed, message, "this is a bug: please report it")
+}
 
 /// The output so far.
 pub struct Story {

@@ -88,7 +88,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     from_line: u64,
     /// Maximum length of a row
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = crate::args::bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = crate::units::parse_bytes)]
     line_bytes_max: u64,
     /// Append a line with line number, TAB and record ID to this file for each record
     #[arg(long, value_name = "FILE")]

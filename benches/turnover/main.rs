@@ -2,13 +2,16 @@
 //!
 //! `cargo bench --bench turnover` prints a line for each pattern of updates; `-- --records N --turnovers T --ratio R
 //! --segment-kib K --snapshot-mib M --generations G` changes the setting. Every byte that is appended to any file is counted, by a
-//! backing that stands between the store and its directory. All is seeded.
+//! backing that stands between the store and its directory. All is seeded. `-- --model` prints what routing updates into two logs
+//! would gain, by a model of the log and its collector.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     reason = "a program that measures and prints"
 )]
+
+mod model;
 
 use std::io;
 use std::path::Path;
@@ -184,6 +187,11 @@ impl Pattern {
         }
     }
 
+    /// How many records get most of the updates; they come first.
+    fn hot(self, records: usize) -> usize {
+        if let Self::Skewed(_, part) = self { records * part / 100 } else { records }
+    }
+
     fn name(self) -> String {
         match self {
             Self::Uniform => "uniform".to_owned(),
@@ -301,11 +309,17 @@ fn main() {
         }
     }
     println!("{setting:?}");
+    let patterns = [Pattern::Uniform, Pattern::Skewed(80, 20), Pattern::Skewed(90, 10)];
+    if args.iter().any(|argument| argument == "--model") {
+        let bytes = u64::try_from(setting.records).expect("64 bits") * RECORD_BYTES;
+        let segments = usize::try_from(bytes / setting.segment_bytes).expect("64 bits");
+        return model::run(&patterns, setting.records, segments, setting.ratio, 2 * setting.turnovers);
+    }
     println!(
         "| updates | bytes written for each byte of records, last turnover | of these survivors | index pages | most space for each live byte, less two segments | victims | early snapshots | copies of a constant record: average, most |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    for pattern in [Pattern::Uniform, Pattern::Skewed(80, 20), Pattern::Skewed(90, 10), Pattern::HalfConstant] {
+    for pattern in patterns.into_iter().chain([Pattern::HalfConstant]) {
         if pattern.name().starts_with(&only) {
             run(pattern, &setting);
         }

@@ -361,6 +361,11 @@ impl Catalogue {
         }
     }
 
+    /// Numbers of complete indexes.
+    pub(crate) fn ready_indexes(&self) -> impl Iterator<Item = IndexNumber> {
+        self.indexes.values().filter(|index| index.is_ready).map(|index| index.definition.number)
+    }
+
     /// Indexes that cannot be read.
     pub(crate) fn damaged_indexes(&self) -> impl Iterator<Item = (&Index, &Corruption)> {
         self.indexes.values().filter_map(|index| Some((index, &**index.damage.as_ref()?)))

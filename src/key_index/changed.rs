@@ -6,7 +6,7 @@
 //!
 //! Invariants: 1. What came is not in the image, unless it also went; what went is in the image; and no entry is in both
 //! lists. 2. The keys that came start with the prefix of the image, and all of it fits into a page.
-//! 3. The image was checked.
+//! 3. The image was checked, and is read from a map: another read of its file could fail where nothing may.
 
 use smallvec::SmallVec;
 
@@ -236,8 +236,13 @@ impl Changed {
     /// All entries in one node that replaces this one. Its image gets a new checksum, which must not hide damage that
     /// came to the old image after its first read.
     pub(crate) fn replacement(&self) -> Result<Leaf> {
-        self.image.check_again()?;
+        self.check_again()?;
         self.merged()
+    }
+
+    /// Compares the image with its checksum once more.
+    pub(crate) fn check_again(&self) -> Result<()> {
+        self.image.check_again()
     }
 
     /// All entries in one node, to be read.
@@ -245,7 +250,8 @@ impl Changed {
         let mut leaf = Leaf::empty();
         let (came, went) = (self.came.view()?, self.went.view()?);
         let merged = self.with_image(|image| Some(merge(image, came.as_ref(), went.as_ref(), &mut leaf.bytes)))?;
-        merged.map_err(in_memory)?;
+        // What does not fit together is the image: it was damaged after its first read.
+        merged.map_err(|malformed| self.check_again().err().unwrap_or_else(|| in_memory(malformed)))?;
         Ok(leaf)
     }
 }

@@ -173,7 +173,7 @@ impl Ledger {
     /// Makes a change beside the image of a leaf. `None` if the leaf itself must be changed.
     pub(crate) fn change_beside(&mut self, child: &mut Child, change: &Change<'_>) -> Result<Option<Effect>> {
         match &mut child.node {
-            Node::CleanLeaf(clean) if self.keeps_beside() => {
+            Node::CleanLeaf(clean) if self.keeps_beside() && clean.is_mapped() => {
                 let prepared = self.prepared.get(&clean.number());
                 if matches!(prepared, Some(Some(_))) {
                     return Ok(None);

@@ -128,6 +128,11 @@ impl Clean {
         self.with_leaf(entries, |view| Some(view.check().map(drop)))?.map_err(|malformed| self.at(malformed))
     }
 
+    /// Whether it can be read again without another read of the file, which could fail.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.segment.is_mapped(&self.page())
+    }
+
     /// Compares the image with its checksum once more.
     pub(crate) fn check_again(&self) -> Result<()> {
         self.segment.check_again(&self.page())

@@ -64,8 +64,10 @@ impl Probe<'_> {
         if let Node::CleanLeaf(clean) = &child.node {
             // A change or two stay beside the image, if that has room.
             let bytes: usize = changes.iter().map(|change| NODE_SLOT_BYTES + change.entry.key.len() + 8).sum();
-            let is_copied =
-                !self.keeps_beside || changes.len() > CHANGES_BESIDE_MAX || clean.bytes() + bytes > PAGE_BYTES;
+            let is_copied = !self.keeps_beside
+                || !clean.is_mapped()
+                || changes.len() > CHANGES_BESIDE_MAX
+                || clean.bytes() + bytes > PAGE_BYTES;
             let leaf = if is_copied {
                 Some(clean.load_leaf(child.entries)?)
             } else {

@@ -34,8 +34,6 @@ pub(crate) struct Saved {
     pub(crate) root: PageRef,
     /// Entries of the tree.
     pub(crate) entries: u64,
-    /// Pages that the previous snapshot refers to, and this one does not.
-    pub(crate) released: Vec<PageRef>,
     written: Vec<(Node, Clean)>,
     installed: usize,
 }
@@ -57,6 +55,11 @@ impl Saved {
 }
 
 impl Frozen {
+    /// Pages that the previous snapshot refers to, and this one does not.
+    pub(crate) fn released(&self) -> &[PageRef] {
+        &self.released
+    }
+
     /// What the save was to release, if it failed and the tree is gone.
     pub(crate) fn into_released(self) -> Vec<PageRef> {
         self.released
@@ -67,7 +70,7 @@ impl Frozen {
         let mut pass = Pass { write, written: Vec::new(), image: Vec::new() };
         let entries = self.root.len();
         let root = if entries == 0 { PageRef::default() } else { pass.save(&self.root.root)?.page() };
-        Ok(Saved { root, entries, released: self.released.clone(), written: pass.written, installed: 0 })
+        Ok(Saved { root, entries, written: pass.written, installed: 0 })
     }
 }
 

@@ -124,6 +124,11 @@ fn merge_at(items: &mut Grown, index: usize, level: u8, work: &mut Work<'_>) -> 
 fn merge_leaves(left: &mut Child, right: &mut Child, work: &mut Work<'_>) -> Result<bool> {
     let mut bytes = [0; PAGE_BYTES];
     let read = |child: &Child, join: &mut dyn FnMut(&NodeView<'_>) -> Option<()>| child.with_leaf(join);
+    match &right.node {
+        Node::Changed(changed) => changed.check_again()?,
+        Node::CleanLeaf(clean) => clean.check_again()?,
+        Node::Leaf(_) | Node::Inner(_) | Node::CleanInner(_) => {}
+    }
     let (mut first, mut last, mut shared) = (Vec::new(), Vec::new(), 0);
     read(left, &mut |view| view.read(0, &mut first).map(drop))?;
     read(right, &mut |view| {

@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::backing::{Backing, Memory};
+use crate::backing::{Backing, Files, Memory};
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
 use crate::format::descriptor::PageRef;
@@ -33,6 +33,7 @@ pub(crate) struct Pages {
     pub(crate) store: PageStore,
     writer: PageWriter,
     next: Cell<u64>,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Pages {
@@ -47,7 +48,14 @@ impl Pages {
             check_every_read: false,
             beside_a_writer: false,
         };
-        Self { store: PageStore::new(source), writer: PageWriter::default(), next: Cell::new(1) }
+        Self { store: PageStore::new(source), writer: PageWriter::default(), next: Cell::new(1), _dir: None }
+    }
+
+    /// In files, which are mapped.
+    fn in_directory() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::create(&dir.path().join("pages")).unwrap();
+        Self { _dir: Some(dir), ..Self::over(Arc::new(files)) }
     }
 
     pub(crate) fn in_memory() -> Self {
@@ -75,9 +83,9 @@ impl Pages {
     pub(crate) fn save(&mut self, tree: &mut KeyTree, meanwhile: impl FnOnce(&mut KeyTree)) -> Saved {
         let frozen = tree.freeze();
         let mut saved = frozen.save(&mut |image| self.write(image)).unwrap();
-        drop(frozen);
+        let released = frozen.into_released();
         meanwhile(tree);
-        self.settle(&saved.released);
+        self.settle(&released);
         let segments = self.store.segments();
         while !tree.install(&mut saved, 3, &segments).unwrap() {}
         saved

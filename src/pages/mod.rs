@@ -587,6 +587,11 @@ impl PageWriter {
         Ok(())
     }
 
+    /// What was written since `replaced` had this length is dead in its segments: no snapshot refers to it.
+    pub(crate) fn forget_since(&mut self, replaced: usize) {
+        self.replaced.truncate(replaced);
+    }
+
     /// Makes everything durable.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.flush()?;

@@ -126,9 +126,18 @@ impl Cell {
         self.with_entries(|entry| (0..ENTRIES_PER_PAGE).map(entry).collect())
     }
 
+    /// Compares an image below the patch with its checksum once more, before its entries get a new one elsewhere.
+    pub(super) fn check_again(&self) -> Result<()> {
+        match &self.leaf {
+            LeafRef::Clean(segment) => segment.check_again(&self.descriptor.page),
+            LeafRef::Absent | LeafRef::Dirty(_) | LeafRef::Damaged(_) => Ok(()),
+        }
+    }
+
     /// The page's image.
     pub(crate) fn image(&self, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
+        self.check_again()?;
         match &self.leaf {
             LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| out.extend_from_slice(image))?,
             _ => {
@@ -212,6 +221,15 @@ impl Cell {
         let leaf = if has_leaf || !matches!(self.leaf, LeafRef::Dirty(_)) { 0 } else { LEAF_HEAP_BYTES };
         let patch = self.patch.get().filter(|_| !has_patch);
         leaf + patch.map_or(0, |patch| patch.heap_bytes())
+    }
+
+    /// Its image cannot be read. What is known of its slots stays known.
+    pub(crate) fn set_damaged(&mut self, leaf: DamagedLeaf) {
+        if !matches!(self.leaf, LeafRef::Damaged(_)) {
+            let patch = std::mem::take(&mut self.patch);
+            let leaf = patch.get().iter().flat_map(|patch| patch.entries()).fold(leaf, DamagedLeaf::knowing);
+            self.leaf = LeafRef::Damaged(Arc::new(leaf));
+        }
     }
 
     /// It was saved.

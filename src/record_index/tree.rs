@@ -430,14 +430,7 @@ impl Tree {
             return Ok(());
         }
         let was_dirty = self.root.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE).is_some_and(|mid| mid.is_dirty());
-        self.change_cell(page, |cell| {
-            // What is known of its slots stays known.
-            if !matches!(cell.leaf, LeafRef::Damaged(_)) {
-                let patch = std::mem::take(&mut cell.patch);
-                let leaf = patch.get().iter().flat_map(|patch| patch.entries()).fold(leaf, DamagedLeaf::knowing);
-                cell.leaf = LeafRef::Damaged(Arc::new(leaf));
-            }
-        })?;
+        self.change_cell(page, |cell| cell.set_damaged(leaf))?;
         if let Some(mid) = self.root.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE) {
             mid.set_dirty(was_dirty);
         }
@@ -509,7 +502,9 @@ impl Tree {
         };
         let made = match (patched, patch) {
             (Ok(true), Some(patch)) => Ok(Made::Patch(Arc::new(patch))),
-            (Ok(_), _) => cell.with_entries(|entry| Made::Leaf(Arc::new(Leaf::with(epoch, &descriptor, entry)))),
+            (Ok(_), _) => cell
+                .check_again()
+                .and_then(|()| cell.with_entries(|entry| Made::Leaf(Arc::new(Leaf::with(epoch, &descriptor, entry))))),
             (Err(error), _) => Err(error),
         };
         match made {

@@ -6,13 +6,15 @@
 //! 2. A page is written before its parent.
 //! 3. Page segments that a retained snapshot lists are not deleted.
 
+mod damaged;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
-use crate::format::descriptor::{Descriptor, PageRef};
+use crate::format::descriptor::{DESCRIPTORS_PER_PAGE, Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
 use crate::heap::{Effect, FrozenIndex, State};
@@ -21,6 +23,7 @@ use crate::key_index::Saved as SavedIndex;
 use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
 use crate::record_index::{Mid, Root};
+use crate::snapshot::damaged::Unread;
 
 /// The name of a snapshot that exists while it is copied. Users can neither assign nor see it.
 pub(crate) const OF_A_COPY: &str = "\u{1}copy";
@@ -98,22 +101,16 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     }
     empty_page_segments(engine, writer)?;
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
-    let (indexes, released) = (std::mem::take(&mut frozen.indexes), std::mem::take(&mut frozen.released));
-    let adopted = std::mem::take(&mut frozen.adopted);
-    let result = engine.make_durable(frozen.seq).and_then(|()| {
-        for segment in &adopted {
-            writer.adopt(segment);
-        }
-        for page in &released {
-            writer.release(page);
-        }
-        let indexes = write_indexes(engine, writer, &indexes)?;
-        Ok((write_pages(engine, writer, &frozen.state.root)?, indexes))
-    });
-    let ((saved_root, root_page), mut saved_indexes) = match result {
+    let unsaved = Unsaved {
+        indexes: std::mem::take(&mut frozen.indexes),
+        released: std::mem::take(&mut frozen.released),
+        adopted: std::mem::take(&mut frozen.adopted),
+    };
+    let mut unread = Unread::new();
+    let ((saved_root, root_page), mut saved_indexes) = match write_all(engine, writer, &frozen, &unsaved, &mut unread) {
         Ok(written) => written,
         Err(error) => {
-            give_up(engine, writer, Unsaved { indexes, released, adopted }, &error);
+            give_up(engine, writer, unsaved, &error);
             return Err(error);
         }
     };
@@ -142,8 +139,8 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
         raised: Vec::new(),
         extensions: Vec::new(),
     };
-    frozen.state.catalogue.fill(&mut snapshot);
-    snapshot.note_known_entries(frozen.state.root.known_entries());
+    damaged::catalogue_of(engine, &frozen.state, &saved_indexes, &unread).fill(&mut snapshot);
+    snapshot.note_known_entries(saved_root.known_entries());
     for row in &mut snapshot.indexes {
         if let Some((_, saved)) = saved_indexes.iter().find(|(number, _)| *number == row.definition.number) {
             (row.root, row.entries) = (saved.root, saved.entries);
@@ -154,14 +151,14 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
         Body::Snapshot(Box::new(snapshot.clone()))
     });
     if let Err(error) = appended {
-        give_up(engine, writer, Unsaved { indexes, released, adopted }, &error);
+        give_up(engine, writer, unsaved, &error);
         return Err(error);
     }
     engine.pages.settle(writer.replaced());
     writer.saved(root_page);
     engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
     install(engine, &frozen.state.root, &saved_root);
-    drop(indexes);
+    drop(unsaved);
     let segments = engine.pages.segments();
     for (number, saved) in &mut saved_indexes {
         while !engine.heap.with_indexes(|indexes| indexes.install(*number, saved, &segments))? {}
@@ -180,6 +177,29 @@ struct Unsaved {
     indexes: Vec<FrozenIndex>,
     released: Vec<PageRef>,
     adopted: Vec<Adopted>,
+}
+
+/// A tree as it is on disk, and its root page.
+type SavedRoot = (Root, PageRef);
+type SavedIndexes = Vec<(IndexNumber, SavedIndex)>;
+
+/// Writes everything that the manifest entry will refer to.
+fn write_all(
+    engine: &Engine,
+    writer: &mut PageWriter,
+    frozen: &Frozen,
+    unsaved: &Unsaved,
+    unread: &mut Unread,
+) -> Result<(SavedRoot, SavedIndexes)> {
+    engine.make_durable(frozen.seq)?;
+    for segment in &unsaved.adopted {
+        writer.adopt(segment);
+    }
+    for page in &unsaved.released {
+        writer.release(page);
+    }
+    let indexes = write_indexes(engine, writer, &unsaved.indexes, unread)?;
+    Ok((write_pages(engine, writer, &frozen.state.root)?, indexes))
 }
 
 /// Rewrites pages in segments with few live pages, or in many small ones, with this snapshot.
@@ -265,18 +285,25 @@ fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
 }
 
 /// Writes every dirty page below the root, children first. Returns the tree as it is on disk.
-fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<(Root, PageRef)> {
+fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<SavedRoot> {
     let timeline = engine.log.timeline();
     let number = || engine.log.take_segment_number();
     let mut image = Vec::new();
     let mut saved = root.clone();
-    for mid in saved.mids.iter_mut().filter(|mid| mid.is_dirty()) {
+    for (pages, mid) in (0..).step_by(DESCRIPTORS_PER_PAGE).zip(&mut saved.mids).filter(|(_, mid)| mid.is_dirty()) {
         let mid = Arc::make_mut(mid);
-        for cell in &mut mid.cells {
+        for (page, cell) in (pages..).zip(&mut mid.cells) {
             if !cell.is_dirty() {
                 continue;
             }
-            cell.image(&mut image)?;
+            match cell.image(&mut image) {
+                Err(Error::Corrupt(damage)) => {
+                    damaged::mark_page(engine, page, *damage, cell)?;
+                    saved.has_damaged = true;
+                    continue;
+                }
+                other => other?,
+            }
             let mut descriptor = cell.descriptor_now();
             descriptor.page = writer.write(&engine.pages, timeline, &number, &image, &cell.descriptor.page)?;
             cell.set_clean(descriptor, engine.pages.segment(&descriptor.page)?);
@@ -309,18 +336,26 @@ fn write_indexes(
     engine: &Engine,
     writer: &mut PageWriter,
     indexes: &[FrozenIndex],
-) -> Result<Vec<(IndexNumber, SavedIndex)>> {
+    unread: &mut Unread,
+) -> Result<SavedIndexes> {
     let timeline = engine.log.timeline();
     let number = || engine.log.take_segment_number();
     let mut all = Vec::new();
     for index in indexes {
+        let begin = writer.replaced().len();
         let mut write = |image: &[u8]| {
             let page = writer.write(&engine.pages, timeline, &number, image, &PageRef::default())?;
             Ok((page, engine.pages.segment(&page)?))
         };
-        let saved = index.tree.save(&mut write)?;
-        saved.released.iter().for_each(|page| writer.release(page));
-        all.push((index.number, saved));
+        let saved = index.tree.save(&mut write);
+        if saved.is_err() {
+            writer.forget_since(begin);
+        }
+        index.tree.released().iter().for_each(|page| writer.release(page));
+        match saved {
+            Err(Error::Corrupt(damage)) => damaged::mark_index(engine, index.number, *damage, unread),
+            saved => all.push((index.number, saved?)),
+        }
     }
     if !all.is_empty() {
         writer.sync()?;

@@ -153,8 +153,7 @@ fn ten_million() {
     let mut pages = Pages::over(Arc::new(Files::create(&dir.path().join("pages")).unwrap()));
     let frozen = tree.freeze();
     let mut saved = frozen.save(&mut |image| pages.write(image)).unwrap();
-    drop(frozen);
-    pages.settle(&saved.released);
+    pages.settle(&frozen.into_released());
     let segments = pages.store.segments();
     let begin = Instant::now();
     tree.install(&mut saved, usize::MAX, &segments).unwrap();

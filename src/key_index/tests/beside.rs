@@ -2,11 +2,13 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Model, Numbers, Pages, check, entries, page_bytes, walk};
 use crate::backing::Files;
 use crate::error::Error;
+use crate::format::descriptor::PageRef;
 use crate::format::node::{KeyEntry, NodeView};
 use crate::format::segment::FileKind;
 use crate::key_index::cursor::Cursor;
@@ -55,7 +57,7 @@ fn leaf_of(root: &KeyRoot, entry: &(Vec<u8>, u64)) -> (bool, Model) {
 /// A tree in pages, with keys of these lengths, of which some leaves have been changed as a whole.
 fn in_pages(seed: u64, count: usize, lens: &[usize]) -> (Pages, KeyTree, Model, Numbers) {
     let (mut pages, mut tree, mut model, mut numbers) =
-        (Pages::in_memory(), KeyTree::new().unwrap(), Model::new(), Numbers(seed));
+        (Pages::in_directory(), KeyTree::new().unwrap(), Model::new(), Numbers(seed));
     while model.len() < count {
         let len = lens[numbers.below(lens.len())];
         let entry = (key(&mut numbers, len), to_id(numbers.below(3)));
@@ -382,6 +384,42 @@ fn scattered_changes_take_bytes_and_not_leaves() {
 }
 
 #[test]
+fn a_leaf_without_a_map_is_copied_because_another_read_of_its_file_could_fail() {
+    for is_mapped in [true, false] {
+        let mut pages = if is_mapped { Pages::in_directory() } else { Pages::in_memory() };
+        let (mut tree, mut model, mut numbers) = (KeyTree::new().unwrap(), Model::new(), Numbers(0x3a9));
+        for id in 0..6_000 {
+            let entry = (key(&mut numbers, 16), id);
+            tree.insert(&entry.0, entry.1).unwrap();
+            model.insert(entry);
+        }
+        let saved = pages.save(&mut tree, |_| ());
+        let mut tree = pages.load(&saved);
+        tree.copy_up_to(0);
+        let change = [(key(&mut numbers, 16), 1)];
+        let entry = KeyEntry { key: &change[0].0, id: change[0].1 };
+        let probed = tree.now().probe(&[Change { entry, insert: true }], false, true).unwrap();
+        assert_eq!(probed.leaves[0].1.is_some(), !is_mapped, "copied ahead of the change");
+        assert_eq!(apply(&mut tree, &mut model, &change, true), 1);
+        assert_eq!(lists(tree.now()), usize::from(is_mapped));
+        assert_eq!(entries(tree.now()), model);
+    }
+}
+
+/// Turns a bit of a key over, so that the image still looks like a node. Returns the name of the file.
+fn turn_a_bit(path: &Path, page: &PageRef) -> String {
+    let file = FileKind::Pages.file_name(page.segment);
+    let mut bytes = std::fs::OpenOptions::new().read(true).write(true).open(path.join(&file)).unwrap();
+    let mut byte = [0];
+    let at = SeekFrom::Start(page.offset() + u64::from(page.bytes) - 12);
+    bytes.seek(at).unwrap();
+    bytes.read_exact(&mut byte).unwrap();
+    bytes.seek(at).unwrap();
+    bytes.write_all(&[byte[0] ^ 1]).unwrap();
+    file
+}
+
+#[test]
 fn damage_to_an_image_beneath_a_list_gets_no_new_checksum() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pages");
@@ -400,15 +438,7 @@ fn damage_to_an_image_beneath_a_list_gets_no_new_checksum() {
     let page = leaf_for(tree.now(), &KeyEntry { key: &lone.0, id: lone.1 }).saved().unwrap().page();
     apply(&mut tree, &mut model, std::slice::from_ref(&lone), true);
     assert!(leaf_of(tree.now(), &lone).0, "it has a list");
-    // A bit of a key turns over, so that the image still looks like a node.
-    let file = FileKind::Pages.file_name(page.segment);
-    let mut bytes = std::fs::OpenOptions::new().read(true).write(true).open(path.join(&file)).unwrap();
-    let mut byte = [0];
-    let at = SeekFrom::Start(page.offset() + u64::from(page.bytes) - 12);
-    bytes.seek(at).unwrap();
-    bytes.read_exact(&mut byte).unwrap();
-    bytes.seek(at).unwrap();
-    bytes.write_all(&[byte[0] ^ 1]).unwrap();
+    let file = turn_a_bit(&path, &page);
 
     let frozen = tree.freeze();
     let told = frozen.save(&mut |image| pages.write(image)).map(drop);
@@ -420,4 +450,35 @@ fn damage_to_an_image_beneath_a_list_gets_no_new_checksum() {
     let changes: Vec<_> =
         many.iter().map(|(key, id)| Change { entry: KeyEntry { key, id: *id }, insert: true }).collect();
     assert!(matches!(tree.apply_sorted(&changes), Err(Error::Corrupt(_))));
+}
+
+#[test]
+fn damage_beneath_a_list_gets_no_new_checksum_in_a_neighbour() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pages");
+    let mut pages = Pages::over(Arc::new(Files::create(&path).unwrap()));
+    let (mut tree, mut model) = (KeyTree::new().unwrap(), Model::new());
+    let all: Vec<_> = (0..6_000_u64).map(|id| (id.to_be_bytes().repeat(2), id)).collect();
+    apply(&mut tree, &mut model, &all, true);
+    // A leaf with few entries, whose image is damaged beneath a change, and the leaf before it.
+    let (_, right) = leaf_of(tree.now(), &all[3_000]);
+    let kept: Vec<_> = right.iter().step_by(8).cloned().collect();
+    let gone: Vec<_> = right.iter().filter(|entry| !kept.contains(entry)).cloned().collect();
+    apply(&mut tree, &mut model, &gone, false);
+    let before = &all[usize::try_from(kept[0].1).unwrap() - 1];
+    let saved = pages.save(&mut tree, |_| ());
+    let mut tree = pages.load(&saved);
+    tree.copy_up_to(0);
+    apply(&mut tree, &mut model, &kept[1..2], false);
+    let (is_list, left) = (leaf_of(tree.now(), &kept[0]).0, leaf_of(tree.now(), before).1);
+    assert!(is_list && !left.contains(&kept[0]));
+    let page = pages.load(&saved);
+    let page = leaf_for(page.now(), &KeyEntry { key: &kept[0].0, id: kept[0].1 }).saved().unwrap().page();
+    turn_a_bit(&path, &page);
+    // The leaf before gets so small that both together would be one.
+    let most: Vec<_> = left.iter().skip(4).cloned().collect();
+    assert!(most.len() > 16 && apply(&mut tree, &mut model, &most, false) == to_id(most.len()));
+    assert!(leaf_of(tree.now(), &kept[0]).0, "it keeps its list");
+    let told = tree.freeze().save(&mut |image| pages.write(image)).map(drop);
+    assert!(matches!(&told, Err(Error::Corrupt(_))), "{told:?}");
 }

@@ -160,6 +160,8 @@ pub struct ChildArguments {
     commits: u32,
     #[arg(long)]
     durable: bool,
+    #[arg(long)]
+    group: Option<PathBuf>,
 }
 
 impl ChildArguments {
@@ -172,6 +174,7 @@ impl ChildArguments {
             limit: Duration::from_millis(self.limit_millis),
             commits: self.commits,
             durable: self.durable,
+            group: self.group,
         }
     }
 }
@@ -196,6 +199,9 @@ pub fn child_arguments(engine: &str, task: &Task) -> Vec<OsString> {
     if task.durable {
         arguments.push("--durable".into());
     }
+    if let Some(group) = &task.group {
+        arguments.extend(["--group".into(), group.clone().into()]);
+    }
     arguments
 }
 
@@ -208,7 +214,9 @@ mod tests {
         let data = Data { records: 3000, value_bytes: 72 };
         let only = vec!["load".to_owned(), "get-2".to_owned()];
         let limit = Duration::from_millis(1500);
-        let task = Task { phase: Phase::OpenKilled, dir: "a b".into(), data, only, limit, commits: 7, durable: true };
+        let group = Some("c d".into());
+        let task =
+            Task { phase: Phase::OpenKilled, dir: "a b".into(), data, only, limit, commits: 7, durable: true, group };
         let line = std::iter::once("compare".into()).chain(child_arguments("redb", &task));
         let Some(Hidden::Child(child)) = Arguments::parse_from(line).child else { panic!("a child") };
         assert_eq!(child.engine, "redb");

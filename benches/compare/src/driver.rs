@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::{Plan, child_arguments};
-use crate::engines::LIMIT;
-use crate::machine::{Machine, quieten, version};
+use crate::engines::{LIMIT, ONLY_COLD};
+use crate::machine::{Machine, MemoryGroup, drop_page_cache, quieten, version};
 use crate::results::{Failure, Line, Results, Sample, Shape, SyncCount};
 use crate::work::Task;
 use crate::workloads::{Phase, is_phase_wanted};
@@ -42,12 +42,14 @@ const GROUPS: &[&[Phase]] = &[
     &[Phase::Reads, Phase::OpenClosed, Phase::Tail, Phase::OpenKilled],
     &[Phase::Writes],
     &[Phase::Space],
+    &[Phase::Stored, Phase::Cold],
 ];
 
 /// The phases of a group that are wanted, and those that they need.
 fn needed(group: &[Phase], only: &[String]) -> Vec<Phase> {
     let is_wanted = |phase: Phase| match phase {
         Phase::Tail => is_phase_wanted(only, Phase::OpenKilled),
+        Phase::Stored => is_phase_wanted(only, Phase::Cold),
         Phase::Reads => group.iter().any(|phase| is_phase_wanted(only, *phase)),
         phase => is_phase_wanted(only, phase),
     };
@@ -63,6 +65,14 @@ pub fn run(plan: &Plan) -> Result<Results> {
         }
     }
     let turns = (plan.engines.len() * GROUPS.len() + 1) * plan.rounds as usize * plan.shapes.len();
+    // Where it cannot be limited, these phases are left out, and the others have their figures.
+    let is_memory_limited = match MemoryGroup::new(1 << 30).and_then(|_| drop_page_cache()) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("NOT MEASURED: stores larger than memory: {error:#}");
+            false
+        }
+    };
     // Drawn on a terminal only.
     let progress = ProgressBar::new(turns as u64)
         .with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed_precise}, {eta} to go: {msg}")?);
@@ -76,6 +86,7 @@ pub fn run(plan: &Plan) -> Result<Results> {
                 limit: plan.limit,
                 commits: 0,
                 durable: false,
+                group: None,
             };
             if is_phase_wanted(only, Phase::Hardware) {
                 progress.set_message(format!("{shape}, {HARDWARE}"));
@@ -88,8 +99,10 @@ pub fn run(plan: &Plan) -> Result<Results> {
                 for engine in &plan.engines {
                     let mut phases = needed(phases, only);
                     // The limit has nothing to open, and keeps what it has written.
-                    phases.retain(|phase| {
-                        engine != LIMIT || matches!(phase, Phase::Plain | Phase::Reads | Phase::Writes)
+                    phases.retain(|phase| match phase {
+                        Phase::Plain | Phase::Reads | Phase::Writes => engine != ONLY_COLD,
+                        Phase::Stored | Phase::Cold => engine != LIMIT && is_memory_limited,
+                        _ => engine != LIMIT && engine != ONLY_COLD,
                     });
                     if let Some(phase) = phases.first() {
                         progress.set_message(format!("{shape}, round {}, {engine}: {phase:?}", round + 1));
@@ -129,8 +142,14 @@ fn keep(results: &mut Results, shape: Shape, round: u32, engine: &str, samples: 
 fn group(plan: &Plan, name: &str, engine: &str, tasks: &[Task], samples: &mut Vec<(String, f64)>) -> Result<()> {
     let dir = tempfile::Builder::new().prefix(&format!("compare-{name}-")).tempdir_in(&plan.dir)?;
     for task in tasks {
-        let task = Task { dir: dir.path().to_owned(), ..task.clone() };
+        let mut task = Task { dir: dir.path().to_owned(), ..task.clone() };
         quieten();
+        // It lasts as long as the child.
+        let memory = (task.phase == Phase::Cold).then(|| MemoryGroup::new(task.cold_memory())).transpose()?;
+        if let Some(memory) = &memory {
+            drop_page_cache()?;
+            task.group = Some(memory.path().to_owned());
+        }
         let mut command = Command::new(std::env::current_exe()?);
         command.args(child_arguments(engine, &task));
         let outcome = child(command, plan.patience, task.phase == Phase::Tail, samples);
@@ -186,6 +205,7 @@ fn syncs(plan: &Plan, engine: &str) -> Result<SyncCount> {
                 limit: plan.limit,
                 commits,
                 durable,
+                group: None,
             };
             *trace = traced(engine, &task)?;
         }

@@ -12,7 +12,10 @@ use anyhow::Result;
 use crate::data::Key;
 
 /// Memory for caches and write buffers, where an engine has a setting for it.
-pub const CACHE_BYTES: usize = 256 << 20;
+const CACHE_BYTES: usize = 256 << 20;
+
+/// Share of the memory that a process may use, for the same.
+const CACHE_SHARE: usize = 4;
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +26,15 @@ pub struct Setup {
     pub durable: bool,
     /// Nothing is checkpointed, so that the log has a long tail when the process is killed.
     pub long_tail: bool,
+    /// Bytes of memory that the process may use, page cache included, if there is a limit.
+    pub memory: Option<usize>,
+}
+
+impl Setup {
+    /// Memory for caches and write buffers, where an engine has a setting for it.
+    pub fn cache_bytes(self) -> usize {
+        self.memory.map_or(CACHE_BYTES, |memory| memory / CACHE_SHARE)
+    }
 }
 
 /// Records that are inserted in one transaction.

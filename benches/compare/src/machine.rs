@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -19,6 +19,11 @@ fn field(file: &str, name: &str) -> Result<u64> {
 /// Bytes that this process has caused to be written to the medium.
 pub fn written_bytes() -> Result<u64> {
     field("/proc/self/io", "write_bytes")
+}
+
+/// Bytes that this process has caused to be read from the medium.
+pub fn read_bytes() -> Result<u64> {
+    field("/proc/self/io", "read_bytes")
 }
 
 /// Bytes that a directory takes, with all that is in it.
@@ -94,6 +99,51 @@ impl Machine {
             rustc: output("rustc", &["--version"]),
         })
     }
+}
+
+/// A control group that limits the memory of the processes in it, page cache included. It is removed when it is dropped.
+#[derive(Debug)]
+pub struct MemoryGroup {
+    path: PathBuf,
+}
+
+impl MemoryGroup {
+    /// Needs the right to create one, which mostly is root's.
+    pub fn new(bytes: u64) -> Result<Self> {
+        let name = format!("tenure-compare-{}", std::process::id());
+        let first = Path::new("/sys/fs/cgroup/memory").join(&name);
+        let (path, limit) = if fs::create_dir(&first).is_ok() {
+            (first, "memory.limit_in_bytes")
+        } else {
+            let path = Path::new("/sys/fs/cgroup").join(&name);
+            fs::create_dir(&path).context("a memory control group cannot be created")?;
+            (path, "memory.max")
+        };
+        let group = Self { path };
+        fs::write(group.path.join(limit), bytes.to_string())?;
+        Ok(group)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        drop(fs::remove_dir(&self.path));
+    }
+}
+
+/// Puts this process under the limit of a group. What it has allocated before does not count.
+pub fn join(group: &Path) -> Result<()> {
+    Ok(fs::write(group.join("cgroup.procs"), std::process::id().to_string())?)
+}
+
+/// Drops what the system has cached of files. Needs root.
+pub fn drop_page_cache() -> Result<()> {
+    output("sync", &[]);
+    fs::write("/proc/sys/vm/drop_caches", "1").context("the page cache cannot be dropped")
 }
 
 /// Waits until everything is written, so that one engine does not pay for another.

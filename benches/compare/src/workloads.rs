@@ -11,6 +11,7 @@ pub enum Unit {
     Millis,
     Mebibytes,
     Micros,
+    Bytes,
     /// Bytes for each byte of a user.
     Factor,
 }
@@ -26,6 +27,7 @@ impl Unit {
             Self::Millis => "ms",
             Self::Mebibytes => "MiB",
             Self::Micros => "µs",
+            Self::Bytes => "bytes",
             Self::Factor => "bytes a user byte",
         }
     }
@@ -60,6 +62,10 @@ pub enum Phase {
     OpenKilled,
     Writes,
     Space,
+    /// A load with both indexes. Leaves the store for the next one.
+    Stored,
+    /// Questions and updates with memory for a quarter of the data.
+    Cold,
     /// The hardware, without any engine.
     Hardware,
     /// A few commits for a trace of system calls.
@@ -82,7 +88,7 @@ const fn ratio(must: f64, aim: f64) -> Bar {
     Bar::Ratio { must, aim }
 }
 
-use Phase::{OpenClosed, OpenKilled, Plain, Reads, Space, Writes};
+use Phase::{Cold, OpenClosed, OpenKilled, Plain, Reads, Space, Writes};
 
 /// All of them, in the order of the report.
 pub const ALL: &[Workload] = &[
@@ -142,6 +148,17 @@ pub const ALL: &[Workload] = &[
         unit: Unit::Mebibytes,
         bar: Bar::AtMost { must: 64.0, aim: 20.0 },
     },
+    rate("cold-get", "get uniform, one-shot, memory a quarter of the data", Cold, ratio(1.5, 2.5)),
+    Workload {
+        name: "cold-get-read",
+        title: "the same: read from the device for each",
+        phase: Cold,
+        unit: Unit::Bytes,
+        bar: Bar::AtMost { must: 8192.0, aim: 8192.0 },
+    },
+    rate("cold-get-zipf", "get Zipfian, one-shot, memory a quarter of the data", Cold, Bar::None),
+    rate("cold-key", "unique key → record, a view for each, memory a quarter of the data", Cold, Bar::None),
+    rate("cold-update", "update of payload, batches of 100, memory a quarter of the data", Cold, Bar::None),
     rate("append", "plain append of the same bytes, batches of 1,000", Phase::Hardware, Bar::None),
     Workload {
         name: "sync-append",

@@ -10,7 +10,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
+use crate::engine::{Batch, Engine, Session, Setup, View};
 use crate::engines::{composite, composite_id};
 
 struct Indexes {
@@ -51,7 +51,7 @@ impl Engine for Fjall {
         the caller makes the unique index unique: keys are looked for before they are written.";
 
     fn open(path: &Path, setup: Setup) -> Result<Self> {
-        let database = Database::builder(path).cache_size(CACHE_BYTES as u64).open()?;
+        let database = Database::builder(path).cache_size(setup.cache_bytes() as u64).open()?;
         let plain = || KeyspaceCreateOptions::default().data_block_compression_policy(CompressionPolicy::disabled());
         let records = database.keyspace("records", || plain().expect_point_read_hits(true))?;
         let indexes = if setup.indexed {

@@ -14,6 +14,8 @@ use crate::engine::{Batch, Engine, Session, Setup, View};
 
 /// The map must be larger than what is ever stored; it takes addresses, not memory.
 const MAP_BYTES: usize = 1 << 36;
+/// The name of the engine that differs only where stores are larger than memory.
+pub const WITHOUT_READ_AHEAD: &str = "lmdb-nordahead";
 
 #[derive(Clone, Copy)]
 struct Indexes {
@@ -21,27 +23,29 @@ struct Indexes {
     by_section: Database<U32<BE>, U64<BE>>,
 }
 
-pub struct Lmdb {
+/// With reading ahead by the system, or without, which is for stores larger than memory.
+pub struct Lmdb<const READ_AHEAD: bool> {
     env: Env,
     records: Database<U64<NativeEndian>, Bytes, IntegerComparator>,
     indexes: Option<Indexes>,
 }
 
-impl Engine for Lmdb {
+impl<const READ_AHEAD: bool> Engine for Lmdb<READ_AHEAD> {
     type Id = u64;
     type Session<'e> = &'e Self;
 
-    const NAME: &'static str = "lmdb";
+    const NAME: &'static str = if READ_AHEAD { "lmdb" } else { WITHOUT_READ_AHEAD };
     const SETTINGS: &'static str = "No WRITEMAP, so that a stray write cannot reach the file. Loads and updates with \
         NOSYNC, which promises less than the others: a power cut may ruin the file. Durable commits with the default. \
         No cache of its own: the page cache. No checksums (it has none). Integer keys, records loaded with APPEND, the \
-        index that is not unique with DUPSORT and DUPFIXED.";
+        index that is not unique with DUPSORT and DUPFIXED. As lmdb-nordahead, with NORDAHEAD.";
 
     fn open(path: &Path, setup: Setup) -> Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut options = EnvOpenOptions::new();
         options.map_size(MAP_BYTES).max_dbs(3);
-        let flags = if setup.durable { EnvFlags::empty() } else { EnvFlags::NO_SYNC };
+        let mut flags = if setup.durable { EnvFlags::empty() } else { EnvFlags::NO_SYNC };
+        flags.set(EnvFlags::NO_READ_AHEAD, !READ_AHEAD);
         #[expect(unsafe_code, reason = "the binding asks for it")]
         // SAFETY: the directory belongs to this process, which opens it once; without syncs a power cut can ruin the file,
         // and the run would be lost with it.
@@ -91,10 +95,10 @@ impl Engine for Lmdb {
     }
 }
 
-impl Session for &Lmdb {
+impl<const READ_AHEAD: bool> Session for &Lmdb<READ_AHEAD> {
     type Id = u64;
     type View<'s>
-        = ReadView<'s>
+        = ReadView<'s, READ_AHEAD>
     where
         Self: 's;
 
@@ -116,7 +120,7 @@ impl Session for &Lmdb {
         self.view()?.get(id, visit)
     }
 
-    fn view(&mut self) -> Result<ReadView<'_>> {
+    fn view(&mut self) -> Result<ReadView<'_, READ_AHEAD>> {
         Ok(ReadView { engine: self, tx: self.env.read_txn()? })
     }
 
@@ -162,12 +166,12 @@ impl Session for &Lmdb {
     }
 }
 
-pub struct ReadView<'s> {
-    engine: &'s Lmdb,
+pub struct ReadView<'s, const READ_AHEAD: bool> {
+    engine: &'s Lmdb<READ_AHEAD>,
     tx: RoTxn<'s, WithTls>,
 }
 
-impl View for ReadView<'_> {
+impl<const READ_AHEAD: bool> View for ReadView<'_, READ_AHEAD> {
     type Id = u64;
 
     fn get(&self, id: u64, visit: &mut impl FnMut(&[u8])) -> Result<()> {

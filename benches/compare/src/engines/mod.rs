@@ -24,10 +24,13 @@ pub trait Job {
 pub const OWN: &str = "tenure";
 /// The one that takes part in no comparison.
 pub const LIMIT: &str = "ideal";
+/// The one that takes part only where stores are larger than memory: elsewhere it does the same as another.
+pub const ONLY_COLD: &str = lmdb::WITHOUT_READ_AHEAD;
 /// All that are in this build, in the order of the report.
 pub const NAMES: &[&str] = &[
     OWN,
     "lmdb",
+    ONLY_COLD,
     "redb",
     "fjall",
     #[cfg(feature = "rocksdb")]
@@ -42,7 +45,8 @@ pub fn run<J: Job>(name: &str, job: J) -> Result<J::Output> {
     match name {
         tenure::Tenure::NAME => job.run::<tenure::Tenure>(),
         redb::Redb::NAME => job.run::<redb::Redb>(),
-        lmdb::Lmdb::NAME => job.run::<lmdb::Lmdb>(),
+        lmdb::Lmdb::<true>::NAME => job.run::<lmdb::Lmdb<true>>(),
+        lmdb::WITHOUT_READ_AHEAD => job.run::<lmdb::Lmdb<false>>(),
         fjall::Fjall::NAME => job.run::<fjall::Fjall>(),
         #[cfg(feature = "rocksdb")]
         rocksdb::Rocks::NAME => job.run::<rocksdb::Rocks>(),

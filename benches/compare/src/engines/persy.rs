@@ -9,7 +9,7 @@ use persy::{Config, Persy as Database, PersyId, SegmentId, Snapshot, Transaction
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
+use crate::engine::{Batch, Engine, Session, Setup, View};
 
 const BY_KEY: &str = "by_key";
 const BY_SECTION: &str = "by_section";
@@ -75,7 +75,7 @@ impl Engine for Persy {
     fn open(path: &Path, setup: Setup) -> Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut config = Config::new();
-        config.change_cache_size(CACHE_BYTES as u64);
+        config.change_cache_size(setup.cache_bytes() as u64);
         let database = Database::open_or_create_with(path.join("data.persy"), config, move |database| {
             let mut tx = database.begin()?;
             tx.create_segment("records")?;

@@ -12,7 +12,7 @@ use redb::{
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
+use crate::engine::{Batch, Engine, Session, Setup, View};
 
 const RECORDS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("records");
 const BY_KEY: TableDefinition<'_, &Key, u64> = TableDefinition::new("by_key");
@@ -44,7 +44,7 @@ impl Engine for Redb {
     fn open(path: &Path, setup: Setup) -> Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
+        builder.set_cache_size(setup.cache_bytes());
         let database = builder.create(path.join("data.redb"))?;
         let tx = database.begin_write()?;
         tx.open_table(RECORDS)?;

@@ -12,7 +12,7 @@ use rocksdb::{
 
 use crate::data;
 use crate::data::Key;
-use crate::engine::{Batch, CACHE_BYTES, Engine, Session, Setup, View};
+use crate::engine::{Batch, Engine, Session, Setup, View};
 use crate::engines::{composite, composite_id};
 
 const NAMES: [&str; 3] = ["records", "by_key", "by_section"];
@@ -56,11 +56,14 @@ impl Engine for Rocks {
         unique index unique: keys are looked for before they are written.";
 
     fn open(path: &Path, setup: Setup) -> Result<Self> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let cache = Cache::new_lru_cache(setup.cache_bytes());
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_max_background_jobs(2);
+        if setup.memory.is_some() {
+            options.set_db_write_buffer_size(setup.cache_bytes());
+        }
         let count = if setup.indexed { 3 } else { 1 };
         let mut families = vec![ColumnFamilyDescriptor::new("default", Options::default())];
         for name in &NAMES[..count] {

@@ -34,9 +34,11 @@ impl Sqlite {
         // The log is checkpointed at 64 MiB, or not at all.
         let pages = if setup.long_tail { 0 } else { (64 << 20) / 4096 };
         let synchronous = if setup.durable { "FULL" } else { "NORMAL" };
+        let cache_kibibytes = setup.cache_bytes() >> 10;
+        let mapped: u64 = if setup.memory.is_some() { 0 } else { 1 << 32 };
         connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -262144;
-             PRAGMA mmap_size = 4294967296; PRAGMA wal_autocheckpoint = {pages}; PRAGMA temp_store = MEMORY;"
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -{cache_kibibytes};
+             PRAGMA mmap_size = {mapped}; PRAGMA wal_autocheckpoint = {pages}; PRAGMA temp_store = MEMORY;"
         ))?;
         connection.busy_timeout(std::time::Duration::from_mins(1))?;
         Ok(connection)
@@ -49,7 +51,7 @@ impl Engine for Sqlite {
 
     const NAME: &'static str = "sqlite";
     const SETTINGS: &'static str = "WAL, `synchronous = NORMAL` for loads and updates and `FULL` for durable commits, cache \
-        256 MiB a connection, so more than the others with several threads, file mapped, checkpoint at 64 MiB, prepared \
+        256 MiB a connection, so more than the others with several threads, file mapped (not where memory is limited), checkpoint at 64 MiB, prepared \
         statements, a connection for each thread, one writer at a time by a lock. One table: id, key (unique index), \
         section (index), value. No checksums.";
 

@@ -5,6 +5,7 @@
 //! the time that is measured, except where threads mix reads and writes. 3. A time limit shortens the work, never the
 //! verification of what was done.
 
+mod cold;
 mod hardware;
 mod mixed;
 mod opening;
@@ -39,6 +40,8 @@ pub struct Task {
     /// Commits of the phase `syncs`, and their kind.
     pub commits: u32,
     pub durable: bool,
+    /// The control group that the phase `cold` joins.
+    pub group: Option<PathBuf>,
 }
 
 impl Task {
@@ -48,6 +51,11 @@ impl Task {
 
     pub fn ids(&self) -> PathBuf {
         self.dir.join("ids")
+    }
+
+    /// Bytes of memory of the phase `cold`: a quarter of the data.
+    pub fn cold_memory(&self) -> u64 {
+        self.data.user_bytes() / 4
     }
 
     pub fn wants(&self, name: &str) -> bool {
@@ -72,6 +80,8 @@ impl Job for &Task {
             Phase::OpenKilled => opening::killed::<E>(self),
             Phase::Writes => writes::run::<E>(self),
             Phase::Space => space::run::<E>(self),
+            Phase::Stored => cold::store::<E>(self),
+            Phase::Cold => cold::run::<E>(self),
             Phase::Hardware => hardware::run(self),
             Phase::Syncs => syncs::run::<E>(self),
         }

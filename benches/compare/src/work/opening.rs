@@ -19,7 +19,7 @@ pub fn save_ids<E: Engine>(task: &Task, ids: &[E::Id]) -> Result<()> {
     Ok(fs::write(task.ids(), words)?)
 }
 
-fn read_ids<E: Engine>(task: &Task) -> Result<Vec<E::Id>> {
+pub fn read_ids<E: Engine>(task: &Task) -> Result<Vec<E::Id>> {
     let bytes = fs::read(task.ids())?;
     let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes);
     bytes.chunks_exact(8).map(|bytes| E::from_word(word(bytes)?)).collect()
@@ -55,7 +55,7 @@ pub fn closed<E: Engine>(task: &Task) -> Result<()> {
 /// Commits records durably, and waits to be killed.
 pub fn tail<E: Engine>(task: &Task) -> Result<()> {
     let mut ids = read_ids::<E>(task)?;
-    let engine = E::open(&task.store(), Setup { indexed: true, durable: true, long_tail: true })?;
+    let engine = E::open(&task.store(), Setup { indexed: true, durable: true, long_tail: true, ..Setup::default() })?;
     let more = u32::try_from(TAIL_BYTES / (task.data.value_bytes + ENTRIES_BYTES))? / LOAD_BATCH * LOAD_BATCH;
     let end = task.data.records + more;
     load::<E>(&mut engine.session()?, task.data, &mut ids, end)?;

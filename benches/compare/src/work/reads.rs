@@ -109,7 +109,7 @@ fn get_rate<E: Engine>(task: &Task, engine: &E, world: &World<E>, numbers: &[Vec
     Ok(rate)
 }
 
-fn check<E: Engine>(what: &str, got: u64, expected: impl Iterator<Item = u64>) -> Result<()> {
+pub fn check<E: Engine>(what: &str, got: u64, expected: impl Iterator<Item = u64>) -> Result<()> {
     let expected = expected.fold(0, u64::wrapping_add);
     ensure!(got == expected, "{}: {what}: wrong answers, digest {got:x} for {expected:x}", E::NAME);
     Ok(())
@@ -134,7 +134,7 @@ fn gets<E: Engine>(task: &Task, engine: &E, world: &World<E>) -> Result<()> {
 }
 
 /// Asks in views until all is asked or the time is over, and gives how many questions were answered.
-fn ask<S: Session, Q>(
+pub fn ask<S: Session, Q>(
     task: &Task,
     mut session: S,
     questions: &[Q],

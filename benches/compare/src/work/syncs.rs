@@ -9,7 +9,7 @@ use crate::work::mixed::commits;
 use crate::work::{Task, World, load};
 
 pub fn run<E: Engine>(task: &Task) -> Result<()> {
-    let engine = E::open(&task.store(), Setup { indexed: true, durable: task.durable, long_tail: false })?;
+    let engine = E::open(&task.store(), Setup { indexed: true, durable: task.durable, ..Setup::default() })?;
     let mut ids = Vec::new();
     load::<E>(&mut engine.session()?, task.data, &mut ids, task.data.records)?;
     let mut world = World::new(task.data, ids);

@@ -47,7 +47,7 @@ pub fn run<E: Engine>(task: &Task) -> Result<()> {
         engine.settle()?;
     }
     if task.wants("commit") || task.wants("commit-1") || task.wants("commit-8") {
-        let engine = engine.reopen(&task.store(), Setup { indexed: true, durable: true, long_tail: false })?;
+        let engine = engine.reopen(&task.store(), Setup { indexed: true, durable: true, ..Setup::default() })?;
         for (name, threads) in [("commit-1", 1), ("commit-8", 8)] {
             if task.wants(name) {
                 let rate = commits(&engine, &mut world, threads, task.limit, usize::MAX)?;

@@ -17,23 +17,25 @@
 //!    request ignores what is appended to the log after it started. A record that dies while it is copied may shift the
 //!    frames after it by a few bytes, but it dies only once.
 
+mod background;
 mod evacuate;
 mod left;
 mod merge;
 mod policy;
+mod request;
 mod retire;
 mod room;
 mod survivors;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::manifest::SnapshotKind;
+use crate::gc::background::Moment;
 use crate::gc::evacuate::{Targets, Work};
 use crate::gc::left::Left;
 use crate::gc::merge::{Tiers, Unmerged};
@@ -41,15 +43,12 @@ use crate::gc::policy::{Counted, Scope, Space};
 use crate::gc::retire::Retired;
 use crate::gc::room::Looked;
 use crate::gc::survivors::Survivors;
-use crate::id::{SegmentSeq, Seq};
-use crate::manifest::Kept;
+use crate::id::SegmentSeq;
 use crate::recovery::Keeper;
 use crate::snapshot;
 
 /// Bytes of survivors copied before they are synced and moved.
 const SLICE_BYTES: u64 = 1 << 20;
-/// Maximum time that a collection on request waits for readers that hold an emptied segment.
-const PATIENCE_MILLIS: u32 = 20;
 /// Maximum fill of a segment worth copying in the background.
 const WORTH_COPYING: f64 = 0.95;
 /// The same when everything possible is to be gained.
@@ -137,22 +136,6 @@ pub(crate) struct Collector {
     looked_at: AtomicU64,
 }
 
-/// What determines, besides the collector's own actions, whether it has work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Moment {
-    appended_bytes: u64,
-    seq: Seq,
-    /// Changes when a snapshot is saved or dropped.
-    snapshots: u64,
-}
-
-impl Moment {
-    fn now(engine: &Engine) -> Self {
-        let (appended_bytes, seq) = (engine.log.appended_bytes(), engine.heap.seq());
-        Self { appended_bytes, seq, snapshots: engine.manifest.with_kept(Kept::epoch) }
-    }
-}
-
 /// The result of one slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slice {
@@ -205,221 +188,6 @@ impl Collector {
     /// Sets the size of new segments according to the live bytes.
     pub(crate) fn note_size(engine: &Engine) {
         Space::of(engine).note(engine);
-    }
-
-    /// Whether segments have approached the cap.
-    pub(crate) fn is_due(&self, engine: &Engine) -> bool {
-        !self.paused.load(Ordering::Acquire)
-            && (engine.no_space.load(Ordering::Acquire) || Space::of(engine).is_over(&self.settings, 0))
-    }
-
-    /// Dead bytes that cannot be gained before the next snapshots.
-    fn blocked_bytes(&self, engine: &Engine) -> u64 {
-        let inner = self.inner.lock();
-        policy::survey(engine, &inner.scope(WORTH_COPYING, ALL)).blocked_bytes
-    }
-
-    /// Whether a snapshot would free more of the log than it writes in pages.
-    fn is_worth_a_snapshot(engine: &Engine) -> bool {
-        let dirty = engine.heap.dirty_bytes();
-        engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().next_bytes()
-    }
-
-    /// One piece of background work. Returns whether there was any. Called two hundred times a second: if there was no
-    /// work and nothing has changed since, the segments are not examined.
-    pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
-        self.keep_reserve(engine);
-        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
-        let is_asked = !is_full && !self.paused.load(Ordering::Acquire);
-        let moment = Moment::now(engine);
-        if is_asked && self.inner.lock().idle_at == Some(moment) {
-            return Ok(false);
-        }
-        let is_busy = self.work_if_due(engine)?;
-        if is_asked && !is_busy {
-            self.inner.lock().idle_at = Some(moment);
-        }
-        Ok(is_busy)
-    }
-
-    fn work_if_due(&self, engine: &Engine) -> Result<bool> {
-        if !self.is_due(engine) {
-            return self.merge_in_background(engine);
-        }
-        let slack = Space::of(engine).slack(&self.settings);
-        let wanted = engine.no_space.load(Ordering::Acquire);
-        // Without free space, a snapshot may need the reserve.
-        let blocked = self.blocked_bytes(engine);
-        // Right after a snapshot a second one costs no pages, and replay then needs nothing from before the first.
-        let is_cheap = blocked > slack / 16 && blocked > 16 * engine.heap.dirty_bytes();
-        if !wanted && (is_cheap || (blocked > slack / 2 && Self::is_worth_a_snapshot(engine))) {
-            self.save_snapshot(engine)?;
-        }
-        let goal = (slack / 32).max(engine.log.source().next_bytes());
-        let slice = if wanted {
-            self.gain_with_reserve(engine, 3 * engine.log.source().segment_bytes)?
-        } else {
-            self.batch(engine, goal)?
-        };
-        if wanted {
-            // Even if nothing could be gained: a thread that needs space asks again.
-            engine.no_space.store(false, Ordering::Release);
-        }
-        match slice {
-            Slice::Progress(_) => Ok(true),
-            Slice::Blocked => Ok(self.save_snapshot(engine)? || self.merge_in_background(engine)?),
-            Slice::Idle => self.merge_in_background(engine),
-        }
-    }
-
-    /// Runs batches and saves snapshots until this many bytes are reclaimed, or nothing more can be gained.
-    fn gain(&self, engine: &Engine, bytes: u64) -> Result<Slice> {
-        let before = self.collected().bytes_deleted;
-        loop {
-            let slice = self.batch(engine, bytes)?;
-            let more = match slice {
-                Slice::Progress(_) => true,
-                Slice::Blocked => self.save_snapshot(engine)?,
-                Slice::Idle => false,
-            };
-            if !more || self.collected().bytes_deleted - before >= bytes {
-                return Ok(slice);
-            }
-        }
-    }
-
-    /// A writer's share: pays for what was appended if the background collector falls behind. Errors here do not
-    /// concern the writer; if they matter, the commit meets them too.
-    #[inline]
-    pub(crate) fn pay(&self, engine: &Engine) {
-        let more = engine.log.appended_bytes().saturating_sub(self.looked_at.load(Ordering::Relaxed));
-        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
-        if more >= engine.log.source().segment_bytes / 8 || is_full {
-            drop(self.try_to_pay(engine));
-        }
-    }
-
-    #[cold]
-    fn try_to_pay(&self, engine: &Engine) -> Result<()> {
-        let segment = engine.log.source().segment_bytes;
-        let (appended, looked_at) = (engine.log.appended_bytes(), self.looked_at.load(Ordering::Relaxed));
-        let more = appended.saturating_sub(looked_at);
-        let paused = self.paused.load(Ordering::Acquire);
-        if engine.no_space.load(Ordering::Acquire) && !paused {
-            self.work(engine)?;
-        } else if engine.reserve.is_short() {
-            self.keep_reserve(engine);
-        }
-        if more < segment / 8 {
-            return Ok(());
-        }
-        self.looked_at.store(appended, Ordering::Relaxed);
-        Self::note_size(engine);
-        if paused {
-            return Ok(());
-        }
-        self.keep_reserve(engine);
-        let mut paid = 0;
-        while Space::of(engine).is_over(&self.settings, segment) {
-            match self.batch(engine, segment)? {
-                Slice::Progress(bytes) => paid += bytes.max(1),
-                Slice::Blocked => {
-                    if !self.save_snapshot(engine)? {
-                        break;
-                    }
-                }
-                Slice::Idle => break,
-            }
-            // The debt per byte depends on how full the victims are; ten times the appended bytes exceeds any.
-            if paid > more.saturating_mul(10) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Collects until nothing is left to gain, or the time is over. Saves the snapshots that it needs.
-    pub(crate) fn collect(
-        &self,
-        engine: &Engine,
-        budget: Option<Duration>,
-        progress: &mut dyn FnMut(Collected),
-    ) -> Result<Collected> {
-        let before = self.collected();
-        let end = budget.map(|budget| Instant::now() + budget);
-        let result = self.with_reserve(engine, || self.collect_until(engine, end, before, progress));
-        if engine.check_writable().is_ok() {
-            // The reserve shrinks with the store, and is complete again for the next writer.
-            Self::wait_for_others(engine, 0);
-            engine.keep_reserve_if_used();
-        }
-        result
-    }
-
-    fn collect_until(
-        &self,
-        engine: &Engine,
-        end: Option<Instant>,
-        before: Collected,
-        progress: &mut dyn FnMut(Collected),
-    ) -> Result<Collected> {
-        let is_over = || end.is_some_and(|end| Instant::now() >= end);
-        Self::note_size(engine);
-        // Space freed earlier may be needed for what follows.
-        self.sweep(engine)?;
-        // Dead space in the segment being appended to can be gained only once appending continues in another.
-        if policy::has_dead_in_head(engine) {
-            let guard = engine.lock_commit();
-            engine.log.end_segment();
-            drop(guard);
-        }
-        // Twice, so that the older of the two automatic snapshots needs none of the log so far.
-        for _ in 0..2 {
-            if !is_over() {
-                self.save(engine)?;
-            }
-        }
-        // What writers append from here on is left to the next collection, so that this one terminates beside them.
-        let until = engine.log.head().0;
-        let mut idle = false;
-        while !idle && !is_over() {
-            let mut inner = self.inner.lock();
-            let slice = self.slice(engine, &mut inner, WORTH_COMPACTING, until)?;
-            idle = matches!(slice, Slice::Blocked | Slice::Idle);
-            if inner.work.is_none() {
-                // Now, so that there is never a second copy of everything.
-                Self::delete_retired(engine, &mut inner)?;
-            }
-            drop(inner);
-            progress(self.collected().since(before));
-        }
-        self.end_segments();
-        // Twice again: emptied log segments are deleted once replay does not need them, and pages once no snapshot
-        // lists them.
-        for _ in 0..2 {
-            self.save(engine)?;
-        }
-        self.retire_dead(engine);
-        self.sweep(engine)?;
-        while self.sweep_patiently(engine)? {}
-        Ok(self.collected().since(before))
-    }
-
-    /// Deletes what can be deleted, and waits briefly for segments that are only being read: reads and the other
-    /// threads of the store hold a segment for microseconds. Returns whether anything was deleted.
-    fn sweep_patiently(&self, engine: &Engine) -> Result<bool> {
-        let before = self.collected().bytes_deleted;
-        for _ in 0..PATIENCE_MILLIS {
-            self.sweep(engine)?;
-            if self.collected().bytes_deleted > before {
-                return Ok(true);
-            }
-            if !retire::waits_for_readers(engine, &self.inner.lock().retired) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(false)
     }
 
     /// Retires dead segments without copying anything.

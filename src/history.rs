@@ -9,7 +9,7 @@ mod chunk;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use parking_lot::Mutex;
 
@@ -74,6 +74,8 @@ impl History {
         let mut inner = self.inner.lock();
         inner.topics.entry(topic).or_default().readers += 1;
         self.readers.fetch_add(1, Ordering::SeqCst);
+        // Either this reader then finds a commit in the heap, or the commit finds this reader.
+        fence(Ordering::SeqCst);
     }
 
     /// The reader is done.
@@ -92,6 +94,8 @@ impl History {
 
     /// Records an applied commit. The caller excludes other commits.
     pub(crate) fn note(&self, seq: Seq, effects: &[Effect]) {
+        // As in `enter`: the number of the commit was stored before.
+        fence(Ordering::SeqCst);
         if self.readers.load(Ordering::SeqCst) == 0 {
             return;
         }

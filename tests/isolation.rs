@@ -45,6 +45,27 @@ fn what_was_not_there_is_a_read_that_is_validated() {
     assert!(matches!(other.commit_with(Durability::Buffered), Err(Error::Conflict { .. })));
 }
 
+/// A conflict of another transaction that a closure commits is an error of the closure, like any other.
+#[test]
+fn a_conflict_that_a_closure_returns_is_not_its_own_and_is_not_retried() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let id = store.write(|tx| tx.insert(&set, "0")).unwrap();
+    let mut runs = 0;
+    let told = store.write(|tx| {
+        runs += 1;
+        tx.insert(&set, "of the closure")?;
+        let mut inner = store.begin()?;
+        inner.get(id)?;
+        store.write(|other| other.update(id, "1"))?;
+        inner.update(id, "2")?;
+        inner.commit()
+    });
+    assert!(matches!(told, Err(Error::Conflict { .. })), "{told:?}");
+    assert_eq!((runs, store.stats().retries), (1, 0));
+    assert_eq!(store.view().len(&set), 1, "the transaction of the closure was aborted");
+}
+
 #[test]
 fn counters_lose_nothing_and_sums_keep_their_bound() {
     let store = Store::in_memory().unwrap();

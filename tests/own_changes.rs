@@ -196,3 +196,39 @@ fn what_earlier_own_changes_leave_behind_costs_the_next_operation_nothing() {
         assert!(begin.elapsed() < limit, "{:?}", begin.elapsed());
     }
 }
+
+#[test]
+fn a_record_that_the_transaction_has_changed_has_the_version_that_it_replaced() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let (small, large) = (b"second".to_vec(), vec![7; 100_000]);
+    for second in [small, large] {
+        let id = store.write(|tx| tx.insert(&set, "first")).unwrap();
+        let other = store.write(|tx| tx.insert(&set, "other")).unwrap();
+        let (seen, wrong) = (store.get(id).unwrap().seq(), store.get(other).unwrap().seq());
+        for is_blind in [true, false] {
+            let mut tx = store.begin().unwrap();
+            if !is_blind {
+                tx.get(id).unwrap();
+            }
+            tx.update(id, &second).unwrap();
+            let refused = tx.update_if(id, wrong, &second).unwrap_err();
+            assert!(matches!(refused, Error::VersionMismatch { got, .. } if got == seen), "{refused}");
+            tx.update_if(id, seen, &second).unwrap();
+            // What reading it shows goes as well.
+            let own = tx.get(id).unwrap().seq();
+            tx.update_if(id, own, "third").unwrap();
+            tx.update_if(id, seen, "fourth").unwrap();
+            // Nobody has another version of what the transaction has inserted.
+            let new = tx.insert(&set, "new").unwrap();
+            assert!(matches!(tx.update_if(new, seen, "newer"), Err(Error::VersionMismatch { .. })));
+            drop(tx);
+        }
+        let mut tx = store.begin().unwrap();
+        tx.update(id, "mine").unwrap();
+        store.write(|tx| tx.update(id, "theirs")).unwrap();
+        tx.update_if(id, seen, "mine again").unwrap();
+        let committed = tx.commit();
+        assert!(matches!(committed, Err(Error::Conflict { .. })), "{committed:?}");
+    }
+}

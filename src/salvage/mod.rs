@@ -8,6 +8,7 @@
 
 mod moved;
 mod report;
+mod shown;
 mod source;
 mod survey;
 mod verdict;

@@ -45,6 +45,9 @@ impl Store {
     /// `write` by other threads wait until it is done, transactions from [`begin`](Self::begin) do not. So a closure
     /// must not wait for a thread that calls `write`, or for a lock that such a thread holds.
     ///
+    /// Only a conflict of this transaction is retried. If the closure commits another transaction and returns its error, that
+    /// is an error like any other, even if it is a conflict: loop inside the closure.
+    ///
     /// Because a closure may run again, it must not consume what it captures. [Stage](Self::stage) a value from a
     /// stream before calling `write`.
     ///

@@ -2,21 +2,17 @@
 //!
 //! Owns: looking up keys in a view, iterating over ranges. Never: changes an index; transactions do.
 
-use std::cmp::Ordering;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use crate::catalogue::{Catalogue, Handle, Index as Known, Origin};
 use crate::error::{Corruption, Error, Result};
 use crate::format::index::IndexDefinition;
-use crate::format::node::KeyEntry;
 use crate::heap::State;
 use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_usize};
 use crate::key::{Key, ToKey, prefix_range};
-use crate::key_index::{KeyRoot, Position, Range};
+use crate::key_index::{KeyRoot, Range};
 use crate::txn::fetch::Fetch;
-use crate::txn::own_changes::{Entry, OwnRange};
-use crate::txn::own_runs::Passed;
 use crate::txn::{Record, ResumeToken, View};
 
 /// A key index of a record set.
@@ -44,7 +40,7 @@ pub struct Index {
     origin: Origin,
     definition: Arc<IndexDefinition>,
     /// The name of its set.
-    of: Arc<str>,
+    pub(super) of: Arc<str>,
 }
 
 impl Index {
@@ -241,7 +237,7 @@ pub struct IndexEntry {
     pub id: RecordId,
 }
 
-fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
+pub(super) fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
     let id = RecordId::from_u64(id)
         .ok_or_else(|| Error::corrupt("key index", 0, "entry of a key index", "a record ID", id))?;
     Ok(IndexEntry { key: Key::from_bytes(key)?, id })
@@ -416,174 +412,5 @@ impl DoubleEndedIterator for DistinctKeys {
             self.range.range.seek_back(entry.key.as_bytes(), true)?;
             Ok(entry)
         }))
-    }
-}
-
-/// Iterates over entries of an index as a transaction sees them, from either end. Ends after an error.
-#[derive(Debug)]
-pub struct TransactionRange {
-    range: Range,
-    /// Entries of the range that were read ahead, one from each end.
-    ahead: Option<IndexEntry>,
-    behind: Option<IndexEntry>,
-    /// The transaction's own changes, with `false` for a removed entry.
-    own: Option<OwnRange>,
-    /// The set's name and the index, for errors.
-    of: (Arc<str>, Arc<IndexDefinition>),
-}
-
-impl TransactionRange {
-    pub(crate) fn new(
-        index: &Index,
-        (definition, root): (&Arc<IndexDefinition>, &KeyRoot),
-        bounds: &(Bound<Key>, Bound<Key>),
-        own: Option<OwnRange>,
-    ) -> Result<Self> {
-        let (lower, upper) = (bounds.0.as_ref().map(Key::as_bytes), bounds.1.as_ref().map(Key::as_bytes));
-        let of = (Arc::clone(&index.of), Arc::clone(definition));
-        Ok(Self { range: Range::new(root, lower, upper)?, ahead: None, behind: None, own, of })
-    }
-
-    /// The result of a step. An error ends the iteration: own entries alone would not be the rest of the range.
-    fn given(&mut self, found: Result<Option<IndexEntry>>) -> Option<Result<IndexEntry>> {
-        if found.is_err() {
-            self.range.end();
-            (self.ahead, self.behind, self.own) = (None, None, None);
-        }
-        found.map_err(|error| error.in_index(&self.of.0, &self.of.1.name)).transpose()
-    }
-
-    /// Moves forward to a key, or to the first one after it, like [`IndexRange::seek`]. The whole range still counts as
-    /// read by the transaction.
-    ///
-    /// # Errors
-    /// As [`IndexRange::seek`].
-    pub fn seek<K: ToKey + ?Sized>(&mut self, key: &K) -> Result<()> {
-        let key = Key::new(key)?;
-        self.ahead.take_if(|entry| entry.key < key);
-        self.behind.take_if(|entry| entry.key < key);
-        if let Some(own) = &mut self.own {
-            own.seek(key.as_bytes());
-        }
-        let result = self.range.seek(key.as_bytes(), false);
-        result.map_err(|error| error.in_index(&self.of.0, &self.of.1.name))
-    }
-
-    fn next_entry(&mut self) -> Result<Option<IndexEntry>> {
-        let mut passed = Passed::default();
-        let found = self.walk(&mut passed);
-        if let Some(own) = &self.own {
-            own.learn(passed);
-        }
-        found
-    }
-
-    fn walk(&mut self, passed: &mut Passed<Entry>) -> Result<Option<IndexEntry>> {
-        loop {
-            if self.ahead.is_none() {
-                let next = self.range.next()?.map(entry).transpose()?;
-                self.ahead = next.or_else(|| self.behind.take());
-            }
-            let Some((own, put)) = self.own.as_ref().and_then(OwnRange::front) else { return Ok(self.ahead.take()) };
-            match self.ahead.as_ref().map(|there| order(there, own)) {
-                Some(Ordering::Less) => return Ok(self.ahead.take()),
-                Some(Ordering::Equal) => self.ahead = None,
-                Some(Ordering::Greater) | None => {}
-            }
-            let own = own.clone();
-            let found = put.then(|| entry((&own.0, own.1)));
-            let last = if put { own } else { self.pass_deleted(own, passed)? };
-            self.own.iter_mut().for_each(|range| range.pass(last.clone()));
-            if found.is_some() {
-                return found.transpose();
-            }
-        }
-    }
-
-    /// Passes a deleted entry, with the rest of its run if it is known, and returns the last one passed.
-    fn pass_deleted(&mut self, own: Entry, passed: &mut Passed<Entry>) -> Result<Entry> {
-        let known = self.own.as_ref().and_then(|range| range.run_around(&own));
-        let Some((_, last)) = known.filter(|(_, last)| *last != own) else {
-            passed.add(own.clone(), own.clone());
-            return Ok(own);
-        };
-        let is_within = |there: &mut IndexEntry| order(there, &last) != Ordering::Greater;
-        let is_behind = self.ahead.is_some() && self.ahead.take_if(is_within).is_none();
-        self.behind.take_if(is_within);
-        if !is_behind {
-            let to = KeyEntry { key: &last.0, id: last.1 };
-            self.range.seek_to(&Position { entry: to, behind: true })?;
-        }
-        passed.add(own, last.clone());
-        Ok(last)
-    }
-
-    fn next_entry_back(&mut self) -> Result<Option<IndexEntry>> {
-        let mut passed = Passed::default();
-        let found = self.walk_back(&mut passed);
-        if let Some(own) = &self.own {
-            own.learn(passed);
-        }
-        found
-    }
-
-    fn walk_back(&mut self, passed: &mut Passed<Entry>) -> Result<Option<IndexEntry>> {
-        loop {
-            if self.behind.is_none() {
-                let next = self.range.next_back()?.map(entry).transpose()?;
-                self.behind = next.or_else(|| self.ahead.take());
-            }
-            let Some((own, put)) = self.own.as_ref().and_then(OwnRange::back) else { return Ok(self.behind.take()) };
-            match self.behind.as_ref().map(|there| order(there, own)) {
-                Some(Ordering::Greater) => return Ok(self.behind.take()),
-                Some(Ordering::Equal) => self.behind = None,
-                Some(Ordering::Less) | None => {}
-            }
-            let own = own.clone();
-            let found = put.then(|| entry((&own.0, own.1)));
-            let first = if put { own } else { self.pass_deleted_back(own, passed)? };
-            self.own.iter_mut().for_each(|range| range.pass_back(first.clone()));
-            if found.is_some() {
-                return found.transpose();
-            }
-        }
-    }
-
-    /// The same from the back; returns the first one passed.
-    fn pass_deleted_back(&mut self, own: Entry, passed: &mut Passed<Entry>) -> Result<Entry> {
-        let known = self.own.as_ref().and_then(|range| range.run_around(&own));
-        let Some((first, _)) = known.filter(|(first, _)| *first != own) else {
-            passed.add(own.clone(), own.clone());
-            return Ok(own);
-        };
-        let is_within = |there: &mut IndexEntry| order(there, &first) != Ordering::Less;
-        let is_before = self.behind.is_some() && self.behind.take_if(is_within).is_none();
-        self.ahead.take_if(is_within);
-        if !is_before {
-            let to = KeyEntry { key: &first.0, id: first.1 };
-            self.range.seek_back_to(&Position { entry: to, behind: false })?;
-        }
-        passed.add(first.clone(), own);
-        Ok(first)
-    }
-}
-
-fn order(there: &IndexEntry, (key, id): &Entry) -> Ordering {
-    (there.key.as_bytes(), there.id.as_u64()).cmp(&(key, *id))
-}
-
-impl Iterator for TransactionRange {
-    type Item = Result<IndexEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let found = self.next_entry();
-        self.given(found)
-    }
-}
-
-impl DoubleEndedIterator for TransactionRange {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        let found = self.next_entry_back();
-        self.given(found)
     }
 }

@@ -34,6 +34,7 @@ mod staged;
 mod token;
 mod touched;
 mod transaction;
+mod transaction_range;
 mod unique;
 mod validation;
 mod view;
@@ -51,7 +52,7 @@ pub(crate) use large::{TRANSACTION_BYTES_END, chunks_of};
 pub(crate) use record::from_io;
 
 pub use compound::Upserted;
-pub use index::{DistinctKeys, Index, IndexEntry, IndexRange, TransactionRange};
+pub use index::{DistinctKeys, Index, IndexEntry, IndexRange};
 pub use options::{Durability, Isolation, TransactionOptions};
 pub use record::{Lookup, Record, RecordReader};
 pub use savepoints::Savepoint;
@@ -59,6 +60,7 @@ pub use scanning::{TransactionRecords, TransactionScan};
 pub use staged::StagedValue;
 pub use token::ResumeToken;
 pub use transaction::Transaction;
+pub use transaction_range::TransactionRange;
 #[cfg(feature = "planted")]
 pub use validation::Part;
 pub use view::{RecordSet, Scan, View};

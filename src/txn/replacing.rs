@@ -31,8 +31,8 @@ impl Transaction {
             Some(Own::Deleted) => return Err(Error::Deleted { id }),
             Some(Own::Put { offset, set }) => {
                 let found = self.own_record(id, offset)?;
-                if let Some(expected) = expected.filter(|expected| *expected != found.seq) {
-                    return Err(Error::VersionMismatch { id, expected, got: found.seq });
+                if let Some(expected) = expected {
+                    self.check_own_version(id, expected, found.seq)?;
                 }
                 let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
                 let kind = if found.is_head { Kind::Head } else { Kind::Record };
@@ -103,7 +103,20 @@ impl Transaction {
         self.get(id).map(drop)
     }
 
+    /// The version of a record that the transaction has changed itself is the one that it replaced: nobody else has changed the
+    /// record. `own` is what reading it shows.
+    fn check_own_version(&mut self, id: RecordId, expected: Seq, own: Seq) -> Result<()> {
+        let replaced = self.parts.get().seen.get(&id).copied().flatten();
+        if expected == own || replaced == Some(expected) {
+            return Ok(());
+        }
+        Err(Error::VersionMismatch { id, expected, got: replaced.unwrap_or(own) })
+    }
+
     pub(super) fn check_version(&mut self, id: RecordId, expected: Seq) -> Result<()> {
+        if matches!(self.own(id), Some(Own::Put { .. })) {
+            return self.check_own_version(id, expected, Seq::ZERO);
+        }
         let got = self.get(id)?.seq();
         if got == expected { Ok(()) } else { Err(Error::VersionMismatch { id, expected, got }) }
     }

@@ -246,7 +246,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Updates a record if its version is still `expected`; `VersionMismatch` if not.
+    /// Updates a record if its version is still `expected`; `VersionMismatch` if not. A record that this transaction has
+    /// changed before has the version that it replaced, until the commit.
     pub fn update_if(&mut self, id: RecordId, expected: Seq, bytes: impl AsRef<[u8]>) -> Result<()> {
         self.update_known(id, Some(expected), bytes.as_ref(), None)
     }

@@ -342,3 +342,34 @@ fn a_large_value_that_names_a_chunk_twice_does_not_come_back() {
     assert!(common::is_dead(&store, wrong));
     assert_eq!(store.get(whole).and_then(|record| record.to_vec()).expect("is there"), vec![2; 100_000]);
 }
+
+#[test]
+fn the_text_of_a_report_names_what_is_there_and_what_is_lost() {
+    let backing = Arc::new(Memory::new()) as Arc<dyn Backing>;
+    let store = options().open_backing(Arc::clone(&backing)).expect("opens");
+    let set = store.record_set("things").expect("a set");
+    store.index(&set, "length", by_length()).expect("an index");
+    let ids = ["kept", "precious"].map(|text| store.write(|tx| tx.insert(&set, text)).expect("inserts"));
+    store.save_named_snapshot("before").expect("saves");
+    store.mark("then").expect("marks");
+    store.close().expect("closes");
+    let mut files = common::read_backing(&*backing);
+    files.remove("lock");
+    let (_, _, report) = rescue(&files, "intact");
+    let text = report.to_string();
+    assert!(text.ends_with("every record was recovered"), "{text}");
+    assert!(text.starts_with("recovered: 2 records, ") && text.contains("\nset \"things\": 2 records\n"), "{text}");
+    assert!(!text.contains("lost") && !text.contains("unreadable"), "{text}");
+
+    for bytes in files.values_mut() {
+        if let Some(at) = bytes.windows(8).position(|window| window == b"precious") {
+            bytes[at] ^= 1;
+        }
+    }
+    let (_, _, report) = rescue(&files, "damaged");
+    let text = report.to_string();
+    assert!(text.contains(&format!("\nlost: record {} in log-", ids[1])), "{text}");
+    let lines = ["index \"length\" of set \"things\": ", "snapshot \"before\"\n", "mark \"then\"\n", ": 1 records"];
+    assert!(lines.iter().all(|line| text.contains(line)), "{text}");
+    assert!(text.ends_with("not every record was recovered"), "{text}");
+}

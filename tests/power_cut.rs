@@ -4,6 +4,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "power_cut/beside.rs"]
+mod beside;
 mod common;
 #[path = "power_cut/failing.rs"]
 mod failing;

@@ -21,13 +21,8 @@ impl SalvageReport {
             writeln!(f, "unreadable: {bad}")?;
         }
         for (first, last) in &self.missing_commits {
-            write!(f, "missing: part of ")?;
-            if first == last {
-                write!(f, "commit {first}")?
-            } else {
-                write!(f, "commits {first} to {last}")?
-            }
-            writeln!(f, "; records deleted or replaced there may be back")?;
+            let of = if first == last { format!("commit {first}") } else { format!("commits {first} to {last}") };
+            writeln!(f, "missing: part of {of}; records deleted or replaced there may be back")?;
         }
         for id in &self.of_broken_commits {
             writeln!(f, "of an incomplete commit: record {id}")?;

@@ -6,6 +6,9 @@
 
 mod announce;
 mod reserve;
+mod shipping;
+
+pub(crate) use shipping::Shipped;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,6 +113,8 @@ pub(crate) struct Engine {
     pub(crate) next_stream: AtomicU64,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) history: History,
+    /// What the place that the backing ships to has.
+    pub(crate) shipped: Shipped,
     /// Notified when a commit has extended the log since the last snapshot.
     pub(crate) grown: parking_lot::Condvar,
     pub(crate) grown_lock: Mutex<()>,

@@ -113,6 +113,14 @@ pub enum Error {
         /// The path or location.
         path: String,
     },
+    /// Another writer has taken over. This handle acknowledges nothing more.
+    #[error("{location} was taken over by another writer: {by}")]
+    Fenced {
+        /// The place.
+        location: String,
+        /// What shows it.
+        by: String,
+    },
     /// The record was deleted.
     #[error("record {id} was deleted")]
     Deleted {
@@ -523,6 +531,10 @@ impl Error {
             Self::Exists { .. } => "open it, or choose another path",
             Self::BadDestination { .. } => "name a directory outside the store",
             Self::Locked { .. } => "close the other writer, or open the store read-only",
+            Self::Fenced { .. } => {
+                "commits that were not uploaded are only in this local directory: move it away if you miss them; then open the \
+                 bucket with an empty one"
+            }
             Self::Deleted { .. } | Self::NeverAllocated { .. } => {
                 "check the ID; IDs of deleted records are never reused"
             }

@@ -2,6 +2,8 @@
 //!
 //! Owns: the bytes, up to 32 without an allocation. Never: encodes, decodes or limits them; `key` does.
 
+use std::ops::{Bound, RangeBounds};
+
 use smallvec::SmallVec;
 
 /// An encoded key. Keys sort like their bytes, and their bytes like their values.
@@ -35,4 +37,9 @@ impl Key {
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
+}
+
+/// Whether a key lies in a range. Says which comparison is meant: dependencies may implement others with bytes.
+pub(crate) fn is_within(range: (Bound<&[u8]>, Bound<&[u8]>), key: &[u8]) -> bool {
+    RangeBounds::<[u8]>::contains(&range, key)
 }

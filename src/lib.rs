@@ -76,6 +76,7 @@
 //! | `serde` | [`RecordId`], [`typed::Id`] and [`key::Timestamp`] implement serde's `Serialize` and `Deserialize` |
 //! | `json` | values stored as JSON, and key extractors described by a line of text |
 //! | `cli` | the command `tenure` |
+//! | `remote` | a bucket of an object store that is always a valid store |
 //!
 //! Cargo unifies features: every user of a crate in a program gets the features that any of them turns on. `json` turns
 //! on `float_roundtrip` of `serde_json`, because a stored float must read back as the same float; float parsing in the
@@ -118,6 +119,8 @@ pub mod planted;
 mod planted;
 mod record_index;
 mod recovery;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod repair;
 mod reserve;
 pub mod salvage;
@@ -137,8 +140,8 @@ pub use id::{IndexNumber, ParseIdError, RecordId, SegmentSeq, Seq, SetNumber};
 pub use options::Options;
 pub use recovery::{CutReport, LogEnd, Point, RecoveryReport};
 pub use stats::{
-    FileKind, FileNeed, FileRole, IndexInfo, Mark, SegmentStats, SetStats, SnapshotInfo, SnapshotKind, Stats,
-    StoreFile, ViewStats,
+    FileKind, FileNeed, FileRole, IndexInfo, Mark, RemoteStats, SegmentStats, SetStats, SnapshotInfo, SnapshotKind,
+    Stats, StoreFile, ViewStats,
 };
 pub use store::Store;
 #[cfg(feature = "planted")]
@@ -157,6 +160,10 @@ struct ReadmeDoctests;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/backing.md")]
 struct BackingDoctests;
+
+#[cfg(all(doctest, feature = "remote"))]
+#[doc = include_str!("../docs/remote.md")]
+struct RemoteDoctests;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/indexes.md")]

@@ -20,6 +20,9 @@ pub enum Fault {
     OpenTargetsGo,
     /// Segments are retired before the moves into them are committed.
     RetiredBeforeMoves,
+    /// Manifests reach a bucket before what they need.
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only buckets have this fault"))]
+    ManifestOvertakes,
 }
 
 #[cfg(feature = "planted")]

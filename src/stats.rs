@@ -102,6 +102,24 @@ pub struct Stats {
     pub log_bytes_appended: u64,
     /// Of these, bytes of changes of key indexes.
     pub index_log_bytes_appended: u64,
+    /// How far the store's bucket is behind, if it is open for writing in a backing that ships to one.
+    pub remote: Option<RemoteStats>,
+}
+
+/// How far the bucket that a store is shipped to is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemoteStats {
+    /// The last commit that it is known to have.
+    pub seq: Seq,
+    /// Bytes that it lacks.
+    pub backlog_bytes: u64,
+    /// How long the oldest change that it lacks has waited.
+    pub lag: Duration,
+    /// Creates, syncs and deletes of files that it lacks.
+    pub backlog_events: u64,
+    /// Why it is behind, if the last attempt failed.
+    pub error: Option<String>,
 }
 
 /// The contents of a store's file.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// layer. So there are no import cycles.
 const FLOORS: &[&[&str]] = &[
     &["sync", "shared", "planted", "id", "key_bytes", "error", "key", "format"],
-    &["backing", "pins"],
+    &["backing", "remote", "pins"],
     &["log", "pages", "manifest", "reserve"],
     &["record_index", "key_index"],
     &["extract", "catalogue", "heap", "history", "commit_lock"],

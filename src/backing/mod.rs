@@ -13,6 +13,7 @@ mod files;
 mod map;
 mod memory;
 mod process;
+mod shipping;
 mod shortage;
 
 pub(crate) use allowance::MapFor;
@@ -23,6 +24,7 @@ pub use map::Map;
 pub(crate) use map::{Parts, waits_for_pages};
 pub use memory::Memory;
 pub(crate) use process::Process;
+pub use shipping::{Backlog, Shipping};
 pub(crate) use shortage::asks_for_pages;
 
 use std::fmt::Debug;
@@ -82,6 +84,11 @@ pub trait Backing: Send + Sync + Debug {
     /// `Unsupported` if hard links do not exist here.
     fn link(&self, _name: &str, _into: &dyn Backing) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The second place that it sends its files to, while the writer's lock is held; `None` if there is none.
+    fn shipping(&self) -> Option<Arc<dyn Shipping>> {
+        None
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Owns: their keys in one buffer, their order, searching them for ranges. Invariant: a closed part is sorted by key.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 
 use crate::id::{Seq, low_u16, low_u32, to_u64};
+use crate::key_bytes::is_within;
 
 /// A range of keys.
 pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -32,8 +33,8 @@ pub(super) struct Chunk {
 
 /// The range that contains a key; the ranges are sorted and disjoint.
 fn range_of<'r, 'k>(ranges: &'r [Bounds<'k>], key: &[u8]) -> Option<&'r Bounds<'k>> {
-    let behind = ranges.partition_point(|range| (range.0, Bound::Unbounded).contains(key));
-    behind.checked_sub(1).and_then(|at| ranges.get(at)).filter(|range| range.contains(key))
+    let behind = ranges.partition_point(|range| is_within((range.0, Bound::Unbounded), key));
+    behind.checked_sub(1).and_then(|at| ranges.get(at)).filter(|range| is_within(**range, key))
 }
 
 impl Chunk {
@@ -75,9 +76,9 @@ impl Chunk {
         let counts = |change: &&Change| change.seq > since && concerns(self.key(change));
         let found = if is_closed && ranges.len() * CHANGES_PER_RANGE < self.changes.len() {
             ranges.iter().find_map(|range| {
-                let is_before = |change: &Change| !(range.0, Bound::Unbounded).contains(self.key(change));
+                let is_before = |change: &Change| !is_within((range.0, Bound::Unbounded), self.key(change));
                 let begin = self.changes.partition_point(is_before);
-                let within = |change: &&Change| (Bound::Unbounded, range.1).contains(self.key(change));
+                let within = |change: &&Change| is_within((Bound::Unbounded, range.1), self.key(change));
                 self.changes.get(begin..).unwrap_or_default().iter().take_while(within).find(counts)
             })
         } else {
@@ -110,7 +111,7 @@ mod tests {
             let (from, to) = (from.to_be_bytes(), from.saturating_add(2).to_be_bytes());
             for since in [0, 500, 1_000] {
                 let range = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
-                let expected = keys.iter().zip(1..).any(|(key, seq)| seq > since && range.contains(&&key[..]));
+                let expected = keys.iter().zip(1..).any(|(key, seq)| seq > since && is_within(range, key));
                 for (chunk, is_closed) in [(&chunk, false), (&closed, true)] {
                     let found = chunk.find(is_closed, Seq(since), &[range], &|_| true);
                     assert_eq!(found.is_some(), expected, "{range:?} since {since}, closed: {is_closed}");

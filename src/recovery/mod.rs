@@ -35,7 +35,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::backing::Backing;
 use crate::catalogue::{Catalogue, Lineage, Origin};
 use crate::commit_lock::CommitLock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Shipped};
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::Descriptor;
 use crate::format::entry::ENTRIES_PER_PAGE;
@@ -561,6 +561,7 @@ impl Based {
             next_stream: AtomicU64::new(next_stream),
             registry: RwLock::default(),
             history: History::default(),
+            shipped: Shipped::default(),
             grown: parking_lot::Condvar::new(),
             grown_lock: Mutex::new(()),
             left: Mutex::default(),

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use crate::backing::{Backing, BackingFile, BackingLock, Map};
+use crate::backing::{Backing, BackingFile, BackingLock, Map, Shipping};
 use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::log::Poison;
@@ -30,7 +30,11 @@ impl Guard {
     pub(super) fn take(backing: &Arc<dyn Backing>) -> Result<Arc<Self>> {
         let lock = backing.lock().map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => Error::Locked { path: backing.location() },
-            _ => Error::io("lock", backing.location(), source),
+            // A backing may say more than the kind of its error does.
+            _ => match source.downcast::<Error>() {
+                Ok(error) => error,
+                Err(source) => Error::io("lock", backing.location(), source),
+            },
         })?;
         let (poison, lost) = (OnceLock::new(), OnceLock::new());
         Ok(Arc::new(Self { backing: Arc::clone(backing), lock: RwLock::new(Some(lock)), poison, lost }))
@@ -124,6 +128,10 @@ impl Backing for Guarded {
 
     fn link(&self, name: &str, into: &dyn Backing) -> io::Result<()> {
         self.0.backing.link(name, into)
+    }
+
+    fn shipping(&self) -> Option<Arc<dyn Shipping>> {
+        self.0.backing.shipping()
     }
 }
 

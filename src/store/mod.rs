@@ -296,6 +296,16 @@ impl Store {
         self.engine().make_durable(self.last_seq())
     }
 
+    /// Waits until a commit is durable, and the bucket that the store is shipped to has it.
+    ///
+    /// # Errors
+    /// `BadOption` if the store's backing ships nowhere, `Fenced` if another writer has taken over the bucket, `Indeterminate` if the
+    /// commit is not known to be there.
+    pub fn wait_remote(&self, seq: Seq) -> Result<()> {
+        self.engine().check_writable()?;
+        self.engine().make_remote(seq)
+    }
+
     /// The last durable commit. It and every commit before it survive a power cut, and a view taken afterwards sees
     /// them.
     pub fn durable_seq(&self) -> Seq {

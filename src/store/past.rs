@@ -14,7 +14,7 @@ use crate::reserve::Release;
 use crate::stats::{Mark, SnapshotInfo};
 use crate::store::Store;
 use crate::store::guard::{Guard, Guarded};
-use crate::txn::Durability;
+use crate::txn::make_sure;
 use crate::{recovery, snapshot};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -129,9 +129,7 @@ impl Store {
         let engine = self.engine();
         let seq =
             engine.commit_frame(&mut frame, &mut vec![Effect::Mark(name.to_owned())], Need::Ordinary, || Ok(()))?;
-        if self.inner.options.durability == Durability::Sync {
-            engine.make_durable(seq)?;
-        }
+        make_sure(engine, seq, self.inner.options.durability)?;
         Ok(seq)
     }
 

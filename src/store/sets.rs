@@ -14,7 +14,7 @@ use crate::format::item::Kind;
 use crate::heap::Effect;
 use crate::id::{IndexNumber, Seq, SetNumber};
 use crate::store::{Store, emptying};
-use crate::txn::{Durability, RecordSet};
+use crate::txn::{RecordSet, make_sure};
 
 impl Store {
     /// Drops a set with its records and indexes in one small commit, however many records it has. From then on its
@@ -149,7 +149,7 @@ impl Store {
 
     /// Makes a commit durable if the options of the store say so.
     pub(super) fn settle(&self, seq: Seq) -> Result<()> {
-        if self.inner.options.durability == Durability::Sync { self.engine().make_durable(seq) } else { Ok(()) }
+        make_sure(self.engine(), seq, self.inner.options.durability)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::format::segment::FileKind;
 use crate::heap::State;
 use crate::id::SetNumber;
 use crate::pins::Pins;
-use crate::stats::{SegmentStats, SetStats, Stats, ViewStats};
+use crate::stats::{RemoteStats, SegmentStats, SetStats, Stats, ViewStats};
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,6 +67,13 @@ impl Store {
             log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
             log_bytes_appended: engine.log.appended_bytes(),
             index_log_bytes_appended: engine.index_log_bytes.load(Ordering::Relaxed),
+            remote: engine.backlog().map(|(seq, backlog)| RemoteStats {
+                seq: seq.min(engine.heap.seq()),
+                backlog_bytes: backlog.bytes,
+                lag: backlog.age,
+                backlog_events: backlog.noted.saturating_sub(backlog.stored),
+                error: backlog.error,
+            }),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: the order of these steps, and returning what an aborted transaction took. Never: appends by itself; the engine
 //! does.
 
-use crate::engine::Need;
+use crate::engine::{Engine, Need};
 use crate::error::Result;
 use crate::format::item::Kind;
 use crate::heap::{Effect, put_frees};
@@ -34,10 +34,11 @@ impl Transaction {
     /// # Errors
     /// As `commit`.
     pub fn commit_with(mut self, durability: Durability) -> Result<Seq> {
-        let seq = self.commit_only()?;
-        if durability == Durability::Sync {
-            self.engine.make_durable(seq)?;
+        if durability == Durability::Remote {
+            self.engine.check_shipping()?;
         }
+        let seq = self.commit_only()?;
+        make_sure(&self.engine, seq, durability)?;
         Ok(seq)
     }
 
@@ -113,5 +114,14 @@ impl Drop for Transaction {
         let Parts { handed, staged, .. } = self.parts.get();
         self.engine.slots.abandon(handed.drain(..));
         staged.drain(..).for_each(|claim| claim.release());
+    }
+}
+
+/// Waits until a commit is as durable as was asked for.
+pub(crate) fn make_sure(engine: &Engine, seq: Seq, durability: Durability) -> Result<()> {
+    match durability {
+        Durability::Buffered => Ok(()),
+        Durability::Sync => engine.make_durable(seq),
+        Durability::Remote => engine.make_remote(seq),
     }
 }

@@ -51,6 +51,7 @@ pub(crate) use large::{TRANSACTION_BYTES_END, chunks_of};
 
 pub(crate) use record::from_io;
 
+pub(crate) use commit::make_sure;
 pub use compound::Upserted;
 pub use index::{DistinctKeys, Index, IndexEntry, IndexRange};
 pub use options::{Durability, Isolation, TransactionOptions};

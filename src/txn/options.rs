@@ -10,6 +10,9 @@ pub enum Durability {
     Sync,
     /// Once the operating system has it: it survives a crash of the process, but not of the machine.
     Buffered,
+    /// Once it is durable, and the bucket that the store is shipped to has it: it survives the loss of the machine. Only for stores
+    /// in a backing that ships, such as `remote::Remote`; others fail with `BadOption`.
+    Remote,
 }
 
 /// What a transaction is validated against when it commits.

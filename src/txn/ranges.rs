@@ -4,12 +4,13 @@
 //! does. Invariant: sealed ranges are sorted, and those of one index are disjoint, so that finding a key is a binary
 //! search.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::format::index::IndexDefinition;
 use crate::id::{IndexNumber, SetNumber};
 use crate::key::Key;
+use crate::key_bytes::is_within;
 
 /// Number of ranges at which they are first merged.
 const PUT_TOGETHER_MIN: usize = 64;
@@ -117,9 +118,9 @@ impl<'r> IndexRanges<'r> {
 
     /// The range that contains a key.
     pub(crate) fn find(&self, key: &[u8]) -> Option<&'r (Bound<Key>, Bound<Key>)> {
-        let behind = self.ranges.partition_point(|range| (as_bytes(&range.bounds.0), Bound::Unbounded).contains(key));
+        let behind = self.ranges.partition_point(|range| is_within((as_bytes(&range.bounds.0), Bound::Unbounded), key));
         let range = behind.checked_sub(1).and_then(|at| self.ranges.get(at));
-        let within = |bounds: &(Bound<Key>, Bound<Key>)| (as_bytes(&bounds.0), as_bytes(&bounds.1)).contains(key);
+        let within = |bounds: &(Bound<Key>, Bound<Key>)| is_within((as_bytes(&bounds.0), as_bytes(&bounds.1)), key);
         range.map(|range| &range.bounds).filter(|bounds| within(bounds))
     }
 }
@@ -128,6 +129,8 @@ impl<'r> IndexRanges<'r> {
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
+
+    use std::ops::RangeBounds;
 
     use super::*;
 

@@ -61,7 +61,7 @@ impl Exit {
         match error {
             Error::Corrupt(_) | Error::DamagedIndex { .. } => Self::Corrupt,
             Error::Unsupported { .. } | Error::NotAStore { .. } => Self::NotAStore,
-            Error::Locked { .. } => Self::Locked,
+            Error::Locked { .. } | Error::Fenced { .. } => Self::Locked,
             Error::NoSpace { .. } => Self::NoSpace,
             Error::Deleted { .. } | Error::NeverAllocated { .. } | Error::NoSuchSet { .. } | Error::WrongSet { .. } => {
                 Self::NotFound

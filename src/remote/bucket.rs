@@ -1,0 +1,185 @@
+//! A bucket: single requests to an object store, and the thread that drives them.
+//!
+//! Owns: the runtime, the meaning of an outcome of a put. Never: overwrites an object, or believes the error of a put: what
+//! is stored decides.
+
+use std::fmt::{Debug, Display, Formatter};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{io, thread};
+
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::error::{Error, Result};
+use crate::remote::names::Names;
+use crate::remote::object::{Object, decode};
+
+/// Where a store is in an object store: a bucket, and a prefix in it. Clones share the connections.
+///
+/// Credentials come from the environment or from the provider's own chain, never from the URL.
+#[derive(Clone)]
+pub struct Bucket {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) names: Arc<Names>,
+    shown: Arc<str>,
+    runtime: Arc<Runtime>,
+}
+
+impl Debug for Bucket {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bucket").field(&self.shown).finish()
+    }
+}
+
+impl Display for Bucket {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// The runtime of the object store's client, in a thread of its own.
+#[derive(Debug)]
+struct Runtime {
+    handle: tokio::runtime::Handle,
+    ends: Arc<tokio::sync::Notify>,
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.ends.notify_one();
+    }
+}
+
+impl Runtime {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let ends = Arc::new(tokio::sync::Notify::new());
+        let ended = Arc::clone(&ends);
+        let run = move || {
+            runtime.block_on(ended.notified());
+            // A blocking call that never returns must not keep the thread.
+            runtime.shutdown_background();
+        };
+        thread::Builder::new().name("tenure-remote".to_owned()).spawn(run)?;
+        Ok(Self { handle, ends })
+    }
+}
+
+/// What is known after a put.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is stored.
+    Stored,
+    /// Another object of this name is stored.
+    Taken(Vec<u8>),
+    /// Nothing: try again.
+    Unknown(Error),
+}
+
+/// What is known after a get.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// The bytes.
+    Bytes(Vec<u8>),
+    /// There is no object of this name.
+    Nothing,
+}
+
+impl Bucket {
+    /// A bucket behind any object store, with all names below a prefix, which may be empty.
+    ///
+    /// # Errors
+    /// `Io` if its thread cannot be started.
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
+        let shown = format!("{store}/{prefix}");
+        Self::shown(store, Path::from(prefix), shown)
+    }
+
+    pub(super) fn shown(store: Arc<dyn ObjectStore>, prefix: Path, shown: String) -> Result<Self> {
+        let runtime = Runtime::start().map_err(|source| Error::io("start a thread for", &shown, source))?;
+        Ok(Self { store, names: Arc::new(Names(prefix)), shown: shown.into(), runtime: Arc::new(runtime) })
+    }
+
+    /// Runs a future on the bucket's thread, and waits for it, but no longer than this.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        within: Option<Duration>,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let shown = Arc::clone(&self.shown);
+        let failed = move |kind: io::ErrorKind, why| Error::io("reach", &*shown, io::Error::new(kind, why));
+        let late = failed.clone();
+        self.runtime.handle.spawn(async move {
+            let result = match within {
+                Some(within) => match tokio::time::timeout(within, future).await {
+                    Ok(result) => result,
+                    Err(_elapsed) => Err(late(io::ErrorKind::TimedOut, "it did not answer in time")),
+                },
+                None => future.await,
+            };
+            // Nobody waits for it any more.
+            sender.send(result).unwrap_or_default();
+        });
+        receiver.recv().unwrap_or_else(|_closed| Err(failed(io::ErrorKind::Other, "its thread has ended")))
+    }
+
+    pub(super) fn error(&self, action: &'static str, name: &Path, error: object_store::Error) -> Error {
+        let kind = match &error {
+            object_store::Error::NotFound { .. } => io::ErrorKind::NotFound,
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
+            _ => io::ErrorKind::Other,
+        };
+        Error::io(action, format!("{name} in {}", self.shown), io::Error::new(kind, error))
+    }
+
+    /// Puts an object that must not exist. `is_own` says whether what is found after a failure is this object.
+    pub(super) async fn put(&self, name: &Path, bytes: PutPayload, is_own: impl Fn(&[u8]) -> bool + Send) -> Outcome {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let Err(error) = self.store.put_opts(name, bytes, options).await else { return Outcome::Stored };
+        match self.get(name).await {
+            Ok(Found::Bytes(bytes)) if is_own(&bytes) => Outcome::Stored,
+            Ok(Found::Bytes(bytes)) => Outcome::Taken(bytes),
+            Ok(Found::Nothing) | Err(_) => Outcome::Unknown(self.error("put", name, error)),
+        }
+    }
+
+    pub(super) async fn get(&self, name: &Path) -> Result<Found> {
+        let read = async { self.store.get(name).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Ok(Found::Bytes(bytes.into())),
+            Err(object_store::Error::NotFound { .. }) => Ok(Found::Nothing),
+            Err(error) => Err(self.error("read", name, error)),
+        }
+    }
+
+    /// An object that must exist.
+    pub(super) async fn need(&self, name: &Path) -> Result<Vec<u8>> {
+        match self.get(name).await? {
+            Found::Bytes(bytes) => Ok(bytes),
+            Found::Nothing => Err(Error::PointGone {
+                point: format!("a state of {}", self.shown),
+                why: format!("{name} is gone, and it needs that"),
+            }),
+        }
+    }
+
+    /// An object that must exist, decoded.
+    pub(super) async fn object(&self, name: &Path) -> Result<Object> {
+        decode(name.as_ref(), &self.need(name).await?)
+    }
+
+    /// All objects in a folder whose names come after another.
+    pub(super) async fn list(&self, folder: &Path, after: Option<&Path>) -> Result<Vec<ObjectMeta>> {
+        let listed = match after {
+            Some(after) => self.store.list_with_offset(Some(folder), after),
+            None => self.store.list(Some(folder)),
+        };
+        listed.try_collect().await.map_err(|error| self.error("list", folder, error))
+    }
+}

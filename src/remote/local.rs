@@ -1,0 +1,132 @@
+//! The local directory of a bucket: which epoch it belongs to, and what it has that the bucket lacks.
+//!
+//! Owns: the files `remote-<k>`, and which files are shipped. Never: deletes a file that was written after its epoch began.
+//! Invariant: a complete mark of epoch k says that the directory holds at least what the bucket did when epoch k began.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::backing::Backing;
+use crate::error::{Error, Result};
+use crate::id::to_usize;
+use crate::remote::journal::Noted;
+use crate::remote::object::Nonce;
+use crate::remote::table::Table;
+
+const MARK: &str = "remote-";
+const LOCK: &str = "lock";
+/// Space for a full disk, which each machine reserves for itself.
+const RESERVE: &str = "reserve";
+
+/// Whether a file of this name belongs to the bucket's store.
+pub(super) fn is_shipped(name: &str) -> bool {
+    let is_reserve = name.strip_prefix(RESERVE).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    name != LOCK && !is_reserve && !is_mark(name)
+}
+
+pub(super) fn is_mark(name: &str) -> bool {
+    name.strip_prefix(MARK).is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The mark of an epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) epoch: u64,
+    pub(super) nonce: Nonce,
+    /// The directory has all files of the bucket.
+    pub(super) is_complete: bool,
+}
+
+/// The local backing, under its lock.
+#[derive(Debug)]
+pub(super) struct Local<'b>(pub(super) &'b Arc<dyn Backing>);
+
+impl Local<'_> {
+    fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(io::Error) -> Error + use<> {
+        let place = format!("{name} in {}", self.0.location());
+        move |source| Error::io(action, place, source)
+    }
+
+    fn names(&self) -> Result<Vec<String>> {
+        self.0.list().map_err(|source| Error::io("list", self.0.location(), source))
+    }
+
+    pub(super) fn shipped(&self) -> Result<Vec<String>> {
+        Ok(self.names()?.into_iter().filter(|name| is_shipped(name)).collect())
+    }
+
+    /// The marks. One that is torn was written before its epoch began, and counts for nothing.
+    pub(super) fn marks(&self) -> Result<Vec<Mark>> {
+        let mut marks = Vec::new();
+        for name in self.names()?.into_iter().filter(|name| is_mark(name)) {
+            let Some(epoch) = name.strip_prefix(MARK).and_then(|digits| digits.parse().ok()) else { continue };
+            let file = self.0.open(&name).map_err(self.failed("open", &name))?;
+            let len = file.len().map_err(self.failed("read", &name))?;
+            if !(17..=18).contains(&len) {
+                continue;
+            }
+            let mut bytes = vec![0; to_usize(len)];
+            file.read_at(0, &mut bytes).map_err(self.failed("read", &name))?;
+            let mut nonce = Nonce::default();
+            nonce.copy_from_slice(bytes.get(..16).unwrap_or(&[0; 16]));
+            marks.push(Mark { epoch, nonce, is_complete: bytes.last() == Some(&1) });
+        }
+        Ok(marks)
+    }
+
+    /// Notes a nonce before its epoch begins. The returned handle completes it.
+    pub(super) fn note(&self, mark: Mark) -> Result<Arc<dyn crate::backing::BackingFile>> {
+        let name = format!("{MARK}{:016}", mark.epoch);
+        match self.0.delete(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed("delete", &name)(error)),
+            _ => {}
+        }
+        let file = self.0.create(&name).map_err(self.failed("create", &name))?;
+        let bytes = [&mark.nonce[..], &[u8::from(mark.is_complete)]].concat();
+        file.append(&bytes).and_then(|()| file.sync()).map_err(self.failed("write", &name))?;
+        Ok(file)
+    }
+
+    /// Deletes the marks of other epochs.
+    pub(super) fn forget_others(&self, epoch: u64) -> Result<()> {
+        let own = format!("{MARK}{epoch:016}");
+        for name in self.names()?.into_iter().filter(|name| is_mark(name) && *name != own) {
+            self.0.delete(&name).map_err(self.failed("delete", &name))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes files of an opening that did not fetch all of them.
+    pub(super) fn empty(&self) -> Result<()> {
+        self.shipped()?.iter().try_for_each(|name| self.0.delete(name).map_err(self.failed("delete", name)))
+    }
+
+    /// What the directory has that the bucket lacks, as events that take effect together.
+    pub(super) fn difference(&self, table: &Table) -> Result<Vec<(Arc<str>, Noted)>> {
+        let mut events: Vec<(Arc<str>, Noted)> = Vec::new();
+        let names = self.shipped()?;
+        for name in &names {
+            let shared: Arc<str> = Arc::from(name.as_str());
+            let file = self.0.open(name).map_err(self.failed("open", name))?;
+            let len = file.len().map_err(self.failed("read", name))?;
+            let known = table.len_of(name);
+            let begin = known.unwrap_or_default();
+            if known.is_none() {
+                events.push((Arc::clone(&shared), Noted::Create));
+            }
+            if len < begin {
+                let what = "a file of the local directory";
+                let expected = format!("{begin} bytes, as in the bucket");
+                return Err(Error::corrupt(name, len, what, expected, format!("{len} bytes")));
+            }
+            if begin < len {
+                // What the bucket has, the directory must not lose.
+                file.sync().map_err(self.failed("sync", name))?;
+                events.push((shared, Noted::Range { file, begin, end: len }));
+            }
+        }
+        let gone = table.iter().filter(|(name, _)| !names.iter().any(|found| found == name));
+        events.extend(gone.map(|(name, _)| (Arc::from(name), Noted::Delete)));
+        Ok(events)
+    }
+}

@@ -1,0 +1,138 @@
+//! Deleting what only states older than the retention need.
+//!
+//! Owns: which objects go. Never: deletes an epoch or a seal, or anything after an outcome that is unknown; acts for another than
+//! the newest epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
+
+use crate::error::{Error, Result};
+use crate::id::to_u64;
+use crate::remote::bucket::{Bucket, Found};
+use crate::remote::loading::PARALLEL;
+use crate::remote::names;
+use crate::remote::object::{LogPoint, Nonce, Place};
+use crate::remote::table::Table;
+
+/// Objects deleted between two checks that the epoch is the newest.
+const BATCH: usize = 256;
+
+/// What was deleted from a bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a retained base and everything after it need.
+struct Kept {
+    base: LogPoint,
+    logs: BTreeSet<LogPoint>,
+    data: BTreeSet<Path>,
+}
+
+impl Kept {
+    fn of(bucket: &Bucket, base: LogPoint, table: &Table) -> Self {
+        let mut kept = Self { base, logs: BTreeSet::new(), data: BTreeSet::new() };
+        for (file, piece) in table.iter().flat_map(|(name, pieces)| pieces.iter().map(move |piece| (name, piece))) {
+            match piece.place {
+                Place::Inline { at, .. } => drop(kept.logs.insert(at)),
+                Place::Data { at } => drop(kept.data.insert(bucket.names.data(file, at, piece.begin))),
+            }
+        }
+        kept
+    }
+}
+
+impl Bucket {
+    /// Deletes what is not needed any more, for the writer of an epoch.
+    pub(super) fn prune(&self, epoch: u64, nonce: Nonce, retention: Duration) -> Result<Pruned> {
+        let bucket = self.clone();
+        self.run(None, async move {
+            let (writer, _) = bucket.epoch(epoch).await?;
+            if writer.nonce != nonce {
+                return Err(bucket.fenced(epoch));
+            }
+            let doomed = bucket.unneeded(retention).await?;
+            let mut pruned = Pruned::default();
+            for batch in doomed.chunks(BATCH) {
+                bucket.is_newest(epoch).await?;
+                let deleted = batch.iter().cloned().map(|meta| bucket.clone().delete(meta));
+                let deleted: Vec<_> = deleted.collect();
+                let deleted = futures_util::stream::iter(deleted).buffered(PARALLEL);
+                let bytes: Vec<u64> = deleted.try_collect().await?;
+                pruned.objects += to_u64(bytes.len());
+                pruned.bytes += bytes.iter().sum::<u64>();
+            }
+            Ok(pruned)
+        })
+    }
+
+    /// Deletes an object, and returns its size.
+    async fn delete(self, meta: ObjectMeta) -> Result<u64> {
+        match self.store.delete(&meta.location).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(meta.size),
+            Err(error) => Err(self.error("delete", &meta.location, error)),
+        }
+    }
+
+    fn fenced(&self, epoch: u64) -> Error {
+        Error::Fenced { location: self.to_string(), by: format!("epoch {epoch} is not the newest any more") }
+    }
+
+    /// Fails if there is a newer epoch, or if that cannot be known.
+    async fn is_newest(&self, epoch: u64) -> Result<()> {
+        match self.get(&self.names.epoch(epoch + 1)).await? {
+            Found::Nothing => Ok(()),
+            Found::Bytes(_) => Err(self.fenced(epoch)),
+        }
+    }
+
+    async fn unneeded(&self, retention: Duration) -> Result<Vec<ObjectMeta>> {
+        let bases = self.list(&self.names.bases(), None).await?;
+        let logs = self.list(&self.names.logs(), None).await?;
+        let data = self.list(&self.names.all_data(), None).await?;
+        // The server's own newest time: a wrong clock here deletes nothing too early.
+        let Some(now) = bases.iter().chain(&logs).chain(&data).map(|meta| meta.last_modified).max() else {
+            return Ok(Vec::new());
+        };
+        let is_old = |meta: &ObjectMeta| (now - meta.last_modified).to_std().is_ok_and(|age| age >= retention);
+        let points = bases.iter().filter(|meta| is_old(meta)).filter_map(|meta| names::point(&meta.location));
+        let Some(oldest) = points.max() else { return Ok(Vec::new()) };
+        let table = self.base(oldest).await?;
+        let kept = Kept::of(self, oldest, &table);
+        let mut ends = BTreeMap::new();
+        let epochs: BTreeSet<u64> =
+            logs.iter().filter_map(|meta| names::log_point(&meta.location)).map(|at| at.epoch).collect();
+        for epoch in epochs.into_iter().filter(|epoch| *epoch < oldest.epoch) {
+            ends.insert(epoch, self.epoch(epoch + 1).await?.1);
+        }
+        let mut doomed = Vec::new();
+        for meta in logs {
+            let Some(at) = names::log_point(&meta.location) else { continue };
+            let is_seal = ends.get(&at.epoch).is_some_and(|last| at.number > *last);
+            if at <= kept.base && !is_seal && !kept.logs.contains(&at) && is_old(&meta) {
+                doomed.push(meta);
+            }
+        }
+        for meta in data {
+            let Some(at) = names::data_point(&meta.location) else { continue };
+            if at <= kept.base && !kept.data.contains(&meta.location) && is_old(&meta) {
+                doomed.push(meta);
+            }
+        }
+        // Bases last: while one is there, what it needs may be.
+        for meta in bases {
+            if names::point(&meta.location).is_some_and(|at| at < kept.base) && is_old(&meta) {
+                doomed.insert(0, meta);
+            }
+        }
+        Ok(doomed)
+    }
+}

@@ -1,0 +1,156 @@
+//! One opening for writing: an epoch, its journal and its uploader.
+//!
+//! Owns: the order of taking over. Never: lets the store see the local directory before its epoch has begun.
+
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use std::{io, thread};
+
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
+use crate::error::{Error, Result};
+use crate::planted;
+use crate::planted::Fault;
+use crate::remote::bucket::Bucket;
+use crate::remote::journal::Journal;
+use crate::remote::loading::{Deletes, Loaded};
+use crate::remote::local::{Local, Mark};
+use crate::remote::object::{LogPoint, Nonce};
+use crate::remote::options::RemoteOptions;
+use crate::remote::shipped_file::ShippedFile;
+use crate::remote::uploader::Uploader;
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) journal: Arc<Journal>,
+    pub(super) epoch: u64,
+    pub(super) nonce: Nonce,
+    /// Files that may have bytes that were not synced.
+    pub(super) files: Mutex<Vec<Weak<ShippedFile>>>,
+    uploader: Mutex<Option<JoinHandle<()>>>,
+    options: RemoteOptions,
+    process: u32,
+}
+
+/// How the local directory relates to the bucket's newest epoch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kinship {
+    /// It has all that the bucket has.
+    Holds,
+    /// Its files are to be fetched.
+    Lacks,
+}
+
+/// Compares the local directory with the newest epoch.
+fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOptions) -> Result<Kinship> {
+    let (marks, is_empty) = (local.marks()?, local.shipped()?.is_empty());
+    let fenced = |by: String| Error::Fenced { location: bucket.to_string(), by };
+    if newest == 0 {
+        return match marks.iter().max_by_key(|mark| mark.epoch) {
+            // Noted, but its epoch never began.
+            Some(mark) if mark.epoch > 1 => {
+                Err(fenced(format!("the local directory belongs to its epoch {}, but it has none", mark.epoch)))
+            }
+            _ => Ok(Kinship::Holds),
+        };
+    }
+    let (shared, at) = (bucket.clone(), newest);
+    let (writer, _) = bucket.run(None, async move { shared.epoch(at).await })?;
+    if let Some(mark) = marks.iter().find(|mark| mark.epoch == newest && mark.nonce == writer.nonce) {
+        return Ok(if mark.is_complete { Kinship::Holds } else { Kinship::Lacks });
+    }
+    // Files that an interrupted opening fetched have an incomplete mark, and nobody has written to them.
+    let is_fetched = marks.iter().all(|mark| !mark.is_complete) && !marks.is_empty();
+    if !is_empty && !is_fetched {
+        let theirs = marks.iter().map(|mark| mark.epoch).max();
+        let theirs = theirs.map_or("to none of its epochs".to_owned(), |epoch| format!("to epoch {epoch}"));
+        return Err(fenced(format!("its newest epoch is {newest}, and the local directory belongs {theirs}")));
+    }
+    let shared = bucket.clone();
+    if !options.take_over && !bucket.run(None, async move { shared.is_sealed(newest).await })? {
+        return Err(Error::Locked { path: bucket.to_string() });
+    }
+    Ok(Kinship::Lacks)
+}
+
+impl Session {
+    /// Takes over the bucket, and makes the local backing hold what it does. The local lock is held.
+    pub(super) fn begin(bucket: &Bucket, backing: &Arc<dyn Backing>, options: &RemoteOptions) -> Result<Arc<Self>> {
+        let nonce: Nonce = uuid::Uuid::new_v4().into_bytes();
+        let local = Local(backing);
+        let shared = bucket.clone();
+        let newest = bucket.run(None, async move {
+            shared.probe(nonce).await?;
+            shared.newest_epoch().await
+        })?;
+        let kinship = kinship(bucket, &local, newest, options)?;
+        let shared = bucket.clone();
+        let sealing = async move { if newest == 0 { Ok(0) } else { shared.seal_epoch(newest, nonce).await } };
+        let last = bucket.run(None, sealing)?;
+        let epoch = newest + 1;
+        let mark = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
+        let shared = bucket.clone();
+        let until = LogPoint { epoch: newest, number: last };
+        let loaded = bucket.run(None, async move {
+            shared.begin_epoch(epoch, nonce, last).await?;
+            if newest == 0 { Ok(Loaded::default()) } else { shared.load(until, Deletes::Apply).await }
+        })?;
+        if kinship == Kinship::Lacks {
+            local.empty()?;
+            bucket.fetch(&loaded.table, &**backing)?;
+            let completed = mark.append(&[1]).and_then(|()| mark.sync());
+            completed.map_err(|source| Error::io("write", backing.location(), source))?;
+        }
+        local.forget_others(epoch)?;
+        let journal = Arc::new(Journal::new(options.pace(), planted::is(Fault::ManifestOvertakes)));
+        journal.note(local.difference(&loaded.table)?);
+        let uploader = Uploader {
+            bucket: bucket.clone(),
+            journal: Arc::clone(&journal),
+            options: options.clone(),
+            nonce,
+            at: LogPoint { epoch, number: 0 },
+            loaded,
+        };
+        let named = thread::Builder::new().name("tenure-uploader".to_owned());
+        let thread = named.spawn(move || uploader.run());
+        let thread = thread.map_err(|source| Error::io("start a thread for", bucket.to_string(), source))?;
+        Ok(Arc::new(Self {
+            journal,
+            epoch,
+            nonce,
+            files: Mutex::default(),
+            uploader: Mutex::new(Some(thread)),
+            options: options.clone(),
+            process: std::process::id(),
+        }))
+    }
+
+    pub(super) fn wait(&self, noted: u64) -> io::Result<()> {
+        self.journal.wait(noted, self.options.commit_wait.map(|wait| Instant::now() + wait))
+    }
+
+    /// Uploads what is left and ends the epoch, as far as the time allows.
+    pub(super) fn close(&self) {
+        // A forked process has no uploader, and must not end its parent's epoch.
+        if std::process::id() != self.process {
+            return;
+        }
+        let files = std::mem::take(&mut *self.files.lock());
+        for file in files.iter().filter_map(Weak::upgrade) {
+            file.settle();
+        }
+        self.journal.close(Instant::now() + self.options.close_wait);
+        if let Some(thread) = self.uploader.lock().take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

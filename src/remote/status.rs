@@ -1,0 +1,86 @@
+//! What a bucket holds, and restoring a state of it.
+//!
+//! Owns: the interface for looking at a bucket without writing to it.
+
+use crate::backing::Backing;
+use crate::error::{Error, Result};
+use crate::id::to_u64;
+use crate::remote::bucket::Bucket;
+use crate::remote::loading::Deletes;
+use crate::remote::object::LogPoint;
+
+/// What a bucket holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BucketStatus {
+    /// The newest state.
+    pub newest: LogPoint,
+    /// Whether its writer has ended its epoch. If not, one may be at work.
+    pub is_sealed: bool,
+    /// The newest base, if there is one.
+    pub base: Option<LogPoint>,
+    /// Files of the newest state.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Bucket {
+    /// What the bucket holds. `None` if there is no store in it.
+    ///
+    /// # Errors
+    /// `Io` if a request fails, `Corrupt` if an object is damaged.
+    pub fn status(&self) -> Result<Option<BucketStatus>> {
+        let bucket = self.clone();
+        self.run(None, async move {
+            let Some(newest) = bucket.newest().await? else { return Ok(None) };
+            let loaded = bucket.load(newest, Deletes::Apply).await?;
+            Ok(Some(BucketStatus {
+                newest,
+                is_sealed: bucket.is_sealed(newest.epoch).await?,
+                base: bucket.bases(newest).await?.last().copied(),
+                files: to_u64(loaded.table.files()),
+                bytes: loaded.table.bytes(),
+            }))
+        })
+    }
+
+    /// Writes the files of a state into an empty backing: the newest, or any that is retained. Returns the state. The bucket does not
+    /// change, and a writer may be at work in it. The copy is a store of its own, which is not shipped.
+    ///
+    /// # Errors
+    /// `NotAStore` if the bucket is empty, `BadDestination` if the backing is not, `PointGone` if an object is missing, `Corrupt` if one
+    /// is damaged, `Io` if a request fails.
+    pub fn restore(&self, point: Option<LogPoint>, into: &dyn Backing) -> Result<LogPoint> {
+        self.restore_as(point, into, Deletes::Apply)
+    }
+
+    /// Like [`restore`](Self::restore), with all files that were deleted since the newest base.
+    ///
+    /// # Errors
+    /// As `restore`.
+    #[doc(hidden)]
+    pub fn restore_with_deleted(&self, point: Option<LogPoint>, into: &dyn Backing) -> Result<LogPoint> {
+        self.restore_as(point, into, Deletes::Ignore)
+    }
+
+    fn restore_as(&self, point: Option<LogPoint>, into: &dyn Backing, deletes: Deletes) -> Result<LogPoint> {
+        let listed = into.list().map_err(|source| Error::io("list", into.location(), source))?;
+        if !listed.is_empty() {
+            return Err(Error::BadDestination { path: into.location(), why: "it is not empty" });
+        }
+        let bucket = self.clone();
+        let (point, loaded) = self.run(None, async move {
+            let point = match point {
+                Some(point) => point,
+                None => bucket.newest().await?.ok_or_else(|| Error::NotAStore {
+                    path: bucket.to_string(),
+                    why: "the bucket is empty".to_owned(),
+                })?,
+            };
+            Ok((point, bucket.load(point, deletes).await?))
+        })?;
+        self.fetch(&loaded.table, into)?;
+        Ok(point)
+    }
+}

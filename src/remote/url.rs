@@ -1,0 +1,74 @@
+//! URLs of buckets.
+//!
+//! Owns: which object store a URL names. Never: takes a secret from a URL, or shows one.
+
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreScheme, RetryConfig};
+use url::Url;
+
+use crate::error::{Error, Result};
+use crate::remote::bucket::Bucket;
+
+/// Few, because the uploader repeats what fails.
+const RETRIES: usize = 2;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+
+fn refused(url: &str, why: impl Into<String>) -> Error {
+    Error::NotAStore { path: url.to_owned(), why: why.into() }
+}
+
+impl Bucket {
+    /// The bucket that a URL names: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///DIRECTORY`, or
+    /// `memory:///PREFIX`, which is a new one each time.
+    ///
+    /// Credentials, regions and endpoints come from the environment, in the variables of each provider (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, …), or from the provider's own chain.
+    ///
+    /// # Errors
+    /// `NotAStore` if it is not such a URL, or what it needs is missing from the environment.
+    pub fn at(url: &str) -> Result<Self> {
+        let parsed = Url::parse(url).map_err(|error| refused(url, format!("it is not a URL: {error}")))?;
+        if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
+            let shown = format!("{}://…", parsed.scheme());
+            return Err(refused(&shown, "a URL must not have credentials; set them in the environment"));
+        }
+        let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| refused(url, error.to_string()))?;
+        let store = store_of(&scheme, &parsed).map_err(|error| refused(url, error.to_string()))?;
+        let prefix = if scheme == ObjectStoreScheme::Local { "".into() } else { prefix };
+        Self::shown(store, prefix, url.to_owned())
+    }
+}
+
+fn store_of(scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let retry = RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
+    Ok(match scheme {
+        ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
+        ObjectStoreScheme::Local => {
+            let directory = url.to_file_path().unwrap_or_else(|()| FilePath::new(url.path()).to_owned());
+            let unusable = |source| object_store::Error::Generic { store: "file", source: Box::new(source) };
+            std::fs::create_dir_all(&directory).map_err(unusable)?;
+            Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_fsync(true))
+        }
+        ObjectStoreScheme::AmazonS3 => {
+            Arc::new(AmazonS3Builder::from_env().with_url(url.as_str()).with_retry(retry).build()?)
+        }
+        ObjectStoreScheme::GoogleCloudStorage => {
+            Arc::new(GoogleCloudStorageBuilder::from_env().with_url(url.as_str()).with_retry(retry).build()?)
+        }
+        ObjectStoreScheme::MicrosoftAzure => {
+            Arc::new(MicrosoftAzureBuilder::from_env().with_url(url.as_str()).with_retry(retry).build()?)
+        }
+        other => {
+            let source = format!("{other:?} is not supported: use s3, gs, az, file or memory").into();
+            return Err(object_store::Error::Generic { store: "URL", source });
+        }
+    })
+}

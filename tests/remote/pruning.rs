@@ -1,0 +1,97 @@
+//! Deleting what only old states need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenure::backing::{Backing, Memory};
+use tenure::remote::{LogPoint, Remote};
+use tenure::{Durability, Error, Store};
+
+use crate::common::Rng;
+use crate::flaky::Flaky;
+use crate::{bucket, contents, quick, small};
+
+fn churn(store: &Store, rng: &mut Rng, rounds: usize) {
+    let notes = store.record_set("notes").unwrap();
+    for _ in 0..rounds {
+        let ids: Vec<_> = contents(store).into_keys().collect();
+        let len = rng.below(4000);
+        let value = rng.bytes(len);
+        store
+            .write(|tx| {
+                if ids.len() > 20 {
+                    tx.delete(ids[rng.below(ids.len())])?;
+                }
+                tx.insert(&notes, &*value)
+            })
+            .unwrap();
+    }
+    store.save_snapshot().unwrap();
+    store.collect(None).unwrap();
+    store.save_snapshot().unwrap();
+    let last = store.last_seq();
+    store.wait_remote(last).unwrap();
+}
+
+#[test]
+fn what_is_retained_opens_and_what_is_not_needed_goes() {
+    for seed in 1..=4 {
+        let objects = Flaky::new(seed);
+        let bucket = bucket(&objects.store());
+        let mut rng = Rng::new(seed);
+        let how = || quick().base_every(10).events_max(1).part_bytes(64 << 10).retention(Duration::ZERO);
+        let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket.clone(), how()));
+        let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+        let mut gone = 0;
+        for round in 0..6 {
+            churn(&store, &mut rng, 60);
+            let before = objects.names().len();
+            let pruned = remote.prune().unwrap();
+            gone += pruned.objects;
+            assert_eq!(u64::try_from(before - objects.names().len()).unwrap(), pruned.objects);
+            let status = bucket.status().unwrap().unwrap();
+            let base = status.base.unwrap();
+            // Every point from the oldest base on is still there.
+            for number in base.number..=status.newest.number {
+                let image = Memory::new();
+                bucket.restore(Some(LogPoint { number, ..base }), &image).unwrap();
+                drop(small().open_backing(Arc::new(image)).unwrap());
+            }
+            let image = Memory::new();
+            bucket.restore(None, &image).unwrap();
+            assert_eq!(contents(&small().open_backing(Arc::new(image)).unwrap()), contents(&store), "round {round}");
+            let early = bucket.restore(Some(LogPoint { epoch: 1, number: 2 }), &Memory::new());
+            assert!(matches!(early, Err(Error::PointGone { .. })), "{early:?}");
+        }
+        assert!(gone > 50, "seed {seed}: {gone} objects were deleted");
+        drop(store);
+        assert!(objects.names().iter().any(|name| name.contains("/epoch/")));
+        let elsewhere = Remote::new(Arc::new(Memory::new()), bucket.clone(), how());
+        drop(small().open_backing(Arc::new(elsewhere)).unwrap());
+    }
+}
+
+#[test]
+fn nothing_is_deleted_before_its_time_or_by_an_old_writer() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let mut rng = Rng::new(1);
+    let how = || quick().base_every(5);
+    let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket.clone(), how()));
+    assert!(matches!(remote.prune(), Err(Error::Closed)), "it is not open");
+    let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+    churn(&store, &mut rng, 50);
+    assert_eq!(remote.prune().unwrap().objects, 0, "all of it is younger than a day");
+    let old = Remote::new(Arc::new(Memory::new()), bucket.clone(), how().retention(Duration::ZERO).take_over(true));
+    let old = Arc::new(old);
+    let of_old = small().open_backing(Arc::clone(&old) as Arc<dyn Backing>).unwrap();
+    let new = Remote::new(Arc::new(Memory::new()), bucket, how().take_over(true));
+    let new = small().open_backing(Arc::new(new)).unwrap();
+    new.wait_remote(new.last_seq()).unwrap();
+    let before = objects.names();
+    assert!(matches!(old.prune(), Err(Error::Fenced { .. })));
+    assert_eq!(objects.names(), before);
+    let notes = new.record_set("notes").unwrap();
+    new.write_with(Durability::Remote, |tx| tx.insert(&notes, "x")).unwrap();
+    drop((store, of_old, new));
+}

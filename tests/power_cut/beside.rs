@@ -1,4 +1,4 @@
-//! Power cuts and kills while changes of key indexes lie beside the images of their leaves.
+//! Power cuts, kills and failing calls while changes of key indexes lie beside the images of their leaves.
 //!
 //! `TENURE_POWER_CUT_BESIDE` is the number of rounds.
 
@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync as Map;
-use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking, Map as Bytes};
+use tenure::backing::{Backing, BackingFile, BackingLock, FailFor, FaultBacking, Map as Bytes};
 use tenure::extract::Extractor;
 use tenure::{Durability, Error, Index, Options, RecordId, RecordSet, Store};
 
@@ -207,4 +207,53 @@ fn changes_beside_images_survive_power_cuts() {
     let (backing, first) = base(&mut Rng::new(u64::MAX));
     let with_lists = (1..=rounds).filter(|seed| round(*seed, &backing, &first)).count();
     assert!(with_lists > 0, "no leaf was changed beside its image");
+}
+
+/// Calls fail for lack of space now and then: snapshots are abandoned, commits refused, and what lies beside images stays.
+fn full(seed: u64, backing: &FaultBacking, first: &State) -> (usize, usize) {
+    let mut rng = Rng::new(seed);
+    let backing = backing.kill_image();
+    let mut store = open(&backing).expect("opens");
+    let (mut set, _) = indexes(&store);
+    let (mut state, mut refused, mut abandoned) = (first.clone(), 0, 0);
+    for _ in 0..COMMITS {
+        let kind = if rng.one_in(3) { io::ErrorKind::Other } else { io::ErrorKind::StorageFull };
+        let may_fail = rng.one_in(2);
+        if may_fail {
+            backing.fail_at(backing.steps() + rng.number() % 12, kind, FailFor::Once);
+        }
+        let mut possible = vec![state.clone()];
+        let (next, changed) = change(&store, &set, &state, &mut rng);
+        possible.push(next);
+        refused += usize::from(changed.is_err());
+        if changed.is_ok() {
+            possible.remove(0);
+        }
+        let saved = if rng.one_in(4) { store.save_snapshot().map(drop) } else { Ok(()) };
+        abandoned += usize::from(saved.is_err());
+        assert!(may_fail || (changed.is_ok() && saved.is_ok()), "round {seed}: {changed:?}, {saved:?}");
+        backing.heal();
+        // Whether a commit that failed is there is known at the latest after the next opening.
+        if store.stats().stopped.is_some() || rng.one_in(20) {
+            drop(store);
+            store = open(&backing).expect("opens again");
+            (set, _) = indexes(&store);
+        } else {
+            possible.truncate(1);
+        }
+        let found = state_of(&store, &possible).unwrap_or_else(|| panic!("round {seed}: a state that never was"));
+        state = possible.swap_remove(found);
+    }
+    store.close().expect("closes");
+    assert_eq!(state_of(&open(&backing).expect("opens"), &[state]), Some(0), "round {seed}");
+    (refused, abandoned)
+}
+
+#[test]
+fn changes_beside_images_survive_calls_that_fail() {
+    let rounds = std::env::var("TENURE_POWER_CUT_BESIDE").map_or(2, |text| text.parse().expect("a number"));
+    let (backing, first) = base(&mut Rng::new(u64::MAX));
+    let failed = (1..=rounds).map(|seed| full(seed, &backing, &first));
+    let failed = failed.fold((0, 0), |sum, (refused, abandoned)| (sum.0 + refused, sum.1 + abandoned));
+    assert!(failed.0 > 0 && failed.1 > 0, "{failed:?} commits and snapshots");
 }

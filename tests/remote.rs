@@ -14,10 +14,15 @@ mod answers;
 mod basics;
 #[path = "remote/prefixes.rs"]
 mod prefixes;
+#[cfg(feature = "cli")]
+#[path = "remote/program.rs"]
+mod program;
 #[path = "remote/pruning.rs"]
 mod pruning;
 #[path = "remote/requests.rs"]
 mod requests;
+#[path = "remote/servers.rs"]
+mod servers;
 #[path = "remote/writers.rs"]
 mod writers;
 

@@ -127,6 +127,11 @@ impl Bucket {
         receiver.recv().unwrap_or_else(|_closed| Err(failed(io::ErrorKind::Other, "its thread has ended")))
     }
 
+    /// Runs a future on the bucket's thread, and does not wait for it.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.runtime.handle.spawn(future));
+    }
+
     pub(super) fn error(&self, action: &'static str, name: &Path, error: object_store::Error) -> Error {
         let kind = match &error {
             object_store::Error::NotFound { .. } => io::ErrorKind::NotFound,

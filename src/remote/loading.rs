@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use crate::error::{Error, Result};
 use crate::remote::bucket::{Bucket, Found};
 use crate::remote::names;
-use crate::remote::object::{Body, LogPoint, Object, decode};
+use crate::remote::object::{Body, Event, LogPoint, Object, decode};
 use crate::remote::table::Table;
 
 /// Requests at a time.
@@ -23,11 +23,12 @@ pub(super) struct Loaded {
     pub(super) since_base: u64,
 }
 
-/// Which events count.
+/// Which deletes count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deletes {
     Apply,
-    Ignore,
+    /// Not those that the writer of the newest epoch made: as if each had failed. What was gone when an epoch began is gone.
+    IgnoreNewest,
 }
 
 impl Bucket {
@@ -110,16 +111,17 @@ impl Bucket {
             let numbers = first..=last;
             let read = futures_util::stream::iter(numbers.map(|number| {
                 let name = self.names.log(LogPoint { epoch, number });
-                async move { Ok((self.need(&name).await?, name)) }
+                async move { Ok((self.need(&name).await?, name, number)) }
             }));
             let mut read = read.buffered(PARALLEL);
-            while let Some((bytes, name)) = read.try_next().await? {
+            while let Some((bytes, name, number)) = read.try_next().await? {
                 loaded.since_base += 1;
+                let is_kept = deletes == Deletes::Apply || epoch < until.epoch || number == 1;
                 let Body::Events { events, .. } = decode(name.as_ref(), &bytes)?.body else {
                     return Err(Error::corrupt(name.as_ref(), 0, "a log object", "events", "another kind of object"));
                 };
                 for event in events {
-                    if deletes == Deletes::Apply || !matches!(event, super::object::Event::Delete { .. }) {
+                    if is_kept || !matches!(event, Event::Delete { .. }) {
                         loaded.table.apply(name.as_ref(), event)?;
                     }
                 }

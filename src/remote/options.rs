@@ -20,6 +20,7 @@ pub struct RemoteOptions {
     pub(super) commit_wait: Option<Duration>,
     pub(super) retry: (Duration, Duration),
     pub(super) base_every: u64,
+    pub(super) prune_every: Option<Duration>,
 }
 
 impl Default for RemoteOptions {
@@ -35,6 +36,7 @@ impl Default for RemoteOptions {
             commit_wait: None,
             retry: (Duration::from_millis(50), Duration::from_secs(5)),
             base_every: 64,
+            prune_every: Some(Duration::from_hours(1)),
         }
     }
 }
@@ -105,6 +107,13 @@ impl RemoteOptions {
     #[must_use]
     pub fn base_every(self, objects: u64) -> Self {
         Self { base_every: objects.max(1), ..self }
+    }
+
+    /// How often objects are deleted that only states older than the retention need: after the first base of an opening, and after
+    /// bases that are at least so far apart. `None`: never; see `Remote::prune`. Default: one hour.
+    #[must_use]
+    pub fn prune_every(self, every: Option<Duration>) -> Self {
+        Self { prune_every: every, ..self }
     }
 
     pub(super) fn pace(&self) -> Pace {

@@ -54,24 +54,27 @@ impl Bucket {
     /// Deletes what is not needed any more, for the writer of an epoch.
     pub(super) fn prune(&self, epoch: u64, nonce: Nonce, retention: Duration) -> Result<Pruned> {
         let bucket = self.clone();
-        self.run(None, async move {
-            let (writer, _) = bucket.epoch(epoch).await?;
-            if writer.nonce != nonce {
-                return Err(bucket.fenced(epoch));
-            }
-            let doomed = bucket.unneeded(retention).await?;
-            let mut pruned = Pruned::default();
-            for batch in doomed.chunks(BATCH) {
-                bucket.is_newest(epoch).await?;
-                let deleted = batch.iter().cloned().map(|meta| bucket.clone().delete(meta));
-                let deleted: Vec<_> = deleted.collect();
-                let deleted = futures_util::stream::iter(deleted).buffered(PARALLEL);
-                let bytes: Vec<u64> = deleted.try_collect().await?;
-                pruned.objects += to_u64(bytes.len());
-                pruned.bytes += bytes.iter().sum::<u64>();
-            }
-            Ok(pruned)
-        })
+        self.run(None, bucket.prune_now(epoch, nonce, retention))
+    }
+
+    /// As `prune`.
+    pub(super) async fn prune_now(self, epoch: u64, nonce: Nonce, retention: Duration) -> Result<Pruned> {
+        let (writer, _) = self.epoch(epoch).await?;
+        if writer.nonce != nonce {
+            return Err(self.fenced(epoch));
+        }
+        let doomed = self.unneeded(retention).await?;
+        let mut pruned = Pruned::default();
+        for batch in doomed.chunks(BATCH) {
+            self.is_newest(epoch).await?;
+            let deleted = batch.iter().cloned().map(|meta| self.clone().delete(meta));
+            let deleted: Vec<_> = deleted.collect();
+            let deleted = futures_util::stream::iter(deleted).buffered(PARALLEL);
+            let bytes: Vec<u64> = deleted.try_collect().await?;
+            pruned.objects += to_u64(bytes.len());
+            pruned.bytes += bytes.iter().sum::<u64>();
+        }
+        Ok(pruned)
     }
 
     /// Deletes an object, and returns its size.

@@ -113,6 +113,7 @@ impl Session {
             nonce,
             at: LogPoint { epoch, number: 0 },
             loaded,
+            pruned: None,
         };
         let named = thread::Builder::new().name("tenure-uploader".to_owned());
         let thread = named.spawn(move || uploader.run());

@@ -55,13 +55,13 @@ impl Bucket {
         self.restore_as(point, into, Deletes::Apply)
     }
 
-    /// Like [`restore`](Self::restore), with all files that were deleted since the newest base.
+    /// Like [`restore`](Self::restore), with the files that the newest epoch deleted since the newest base.
     ///
     /// # Errors
     /// As `restore`.
     #[doc(hidden)]
     pub fn restore_with_deleted(&self, point: Option<LogPoint>, into: &dyn Backing) -> Result<LogPoint> {
-        self.restore_as(point, into, Deletes::Ignore)
+        self.restore_as(point, into, Deletes::IgnoreNewest)
     }
 
     fn restore_as(&self, point: Option<LogPoint>, into: &dyn Backing, deletes: Deletes) -> Result<LogPoint> {

@@ -4,7 +4,7 @@
 //! known to be stored, or one that names data that is not.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
 use object_store::PutPayload;
@@ -34,6 +34,8 @@ pub(super) struct Uploader {
     /// The last log object of this epoch.
     pub(super) at: LogPoint,
     pub(super) loaded: Loaded,
+    /// When deleting what is not needed was last begun.
+    pub(super) pruned: Option<Instant>,
 }
 
 /// A part of a file that becomes an object.
@@ -201,7 +203,21 @@ impl Uploader {
         };
         if let Ok(Outcome::Stored) = self.bucket.run(self.journal.within(), put) {
             self.loaded.since_base = 0;
+            self.prune();
         }
+    }
+}
+
+impl Uploader {
+    /// Deletes what is not needed any more, from time to time. What fails is tried again next time.
+    fn prune(&mut self) {
+        let Some(every) = self.options.prune_every else { return };
+        if self.pruned.is_some_and(|last| last.elapsed() < every) {
+            return;
+        }
+        self.pruned = Some(Instant::now());
+        let pruning = self.bucket.clone().prune_now(self.at.epoch, self.nonce, self.options.retention);
+        self.bucket.spawn(async move { drop(pruning.await) });
     }
 }
 

@@ -68,6 +68,8 @@ impl Cli {
             Command::Restore(args) => restore::run(context, args),
             Command::Dump(args) => dump::run(context, args),
             Command::Load(args) => load::run(context, args),
+            #[cfg(feature = "remote")]
+            Command::Remote(args) => crate::commands::remote::run(context, args),
             Command::Repair(args) => repair::run(context, args),
             Command::Salvage(args) => salvage::run(context, args),
             Command::Log(args) => log::run(context, args),
@@ -104,6 +106,8 @@ pub enum Command {
     Restore(restore::Args),
     Dump(dump::Args),
     Load(load::Args),
+    #[cfg(feature = "remote")]
+    Remote(crate::commands::remote::Args),
     Repair(repair::Args),
     Salvage(salvage::Args),
     Log(log::Args),

@@ -24,6 +24,8 @@ pub mod man;
 pub mod map;
 pub mod mark;
 pub mod put;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod repair;
 pub mod restore;
 pub mod rollback;

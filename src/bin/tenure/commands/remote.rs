@@ -1,0 +1,173 @@
+//! `tenure remote`: a store and its bucket.
+//!
+//! Invariants: 1. No secret is an argument, and none is printed. 2. Only `takeover` fences another writer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Subcommand;
+use serde_json::json;
+use tenure::backing::{Backing, Files};
+use tenure::remote::{Bucket, LogPoint, Remote, RemoteOptions};
+use tenure::{Error, Options, Store};
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::output::Output;
+use crate::units;
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure remote init things.tenure s3://bucket/things
+  tenure remote status s3://bucket/things
+  tenure remote open s3://bucket/things elsewhere.tenure
+  tenure remote open s3://bucket/things yesterday.tenure --at 3-120
+  tenure remote takeover s3://bucket/things elsewhere.tenure
+  tenure remote gc things.tenure s3://bucket/things
+
+Credentials, regions and endpoints come from the environment, in the variables of each provider, or from the provider's own chain.";
+
+/// Keep a store in a bucket of an object store
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Init(Local),
+    Status(Status),
+    Open(Open),
+    Takeover(Takeover),
+    Gc(Local),
+}
+
+/// Upload a store to an empty bucket, or to its own what that lacks
+#[derive(Debug, clap::Args)]
+struct Local {
+    /// The store
+    store: PathBuf,
+    /// The bucket
+    url: String,
+}
+
+/// Show what a bucket holds
+#[derive(Debug, clap::Args)]
+struct Status {
+    /// The bucket
+    url: String,
+}
+
+/// Copy a state of a bucket into a new directory
+///
+/// The copy is a store of its own. A writer may be at work in the bucket, which does not change.
+#[derive(Debug, clap::Args)]
+struct Open {
+    /// The bucket
+    url: String,
+    /// The new directory
+    store: PathBuf,
+    /// The state, as `status` shows it. Default: the newest
+    #[arg(long, value_name = "EPOCH-NUMBER")]
+    at: Option<LogPoint>,
+}
+
+/// Take a bucket over from its writer, into a new directory
+///
+/// The old writer, if it lives, stops with an error at its next upload.
+#[derive(Debug, clap::Args)]
+struct Takeover {
+    /// The bucket
+    url: String,
+    /// The new directory
+    store: PathBuf,
+}
+
+/// Runs the subcommand.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    match &args.what {
+        What::Init(args) => init(context, args),
+        What::Status(args) => status(context, &args.url),
+        What::Open(args) => open(context, args),
+        What::Takeover(args) => take_over(context, args),
+        What::Gc(args) => gc(context, args),
+    }
+}
+
+fn files(path: &Path) -> Result<Files, Error> {
+    let failed = |source| Error::Io { action: "open", file: path.display().to_string(), source };
+    match Files::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Files::create(path).map_err(failed),
+        other => other.map_err(failed),
+    }
+}
+
+fn shipped(path: &Path, url: &str, options: RemoteOptions) -> Result<(Arc<Remote>, Store), Error> {
+    let remote = Arc::new(Remote::new(Arc::new(files(path)?), Bucket::at(url)?, options));
+    let store = Options::new().background(false).open_backing(Arc::clone(&remote) as Arc<dyn Backing>)?;
+    Ok((remote, store))
+}
+
+/// Waits until the bucket has everything, closes, and shows what it holds.
+fn finish(context: &Context, store: Store, url: &str) -> Outcome {
+    store.wait_remote(store.last_seq())?;
+    store.close()?;
+    status(context, url)
+}
+
+fn init(context: &Context, args: &Local) -> Outcome {
+    let (_, store) = shipped(&args.store, &args.url, RemoteOptions::new())?;
+    finish(context, store, &args.url)
+}
+
+fn take_over(context: &Context, args: &Takeover) -> Outcome {
+    let (_, store) = shipped(&args.store, &args.url, RemoteOptions::new().take_over(true))?;
+    finish(context, store, &args.url)
+}
+
+fn status(context: &Context, url: &str) -> Outcome {
+    let mut out = Output::stdout()?;
+    let status = Bucket::at(url)?.status()?;
+    let status =
+        status.ok_or_else(|| Error::NotAStore { path: url.to_owned(), why: "the bucket is empty".to_owned() })?;
+    if context.json {
+        out.json(&json!({
+            "newest": status.newest.to_string(),
+            "sealed": status.is_sealed,
+            "base": status.base.map(|base| base.to_string()),
+            "files": status.files,
+            "bytes": status.bytes,
+        }))?;
+    } else {
+        let writer = if status.is_sealed { "no writer" } else { "a writer may be at work" };
+        let size = format!("{}, {}", units::counted(status.files, "file"), units::bytes(status.bytes));
+        out.line(&format!("state {}: {size}; {writer}", status.newest))?;
+    }
+    out.finish()
+}
+
+fn open(context: &Context, args: &Open) -> Outcome {
+    let mut out = Output::stdout()?;
+    let point = Bucket::at(&args.url)?.restore(args.at, &files(&args.store)?)?;
+    if context.json {
+        out.json(&json!({ "state": point.to_string(), "store": args.store.display().to_string() }))?;
+    } else {
+        out.line(&format!("state {point} copied to {}", args.store.display()))?;
+    }
+    out.finish()
+}
+
+fn gc(context: &Context, args: &Local) -> Outcome {
+    let mut out = Output::stdout()?;
+    let (remote, store) = shipped(&args.store, &args.url, RemoteOptions::new().prune_every(None))?;
+    let pruned = remote.prune()?;
+    store.close()?;
+    if context.json {
+        out.json(&json!({ "objects": pruned.objects, "bytes": pruned.bytes }))?;
+    } else {
+        out.line(&format!("{}, {} deleted", units::counted(pruned.objects, "object"), units::bytes(pruned.bytes)))?;
+    }
+    out.finish()
+}

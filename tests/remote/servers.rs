@@ -1,0 +1,125 @@
+//! Writers that are killed, over a directory, or over a real server if `TENURE_REMOTE_URL` names a bucket of one.
+//!
+//! `tests/remote/moto.sh` starts a server and runs this. The child is this test program itself.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tenure::backing::Files;
+use tenure::remote::{Bucket, Remote, RemoteOptions};
+use tenure::{Durability, RecordId, Store};
+
+use crate::common::Rng;
+use crate::{contents, rounds, small};
+
+const LOCAL: &str = "TENURE_REMOTE_CHILD";
+const URL: &str = "TENURE_REMOTE_CHILD_URL";
+
+fn open_at(url: &str, local: &Path) -> tenure::Result<Store> {
+    let how = RemoteOptions::new().lag(Duration::from_millis(5)).take_over(true).base_every(20);
+    let files = Files::open(local).expect("a directory");
+    small().background(true).open_backing(Arc::new(Remote::new(Arc::new(files), Bucket::at(url)?, how)))
+}
+
+/// Commits until it is killed. Does nothing unless a parent asks for it.
+#[test]
+fn child() {
+    let (Ok(local), Ok(url)) = (std::env::var(LOCAL), std::env::var(URL)) else { return };
+    let store = open_at(&url, Path::new(&local)).expect("opens");
+    let mut out = std::io::stdout().lock();
+    // Each line in one write: a kill leaves whole lines, or none.
+    let mut say = |line: String| out.write_all(line.as_bytes()).and_then(|()| out.flush()).expect("a pipe");
+    say("\nOPEN\n".to_owned());
+    let notes = store.record_set("notes").expect("a set");
+    let mut rng = Rng::new(u64::from(std::process::id()));
+    loop {
+        let len = rng.below(2000);
+        let value = rng.bytes(len);
+        let sum = crc32fast::hash(&value);
+        let durability = if rng.one_in(3) { Durability::Sync } else { Durability::Remote };
+        let (id, _) = store.write_with(durability, |tx| tx.insert(&notes, &*value)).expect("commits");
+        say(format!("\n{} {id} {sum} .\n", if durability == Durability::Sync { "S" } else { "R" }));
+    }
+}
+
+/// A directory of its own, in which the machine's store is.
+fn machine(dir: &Path, number: u64) -> PathBuf {
+    let path = dir.join(format!("machine {number}"));
+    std::fs::create_dir(&path).expect("a new directory");
+    path
+}
+
+#[test]
+fn writers_that_are_killed_lose_nothing_that_they_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = std::env::var("TENURE_REMOTE_URL").ok();
+    let of_files = format!("file://{}", dir.path().join("bucket").display());
+    let url = real.as_ref().map_or(of_files, |url| format!("{url}/{}", std::process::id()));
+    let mut rng = Rng::new(7);
+    let mut local = machine(dir.path(), 0);
+    let mut known: BTreeMap<RecordId, u32> = BTreeMap::new();
+    let (mut acknowledged, mut lost) = (0, 0);
+    let wanted = rounds("TENURE_REMOTE_KILLS", 6);
+    for round in 1..=wanted {
+        let program = std::env::current_exe().unwrap();
+        let mut child = Command::new(program)
+            .args(["servers::child", "--exact", "--nocapture"])
+            .env(LOCAL, &local)
+            .env(URL, &url)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let reader = std::thread::spawn(move || {
+            let mut lines = lines.lines().map_while(Result::ok).peekable();
+            let mut opened = None;
+            let mut said = Vec::new();
+            for line in lines.by_ref() {
+                match line.strip_suffix(" .") {
+                    Some(whole) => said.push(whole.to_owned()),
+                    None if line == "OPEN" => opened = Some(Instant::now()),
+                    None => {}
+                }
+            }
+            (opened, said)
+        });
+        std::thread::sleep(Duration::from_millis(u64::try_from(rng.below(400)).unwrap() + 50));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (_, said) = reader.join().unwrap();
+        let mut only_local = BTreeMap::new();
+        for line in said {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [how, id, sum] = words[..] else { panic!("{line}") };
+            let (id, sum) = (id.parse().unwrap(), sum.parse().unwrap());
+            if how == "R" {
+                // Everything before it is in the bucket too.
+                known.append(&mut only_local);
+                known.insert(id, sum);
+                acknowledged += 1;
+            } else {
+                only_local.insert(id, sum);
+            }
+        }
+        if rng.one_in(2) {
+            // The machine is lost.
+            local = machine(dir.path(), round);
+            lost += 1;
+        } else {
+            known.append(&mut only_local);
+        }
+        let store = open_at(&url, &local).unwrap();
+        let found: BTreeMap<RecordId, u32> =
+            contents(&store).into_iter().map(|(id, value)| (id, crc32fast::hash(&value))).collect();
+        for (id, sum) in &known {
+            assert_eq!(found.get(id), Some(sum), "round {round}: {id} was acknowledged");
+        }
+        known = found;
+    }
+    println!("{wanted} kills, {lost} machines lost, {acknowledged} commits acknowledged by {url}");
+}

@@ -223,13 +223,24 @@ impl Cell {
         leaf + patch.map_or(0, |patch| patch.heap_bytes())
     }
 
-    /// Its image cannot be read. What is known of its slots stays known.
+    /// Its image cannot be read. What has changed of its slots stays known. Entries that blocks only have from the image are as
+    /// doubtful as that: it may have been damaged before the block was made.
     pub(crate) fn set_damaged(&mut self, leaf: DamagedLeaf) {
-        if !matches!(self.leaf, LeafRef::Damaged(_)) {
-            let patch = std::mem::take(&mut self.patch);
-            let leaf = patch.get().iter().flat_map(|patch| patch.entries()).fold(leaf, DamagedLeaf::knowing);
-            self.leaf = LeafRef::Damaged(Arc::new(leaf));
+        if matches!(self.leaf, LeafRef::Damaged(_)) {
+            return;
         }
+        let patch = std::mem::take(&mut self.patch);
+        let mut entries: Vec<(usize, Entry)> = patch.get().into_iter().flat_map(|patch| patch.entries()).collect();
+        if let LeafRef::Clean(segment) = &self.leaf {
+            // All of them if the image cannot even be looked at.
+            segment
+                .with(&self.descriptor.page, |image| {
+                    entries.retain(|(index, entry)| entry_of(image, *index) != *entry);
+                })
+                .unwrap_or_default();
+        }
+        let leaf = entries.into_iter().fold(leaf, DamagedLeaf::knowing);
+        self.leaf = LeafRef::Damaged(Arc::new(leaf));
     }
 
     /// It was saved.

@@ -5,6 +5,7 @@
 //! writer; see `docs/locking.md`.
 
 mod announce;
+mod prewriting;
 mod reserve;
 mod shipping;
 
@@ -31,7 +32,7 @@ use crate::format::moves::{Move, put_moves};
 use crate::heap::{Answer, Effect, Heap, put_assigned, put_frees};
 use crate::history::History;
 use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber, to_u64};
-use crate::log::{Log, Poison};
+use crate::log::{Appended, Log, Poison};
 use crate::manifest::Manifest;
 use crate::pages::{PageStore, PageWriter};
 use crate::record_index::{Pending, Slots};
@@ -231,7 +232,9 @@ impl Engine {
         if need == Need::Ordinary {
             self.check_reserve(frame.bytes())?;
         }
-        self.announce(frame.bytes(), need)?;
+        let is_early = self.is_early(frame, need);
+        self.announce(if is_early { 0 } else { frame.bytes() }, need)?;
+        let prewritten = if is_early { self.prewrite(frame)? } else { None };
         let guard = self.lock_commit();
         if need == Need::Ordinary && self.reserve.is_short() {
             // Abandoned meanwhile.
@@ -242,7 +245,10 @@ impl Engine {
             self.log.check_numbers()?;
         }
         validate()?;
-        let seq = self.append_and_apply(&guard, frame, effects, need)?;
+        let seq = match prewritten {
+            Some(prewritten) => self.name_and_apply(&guard, frame, effects, prewritten)?,
+            None => self.append_and_apply(&guard, frame, effects, need)?,
+        };
         drop(guard);
         if self.reserve.is_short() {
             self.prove();
@@ -311,8 +317,13 @@ impl Engine {
             }
         };
         let appended = appended.inspect_err(|error| self.note_no_space(error))?;
+        self.apply_appended(&appended, frame.bytes(), effects)
+    }
+
+    /// Applies a frame that the log has.
+    fn apply_appended(&self, appended: &Appended, bytes: u64, effects: &[Effect]) -> Result<Seq> {
         let seq = appended.seq;
-        self.replay_bytes.fetch_add(frame.bytes(), Ordering::Relaxed);
+        self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
         let (mut index_bytes, mut frees) = (0, false);
         for effect in effects {
             match effect {
@@ -563,6 +574,7 @@ fn is_more(effect: &Effect) -> bool {
             | Effect::PublishIndex(_)
             | Effect::DropMark(_)
             | Effect::Index(..)
+            | Effect::Prewritten(..)
     )
 }
 

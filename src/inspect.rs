@@ -10,7 +10,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::backing::Backing;
 use crate::error::{Error, Result};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PREWRITTEN};
 use crate::format::item::{Item, Kind};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::format::{Frame, Seed};
@@ -242,7 +242,11 @@ fn line(file: &str, frame: &Frame<'_>) -> LogLine {
     };
     let items: Vec<_> = frame.items().flatten().collect();
     let records = items.iter().filter(|(_, item)| item.kind < crate::format::item::FIRST_CONTROL_KIND).count();
-    let copied = header.kind == FrameKind::Commit && header.move_number != 0;
+    let note = match header.move_number {
+        COPIED if header.kind == FrameKind::Commit => Some("copied by a recovery".to_owned()),
+        PREWRITTEN if header.kind == FrameKind::Commit => Some("written ahead".to_owned()),
+        _ => None,
+    };
     LogLine {
         file: file.to_owned(),
         offset: frame.offset(),
@@ -254,7 +258,7 @@ fn line(file: &str, frame: &Frame<'_>) -> LogLine {
         time_micros: header.time_micros,
         records: to_u64(records),
         items: items.iter().map(|(offset, item)| describe(*offset, item)).collect(),
-        note: copied.then(|| "copied by a recovery".to_owned()),
+        note,
     }
 }
 
@@ -286,6 +290,10 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::StreamEnd) => format!("end of stream {}", number(8.min(bytes))),
         Some(Kind::CreateIndex) => format!("create key index, {bytes} bytes"),
         Some(Kind::RenameSet) => format!("rename set {}", number(4)),
+        Some(Kind::Prewritten) => {
+            let seq = item.payload.get(8..16).map(LittleEndian::read_u64).unwrap_or_default();
+            format!("next is commit {seq}, written ahead in segment {}", number(8.min(bytes)))
+        }
         Some(Kind::EndSet) => format!("end of set {}", number(4)),
         Some(Kind::PublishIndex) => format!("put key index {} in place", number(4)),
         Some(Kind::DropIndex) => format!("drop key index {}", number(4)),

@@ -8,3 +8,7 @@ mod large_commits;
 mod late_ranges;
 #[path = "beside/many_reads.rs"]
 mod many_reads;
+#[path = "beside/paused.rs"]
+mod paused;
+#[path = "beside/written_ahead.rs"]
+mod written_ahead;

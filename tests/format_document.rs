@@ -448,6 +448,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("CODEC_PLAIN", segment::CODEC_PLAIN.into()),
         ("FRAME_HEADER_BYTES", to_u64(frame::FRAME_HEADER_BYTES)),
         ("FRAME_TAG", frame::FRAME_TAG.into()),
+        ("COPIED", frame::COPIED),
+        ("PREWRITTEN", frame::PREWRITTEN),
         ("RECORD_HEADER_BYTES", to_u64(item::RECORD_HEADER_BYTES)),
         ("CONTROL_HEADER_BYTES", to_u64(item::CONTROL_HEADER_BYTES)),
         ("PAYLOAD_BYTES_MAX", to_u64(item::PAYLOAD_BYTES_MAX)),

@@ -25,6 +25,10 @@ use crc32fast::Hasher;
 pub const FRAME_HEADER_BYTES: usize = 64;
 /// First four bytes of a frame: `TnFr`.
 pub const FRAME_TAG: u32 = 0x7246_6e54;
+/// `move_number` of a commit that recovery copied to a new timeline.
+pub const COPIED: u64 = 1;
+/// `move_number` of a commit that was written before its turn: it counts only if the commit before it names it.
+pub const PREWRITTEN: u64 = 2;
 
 /// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub struct FrameHeader {
     pub timeline: u64,
     /// When it was written: microseconds since 1970. Not used for ordering.
     pub time_micros: u64,
-    /// Survivors: number of the batch. Commits: 1 if recovery copied them to a new timeline. Otherwise zero.
+    /// Survivors: number of the batch. Commits: [`COPIED`], [`PREWRITTEN`] or zero. Otherwise zero.
     pub move_number: u64,
     /// Bytes with header and items.
     pub bytes: u32,
@@ -219,6 +223,20 @@ impl FrameBuilder {
     /// The item added at `offset`. Its check is not complete yet.
     pub fn item_at(&self, offset: u64) -> Option<Item<'_>> {
         self.bytes.get(to_usize(offset)..).and_then(|bytes| Item::parse(bytes).ok())
+    }
+
+    /// Makes a sealed frame one that can be sealed for another place.
+    pub(crate) fn unseal(&mut self) {
+        let mut at = FRAME_HEADER_BYTES;
+        while let Some(prefix) = self.bytes.get(at..at + 8) {
+            let (len, kind) = (usize::from(LittleEndian::read_u16(&prefix[4..6])), prefix[6]);
+            let payload = at + header_bytes(kind);
+            let check = checksum(0, self.bytes.get(payload..payload + len).unwrap_or_default());
+            if let Some(field) = self.bytes.get_mut(at..at + 4) {
+                LittleEndian::write_u32(field, check);
+            }
+            at += to_usize(item_bytes(kind, len));
+        }
     }
 
     /// Completes the frame for its place and returns its bytes. A commit's records get its seq; all other frames keep
@@ -397,6 +415,18 @@ mod tests {
 
     fn stamp() -> Stamp {
         Stamp { kind: FrameKind::Commit, seq: Seq(7), durable: Seq(6), timeline: 1, time_micros: 5, move_number: 0 }
+    }
+
+    #[test]
+    fn an_unsealed_frame_is_sealed_for_another_place() {
+        let seed = Seed::new([3; 16], SegmentSeq(9));
+        let mut builder = FrameBuilder::new();
+        builder.control(Kind::Run, &[16, 0, 0, 0]);
+        builder.record(Kind::Record, RecordId::from_parts(5, 1).expect("an ID"), b"hello");
+        let once = builder.clone().seal(&stamp(), seed, 128).to_vec();
+        builder.seal(&Stamp { seq: Seq(99), ..stamp() }, seed, 4096);
+        builder.unseal();
+        assert_eq!(builder.seal(&stamp(), seed, 128), once);
     }
 
     #[test]

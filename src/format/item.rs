@@ -78,6 +78,8 @@ pub enum Kind {
     RenameSet = 0x1e,
     /// All records of a dropped set were freed: number u32.
     EndSet = 0x1f,
+    /// The next commit was written before its turn: its segment u64, its number u64.
+    Prewritten = 0x20,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
@@ -105,6 +107,7 @@ impl Kind {
             0x1d => Self::DropMark,
             0x1e => Self::RenameSet,
             0x1f => Self::EndSet,
+            0x20 => Self::Prewritten,
             0x90 => Self::Metadata,
             _ => return None,
         })

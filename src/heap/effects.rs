@@ -10,9 +10,11 @@ use crate::error::Result;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
 use crate::format::item::{Item, Kind, MAY_SKIP, PAYLOAD_BYTES_MAX};
+use crate::format::manifest::NUMBER_END;
 use crate::format::moves::{Move, moves};
+use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::format::{Frame, Malformed, index};
-use crate::id::{IndexNumber, RecordId, SegmentSeq, SetNumber};
+use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber};
 
 /// A change of the state by a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(crate) enum Effect {
     Index(IndexNumber, Vec<u8>),
     /// Records were copied from one segment to another.
     Moves(SegmentSeq, SegmentSeq, Vec<Move>),
+    /// The next commit has this number, and was written to this segment before its turn.
+    Prewritten(SegmentSeq, Seq),
 }
 
 /// Adds freed slots to a frame, eight bytes each.
@@ -76,6 +80,14 @@ pub(crate) fn put_assigned(frame: &mut FrameBuilder, pages: &[(u64, SetNumber)])
         }
         frame.control(Kind::Pages, &payload);
     }
+}
+
+/// Adds to a frame that the next commit was written before its turn.
+pub(crate) fn put_prewritten(frame: &mut FrameBuilder, segment: SegmentSeq, seq: Seq) {
+    let mut payload = [0; 16];
+    LittleEndian::write_u64(&mut payload[..8], segment.0);
+    LittleEndian::write_u64(&mut payload[8..], seq.0);
+    frame.control(Kind::Prewritten, &payload);
 }
 
 fn whole_items<'a>(item: &Item<'a>, bytes: usize) -> Result<std::slice::ChunksExact<'a, u8>, Malformed> {
@@ -114,6 +126,18 @@ fn index_effect(kind: Kind, item: &Item<'_>) -> Result<Option<Effect>, Malformed
         }
         _ => None,
     })
+}
+
+/// The effect of naming, in the frame of a commit, one that was written before its turn.
+fn prewritten_effect(item: &Item<'_>, before: Seq) -> Result<Effect, Malformed> {
+    let [segment, seq] = [0, 8].map(|at| item.payload.get(at..at + 8).map_or(0, LittleEndian::read_u64));
+    let is_right = item.payload.len() == 16 && seq > before.0 && seq < NUMBER_END && segment < SEGMENT_NUMBER_END;
+    if is_right {
+        Ok(Effect::Prewritten(SegmentSeq(segment), Seq(seq)))
+    } else {
+        let expected = "the number of a segment, and of a commit after this one";
+        Err(Malformed::new("commit written ahead", expected, format!("{segment} and {seq}")))
+    }
 }
 
 /// Appends the effects of a valid frame, with offsets in its segment, to others; after an error, some of them. Errors name
@@ -181,6 +205,7 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
                 }
             }
             Kind::Metadata => {}
+            Kind::Prewritten => effects.push(prewritten_effect(&item, frame.header.seq).map_err(at)?),
             Kind::IndexOps | Kind::CreateIndex | Kind::DropIndex | Kind::PublishIndex => {
                 effects.extend(index_effect(kind, &item).map_err(at)?);
             }

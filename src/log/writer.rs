@@ -4,6 +4,9 @@
 //! `group`, then nothing. Neither is held over a sync.
 
 mod copies;
+mod prewritten;
+
+pub(crate) use prewritten::Prewritten;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::error::{Error, Result};
 use crate::format::FORMAT_VERSION;
 use crate::format::entry::SEGMENT_BYTES_END;
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameKind, Stamp};
+use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameBuilder, FrameKind, Stamp};
 use crate::format::manifest::NUMBER_END;
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SEGMENT_NUMBER_END};
 use crate::id::{SegmentSeq, Seq, to_u64};
@@ -64,6 +67,8 @@ struct Tail {
     bare: Vec<SegmentSeq>,
     /// The segment that the manifest says was started: without its file a reader would report its contents as lost.
     announced: Option<SegmentSeq>,
+    /// The segment of a commit that is being written before its turn, and the one after it.
+    prewritten: Vec<SegmentSeq>,
     previous: SegmentSeq,
     next_segment: SegmentSeq,
     last_seq: Seq,
@@ -87,6 +92,8 @@ pub(crate) struct Log {
     source: SegmentSource,
     timeline: u64,
     tail: Mutex<Tail>,
+    /// Held while a commit is written before its turn, until it counts or is abandoned.
+    prewriting: Mutex<()>,
     /// Outside the tail's lock: beginning a transaction reads it, and need not wait for another thread's append.
     appended_bytes: AtomicU64,
     /// How many of them are durable.
@@ -107,6 +114,7 @@ impl Log {
             unsynced: Vec::new(),
             bare: Vec::new(),
             announced: None,
+            prewritten: Vec::new(),
             previous: start.previous,
             next_segment: start.next_segment,
             last_seq: start.last_seq,
@@ -116,6 +124,7 @@ impl Log {
             source,
             timeline: start.timeline,
             tail: Mutex::new(tail),
+            prewriting: Mutex::default(),
             appended_bytes: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             proven_bytes: AtomicU64::new(0),
@@ -206,6 +215,7 @@ impl Log {
             .chain(spare)
             .chain(tail.unsynced.iter().map(|segment| segment.number()))
             .chain(tail.bare.iter().copied())
+            .chain(tail.prewritten.iter().copied())
             .collect()
     }
 
@@ -251,7 +261,7 @@ impl Log {
             durable,
             timeline: self.timeline,
             time_micros: now_micros(),
-            move_number: u64::from(copied.is_some()),
+            move_number: if copied.is_some() { COPIED } else { 0 },
         };
         let offset = active.len;
         let bytes = frame.seal(&stamp, active.segment.seed(), offset);

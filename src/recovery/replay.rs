@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::Frame;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, RECORD_BYTES_MAX, State as EntryState};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PREWRITTEN};
 use crate::format::manifest::{Body, Cut, Snapshot, SnapshotKind};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::heap::{Effect, Heap, Indexes};
@@ -73,6 +73,8 @@ struct Replay<'a> {
     /// The last commit to apply, unless all are.
     until: Option<Seq>,
     moved_to: SegmentSeq,
+    /// The commit that the one before it names: the segment to which it was written ahead, and its number.
+    prewritten: Option<(SegmentSeq, Seq)>,
     headless: Headless,
     /// Valid reservations, with the numbers of their entries.
     reserves: Vec<(u64, &'a [u64])>,
@@ -246,6 +248,7 @@ impl<'a> Replay<'a> {
             page_end: base.page_end,
             until,
             moved_to: SegmentSeq(0),
+            prewritten: None,
             headless: Headless::default(),
             reserves: reserves.collect(),
             reserved_end,
@@ -392,8 +395,13 @@ impl<'a> Replay<'a> {
                 if all.iter().any(|effect| matches!(effect, Effect::Moves(..))) {
                     self.adopt_targets(all)?;
                 }
+                let named = all.iter().find_map(|effect| match effect {
+                    Effect::Prewritten(segment, seq) => Some((*segment, *seq)),
+                    _ => None,
+                });
                 commits.push((header.seq, effects));
                 self.replayed(segment, &decoded.frame);
+                self.prewritten = named;
             }
             if is_next || header.kind != FrameKind::Commit {
                 self.count(&decoded.frame);
@@ -421,6 +429,22 @@ impl<'a> Replay<'a> {
         }
         if limit.is_some_and(|limit| header.seq > limit) {
             return Ok(None);
+        }
+        let is_early = header.move_number == PREWRITTEN && header.seq >= self.expected;
+        let is_named = self.prewritten.is_some_and(|(named, seq)| {
+            seq == header.seq && (named == segment.number() && is_early || header.move_number == COPIED)
+        });
+        if is_early && !is_named {
+            // Its turn never came, and its segment could not be deleted.
+            return Ok(None);
+        }
+        if let Some(until) = self.until.filter(|until| is_named && header.seq > *until) {
+            // The numbers before it lead to the commit that names it.
+            self.expected = until.next();
+            return Ok(None);
+        }
+        if is_named {
+            self.expected = header.seq;
         }
         if header.seq > self.expected {
             self.watermark = self.watermark.max(header.durable);

@@ -11,10 +11,12 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::Result;
 use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
-use crate::format::frame::{FrameHeader, FrameKind};
+use crate::format::frame::{FrameHeader, FrameKind, PREWRITTEN};
 use crate::format::index::IndexDefinition;
 use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind};
-use crate::id::{IndexNumber, NumberHash, RecordId, Seq, SetNumber, to_u64};
+use crate::format::manifest::NUMBER_END;
+use crate::format::segment::SEGMENT_HEADER_BYTES;
+use crate::id::{IndexNumber, NumberHash, RecordId, Seq, SetNumber, to_u64, to_usize};
 use crate::recovery::Remains;
 use crate::salvage::moved::Moved;
 use crate::salvage::source::{LogFile, Source};
@@ -118,6 +120,11 @@ pub(crate) fn survey(
     let mut done = 0;
     for (index, log) in (0..).zip(&source.logs).collect::<Vec<_>>().into_iter().rev() {
         let contents = source.contents(log)?;
+        if written_in_vain(source, index, &contents, survey.last_seq)? {
+            done += log.bytes;
+            progress(done);
+            continue;
+        }
         let (generation, timeline) = log.header.as_ref().map_or((0, 0), |header| (header.generation, header.timeline));
         let mut pass =
             Pass { survey: &mut survey, remains, log, index, generation, timeline, run: None, seq: None, next: None };
@@ -134,6 +141,34 @@ pub(crate) fn survey(
     }
     survey.note_set_of_rest();
     Ok(survey)
+}
+
+/// Whether a segment holds only a commit that was written before its turn, which never came: nothing was committed after it,
+/// up to `last`, and the segment before it does not name it.
+fn written_in_vain(source: &Source, index: u32, contents: &[u8], last: Seq) -> Result<bool> {
+    let logs = source.logs.get(..=to_usize(index.into())).unwrap_or_default();
+    let Some((log, before)) = logs.split_last() else { return Ok(false) };
+    let at = to_u64(SEGMENT_HEADER_BYTES);
+    let first = contents.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
+    let header = FrameHeader::parse(first, source.seed(log), at).ok();
+    let Some(header) = header.filter(|header| header.move_number == PREWRITTEN && header.seq > last) else {
+        return Ok(false);
+    };
+    if header.kind != FrameKind::Commit {
+        return Ok(false);
+    }
+    let is_log = |log: &&LogFile| log.header.as_ref().is_none_or(|header| header.generation == 0);
+    // If it is gone, a snapshot was saved after the commit.
+    let Some(before) = before.iter().rev().find(is_log) else { return Ok(false) };
+    let (contents, mut is_named) = (source.contents(before)?, false);
+    walk(&contents, source.seed(before), &mut |piece| {
+        if let Piece::Item { item, .. } = piece
+            && Kind::from_u8(item.kind) == Some(Kind::Prewritten)
+        {
+            is_named |= item.payload.get(8..16) == Some(&header.seq.0.to_le_bytes());
+        }
+    });
+    Ok(!is_named)
 }
 
 impl Survey {
@@ -342,6 +377,14 @@ impl Pass<'_> {
 
     fn control(&mut self, item: &Item<'_>, kind: Option<Kind>, seq: Seq) {
         match kind {
+            Some(Kind::Prewritten) => {
+                let named = item.payload.get(8..16).map_or(0, LittleEndian::read_u64);
+                // There are no commits between this one and the one that it names.
+                let is_there = self.survey.whole.iter().any(|run| run.contains(&named));
+                if is_there && named > seq.0.saturating_add(1) && named < NUMBER_END {
+                    self.survey.whole.push(seq.0 + 1..=named - 1);
+                }
+            }
             Some(Kind::Frees) => {
                 for id in item.payload.chunks_exact(8).map(LittleEndian::read_u64).filter_map(RecordId::from_u64) {
                     self.note_slot(id);

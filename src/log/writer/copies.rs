@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Error, Result};
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameKind, Stamp};
+use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameBuilder, FrameKind, Stamp};
 use crate::id::{Seq, to_u64};
 use crate::log::writer::{Log, now_micros};
 use crate::log::{Appended, Segment};
@@ -32,7 +32,7 @@ impl Log {
                     break;
                 }
                 let (kind, timeline, time_micros) = (FrameKind::Commit, self.timeline, now_micros());
-                let stamp = Stamp { kind, seq: *seq, durable, timeline, time_micros, move_number: 1 };
+                let stamp = Stamp { kind, seq: *seq, durable, timeline, time_micros, move_number: COPIED };
                 bytes.extend_from_slice(frame.seal(&stamp, segment.seed(), offset));
                 places.push(Appended { segment: Arc::clone(&segment), offset, seq: *seq });
                 (count, last) = (count + 1, *seq);

@@ -526,7 +526,9 @@ impl Error {
             Self::Corrupt(_) => {
                 "copy the files, run `tenure verify`, and restore what it lists from a backup; `tenure repair` rebuilds index pages, or replaces the store with a new one of everything intact and keeps the damaged one"
             }
-            Self::Unsupported { .. } => "open the store with a version of Tenure that supports this format",
+            Self::Unsupported { .. } => {
+                "open the store with a version of Tenure that supports this format; to move it to this version, dump it there (tenure dump) and load the dump here (tenure load)"
+            }
             Self::NotAStore { .. } => "check the path, or create a store there",
             Self::Exists { .. } => "open it, or choose another path",
             Self::BadDestination { .. } => "name a directory outside the store",

@@ -118,7 +118,7 @@ fn the_file_header_is_as_described() {
     let check = &bytes[124..];
     let fields: [(&str, &[u8]); 17] = [
         ("magic", &segment::MAGIC),
-        ("version", &1_u16.to_le_bytes()),
+        ("version", &2_u16.to_le_bytes()),
         ("kind", &[FileKind::Pages as u8]),
         ("generation", &[header.generation]),
         ("granule", &[u8::try_from(tenure::format::GRANULE_BYTES.ilog2()).unwrap()]),

@@ -1,8 +1,10 @@
 //! Indexes and sets that change while in use: new versions of extractors, records that no longer decode, keys of
-//! another type.
+//! another type; stores of an older format.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "upgrades/formats.rs"]
+mod formats;
 #[path = "upgrades/handles.rs"]
 mod handles;
 #[path = "upgrades/in_use.rs"]

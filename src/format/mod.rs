@@ -29,7 +29,7 @@ pub const GRANULE_BYTES: u64 = 16;
 /// Bytes of an index page.
 pub const PAGE_BYTES: usize = 4096;
 /// Format version that this code writes and reads.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// `bytes` rounded up to whole granules.
 #[inline]

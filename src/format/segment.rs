@@ -148,7 +148,7 @@ impl SegmentHeader {
         };
         let version = LittleEndian::read_u16(&header[8..10]);
         if version != FORMAT_VERSION {
-            return Err(unsupported("format version", version.into(), "version 1"));
+            return Err(unsupported("format version", version.into(), "version 2"));
         }
         let sizes = [header[12], header[13], header[14], header[15]];
         if sizes != [GRANULE_LOG2, PAGE_LOG2, CHECKSUM_CRC32, CODEC_PLAIN] {

@@ -158,7 +158,7 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
                 file: file.to_owned(),
                 what: "item kind",
                 got: item.kind.to_string(),
-                supported: "the kinds of format version 1".to_owned(),
+                supported: "the kinds of format version 2".to_owned(),
             });
         };
         match kind {

@@ -24,7 +24,7 @@ use crate::id::{SegmentSeq, Seq, to_u64};
 use crate::log::group::GroupSync;
 use crate::log::{Poison, Segment, SegmentSource};
 
-const _: () = assert!(FORMAT_VERSION == 1, "the writer writes format version 1");
+const _: () = assert!(FORMAT_VERSION == 2, "the writer writes format version 2");
 
 /// Microseconds since 1970, not used for ordering.
 pub(crate) fn now_micros() -> u64 {

@@ -103,7 +103,7 @@ fn store_of_a_future_format() {
     let store = fixture.store();
     let held = change(&store, "", |bytes| {
         if bytes.len() >= 128 {
-            bytes[8] = 2;
+            bytes[8] = 3;
             let check = crc32(&bytes[..124]);
             bytes[124..128].copy_from_slice(&check.to_le_bytes());
         }
@@ -111,7 +111,7 @@ fn store_of_a_future_format() {
     let changed = fixture.files();
     let put = ["put", "--set", "people", "x"];
     for command in ON_A_STORE.into_iter().chain([&put[..]]) {
-        assert_told("store_of_a_future_format", &on(&store, command), "format version 2");
+        assert_told("store_of_a_future_format", &on(&store, command), "format version 3");
         assert_eq!(fixture.files(), changed, "{command:?} touched it");
     }
     put_back(held);

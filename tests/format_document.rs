@@ -18,6 +18,8 @@ mod markdown;
 mod moving;
 #[path = "format_document/nodes.rs"]
 mod nodes;
+#[path = "format_document/patches.rs"]
+mod patches;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +32,9 @@ use tenure::format::item::Kind;
 use tenure::format::manifest::Body;
 use tenure::format::segment::{FileKind, SegmentHeader};
 use tenure::format::value::Head;
-use tenure::format::{Seed, descriptor, entry, frame, index, item, manifest, moves, node, segment, value};
+use tenure::format::{
+    Seed, descriptor, entry, frame, index, item, manifest, moves, node, node_patch, page_patch, segment, value,
+};
 use tenure::{RecordId, SegmentSeq, Seq, SetNumber};
 
 const DOCUMENT: &str = include_str!("../docs/file-format.md");
@@ -464,6 +468,11 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("NUMBER_END", manifest::NUMBER_END),
         ("DESCRIPTOR_BYTES", to_u64(descriptor::DESCRIPTOR_BYTES)),
         ("DESCRIPTORS_PER_PAGE", to_u64(descriptor::DESCRIPTORS_PER_PAGE)),
+        ("DESCRIPTOR_IS_PATCH", descriptor::DESCRIPTOR_IS_PATCH.into()),
+        ("ROW_NUMBER_BYTES", to_u64(descriptor::ROW_NUMBER_BYTES)),
+        ("PATCH_BLOCK_ENTRIES", to_u64(page_patch::PATCH_BLOCK_ENTRIES)),
+        ("PATCH_BLOCKS_BYTES", to_u64(page_patch::PATCH_BLOCKS_BYTES)),
+        ("PATCH_BLOCK_BYTES", to_u64(page_patch::PATCH_BLOCK_BYTES)),
         ("PAGE_IMAGE_BYTES_MAX", descriptor::PAGE_IMAGE_BYTES_MAX.into()),
         ("ENTRIES_PER_PAGE", to_u64(entry::ENTRIES_PER_PAGE)),
         ("PLACE_BITS", entry::PLACE_BITS.into()),
@@ -486,6 +495,11 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("NODE_HEAD_BYTES", to_u64(node::NODE_HEAD_BYTES)),
         ("NODE_CHILD_BYTES", to_u64(node::NODE_CHILD_BYTES)),
         ("NODE_HAS_ID", node::NODE_HAS_ID.into()),
+        ("NODE_CHILD_IS_PATCH", node::NODE_CHILD_IS_PATCH.into()),
+        ("NODE_IMAGE_BYTES_MAX", to_u64(node::NODE_IMAGE_BYTES_MAX)),
+        ("NODE_PATCH_TAG", node_patch::NODE_PATCH_TAG.into()),
+        ("NODE_PATCH_VERSION", node_patch::NODE_PATCH_VERSION.into()),
+        ("NODE_PATCH_HEADER_BYTES", to_u64(node_patch::NODE_PATCH_HEADER_BYTES)),
         ("NODE_LEVEL_MAX", node::NODE_LEVEL_MAX.into()),
         ("NODE_ENTRIES_END", node::NODE_ENTRIES_END),
         ("CHANGE_HEADER_BYTES", to_u64(index::CHANGE_HEADER_BYTES)),

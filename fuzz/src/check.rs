@@ -1,12 +1,16 @@
 //! What must hold for every input. Each function takes any bytes and panics when something is wrong.
 
-use tenure::format::descriptor::{DESCRIPTOR_BYTES, Descriptor};
-use tenure::format::entry::{Entry as IndexEntry, State};
+use tenure::format::descriptor::{
+    DESCRIPTOR_BYTES, Descriptor, Row, decode_directory_patch, encode_directory_patch,
+};
+use tenure::format::entry::{ENTRIES_PER_PAGE, Entry as IndexEntry, State};
 use tenure::format::frame::{FrameBuilder, FrameHeader, FrameKind, Stamp};
 use tenure::format::index::IndexDefinition;
 use tenure::format::item::{Item, Kind, RECORD_HEADER_BYTES};
 use tenure::format::manifest::Entry;
 use tenure::format::node::{KeyEntry, NODE_CHILD_BYTES, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NodeView};
+use tenure::format::node_patch::{LeafPatch, decode_inner, encode_inner};
+use tenure::format::page_patch::PagePatch;
 use tenure::format::segment::{FileKind, SegmentHeader};
 use tenure::format::value::{Head, decode_ids};
 use tenure::format::{Frame, index, moves};
@@ -193,6 +197,17 @@ pub fn page(data: &[u8]) {
             assert!(descriptor.page.offset() < 1 << 36);
         }
     }
+    if let Ok(rows) = Row::decode_all(data) {
+        let mut again = Vec::new();
+        rows.iter().for_each(|row| row.encode(&mut again));
+        assert_eq!(Row::decode_all(&again), Ok(rows), "rows that were read");
+    }
+    if let Ok(changed) = decode_directory_patch(data) {
+        let mut again = Vec::new();
+        encode_directory_patch(&changed, &mut again);
+        assert_eq!(decode_directory_patch(&again), Ok(changed), "rows of a patch that were read");
+    }
+    page_patch(data);
     for bytes in data.chunks_exact(8) {
         let raw = bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         let entry = IndexEntry(raw);
@@ -204,6 +219,34 @@ pub fn page(data: &[u8]) {
             State::Free { next_count } => assert!(next_count >= 1 && entry.is_free()),
             State::Retired => assert!(!entry.is_free() && !entry.is_live()),
         }
+    }
+}
+
+/// Patches of leaf pages: refused, or the same when they are written again.
+fn page_patch(data: &[u8]) {
+    if let Some(patch) = PagePatch::open(data) {
+        (0..ENTRIES_PER_PAGE).for_each(|index| drop(patch.entry(index)));
+    }
+    let Ok(patch) = PagePatch::parse(data) else { return };
+    let entries: Vec<_> = (0..ENTRIES_PER_PAGE).map(|index| patch.entry(index).expect("a whole patch")).collect();
+    // A base that differs wherever the patch has an entry.
+    let base = |index: usize| IndexEntry(entries[index].map_or(1, |entry| !entry.0));
+    let now = |index: usize| entries[index].unwrap_or(IndexEntry(1));
+    let mut again = Vec::new();
+    assert!(PagePatch::encode(base, now, data.len(), &mut again));
+    assert_eq!(again, data, "a patch that was read");
+}
+
+/// Patches of nodes, likewise.
+fn node_patch(data: &[u8]) {
+    if let Ok(patch) = LeafPatch::parse(data) {
+        let bytes = |view: Option<NodeView<'_>>| view.map_or(0, |view| NODE_HEADER_BYTES + view.count());
+        assert!(bytes(patch.came) + bytes(patch.went) <= data.len(), "more entries than bytes");
+    }
+    if let Ok((level, changed)) = decode_inner(data) {
+        let mut again = Vec::new();
+        encode_inner(level, &changed, &mut again);
+        assert_eq!(decode_inner(&again), Ok((level, changed)), "children that were read");
     }
 }
 
@@ -234,6 +277,7 @@ pub fn head(data: &[u8]) {
 
 /// Nodes of key indexes: read without a panic, and searched to the right place if they are sound.
 pub fn node(data: &[u8]) {
+    node_patch(data);
     for bytes in [data.to_vec(), reseal::node(data)] {
         if let Ok(view) = NodeView::parse(&bytes) {
             node_is_read(&view, &bytes);

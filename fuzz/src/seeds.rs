@@ -1,6 +1,6 @@
 //! Valid blocks to begin with, made by the encoders.
 
-use tenure::format::descriptor::{Descriptor, PageRef};
+use tenure::format::descriptor::{Descriptor, PageRef, Row, encode_directory_patch};
 use tenure::format::entry::Entry as IndexEntry;
 use tenure::format::frame::{FrameBuilder, FrameKind, Stamp};
 use tenure::format::index::{Change, IndexDefinition, IndexRow};
@@ -13,6 +13,7 @@ use tenure::format::node::{
     ChildRef, NODE_CHILD_BYTES, NODE_HAS_ID, NODE_HEAD_BYTES, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NODE_TAG,
     NODE_VERSION,
 };
+use tenure::format::page_patch::PagePatch;
 use tenure::format::segment::{FileKind, SegmentHeader};
 use tenure::format::value::Head;
 use tenure::key::Key;
@@ -154,7 +155,7 @@ fn descriptor() -> Descriptor {
     Descriptor { page, set: 16, free: 511, live: 1, floor: 0 }
 }
 
-/// A leaf page and a directory page.
+/// A leaf page, a directory page, and a patch of each.
 pub fn pages() -> Vec<Vec<u8>> {
     let live = IndexEntry::live(0, 128, 32, 1).expect("an entry that fits");
     let entries = [live, IndexEntry::freed_after(1), IndexEntry::freed_after(u32::MAX), IndexEntry::NEVER];
@@ -162,7 +163,13 @@ pub fn pages() -> Vec<Vec<u8>> {
     let mut directory = Vec::new();
     descriptor().encode(&mut directory);
     Descriptor::default().encode(&mut directory);
-    vec![leaf, directory]
+    let (mut leaf_patch, mut directory_patch) = (Vec::new(), Vec::new());
+    let now = |index: usize| entries.get(index % 100).copied().unwrap_or(IndexEntry::NEVER);
+    PagePatch::encode(|_| IndexEntry::NEVER, now, 1 << 12, &mut leaf_patch);
+    let row = Row { descriptor: descriptor(), base: Some(descriptor().page) };
+    encode_directory_patch(&[(1, row), (7, Row { base: None, ..row })], &mut directory_patch);
+    row.encode(&mut directory);
+    vec![leaf, directory, leaf_patch, directory_patch]
 }
 
 /// A node's image: header, slots, references to children, prefix, and cells.
@@ -201,7 +208,7 @@ pub fn nodes() -> Vec<Vec<u8>> {
     let twice: Vec<(&[u8], u64)> = ids.iter().take(6).map(|id| (&b"the same key"[..], *id)).collect();
     let numbers: Vec<[u8; 8]> = (0..40_u64).map(|number| (number * number * 1_000_003).to_be_bytes()).collect();
     let many: Vec<(&[u8], u64)> = numbers.iter().map(<[u8; 8]>::as_slice).zip(ids.iter().copied()).collect();
-    let child = ChildRef { page: descriptor().page, entries: 3 };
+    let child = ChildRef { page: descriptor().page, entries: 3, is_patch: false };
     let separators: [(&[u8], u64); 3] = [(b"", 0), (b"m", 0), (b"mm", ids[3])];
     vec![
         node(0, b"", &words, &[]),

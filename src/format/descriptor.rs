@@ -6,7 +6,8 @@
 //! | segment | offset granules | len |check| set |free|live| floor |
 //! +---------+-----------------+-----+-----+-----+----+----+-------+
 //! ```
-//! Segment 0 means that the child was never written.
+//! Segment 0 means that the child was never written. If the highest bit of the length is set, the image is a patch, and
+//! the next descriptor is that of its base.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -19,6 +20,9 @@ pub const DESCRIPTOR_BYTES: usize = 32;
 pub const DESCRIPTORS_PER_PAGE: usize = 128;
 /// The longest page image: the root directory of 2^40 slots.
 pub const PAGE_IMAGE_BYTES_MAX: u32 = 1 << 29;
+
+/// Bit of a descriptor's length that says that the image is a patch.
+pub const DESCRIPTOR_IS_PATCH: u32 = 1 << 31;
 
 /// The location of a page image, and its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,4 +101,85 @@ impl Descriptor {
             floor: LittleEndian::read_u32(&bytes[28..]),
         })
     }
+}
+
+/// What a parent records about a child: a descriptor, and, if its image is a patch, the base of that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    /// The child; its image is the patch if there is a base.
+    pub descriptor: Descriptor,
+    /// The whole image below the patch.
+    pub base: Option<PageRef>,
+}
+
+impl Row {
+    /// Writes the row.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        self.descriptor.encode(out);
+        let Some(base) = self.base else { return };
+        // The highest byte of the length.
+        if let Some(byte) = out.get_mut(begin + 15) {
+            *byte |= 0x80;
+        }
+        Descriptor { page: base, ..Descriptor::default() }.encode(out);
+    }
+
+    /// Reads the first of some rows, and returns the others.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let incomplete = || Malformed::new("page descriptor", "32 bytes, or 64 of a patch", bytes.len());
+        let (first, rest) = bytes.split_first_chunk::<DESCRIPTOR_BYTES>().ok_or_else(incomplete)?;
+        if LittleEndian::read_u32(&first[12..16]) & DESCRIPTOR_IS_PATCH == 0 {
+            return Ok((Self { descriptor: Descriptor::decode(first)?, base: None }, rest));
+        }
+        let mut first = *first;
+        first[15] &= 0x7f;
+        let (base, rest) = rest.split_first_chunk::<DESCRIPTOR_BYTES>().ok_or_else(incomplete)?;
+        let (descriptor, base) = (Descriptor::decode(&first)?, Descriptor::decode(base)?.page);
+        if !descriptor.page.is_written() || !base.is_written() {
+            return Err(Malformed::new("page descriptor", "a patch and its base", "one that was never written"));
+        }
+        Ok((Self { descriptor, base: Some(base) }, rest))
+    }
+
+    /// Reads all rows of a page.
+    pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<Self>, Malformed> {
+        let mut rows = Vec::with_capacity(bytes.len() / DESCRIPTOR_BYTES);
+        while !bytes.is_empty() {
+            let (row, rest) = Self::decode(bytes)?;
+            rows.push(row);
+            bytes = rest;
+        }
+        Ok(rows)
+    }
+}
+
+/// Bytes of the number in front of each row of a directory page's patch.
+pub const ROW_NUMBER_BYTES: usize = 2;
+
+/// Writes the patch of a directory page: the rows that have changed, each behind its number.
+pub fn encode_directory_patch(changed: &[(u16, Row)], out: &mut Vec<u8>) {
+    out.clear();
+    for (number, row) in changed {
+        out.extend_from_slice(&number.to_le_bytes());
+        row.encode(out);
+    }
+}
+
+/// Reads the patch of a directory page.
+pub fn decode_directory_patch(mut bytes: &[u8]) -> Result<Vec<(u16, Row)>, Malformed> {
+    let mut changed: Vec<(u16, Row)> = Vec::new();
+    while !bytes.is_empty() {
+        let wrong = |got: usize| Malformed::new("patch of a directory page", "numbers that ascend, with rows", got);
+        let (number, rest) = bytes.split_first_chunk::<ROW_NUMBER_BYTES>().ok_or_else(|| wrong(bytes.len()))?;
+        let number = u16::from_le_bytes(*number);
+        let is_in_order = changed.last().is_none_or(|(before, _)| *before < number);
+        if !is_in_order || usize::from(number) >= DESCRIPTORS_PER_PAGE {
+            return Err(wrong(number.into()));
+        }
+        let (row, rest) = Row::decode(rest)?;
+        changed.push((number, row));
+        bytes = rest;
+    }
+    Ok(changed)
 }

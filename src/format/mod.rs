@@ -14,6 +14,8 @@ pub mod item;
 pub mod manifest;
 pub mod moves;
 pub mod node;
+pub mod node_patch;
+pub mod page_patch;
 pub mod segment;
 pub mod value;
 

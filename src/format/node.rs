@@ -7,6 +7,7 @@
 //! +-----+---------+-------+------+-------+--------------+---------------+-------------+
 //! | slots: count x (offset, length, head)                                             |
 //! | children: count x 24 bytes, in inner nodes on the medium                          |
+//! | bases: 24 bytes for each child that is a patch, likewise                          |
 //! | ... room, in memory only ...                                                      |
 //! | heap: the prefix, and for each entry the rest of its key and its ID               |
 //! +-----------------------------------------------------------------------------------+
@@ -43,6 +44,10 @@ pub const NODE_HAS_ID: u16 = 0x8000;
 pub const NODE_LEVEL_MAX: u8 = 40;
 /// One more than the highest number of entries below a child.
 pub const NODE_ENTRIES_END: u64 = 1 << 48;
+/// Bit of the length of a child's image that says that the image is a patch.
+pub const NODE_CHILD_IS_PATCH: u16 = 0x8000;
+/// The longest image of an inner node: a page, and as many bases as that can have children.
+pub const NODE_IMAGE_BYTES_MAX: usize = 2 * PAGE_BYTES;
 
 const ID_BYTES: usize = 8;
 
@@ -62,28 +67,34 @@ pub struct ChildRef {
     pub page: PageRef,
     /// Entries of all leaves below it.
     pub entries: u64,
+    /// Whether the image is a patch of another one, its base.
+    pub is_patch: bool,
 }
 
 impl ChildRef {
-    /// Writes the reference. Nodes have at most 4096 bytes, so that 16 bits hold their length.
+    /// Writes the reference. Nodes have at most 8192 bytes, so that 15 bits hold their length.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut bytes = [0; NODE_CHILD_BYTES];
         LittleEndian::write_u64(&mut bytes[..8], self.page.segment.0);
         LittleEndian::write_u32(&mut bytes[8..12], self.page.offset_granules);
         LittleEndian::write_u32(&mut bytes[12..16], self.page.check);
-        LittleEndian::write_u16(&mut bytes[16..18], low_u16(self.page.bytes.into()));
+        let flag = if self.is_patch { NODE_CHILD_IS_PATCH } else { 0 };
+        LittleEndian::write_u16(&mut bytes[16..18], low_u16(self.page.bytes.into()) & !NODE_CHILD_IS_PATCH | flag);
         LittleEndian::write_u48(&mut bytes[18..24], self.entries.min(NODE_ENTRIES_END - 1));
         out.extend_from_slice(&bytes);
     }
 
-    fn decode(bytes: &[u8; NODE_CHILD_BYTES]) -> Self {
+    /// Reads a reference.
+    pub fn decode(bytes: &[u8; NODE_CHILD_BYTES]) -> Self {
+        let length = LittleEndian::read_u16(&bytes[16..18]);
         let page = PageRef {
             segment: SegmentSeq(LittleEndian::read_u64(&bytes[..8])),
             offset_granules: LittleEndian::read_u32(&bytes[8..12]),
-            bytes: LittleEndian::read_u16(&bytes[16..18]).into(),
+            bytes: (length & !NODE_CHILD_IS_PATCH).into(),
             check: LittleEndian::read_u32(&bytes[12..16]),
         };
-        Self { page, entries: LittleEndian::read_u48(&bytes[18..24]) }
+        let is_patch = length & NODE_CHILD_IS_PATCH != 0;
+        Self { page, entries: LittleEndian::read_u48(&bytes[18..24]), is_patch }
     }
 }
 
@@ -184,7 +195,7 @@ impl<'a> NodeView<'a> {
     pub(crate) fn open(bytes: &'a [u8]) -> Option<Self> {
         let header = bytes.first_chunk::<NODE_HEADER_BYTES>()?;
         let known = header[0] == NODE_TAG && header[1] == NODE_VERSION && header[2] <= NODE_LEVEL_MAX;
-        if !known || bytes.len() > PAGE_BYTES {
+        if !known || bytes.len() > NODE_IMAGE_BYTES_MAX {
             return None;
         }
         let count = usize::from(LittleEndian::read_u16(&header[4..6]));
@@ -197,8 +208,9 @@ impl<'a> NodeView<'a> {
     /// The problem of bytes that do not open.
     #[cold]
     fn why_not(bytes: &[u8]) -> Malformed {
-        let Some(header) = bytes.first_chunk::<NODE_HEADER_BYTES>().filter(|_| bytes.len() <= PAGE_BYTES) else {
-            return malformed("16 to 4096 bytes", bytes.len());
+        let Some(header) = bytes.first_chunk::<NODE_HEADER_BYTES>().filter(|_| bytes.len() <= NODE_IMAGE_BYTES_MAX)
+        else {
+            return malformed("16 to 8192 bytes", bytes.len());
         };
         match header {
             [tag, ..] if *tag != NODE_TAG => malformed("the tag of a node", tag),
@@ -444,6 +456,14 @@ impl<'a> NodeView<'a> {
     pub fn children(&self) -> Option<impl Iterator<Item = ChildRef> + use<'a>> {
         let begin = self.front_bytes();
         let bytes = self.bytes.get(begin..begin + self.count() * NODE_CHILD_BYTES)?;
+        Some(bytes.as_chunks::<NODE_CHILD_BYTES>().0.iter().map(ChildRef::decode))
+    }
+
+    /// The bases of those children of an inner node's image that are patches. `None` if they are incomplete.
+    pub fn bases(&self) -> Option<impl Iterator<Item = ChildRef> + use<'a>> {
+        let begin = self.front_bytes() + self.count() * NODE_CHILD_BYTES;
+        let count = self.children()?.filter(|child| child.is_patch).count();
+        let bytes = self.bytes.get(begin..begin + count * NODE_CHILD_BYTES)?;
         Some(bytes.as_chunks::<NODE_CHILD_BYTES>().0.iter().map(ChildRef::decode))
     }
 

@@ -55,7 +55,7 @@ impl Work<'_> {
 /// Applies changes to a node and everything below it. Returns its new right neighbours.
 pub(crate) fn apply(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>) -> Grown {
     match child.node {
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => apply_to_leaf(child, changes, work),
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => apply_to_leaf(child, changes, work),
         Node::Inner(_) | Node::CleanInner(_) => apply_to_inner(child, changes, work),
     }
 }
@@ -242,7 +242,7 @@ fn level_of(child: &Child) -> u8 {
     match &child.node {
         Node::Inner(inner) => inner.view().map_or(0, |view| view.level()),
         Node::CleanInner(lazy) => lazy.level(),
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => 0,
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => 0,
     }
 }
 

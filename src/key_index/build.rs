@@ -11,7 +11,7 @@ use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
 use crate::key_index::apply::Grown;
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Child, Clean, Leaf, Separator, in_memory};
+use crate::key_index::node::{Child, Clean, Image, Leaf, Separator, in_memory};
 use crate::key_index::save::Write;
 use crate::key_index::slotted::Slotted;
 use crate::key_index::tree::{KeyRoot, KeyTree};
@@ -85,9 +85,9 @@ impl<'a> Builder<'a> {
         let leaf = std::mem::replace(&mut self.leaf, Leaf::empty());
         let child = match &mut self.write {
             Some(write) => {
-                slotted::image(&leaf.bytes, &[], &mut self.image).map_err(in_memory)?;
+                slotted::image(&leaf.bytes, &[], &[], &mut self.image).map_err(in_memory)?;
                 let (page, segment) = write(&self.image)?;
-                Child::clean(Clean::new(&page, segment), 0, to_u64(leaf.view()?.count()))
+                Child::clean(Image::whole(Clean::new(&page, segment)), 0, to_u64(leaf.view()?.count()))
             }
             None => {
                 self.dirty += 1;

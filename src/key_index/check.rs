@@ -48,6 +48,7 @@ impl KeyRoot {
         let mut waiting = vec![&self.root];
         while let Some(child) = waiting.pop() {
             pages.extend(child.saved().map(Clean::page));
+            pages.extend(child.saved().and(child.base()).map(|base| base.clean.page()));
             waiting.extend(child.as_inner(&self.segments)?.into_iter().flat_map(|inner| &inner.children));
         }
         Ok(pages)
@@ -86,6 +87,7 @@ impl Pass<'_> {
             Err(error) => Err(error),
         };
         (self.read)(child.saved().map_or(0, |clean| clean.page().bytes.into()));
+        (self.read)(child.base().map_or(0, |base| base.clean.page().bytes.into()));
         match result {
             Ok(()) => self.checked.nodes += 1,
             Err(error) => (self.problem)(error),
@@ -103,6 +105,7 @@ impl Pass<'_> {
             let (file, offset) = place(child);
             malformed.at(&file, offset)
         };
+        child.check_leaf()?;
         let (count, own_level, outside) = child
             .with_leaf(|view| {
                 let sound = view.check().map(drop);

@@ -192,8 +192,8 @@ impl Cursor {
                 below.ok_or_else(|| Error::corrupt("memory", 0, "node of a key index", "children", "none"))?.clone();
             self.path.push((inner, index));
         }
-        if let Node::Changed(changed) = &child.node {
-            child.node = Node::Leaf(Arc::new(changed.merged()?));
+        if let Some(merged) = child.merged() {
+            child.node = Node::Leaf(Arc::new(merged?));
         }
         (self.at, self.count) = child.with_leaf(|view| {
             let at = match aim {

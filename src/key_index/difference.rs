@@ -3,12 +3,12 @@
 //! Owns: the comparison, level by level. Never: reads more than the nodes above those that differ: shared nodes are
 //! skipped with everything below them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::SegmentSeq;
-use crate::key_index::node::{Child, Node};
+use crate::key_index::node::{Child, Clean, Node};
 use crate::key_index::tree::{KeyRoot, level};
 
 /// Nodes of a state that another does not have.
@@ -29,12 +29,39 @@ fn heap_node(child: &Child) -> Option<HeapNode> {
         Node::Leaf(leaf) => Some(Arc::as_ptr(leaf).cast()),
         Node::Inner(inner) => Some(Arc::as_ptr(inner).cast()),
         Node::Changed(changed) => Some(Arc::as_ptr(changed).cast()),
-        Node::CleanLeaf(_) | Node::CleanInner(_) => None,
+        Node::CleanLeaf(_) | Node::Patched(_) | Node::CleanInner(_) => None,
     }
 }
 
 fn image(child: &Child) -> Option<Image> {
     child.saved().map(|clean| (clean.page().segment, clean.page().offset()))
+}
+
+fn place(clean: &Clean) -> (Image, u64) {
+    let page = clean.page();
+    ((page.segment, page.offset()), page.bytes.into())
+}
+
+/// The images that a node is read from, with their bytes.
+fn read_from(child: &Child) -> impl Iterator<Item = (Image, u64)> {
+    let is_read = child.has_layers() || matches!(child.node, Node::CleanInner(_));
+    let base = child.base().filter(|_| is_read).map(|base| &base.clean);
+    child.saved().into_iter().chain(base).map(place)
+}
+
+/// The images that a snapshot of a node may refer to.
+fn referred_to(child: &Child) -> impl Iterator<Item = Image> {
+    let base = child.base().filter(|base| !base.is_let_go()).map(|base| &base.clean);
+    child.saved().into_iter().chain(base).map(|clean| place(clean).0)
+}
+
+/// Bytes of images that lists on the heap from this node down still read, and that a save has let go of.
+fn let_go_below(child: &Child) -> u64 {
+    match &child.node {
+        Node::Changed(changed) if changed.base.is_let_go() => place(&changed.base.clean).1,
+        Node::Inner(inner) => inner.children.iter().map(let_go_below).sum(),
+        _ => 0,
+    }
 }
 
 impl KeyRoot {
@@ -55,9 +82,15 @@ impl KeyRoot {
             }
             let at = old_level.max(new_level);
             if old_level == at {
+                let shared: HashSet<Image> = if new_level == at {
+                    new.iter().flat_map(|child| referred_to(child)).collect()
+                } else {
+                    HashSet::new()
+                };
                 for child in &old {
                     kept.heap_bytes += child.own().map_or(0, |(_, bytes)| bytes);
-                    kept.page_bytes += child.saved().map_or(0, |clean| clean.page().bytes.into());
+                    let only_here = read_from(child).filter(|(at, _)| !shared.contains(at));
+                    kept.page_bytes += only_here.map(|(_, bytes)| bytes).sum::<u64>();
                 }
                 old = below(self, &old)?;
                 old_level = old_level.saturating_sub(1);
@@ -141,6 +174,7 @@ fn pass_shared(old: &mut Vec<&Child>, new: &mut Vec<&Child>, kept: &mut Kept) {
             let found = image(child).and_then(|image| by_image.get(&image));
             // The same contents. What the old state still has of it on the heap is its own.
             kept.heap_bytes += found.map_or(0, |_| child.on_heap().1);
+            kept.page_bytes += found.map_or(0, |_| let_go_below(child));
             found
         });
         if let Some(shared) = found.and_then(|index| shared.get_mut(*index)) {

@@ -17,7 +17,7 @@ use crate::format::descriptor::PageRef;
 use crate::id::{NumberHash, to_u64};
 use crate::key_index::apply::Change;
 use crate::key_index::changed::{Changed, Effect};
-use crate::key_index::node::{Child, Inner, Leaf, NODE_HEAP_BYTES, Node, Origin, not_a_leaf, not_inner};
+use crate::key_index::node::{Child, Clean, Inner, Leaf, NODE_HEAP_BYTES, Node, Origin, not_a_leaf, not_inner};
 use crate::pages::PageSegments;
 
 /// Leaves read ahead of a change, each with the number of its image; with a copy if the change will not fit beside it.
@@ -139,16 +139,17 @@ impl Ledger {
 
     fn leave(&mut self, origin: &Origin, bytes: u64) {
         origin.superseded.store(true, Ordering::Relaxed);
-        if let Some(clean) = origin.page.get() {
-            self.released.push(clean.page());
+        if let Some(image) = origin.page.get() {
+            self.released.push(image.clean.page());
         }
         if origin.born == self.round {
             self.made = self.made.saturating_sub(bytes);
         }
     }
 
-    /// A node leaves the newest tree.
+    /// A node leaves the newest tree, with its base.
     pub(crate) fn retire(&mut self, child: &Child) {
+        self.released.extend(child.base().and_then(|base| base.let_go()));
         if let Some((origin, bytes)) = child.own() {
             self.leave(origin, bytes);
             self.dirty = self.dirty.saturating_sub(1);
@@ -172,47 +173,59 @@ impl Ledger {
 
     /// Makes a change beside the image of a leaf. `None` if the leaf itself must be changed.
     pub(crate) fn change_beside(&mut self, child: &mut Child, change: &Change<'_>) -> Result<Option<Effect>> {
-        match &mut child.node {
-            Node::CleanLeaf(clean) if self.keeps_beside() && clean.is_mapped() => {
-                let prepared = self.prepared.get(&clean.number());
+        if let Node::Changed(changed) = &mut child.node {
+            return self.change_lists(changed, change);
+        }
+        match &child.node {
+            Node::CleanLeaf(_) | Node::Patched(_) if self.keeps_beside() && child.is_mapped() => {
+                let Some(clean) = child.saved() else { return Ok(None) };
+                let (number, patch) = (clean.number(), child.base().map(|_| clean.page()));
+                let prepared = self.prepared.get(&number);
                 if matches!(prepared, Some(Some(_))) {
                     return Ok(None);
                 }
                 if prepared.is_none() {
-                    clean.check_leaf(child.entries)?;
+                    child.check_leaf()?;
                 }
-                let mut changed = Changed::new(clean.clone(), child.entries)?;
+                let mut changed = child.to_changed()?;
                 let effect = changed.change(change)?;
                 if matches!(effect, Some(Effect::Inserted | Effect::Removed)) {
-                    self.prepared.remove(&clean.number());
-                    self.released.push(clean.page());
-                    self.came_with(1, changed.heap_bytes());
-                    changed.origin.born = self.round;
-                    child.node = Node::Changed(Arc::new(changed));
+                    self.prepared.remove(&number);
+                    self.put_changed(child, changed, patch);
                 }
-                Ok(effect)
-            }
-            Node::Changed(changed) => {
-                if Arc::strong_count(changed) > 1 {
-                    let bytes = changed.heap_bytes();
-                    self.leave(&changed.origin, bytes);
-                    self.made += bytes;
-                    Arc::make_mut(changed).origin = Origin { born: self.round, ..Origin::default() };
-                }
-                let own = Arc::get_mut(changed).ok_or_else(not_a_leaf)?;
-                let before = own.heap_bytes();
-                let effect = own.change(change)?;
-                if !matches!(effect, Some(Effect::Nothing))
-                    && let Some(clean) = own.origin.page.take()
-                {
-                    self.released.push(clean.page());
-                }
-                let now = own.heap_bytes();
-                self.resized(before, now);
                 Ok(effect)
             }
             _ => Ok(None),
         }
+    }
+
+    /// Makes a change in the lists of a leaf on the heap.
+    fn change_lists(&mut self, changed: &mut Arc<Changed>, change: &Change<'_>) -> Result<Option<Effect>> {
+        if Arc::strong_count(changed) > 1 {
+            let bytes = changed.heap_bytes();
+            self.leave(&changed.origin, bytes);
+            self.made += bytes;
+            Arc::make_mut(changed).origin = Origin { born: self.round, ..Origin::default() };
+        }
+        let own = Arc::get_mut(changed).ok_or_else(not_a_leaf)?;
+        let before = own.heap_bytes();
+        let effect = own.change(change)?;
+        if !matches!(effect, Some(Effect::Nothing))
+            && let Some(image) = own.origin.page.take()
+        {
+            self.released.push(image.clean.page());
+        }
+        let now = own.heap_bytes();
+        self.resized(before, now);
+        Ok(effect)
+    }
+
+    /// A leaf in a page segment is now one with lists on the heap.
+    fn put_changed(&mut self, child: &mut Child, mut changed: Changed, patch: Option<PageRef>) {
+        self.released.extend(patch);
+        self.came_with(1, changed.heap_bytes());
+        changed.origin.born = self.round;
+        child.node = Node::Changed(Arc::new(changed));
     }
 
     /// The leaf, to be changed: copied if anything else may hold it.
@@ -223,16 +236,20 @@ impl Ledger {
                 self.made += NODE_HEAP_BYTES;
                 // Copied to its final place. If the other holders have released it meanwhile it is not copied, but
                 // counts as a new node all the same.
-                Arc::make_mut(leaf).origin = Origin { born: self.round, ..Origin::default() };
+                let own = Arc::make_mut(leaf);
+                own.origin = Origin { born: self.round, base: own.origin.base.take(), ..Origin::default() };
             }
             Node::Leaf(_) => {}
-            Node::CleanLeaf(clean) => {
-                let prepared = if self.prepared.is_empty() { None } else { self.prepared.remove(&clean.number()) };
+            Node::CleanLeaf(_) | Node::Patched(_) => {
+                let number = child.saved().map(Clean::number).unwrap_or_default();
+                let prepared = if self.prepared.is_empty() { None } else { self.prepared.remove(&number) };
                 let mut leaf = match prepared.flatten() {
                     Some(leaf) => leaf,
-                    None => clean.load_leaf(child.entries)?,
+                    None => child.load_leaf()?,
                 };
-                self.released.push(clean.page());
+                if let Node::Patched(patched) = &child.node {
+                    self.released.push(patched.patch.page());
+                }
                 self.came(1);
                 self.date(Arc::get_mut(&mut leaf).map(|leaf| &mut leaf.origin));
                 child.node = Node::Leaf(leaf);
@@ -240,6 +257,7 @@ impl Ledger {
             Node::Changed(changed) => {
                 let mut leaf = changed.replacement()?;
                 leaf.origin.born = self.round;
+                leaf.origin.base = Some(Arc::clone(&changed.base));
                 let bytes = changed.heap_bytes();
                 self.leave(&changed.origin, bytes);
                 self.made += NODE_HEAP_BYTES;
@@ -250,8 +268,8 @@ impl Ledger {
         }
         let Node::Leaf(leaf) = &mut child.node else { return Err(not_a_leaf()) };
         let own = Arc::get_mut(leaf).ok_or_else(not_a_leaf)?;
-        if let Some(clean) = own.origin.page.take() {
-            self.released.push(clean.page());
+        if let Some(image) = own.origin.page.take() {
+            self.released.push(image.clean.page());
         }
         Ok(own)
     }
@@ -262,24 +280,51 @@ impl Ledger {
             Node::Inner(inner) if Arc::strong_count(inner) > 1 => {
                 self.leave(&inner.origin, NODE_HEAP_BYTES);
                 self.made += NODE_HEAP_BYTES;
-                Arc::make_mut(inner).origin = Origin { born: self.round, ..Origin::default() };
+                let own = Arc::make_mut(inner);
+                own.origin = Origin { born: self.round, base: own.origin.base.take(), ..Origin::default() };
             }
             Node::Inner(_) => {}
             Node::CleanInner(lazy) => {
                 let mut inner = Arc::new(Inner::clone(lazy.get(segments)?));
-                self.released.push(lazy.clean.page());
+                if lazy.image.base.is_some() {
+                    self.released.push(lazy.image.clean.page());
+                }
                 self.came(1);
                 self.date(Arc::get_mut(&mut inner).map(|inner| &mut inner.origin));
                 child.node = Node::Inner(inner);
             }
-            Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => return Err(not_inner()),
+            Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => return Err(not_inner()),
         }
         let Node::Inner(inner) = &mut child.node else { return Err(not_inner()) };
         let own = Arc::get_mut(inner).ok_or_else(not_inner)?;
-        if let Some(clean) = own.origin.page.take() {
-            self.released.push(clean.page());
+        if let Some(image) = own.origin.page.take() {
+            self.released.push(image.clean.page());
         }
         Ok(own)
+    }
+
+    /// Brings a node to the heap that must not refer to its base any more: the next save writes it whole.
+    pub(crate) fn leave_base(&mut self, child: &mut Child, segments: &PageSegments) -> Result<()> {
+        let base = match &child.node {
+            Node::Inner(_) | Node::CleanInner(_) => self.inner_mut(child, segments)?.origin.base.take(),
+            _ => self.leaf_mut(child)?.origin.base.take(),
+        };
+        self.released.extend(base.and_then(|base| base.let_go()));
+        Ok(())
+    }
+
+    /// Brings a node to the heap that must not refer to its patch any more.
+    pub(crate) fn leave_patch(&mut self, child: &mut Child, segments: &PageSegments) -> Result<()> {
+        match &child.node {
+            Node::Inner(_) | Node::CleanInner(_) => drop(self.inner_mut(child, segments)?),
+            Node::Patched(patched) if child.is_mapped() => {
+                let patch = patched.patch.page();
+                let changed = child.to_changed()?;
+                self.put_changed(child, changed, Some(patch));
+            }
+            _ => drop(self.leaf_mut(child)?),
+        }
+        Ok(())
     }
 
     fn date(&self, origin: Option<&mut Origin>) {

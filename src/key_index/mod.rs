@@ -10,7 +10,8 @@
 //! ```text
 //! slotted   bytes of one node: insert, remove, split off, trim
 //! node      nodes on the heap and in page segments
-//! changed   a leaf in a page segment, and the entries that came and went since
+//! layers    an image of a leaf, and the entries that came and went since: what they mean together
+//! changed   the same with those entries on the heap; patched: with them in a page segment, too
 //! ledger    making a node the writer's own; what is on the heap because it changed; pages out of use
 //! gathered  changes before they are applied
 //! runs      which changes belong to which child
@@ -31,8 +32,10 @@ mod check;
 mod cursor;
 mod difference;
 mod gathered;
+mod layers;
 mod ledger;
 mod node;
+mod patched;
 mod probe;
 mod range;
 mod refresh;

@@ -61,17 +61,17 @@ impl Probe<'_> {
     }
 
     fn leaf(&mut self, child: &Child, changes: &[Change<'_>]) -> Result<()> {
-        if let Node::CleanLeaf(clean) = &child.node {
+        if let (Node::CleanLeaf(_) | Node::Patched(_), Some(clean)) = (&child.node, child.saved()) {
             // A change or two stay beside the image, if that has room.
             let bytes: usize = changes.iter().map(|change| NODE_SLOT_BYTES + change.entry.key.len() + 8).sum();
             let is_copied = !self.keeps_beside
-                || !clean.is_mapped()
+                || !child.is_mapped()
                 || changes.len() > CHANGES_BESIDE_MAX
-                || clean.bytes() + bytes > PAGE_BYTES;
+                || child.bytes() + bytes > PAGE_BYTES;
             let leaf = if is_copied {
-                Some(clean.load_leaf(child.entries)?)
+                Some(child.load_leaf()?)
             } else {
-                clean.check_leaf(child.entries)?;
+                child.check_leaf()?;
                 None
             };
             self.probed.leaves.push((clean.number(), leaf));
@@ -88,7 +88,7 @@ impl Probe<'_> {
     /// The record with a key whose entries start in this leaf, or next to it.
     fn holder(&self, child: &Child, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
-        if matches!(child.node, Node::Changed(_)) {
+        if child.has_layers() {
             return self.root.first(key);
         }
         let within = child.with_leaf(|view| {

@@ -47,7 +47,23 @@ impl KeyTree {
 
 impl Pass<'_> {
     fn is_in(&self, child: &Child) -> bool {
-        child.saved().is_some_and(|clean| self.from.contains(&clean.page().segment))
+        self.is_base_in(child) || child.saved().is_some_and(|clean| self.from.contains(&clean.page().segment))
+    }
+
+    fn is_base_in(&self, child: &Child) -> bool {
+        child.base().is_some_and(|base| self.from.contains(&base.clean.page().segment))
+    }
+
+    /// Moves a node out of the segments. What continues from an image there will be written whole.
+    fn move_out(&mut self, child: &mut Child) -> Result<()> {
+        self.left = self.left.saturating_sub(1);
+        if self.is_base_in(child) || matches!(child.node, Node::CleanLeaf(_)) {
+            return self.ledger.leave_base(child, self.segments);
+        }
+        let is_whole = child.base().is_none();
+        self.ledger.leave_patch(child, self.segments)?;
+        // The image that was whole is its base now.
+        if is_whole { self.ledger.leave_base(child, self.segments) } else { Ok(()) }
     }
 
     /// Whether the node or one below it is in the segments.
@@ -75,17 +91,12 @@ impl Pass<'_> {
     }
 
     fn node(&mut self, child: &mut Child, depth: usize) -> Result<()> {
-        if matches!(child.node, Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_)) {
+        if matches!(child.node, Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_)) {
             self.passed.path.truncate(depth);
-            if self.is_in(child) {
-                self.left = self.left.saturating_sub(1);
-                self.ledger.leaf_mut(child)?;
-            }
-            return Ok(());
+            return if self.is_in(child) { self.move_out(child) } else { Ok(()) };
         }
         if self.is_in(child) {
-            self.left = self.left.saturating_sub(1);
-            self.ledger.inner_mut(child, self.segments)?;
+            self.move_out(child)?;
         }
         let mut next = 0;
         loop {

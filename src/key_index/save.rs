@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::node::ChildRef;
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Child, Clean, Inner, Node, in_memory};
-use crate::key_index::slotted;
+use crate::key_index::node::{Base, Child, Clean, Image, Inner, Node, in_memory};
 use crate::key_index::tree::{KeyRoot, KeyTree, level};
+use crate::key_index::{patched, slotted};
 use crate::pages::{PageSegment, PageSegments};
 
 /// Takes an image and returns its future location.
@@ -34,7 +34,7 @@ pub(crate) struct Saved {
     pub(crate) root: PageRef,
     /// Entries of the tree.
     pub(crate) entries: u64,
-    written: Vec<(Node, Clean)>,
+    written: Vec<(Node, Image)>,
     installed: usize,
 }
 
@@ -50,7 +50,7 @@ impl Saved {
     /// Pages that were written and not installed. Nothing of them is installed afterwards.
     pub(crate) fn take_rest(&mut self) -> impl Iterator<Item = PageRef> {
         let installed = self.installed.min(self.written.len());
-        self.written.drain(installed..).map(|(_, clean)| clean.page())
+        self.written.drain(installed..).map(|(_, image)| image.clean.page())
     }
 }
 
@@ -65,53 +65,82 @@ impl Frozen {
         self.released
     }
 
-    /// Passes images of all nodes that have none to `write`, children first.
-    pub(crate) fn save(&self, write: &mut Write<'_>) -> Result<Saved> {
-        let mut pass = Pass { write, written: Vec::new(), image: Vec::new() };
+    /// Passes images of all nodes that have none to `write`, children first. After a failure too, the pages that it has
+    /// let go of are those to release.
+    pub(crate) fn save(&mut self, write: &mut Write<'_>) -> Result<Saved> {
+        let mut pass = Pass { write, released: &mut self.released, written: Vec::new(), image: Vec::new() };
         let entries = self.root.len();
-        let root = if entries == 0 { PageRef::default() } else { pass.save(&self.root.root)?.page() };
+        let root = if entries == 0 {
+            pass.released.extend(self.root.root.base().and_then(|base| base.let_go()));
+            PageRef::default()
+        } else {
+            pass.save(&self.root.root, true)?.clean.page()
+        };
         Ok(Saved { root, entries, written: pass.written, installed: 0 })
     }
 }
 
 struct Pass<'p, 'w> {
     write: &'p mut Write<'w>,
-    written: Vec<(Node, Clean)>,
+    released: &'p mut Vec<PageRef>,
+    written: Vec<(Node, Image)>,
     image: Vec<u8>,
 }
 
 impl Pass<'_, '_> {
-    fn save(&mut self, child: &Child) -> Result<Clean> {
-        if let Some(clean) = child.saved() {
-            return Ok(clean.clone());
+    fn save(&mut self, child: &Child, is_root: bool) -> Result<Image> {
+        if let Some(image) = child.image() {
+            return Ok(image);
         }
-        match &child.node {
-            Node::Leaf(leaf) => slotted::image(&leaf.bytes, &[], &mut self.image).map_err(in_memory)?,
-            Node::Inner(inner) => {
-                let references = self.save_children(inner)?;
-                slotted::image(&inner.bytes, &references, &mut self.image).map_err(in_memory)?;
+        // A snapshot names the root by one image.
+        let base = child.base().filter(|base| !is_root && !base.is_let_go());
+        let out = &mut self.image;
+        let is_patch = match &child.node {
+            Node::Leaf(leaf) => {
+                let is_patch = base.map_or(Ok(false), |base| patched::of_leaf(leaf, base, out))?;
+                if !is_patch {
+                    slotted::image(&leaf.bytes, &[], &[], out).map_err(in_memory)?;
+                }
+                is_patch
             }
             Node::Changed(changed) => {
-                slotted::image(&changed.replacement()?.bytes, &[], &mut self.image).map_err(in_memory)?;
+                changed.check_again()?;
+                let is_patch = base.is_some() && patched::of_changed(changed, out)?;
+                if !is_patch {
+                    slotted::image(&changed.merged()?.bytes, &[], &[], out).map_err(in_memory)?;
+                }
+                is_patch
             }
-            Node::CleanLeaf(_) | Node::CleanInner(_) => {}
-        }
+            Node::Inner(inner) => {
+                let (references, bases) = self.save_children(inner)?;
+                let out = &mut self.image;
+                let patch = |base: &Arc<Base>| patched::of_inner(inner, base, &references, &bases, out);
+                let is_patch = base.map_or(Ok(false), patch)?;
+                if !is_patch {
+                    slotted::image(&inner.bytes, &references, &bases, &mut self.image).map_err(in_memory)?;
+                }
+                is_patch
+            }
+            Node::CleanLeaf(_) | Node::Patched(_) | Node::CleanInner(_) => false,
+        };
         let (page, segment) = (self.write)(&self.image)?;
-        let clean = Clean::new(&page, segment);
-        self.written.push((child.node.clone(), clean.clone()));
-        Ok(clean)
+        let base = base.filter(|_| is_patch).map(Arc::clone);
+        if base.is_none() {
+            self.released.extend(child.base().and_then(|base| base.let_go()));
+        }
+        let image = Image { clean: Clean::new(&page, segment), base };
+        self.written.push((child.node.clone(), image.clone()));
+        Ok(image)
     }
 
-    fn save_children(&mut self, inner: &Inner) -> Result<Vec<ChildRef>> {
-        let mut references = Vec::with_capacity(inner.children.len());
+    fn save_children(&mut self, inner: &Inner) -> Result<(Vec<ChildRef>, Vec<ChildRef>)> {
+        let (mut references, mut bases) = (Vec::with_capacity(inner.children.len()), Vec::new());
         for child in &inner.children {
-            let page = match child.saved() {
-                Some(clean) => clean.page(),
-                None => self.save(child)?.page(),
-            };
-            references.push(ChildRef { page, entries: child.entries });
+            let (reference, base) = self.save(child, false)?.references(child.entries);
+            references.push(reference);
+            bases.extend(base);
         }
-        Ok(references)
+        Ok((references, bases))
     }
 }
 
@@ -137,17 +166,17 @@ impl KeyTree {
     /// everything is done. `segments` must contain those that were written to.
     pub(crate) fn install(&mut self, saved: &mut Saved, nodes: usize, segments: &Arc<PageSegments>) -> Result<bool> {
         let end = saved.installed.saturating_add(nodes).min(saved.written.len());
-        for (node, clean) in saved.written.get(saved.installed..end).unwrap_or_default() {
+        for (node, image) in saved.written.get(saved.installed..end).unwrap_or_default() {
             let origin = match node {
                 Node::Leaf(leaf) => &leaf.origin,
                 Node::Inner(inner) => &inner.origin,
                 Node::Changed(changed) => &changed.origin,
-                Node::CleanLeaf(_) | Node::CleanInner(_) => continue,
+                Node::CleanLeaf(_) | Node::Patched(_) | Node::CleanInner(_) => continue,
             };
             if origin.superseded.load(Ordering::Relaxed) {
-                self.ledger.released.push(clean.page());
+                self.ledger.released.push(image.clean.page());
             } else {
-                origin.page.get_or_init(|| clean.clone());
+                origin.page.get_or_init(|| image.clone());
             }
         }
         saved.installed = end;
@@ -169,9 +198,8 @@ fn can_go(child: &Child) -> bool {
 fn evict(child: &mut Child, ledger: &mut Ledger) -> Result<()> {
     if can_go(child) {
         let (nodes, bytes) = child.on_heap();
-        let clean = child.saved().cloned();
-        if let Some(clean) = clean {
-            *child = Child::clean(clean, level(child)?, child.entries);
+        if let Some(image) = child.image() {
+            *child = Child::clean(image, level(child)?, child.entries);
             ledger.cleaned(nodes, bytes);
         }
         return Ok(());

@@ -110,7 +110,7 @@ fn merge_at(items: &mut Grown, index: usize, level: u8, work: &mut Work<'_>) -> 
     let Some((before, behind)) = items.split_at_mut_checked(index + 1) else { return Ok(false) };
     let (Some((_, left)), Some((separator, right))) = (before.last_mut(), behind.first_mut()) else { return Ok(false) };
     let merged = match &left.node {
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => merge_leaves(left, right, work)?,
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => merge_leaves(left, right, work)?,
         Node::Inner(_) | Node::CleanInner(_) => merge_inner(left, separator, right, level.saturating_sub(1), work)?,
     };
     if merged {
@@ -127,6 +127,7 @@ fn merge_leaves(left: &mut Child, right: &mut Child, work: &mut Work<'_>) -> Res
     match &right.node {
         Node::Changed(changed) => changed.check_again()?,
         Node::CleanLeaf(clean) => clean.check_again()?,
+        Node::Patched(patched) => patched.check_again()?,
         Node::Leaf(_) | Node::Inner(_) | Node::CleanInner(_) => {}
     }
     let (mut first, mut last, mut shared) = (Vec::new(), Vec::new(), 0);

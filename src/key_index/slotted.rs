@@ -253,7 +253,12 @@ impl<'a> Slotted<'a> {
 }
 
 /// The image of a node: without dead bytes or free space, with the longest prefix.
-pub(crate) fn image(bytes: &[u8], children: &[ChildRef], out: &mut Vec<u8>) -> Result<(), Malformed> {
+pub(crate) fn image(
+    bytes: &[u8],
+    children: &[ChildRef],
+    bases: &[ChildRef],
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
     let mut packed = [0; PAGE_BYTES];
     let view = NodeView::parse(bytes)?;
     Slotted::new(&mut packed).copy_range(&view, 0..view.count(), None)?;
@@ -263,7 +268,7 @@ pub(crate) fn image(bytes: &[u8], children: &[ChildRef], out: &mut Vec<u8>) -> R
     packed.put(HEAP_BEGIN, 0);
     out.clear();
     out.extend_from_slice(packed.bytes.get(..front).unwrap_or_default());
-    for child in children {
+    for child in children.iter().chain(bases) {
         child.encode(out);
     }
     let end = out.len();
@@ -272,11 +277,11 @@ pub(crate) fn image(bytes: &[u8], children: &[ChildRef], out: &mut Vec<u8>) -> R
     move_offsets(out, moved).ok_or_else(|| view.broken())
 }
 
-/// Expands an image into `into`, the cell heap at its end, without the children. The image must have passed `check`,
+/// Expands an image into `into`, the cell heap at its end, without its references: children and bases. The image must have passed `check`,
 /// which returned how many bytes of its heap are in use.
-pub(crate) fn load(image: &NodeView<'_>, children: usize, used: usize, into: &mut [u8]) -> Result<(), Malformed> {
+pub(crate) fn load(image: &NodeView<'_>, references: usize, used: usize, into: &mut [u8]) -> Result<(), Malformed> {
     let front = image.front_bytes();
-    let heap_from = front + children * NODE_CHILD_BYTES;
+    let heap_from = front + references * NODE_CHILD_BYTES;
     let heap = image.bytes().get(heap_from..).ok_or_else(|| image.broken())?;
     let begin = into.len().checked_sub(heap.len()).filter(|begin| *begin >= front).ok_or_else(|| image.broken())?;
     let dead = heap.len().checked_sub(used).ok_or_else(|| image.broken())?;

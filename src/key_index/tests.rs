@@ -21,7 +21,7 @@ use crate::format::descriptor::PageRef;
 use crate::format::node::{KeyEntry, NODE_CHILD_BYTES};
 use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Child, Clean};
+use crate::key_index::node::{Child, Clean, Image};
 use crate::key_index::{KeyRoot, KeyTree, Saved};
 use crate::log::{NextBytes, SegmentSource, SyncsWanted};
 use crate::pages::{Fate, PageStore, PageWriter};
@@ -81,7 +81,7 @@ impl Pages {
 
     /// Saves, and runs `meanwhile` between freeze and install.
     pub(crate) fn save(&mut self, tree: &mut KeyTree, meanwhile: impl FnOnce(&mut KeyTree)) -> Saved {
-        let frozen = tree.freeze();
+        let mut frozen = tree.freeze();
         let mut saved = frozen.save(&mut |image| self.write(image)).unwrap();
         let released = frozen.into_released();
         meanwhile(tree);
@@ -98,7 +98,7 @@ impl Pages {
     /// The saved tree, with a root page that has one entry less than stated.
     pub(crate) fn with_wrong_count(&self, saved: &Saved) -> KeyTree {
         let clean = Clean::new(&saved.root, self.store.segment(&saved.root).unwrap());
-        let root = Child::clean(clean.clone(), clean.level().unwrap(), saved.entries + 1);
+        let root = Child::clean(Image::whole(clean.clone()), clean.level().unwrap(), saved.entries + 1);
         KeyTree::of(KeyRoot { root, segments: self.store.segments() }, Ledger::new(0))
     }
 
@@ -138,7 +138,10 @@ pub(crate) fn walk(child: &Child, root: &KeyRoot, visit: &mut dyn FnMut(&Child))
 /// Bytes of all pages that a tree refers to.
 fn page_bytes(root: &KeyRoot) -> u64 {
     let mut sum = 0;
-    walk(&root.root, root, &mut |child| sum += child.saved().map_or(0, |clean| u64::from(clean.page().bytes)));
+    let bytes = |clean: &Clean| u64::from(clean.page().bytes);
+    walk(&root.root, root, &mut |child| {
+        sum += child.saved().map_or(0, bytes) + child.saved().and(child.base()).map_or(0, |base| bytes(&base.clean));
+    });
     sum
 }
 

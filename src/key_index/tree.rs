@@ -10,10 +10,10 @@ use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
 use crate::key_index::apply::{Change, Work};
-use crate::key_index::changed::First;
 use crate::key_index::cursor::Cursor;
+use crate::key_index::layers::First;
 use crate::key_index::ledger::{Ledger, Prepared};
-use crate::key_index::node::{Child, Clean, Leaf, NODE_HEAP_BYTES, Node, Separator};
+use crate::key_index::node::{Child, Clean, Image, Leaf, NODE_HEAP_BYTES, Node, Separator};
 use crate::key_index::{apply, shape};
 use crate::pages::PageSegments;
 
@@ -66,8 +66,10 @@ impl KeyRoot {
     pub(crate) fn first(&self, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
         let leaf = self.leaf(&wanted)?;
-        if let Node::Changed(changed) = &leaf.node {
-            return match changed.first(key)? {
+        if leaf.has_layers()
+            && let Some(first) = leaf.with_layers(|layers| layers.first(key))
+        {
+            return match first? {
                 First::Found(id) => Ok(Some(id)),
                 First::None => Ok(None),
                 First::Behind => self.first_behind(key),
@@ -110,9 +112,9 @@ impl KeyRoot {
             before += inner.children.iter().take(index).map(|child| child.entries).sum::<u64>();
             child = inner.children.get(index).ok_or_else(childless)?;
         }
-        let within = match &child.node {
-            Node::Changed(changed) => changed.rank(position)?,
-            _ => child.with_leaf(|view| view.search(&position.entry, position.behind))?,
+        let within = match child.with_layers(|layers| layers.rank(position)) {
+            Some(within) => within?,
+            None => child.with_leaf(|view| view.search(&position.entry, position.behind))?,
         };
         Ok(before + to_u64(within))
     }
@@ -160,7 +162,7 @@ impl KeyTree {
         })?;
         let clean = Clean::new(root, Arc::clone(segment));
         let level = clean.level()?;
-        let root = Child::clean(clean, level, entries);
+        let root = Child::clean(Image::whole(clean), level, entries);
         let now = KeyRoot { root, segments };
         // The count is compared with the root page's.
         now.leaf(&KeyEntry { key: &[], id: 0 })?.with_leaf(|_| Some(()))?;
@@ -269,6 +271,10 @@ impl KeyTree {
             };
             self.ledger.retire(&self.now.root);
             self.now.root = below;
+            // A snapshot names the root by one image.
+            if self.now.root.base().is_some() {
+                self.ledger.leave_base(&mut self.now.root, &self.now.segments)?;
+            }
         }
         Ok(())
     }
@@ -307,7 +313,7 @@ fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
     let inner = match &child.node {
         Node::Inner(inner) => Some(&**inner),
         Node::CleanInner(lazy) => lazy.get(segments).ok().map(|inner| &**inner),
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => None,
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => None,
     };
     for below in inner.into_iter().flat_map(|inner| &inner.children) {
         retire_all(below, segments, ledger);
@@ -318,7 +324,7 @@ fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
 /// The level of a node on the heap.
 pub(crate) fn level(child: &Child) -> Result<u8> {
     match &child.node {
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) => Ok(0),
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => Ok(0),
         Node::Inner(inner) => inner.view().map(|view| view.level()),
         Node::CleanInner(lazy) => Ok(lazy.level()),
     }

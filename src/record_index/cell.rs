@@ -1,14 +1,18 @@
 //! A leaf page in its directory page: where its entries are.
 //!
-//! Owns: reading an entry through the patch of a page, and what of a page is on the heap. Never: changes an entry.
+//! Owns: reading an entry through the patches of a page, what of a page is on the heap, and whether a save writes it whole.
+//! Never: changes an entry.
 
 use std::sync::{Arc, OnceLock};
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use crate::error::Result;
-use crate::format::descriptor::Descriptor;
+use crate::error::{Error, Result};
+use crate::format::descriptor::{Descriptor, PageRef, Row};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
+use crate::format::page_patch::PagePatch;
+use crate::format::segment::FileKind;
+use crate::format::{Malformed, PAGE_BYTES};
 use crate::pages::PageSegment;
 use crate::record_index::DamagedLeaf;
 use crate::record_index::leaf::{FREE_SLOTS, LEAF_HEAP_BYTES, Leaf, Patch};
@@ -27,11 +31,59 @@ pub(crate) enum LeafRef {
     Damaged(Arc<DamagedLeaf>),
 }
 
+/// A page with a larger patch is written whole. The figures: `docs/decisions/0022-patches-on-disk.md`.
+pub(crate) const PATCH_BYTES_MAX: usize = PAGE_BYTES / 4;
+
+/// The patch of a page in the last snapshot.
+#[derive(Debug)]
+pub(crate) struct SavedPatch {
+    pub(crate) page: PageRef,
+    pub(crate) segment: Arc<PageSegment>,
+}
+
+impl SavedPatch {
+    #[cold]
+    fn at(&self, malformed: Malformed) -> Error {
+        malformed.at(&FileKind::Pages.file_name(self.page.segment), self.page.offset())
+    }
+
+    /// An entry; none if the page below has it.
+    fn entry(&self, index: usize) -> Result<Option<Entry>> {
+        let found = self.segment.with(&self.page, |bytes| match PagePatch::open(bytes) {
+            Some(patch) => patch.entry(index),
+            None => PagePatch::parse(bytes).map(|_| None),
+        })?;
+        found.map_err(|malformed| self.at(malformed))
+    }
+
+    /// Runs `read` on the patch, once it is checked.
+    fn with<T>(&self, read: impl FnOnce(&PagePatch<'_>) -> Result<T>) -> Result<T> {
+        self.segment.with(&self.page, |bytes| {
+            let patch = PagePatch::parse(bytes).map_err(|malformed| self.at(malformed))?;
+            read(&patch)
+        })?
+    }
+}
+
+/// What a save writes of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is what its base says.
+    Nothing,
+    Patch,
+    Whole,
+}
+
 /// A leaf page and its descriptor. The counts of a page on the heap are there.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cell {
+    /// Its page is the whole image in the last snapshot.
     pub(crate) descriptor: Descriptor,
     pub(crate) leaf: LeafRef,
+    /// The patch of that image in the last snapshot. A clean page is read through it.
+    pub(crate) saved: Option<Arc<SavedPatch>>,
+    /// The next save must not refer to the image.
+    pub(super) is_whole: bool,
     /// What has changed of it since it was written, or since a view took it. Only clean and dirty pages have one.
     pub(super) patch: Over,
 }
@@ -95,19 +147,32 @@ impl Cell {
         }
         match &self.leaf {
             LeafRef::Dirty(leaf) => Ok(leaf.load(index)),
-            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| entry_of(image, index)),
+            LeafRef::Clean(segment) => {
+                if let Some(saved) = &self.saved
+                    && let Some(entry) = saved.entry(index)?
+                {
+                    return Ok(entry);
+                }
+                segment.with(&self.descriptor.page, |image| entry_of(image, index))
+            }
             LeafRef::Absent => Ok(Entry::NEVER),
             LeafRef::Damaged(leaf) => leaf.entry(index),
         }
     }
 
-    /// Runs `read` on the entries below the patch.
+    /// Runs `read` on the entries below the patch on the heap.
     pub(super) fn below<T>(&self, read: impl FnOnce(&dyn Fn(usize) -> Entry) -> T) -> Result<T> {
         match &self.leaf {
             LeafRef::Dirty(leaf) => Ok(read(&|index| leaf.load(index))),
-            LeafRef::Clean(segment) => {
-                segment.with(&self.descriptor.page, |image| read(&|index| entry_of(image, index)))
-            }
+            LeafRef::Clean(segment) => match &self.saved {
+                None => segment.with(&self.descriptor.page, |image| read(&|index| entry_of(image, index))),
+                Some(saved) => saved.with(|patch| {
+                    let here = |index| patch.entry(index).ok().flatten();
+                    segment.with(&self.descriptor.page, |image| {
+                        read(&|index| here(index).unwrap_or_else(|| entry_of(image, index)))
+                    })
+                }),
+            },
             LeafRef::Absent => Ok(read(&|_| Entry::NEVER)),
             LeafRef::Damaged(leaf) => Err(leaf.error()),
         }
@@ -126,10 +191,13 @@ impl Cell {
         self.with_entries(|entry| (0..ENTRIES_PER_PAGE).map(entry).collect())
     }
 
-    /// Compares an image below the patch with its checksum once more, before its entries get a new one elsewhere.
+    /// Compares the images below the patch on the heap with their checksums once more, before their entries get a new one elsewhere.
     pub(super) fn check_again(&self) -> Result<()> {
         match &self.leaf {
-            LeafRef::Clean(segment) => segment.check_again(&self.descriptor.page),
+            LeafRef::Clean(segment) => {
+                segment.check_again(&self.descriptor.page)?;
+                self.saved.as_ref().map_or(Ok(()), |saved| saved.segment.check_again(&saved.page))
+            }
             LeafRef::Absent | LeafRef::Dirty(_) | LeafRef::Damaged(_) => Ok(()),
         }
     }
@@ -138,8 +206,10 @@ impl Cell {
     pub(crate) fn image(&self, out: &mut Vec<u8>) -> Result<()> {
         out.clear();
         self.check_again()?;
-        match &self.leaf {
-            LeafRef::Clean(segment) => segment.with(&self.descriptor.page, |image| out.extend_from_slice(image))?,
+        match (&self.leaf, &self.saved) {
+            (LeafRef::Clean(segment), None) => {
+                segment.with(&self.descriptor.page, |image| out.extend_from_slice(image))?;
+            }
             _ => {
                 let mut add = |entry: Entry| out.extend_from_slice(&entry.0.to_le_bytes());
                 self.below(|entry| (0..ENTRIES_PER_PAGE).for_each(|index| add(entry(index))))?;
@@ -151,6 +221,50 @@ impl Cell {
             }
         }
         Ok(())
+    }
+
+    /// What a save writes of the page, into `out`. `base` has its whole image, if there is one.
+    pub(crate) fn to_write(&self, base: Option<&PageSegment>, out: &mut Vec<u8>) -> Result<Written> {
+        if let Some(base) = base.filter(|_| !self.is_whole) {
+            let made = self.check_again().and_then(|()| base.check_again(&self.descriptor.page)).and_then(|()| {
+                base.with(&self.descriptor.page, |image| {
+                    self.with_entries(|now| {
+                        PagePatch::encode(|index| entry_of(image, index), now, PATCH_BYTES_MAX, out)
+                    })
+                })
+            });
+            match made {
+                Ok(Ok(true)) => {
+                    let is_empty = PagePatch::open(out).is_some_and(|patch| patch.is_empty());
+                    return Ok(if is_empty { Written::Nothing } else { Written::Patch });
+                }
+                Err(error) | Ok(Err(error)) if !error.is_corruption() => return Err(error),
+                // A damaged image that was replaced on the heap, or that the next line tells.
+                _ => {}
+            }
+        }
+        self.image(out)?;
+        Ok(Written::Whole)
+    }
+
+    /// As its directory page has it.
+    pub(crate) fn row(&self) -> Row {
+        let mut descriptor = self.descriptor_now();
+        match &self.saved {
+            Some(saved) => {
+                let base = std::mem::replace(&mut descriptor.page, saved.page);
+                Row { descriptor, base: Some(base) }
+            }
+            None => Row { descriptor, base: None },
+        }
+    }
+
+    /// The images that the last snapshot has of it: its own, and the one below a patch.
+    pub(crate) fn images(&self) -> (PageRef, Option<PageRef>) {
+        match &self.saved {
+            Some(saved) => (saved.page, Some(self.descriptor.page)),
+            None => (self.descriptor.page, None),
+        }
     }
 
     /// The descriptor with the current counts.
@@ -179,7 +293,10 @@ impl Cell {
     pub(super) fn takes_patch(&self) -> bool {
         match &self.leaf {
             LeafRef::Dirty(_) => true,
-            LeafRef::Clean(segment) => segment.is_mapped(&self.descriptor.page),
+            LeafRef::Clean(segment) => {
+                let is_mapped = |saved: &Arc<SavedPatch>| saved.segment.is_mapped(&saved.page);
+                segment.is_mapped(&self.descriptor.page) && self.saved.as_ref().is_none_or(is_mapped)
+            }
             LeafRef::Absent | LeafRef::Damaged(_) => false,
         }
     }
@@ -188,7 +305,7 @@ impl Cell {
     pub(super) fn is_over_same(&self, other: &Self) -> bool {
         match (&self.leaf, &other.leaf) {
             (LeafRef::Dirty(leaf), LeafRef::Dirty(other)) => Arc::ptr_eq(leaf, other),
-            (LeafRef::Clean(_), LeafRef::Clean(_)) => self.descriptor.page == other.descriptor.page,
+            (LeafRef::Clean(_), LeafRef::Clean(_)) => self.images() == other.images(),
             _ => false,
         }
     }
@@ -243,9 +360,14 @@ impl Cell {
         self.leaf = LeafRef::Damaged(Arc::new(leaf));
     }
 
-    /// It was saved.
-    pub(crate) fn set_clean(&mut self, descriptor: Descriptor, segment: Arc<PageSegment>) {
-        *self = Self { descriptor, leaf: LeafRef::Clean(segment), patch: Over::default() };
+    /// It was saved, with this descriptor of its whole image.
+    pub(crate) fn set_clean(
+        &mut self,
+        descriptor: Descriptor,
+        segment: Arc<PageSegment>,
+        saved: Option<Arc<SavedPatch>>,
+    ) {
+        *self = Self { descriptor, leaf: LeafRef::Clean(segment), saved, ..Self::default() };
     }
 
     /// What a save has written of it is clean. `before` is the page that was saved, and `after` its image.
@@ -262,5 +384,7 @@ impl Cell {
             (self.descriptor.live, self.descriptor.free) = (after.descriptor.live, after.descriptor.free);
         }
         self.descriptor.page = after.descriptor.page;
+        self.saved.clone_from(&after.saved);
+        self.is_whole = false;
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Corruption, Error, Result};
-use crate::format::descriptor::{DESCRIPTOR_BYTES, DESCRIPTORS_PER_PAGE, Descriptor};
+use crate::format::descriptor::{DESCRIPTORS_PER_PAGE, Descriptor, Row};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::id::{to_u64, to_usize};
 use crate::pages::PageStore;
@@ -79,10 +79,9 @@ impl Root {
         };
         let mut seen = Seen::default();
         let mut all = Self { mids: Vec::new(), has_damaged: true };
-        for bytes in image.chunks(DESCRIPTOR_BYTES) {
-            let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
-            let mid = if descriptor.page.is_written() {
-                match load_mid(&descriptor, pages, &mut seen) {
+        for row in Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))? {
+            let mid = if row.descriptor.page.is_written() {
+                match load_mid(&row, pages, &mut seen) {
                     Ok(mid) => mid,
                     Err(Error::Corrupt(damage)) => lost_mid(&damage),
                     Err(error) => return Err(error),

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::descriptor::PageRef;
 use crate::format::entry::{Entry, State};
-use crate::record_index::{Cell, LeafRef, Root};
+use crate::record_index::{Cell, LeafRef, Mid, Root};
 
 /// Bytes that a state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,11 +30,10 @@ impl Root {
             if other.is_some_and(|other| Arc::ptr_eq(mid, other)) {
                 continue;
             }
-            if mid.page.is_written()
-                && !mid.is_dirty()
-                && other.is_none_or(|other| other.is_dirty() || other.page != mid.page)
-            {
-                kept.pages += u64::from(mid.page.bytes);
+            let is_read = |page: &PageRef| page.is_written() && !mid.is_dirty();
+            for page in [Some(mid.page), mid.saved].into_iter().flatten().filter(is_read) {
+                let has = |other: &Arc<Mid>| other.page == page || other.saved == Some(page);
+                kept.pages += if other.is_some_and(has) { 0 } else { u64::from(page.bytes) };
             }
             for (place, cell) in mid.cells.iter().enumerate() {
                 let other = other.and_then(|other| other.cells.get(place)).unwrap_or(&absent);
@@ -49,7 +49,12 @@ fn compare(cell: &Cell, other: &Cell, kept: &mut Kept) -> Result<()> {
     match &cell.leaf {
         LeafRef::Absent | LeafRef::Damaged(_) => return Ok(()),
         _ if is_over_same && has_same_patch => return Ok(()),
-        LeafRef::Clean(_) if !is_over_same => kept.pages += u64::from(cell.descriptor.page.bytes),
+        LeafRef::Clean(_) if !is_over_same => {
+            let ((own, base), others) = (cell.images(), other.images());
+            let only_here = |page: &PageRef| *page != others.0 && Some(*page) != others.1;
+            let bytes = [Some(own), base].into_iter().flatten().filter(only_here).map(|page| u64::from(page.bytes));
+            kept.pages += bytes.sum::<u64>();
+        }
         LeafRef::Clean(_) | LeafRef::Dirty(_) => {}
     }
     kept.heap += cell.bytes_besides(is_over_same, has_same_patch);

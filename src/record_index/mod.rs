@@ -16,8 +16,8 @@ mod page_bits;
 mod slots;
 mod tree;
 
-pub(crate) use cell::{Cell, LeafRef};
+pub(crate) use cell::{Cell, LeafRef, SavedPatch, Written};
 pub(crate) use damaged::DamagedLeaf;
 pub(crate) use leaf::LEAF_HEAP_BYTES;
 pub(crate) use slots::{PAGES_AHEAD_MAX, Pending, RESERVE_PAGES_MAX, Slots};
-pub(crate) use tree::{Mid, PAGES_END, Root, Tree};
+pub(crate) use tree::{Mid, PAGES_END, Root, Tree, directory_rows};

@@ -11,14 +11,14 @@ use bitvec::prelude::Lsb0;
 use bitvec::vec::BitVec;
 
 use crate::error::{Corruption, Error, Result};
-use crate::format::PAGE_BYTES;
-use crate::format::descriptor::{DESCRIPTOR_BYTES, DESCRIPTORS_PER_PAGE, Descriptor, PageRef};
+use crate::format::descriptor::{DESCRIPTORS_PER_PAGE, Descriptor, PageRef, Row, decode_directory_patch};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::format::segment::FileKind;
+use crate::format::{Malformed, PAGE_BYTES};
 use crate::id::{SLOT_END, SegmentSeq, SetNumber, to_u64, to_usize};
 use crate::pages::{PAGE_ALIGN_BYTES, PageSegment, PageStore};
 use crate::record_index::DamagedLeaf;
-use crate::record_index::cell::{Cell, LeafRef, Over, Weight};
+use crate::record_index::cell::{Cell, LeafRef, Over, SavedPatch, Weight};
 use crate::record_index::leaf::{BLOCK_HEAP_BYTES, Leaf, Patch};
 
 /// Maximum number of pages of a store.
@@ -28,8 +28,12 @@ pub(crate) const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
 #[derive(Debug)]
 pub(crate) struct Mid {
     pub(crate) cells: Vec<Cell>,
-    /// The location of its image, if it has one.
+    /// The location of its whole image, if it has one.
     pub(crate) page: PageRef,
+    /// The patch of that image.
+    pub(crate) saved: Option<PageRef>,
+    /// The next save must not refer to the image.
+    pub(crate) is_whole: bool,
     /// The epoch in which it was made. If no view has it, patches are added in place.
     epoch: u64,
     /// Whether anything below it has changed since that image.
@@ -39,14 +43,16 @@ pub(crate) struct Mid {
 impl Default for Mid {
     fn default() -> Self {
         let cells = vec![Cell::default(); DESCRIPTORS_PER_PAGE];
-        Self { cells, page: PageRef::default(), epoch: 1, dirty: AtomicBool::new(true) }
+        let dirty = AtomicBool::new(true);
+        Self { cells, page: PageRef::default(), saved: None, is_whole: false, epoch: 1, dirty }
     }
 }
 
 impl Clone for Mid {
     fn clone(&self) -> Self {
         let dirty = AtomicBool::new(self.is_dirty());
-        Self { cells: self.cells.clone(), page: self.page, epoch: self.epoch, dirty }
+        let Self { page, saved, is_whole, epoch, .. } = *self;
+        Self { cells: self.cells.clone(), page, saved, is_whole, epoch, dirty }
     }
 }
 
@@ -72,16 +78,19 @@ impl Mid {
         })
     }
 
-    /// The image: descriptors, without the absent ones at the end.
-    pub(crate) fn image(&self, out: &mut Vec<u8>) {
-        out.clear();
+    /// As on disk: the rows of its pages, without the absent ones at the end.
+    pub(crate) fn rows(&self) -> Vec<Row> {
         let used = |cell: &Cell| {
             cell.descriptor.set != 0 || cell.descriptor.floor != 0 || !matches!(cell.leaf, LeafRef::Absent)
         };
         let len = self.cells.iter().rposition(used).map_or(0, |last| last + 1);
-        for cell in self.cells.iter().take(len) {
-            cell.descriptor_now().encode(out);
-        }
+        self.cells.iter().take(len).map(Cell::row).collect()
+    }
+
+    /// As the root has it.
+    fn row(&self) -> Row {
+        let base = self.saved.map(|_| self.page);
+        Row { descriptor: Descriptor { page: self.saved.unwrap_or(self.page), ..Descriptor::default() }, base }
     }
 }
 
@@ -152,13 +161,12 @@ impl Root {
         let (mut mids, mut seen) = (Vec::new(), Seen::default());
         seen.meet(&root.page, &segment, "root page")?;
         let empty = Arc::new(Mid::empty());
-        for bytes in image.chunks(DESCRIPTOR_BYTES) {
-            let descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("root page", 0))?;
-            if !descriptor.page.is_written() {
+        for row in Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))? {
+            if !row.descriptor.page.is_written() {
                 mids.push(Arc::clone(&empty));
                 continue;
             }
-            mids.push(Arc::new(load_mid(&descriptor, pages, &mut seen)?));
+            mids.push(Arc::new(load_mid(&row, pages, &mut seen)?));
         }
         Ok(Self { mids, has_damaged: false })
     }
@@ -167,7 +175,7 @@ impl Root {
     pub(crate) fn image(&self, out: &mut Vec<u8>) {
         out.clear();
         for mid in &self.mids {
-            Descriptor { page: mid.page, ..Descriptor::default() }.encode(out);
+            mid.row().encode(out);
         }
     }
 }
@@ -209,28 +217,61 @@ impl Seen {
     }
 }
 
-pub(super) fn load_mid(descriptor: &Descriptor, pages: &PageStore, seen: &mut Seen) -> Result<Mid> {
-    let segment = pages.segment(&descriptor.page)?;
-    seen.meet(&descriptor.page, &segment, "directory page")?;
-    let mut mid = Mid { page: descriptor.page, ..Mid::empty() };
-    let image = segment.with(&descriptor.page, <[u8]>::to_vec)?;
+/// The rows of a directory page.
+pub(crate) fn directory_rows(row: &Row, pages: &PageStore) -> Result<Vec<Row>> {
+    let read = |page: &PageRef| pages.segment(page)?.with(page, <[u8]>::to_vec);
+    let at = |malformed: Malformed| malformed.at("directory page", 0);
+    let image = read(&row.base.unwrap_or(row.descriptor.page))?;
+    let mut rows = Row::decode_all(&image).map_err(at)?;
+    if row.base.is_some() {
+        for (number, changed) in decode_directory_patch(&read(&row.descriptor.page)?).map_err(at)? {
+            let number = usize::from(number);
+            if rows.len() <= number {
+                rows.resize(number + 1, Row::default());
+            }
+            if let Some(row) = rows.get_mut(number) {
+                *row = changed;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+pub(super) fn load_mid(row: &Row, pages: &PageStore, seen: &mut Seen) -> Result<Mid> {
+    for page in [Some(row.descriptor.page), row.base].into_iter().flatten() {
+        seen.meet(&page, &*pages.segment(&page)?, "directory page")?;
+    }
+    let mut mid = match row.base {
+        Some(base) => Mid { page: base, saved: Some(row.descriptor.page), ..Mid::empty() },
+        None => Mid { page: row.descriptor.page, ..Mid::empty() },
+    };
     let mut last: Option<Arc<PageSegment>> = None;
-    for (cell, bytes) in mid.cells.iter_mut().zip(image.chunks(DESCRIPTOR_BYTES)) {
-        cell.descriptor = Descriptor::decode(bytes).map_err(|malformed| malformed.at("directory page", 0))?;
-        let page = cell.descriptor.page;
-        if !page.is_written() {
-            continue;
-        }
-        if page.bytes as usize != PAGE_BYTES {
-            return Err(Error::corrupt("directory page", 0, "length of a leaf page", PAGE_BYTES, page.bytes));
-        }
+    let mut segment_of = |page: &PageRef, seen: &mut Seen| {
         let segment = match last.take_if(|segment| segment.number() == page.segment) {
             Some(segment) => segment,
-            None => pages.segment(&page)?,
+            None => pages.segment(page)?,
         };
-        seen.meet(&page, &segment, "leaf page")?;
+        seen.meet(page, &segment, "leaf page")?;
         last = Some(Arc::clone(&segment));
-        cell.leaf = LeafRef::Clean(segment);
+        Ok(segment)
+    };
+    for (cell, row) in mid.cells.iter_mut().zip(directory_rows(row, pages)?) {
+        let (whole, patch) = match row.base {
+            Some(base) => (base, Some(row.descriptor.page)),
+            None => (row.descriptor.page, None),
+        };
+        cell.descriptor = Descriptor { page: whole, ..row.descriptor };
+        if !whole.is_written() {
+            continue;
+        }
+        if whole.bytes as usize != PAGE_BYTES || patch.is_some_and(|patch| patch.bytes as usize > PAGE_BYTES) {
+            let got = patch.map_or(whole.bytes, |patch| patch.bytes.max(whole.bytes));
+            return Err(Error::corrupt("directory page", 0, "length of a leaf page", PAGE_BYTES, got));
+        }
+        if let Some(page) = patch {
+            cell.saved = Some(Arc::new(SavedPatch { page, segment: segment_of(&page, seen)? }));
+        }
+        cell.leaf = LeafRef::Clean(segment_of(&whole, seen)?);
     }
     Ok(mid)
 }
@@ -398,7 +439,12 @@ impl Tree {
             if *left == 0 {
                 return Ok(false);
             }
-            let is_there = matches!(&cell.leaf, LeafRef::Clean(segment) if from.contains(&segment.number()));
+            let (own, base) = cell.images();
+            let whole = base.unwrap_or(own);
+            if whole.is_written() && from.contains(&whole.segment) {
+                self.cell_mut(page)?.is_whole = true;
+            }
+            let is_there = [Some(own), base].into_iter().flatten().any(|image| from.contains(&image.segment));
             if is_there && cell.is_clean() {
                 *left -= 1;
                 let slot = page * to_u64(ENTRIES_PER_PAGE);
@@ -409,8 +455,12 @@ impl Tree {
                 }
             }
         }
-        if from.contains(&found.page.segment) && found.page.is_written() {
+        let is_base_there = from.contains(&found.page.segment) && found.page.is_written();
+        if is_base_there || found.saved.is_some_and(|saved| from.contains(&saved.segment)) {
             self.cell_mut(first)?;
+            if let (true, Some(mid)) = (is_base_there, Arc::make_mut(&mut self.root).mids.get_mut(mid)) {
+                Arc::make_mut(mid).is_whole = true;
+            }
         }
         Ok(true)
     }
@@ -447,6 +497,7 @@ impl Tree {
         self.change_cell(page, |cell| {
             cell.descriptor.set = set.0;
             (cell.leaf, cell.patch) = (LeafRef::Dirty(Arc::new(leaf)), Over::default());
+            cell.is_whole = true;
         })
     }
 

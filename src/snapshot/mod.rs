@@ -7,6 +7,7 @@
 //! 3. Page segments that a retained snapshot lists are not deleted.
 
 mod damaged;
+mod record_index;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
-use crate::format::descriptor::{DESCRIPTORS_PER_PAGE, Descriptor, PageRef};
+use crate::format::descriptor::{Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
 use crate::heap::{Effect, FrozenIndex, State};
@@ -24,6 +25,7 @@ use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
 use crate::record_index::{Mid, Root};
 use crate::snapshot::damaged::Unread;
+use crate::snapshot::record_index::write_pages;
 
 /// The name of a snapshot that exists while it is copied. Users can neither assign nor see it.
 pub(crate) const OF_A_COPY: &str = "\u{1}copy";
@@ -101,13 +103,14 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     }
     empty_page_segments(engine, writer)?;
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
-    let unsaved = Unsaved {
+    let mut unsaved = Unsaved {
         indexes: std::mem::take(&mut frozen.indexes),
         released: std::mem::take(&mut frozen.released),
         adopted: std::mem::take(&mut frozen.adopted),
     };
     let mut unread = Unread::new();
-    let ((saved_root, root_page), mut saved_indexes) = match write_all(engine, writer, &frozen, &unsaved, &mut unread) {
+    let written = write_all(engine, writer, &frozen, &mut unsaved, &mut unread);
+    let ((saved_root, root_page), mut saved_indexes) = match written {
         Ok(written) => written,
         Err(error) => {
             give_up(engine, writer, unsaved, &error);
@@ -188,7 +191,7 @@ fn write_all(
     engine: &Engine,
     writer: &mut PageWriter,
     frozen: &Frozen,
-    unsaved: &Unsaved,
+    unsaved: &mut Unsaved,
     unread: &mut Unread,
 ) -> Result<(SavedRoot, SavedIndexes)> {
     engine.make_durable(frozen.seq)?;
@@ -198,7 +201,7 @@ fn write_all(
     for page in &unsaved.released {
         writer.release(page);
     }
-    let indexes = write_indexes(engine, writer, &unsaved.indexes, unread)?;
+    let indexes = write_indexes(engine, writer, &mut unsaved.indexes, unread)?;
     Ok((write_pages(engine, writer, &frozen.state.root)?, indexes))
 }
 
@@ -284,58 +287,11 @@ fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
     frozen
 }
 
-/// Writes every dirty page below the root, children first. Returns the tree as it is on disk.
-fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<SavedRoot> {
-    let timeline = engine.log.timeline();
-    let number = || engine.log.take_segment_number();
-    let mut image = Vec::new();
-    let mut saved = root.clone();
-    for (pages, mid) in (0..).step_by(DESCRIPTORS_PER_PAGE).zip(&mut saved.mids).filter(|(_, mid)| mid.is_dirty()) {
-        let mid = Arc::make_mut(mid);
-        for (page, cell) in (pages..).zip(&mut mid.cells) {
-            if !cell.is_dirty() {
-                continue;
-            }
-            match cell.image(&mut image) {
-                Err(Error::Corrupt(damage)) => {
-                    damaged::mark_page(engine, page, *damage, cell)?;
-                    saved.has_damaged = true;
-                    continue;
-                }
-                other => other?,
-            }
-            let mut descriptor = cell.descriptor_now();
-            descriptor.page = writer.write(&engine.pages, timeline, &number, &image, &cell.descriptor.page)?;
-            cell.set_clean(descriptor, engine.pages.segment(&descriptor.page)?);
-        }
-        mid.image(&mut image);
-        mid.page = if image.is_empty() {
-            PageRef::default()
-        } else {
-            writer.write(&engine.pages, timeline, &number, &image, &mid.page)?
-        };
-        mid.set_dirty(false);
-    }
-    let old_root = writer.root();
-    let unchanged = root.mids.iter().all(|mid| !mid.is_dirty()) && !writer.is_root_refreshed();
-    if unchanged && old_root.is_written() {
-        return Ok((saved, old_root));
-    }
-    saved.image(&mut image);
-    let page = if image.is_empty() {
-        PageRef::default()
-    } else {
-        writer.write(&engine.pages, timeline, &number, &image, &old_root)?
-    };
-    writer.sync()?;
-    Ok((saved, page))
-}
-
 /// Writes the nodes of key indexes that have no image yet.
 fn write_indexes(
     engine: &Engine,
     writer: &mut PageWriter,
-    indexes: &[FrozenIndex],
+    indexes: &mut [FrozenIndex],
     unread: &mut Unread,
 ) -> Result<SavedIndexes> {
     let timeline = engine.log.timeline();
@@ -402,7 +358,7 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
         return Arc::clone(after);
     }
     let mut merged = Mid::clone(now);
-    merged.page = after.page;
+    (merged.page, merged.saved, merged.is_whole) = (after.page, after.saved, false);
     for ((cell, before), after) in merged.cells.iter_mut().zip(&before.cells).zip(&after.cells) {
         cell.install(before, after);
     }

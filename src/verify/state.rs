@@ -104,12 +104,14 @@ impl Pass<'_, '_> {
         let (mut sums, mut walk) = (Sums::default(), Walk::default());
         for page in 0..state.root.page_end() {
             let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set != 0) else { continue };
-            let saved = &cell.descriptor.page;
+            // Each patch of a page is another image.
+            let (saved, base) = cell.images();
+            let image_bytes = u64::from(saved.bytes) + base.map_or(0, |base| u64::from(base.bytes));
             let at = cell.is_clean().then_some((saved.segment, saved.offset_granules));
             let known = self.seen.as_deref().zip(at).and_then(|(seen, at)| seen.pages.get(&at));
             if let Some(leaf) = known.filter(|leaf| leaf.holds_in(state, cell.descriptor.set)) {
                 sums.add(leaf);
-                let bytes = leaf.bytes() + u64::from(saved.bytes);
+                let bytes = leaf.bytes() + image_bytes;
                 self.steps.skip(bytes);
                 continue;
             }
@@ -117,7 +119,7 @@ impl Pass<'_, '_> {
             let Some(leaf) = self.leaf(state, page, cell, &mut walk) else { continue };
             sums.add(&leaf);
             self.steps.records(self.report.records, total);
-            self.steps.add(leaf.bytes() + u64::from(saved.bytes));
+            self.steps.add(leaf.bytes() + image_bytes);
             if let (Some(seen), Some(at)) = (&mut self.seen, at)
                 && self.report.tally.found == before
             {

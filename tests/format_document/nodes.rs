@@ -8,7 +8,7 @@ use crate::markdown::number;
 use crate::{check_layout, table, to_usize};
 
 /// Bytes of a structure whose fields have these values, in the order of its table.
-fn laid_out(heading: &str, values: &[u64]) -> Vec<u8> {
+pub fn laid_out(heading: &str, values: &[u64]) -> Vec<u8> {
     let table = table(heading);
     let mut values = values.iter();
     let mut bytes = Vec::new();
@@ -26,14 +26,14 @@ fn head(bytes: [u8; 4]) -> u64 {
     u32::from_le_bytes(bytes).into()
 }
 
-fn child() -> ChildRef {
+pub fn child() -> ChildRef {
     let page = PageRef {
         segment: SegmentSeq(0x0102_0304_0506_0708),
         offset_granules: 0x1112_1314,
         bytes: 0x0f22,
         check: 0x3132_3334,
     };
-    ChildRef { page, entries: 0x4142_4344_4546 }
+    ChildRef { page, entries: 0x4142_4344_4546, is_patch: false }
 }
 
 #[test]

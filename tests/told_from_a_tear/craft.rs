@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tenure::backing::{Backing, Memory};
 use tenure::extract::Extractor;
-use tenure::format::descriptor::{DESCRIPTOR_BYTES, Descriptor};
+use tenure::format::descriptor::{Descriptor, PageRef, Row, decode_directory_patch};
 use tenure::format::frame::{Frame, FrameBuilder, FrameKind, Stamp};
 use tenure::format::item::Kind;
 use tenure::format::manifest::{Body, ENTRY_HEADER_BYTES, Entry, Snapshot};
@@ -140,37 +140,42 @@ pub fn ids_of(files: &Files, kind: Kind) -> Vec<RecordId> {
     ids
 }
 
-/// The store with another first directory page.
-pub fn with_directory(files: &Files, change: impl FnOnce(&mut Vec<Descriptor>)) -> Files {
+/// The store with another first directory page, which is written whole.
+pub fn with_directory(files: &Files, change: impl FnOnce(&mut Vec<Row>)) -> Files {
     let mut files = files.clone();
     let mut root = None;
     with_snapshots(&files, |snapshot| root = Some(snapshot.root));
     let mut root: Descriptor = root.unwrap();
+    let image = |files: &Files, page: &PageRef| {
+        let at = usize::try_from(page.offset()).unwrap();
+        files[&FileKind::Pages.file_name(page.segment)][at..at + usize::try_from(page.bytes).unwrap()].to_vec()
+    };
+    let mut mids = Row::decode_all(&image(&files, &root.page)).unwrap();
+    let mut cells = Row::decode_all(&image(&files, &mids[0].base.unwrap_or(mids[0].descriptor.page))).unwrap();
+    if mids[0].base.is_some() {
+        for (number, row) in decode_directory_patch(&image(&files, &mids[0].descriptor.page)).unwrap() {
+            cells.resize(cells.len().max(usize::from(number) + 1), Row::default());
+            cells[usize::from(number)] = row;
+        }
+    }
     let name = FileKind::Pages.file_name(root.page.segment);
     let bytes = files.get_mut(&name).unwrap();
     let (_, seed) = header(&name, bytes);
-    let image = |bytes: &[u8], descriptor: &Descriptor| {
-        let at = usize::try_from(descriptor.page.offset()).unwrap();
-        let image = &bytes[at..at + usize::try_from(descriptor.page.bytes).unwrap()];
-        image.chunks(DESCRIPTOR_BYTES).map(|bytes| Descriptor::decode(bytes).unwrap()).collect::<Vec<_>>()
-    };
-    let put = |bytes: &mut Vec<u8>, descriptors: &[Descriptor], parent: &mut Descriptor| {
+    let put = |bytes: &mut Vec<u8>, rows: &[Row]| {
         bytes.resize(bytes.len().next_multiple_of(64), 0);
         let (offset, mut image) = (len(bytes), Vec::new());
-        for descriptor in descriptors {
-            descriptor.encode(&mut image);
-        }
+        rows.iter().for_each(|row| row.encode(&mut image));
         bytes.extend_from_slice(&image);
-        parent.page.offset_granules = u32::try_from(offset / 16).unwrap();
-        (parent.page.bytes, parent.page.check) =
-            (u32::try_from(image.len()).unwrap(), checksum(seed.at(offset), &image));
+        PageRef {
+            segment: root.page.segment,
+            offset_granules: u32::try_from(offset / 16).unwrap(),
+            bytes: u32::try_from(image.len()).unwrap(),
+            check: checksum(seed.at(offset), &image),
+        }
     };
-    let mut mids = image(bytes, &root);
-    assert_eq!(mids[0].page.segment, root.page.segment, "all pages are in one file");
-    let mut cells = image(bytes, &mids[0]);
     change(&mut cells);
-    put(bytes, &cells, &mut mids[0]);
-    put(bytes, &mids, &mut root);
+    mids[0] = Row { descriptor: Descriptor { page: put(bytes, &cells), ..mids[0].descriptor }, base: None };
+    root.page = put(bytes, &mids);
     with_snapshots(&files, |snapshot| snapshot.root = root)
 }
 

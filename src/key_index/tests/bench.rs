@@ -151,7 +151,7 @@ fn ten_million() {
     println!("{:?} nodes on the heap", tree.dirty());
     let dir = tempfile::tempdir().unwrap();
     let mut pages = Pages::over(Arc::new(Files::create(&dir.path().join("pages")).unwrap()));
-    let frozen = tree.freeze();
+    let mut frozen = tree.freeze();
     let mut saved = frozen.save(&mut |image| pages.write(image)).unwrap();
     pages.settle(&frozen.into_released());
     let segments = pages.store.segments();

@@ -97,21 +97,25 @@ fn entries_out_of_order_are_found() {
 
 /// The difference, node by node.
 fn kept(old: &KeyRoot, new: &KeyRoot) -> Kept {
-    let all = |root: &KeyRoot| {
+    let all = |root: &KeyRoot, is_new: bool| {
         let (mut nodes, mut images) = (HashSet::new(), HashSet::new());
         walk(&root.root, root, &mut |child| {
             let node = match &child.node {
                 Node::Leaf(leaf) => Some(Arc::as_ptr(leaf).cast::<()>()),
                 Node::Inner(inner) => Some(Arc::as_ptr(inner).cast::<()>()),
                 Node::Changed(changed) => Some(Arc::as_ptr(changed).cast::<()>()),
-                Node::CleanLeaf(_) | Node::CleanInner(_) => None,
+                Node::CleanLeaf(_) | Node::Patched(_) | Node::CleanInner(_) => None,
             };
             nodes.extend(node.map(|node| (node, child.own().unwrap().1)));
-            images.extend(child.saved().map(|clean| (clean.page().segment, clean.page().offset(), clean.page().bytes)));
+            // The newer state may still write a patch of an image; the older one keeps only what it reads.
+            let reads = child.has_layers() || matches!(child.node, Node::CleanInner(_));
+            let base = child.base().filter(|base| if is_new { !base.is_let_go() } else { reads });
+            let both = child.saved().into_iter().chain(base.map(|base| &base.clean));
+            images.extend(both.map(|clean| (clean.page().segment, clean.page().offset(), clean.page().bytes)));
         });
         (nodes, images)
     };
-    let ((old_nodes, old_images), (new_nodes, new_images)) = (all(old), all(new));
+    let ((old_nodes, old_images), (new_nodes, new_images)) = (all(old, false), all(new, true));
     let heap_bytes = old_nodes.difference(&new_nodes).map(|(_, bytes)| bytes).sum();
     Kept { heap_bytes, page_bytes: old_images.difference(&new_images).map(|image| u64::from(image.2)).sum() }
 }

@@ -98,7 +98,7 @@ proptest! {
         let mut pages = Pages::in_memory();
         let nodes = usize::try_from(tree.dirty()).unwrap();
         let (mut number, target) = (0, page.index(nodes));
-        let frozen = tree.freeze();
+        let mut frozen = tree.freeze();
         let saved = frozen.save(&mut |image| {
             let mut image = image.to_vec();
             if number == target {
@@ -124,7 +124,7 @@ proptest! {
         }
         if let Ok(mut tree) = load() {
             change_it(&mut tree);
-            let frozen = tree.freeze();
+            let mut frozen = tree.freeze();
             let _: Option<_> = frozen.save(&mut |image| pages.write(image)).ok();
         }
     }
@@ -138,8 +138,8 @@ fn a_child_of_another_level_is_an_error() {
         let mut bytes = [0; PAGE_BYTES];
         assert!(Slotted::begin(&mut bytes, level, &[]).push(level, &[], 0));
         let mut packed = Vec::new();
-        let child = ChildRef { page: saved.root, entries: saved.entries };
-        image(&bytes, &[child], &mut packed).unwrap();
+        let child = ChildRef { page: saved.root, entries: saved.entries, is_patch: false };
+        image(&bytes, &[child], &[], &mut packed).unwrap();
         let (root, _) = pages.write(&packed).unwrap();
         pages.settle(&[]);
         KeyTree::load(&root, saved.entries, pages.store.segments())

@@ -62,7 +62,7 @@ proptest! {
         view.check().unwrap();
         prop_assert_eq!(read(&view), left.clone());
         let mut packed = Vec::new();
-        image(&bytes, &[], &mut packed).unwrap();
+        image(&bytes, &[], &[], &mut packed).unwrap();
         let small = NodeView::parse(&packed).unwrap();
         let used = small.check().unwrap();
         prop_assert_eq!(packed.len(), used + small.front_bytes(), "an image has no room");

@@ -117,7 +117,7 @@ fn run(steps: Vec<Step>) {
             Step::View => views.push((tree.root(), model.clone())),
             Step::DropView => drop(views.pop()),
             Step::Save(changes, true) => {
-                let frozen = tree.freeze();
+                let mut frozen = tree.freeze();
                 drop(frozen.save(&mut |image| pages.write(image)).unwrap());
                 apply(&mut tree, &mut model, changes);
                 pages.writer.abandon();

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod common;
+#[path = "patches/cut.rs"]
+mod cut;
 #[path = "patches/damaged.rs"]
 mod damaged;
 #[path = "patches/random.rs"]

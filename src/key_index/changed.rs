@@ -21,8 +21,8 @@ use crate::key_index::slotted::{self, Slotted};
 /// Bytes of a list: at first, and at most. The figures behind the maximum: `docs/decisions/0021-changes-beside-leaves.md`.
 const LIST_BYTES_MIN: usize = 128;
 const LIST_BYTES_MAX: usize = 1_024;
-/// Heap bytes besides the lists, including counts and the allocator's share.
-const HEAP_BYTES: usize = size_of::<Changed>() + 64;
+/// Heap bytes besides the lists, including the base, counts and the allocator's share.
+const HEAP_BYTES: usize = size_of::<Changed>() + size_of::<Base>() + 96;
 
 /// Entries in the form of a node, in as many bytes as they need.
 #[derive(Debug, Clone, Default)]

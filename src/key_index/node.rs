@@ -2,7 +2,7 @@
 //!
 //! Owns: loading nodes, their location, and decoding their images. Never: changes a node; `ledger` lends it out. Leaves
 //! are read in place. Inner nodes are brought to the heap on first access, about one byte per seventy bytes of leaves
-//! below them.
+//! below them, and some hundred bytes for each leaf below that is a patch.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -52,14 +52,23 @@ fn handles(store: &Store) -> (RecordSet, Index, Index) {
 impl World {
     /// With so many records.
     pub fn new(rng: &mut Rng, records: usize) -> Self {
-        let backing: Arc<dyn Backing> = Arc::new(Memory::new());
-        let store = options().open_backing(Arc::clone(&backing)).unwrap();
-        let (set, unique, classes) = handles(&store);
-        let mut world = Self { backing, store, set, unique, classes, model: Model::new() };
+        Self::over(Arc::new(Memory::new()), rng, records)
+    }
+
+    /// The same on a backing.
+    pub fn over(backing: Arc<dyn Backing>, rng: &mut Rng, records: usize) -> Self {
+        let mut world = Self::open(backing, Model::new());
         for _ in 0..records / 500 {
             world.insert(rng, 500);
         }
         world
+    }
+
+    /// Opens a store that must have these records.
+    pub fn open(backing: Arc<dyn Backing>, model: Model) -> Self {
+        let store = options().open_backing(Arc::clone(&backing)).unwrap();
+        let (set, unique, classes) = handles(&store);
+        Self { backing, store, set, unique, classes, model }
     }
 
     /// Another opening: after closing the store, or as if the process had been killed.
@@ -74,9 +83,7 @@ impl World {
             drop(store);
             common::memory_of(&files)
         };
-        let store = options().open_backing(Arc::clone(&backing)).unwrap();
-        let (set, unique, classes) = handles(&store);
-        Self { backing, store, set, unique, classes, model }
+        Self::open(backing, model)
     }
 
     pub fn insert(&mut self, rng: &mut Rng, count: usize) {

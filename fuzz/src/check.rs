@@ -1,7 +1,7 @@
 //! What must hold for every input. Each function takes any bytes and panics when something is wrong.
 
 use tenure::format::descriptor::{
-    DESCRIPTOR_BYTES, Descriptor, Row, decode_directory_patch, encode_directory_patch,
+    DESCRIPTOR_BYTES, Descriptor, PageRef, Row, decode_directory_patch, encode_directory_patch,
 };
 use tenure::format::entry::{ENTRIES_PER_PAGE, Entry as IndexEntry, State};
 use tenure::format::frame::{FrameBuilder, FrameHeader, FrameKind, Stamp};
@@ -15,7 +15,7 @@ use tenure::format::segment::{FileKind, SegmentHeader};
 use tenure::format::value::{Head, decode_ids};
 use tenure::format::{Frame, index, moves};
 use tenure::key::{Key, decode};
-use tenure::{Error, Seq};
+use tenure::{Error, SegmentSeq, Seq};
 
 use crate::{AT, reseal, seed};
 
@@ -202,10 +202,13 @@ pub fn page(data: &[u8]) {
         rows.iter().for_each(|row| row.encode(&mut again));
         assert_eq!(Row::decode_all(&again), Ok(rows), "rows that were read");
     }
-    if let Ok(changed) = decode_directory_patch(data) {
-        let mut again = Vec::new();
-        encode_directory_patch(&changed, &mut again);
-        assert_eq!(decode_directory_patch(&again), Ok(changed), "rows of a patch that were read");
+    let row = Row { base: Some(PageRef { segment: SegmentSeq(2), ..PageRef::default() }), ..Row::default() };
+    for before in [&[][..], &[row; 100]] {
+        if let Ok(changed) = decode_directory_patch(data, before) {
+            let mut again = Vec::new();
+            encode_directory_patch(&changed, before, &mut again);
+            assert_eq!(decode_directory_patch(&again, before), Ok(changed), "rows of a patch that were read");
+        }
     }
     page_patch(data);
     for bytes in data.chunks_exact(8) {

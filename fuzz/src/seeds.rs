@@ -167,7 +167,7 @@ pub fn pages() -> Vec<Vec<u8>> {
     let now = |index: usize| entries.get(index % 100).copied().unwrap_or(IndexEntry::NEVER);
     PagePatch::encode(|_| IndexEntry::NEVER, now, 1 << 12, &mut leaf_patch);
     let row = Row { descriptor: descriptor(), base: Some(descriptor().page) };
-    encode_directory_patch(&[(1, row), (7, Row { base: None, ..row })], &mut directory_patch);
+    encode_directory_patch(&[(1, row), (7, Row { base: None, ..row })], &[row; 2], &mut directory_patch);
     row.encode(&mut directory);
     vec![leaf, directory, leaf_patch, directory_patch]
 }

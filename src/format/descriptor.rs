@@ -7,7 +7,7 @@
 //! +---------+-----------------+-----+-----+-----+----+----+-------+
 //! ```
 //! Segment 0 means that the child was never written. If the highest bit of the length is set, the image is a patch, and
-//! the next descriptor is that of its base.
+//! the place of its base follows.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -103,6 +103,41 @@ impl Descriptor {
     }
 }
 
+/// Bytes of a place: where an image is, and its checksum.
+pub const PLACE_BYTES: usize = 20;
+
+impl PageRef {
+    /// Writes the place.
+    fn encode(&self, bytes: &mut [u8; PLACE_BYTES]) {
+        LittleEndian::write_u64(&mut bytes[..8], self.segment.0);
+        LittleEndian::write_u32(&mut bytes[8..12], self.offset_granules);
+        LittleEndian::write_u32(&mut bytes[12..16], self.bytes);
+        LittleEndian::write_u32(&mut bytes[16..], self.check);
+    }
+
+    /// Reads a place, and whether its image is a patch.
+    fn decode(bytes: &[u8; PLACE_BYTES]) -> Result<(Self, bool), Malformed> {
+        let len = LittleEndian::read_u32(&bytes[12..16]);
+        let (len, is_patch) = (len & !DESCRIPTOR_IS_PATCH, len & DESCRIPTOR_IS_PATCH != 0);
+        if len > PAGE_IMAGE_BYTES_MAX {
+            return Err(Malformed::new("page descriptor", "a length below 512 MiB", len));
+        }
+        let page = Self {
+            segment: SegmentSeq(LittleEndian::read_u64(&bytes[..8])),
+            offset_granules: LittleEndian::read_u32(&bytes[8..12]),
+            bytes: len,
+            check: LittleEndian::read_u32(&bytes[16..]),
+        };
+        Ok((page, is_patch))
+    }
+}
+
+/// The next bytes of an image, and those behind them.
+fn take<const BYTES: usize>(bytes: &[u8]) -> Result<(&[u8; BYTES], &[u8]), Malformed> {
+    let short = || Malformed::new("page descriptor", format!("{BYTES} bytes"), bytes.len());
+    bytes.split_first_chunk::<BYTES>().ok_or_else(short)
+}
+
 /// What a parent records about a child: a descriptor, and, if its image is a patch, the base of that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Row {
@@ -113,33 +148,40 @@ pub struct Row {
 }
 
 impl Row {
+    /// The whole image.
+    pub fn whole(&self) -> PageRef {
+        self.base.unwrap_or(self.descriptor.page)
+    }
+
     /// Writes the row.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let begin = out.len();
-        self.descriptor.encode(out);
-        let Some(base) = self.base else { return };
-        // The highest byte of the length.
-        if let Some(byte) = out.get_mut(begin + 15) {
-            *byte |= 0x80;
+        let mut descriptor = self.descriptor;
+        let mut place = [0; PLACE_BYTES];
+        if let Some(base) = &self.base {
+            descriptor.page.bytes |= DESCRIPTOR_IS_PATCH;
+            base.encode(&mut place);
         }
-        Descriptor { page: base, ..Descriptor::default() }.encode(out);
+        descriptor.encode(out);
+        out.extend_from_slice(if self.base.is_some() { &place } else { &[] });
     }
 
     /// Reads the first of some rows, and returns the others.
     pub fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let incomplete = || Malformed::new("page descriptor", "32 bytes, or 64 of a patch", bytes.len());
-        let (first, rest) = bytes.split_first_chunk::<DESCRIPTOR_BYTES>().ok_or_else(incomplete)?;
+        let (first, rest) = take::<DESCRIPTOR_BYTES>(bytes)?;
         if LittleEndian::read_u32(&first[12..16]) & DESCRIPTOR_IS_PATCH == 0 {
             return Ok((Self { descriptor: Descriptor::decode(first)?, base: None }, rest));
         }
         let mut first = *first;
         first[15] &= 0x7f;
-        let (base, rest) = rest.split_first_chunk::<DESCRIPTOR_BYTES>().ok_or_else(incomplete)?;
-        let (descriptor, base) = (Descriptor::decode(&first)?, Descriptor::decode(base)?.page);
-        if !descriptor.page.is_written() || !base.is_written() {
+        let (base, rest) = base_of(rest)?;
+        Self { descriptor: Descriptor::decode(&first)?, base: Some(base) }.checked().map(|row| (row, rest))
+    }
+
+    fn checked(self) -> Result<Self, Malformed> {
+        if self.base.is_some() && !(self.descriptor.page.is_written() && self.whole().is_written()) {
             return Err(Malformed::new("page descriptor", "a patch and its base", "one that was never written"));
         }
-        Ok((Self { descriptor, base: Some(base) }, rest))
+        Ok(self)
     }
 
     /// Reads all rows of a page.
@@ -154,31 +196,89 @@ impl Row {
     }
 }
 
-/// Bytes of the number in front of each row of a directory page's patch.
-pub const ROW_NUMBER_BYTES: usize = 2;
-
-/// Writes the patch of a directory page: the rows that have changed, each behind its number.
-pub fn encode_directory_patch(changed: &[(u16, Row)], out: &mut Vec<u8>) {
-    out.clear();
-    for (number, row) in changed {
-        out.extend_from_slice(&number.to_le_bytes());
-        row.encode(out);
+/// Reads the place of a base, which is no patch itself.
+fn base_of(bytes: &[u8]) -> Result<(PageRef, &[u8]), Malformed> {
+    let (place, rest) = take::<PLACE_BYTES>(bytes)?;
+    match PageRef::decode(place)? {
+        (base, false) => Ok((base, rest)),
+        (_, true) => Err(Malformed::new("page descriptor", "a base that is no patch", "a patch")),
     }
 }
 
-/// Reads the patch of a directory page.
-pub fn decode_directory_patch(mut bytes: &[u8]) -> Result<Vec<(u16, Row)>, Malformed> {
+/// Bytes of the number in front of each row of a directory page's patch.
+pub const ROW_NUMBER_BYTES: usize = 2;
+/// Bit of that number: the base of the row is the whole image that the row before the patch names.
+pub const ROW_HAS_SAME_BASE: u16 = 0x8000;
+/// Bit of that number: set and floor are those of the row before the patch.
+pub const ROW_HAS_SAME_SET: u16 = 0x4000;
+/// Bytes of a place and two counts.
+const COUNTED_BYTES: usize = PLACE_BYTES + 4;
+
+/// Writes the patch of a directory page: the rows that have changed, each behind its number. `before` are the rows of
+/// the base.
+pub fn encode_directory_patch(changed: &[(u16, Row)], before: &[Row], out: &mut Vec<u8>) {
+    out.clear();
+    for (number, row) in changed {
+        let (now, old) = (&row.descriptor, before.get(usize::from(*number)));
+        let same_base = row.base.is_some() && row.base == old.map(Row::whole);
+        let same_set = old.is_some_and(|old| (old.descriptor.set, old.descriptor.floor) == (now.set, now.floor));
+        let flag = |is_set: bool, bit: u16| if is_set { bit } else { 0 };
+        let number = number | flag(same_base, ROW_HAS_SAME_BASE) | flag(same_set, ROW_HAS_SAME_SET);
+        out.extend_from_slice(&number.to_le_bytes());
+        let (mut page, mut place) = (now.page, [0; PLACE_BYTES]);
+        page.bytes |= if row.base.is_some() { DESCRIPTOR_IS_PATCH } else { 0 };
+        page.encode(&mut place);
+        out.extend_from_slice(&place);
+        out.extend_from_slice(&now.free.to_le_bytes());
+        out.extend_from_slice(&now.live.to_le_bytes());
+        if !same_set {
+            out.extend_from_slice(&now.set.to_le_bytes());
+            out.extend_from_slice(&now.floor.to_le_bytes());
+        }
+        if let Some(base) = row.base.filter(|_| !same_base) {
+            base.encode(&mut place);
+            out.extend_from_slice(&place);
+        }
+    }
+}
+
+/// Reads the patch of a directory page whose base has these rows.
+pub fn decode_directory_patch(mut bytes: &[u8], before: &[Row]) -> Result<Vec<(u16, Row)>, Malformed> {
     let mut changed: Vec<(u16, Row)> = Vec::new();
     while !bytes.is_empty() {
-        let wrong = |got: usize| Malformed::new("patch of a directory page", "numbers that ascend, with rows", got);
-        let (number, rest) = bytes.split_first_chunk::<ROW_NUMBER_BYTES>().ok_or_else(|| wrong(bytes.len()))?;
-        let number = u16::from_le_bytes(*number);
+        let (number, rest) = take::<ROW_NUMBER_BYTES>(bytes)?;
+        let flags = u16::from_le_bytes(*number);
+        let number = flags & !(ROW_HAS_SAME_BASE | ROW_HAS_SAME_SET);
+        let wrong = || Malformed::new("patch of a directory page", "numbers that ascend, of rows of the base", number);
         let is_in_order = changed.last().is_none_or(|(before, _)| *before < number);
-        if !is_in_order || usize::from(number) >= DESCRIPTORS_PER_PAGE {
-            return Err(wrong(number.into()));
+        let old = before.get(usize::from(number));
+        if !is_in_order || usize::from(number) >= DESCRIPTORS_PER_PAGE || (old.is_none() && flags != number) {
+            return Err(wrong());
         }
-        let (row, rest) = Row::decode(rest)?;
-        changed.push((number, row));
+        let (counted, mut rest) = take::<COUNTED_BYTES>(rest)?;
+        let place = counted.first_chunk::<PLACE_BYTES>().ok_or_else(wrong)?;
+        let (page, is_patch) = PageRef::decode(place)?;
+        let (free, live) = (LittleEndian::read_u16(&counted[20..22]), LittleEndian::read_u16(&counted[22..]));
+        let mut row = Row { descriptor: Descriptor { page, free, live, ..Descriptor::default() }, base: None };
+        match old.filter(|_| flags & ROW_HAS_SAME_SET != 0) {
+            Some(old) => (row.descriptor.set, row.descriptor.floor) = (old.descriptor.set, old.descriptor.floor),
+            None => {
+                let (both, behind) = take::<8>(rest)?;
+                row.descriptor.set = LittleEndian::read_u32(&both[..4]);
+                row.descriptor.floor = LittleEndian::read_u32(&both[4..]);
+                rest = behind;
+            }
+        }
+        match old.filter(|_| flags & ROW_HAS_SAME_BASE != 0) {
+            Some(old) if is_patch => row.base = Some(old.whole()),
+            Some(_) => return Err(wrong()),
+            None if is_patch => {
+                let (base, behind) = base_of(rest)?;
+                (row.base, rest) = (Some(base), behind);
+            }
+            None => {}
+        }
+        changed.push((number, row.checked()?));
         bytes = rest;
     }
     Ok(changed)

@@ -28,6 +28,7 @@ pub const NODE_PATCH_HEADER_BYTES: usize = 8;
 const NUMBER_BYTES: usize = 2;
 
 #[cold]
+#[expect(clippy::needless_pass_by_value, reason = "callers pass what they have just created")]
 fn malformed(expected: &'static str, got: impl ToString) -> Malformed {
     Malformed::new("patch of a node of a key index", expected, got.to_string())
 }

@@ -27,6 +27,7 @@ pub const PATCH_BLOCK_BYTES: usize = 4;
 const ENTRY_BYTES: usize = 8;
 
 #[cold]
+#[expect(clippy::needless_pass_by_value, reason = "callers pass what they have just created")]
 fn malformed(expected: &'static str, got: impl ToString) -> Malformed {
     Malformed::new("patch of a leaf page", expected, got.to_string())
 }

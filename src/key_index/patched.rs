@@ -121,7 +121,7 @@ impl Found<'_> {
             return Ok(false);
         }
         if self.count == 0 {
-            drop(Slotted::begin(self.bytes, 0, &[]));
+            Slotted::begin(self.bytes, 0, &[]);
         }
         let done = Slotted::new(self.bytes).insert(self.count, KeyEntry { key, id }, PATCH_BYTES_MAX)?;
         self.count += 1;

@@ -221,10 +221,10 @@ impl Seen {
 pub(crate) fn directory_rows(row: &Row, pages: &PageStore) -> Result<Vec<Row>> {
     let read = |page: &PageRef| pages.segment(page)?.with(page, <[u8]>::to_vec);
     let at = |malformed: Malformed| malformed.at("directory page", 0);
-    let image = read(&row.base.unwrap_or(row.descriptor.page))?;
+    let image = read(&row.whole())?;
     let mut rows = Row::decode_all(&image).map_err(at)?;
     if row.base.is_some() {
-        for (number, changed) in decode_directory_patch(&read(&row.descriptor.page)?).map_err(at)? {
+        for (number, changed) in decode_directory_patch(&read(&row.descriptor.page)?, &rows).map_err(at)? {
             let number = usize::from(number);
             if rows.len() <= number {
                 rows.resize(number + 1, Row::default());

@@ -14,7 +14,7 @@ use crate::record_index::{Cell, Mid, Root, SavedPatch, Written, directory_rows};
 use crate::snapshot::{SavedRoot, damaged};
 
 /// A directory page with a larger patch is written whole.
-const DIRECTORY_PATCH_BYTES_MAX: usize = 1_024;
+const DIRECTORY_PATCH_BYTES_MAX: usize = 1_280;
 
 struct Pass<'e> {
     engine: &'e Engine,
@@ -98,43 +98,42 @@ impl Pass<'_> {
             (mid.page, mid.saved) = (PageRef::default(), None);
             return Ok(());
         }
-        if let Some(changed) = self.changed_rows(mid, &rows)? {
-            encode_directory_patch(&changed, &mut self.image);
+        if let Some(before) = self.rows_before(mid, rows.len())? {
+            let numbered = (0..).zip(&rows).filter(|(index, row)| before.get(*index) != Some(row));
+            let changed: Vec<_> = numbered.map(|(index, row)| (low_u16(to_u64(index)), *row)).collect();
+            encode_directory_patch(&changed, &before, &mut self.image);
             if self.image.len() <= DIRECTORY_PATCH_BYTES_MAX {
-                mid.saved = match self.image.is_empty() {
-                    true => {
-                        self.release(mid.saved);
-                        None
-                    }
-                    false => Some(self.write(&mid.saved.unwrap_or_default())?),
+                mid.saved = if self.image.is_empty() {
+                    self.release(mid.saved);
+                    None
+                } else {
+                    Some(self.write(&mid.saved.unwrap_or_default())?)
                 };
                 return Ok(());
             }
         }
         self.image.clear();
-        rows.iter().for_each(|row| row.encode(&mut self.image));
+        for row in &rows {
+            row.encode(&mut self.image);
+        }
         self.release(mid.saved);
         mid.page = self.write(&mid.page)?;
         mid.saved = None;
         Ok(())
     }
 
-    /// The rows that its last whole image does not have. `None` if it must be written whole.
-    fn changed_rows(&self, mid: &Mid, rows: &[Row]) -> Result<Option<Vec<(u16, Row)>>> {
+    /// The rows of its last whole image. `None` if it must be written whole.
+    fn rows_before(&self, mid: &Mid, rows: usize) -> Result<Option<Vec<Row>>> {
         if mid.is_whole || !mid.page.is_written() {
             return Ok(None);
         }
         let mut whole = Row::default();
         whole.descriptor.page = mid.page;
-        let before = match directory_rows(&whole, &self.engine.pages) {
-            Ok(before) if before.len() <= rows.len() => before,
-            Ok(_) => return Ok(None),
+        match directory_rows(&whole, &self.engine.pages) {
+            Ok(before) => Ok(Some(before).filter(|before| before.len() <= rows)),
             // All of it is on the heap.
-            Err(error) if error.is_corruption() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let numbered = (0..).zip(rows);
-        let changed = numbered.filter(|(index, row)| before.get(*index) != Some(row));
-        Ok(Some(changed.map(|(index, row)| (low_u16(to_u64(index)), *row)).collect()))
+            Err(error) if error.is_corruption() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use tenure::SegmentSeq;
 use tenure::format::descriptor::{
-    DESCRIPTOR_IS_PATCH, Descriptor, PageRef, Row, decode_directory_patch, encode_directory_patch,
+    DESCRIPTOR_IS_PATCH, Descriptor, PageRef, ROW_HAS_SAME_BASE, ROW_HAS_SAME_SET, Row, decode_directory_patch,
+    encode_directory_patch,
 };
 use tenure::format::entry::Entry;
 use tenure::format::node::{ChildRef, NODE_CHILD_IS_PATCH, NodeView};
@@ -23,7 +24,9 @@ fn a_patch_of_a_leaf_page_is_as_described() {
     let mut bytes = (1_u32 | 1 << 31).to_le_bytes().to_vec();
     bytes.extend(laid_out("Patch block", &[0, 1 << 3 | 1 << 15]));
     bytes.extend(laid_out("Patch block", &[2, 1]));
-    changed.iter().for_each(|(_, entry)| bytes.extend_from_slice(&u64::to_le_bytes(*entry)));
+    for (_, entry) in &changed {
+        bytes.extend_from_slice(&u64::to_le_bytes(*entry));
+    }
     let patch = PagePatch::parse(&bytes).expect("a patch");
     let now = |index| changed.iter().find(|(at, _)| *at == index).map(|(_, entry)| Entry(*entry));
     for index in 0..512 {
@@ -44,6 +47,11 @@ fn a_patch_of_a_leaf_page_is_as_described() {
     assert!(PagePatch::parse(&bytes).is_err());
 }
 
+fn place(page: &PageRef, is_patch: bool) -> Vec<u8> {
+    let length = u64::from(page.bytes) | if is_patch { u64::from(DESCRIPTOR_IS_PATCH) } else { 0 };
+    laid_out("Place", &[page.segment.0, page.offset_granules.into(), length, page.check.into()])
+}
+
 #[test]
 fn rows_of_patches_are_as_described() {
     let descriptor = Descriptor { page: page(8, 72), set: 16, free: 3, live: 509, floor: 2 };
@@ -53,20 +61,49 @@ fn rows_of_patches_are_as_described() {
     plain.encode(&mut bytes);
     descriptor.encode(&mut alone);
     let mut with_bit = alone.clone();
-    with_bit[12..16].copy_from_slice(&(72 | DESCRIPTOR_IS_PATCH).to_le_bytes());
-    Descriptor { page: page(4, 4096), ..Descriptor::default() }.encode(&mut with_bit);
-    assert_eq!(bytes, [with_bit, alone].concat());
+    with_bit[12..16].copy_from_slice(&(descriptor.page.bytes | DESCRIPTOR_IS_PATCH).to_le_bytes());
+    assert_eq!(bytes, [with_bit, place(&page(4, 4096), false), alone].concat());
     assert_eq!(Row::decode_all(&bytes), Ok(vec![patched, plain]));
     assert!(Row::decode_all(&bytes[..32]).is_err(), "a patch without a base");
+    bytes[32 + 15] |= 0x80;
+    assert!(Row::decode_all(&bytes).is_err(), "a base that is a patch");
+}
 
+#[test]
+fn a_patch_of_a_directory_page_is_as_described() {
+    let descriptor = Descriptor { page: page(8, 72), set: 16, free: 3, live: 509, floor: 2 };
+    let (patched, plain) = (Row { descriptor, base: Some(page(4, 4096)) }, Row { descriptor, base: None });
+    // In the base, rows 0 and 1 name the same whole image, and have the same set and floor; row 2 has another set.
+    let of_base = |set| Row {
+        descriptor: Descriptor { page: page(4, 4096), set, floor: 2, ..Descriptor::default() },
+        base: None,
+    };
+    let before = [of_base(16), of_base(16), of_base(17)];
+    let counted = |number: u16, is_patch: bool| {
+        let counts = [3_u16.to_le_bytes(), 509_u16.to_le_bytes()].concat();
+        [number.to_le_bytes().to_vec(), place(&page(8, 72), is_patch), counts].concat()
+    };
+    let own = [16_u32.to_le_bytes(), 2_u32.to_le_bytes()].concat();
+    let expected = [
+        counted(ROW_HAS_SAME_BASE | ROW_HAS_SAME_SET, true),
+        counted(1 | ROW_HAS_SAME_SET, false),
+        [counted(2 | ROW_HAS_SAME_BASE, true), own.clone()].concat(),
+        [counted(127, true), own, place(&page(4, 4096), false)].concat(),
+    ];
+    let changed = [(0, patched), (1, plain), (2, patched), (127, patched)];
     let mut patch = Vec::new();
-    encode_directory_patch(&[(5, patched), (127, plain)], &mut patch);
-    assert_eq!(patch, [&5_u16.to_le_bytes()[..], &bytes[..64], &127_u16.to_le_bytes(), &bytes[64..]].concat());
-    assert_eq!(decode_directory_patch(&patch), Ok(vec![(5, patched), (127, plain)]));
-    encode_directory_patch(&[(5, patched), (5, plain)], &mut patch);
-    assert!(decode_directory_patch(&patch).is_err(), "a row twice");
-    encode_directory_patch(&[(128, plain)], &mut patch);
-    assert!(decode_directory_patch(&patch).is_err(), "a row behind the page");
+    encode_directory_patch(&changed, &before, &mut patch);
+    assert_eq!(patch, expected.concat());
+    assert_eq!(decode_directory_patch(&patch, &before), Ok(changed.to_vec()));
+    assert!(decode_directory_patch(&patch, &[]).is_err(), "as in a row that the base has not");
+    for (rows, len) in (1..).zip([26, 52, 86, 140]) {
+        assert_eq!(decode_directory_patch(&patch[..len], &before).map(|changed| changed.len()), Ok(rows));
+        assert!(decode_directory_patch(&patch[..len - 1], &before).is_err(), "{} bytes", len - 1);
+    }
+    encode_directory_patch(&[(5, patched), (5, plain)], &before, &mut patch);
+    assert!(decode_directory_patch(&patch, &before).is_err(), "a row twice");
+    encode_directory_patch(&[(128, plain)], &before, &mut patch);
+    assert!(decode_directory_patch(&patch, &before).is_err(), "a row behind the page");
 }
 
 #[test]

@@ -51,7 +51,9 @@ fn run(seed: u64) {
                 world.store.collect(None).map(drop).unwrap();
             }
             _ => {
-                views.iter().for_each(|(view, model)| compare(view, &world, model, &format!("{what}: a view")));
+                for (view, model) in &views {
+                    compare(view, &world, model, &format!("{what}: a view"));
+                }
                 views.clear();
                 let closes = rng.one_in(2);
                 world = world.reopened(closes);
@@ -59,7 +61,9 @@ fn run(seed: u64) {
             }
         }
     }
-    views.iter().for_each(|(view, model)| compare(view, &world, model, &format!("seed {seed}: a view")));
+    for (view, model) in &views {
+        compare(view, &world, model, &format!("seed {seed}: a view"));
+    }
     drop(views);
     world.check(&format!("seed {seed}"));
     let world = world.reopened(true);

@@ -109,7 +109,7 @@ impl World {
             }
             let mut bytes = record(rng);
             if rng.one_in(3) {
-                bytes[..KEY_BYTES + 1].copy_from_slice(&self.model[&id][..KEY_BYTES + 1]);
+                bytes[..=KEY_BYTES].copy_from_slice(&self.model[&id][..=KEY_BYTES]);
             }
             self.store.write(|tx| tx.update(id, &bytes)).unwrap();
             self.model.insert(id, bytes);

@@ -151,9 +151,9 @@ pub fn with_directory(files: &Files, change: impl FnOnce(&mut Vec<Row>)) -> File
         files[&FileKind::Pages.file_name(page.segment)][at..at + usize::try_from(page.bytes).unwrap()].to_vec()
     };
     let mut mids = Row::decode_all(&image(&files, &root.page)).unwrap();
-    let mut cells = Row::decode_all(&image(&files, &mids[0].base.unwrap_or(mids[0].descriptor.page))).unwrap();
+    let mut cells = Row::decode_all(&image(&files, &mids[0].whole())).unwrap();
     if mids[0].base.is_some() {
-        for (number, row) in decode_directory_patch(&image(&files, &mids[0].descriptor.page)).unwrap() {
+        for (number, row) in decode_directory_patch(&image(&files, &mids[0].descriptor.page), &cells).unwrap() {
             cells.resize(cells.len().max(usize::from(number) + 1), Row::default());
             cells[usize::from(number)] = row;
         }
@@ -164,7 +164,9 @@ pub fn with_directory(files: &Files, change: impl FnOnce(&mut Vec<Row>)) -> File
     let put = |bytes: &mut Vec<u8>, rows: &[Row]| {
         bytes.resize(bytes.len().next_multiple_of(64), 0);
         let (offset, mut image) = (len(bytes), Vec::new());
-        rows.iter().for_each(|row| row.encode(&mut image));
+        for row in rows {
+            row.encode(&mut image);
+        }
         bytes.extend_from_slice(&image);
         PageRef {
             segment: root.page.segment,

@@ -34,9 +34,8 @@ fn a_store_of_version_1_is_refused_with_the_way_out_and_left_as_it_is() {
 fn the_dump_of_a_store_of_version_1_loads() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("loaded");
-    let report =
-        tenure::dump::load(&mut fs::File::open(data("store.dump")).unwrap(), &path, &LoadOptions::new(), &mut |_| {})
-            .unwrap();
+    let dump = fs::read(data("store.dump")).unwrap();
+    let report = tenure::dump::load(&mut dump.as_slice(), &path, &LoadOptions::new(), &mut |_| {}).unwrap();
     assert_eq!((report.incomplete.len(), report.damage.is_none()), (0, true));
     let store = Store::open(&path).unwrap();
     let text = |id: &str| {

@@ -400,6 +400,10 @@ pub enum Error {
 impl Error {
     /// An error of the backing store.
     pub(crate) fn io(action: &'static str, file: impl Into<String>, source: io::Error) -> Self {
+        // What a backing says about another writer is more than the call in which it was found.
+        if let Some(Self::Fenced { location, by }) = source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::Fenced { location: location.clone(), by: by.clone() };
+        }
         let file = file.into();
         if is_no_space(&source) { Self::NoSpace { action, file, source } } else { Self::Io { action, file, source } }
     }

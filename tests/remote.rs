@@ -23,6 +23,8 @@ mod pruning;
 mod requests;
 #[path = "remote/servers.rs"]
 mod servers;
+#[path = "remote/views.rs"]
+mod views;
 #[path = "remote/writers.rs"]
 mod writers;
 

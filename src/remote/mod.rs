@@ -22,6 +22,7 @@ mod status;
 mod table;
 mod uploader;
 mod url;
+mod view;
 
 pub use bucket::Bucket;
 pub use object::LogPoint;
@@ -29,3 +30,4 @@ pub use options::RemoteOptions;
 pub use prune::Pruned;
 pub use shipped::Remote;
 pub use status::BucketStatus;
+pub use view::BucketView;

@@ -63,6 +63,7 @@ impl Bucket {
         if writer.nonce != nonce {
             return Err(self.fenced(epoch));
         }
+        self.is_newest(epoch).await?;
         let doomed = self.unneeded(retention).await?;
         let mut pruned = Pruned::default();
         for batch in doomed.chunks(BATCH) {

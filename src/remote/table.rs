@@ -56,6 +56,11 @@ impl Table {
         self.files.iter().map(|(name, pieces)| (name.as_str(), pieces.as_slice()))
     }
 
+    /// The pieces of a file, if it exists.
+    pub(super) fn pieces_of(&self, name: &str) -> Option<&[Piece]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+
     /// The length of a file, if it exists.
     pub(super) fn len_of(&self, name: &str) -> Option<u64> {
         self.files.get(name).map(|pieces| pieces.last().map_or(0, Piece::end))

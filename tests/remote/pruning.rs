@@ -93,7 +93,8 @@ fn nothing_is_deleted_before_its_time_or_by_an_old_writer() {
     new.wait_remote(new.last_seq()).unwrap();
     let before = objects.names();
     assert!(matches!(old.prune(), Err(Error::Fenced { .. })));
-    assert_eq!(objects.names(), before);
+    let after = objects.names();
+    assert!(before.iter().all(|name| after.contains(name)), "{after:?}");
     let notes = new.record_set("notes").unwrap();
     new.write_with(Durability::Remote, |tx| tx.insert(&notes, "x")).unwrap();
     drop((store, of_old, new));

@@ -17,6 +17,8 @@ use crate::common::Rng;
 const NUMBERS: usize = 9_000;
 const LOADED: usize = 4_500;
 const INDEXES: usize = 3;
+/// A node that was copied takes this on the heap, and changes beside an image take less.
+const NODE_BYTES: u64 = 4_096;
 
 /// A value: number, owner, group, words.
 fn value(number: u64, owner: u64, group: u16, words: &[u8]) -> Vec<u8> {
@@ -151,12 +153,14 @@ pub struct Worker {
     views: Vec<(View, State)>,
     pub commits: u64,
     pub conflicts: u64,
+    /// Whether it has seen changes beside images.
+    pub has_lists: bool,
 }
 
 impl Worker {
     pub fn new(seed: u64, owner: u64, has_others: bool) -> Self {
         let (rng, state, mine, views) = (Rng::new(seed), State::default(), HashSet::new(), Vec::new());
-        Self { rng, owner, has_others, state, mine, views, commits: 0, conflicts: 0 }
+        Self { rng, owner, has_others, state, mine, views, commits: 0, conflicts: 0, has_lists: false }
     }
 
     pub fn drop_views(&mut self) {
@@ -259,6 +263,8 @@ impl Worker {
             Ok(_) => {
                 self.commits += 1;
                 self.state = state;
+                let heap = store.stats();
+                self.has_lists |= heap.dirty_bytes < heap.dirty_nodes * NODE_BYTES;
             }
             Err(Error::Conflict { .. }) if self.has_others => self.conflicts += 1,
             Err(error) => panic!("{error}"),

@@ -8,6 +8,7 @@ use crate::format::value::CHUNK_BYTES;
 use crate::gc::LOOKS;
 use crate::id::SetNumber;
 use crate::options::Options;
+use crate::record_index::Cell;
 use crate::store::Store;
 use crate::txn::{CHUNKS_MAX, Staged, Stager};
 
@@ -130,4 +131,57 @@ fn the_collector_looks_at_all_segments_only_when_something_has_changed() -> Resu
     assert!(looks(1)? > 0);
     assert_eq!(looks(100)?, 0, "nothing has changed since");
     store.close()
+}
+
+/// Bytes of the images that the newest snapshot refers to in the record index, and bytes that count as live.
+fn page_bytes(store: &Store) -> (u64, u64) {
+    let (engine, state) = (store.engine(), store.engine().heap.pin());
+    let mut pages = vec![engine.page_writer.lock().root()];
+    for mid in &state.root.mids {
+        pages.push(mid.page);
+        pages.extend(mid.saved);
+        for (own, base) in mid.cells.iter().map(Cell::images) {
+            pages.push(own);
+            pages.extend(base);
+        }
+    }
+    let live = engine.pages.all_rows().into_iter().map(|(_, _, live)| live).sum();
+    (pages.iter().map(|page| u64::from(page.bytes)).sum(), live)
+}
+
+#[test]
+fn pages_that_count_as_live_are_those_that_the_record_index_refers_to() {
+    let memory: Arc<dyn Backing> = Arc::new(Memory::new());
+    let options = || Options::new().segment_bytes(64 << 10).background(false).collector(false);
+    let (mut ids, mut number) = (Vec::new(), 1_usize);
+    let mut below = |end: usize| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 33) % end
+    };
+    let (mut patched, mut round) = (0, 0);
+    for _ in 0..4 {
+        let store = options().open_backing(Arc::clone(&memory)).unwrap();
+        let set = store.record_set("a").unwrap();
+        for _ in 0..15 {
+            round += 1;
+            for _ in 0..=below(200) {
+                ids.push(store.write(|tx| tx.insert(&set, "new")).unwrap());
+            }
+            for _ in 0..below(if round % 5 == 0 { 600 } else { 20 }) {
+                let at = below(ids.len());
+                store.write(|tx| tx.update(ids[at], "changed")).unwrap();
+            }
+            for _ in 0..below(10) {
+                let id = ids.swap_remove(below(ids.len()));
+                store.write(|tx| tx.delete(id)).unwrap();
+            }
+            store.save_snapshot().unwrap();
+            let (referred, live) = page_bytes(&store);
+            assert_eq!(referred, live, "round {round}");
+            let state = store.engine().heap.pin();
+            patched += state.root.mids.iter().flat_map(|mid| &mid.cells).filter(|cell| cell.saved.is_some()).count();
+        }
+        store.close().unwrap();
+    }
+    assert!(patched > 60, "{patched} patches");
 }

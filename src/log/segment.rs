@@ -276,6 +276,21 @@ impl Segment {
         self.read(0, self.len()?)
     }
 
+    /// The whole contents, of which only what is at or after an offset is asked for. Without a map what is before it is not read, and
+    /// zeros are in its place.
+    pub(crate) fn contents_from(&self, offset: u64) -> Result<Cow<'_, [u8]>> {
+        let len = self.len()?;
+        if offset > len || self.mapped(0, to_usize(len)).is_some() {
+            return self.contents();
+        }
+        let file = self.file().ok_or_else(|| Error::io("read", &self.name, io::ErrorKind::UnexpectedEof.into()))?;
+        let mut bytes = vec![0; to_usize(len)];
+        let wanted = bytes.get_mut(to_usize(offset)..).unwrap_or_default();
+        file.read_at(offset, wanted).map_err(|source| Error::io("read", &self.name, source))?;
+        self.note_read(&*file);
+        Ok(Cow::Owned(bytes))
+    }
+
     /// The record at a location whose bytes were checked before; `None` in any unusual case.
     #[inline]
     pub(crate) fn checked_record(&self, location: Location) -> Option<Item<'_>> {

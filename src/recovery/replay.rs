@@ -326,8 +326,8 @@ impl<'a> Replay<'a> {
     }
 
     fn segment(&mut self, segment: &Arc<Segment>, limit: Option<Seq>) -> Result<()> {
-        let contents = segment.contents()?;
         let begin = self.base.begin_of(segment.number());
+        let contents = segment.contents_from(begin)?;
         let len = to_u64(contents.len());
         if segment.number() == self.base.head_segment && begin > len && !lacks_a_watermark(segment, &contents, begin) {
             let what = "log below the head of a snapshot";

@@ -103,6 +103,7 @@ impl PageSegment {
         }
     }
 
+    #[cold]
     fn cached(&self, page: &PageRef) -> Result<Arc<[u8]>> {
         let key = (self.segment.number(), page.offset_granules);
         if let Some(bytes) = self.cache.get(key) {

@@ -147,16 +147,22 @@ impl Cell {
         }
         match &self.leaf {
             LeafRef::Dirty(leaf) => Ok(leaf.load(index)),
-            LeafRef::Clean(segment) => {
-                if let Some(saved) = &self.saved
-                    && let Some(entry) = saved.entry(index)?
-                {
-                    return Ok(entry);
-                }
+            LeafRef::Clean(segment) if self.saved.is_none() => {
                 segment.with(&self.descriptor.page, |image| entry_of(image, index))
             }
+            LeafRef::Clean(segment) => self.entry_patched(segment, index),
             LeafRef::Absent => Ok(Entry::NEVER),
             LeafRef::Damaged(leaf) => leaf.entry(index),
+        }
+    }
+
+    /// An entry of a clean page with a patch. Kept out of line: most pages have none, and reading those must not pay for this.
+    #[cold]
+    #[inline(never)]
+    fn entry_patched(&self, segment: &PageSegment, index: usize) -> Result<Entry> {
+        match self.saved.as_ref().map_or(Ok(None), |saved| saved.entry(index))? {
+            Some(entry) => Ok(entry),
+            None => segment.with(&self.descriptor.page, |image| entry_of(image, index)),
         }
     }
 

@@ -379,9 +379,10 @@ fn scattered_changes_take_bytes_and_not_leaves() {
     }
     let (lists, bytes) = (lists(tree.now()) - before.1, tree.heap_bytes() - before.0);
     assert!(lists > 100, "{lists} leaves with lists");
-    // Inner nodes are brought to the heap as before; each leaf that is not copied spares 4 KiB less its list.
+    // Inner nodes are brought to the heap as before; each leaf that is not copied spares 4 KiB less its list and what it shares about
+    // the image below.
     let each = bytes / to_id(lists);
-    assert!(each < 600, "{each} bytes of heap for each leaf changed a little, {bytes} in all");
+    assert!(each < 650, "{each} bytes of heap for each leaf changed a little, {bytes} in all");
 }
 
 #[test]

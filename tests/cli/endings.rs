@@ -8,7 +8,8 @@ use crate::interrupt::interrupted;
 use crate::support::{Fixture, PEOPLE, Run, skip, tenure, tenure_under};
 use crate::table::assert_told;
 
-/// Runs the program with file size limited to 2 KiB: a commit fits, a page of a snapshot does not.
+/// Runs the program with file size limited to 2 KiB: a commit fits, and so does the patch of a page, but no page of a snapshot that is
+/// written for the first time.
 fn where_no_page_fits(args: &[&str]) -> Run {
     tenure_under(r#"ulimit -f 4; exec "$@""#, args)
 }
@@ -30,7 +31,7 @@ fn closing_that_fails() {
         assert!(run.err.contains("free space on the device"), "{}", run.err);
         tenure(&["verify", &store]).ok();
     };
-    let run = where_no_page_fits(&["put", &store, "--set", "notes", "one"]);
+    let run = where_no_page_fits(&["put", &store, "--set", "first", "one"]);
     let id = out(&run).trim().to_owned();
     told(&run, &format!("record {id} is stored"));
     assert_eq!(tenure(&["get", &store, &id]).ok(), "one\n");

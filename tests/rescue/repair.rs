@@ -126,7 +126,7 @@ fn a_byte_of_every_page_is_flipped_in_turn_and_the_repaired_store_is_the_same() 
         let built = build(seed, is_closed);
         let (mut opened, mut refused, mut rebuilt, mut unread) = (0, 0, 0, 0);
         for name in built.files.keys().filter(|name| name.starts_with("pages-")) {
-            for at in (128..built.files[name].len()).step_by(311).chain([5, 60]) {
+            for at in (128..built.files[name].len()).step_by(101).chain([5, 60]) {
                 let mut files = built.files.clone();
                 files.get_mut(name).expect("the file")[at] ^= 0x40;
                 let what = format!("{seed}: {name} byte {at}");

@@ -5,7 +5,7 @@ use tenure::format::item::Item;
 use tenure::format::manifest::{ENTRY_HEADER_BYTES, ENTRY_TAG};
 use tenure::format::node::{NODE_HEADER_BYTES, NODE_LEVEL_MAX, NODE_SLOT_BYTES, NODE_TAG, NODE_VERSION};
 use tenure::format::segment::{MAGIC, SEGMENT_HEADER_BYTES};
-use tenure::format::{PAGE_BYTES, align, checksum};
+use tenure::format::{FORMAT_VERSION, PAGE_BYTES, align, checksum};
 
 use crate::{AT, seed};
 
@@ -73,7 +73,7 @@ pub fn segment_header(data: &[u8], known: bool) -> Vec<u8> {
     bytes.resize(SEGMENT_HEADER_BYTES, 0);
     bytes[..8].copy_from_slice(&MAGIC);
     if known {
-        bytes[8..10].copy_from_slice(&1_u16.to_le_bytes());
+        bytes[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&[4, 12, 1, 0]);
         bytes[24..40].fill(0);
     }

@@ -17,7 +17,7 @@ log=$(mktemp)
 "$venv/bin/moto_server" -H 127.0.0.1 -p "$port" >"$log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; rm -f "$log"' EXIT
-for _ in $(seq 100); do
+for _ in $(seq 300); do
     curl --silent --output /dev/null "http://127.0.0.1:$port/" && break
     sleep 0.2
 done

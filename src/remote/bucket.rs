@@ -80,7 +80,7 @@ pub(super) enum Outcome {
 }
 
 /// What is known after a get.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// The bytes.
     Bytes(Vec<u8>),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 
 use crate::backing::{Backing, BackingFile};
 use crate::error::{Error, Result};
@@ -33,13 +34,7 @@ impl Bucket {
             Place::Data { at } => (self.names.data(file, at, piece.begin), 0),
         };
         let read = self.store.get_range(&name, begin..begin.saturating_add(piece.bytes)).await;
-        let bytes = read.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => Error::PointGone {
-                point: format!("a state of {self}"),
-                why: format!("{name} is gone, which has a part of {file}"),
-            },
-            other => self.error("read", &name, other),
-        })?;
+        let bytes = read.map_err(|error| self.unread(file, &name, error))?;
         let computed = crc32fast::hash(&bytes);
         if to_u64(bytes.len()) != piece.bytes || computed != piece.checksum {
             let what = format!("bytes {} to {} of {file}", piece.begin, piece.end());
@@ -48,6 +43,17 @@ impl Bucket {
             return Err(Error::corrupt(name.as_ref(), begin, what, expected, got));
         }
         Ok(bytes.into())
+    }
+
+    /// Why a part of a file could not be read.
+    pub(super) fn unread(&self, file: &str, object: &Path, error: object_store::Error) -> Error {
+        match error {
+            object_store::Error::NotFound { .. } => Error::PointGone {
+                point: format!("a state of {self}"),
+                why: format!("{object} is gone, which has a part of {file}"),
+            },
+            other => self.error("read", object, other),
+        }
     }
 
     /// Writes all files of a table into a backing that has none of them. Several pieces are read at a time.

@@ -2,7 +2,11 @@
 //!
 //! Owns: where a point's table of files comes from. Never: changes the bucket.
 
-use futures_util::{StreamExt, TryStreamExt};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use object_store::path::Path;
 
 use crate::error::{Error, Result};
 use crate::remote::bucket::{Bucket, Found};
@@ -14,6 +18,8 @@ use crate::remote::table::Table;
 pub(super) const PARALLEL: usize = 32;
 /// Log objects that an epoch counts as, when the next base is due.
 const EPOCH_COUNTS_AS: u64 = 8;
+/// Bytes of log objects that a state keeps.
+const READ_BYTES_MAX: usize = 16 << 20;
 
 /// A state of the bucket.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +27,52 @@ pub(super) struct Loaded {
     pub(super) table: Table,
     /// Log objects, and epochs, since the base.
     pub(super) since_base: u64,
+    /// Log objects that were read for it lately, the newest last, with the inline bytes that parts of files name.
+    pub(super) read: VecDeque<(LogPoint, Arc<Vec<u8>>)>,
+    read_bytes: usize,
+}
+
+impl Loaded {
+    /// Applies a log object. Says whether it is a seal, which changes nothing.
+    fn apply(&mut self, at: LogPoint, name: &Path, bytes: Vec<u8>, with_deletes: bool) -> Result<bool> {
+        let events = match decode(name.as_ref(), &bytes)?.body {
+            Body::Events { events, .. } => events,
+            Body::Seal { .. } => return Ok(true),
+            _ => return Err(Error::corrupt(name.as_ref(), 0, "a log object", "events", "another kind of object")),
+        };
+        for event in events {
+            if with_deletes || !matches!(event, Event::Delete { .. }) {
+                self.table.apply(name.as_ref(), event)?;
+            }
+        }
+        self.since_base += 1;
+        self.keep(at, bytes);
+        Ok(false)
+    }
+
+    fn keep(&mut self, at: LogPoint, bytes: Vec<u8>) {
+        self.read_bytes += bytes.len();
+        self.read.push_back((at, Arc::new(bytes)));
+        while self.read_bytes > READ_BYTES_MAX
+            && let Some((_, oldest)) = self.read.pop_front()
+        {
+            self.read_bytes -= oldest.len();
+        }
+    }
+
+    /// A log object that was read lately.
+    pub(super) fn log(&self, at: LogPoint) -> Option<&Arc<Vec<u8>>> {
+        let found = self.read.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+        self.read.get(found).map(|(_, bytes)| bytes)
+    }
+}
+
+/// What a later state is.
+pub(super) enum Advanced {
+    /// It, and whether its epoch has ended.
+    To(LogPoint, Loaded, bool),
+    /// Objects between are gone: load it from a base.
+    Lost,
 }
 
 /// Which deletes count.
@@ -87,7 +139,7 @@ impl Bucket {
             };
             let result = match loaded {
                 Ok(table) => {
-                    let loaded = Loaded { table, since_base: 0 };
+                    let loaded = Loaded { table, ..Loaded::default() };
                     self.replay(loaded, base.unwrap_or_default(), until, deletes).await
                 }
                 Err(error) => Err(error),
@@ -108,26 +160,72 @@ impl Bucket {
             let first = if epoch == from.epoch { from.number + 1 } else { 1 };
             let last = if epoch == until.epoch { until.number } else { self.epoch(epoch + 1).await?.1 };
             loaded.since_base += if epoch == from.epoch { 0 } else { EPOCH_COUNTS_AS };
-            let numbers = first..=last;
-            let read = futures_util::stream::iter(numbers.map(|number| {
-                let name = self.names.log(LogPoint { epoch, number });
-                async move { Ok((self.need(&name).await?, name, number)) }
-            }));
-            let mut read = read.buffered(PARALLEL);
-            while let Some((bytes, name, number)) = read.try_next().await? {
-                loaded.since_base += 1;
-                let is_kept = deletes == Deletes::Apply || epoch < until.epoch || number == 1;
-                let Body::Events { events, .. } = decode(name.as_ref(), &bytes)?.body else {
-                    return Err(Error::corrupt(name.as_ref(), 0, "a log object", "events", "another kind of object"));
-                };
-                for event in events {
-                    if is_kept || !matches!(event, Event::Delete { .. }) {
-                        loaded.table.apply(name.as_ref(), event)?;
-                    }
+            let mut read = self.logs(epoch, first..=last);
+            while let Some((at, name, bytes)) = read.try_next().await? {
+                let is_kept = deletes == Deletes::Apply || epoch < until.epoch || at.number == 1;
+                if loaded.apply(at, &name, bytes, is_kept)? {
+                    return Err(Error::corrupt(name.as_ref(), 0, "a log object", "events", "a seal"));
                 }
             }
         }
         Ok(loaded)
+    }
+
+    /// Reads log objects of an epoch, several at a time, in their order.
+    fn logs(
+        &self,
+        epoch: u64,
+        numbers: std::ops::RangeInclusive<u64>,
+    ) -> impl Stream<Item = Result<(LogPoint, Path, Vec<u8>)>> + Unpin {
+        let read = numbers.map(move |number| {
+            let at = LogPoint { epoch, number };
+            let name = self.names.log(at);
+            async move { Ok((at, name.clone(), self.need(&name).await?)) }
+        });
+        Box::pin(futures_util::stream::iter(read).buffered(PARALLEL))
+    }
+
+    /// Goes on from a state to the newest one: one listing if there is nothing new.
+    pub(super) async fn advance(&self, from: LogPoint, mut loaded: Loaded) -> Result<Advanced> {
+        let mut at = from;
+        loop {
+            let (logs, after) = (self.names.logs_of(at.epoch), self.names.log(at));
+            let listed = self.list(&logs, Some(&after)).await?;
+            let mut numbers: Vec<u64> = listed.iter().filter_map(|meta| names::number(&meta.location)).collect();
+            numbers.sort_unstable();
+            let Some(last) = numbers.last().copied() else { return Ok(Advanced::To(at, loaded, false)) };
+            if !numbers.iter().copied().eq(at.number + 1..=last) {
+                return Ok(Advanced::Lost);
+            }
+            let mut is_sealed = false;
+            let mut read = self.logs(at.epoch, at.number + 1..=last);
+            while let Some((next, name, bytes)) = read.try_next().await? {
+                if loaded.apply(next, &name, bytes, true)? {
+                    is_sealed = true;
+                    break;
+                }
+                at = next;
+            }
+            drop(read);
+            if !is_sealed {
+                return Ok(Advanced::To(at, loaded, false));
+            }
+            if self.get(&self.names.epoch(at.epoch + 1)).await? == Found::Nothing {
+                return Ok(Advanced::To(at, loaded, true));
+            }
+            loaded.since_base += EPOCH_COUNTS_AS;
+            at = LogPoint { epoch: at.epoch + 1, number: 0 };
+        }
+    }
+
+    /// Whether there is an object that a newer state has: one request. `false` can be wrong if objects after the point were deleted.
+    pub(super) async fn has_next(&self, at: LogPoint, is_sealed: bool) -> Result<bool> {
+        let next = if is_sealed {
+            self.names.epoch(at.epoch + 1)
+        } else {
+            self.names.log(LogPoint { number: at.number + 1, ..at })
+        };
+        Ok(self.get(&next).await? != Found::Nothing)
     }
 
     /// The newest point: after the last log object of the newest epoch. `None` in an empty bucket.

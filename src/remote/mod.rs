@@ -10,6 +10,7 @@ mod fetching;
 mod journal;
 mod loading;
 mod local;
+mod merging;
 mod names;
 mod object;
 mod options;

@@ -82,9 +82,32 @@ impl Piece {
 /// What happened to a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    Create { name: String },
-    Range { name: String, piece: Piece },
-    Delete { name: String },
+    Create {
+        name: String,
+    },
+    /// A range that begins a file has the file's head, so that reading that needs no request.
+    Range {
+        name: String,
+        piece: Piece,
+        head: Head,
+    },
+    Delete {
+        name: String,
+    },
+}
+
+/// The first bytes of a file, [`HEAD_BYTES`] or fewer.
+pub(super) type Head = Vec<u8>;
+
+/// As long as the headers of a store's files.
+pub(super) const HEAD_BYTES: usize = 128;
+
+/// A file of a base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BaseFile {
+    pub(super) name: String,
+    pub(super) head: Head,
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// What an object contains.
@@ -97,7 +120,7 @@ pub(super) enum Body {
     /// The end of an epoch.
     Seal { is_own: bool },
     /// All files.
-    Base { millis: u64, files: Vec<(String, Vec<Piece>)> },
+    Base { millis: u64, files: Vec<BaseFile> },
 }
 
 /// An object.
@@ -112,8 +135,12 @@ pub(super) struct Object {
 pub(super) fn inline_begin(events: &[Event]) -> u64 {
     let bytes_of = |event: &Event| match event {
         Event::Create { name } | Event::Delete { name } => 2 + name.len(),
-        Event::Range { name, piece } => {
-            let place = if matches!(piece.place, Place::Inline { .. }) { 9 } else { 1 };
+        Event::Range { name, piece, head } => {
+            let place = match piece.place {
+                Place::Inline { .. } => 9,
+                Place::Data { .. } if piece.begin == 0 => 2 + head.len(),
+                Place::Data { .. } => 1,
+            };
             2 + name.len() + 20 + place
         }
     };
@@ -149,8 +176,9 @@ pub(super) fn encode(object: &Object, inline: &[&[u8]]) -> Vec<u8> {
         Body::Base { millis, files } => {
             put_u64(&mut out, *millis);
             put_count(&mut out, files.len());
-            for (name, pieces) in files {
+            for BaseFile { name, head, pieces } in files {
                 put_name(&mut out, name);
+                put_head(&mut out, head);
                 put_count(&mut out, pieces.len());
                 for piece in pieces {
                     put_base_piece(&mut out, piece);
@@ -174,6 +202,11 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 fn put_name(out: &mut Vec<u8>, name: &str) {
     out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(name.as_bytes());
+}
+
+fn put_head(out: &mut Vec<u8>, head: &[u8]) {
+    out.push(u8::try_from(head.len()).unwrap_or(u8::MAX));
+    out.extend_from_slice(head);
 }
 
 fn put_piece(out: &mut Vec<u8>, piece: &Piece) {
@@ -218,7 +251,7 @@ fn put_event(out: &mut Vec<u8>, event: &Event) {
             out.push(DELETE);
             put_name(out, name);
         }
-        Event::Range { name, piece } => {
+        Event::Range { name, piece, head } => {
             out.push(RANGE);
             put_name(out, name);
             put_piece(out, piece);
@@ -227,7 +260,12 @@ fn put_event(out: &mut Vec<u8>, event: &Event) {
                     out.push(INLINE);
                     put_u64(out, offset);
                 }
-                Place::Data { .. } => out.push(DATA),
+                Place::Data { .. } => {
+                    out.push(DATA);
+                    if piece.begin == 0 {
+                        put_head(out, head);
+                    }
+                }
             }
         }
     }
@@ -325,6 +363,14 @@ impl<'b> Reader<'b> {
         name.ok_or_else(|| self.damaged("a file name", "other bytes"))
     }
 
+    fn head(&mut self) -> Result<Head> {
+        let bytes = usize::from(self.u8()?);
+        if bytes > HEAD_BYTES {
+            return Err(self.damaged("the head of a file", bytes));
+        }
+        Ok(self.take(bytes)?.to_vec())
+    }
+
     fn piece(&mut self, place: impl FnOnce(&mut Self) -> Result<Place>) -> Result<Piece> {
         let (begin, bytes, checksum) = (self.u64()?, self.u64()?, self.u32()?);
         begin.checked_add(bytes).ok_or_else(|| self.damaged("a range within a file", begin))?;
@@ -347,17 +393,24 @@ impl<'b> Reader<'b> {
                         DATA => Ok(Place::Data { at }),
                         other => Err(reader.damaged("a place", other)),
                     };
-                    Event::Range { name, piece: self.piece(place)? }
+                    let piece = self.piece(place)?;
+                    let has_head = piece.begin == 0 && matches!(piece.place, Place::Data { .. });
+                    let head = if has_head { self.head()? } else { Head::new() };
+                    Event::Range { name, piece, head }
                 }
                 other => return Err(self.damaged("an event", other)),
             });
         }
-        let end = to_u64(self.bytes.len());
-        for event in &events {
-            if let Event::Range { piece: Piece { bytes, place: Place::Inline { offset, .. }, .. }, .. } = event
-                && offset.checked_add(*bytes).is_none_or(|reach| reach > end)
+        for event in &mut events {
+            if let Event::Range { piece, head, .. } = event
+                && let Place::Inline { offset, .. } = piece.place
             {
-                return Err(self.damaged("inline bytes within the object", offset));
+                let reach = offset.saturating_add(piece.bytes);
+                let inline = self.bytes.get(to_usize(offset)..to_usize(reach));
+                let inline = inline.ok_or_else(|| self.damaged("inline bytes within the object", offset))?;
+                if piece.begin == 0 {
+                    *head = inline.get(..HEAD_BYTES).unwrap_or(inline).to_vec();
+                }
             }
         }
         Ok(Body::Events { millis, events })
@@ -365,10 +418,10 @@ impl<'b> Reader<'b> {
 
     fn base(&mut self) -> Result<Body> {
         let millis = self.u64()?;
-        let count = self.count(6)?;
+        let count = self.count(7)?;
         let mut files = Vec::with_capacity(count);
         for _ in 0..count {
-            let name = self.name()?;
+            let (name, head) = (self.name()?, self.head()?);
             let count = self.count(8)?;
             let (mut pieces, mut begin) = (Vec::with_capacity(count), 0);
             for _ in 0..count {
@@ -376,7 +429,7 @@ impl<'b> Reader<'b> {
                 begin = piece.end();
                 pieces.push(piece);
             }
-            files.push((name, pieces));
+            files.push(BaseFile { name, head, pieces });
         }
         Ok(Body::Base { millis, files })
     }
@@ -423,11 +476,18 @@ mod tests {
             Event::Create { name: name.clone() },
             Event::Range {
                 name: name.clone(),
-                piece: Piece { begin: 5, bytes: 6, checksum: 7, place: Place::Inline { at, offset: 0 } },
+                piece: Piece { begin: 0, bytes: 6, checksum: 7, place: Place::Inline { at, offset: 0 } },
+                head: inline.clone(),
             },
             Event::Range {
                 name: name.clone(),
-                piece: Piece { begin: 11, bytes: 1 << 23, checksum: 8, place: Place::Data { at } },
+                piece: Piece { begin: 6, bytes: 1 << 23, checksum: 8, place: Place::Data { at } },
+                head: Head::new(),
+            },
+            Event::Range {
+                name: "log-000000000002.seg".to_owned(),
+                piece: Piece { begin: 0, bytes: 1 << 23, checksum: 9, place: Place::Data { at } },
+                head: vec![5; HEAD_BYTES],
             },
             Event::Delete { name: name.clone() },
         ];
@@ -439,7 +499,11 @@ mod tests {
             Piece { begin: 0, bytes: 300, checksum: 1, place: Place::Inline { at, offset: 1 << 20 } },
             Piece { begin: 300, bytes: u64::MAX - 300, checksum: 2, place: Place::Data { at } },
         ];
-        let files = vec![(name, pieces.to_vec()), ("manifest-000000000001.man".to_owned(), Vec::new())];
+        let empty = "manifest-000000000001.man".to_owned();
+        let files = vec![
+            BaseFile { name, head: vec![9; 100], pieces: pieces.to_vec() },
+            BaseFile { name: empty, head: Head::new(), pieces: Vec::new() },
+        ];
         let of = |body| Object { nonce: [4; 16], at, body };
         vec![
             (of(Body::Epoch { previous_last: 77 }), Vec::new()),

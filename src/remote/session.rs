@@ -17,6 +17,7 @@ use crate::remote::bucket::Bucket;
 use crate::remote::journal::Journal;
 use crate::remote::loading::{Deletes, Loaded};
 use crate::remote::local::{Local, Mark};
+use crate::remote::merging::Allowance;
 use crate::remote::object::{LogPoint, Nonce};
 use crate::remote::options::RemoteOptions;
 use crate::remote::shipped_file::ShippedFile;
@@ -113,6 +114,8 @@ impl Session {
             nonce,
             at: LogPoint { epoch, number: 0 },
             loaded,
+            local: Arc::clone(backing),
+            allowance: Allowance::default(),
             pruned: None,
         };
         let named = thread::Builder::new().name("tenure-uploader".to_owned());

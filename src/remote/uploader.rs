@@ -10,14 +10,17 @@ use futures_util::StreamExt;
 use object_store::PutPayload;
 use object_store::path::Path;
 
-use crate::backing::BackingFile;
+use crate::backing::{Backing, BackingFile};
 use crate::error::{Error, Result};
 use crate::id::to_usize;
 use crate::remote::bucket::{Bucket, Outcome};
 use crate::remote::epochs::is_own;
 use crate::remote::journal::{Batch, End, Item, Journal, Noted};
 use crate::remote::loading::Loaded;
-use crate::remote::object::{Body, Event, LogPoint, Nonce, Object, Piece, Place, decode, encode, inline_begin};
+use crate::remote::merging::{Allowance, Merge, choose};
+use crate::remote::object::{
+    Body, Event, HEAD_BYTES, LogPoint, Nonce, Object, Piece, Place, decode, encode, inline_begin,
+};
 use crate::remote::options::RemoteOptions;
 
 /// Data objects that are read and put at a time.
@@ -34,6 +37,10 @@ pub(super) struct Uploader {
     /// The last log object of this epoch.
     pub(super) at: LogPoint,
     pub(super) loaded: Loaded,
+    /// The local files.
+    pub(super) local: Arc<dyn Backing>,
+    /// What bases may merge.
+    pub(super) allowance: Allowance,
     /// When deleting what is not needed was last begun.
     pub(super) pruned: Option<Instant>,
 }
@@ -98,6 +105,7 @@ impl Uploader {
         }
         self.at = at;
         self.loaded.since_base += 1;
+        self.allowance.uploaded(batch.bytes);
         if let Body::Events { events, .. } = object.body {
             for event in events {
                 self.loaded.table.apply(name.as_ref(), event)?;
@@ -194,6 +202,7 @@ impl Uploader {
         if self.loaded.since_base < self.options.base_every {
             return;
         }
+        self.merge();
         let (bucket, nonce, at) = (self.bucket.clone(), self.nonce, self.at);
         let body = Body::Base { millis: now_millis(), files: self.loaded.table.to_base() };
         let bytes = encode(&Object { nonce, at, body }, &[]);
@@ -209,6 +218,42 @@ impl Uploader {
 }
 
 impl Uploader {
+    /// Merges small parts of files, so that who opens the bucket needs few requests. What fails stays as it is.
+    fn merge(&mut self) {
+        let at = self.at;
+        let merges = choose(&self.loaded.table, self.allowance);
+        let read = merges.into_iter().filter_map(|merge| {
+            let bytes = read_checked(&*self.local, &merge)?;
+            Some((self.bucket.names.data(&merge.name, at, merge.begin()), merge, PutPayload::from(bytes)))
+        });
+        let read: Vec<_> = read.collect();
+        let bucket = self.bucket.clone();
+        let put = async move {
+            let puts = read.into_iter().map(|(name, merge, payload)| {
+                let (bucket, wanted) = (bucket.clone(), payload.clone());
+                async move {
+                    let is_own = |found: &[u8]| wanted.iter().flatten().eq(found.iter());
+                    let outcome = bucket.put(&name, payload, is_own).await;
+                    matches!(outcome, Outcome::Stored).then_some((merge, wanted))
+                }
+            });
+            Ok(futures_util::stream::iter(puts).buffered(PARTS_AT_ONCE).collect::<Vec<_>>().await)
+        };
+        let Ok(stored) = self.bucket.run(self.journal.within(), put) else { return };
+        for (merge, payload) in stored.into_iter().flatten() {
+            self.allowance.used(merge.bytes);
+            let mut hasher = crc32fast::Hasher::new();
+            payload.iter().for_each(|bytes| hasher.update(bytes));
+            let piece = Piece {
+                begin: merge.begin(),
+                bytes: merge.bytes,
+                checksum: hasher.finalize(),
+                place: Place::Data { at },
+            };
+            self.loaded.table.replace(&merge.name, piece);
+        }
+    }
+
     /// Deletes what is not needed any more, from time to time. What fails is tried again next time.
     fn prune(&mut self) {
         let Some(every) = self.options.prune_every else { return };
@@ -219,6 +264,22 @@ impl Uploader {
         let pruning = self.bucket.clone().prune_now(self.at.epoch, self.nonce, self.options.retention);
         self.bucket.spawn(async move { drop(pruning.await) });
     }
+}
+
+/// The bytes of parts, if the local file still has them as they were uploaded.
+fn read_checked(local: &dyn Backing, merge: &Merge) -> Option<Vec<u8>> {
+    let file = local.open(&merge.name).ok()?;
+    let mut bytes = vec![0; to_usize(merge.bytes)];
+    file.read_at(merge.begin(), &mut bytes).ok()?;
+    let mut rest = &bytes[..];
+    for piece in &merge.pieces {
+        let (part, after) = rest.split_at_checked(to_usize(piece.bytes))?;
+        if crc32fast::hash(part) != piece.checksum {
+            return None;
+        }
+        rest = after;
+    }
+    Some(bytes)
 }
 
 fn now_millis() -> u64 {
@@ -245,6 +306,8 @@ fn prepare(bucket: &Bucket, items: &[Item], at: LogPoint, part_bytes: u64) -> Re
                     let checksum = crc32fast::hash(&content);
                     let is_alone =
                         bytes >= part_bytes || (bytes >= ALONE_BYTES_MIN && inline_bytes + bytes > part_bytes);
+                    let head =
+                        if at_byte == 0 { content.get(..HEAD_BYTES).unwrap_or(&content).to_vec() } else { Vec::new() };
                     let place = if is_alone {
                         let part = bucket.names.data(&name, at, at_byte);
                         prepared.parts.push(Part { name: part, file: Arc::clone(file), begin: at_byte, bytes });
@@ -256,7 +319,7 @@ fn prepare(bucket: &Bucket, items: &[Item], at: LogPoint, part_bytes: u64) -> Re
                         Place::Inline { at, offset }
                     };
                     let piece = Piece { begin: at_byte, bytes, checksum, place };
-                    prepared.events.push(Event::Range { name: name.clone(), piece });
+                    prepared.events.push(Event::Range { name: name.clone(), piece, head });
                     at_byte += bytes;
                 }
             }

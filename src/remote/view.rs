@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parking_lot::{Mutex, RwLock};
@@ -15,11 +16,13 @@ use crate::backing::{Backing, BackingFile, BackingLock};
 use crate::error::{Error, Result};
 use crate::id::{to_u64, to_usize};
 use crate::remote::bucket::Bucket;
-use crate::remote::loading::{Deletes, Loaded};
-use crate::remote::object::{LogPoint, Piece, Place};
+use crate::remote::loading::{Advanced, Deletes, Loaded, PARALLEL};
+use crate::remote::object::{Head, LogPoint, Piece, Place};
 
 /// What is larger is read in blocks of this size.
 const BLOCK_BYTES: u64 = 128 << 10;
+/// So often is the next object asked for before the log is listed: the next one may have been deleted.
+const ASKED_MAX: u64 = 64;
 /// Bytes of parts that are kept.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
@@ -36,8 +39,25 @@ pub struct BucketView {
 struct Inner {
     bucket: Bucket,
     follows: bool,
-    state: RwLock<(LogPoint, Loaded)>,
+    state: RwLock<State>,
     kept: Mutex<Kept>,
+}
+
+/// The state that is shown.
+#[derive(Debug, Clone)]
+struct State {
+    at: LogPoint,
+    loaded: Loaded,
+    /// The epoch has ended.
+    is_sealed: bool,
+    /// Answers of `has_newer` since the log was listed.
+    asked: u64,
+}
+
+impl From<(LogPoint, Loaded)> for State {
+    fn from((at, loaded): (LogPoint, Loaded)) -> Self {
+        Self { at, loaded, is_sealed: false, asked: 0 }
+    }
 }
 
 /// Parts of objects: the object, where the part begins in it, its bytes.
@@ -69,7 +89,7 @@ impl Bucket {
     /// # Errors
     /// `NotAStore` if the bucket is empty, `PointGone` if an object is missing, `Corrupt` if one is damaged, `Io` if a request fails.
     pub fn view(&self, point: Option<LogPoint>) -> Result<BucketView> {
-        let state = RwLock::new(self.state(point)?);
+        let state = RwLock::new(State::from(self.state(point)?));
         let inner = Inner { bucket: self.clone(), follows: point.is_none(), state, kept: Mutex::default() };
         Ok(BucketView { inner: Arc::new(inner) })
     }
@@ -90,47 +110,137 @@ impl Bucket {
 impl BucketView {
     /// The state that it shows.
     pub fn point(&self) -> LogPoint {
-        self.inner.state.read().0
+        self.inner.state.read().at
+    }
+
+    /// Whether the bucket has a newer state than the one that is shown: one request. `Store::refresh` goes on to it.
+    ///
+    /// After every 64th call the answer is `true`, so that who polls looks at the whole log from time to time: the next object may
+    /// be one of those that were deleted, when the view is older than the retention. A view of a chosen point has none.
+    ///
+    /// # Errors
+    /// `Io` if the request fails.
+    pub fn has_newer(&self) -> Result<bool> {
+        let (at, is_sealed) = {
+            let mut state = self.inner.state.write();
+            state.asked += 1;
+            if state.asked >= ASKED_MAX {
+                return Ok(self.inner.follows);
+            }
+            (state.at, state.is_sealed)
+        };
+        if !self.inner.follows {
+            return Ok(false);
+        }
+        let bucket = self.inner.bucket.clone();
+        self.inner.bucket.run(None, async move { bucket.has_next(at, is_sealed).await })
+    }
+}
+
+/// A part of a file that is to be read.
+struct Need {
+    piece: Piece,
+    /// What of the piece: the whole, or some blocks of it.
+    begin: u64,
+    end: u64,
+    object: Path,
+    in_object: u64,
+}
+
+impl Need {
+    fn key(&self) -> (Path, u64) {
+        (self.object.clone(), self.in_object + self.begin)
+    }
+
+    fn is_whole(&self) -> bool {
+        (self.begin, self.end) == (0, self.piece.bytes)
     }
 }
 
 impl Inner {
-    /// A part of a file with the byte at an offset, and where in the file it begins. No more than `wanted` bytes are needed.
-    fn part(&self, file: &str, piece: &Piece, at: u64, wanted: u64) -> Result<(Arc<Vec<u8>>, u64)> {
-        let (name, in_object) = match piece.place {
+    /// The newest state, from an older one if all objects between are there.
+    fn newer(&self, state: State) -> Result<State> {
+        let bucket = self.bucket.clone();
+        let advanced = self.bucket.run(None, async move { bucket.advance(state.at, state.loaded).await });
+        match advanced {
+            Ok(Advanced::To(at, loaded, is_sealed)) => Ok(State { at, loaded, is_sealed, asked: 0 }),
+            Ok(Advanced::Lost) => self.bucket.state(None).map(State::from),
+            // A base may have what a missing or a damaged object had.
+            Err(error) if error.is_corruption() || matches!(error, Error::PointGone { .. }) => {
+                self.bucket.state(None).map(State::from).map_err(|_again| error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What has the bytes of a file from an offset on, no more than `wanted` of them.
+    fn need(&self, file: &str, piece: &Piece, at: u64, wanted: u64) -> Need {
+        let (object, in_object) = match piece.place {
             Place::Inline { at, offset } => (self.bucket.names.log(at), offset),
             Place::Data { at } => (self.bucket.names.data(file, at, piece.begin), 0),
         };
-        let is_whole = piece.bytes <= BLOCK_BYTES;
-        let (begin, end) = if is_whole {
+        let (begin, end) = if piece.bytes <= BLOCK_BYTES {
             (0, piece.bytes)
         } else {
             let inside = at - piece.begin;
             let begin = inside / BLOCK_BYTES * BLOCK_BYTES;
-            let end = (begin + BLOCK_BYTES).max(inside.saturating_add(wanted));
-            (begin, end.min(piece.bytes))
+            (begin, (begin + BLOCK_BYTES).max(inside.saturating_add(wanted)).min(piece.bytes))
         };
-        let key = (name.clone(), in_object + begin);
-        let kept = self.kept.lock().parts.get(&key).filter(|part| begin + to_u64(part.len()) >= end).map(Arc::clone);
-        if let Some(part) = kept {
-            return Ok((part, piece.begin + begin));
-        }
-        let (bucket, file, whole) = (self.bucket.clone(), file.to_owned(), *piece);
-        let read = async move {
-            if is_whole {
-                return bucket.piece(&file, &whole).await;
-            }
-            // The store checks what it reads; the checksum here is one of the whole piece.
-            let bytes = bucket.store.get_range(&name, in_object + begin..in_object + end).await;
-            bytes.map(Vec::from).map_err(|error| bucket.error("read", &name, error))
-        };
-        let part = Arc::new(self.bucket.run(None, read)?);
-        if to_u64(part.len()) != end - begin {
-            return Err(Error::corrupt(key.0.as_ref(), key.1, "a part of a file", end - begin, part.len()));
-        }
-        self.kept.lock().keep(key, &part);
-        Ok((part, piece.begin + begin))
+        Need { piece: *piece, begin, end, object, in_object }
     }
+
+    /// The bytes of parts of a file. Those that are not kept are read from the bucket, several at a time.
+    fn parts(&self, file: &str, needs: &[Need]) -> Result<Vec<Arc<Vec<u8>>>> {
+        let mut found: Vec<Option<Arc<Vec<u8>>>> = Vec::with_capacity(needs.len());
+        {
+            let (kept, state) = (self.kept.lock(), self.state.read());
+            for need in needs {
+                let part = kept.parts.get(&need.key()).filter(|part| to_u64(part.len()) >= need.end - need.begin);
+                found.push(part.map(Arc::clone).or_else(|| inline(&state.loaded, need)));
+            }
+        }
+        let missing: Vec<usize> = (0..needs.len()).filter(|at| found.get(*at).is_some_and(Option::is_none)).collect();
+        if missing.is_empty() {
+            return Ok(found.into_iter().flatten().collect());
+        }
+        let reads = missing.iter().filter_map(|at| needs.get(*at)).map(|need| {
+            let (bucket, file, is_whole, piece) = (self.bucket.clone(), file.to_owned(), need.is_whole(), need.piece);
+            let (object, range) = (need.object.clone(), need.in_object + need.begin..need.in_object + need.end);
+            async move {
+                if is_whole {
+                    return bucket.piece(&file, &piece).await;
+                }
+                // The store checks what it reads; the checksum here is one of the whole piece.
+                let (begin, bytes) = (range.start, range.end - range.start);
+                let read = bucket.store.get_range(&object, range).await;
+                let read: Vec<u8> = read.map(Vec::from).map_err(|error| bucket.unread(&file, &object, error))?;
+                if to_u64(read.len()) != bytes {
+                    return Err(Error::corrupt(object.as_ref(), begin, "a part of a file", bytes, read.len()));
+                }
+                Ok(read)
+            }
+        });
+        let reads: Vec<_> = reads.collect();
+        let reads = async move { futures_util::stream::iter(reads).buffered(PARALLEL).try_collect::<Vec<_>>().await };
+        let read = self.bucket.run(None, reads)?;
+        let mut kept = self.kept.lock();
+        for (at, bytes) in missing.into_iter().zip(read) {
+            let part = Arc::new(bytes);
+            if let (Some(need), Some(found)) = (needs.get(at), found.get_mut(at)) {
+                kept.keep(need.key(), &part);
+                *found = Some(part);
+            }
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+/// A part that is in a log object which was read for the state.
+fn inline(loaded: &Loaded, need: &Need) -> Option<Arc<Vec<u8>>> {
+    let Place::Inline { at, .. } = need.piece.place else { return None };
+    let begin = to_usize(need.in_object + need.begin);
+    let bytes = loaded.log(at)?.get(begin..begin + to_usize(need.end - need.begin))?;
+    Some(Arc::new(bytes.to_vec()))
 }
 
 fn read_only<T>() -> io::Result<T> {
@@ -141,6 +251,7 @@ fn read_only<T>() -> io::Result<T> {
 struct ViewFile {
     inner: Arc<Inner>,
     name: String,
+    head: Head,
     pieces: Vec<Piece>,
 }
 
@@ -154,22 +265,31 @@ impl BackingFile for ViewFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(to_u64(buffer.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if let Some(head) = self.head.get(to_usize(offset)..to_usize(end)) {
+            buffer.copy_from_slice(head);
+            return Ok(());
+        }
+        if end > self.len()? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let first = self.pieces.partition_point(|piece| piece.end() <= offset);
+        let needs = self.pieces.get(first..).unwrap_or_default().iter().take_while(|piece| piece.begin < end);
+        let needs = needs.map(|piece| {
+            let at = offset.max(piece.begin);
+            self.inner.need(&self.name, piece, at, end - at)
+        });
+        let needs: Vec<Need> = needs.collect();
+        let parts = self.inner.parts(&self.name, &needs).map_err(io::Error::other)?;
         let (mut at, mut rest) = (offset, buffer);
-        while !rest.is_empty() {
-            let piece = self.pieces.get(self.pieces.partition_point(|piece| piece.end() <= at));
-            let piece = piece.ok_or(io::ErrorKind::UnexpectedEof)?;
-            let part = self.inner.part(&self.name, piece, at, to_u64(rest.len()));
-            let (part, begin) = part.map_err(io::Error::other)?;
-            let found = part.get(to_usize(at - begin)..).unwrap_or_default();
-            let bytes = found.len().min(rest.len());
+        for (need, part) in needs.iter().zip(parts) {
+            let found = part.get(to_usize(at - need.piece.begin - need.begin)..).unwrap_or_default();
+            let bytes = found.len().min(rest.len()).min(to_usize(need.piece.end() - at));
             let (now, later) = rest.split_at_mut(bytes);
             now.copy_from_slice(found.get(..bytes).unwrap_or_default());
-            if bytes == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
             (at, rest) = (at + to_u64(bytes), later);
         }
-        Ok(())
+        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -184,16 +304,18 @@ impl Backing for BucketView {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
         let state = self.inner.state.read();
-        let pieces = state.1.table.pieces_of(name).ok_or(io::ErrorKind::NotFound)?.to_vec();
-        Ok(Arc::new(ViewFile { inner: Arc::clone(&self.inner), name: name.to_owned(), pieces }))
+        let (head, pieces) = state.loaded.table.file(name).ok_or(io::ErrorKind::NotFound)?;
+        let (head, pieces) = (head.clone(), pieces.to_vec());
+        Ok(Arc::new(ViewFile { inner: Arc::clone(&self.inner), name: name.to_owned(), head, pieces }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         if self.inner.follows {
-            let state = self.inner.bucket.state(None).map_err(io::Error::other)?;
-            *self.inner.state.write() = state;
+            let state = self.inner.state.read().clone();
+            let newer = self.inner.newer(state).map_err(io::Error::other)?;
+            *self.inner.state.write() = newer;
         }
-        Ok(self.inner.state.read().1.table.iter().map(|(name, _)| name.to_owned()).collect())
+        Ok(self.inner.state.read().loaded.table.iter().map(|(name, _)| name.to_owned()).collect())
     }
 
     fn delete(&self, _name: &str) -> io::Result<()> {

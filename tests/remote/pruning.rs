@@ -116,3 +116,25 @@ fn a_store_that_is_open_prunes_by_itself() {
     bucket.restore(None, &image).unwrap();
     assert_eq!(contents(&small().open_backing(Arc::new(image)).unwrap()), wanted);
 }
+
+#[test]
+fn objects_of_small_commits_are_merged() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let how = quick().events_max(1).prune_every(None).retention(Duration::ZERO);
+    let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket.clone(), how));
+    let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    for number in 0..2000_u32 {
+        store.write_with(Durability::Remote, |tx| tx.insert(&notes, &number.to_le_bytes()[..])).unwrap();
+    }
+    store.wait_remote(store.last_seq()).unwrap();
+    let logs = || objects.names().iter().filter(|name| name.contains("/log/")).count();
+    let before = logs();
+    remote.prune().unwrap();
+    assert!(before >= 2000 && logs() < 400, "{before} objects of the log, then {}", logs());
+    let image = Memory::new();
+    bucket.restore(None, &image).unwrap();
+    let restored = small().open_backing(Arc::new(image)).unwrap();
+    assert_eq!(contents(&restored), contents(&store));
+}

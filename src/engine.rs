@@ -5,10 +5,12 @@
 //! writer; see `docs/locking.md`.
 
 mod announce;
+mod following;
 mod prewriting;
 mod reserve;
 mod shipping;
 
+pub(crate) use following::Followed;
 pub(crate) use shipping::Shipped;
 
 use std::collections::BTreeMap;
@@ -116,6 +118,12 @@ pub(crate) struct Engine {
     pub(crate) history: History,
     /// What the place that the backing ships to has.
     pub(crate) shipped: Shipped,
+    /// How far this reader has followed a writer.
+    pub(crate) followed: Mutex<Followed>,
+    /// The timeline that it has reached.
+    pub(crate) followed_timeline: AtomicU64,
+    /// How often it has loaded the newest state as a whole.
+    pub(crate) reloads: AtomicU64,
     /// Notified when a commit has extended the log since the last snapshot.
     pub(crate) grown: parking_lot::Condvar,
     pub(crate) grown_lock: Mutex<()>,

@@ -61,7 +61,7 @@
 //! | read a result page by page | [`ResumeToken`], [`typed::TypedRange`] |
 //! | store values larger than 64 KiB | [`Store::stage`], [`RecordReader`] |
 //! | save a state and roll back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
-//! | read beside a writing process | [`Options::read_only`], [`Store::refresh`] |
+//! | read beside a writing process | [`Store::follow`], or [`Options::read_only`] and [`Store::refresh`] |
 //! | move to another version or machine | [`dump`], [`Store::dump`] |
 //! | back up, verify, repair, salvage | [`backup`], [`verify`], [`repair`], [`salvage`] |
 //! | see what the store contains and how much space it uses | [`Stats`], [`inspect`] |
@@ -143,7 +143,7 @@ pub use stats::{
     FileKind, FileNeed, FileRole, IndexInfo, Mark, RemoteStats, SegmentStats, SetStats, SnapshotInfo, SnapshotKind,
     Stats, StoreFile, ViewStats,
 };
-pub use store::Store;
+pub use store::{Follower, FollowerStats, Store};
 #[cfg(feature = "planted")]
 #[doc(hidden)]
 pub use txn::Part;

@@ -58,6 +58,8 @@ pub(crate) struct Loaded {
     pub(crate) ours: Vec<SegmentSeq>,
     /// Size of the longest of them.
     pub(crate) bytes: u64,
+    /// Size of the newest of them.
+    pub(crate) newest_bytes: u64,
     /// What was ignored: a torn end of the last file.
     pub(crate) torn: Vec<String>,
     /// Damaged headers of manifest files whose entries are read all the same.
@@ -100,6 +102,7 @@ pub(crate) fn load(backing: &dyn Backing, files: &[SegmentSeq]) -> Result<Loaded
     for number in files {
         let (name, bytes) = read_bytes(backing, *number)?;
         loaded.bytes = loaded.bytes.max(to_u64(bytes.len()));
+        loaded.newest_bytes = to_u64(bytes.len());
         let content = read_file(backing, &name, *number, &bytes);
         // A file that is neither readable nor the beginning of one of ours is foreign, and is never deleted.
         if content.is_ok() || begins_like_ours(&bytes) {
@@ -325,6 +328,16 @@ impl Manifest {
         let (uuid, segment_bytes) = (loaded.uuid, loaded.segment_bytes);
         let (writer, busy, idle) = (Mutex::new(writer), Mutex::new(false), Condvar::new());
         Self { backing, uuid, segment_bytes, writer, bytes_before: loaded.bytes, busy, idle, poison }
+    }
+
+    /// Goes on with what a new opening has read, for a reader.
+    pub(crate) fn take_over(&self, next: Self) {
+        *self.writer.lock() = next.writer.into_inner();
+    }
+
+    /// Goes on with what has been read again, for a reader.
+    pub(crate) fn follow(&self, loaded: &Loaded) {
+        self.take_over(Self::new(Arc::clone(&self.backing), loaded, Arc::clone(&self.poison)));
     }
 
     /// Appends an entry, which is durable on return. Returns its number, from which `body` builds the entry.

@@ -13,6 +13,9 @@ use crate::txn::{Durability, TRANSACTION_BYTES_END};
 /// The smallest limit on changed pages.
 const DIRTY_BYTES_MIN: u64 = 1 << 20;
 
+/// The shortest time between two looks of a follower.
+const FOLLOW_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// Options for opening a store. The defaults are safe: a commit is durable when it is acknowledged.
 ///
 /// ```
@@ -43,6 +46,7 @@ pub struct Options {
     space_ratio: f64,
     generations: u8,
     pub(crate) collector: bool,
+    pub(crate) follow_interval: Option<Duration>,
     /// The lineage of the handle that this opening replaces.
     pub(crate) lineage: Option<Lineage>,
 }
@@ -66,6 +70,7 @@ impl Default for Options {
             space_ratio: 1.5,
             generations: 4,
             collector: true,
+            follow_interval: None,
             lineage: None,
         }
     }
@@ -191,6 +196,14 @@ impl Options {
         self
     }
 
+    /// How often a [`Follower`](crate::Follower) looks for new commits: ten milliseconds or more. Default: 25 milliseconds in a
+    /// directory, half a second elsewhere.
+    #[must_use]
+    pub fn follow_interval(mut self, interval: Option<Duration>) -> Self {
+        self.follow_interval = interval;
+        self
+    }
+
     /// To open what has no directory of the record index, so that it can be rebuilt.
     pub(crate) fn repairing(mut self) -> Self {
         self.repairs = true;
@@ -217,6 +230,10 @@ impl Options {
         }
         if !(2..=8).contains(&self.generations) {
             return bad("generations", self.generations.into(), "it must be from 2 to 8");
+        }
+        if let Some(interval) = self.follow_interval.filter(|interval| *interval < FOLLOW_INTERVAL_MIN) {
+            let (got, why) = (format!("{interval:?}"), "it must be 10 ms or more");
+            return Err(Error::BadOption { option: "follow_interval", got, why });
         }
         if self.dirty_bytes_max < DIRTY_BYTES_MIN {
             return bad("dirty_bytes_max", self.dirty_bytes_max, "it must be 1 MiB or more");

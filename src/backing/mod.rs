@@ -58,6 +58,12 @@ pub trait Backing: Send + Sync + Debug {
     /// Names of all regular files, the store's or not, in any order. Links, pipes and directories are omitted.
     fn list(&self) -> io::Result<Vec<String>>;
 
+    /// For readers beside a writer: goes on to the newest state, if it shows one of its own, and says whether anything may have
+    /// changed since the last call. The default says yes.
+    fn look_again(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Deletes a file. On return the removal is durable. Existing handles and maps stay readable.
     ///
     /// # Errors

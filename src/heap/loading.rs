@@ -5,10 +5,11 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::heap::{Applied, Effect, Heap, Publish, signed};
-use crate::id::Seq;
+use crate::id::{SegmentSeq, Seq};
 use crate::log::Segment;
 
 impl Heap {
@@ -44,7 +45,42 @@ impl Heap {
         })
     }
 
-    /// Replaces a known segment with a newly opened one. Only while the store is being opened.
+    /// Goes on with the state of a new opening. Views keep what they have.
+    pub(crate) fn take_over(&self, next: Self) {
+        let mut publish = Publish { current: &self.current, freed: Vec::new() };
+        let next = next.writer.into_inner();
+        let mut writer = self.writer.lock();
+        // What views hold is of the tree before: in this one they keep nothing.
+        let before = std::mem::replace(&mut *writer, next);
+        publish.state(&writer);
+        self.seq.store(writer.seq.0, Ordering::Release);
+        self.note_dirty(&writer);
+        drop(writer);
+        drop((before, publish));
+    }
+
+    /// Beside readers: a segment may have been known when it was shorter.
+    pub(crate) fn follow_growth(&self, segment: &Arc<Segment>) -> Result<()> {
+        match self.segment(segment.number()) {
+            Some(known) if known.is_absent() || known.len()? < segment.len()? => self.replace(segment),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Lets go of segments without live bytes before this one: nothing will be appended to the log in them, and what is moved into
+    /// them makes them known again.
+    pub(crate) fn let_go_of_emptied(&self, before: SegmentSeq) {
+        let table = self.segments();
+        let emptied = table.iter().map(|(_, segment)| segment).filter(|segment| segment.live_bytes() == 0);
+        let numbers: Vec<SegmentSeq> = emptied.map(|segment| segment.number()).filter(|number| *number != before).collect();
+        drop(table);
+        if !numbers.is_empty() {
+            drop(self.retire(&numbers));
+        }
+    }
+
+    /// Replaces a known segment with a newly opened one.
     pub(crate) fn replace(&self, segment: &Arc<Segment>) {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
         let mut writer = self.writer.lock();

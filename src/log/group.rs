@@ -35,6 +35,12 @@ impl GroupSync {
         self.durable.lock().seq
     }
 
+    /// A writer elsewhere has made this durable.
+    pub(crate) fn note(&self, seq: Seq) {
+        let mut durable = self.durable.lock();
+        durable.seq = durable.seq.max(seq);
+    }
+
     /// Waits until `seq` is durable. `sync` syncs everything and returns the last commit that it covers; after a
     /// failure, `check` must fail from then on, because waiting threads do not retry.
     pub(crate) fn sync_to(

@@ -151,6 +151,11 @@ impl Log {
         self.durable.seq()
     }
 
+    /// For a reader: the writer has made this durable.
+    pub(crate) fn note_followed(&self, durable: Seq) {
+        self.durable.note(durable);
+    }
+
     /// Bytes appended through this handle.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed)

@@ -199,6 +199,13 @@ impl PageStore {
         }
     }
 
+    /// Goes on with the segments of a new opening, for a reader.
+    pub(crate) fn take_over(&self, next: Self) {
+        *self.rows.write() = next.rows.into_inner();
+        *self.suspects.lock() = next.suspects.into_inner();
+        *self.others.lock() = next.others.into_inner();
+    }
+
     /// Size of a new segment, given the bytes written since the last snapshot.
     fn capacity(&self, unsettled: u64) -> u64 {
         let rows = self.rows.read();

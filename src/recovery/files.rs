@@ -27,8 +27,12 @@ impl Files {
 
     /// Leaves out foreign segments: the manifest knows no number near theirs. A store that continued from such a number
     /// would soon run out.
-    pub(crate) fn without_foreign(mut self, loaded: &Loaded) -> Self {
-        let known = loaded.next_segment();
+    pub(crate) fn without_foreign(self, loaded: &Loaded) -> Self {
+        self.without_far(loaded.next_segment())
+    }
+
+    /// The same, if this is the number after every file that the manifest knows.
+    pub(super) fn without_far(mut self, known: SegmentSeq) -> Self {
         self.logs = leave_out_foreign(FileKind::Records, &self.logs, known, &mut self.foreign);
         self.pages = leave_out_foreign(FileKind::Pages, &self.pages, known, &mut self.foreign);
         self

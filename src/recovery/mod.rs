@@ -10,6 +10,7 @@ mod bounds;
 mod copying;
 mod decoding;
 mod files;
+mod following;
 mod headless;
 mod leftovers;
 mod point;
@@ -19,6 +20,7 @@ mod report;
 mod settle;
 
 pub(crate) use files::{Files, list};
+pub(crate) use following::{Step, advance};
 pub(crate) use leftovers::{Keeper, is_ours, oldest_mark};
 pub use point::Point;
 pub(crate) use point::{open_at, open_to_copy, roll_back};
@@ -404,7 +406,7 @@ impl Attempt<'_> {
         heap.with_indexes(|_| {});
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
-        let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end };
+        let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end, live: None };
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
@@ -534,6 +536,7 @@ impl Based {
         let Self { source, pages, heap, replayed, .. } = self;
         let poison = Arc::new(Poison::default());
         let next_stream = heap.pin().catalogue.next_stream();
+        let followed = following::begin(&**attempt.backing, attempt.files, attempt.loaded, attempt.base.number, &replayed);
         let raised_end = attempt.base.raised.iter().map(|row| row.slot / to_u64(ENTRIES_PER_PAGE) + 1).max();
         let slots = Slots::load(&heap.pin().root, replayed.page_end, raised_end.unwrap_or_default());
         Engine {
@@ -562,6 +565,9 @@ impl Based {
             registry: RwLock::default(),
             history: History::default(),
             shipped: Shipped::default(),
+            followed_timeline: AtomicU64::new(followed.timeline),
+            followed: Mutex::new(followed),
+            reloads: AtomicU64::new(0),
             grown: parking_lot::Condvar::new(),
             grown_lock: Mutex::new(()),
             left: Mutex::default(),

@@ -54,6 +54,14 @@ pub(crate) struct Replayed {
     pub(crate) found_more: bool,
     /// The highest segment that anything was moved to, whether or not it exists.
     pub(crate) moved_to: SegmentSeq,
+    /// The end of the last frame.
+    pub(crate) read_to: (SegmentSeq, u64),
+    /// Whether that frame is the last one of its segment.
+    pub(crate) is_sealed: bool,
+    /// The commit that the last one names.
+    pub(crate) prewritten: Option<(SegmentSeq, Seq)>,
+    /// Segments that do not belong to the log, met while a reader goes on.
+    pub(crate) older: Vec<SegmentSeq>,
 }
 
 struct Replay<'a> {
@@ -84,7 +92,22 @@ struct Replay<'a> {
     has_later_segment: bool,
     /// The end of the last frame.
     read_to: (SegmentSeq, u64),
+    is_sealed: bool,
+    older: Vec<SegmentSeq>,
+    /// Whether there are readers.
+    is_live: bool,
     segments: usize,
+}
+
+/// A state with readers goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Live {
+    /// What is known to be durable.
+    pub(crate) durable: Seq,
+    /// Whether the last frame is the last one of its segment.
+    pub(crate) is_sealed: bool,
+    /// The commit that the last one names.
+    pub(crate) prewritten: Option<(SegmentSeq, Seq)>,
 }
 
 /// Where replay starts and ends.
@@ -96,6 +119,8 @@ pub(crate) struct Past<'a> {
     pub(crate) until: Option<Seq>,
     /// Pages from this one on were never reserved.
     pub(crate) reserved_end: u64,
+    /// If there are readers.
+    pub(crate) live: Option<Live>,
 }
 
 /// Replays everything after the snapshot's head, or up to `until`.
@@ -117,7 +142,9 @@ pub(crate) fn replay(
     let timeline = cuts.iter().map(|(_, cut)| cut.timeline).fold(base.timeline, u64::max);
     let mut replay = Replay::new(source, heap, past, report);
     replay.check_head(files)?;
-    heap.with_indexes(Indexes::begin_gathering);
+    if !replay.is_live {
+        heap.with_indexes(Indexes::begin_gathering);
+    }
     let mut undeclared = Vec::new();
     let mut last_segment = base.head_segment;
     let mut cuts = cuts.as_slice();
@@ -144,6 +171,10 @@ pub(crate) fn replay(
                 Err(error) => return Err(error),
             },
         };
+        if segment.header().generation > 0 && replay.is_live {
+            replay.older.push(number);
+            continue;
+        }
         if segment.header().generation > 0 {
             // These records were moved, and the moves are in the log. But the frame says what was durable when it was
             // written.
@@ -228,7 +259,7 @@ impl Limits {
 
 impl<'a> Replay<'a> {
     fn new(source: &'a SegmentSource, heap: &'a Heap, past: &Past<'a>, report: &'a mut RecoveryReport) -> Self {
-        let Past { manifest, base, until, reserved_end } = *past;
+        let Past { manifest, base, until, reserved_end, live } = *past;
         let reserves = manifest.range(base.reserved_from..).filter_map(|(number, body)| match body {
             Body::Reserve(pages) => Some((*number, pages.as_slice())),
             _ => None,
@@ -239,7 +270,7 @@ impl<'a> Replay<'a> {
             base,
             report,
             expected: base.seq.next(),
-            watermark: proven_by(manifest).max(base.seq),
+            watermark: live.map_or_else(|| proven_by(manifest).max(base.seq), |live| live.durable),
             unproven: VecDeque::new(),
             broken: None,
             is_damaged: false,
@@ -248,12 +279,15 @@ impl<'a> Replay<'a> {
             page_end: base.page_end,
             until,
             moved_to: SegmentSeq(0),
-            prewritten: None,
+            prewritten: live.and_then(|live| live.prewritten),
             headless: Headless::default(),
             reserves: reserves.collect(),
             reserved_end,
             has_later_segment: false,
             read_to: (base.head_segment, base.head_offset),
+            is_sealed: live.is_some_and(|live| live.is_sealed),
+            older: Vec::new(),
+            is_live: live.is_some(),
             segments: 0,
         }
     }
@@ -392,6 +426,7 @@ impl<'a> Replay<'a> {
                 let effects = decoded.take_effects()?;
                 let all = batch.effects(effects.clone());
                 self.check_pages(segment, &decoded.frame, all)?;
+                self.check_indexes(segment, &decoded.frame, all)?;
                 if all.iter().any(|effect| matches!(effect, Effect::Moves(..))) {
                     self.adopt_targets(all)?;
                 }
@@ -407,10 +442,14 @@ impl<'a> Replay<'a> {
                 self.count(&decoded.frame);
             }
             self.read_to = (segment.number(), decoded.end);
+            self.is_sealed = header.kind == FrameKind::Seal;
             if header.kind == FrameKind::Commit && lowest.is_none() {
                 *lowest = Some(header.seq);
                 self.segments += 1;
             }
+        }
+        if self.is_live && !commits.is_empty() {
+            self.heap.follow_growth(segment)?;
         }
         let commits = commits.into_iter().map(|(seq, effects)| (seq, batch.effects(effects)));
         self.heap.replay(segment, commits)?;
@@ -486,6 +525,21 @@ impl<'a> Replay<'a> {
         }
     }
 
+    /// Beside readers an index must not be used before it has its entries, which only a snapshot has.
+    fn check_indexes(&self, segment: &Segment, frame: &Frame<'_>, effects: &[Effect]) -> Result<()> {
+        let published = effects.iter().find_map(|effect| match effect {
+            Effect::PublishIndex(number) => Some(*number),
+            _ => None,
+        });
+        match published.filter(|_| self.is_live) {
+            None => Ok(()),
+            Some(number) => {
+                let (what, expected) = (format!("key index {number}"), "a snapshot with its nodes");
+                Err(Error::corrupt(segment.name(), frame.offset(), what, expected, "an older one"))
+            }
+        }
+    }
+
     /// Registers the segments into which records were moved. One that is gone has been emptied by later moves or
     /// commits; otherwise it is found missing after replay.
     fn adopt_targets(&mut self, effects: &[Effect]) -> Result<()> {
@@ -527,7 +581,9 @@ impl<'a> Replay<'a> {
     }
 
     fn finish(mut self, timeline: u64, last_segment: SegmentSeq, undeclared: Vec<SegmentSeq>) -> Result<Replayed> {
-        self.heap.with_indexes(Indexes::end_gathering)?;
+        if !self.is_live {
+            self.heap.with_indexes(Indexes::end_gathering)?;
+        }
         // On the way to a past commit the log may have been deleted, but not damaged.
         let wanted = self.until.map_or(self.watermark, |until| self.watermark.min(until));
         if wanted >= self.expected && (self.until.is_none() || self.is_damaged) {
@@ -563,6 +619,10 @@ impl<'a> Replay<'a> {
             page_end,
             found_more,
             moved_to: self.moved_to,
+            read_to: self.read_to,
+            is_sealed: self.is_sealed,
+            prewritten: self.prewritten,
+            older: self.older,
         })
     }
 }

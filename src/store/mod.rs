@@ -2,6 +2,8 @@
 //!
 //! Owns: the handle, the background threads, closing. Never: does a lower layer's work itself.
 
+pub use following::{Follower, FollowerStats};
+
 use crate::store::background::{run_background, run_collector, spawn};
 use crate::store::guard::{Guard, Guarded};
 mod background;
@@ -9,6 +11,7 @@ mod background;
 mod copying;
 mod emptying;
 mod files;
+mod following;
 mod guard;
 mod indexes;
 mod opening;

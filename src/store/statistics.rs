@@ -55,7 +55,7 @@ impl Store {
             retired: self.inner.collector.retired(),
             durable_seq: self.durable_seq(),
             last_seq: engine.heap.seq(),
-            timeline: engine.log.timeline(),
+            timeline: engine.timeline(),
             dirty_pages,
             dirty_nodes: engine.heap.with_indexes(|indexes| indexes.dirty()),
             dirty_bytes,

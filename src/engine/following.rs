@@ -1,0 +1,62 @@
+//! How far a reader has followed the log of a writer.
+//!
+//! Owns: where it goes on, and taking over what a new opening has found. Never: reads a file.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::id::{SegmentSeq, Seq};
+
+/// Where a reader goes on, and what it has seen of the files.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    /// The snapshot from which its state was loaded.
+    pub(crate) base: u64,
+    /// The end of the last frame.
+    pub(crate) at: (SegmentSeq, u64),
+    /// Whether that frame is the last one of its segment.
+    pub(crate) is_sealed: bool,
+    /// The commit that the last one names: the segment to which it was written ahead, and its number.
+    pub(crate) prewritten: Option<(SegmentSeq, Seq)>,
+    pub(crate) timeline: u64,
+    /// The manifest's files, and the length of the newest.
+    pub(crate) manifest: (Vec<SegmentSeq>, u64),
+    /// The last entry of the manifest.
+    pub(crate) last_entry: u64,
+    /// The number after every file that the manifest knows.
+    pub(crate) known: SegmentSeq,
+    /// Later segments than that of the last frame that do not belong to the log.
+    pub(crate) older: BTreeSet<SegmentSeq>,
+    /// How often in a row there was nothing new.
+    pub(crate) idle: u32,
+    /// Whether only a new opening can go on.
+    pub(crate) is_lost: bool,
+}
+
+impl Engine {
+    /// The timeline of the log.
+    pub(crate) fn timeline(&self) -> u64 {
+        if self.read_only { self.followed_timeline.load(Ordering::Relaxed) } else { self.log.timeline() }
+    }
+
+    /// Goes on with what a new opening of the same store has found. Views and handles stay valid.
+    pub(crate) fn take_over(&self, next: Self) {
+        let given = self.given_extractors();
+        let Self { heap, manifest, pages, left, log, replay_bytes, followed_timeline, .. } = next;
+        self.pages.take_over(pages);
+        self.manifest.take_over(manifest);
+        *self.left.lock() = left.into_inner();
+        self.replay_bytes.store(replay_bytes.into_inner(), Ordering::Relaxed);
+        self.followed_timeline.store(followed_timeline.into_inner(), Ordering::Relaxed);
+        self.log.note_followed(log.durable_seq());
+        self.heap.take_over(heap);
+        self.forget_sets();
+        self.take_extractors(given);
+    }
+
+    /// What was looked up about sets may have changed.
+    pub(crate) fn forget_sets(&self) {
+        self.registry.write().sets.clear();
+    }
+}

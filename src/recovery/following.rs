@@ -1,0 +1,243 @@
+//! Following a writer: a reader's state goes on with the commits that came since it last looked.
+//!
+//! Owns: whether there may be something new, and whether the log alone leads there. If it does not, because the log was cut, its
+//! beginning is gone, or only a snapshot has what is needed, the newest state is loaded as by an opening. Never: writes, or takes a
+//! lock of the store's directory.
+//! Invariant: readers see the state of a commit, never an older one than before.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use crate::backing::Backing;
+use crate::engine::{Engine, Followed};
+use crate::error::{Error, Result};
+use crate::format::descriptor::Descriptor;
+use crate::format::manifest::{Body, Snapshot, SnapshotKind};
+use crate::format::segment::FileKind;
+use crate::id::{SegmentSeq, Seq};
+use crate::log::now_micros;
+use crate::recovery::replay::{Past, Replayed};
+use crate::recovery::{Files, RecoveryReport, Settings, list, open_beside_a_writer, replay};
+use crate::{manifest, recovery};
+
+/// The first bytes of a frame, which are not all zeros.
+const BEGIN_BYTES: usize = 8;
+/// After so many looks without anything new, all files are looked at once.
+const LOOKS: u32 = 16;
+
+/// What a look has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There was nothing new.
+    Nothing,
+    /// New commits were applied.
+    Applied,
+    /// The newest state was loaded anew.
+    Reloaded,
+}
+
+/// Advances a reader to the newest commit. Without `closely`, what is unlikely to have changed is looked at now and then.
+pub(crate) fn advance(engine: &Engine, settings: &Settings, closely: bool) -> Result<Step> {
+    let mut followed = engine.followed.lock();
+    if !followed.is_lost {
+        match has_news(engine, &mut followed) {
+            Ok(false) if !closely => return Ok(Step::Nothing),
+            Ok(_) => {}
+            Err(source) => return Err(Error::io("look at", engine.backing.location(), source)),
+        }
+        match go_on(engine, settings, &mut followed) {
+            Ok(Some(is_new)) => return Ok(if is_new { Step::Applied } else { Step::Nothing }),
+            // What the log does not say, or does not say any more, an opening finds, or says what is wrong.
+            Ok(None) | Err(_) => followed.is_lost = true,
+        }
+    }
+    reload(engine, settings, &mut followed)?;
+    Ok(Step::Reloaded)
+}
+
+/// Whether there may be anything new.
+fn has_news(engine: &Engine, followed: &mut Followed) -> io::Result<bool> {
+    let backing = &*engine.backing;
+    if !backing.look_again()? {
+        return Ok(false);
+    }
+    followed.idle += 1;
+    let is_new = followed.idle >= LOOKS
+        || followed.is_sealed
+        || has_grown(backing, followed.at)?
+        || manifest_of(backing, &followed.manifest.0)? != Some(followed.manifest.1);
+    if is_new {
+        followed.idle = 0;
+    }
+    Ok(is_new)
+}
+
+/// Whether anything follows the last frame in its segment, or that is gone.
+fn has_grown(backing: &dyn Backing, (segment, offset): (SegmentSeq, u64)) -> io::Result<bool> {
+    let file = match backing.open(&FileKind::Records.file_name(segment)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let mut begin = [0; BEGIN_BYTES];
+    match file.read_at(offset, &mut begin) {
+        Ok(()) => Ok(begin.iter().any(|byte| *byte != 0)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The length of the newest manifest file; `None` if others have come or gone.
+fn manifest_of(backing: &dyn Backing, files: &[SegmentSeq]) -> io::Result<Option<u64>> {
+    let Some(newest) = files.last() else { return Ok(None) };
+    match backing.open(&FileKind::Manifest.file_name(SegmentSeq(newest.0 + 1))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(_) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    match backing.open(&FileKind::Manifest.file_name(*newest)) {
+        Ok(file) => file.len().map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a reader that has just opened the store goes on.
+pub(super) fn begin(
+    backing: &dyn Backing,
+    files: &Files,
+    loaded: &manifest::Loaded,
+    base: u64,
+    replayed: &Replayed,
+) -> Followed {
+    // A length that is read too late would hide an entry; this one is no longer than what was loaded.
+    let bytes = manifest_of(backing, &files.manifests).ok().flatten().unwrap_or_default().min(loaded.newest_bytes);
+    Followed {
+        base,
+        at: replayed.read_to,
+        is_sealed: replayed.is_sealed,
+        prewritten: replayed.prewritten,
+        timeline: replayed.timeline,
+        manifest: (files.manifests.clone(), bytes),
+        last_entry: last_entry(loaded),
+        known: loaded.next_segment(),
+        ..Followed::default()
+    }
+}
+
+fn last_entry(loaded: &manifest::Loaded) -> u64 {
+    loaded.entries.last_key_value().map_or(0, |(number, _)| *number)
+}
+
+/// Applies what the log has after the last frame. `None` if only an opening can go on.
+fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Result<Option<bool>> {
+    let files = list(&*engine.backing)?;
+    if manifest_of(&*engine.backing, &files.manifests).ok().flatten() != Some(followed.manifest.1)
+        || files.manifests != followed.manifest.0
+    {
+        let loaded = manifest::load(&*engine.backing, &files.manifests)?;
+        if !leads_on(engine, settings, followed, &loaded) {
+            return Ok(None);
+        }
+        followed.manifest = (files.manifests.clone(), loaded.newest_bytes);
+        (followed.last_entry, followed.known) = (last_entry(&loaded), loaded.next_segment());
+        engine.manifest.follow(&loaded);
+    }
+    let mut logs = files.without_far(followed.known).logs;
+    followed.older.retain(|number| logs.binary_search(number).is_ok());
+    logs.retain(|number| *number >= followed.at.0 && !followed.older.contains(number));
+    let before = engine.heap.seq();
+    let base = head(engine, followed);
+    let nothing = BTreeMap::new();
+    let live = replay::Live {
+        durable: engine.log.durable_seq(),
+        is_sealed: followed.is_sealed,
+        prewritten: followed.prewritten,
+    };
+    let past = Past { manifest: &nothing, base: &base, until: None, reserved_end: u64::MAX, live: Some(live) };
+    let mut report = RecoveryReport::default();
+    let replayed = replay::replay(engine.log.source(), &engine.heap, &past, &BTreeMap::new(), &logs, &mut report)?;
+    followed.at = replayed.read_to;
+    followed.is_sealed = replayed.is_sealed;
+    followed.prewritten = replayed.prewritten;
+    followed.older.extend(replayed.older);
+    engine.log.note_followed(replayed.durable.min(replayed.last));
+    engine.replay_bytes.fetch_add(report.bytes_replayed, Ordering::Relaxed);
+    if replayed.last == before {
+        return Ok(Some(false));
+    }
+    engine.forget_sets();
+    engine.heap.let_go_of_emptied(followed.at.0);
+    engine.heap.reclaim();
+    Ok(Some(true))
+}
+
+/// Whether the log after the last frame leads to the newest state, as far as the manifest says.
+fn leads_on(engine: &Engine, settings: &Settings, followed: &Followed, loaded: &manifest::Loaded) -> bool {
+    let mut later = loaded.entries.range(followed.last_entry.saturating_add(1)..);
+    let kept = loaded.kept();
+    let newest = kept.snapshots().last().map(|snapshot| snapshot.number);
+    let is_newest = newest == Some(followed.base);
+    // An index that was being built is in a snapshot before it is used, and nowhere else.
+    let lacks_an_index = || engine.heap.catalogue().indexes().any(|index| !index.is_ready);
+    let has_damaged = || engine.heap.current().root.has_damaged;
+    let is_large = || engine.heap.dirty_bytes() > settings.dirty_bytes_max / 2;
+    loaded.uuid == engine.store_id()
+        && !later.any(|(_, body)| matches!(body, Body::Cut(_)))
+        && kept.snapshots().any(|snapshot| snapshot.number == followed.base)
+        && (is_newest || !(lacks_an_index() || has_damaged() || is_large()))
+}
+
+/// The present state as a snapshot from whose head the log is replayed.
+fn head(engine: &Engine, followed: &Followed) -> Snapshot {
+    Snapshot {
+        number: followed.last_entry,
+        kind: SnapshotKind::Automatic,
+        name: String::new(),
+        seq: engine.heap.seq(),
+        timeline: followed.timeline,
+        time_micros: now_micros(),
+        root: Descriptor::default(),
+        page_end: 0,
+        head_segment: followed.at.0,
+        head_offset: followed.at.1,
+        next_segment: followed.known,
+        next_set: 0,
+        next_stream: 0,
+        reserved_from: 0,
+        segments: Vec::new(),
+        sets: Vec::new(),
+        marks: Vec::new(),
+        reserved: Vec::new(),
+        streams: Vec::new(),
+        next_index: 0,
+        indexes: Vec::new(),
+        raised: Vec::new(),
+        extensions: Vec::new(),
+    }
+}
+
+/// Loads the newest state, as an opening does, and goes on from there.
+fn reload(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Result<()> {
+    recovery::refuse_unfinished(&*engine.backing)?;
+    let settings = Settings { lineage: engine.lineage, ..*settings };
+    let (next, _report) = open_beside_a_writer(&engine.backing, &settings)?;
+    if next.store_id() != engine.store_id() {
+        let why = "another store has taken the place of the one that was followed".to_owned();
+        return Err(Error::NotAStore { path: engine.backing.location(), why });
+    }
+    let (seen, found) = (engine.heap.seq(), next.heap.seq());
+    if found < seen {
+        return Err(went_back(engine, seen, found));
+    }
+    *followed = std::mem::take(&mut *next.followed.lock());
+    engine.take_over(next);
+    engine.reloads.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+fn went_back(engine: &Engine, seen: Seq, found: Seq) -> Error {
+    let why = format!("the store now ends with commit {found}: an older copy has taken its place; follow it anew");
+    Error::PointGone { point: format!("commit {seen} of {}", engine.backing.location()), why }
+}

@@ -1,0 +1,28 @@
+//! Following a store that another handle or process writes: what a follower shows, what it costs, and taking over.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions")]
+
+mod common;
+
+#[path = "following/ledger.rs"]
+mod ledger;
+
+#[path = "following/basics.rs"]
+mod basics;
+#[cfg(feature = "remote")]
+#[path = "following/buckets.rs"]
+mod buckets;
+#[path = "following/churn.rs"]
+mod churn;
+#[path = "following/costs.rs"]
+mod costs;
+
+use std::time::Duration;
+
+/// Long enough for a slow machine.
+pub const LONG: Duration = Duration::from_mins(2);
+
+/// How much a test does.
+pub fn amount(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}

@@ -1,0 +1,1 @@
+//! Following a bucket from elsewhere.

@@ -404,6 +404,9 @@ impl Error {
         if let Some(Self::Fenced { location, by }) = source.get_ref().and_then(|inner| inner.downcast_ref()) {
             return Self::Fenced { location: location.clone(), by: by.clone() };
         }
+        if let Some(Self::PointGone { point, why }) = source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::PointGone { point: point.clone(), why: why.clone() };
+        }
         let file = file.into();
         if is_no_space(&source) { Self::NoSpace { action, file, source } } else { Self::Io { action, file, source } }
     }
@@ -582,7 +585,7 @@ impl Error {
             Self::BadValue { .. } => {
                 "check that the record was written as this type, by a version that writes the same form"
             }
-            Self::PointGone { .. } => "list the saved snapshots and marks, and choose one that is still kept",
+            Self::PointGone { .. } => "choose a snapshot or mark that is still kept, or look at the newest state again",
             Self::BadOption { .. } => "see the option's documentation for its range",
             Self::Indeterminate { .. } => "open the store again and check whether the commit is there",
             Self::Poisoned { .. } => {

@@ -166,6 +166,10 @@ struct BackingDoctests;
 struct RemoteDoctests;
 
 #[cfg(doctest)]
+#[doc = include_str!("../docs/following.md")]
+struct FollowingDoctests;
+
+#[cfg(doctest)]
 #[doc = include_str!("../docs/indexes.md")]
 struct IndexesDoctests;
 

@@ -213,7 +213,7 @@ pub fn verify_with(path: impl AsRef<Path>, scope: Scope, progress: &mut dyn FnMu
         std::io::ErrorKind::NotADirectory => refused("it is not a directory"),
         _ => Error::io("open", shown.clone(), source),
     })?;
-    verify_scope(&(Arc::new(files) as Arc<dyn Backing>), scope, progress)
+    verify_backing_with(&(Arc::new(files) as Arc<dyn Backing>), scope, progress)
 }
 
 /// Like [`verify`], for any backing store.
@@ -221,10 +221,18 @@ pub fn verify_with(path: impl AsRef<Path>, scope: Scope, progress: &mut dyn FnMu
 /// # Errors
 /// As [`verify`].
 pub fn verify_backing(backing: &Arc<dyn Backing>, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
-    verify_scope(backing, Scope::Everything, progress)
+    verify_backing_with(backing, Scope::Everything, progress)
 }
 
-fn verify_scope(backing: &Arc<dyn Backing>, scope: Scope, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport> {
+/// Like [`verify_backing`], restricted to a scope.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_backing_with(
+    backing: &Arc<dyn Backing>,
+    scope: Scope,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<VerifyReport> {
     let before = Traces::of(&**backing);
     let files = list(&**backing)?;
     if files.manifests.is_empty() && files.logs.is_empty() && files.pages.is_empty() {

@@ -1,6 +1,7 @@
 //! Following a store that another handle or process writes: what a follower shows, what it costs, and taking over.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions")]
+#![allow(clippy::print_stdout, reason = "the figures of each run")]
 
 mod common;
 

@@ -58,10 +58,10 @@ pub trait Backing: Send + Sync + Debug {
     /// Names of all regular files, the store's or not, in any order. Links, pipes and directories are omitted.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// For readers beside a writer: goes on to the newest state, if it shows one of its own, and says whether anything may have
-    /// changed since the last call. The default says yes.
-    fn look_again(&self) -> io::Result<bool> {
-        Ok(true)
+    /// For readers beside a writer: a backing that shows a state of its own goes on to the newest one, and says whether that is another.
+    /// `None`, the default, says that files show at once what was done to them.
+    fn look_again(&self) -> io::Result<Option<bool>> {
+        Ok(None)
     }
 
     /// Deletes a file. On return the removal is durable. Existing handles and maps stay readable.

@@ -13,6 +13,8 @@ use crate::id::{SegmentSeq, Seq};
 pub(crate) struct Followed {
     /// The snapshot from which its state was loaded.
     pub(crate) base: u64,
+    /// The newest snapshot that the manifest had.
+    pub(crate) newest: u64,
     /// The end of the last frame.
     pub(crate) at: (SegmentSeq, u64),
     /// Whether that frame is the last one of its segment.
@@ -28,6 +30,8 @@ pub(crate) struct Followed {
     pub(crate) known: SegmentSeq,
     /// Later segments than that of the last frame that do not belong to the log.
     pub(crate) older: BTreeSet<SegmentSeq>,
+    /// Whether the backing shows states, of which nothing changes between two looks.
+    pub(crate) shows_states: bool,
     /// How often in a row there was nothing new.
     pub(crate) idle: u32,
     /// Whether only a new opening can go on.

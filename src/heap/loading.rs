@@ -73,7 +73,8 @@ impl Heap {
     pub(crate) fn let_go_of_emptied(&self, before: SegmentSeq) {
         let table = self.segments();
         let emptied = table.iter().map(|(_, segment)| segment).filter(|segment| segment.live_bytes() == 0);
-        let numbers: Vec<SegmentSeq> = emptied.map(|segment| segment.number()).filter(|number| *number != before).collect();
+        let numbers: Vec<SegmentSeq> =
+            emptied.map(|segment| segment.number()).filter(|number| *number != before).collect();
         drop(table);
         if !numbers.is_empty() {
             drop(self.retire(&numbers));

@@ -73,6 +73,11 @@ pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
     Ok(files.without_foreign_manifests())
 }
 
+/// The same in a backing that shows one state.
+pub(super) fn list_state(backing: &dyn Backing) -> Result<Files> {
+    list_once(backing).map(Files::without_foreign_manifests)
+}
+
 fn list_once(backing: &dyn Backing) -> Result<Files> {
     let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
     let mut files = Files::default();

@@ -17,7 +17,8 @@ use crate::format::manifest::{Body, Snapshot, SnapshotKind};
 use crate::format::segment::FileKind;
 use crate::id::{SegmentSeq, Seq};
 use crate::log::now_micros;
-use crate::recovery::replay::{Past, Replayed};
+use crate::recovery::files::list_state;
+use crate::recovery::replay::{Live, Past, Replayed};
 use crate::recovery::{Files, RecoveryReport, Settings, list, open_beside_a_writer, replay};
 use crate::{manifest, recovery};
 
@@ -59,8 +60,10 @@ pub(crate) fn advance(engine: &Engine, settings: &Settings, closely: bool) -> Re
 /// Whether there may be anything new.
 fn has_news(engine: &Engine, followed: &mut Followed) -> io::Result<bool> {
     let backing = &*engine.backing;
-    if !backing.look_again()? {
-        return Ok(false);
+    let looked = backing.look_again()?;
+    followed.shows_states = looked.is_some();
+    if let Some(is_new) = looked {
+        return Ok(is_new);
     }
     followed.idle += 1;
     let is_new = followed.idle >= LOOKS
@@ -115,6 +118,7 @@ pub(super) fn begin(
     let bytes = manifest_of(backing, &files.manifests).ok().flatten().unwrap_or_default().min(loaded.newest_bytes);
     Followed {
         base,
+        newest: newest(loaded),
         at: replayed.read_to,
         is_sealed: replayed.is_sealed,
         prewritten: replayed.prewritten,
@@ -130,18 +134,24 @@ fn last_entry(loaded: &manifest::Loaded) -> u64 {
     loaded.entries.last_key_value().map_or(0, |(number, _)| *number)
 }
 
+fn newest(loaded: &manifest::Loaded) -> u64 {
+    let snapshots = loaded.entries.iter().filter(|(_, body)| matches!(body, Body::Snapshot(_)));
+    snapshots.map(|(number, _)| *number).max().unwrap_or_default()
+}
+
 /// Applies what the log has after the last frame. `None` if only an opening can go on.
 fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Result<Option<bool>> {
-    let files = list(&*engine.backing)?;
+    let files = if followed.shows_states { list_state(&*engine.backing) } else { list(&*engine.backing) }?;
     if manifest_of(&*engine.backing, &files.manifests).ok().flatten() != Some(followed.manifest.1)
         || files.manifests != followed.manifest.0
     {
         let loaded = manifest::load(&*engine.backing, &files.manifests)?;
-        if !leads_on(engine, settings, followed, &loaded) {
+        if !leads_on(engine, followed, &loaded) {
             return Ok(None);
         }
         followed.manifest = (files.manifests.clone(), loaded.newest_bytes);
         (followed.last_entry, followed.known) = (last_entry(&loaded), loaded.next_segment());
+        followed.newest = newest(&loaded);
         engine.manifest.follow(&loaded);
     }
     let mut logs = files.without_far(followed.known).logs;
@@ -150,11 +160,8 @@ fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resul
     let before = engine.heap.seq();
     let base = head(engine, followed);
     let nothing = BTreeMap::new();
-    let live = replay::Live {
-        durable: engine.log.durable_seq(),
-        is_sealed: followed.is_sealed,
-        prewritten: followed.prewritten,
-    };
+    let live =
+        Live { durable: engine.log.durable_seq(), is_sealed: followed.is_sealed, prewritten: followed.prewritten };
     let past = Past { manifest: &nothing, base: &base, until: None, reserved_end: u64::MAX, live: Some(live) };
     let mut report = RecoveryReport::default();
     let replayed = replay::replay(engine.log.source(), &engine.heap, &past, &BTreeMap::new(), &logs, &mut report)?;
@@ -164,6 +171,9 @@ fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resul
     followed.older.extend(replayed.older);
     engine.log.note_followed(replayed.durable.min(replayed.last));
     engine.replay_bytes.fetch_add(report.bytes_replayed, Ordering::Relaxed);
+    if is_behind(engine, settings, followed) {
+        return Ok(None);
+    }
     if replayed.last == before {
         return Ok(Some(false));
     }
@@ -174,19 +184,20 @@ fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resul
 }
 
 /// Whether the log after the last frame leads to the newest state, as far as the manifest says.
-fn leads_on(engine: &Engine, settings: &Settings, followed: &Followed, loaded: &manifest::Loaded) -> bool {
+fn leads_on(engine: &Engine, followed: &Followed, loaded: &manifest::Loaded) -> bool {
     let mut later = loaded.entries.range(followed.last_entry.saturating_add(1)..);
-    let kept = loaded.kept();
-    let newest = kept.snapshots().last().map(|snapshot| snapshot.number);
-    let is_newest = newest == Some(followed.base);
+    loaded.uuid == engine.store_id()
+        && !later.any(|(_, body)| matches!(body, Body::Cut(_)))
+        && loaded.kept().snapshots().any(|snapshot| snapshot.number == followed.base)
+}
+
+/// Whether a newer snapshot than the one that the state was loaded from has what the state lacks.
+fn is_behind(engine: &Engine, settings: &Settings, followed: &Followed) -> bool {
     // An index that was being built is in a snapshot before it is used, and nowhere else.
     let lacks_an_index = || engine.heap.catalogue().indexes().any(|index| !index.is_ready);
     let has_damaged = || engine.heap.current().root.has_damaged;
     let is_large = || engine.heap.dirty_bytes() > settings.dirty_bytes_max / 2;
-    loaded.uuid == engine.store_id()
-        && !later.any(|(_, body)| matches!(body, Body::Cut(_)))
-        && kept.snapshots().any(|snapshot| snapshot.number == followed.base)
-        && (is_newest || !(lacks_an_index() || has_damaged() || is_large()))
+    followed.newest != followed.base && (lacks_an_index() || has_damaged() || is_large())
 }
 
 /// The present state as a snapshot from whose head the log is replayed.

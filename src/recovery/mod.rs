@@ -536,7 +536,8 @@ impl Based {
         let Self { source, pages, heap, replayed, .. } = self;
         let poison = Arc::new(Poison::default());
         let next_stream = heap.pin().catalogue.next_stream();
-        let followed = following::begin(&**attempt.backing, attempt.files, attempt.loaded, attempt.base.number, &replayed);
+        let followed =
+            following::begin(&**attempt.backing, attempt.files, attempt.loaded, attempt.base.number, &replayed);
         let raised_end = attempt.base.raised.iter().map(|row| row.slot / to_u64(ENTRIES_PER_PAGE) + 1).max();
         let slots = Slots::load(&heap.pin().root, replayed.page_end, raised_end.unwrap_or_default());
         Engine {

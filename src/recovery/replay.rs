@@ -553,7 +553,8 @@ impl<'a> Replay<'a> {
             }
             let segment = match self.source.open(FileKind::Records, *to) {
                 Ok(segment) => segment,
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                // Readers would look for records in it before the next commits lead elsewhere.
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound && !self.is_live => {
                     self.source.absent(*to)
                 }
                 Err(error) => return Err(error),

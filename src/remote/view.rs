@@ -137,6 +137,18 @@ impl BucketView {
     }
 }
 
+impl BucketView {
+    /// Goes on to the newest state, unless it shows a chosen one.
+    fn go_on(&self) -> io::Result<()> {
+        if self.inner.follows {
+            let state = self.inner.state.read().clone();
+            let newer = self.inner.newer(state).map_err(io::Error::other)?;
+            *self.inner.state.write() = newer;
+        }
+        Ok(())
+    }
+}
+
 /// A part of a file that is to be read.
 struct Need {
     piece: Piece,
@@ -310,12 +322,16 @@ impl Backing for BucketView {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        if self.inner.follows {
-            let state = self.inner.state.read().clone();
-            let newer = self.inner.newer(state).map_err(io::Error::other)?;
-            *self.inner.state.write() = newer;
-        }
+        self.go_on()?;
         Ok(self.inner.state.read().loaded.table.iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
+    fn look_again(&self) -> io::Result<Option<bool>> {
+        let before = self.point();
+        if self.has_newer().map_err(io::Error::other)? {
+            self.go_on()?;
+        }
+        Ok(Some(self.point() != before))
     }
 
     fn delete(&self, _name: &str) -> io::Result<()> {

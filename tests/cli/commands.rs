@@ -14,7 +14,7 @@ fn help_shows_examples_for_each_command() {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> =
         listed.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
-    assert_eq!(names.len(), 29, "{names:?}");
+    assert_eq!(names.len(), 30 + usize::from(cfg!(feature = "remote")), "{names:?}");
     for name in names {
         let help = tenure(&[name, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("tenure {name}")), "{help}");
@@ -277,4 +277,18 @@ fn errors_are_json_where_the_output_is() {
         assert!(!told["help"].as_str().expect("text").is_empty(), "{told}");
     }
     fixture.assert_unchanged();
+}
+
+#[test]
+fn watch_shows_states_until_a_commit_or_a_time() {
+    let fixture = Fixture::new();
+    let store = fixture.store();
+    tenure(&["put", &store, "--set", "notes", "first"]).ok();
+    assert!(tenure(&["watch", &store, "--until", "1"]).ok().contains("1 record"));
+    let lines = tenure(&["watch", &store, "--for", "50ms", "--interval", "10ms", "--json"]).ok();
+    let line: Value = serde_json::from_str(lines.trim()).expect("one line");
+    assert_eq!((&line["records"], &line["reloads"]), (&json!(1), &json!(0)));
+    let late = tenure(&["watch", &store, "--until", "999", "--for", "20ms"]);
+    assert!(late.code == 1 && late.err.contains("did not come in time"), "{}", late.err);
+    assert_eq!(tenure(&["watch", &store, "--interval", "1ms", "--for", "20ms"]).code, 2);
 }

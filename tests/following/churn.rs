@@ -21,7 +21,7 @@ fn writer_process() {
     let mut round = seed;
     loop {
         round += 1;
-        let durability = if round % 2 == 0 { Durability::Sync } else { Durability::Buffered };
+        let durability = if round.is_multiple_of(2) { Durability::Sync } else { Durability::Buffered };
         let store = options().durability(durability).open(&path).unwrap();
         let mut writer = Writer::new(store, round);
         for number in 0..3_000 {

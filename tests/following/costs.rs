@@ -67,13 +67,15 @@ impl Backing for Counting {
 }
 
 /// Opens and bytes read for refreshes after single commits, beside a store of so many records, and for opening it.
-fn cost(records: u64) -> [(u64, u64); 2] {
+fn cost(records: usize) -> [(u64, u64); 2] {
     let memory = Memory::new();
     let options = Options::new().background(false).segment_bytes(1 << 20);
     let store: Store = options.open_backing(Arc::new(memory.clone())).unwrap();
     let notes = store.record_set("notes").unwrap();
     for part in 0..records / 500 {
-        store.write(|tx| (0..500).try_for_each(|at| tx.insert(&notes, vec![1; 100 + (part + at) as usize % 50]).map(drop))).unwrap();
+        store
+            .write(|tx| (0..500).try_for_each(|at| tx.insert(&notes, vec![1; 100 + (part + at) % 50]).map(drop)))
+            .unwrap();
     }
     store.save_snapshot().unwrap();
     store.write(|tx| tx.insert(&notes, "after the snapshot")).unwrap();

@@ -40,3 +40,66 @@ fn a_store_is_uploaded_shown_copied_taken_over_and_pruned() {
     let secret = run(&["remote", "status", "s3://key:secret@bucket/x"]);
     assert!(!String::from_utf8_lossy(&secret.stderr).contains("secret@"));
 }
+
+#[test]
+fn commands_that_read_take_a_url_and_those_that_write_refuse_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (url, here) = (format!("file://{}", path("bucket")), path("here"));
+    ok(&["put", &here, "--set", "notes", "first"]);
+    ok(&["put", &here, "--set", "notes", "second"]);
+    ok(&["mark", &here, "then"]);
+    ok(&["remote", "init", &here, &url]);
+    for args in [
+        &["get", "0.1"][..],
+        &["scan", "--set", "notes"],
+        &["sets"],
+        &["export", "--set", "notes"],
+        &["map"],
+        &["log"],
+        &["snapshot list"],
+        &["mark", "--list"],
+        &["index list"],
+        &["get", "0.1", "--at", "mark:then"],
+    ] {
+        let mut words: Vec<&str> = args[0].split(' ').collect();
+        let at = words.len();
+        words.extend(&args[1..]);
+        let with = |store: &str| {
+            let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            words.insert(at, store.to_owned());
+            ok(&words.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        assert_eq!(with(&url), with(&here), "{words:?}");
+    }
+    assert!(ok(&["verify", &url]).contains("record") && ok(&["stat", &url]).contains("record"));
+    assert!(ok(&["dump", &url, &path("dump")]).contains("2 records"));
+    let watched: serde_json::Value = serde_json::from_str(&ok(&["watch", &url, "--until", "2", "--json"])).unwrap();
+    assert_eq!(watched["records"], 2);
+    for args in [
+        &["put", "URL", "--set", "notes", "x"][..],
+        &["update", "URL", "0.1", "x"],
+        &["delete", "URL", "0.1"],
+        &["collect", "URL"],
+        &["compact", "URL"],
+        &["mark", "URL", "x"],
+        &["snapshot", "save", "URL", "x"],
+        &["rollback", "URL", "--mark", "then"],
+        &["repair", "URL"],
+        &["salvage", "URL", "new"],
+        &["restore", "backup", "URL"],
+        &["load", "dump", "URL"],
+        &["import", "URL", "rows.jsonl", "--set", "notes"],
+    ] {
+        let secret = "s3://key:secret@bucket/x";
+        for url in [url.as_str(), secret] {
+            let args: Vec<&str> = args.iter().map(|arg| if *arg == "URL" { url } else { arg }).collect();
+            let refused =
+                Command::new(env!("CARGO_BIN_EXE_tenure")).args(&args).current_dir(dir.path()).output().unwrap();
+            let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(refused.status.code(), Some(2), "{args:?}: {errors}");
+            assert!(!errors.contains("secret"), "{args:?}: {errors}");
+            assert!(errors.contains("takeover"), "{args:?}: {errors}");
+        }
+    }
+}

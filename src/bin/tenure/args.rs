@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
     backup, collect, compact, completions, delete, demo, dump, export, find, follow, get, import, index, load, log,
-    man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify,
+    man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify, watch,
 };
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -74,6 +74,7 @@ impl Cli {
             Command::Salvage(args) => salvage::run(context, args),
             Command::Log(args) => log::run(context, args),
             Command::Verify(args) => verify::run(context, args),
+            Command::Watch(args) => watch::run(context, args),
             Command::Demo(args) => demo::run(context, args),
             Command::Completions(args) => completions::run(args, Self::command()),
             Command::Man(args) => man::run(args, Self::command()),
@@ -112,6 +113,7 @@ pub enum Command {
     Salvage(salvage::Args),
     Log(log::Args),
     Verify(verify::Args),
+    Watch(watch::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),

@@ -12,6 +12,7 @@ use tenure::{Durability, Error, Options, RecordSet, Store};
 
 use crate::at::At;
 use crate::failure::{Failure, Outcome};
+use crate::place;
 
 /// Options of all commands.
 #[derive(Debug, Clone, Args)]
@@ -30,15 +31,24 @@ const TRANSACTION_BYTES: u64 = 64 << 20;
 impl Context {
     /// For commands that only read: they run beside a writer and change nothing.
     pub fn open_to_read(&self, path: &Path) -> Outcome<Store> {
-        Ok(self.options().read_only(true).create(false).background(false).open(path)?)
+        let options = self.options().read_only(true).create(false).background(false);
+        Ok(match place::bucket(path)? {
+            Some(bucket) => options.open_backing(bucket)?,
+            None => options.open(path)?,
+        })
     }
 
     /// For commands that read the current state, or a past one.
     pub fn open_to_read_at(&self, path: &Path, at: &At) -> Outcome<Store> {
         let Some(past) = &at.past else { return self.open_to_read(path) };
         let mut opened = Err(Failure::usage("--at: no such state"));
+        let (options, bucket) = (self.options().background(false), place::bucket(path)?);
         for point in past.points() {
-            match self.options().background(false).open_at(path, &point) {
+            let found = match &bucket {
+                Some(bucket) => options.open_backing_at(Arc::clone(bucket), &point),
+                None => options.open_at(path, &point),
+            };
+            match found {
                 // A number can also be a name.
                 Err(error @ Error::PointGone { .. }) if opened.is_err() => opened = Err(error.into()),
                 other => return Ok(other?),
@@ -49,16 +59,19 @@ impl Context {
 
     /// For commands that change an existing store.
     pub fn open_to_write(&self, path: &Path) -> Outcome<Store> {
+        place::local(path)?;
         Ok(self.options().create(false).background(false).open(path)?)
     }
 
     /// For commands that create the store if needed.
     pub fn open_or_create(&self, path: &Path, durability: Durability) -> Outcome<Store> {
+        place::local(path)?;
         Ok(self.options().durability(durability).open(path)?)
     }
 
     /// Creates a store with segments of this size.
     pub fn create(&self, path: &Path, segment_bytes: u64) -> Outcome<Store> {
+        place::local(path)?;
         Ok(self.options().segment_bytes(segment_bytes).open(path)?)
     }
 

@@ -20,6 +20,7 @@ mod keys;
 mod medium;
 mod output;
 mod pack;
+mod place;
 mod process;
 mod progress;
 mod rows;

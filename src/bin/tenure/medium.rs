@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use tenure::backing::Backing;
 use tenure::{Error, Stats};
 
 use crate::failure::Outcome;
+use crate::place;
 
 /// Files and their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,9 @@ pub struct Medium {
 impl Medium {
     /// The files in the directory now.
     pub fn of(path: &Path) -> Outcome<Self> {
+        if let Some(bucket) = place::bucket(path)? {
+            return Self::of_bucket(&*bucket);
+        }
         let name = path.display().to_string();
         let entries = fs::read_dir(path).map_err(|source| Error::Io { action: "list", file: name, source })?;
         let mut found = Self::default();
@@ -33,6 +38,21 @@ impl Medium {
             found.bytes += file.len();
             if Path::new(&name).extension().is_some_and(|extension| extension == "seg") {
                 found.segments.push((name, file.len()));
+            }
+        }
+        found.segments.sort();
+        Ok(found)
+    }
+
+    fn of_bucket(bucket: &dyn Backing) -> Outcome<Self> {
+        let failed = |source| Error::Io { action: "list", file: bucket.location(), source };
+        let mut found = Self::default();
+        for name in bucket.list().map_err(failed)? {
+            let bytes = bucket.open(&name).and_then(|file| file.len()).map_err(failed)?;
+            found.files += 1;
+            found.bytes += bytes;
+            if Path::new(&name).extension().is_some_and(|extension| extension == "seg") {
+                found.segments.push((name, bytes));
             }
         }
         found.segments.sort();

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
-use crate::{pack, process, progress, units};
+use crate::{pack, place, process, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +48,7 @@ pub struct Args {
 
 /// Loads.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    args.store.iter().try_for_each(|store| place::local(store))?;
     let mut out = Output::stdout()?;
     let interrupt = Interrupt::watched()?;
     let (name, source, bytes) = open(&args.file)?;

@@ -11,7 +11,7 @@ use tenure::inspect::LogLine;
 use crate::context::Context;
 use crate::failure::{Outcome, one_line};
 use crate::output::Output;
-use crate::units;
+use crate::{place, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -85,14 +85,18 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut printed = Ok(());
     if left > 0 {
-        inspect::log(&args.store, |line| {
+        let show = |line: LogLine| {
             if !begin.reached(&line.file, line.offset) {
                 return true;
             }
             printed = if context.json { print_json(&mut out, args, &line) } else { print(&mut out, args, &line) };
             left -= 1;
             left > 0 && printed.is_ok()
-        })?;
+        };
+        match place::bucket(&args.store)? {
+            Some(bucket) => inspect::log_of(&bucket, show),
+            None => inspect::log(&args.store, show),
+        }?;
     }
     printed?;
     out.finish()

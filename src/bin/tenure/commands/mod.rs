@@ -37,3 +37,4 @@ pub mod stat;
 pub mod story;
 pub mod update;
 pub mod verify;
+pub mod watch;

@@ -21,9 +21,9 @@ Examples:
   tenure remote init things.tenure s3://bucket/things
   tenure remote status s3://bucket/things
   tenure remote open s3://bucket/things elsewhere.tenure
-  tenure remote open s3://bucket/things yesterday.tenure --at 3-120
-  tenure remote takeover s3://bucket/things elsewhere.tenure
+  tenure remote open s3://bucket/things earlier.tenure --at 1-1
   tenure remote gc things.tenure s3://bucket/things
+  tenure remote takeover s3://bucket/things there.tenure
 
 Credentials, regions and endpoints come from the environment, in the variables of each provider, or from the provider's own chain.";
 

@@ -10,7 +10,7 @@ use crate::commands::salvage::number;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
-use crate::{progress, units};
+use crate::{place, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,6 +35,7 @@ pub struct Args {
 
 /// Repairs.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    place::local(&args.store)?;
     let mut out = Output::stdout()?;
     let bar = progress::over_bytes("repairing", None);
     let report = repair(&args.store, &mut |now| {

@@ -8,7 +8,7 @@ use crate::commands::backup;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::progress;
+use crate::{place, progress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,8 @@ pub struct Args {
 
 /// Restores.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    place::local(&args.backup)?;
+    place::local(&args.store)?;
     let mut out = Output::stdout()?;
     let bar = progress::over_bytes("copying", None);
     let report = restore(&args.backup, &args.store, &mut |now| backup::show(&bar, now));

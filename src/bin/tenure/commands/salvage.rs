@@ -10,7 +10,7 @@ use crate::commands::backup;
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
-use crate::{progress, units};
+use crate::{place, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +36,8 @@ pub struct Args {
 
 /// Salvages.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    place::local(&args.damaged)?;
+    place::local(&args.new)?;
     let mut out = Output::stdout()?;
     let bar = progress::over_bytes("salvaging", None);
     let report = salvage(&args.damaged, &args.new, &mut |now| {

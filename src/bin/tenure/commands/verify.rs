@@ -11,7 +11,7 @@ use tenure::verify::{Problem, Scope, VerifyReport};
 use crate::context::Context;
 use crate::failure::{Exit, Failure, Outcome, one_line};
 use crate::output::Output;
-use crate::{progress, units};
+use crate::{place, progress, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,10 +41,14 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
     let bar = progress::over_bytes("verifying", Some(0));
     let scope = if args.newest { Scope::Newest } else { Scope::Everything };
-    let report = verify::verify_with(&args.store, scope, &mut |progress| {
+    let mut show = |progress: verify::Progress| {
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes);
-    })?;
+    };
+    let report = match place::bucket(&args.store)? {
+        Some(bucket) => verify::verify_backing_with(&bucket, scope, &mut show),
+        None => verify::verify_with(&args.store, scope, &mut show),
+    }?;
     bar.finish_and_clear();
     let mut out = Output::stdout()?;
     if context.json {

@@ -28,7 +28,7 @@ use crate::interrupt::Interrupt;
 use crate::keys::Field;
 use crate::output::Output;
 use crate::source::{Input, InputFormat};
-use crate::{ending, keys, source, units};
+use crate::{ending, keys, place, source, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -170,6 +170,7 @@ enum OnError {
 
 /// Imports.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    place::local(&args.store)?;
     let format = match args.format.or_else(|| InputFormat::of_name(&args.file)) {
         Some(format) => format,
         None if args.file == "-" => InputFormat::Jsonl,

@@ -12,6 +12,10 @@ mod flaky;
 mod answers;
 #[path = "remote/basics.rs"]
 mod basics;
+#[path = "remote/forked.rs"]
+mod forked;
+#[path = "remote/neighbours.rs"]
+mod neighbours;
 #[path = "remote/prefixes.rs"]
 mod prefixes;
 #[cfg(feature = "cli")]

@@ -12,6 +12,7 @@ use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use crate::backing::Process;
 use crate::error::{Error, Result};
 use crate::remote::names::Names;
 use crate::remote::object::{Object, decode};
@@ -44,6 +45,8 @@ impl Display for Bucket {
 struct Runtime {
     handle: tokio::runtime::Handle,
     ends: Arc<tokio::sync::Notify>,
+    /// Its thread exists only here.
+    process: Process,
 }
 
 impl Drop for Runtime {
@@ -64,7 +67,7 @@ impl Runtime {
             runtime.shutdown_background();
         };
         thread::Builder::new().name("tenure-remote".to_owned()).spawn(run)?;
-        Ok(Self { handle, ends })
+        Ok(Self { handle, ends, process: Process::this() })
     }
 }
 
@@ -109,6 +112,9 @@ impl Bucket {
         within: Option<Duration>,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        if !self.runtime.process.is_current() {
+            return Err(Error::OtherProcess { owner: self.runtime.process.id() });
+        }
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let shown = Arc::clone(&self.shown);
         let failed = move |kind: io::ErrorKind, why| Error::io("reach", &*shown, io::Error::new(kind, why));

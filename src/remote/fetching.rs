@@ -71,7 +71,7 @@ impl Bucket {
         let pieces = table.iter().flat_map(|(name, pieces)| pieces.iter().map(move |piece| (name, *piece)));
         for (name, piece) in pieces {
             waiting.push((name.to_owned(), piece));
-            bytes += piece.bytes;
+            bytes = piece.bytes.saturating_add(bytes);
             if waiting.len() >= GROUP_PIECES || bytes >= GROUP_BYTES {
                 self.fetch_some(std::mem::take(&mut waiting), &files, failed)?;
                 bytes = 0;

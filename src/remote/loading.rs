@@ -10,7 +10,6 @@ use object_store::path::Path;
 
 use crate::error::{Error, Result};
 use crate::remote::bucket::{Bucket, Found};
-use crate::remote::names;
 use crate::remote::object::{Body, Event, LogPoint, Object, decode};
 use crate::remote::table::Table;
 
@@ -87,7 +86,7 @@ impl Bucket {
     /// The newest epoch, 0 if there is none.
     pub(super) async fn newest_epoch(&self) -> Result<u64> {
         let epochs = self.list(&self.names.epochs(), None).await?;
-        Ok(epochs.iter().filter_map(|meta| names::number(&meta.location)).max().unwrap_or_default())
+        Ok(epochs.iter().filter_map(|meta| self.names.epoch_in(&meta.location)).max().unwrap_or_default())
     }
 
     /// What an epoch's object says: the writer, and the last number of the log before it.
@@ -103,7 +102,7 @@ impl Bucket {
     /// The bases up to a point, oldest first.
     pub(super) async fn bases(&self, until: LogPoint) -> Result<Vec<LogPoint>> {
         let bases = self.list(&self.names.bases(), None).await?;
-        let mut bases: Vec<LogPoint> = bases.iter().filter_map(|meta| names::point(&meta.location)).collect();
+        let mut bases: Vec<LogPoint> = bases.iter().filter_map(|meta| self.names.base_in(&meta.location)).collect();
         bases.retain(|base| *base <= until);
         bases.sort_unstable();
         Ok(bases)
@@ -124,7 +123,13 @@ impl Bucket {
         let known = bases.last().filter(|base| base.epoch == epoch).map_or(0, |base| base.number);
         let after = self.names.log(LogPoint { epoch, number: known });
         let logs = self.list(&self.names.logs_of(epoch), Some(&after)).await?;
-        Ok(logs.iter().filter_map(|meta| names::number(&meta.location)).max().unwrap_or_default().max(known))
+        Ok(logs
+            .iter()
+            .filter_map(|meta| self.names.log_in(&meta.location))
+            .map(|at| at.number)
+            .max()
+            .unwrap_or_default()
+            .max(known))
     }
 
     /// Loads the state at a point. If a base is damaged, an older one serves as well.

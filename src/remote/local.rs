@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::backing::Backing;
 use crate::error::{Error, Result};
+use crate::format::segment::FileKind;
 use crate::id::to_usize;
 use crate::remote::journal::Noted;
 use crate::remote::object::Nonce;
@@ -124,6 +125,13 @@ impl Local<'_> {
                 file.sync().map_err(self.failed("sync", name))?;
                 events.push((shared, Noted::Range { file, begin, end: len }));
             }
+        }
+        let is_manifest = |name: &str| FileKind::parse_name(name).is_some_and(|(kind, _)| kind == FileKind::Manifest);
+        if !names.iter().any(|name| is_manifest(name))
+            && let Some((name, _)) = table.iter().find(|(name, _)| is_manifest(name))
+        {
+            // No store deletes its last one. The bucket must not lose the files for which the directory has none.
+            return Err(Error::corrupt(name, 0, "a manifest of the local directory", "one, as in the bucket", "none"));
         }
         let gone = table.iter().filter(|(name, _)| !names.iter().any(|found| found == name));
         events.extend(gone.map(|(name, _)| (Arc::from(name), Noted::Delete)));

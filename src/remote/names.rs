@@ -6,6 +6,9 @@ use object_store::path::Path;
 
 use crate::remote::object::LogPoint;
 
+/// Digits of a number in a name. One with more is never reached.
+const DIGITS: usize = 16;
+
 /// The names below a prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Names(pub(super) Path);
@@ -55,27 +58,45 @@ impl Names {
     pub(super) fn probe(&self, nonce: &str) -> Path {
         self.below(&format!("probe/{nonce}"))
     }
+
+    /// The last parts of a name, if it has as many below the prefix. Another bucket's prefix may be below this one: its names are longer.
+    fn parts<'p, const COUNT: usize>(&self, path: &'p Path) -> Option<[&'p str; COUNT]> {
+        let own = self.0.as_ref().split('/').filter(|part| !part.is_empty()).count();
+        let parts: Vec<&str> = path.as_ref().split('/').skip(own).collect();
+        parts.try_into().ok()
+    }
+
+    /// The number of an epoch in the name of its object.
+    pub(super) fn epoch_in(&self, path: &Path) -> Option<u64> {
+        self.parts(path).and_then(|[_, epoch]| digits(epoch))
+    }
+
+    /// The point in the name of a log object.
+    pub(super) fn log_in(&self, path: &Path) -> Option<LogPoint> {
+        let [_, epoch, number] = self.parts(path)?;
+        Some(LogPoint { epoch: digits(epoch)?, number: digits(number)? })
+    }
+
+    /// The point in the name of a base.
+    pub(super) fn base_in(&self, path: &Path) -> Option<LogPoint> {
+        self.parts(path).and_then(|[_, at]| point(at))
+    }
+
+    /// The point in the name of a data object.
+    pub(super) fn data_in(&self, path: &Path) -> Option<LogPoint> {
+        let [_, file, begin] = self.parts(path)?;
+        digits(begin)?;
+        point(file.rsplit_once('.')?.1)
+    }
 }
 
-/// The number at the end of the name of an epoch or a log object.
-pub(super) fn number(path: &Path) -> Option<u64> {
-    path.filename()?.parse().ok()
+/// A number as names have it. Nothing else is one: an object of another program is none of the store's.
+fn digits(text: &str) -> Option<u64> {
+    let is_number = text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
 }
 
-/// The point in the name of a base.
-pub(super) fn point(path: &Path) -> Option<LogPoint> {
-    path.filename()?.parse().ok()
-}
-
-/// The point in the name of a log object.
-pub(super) fn log_point(path: &Path) -> Option<LogPoint> {
-    let mut parts = path.as_ref().rsplit('/');
-    let (number, epoch) = (parts.next()?, parts.next()?);
-    Some(LogPoint { epoch: epoch.parse().ok()?, number: number.parse().ok()? })
-}
-
-/// The point in the name of a data object.
-pub(super) fn data_point(path: &Path) -> Option<LogPoint> {
-    let file = path.as_ref().rsplit('/').nth(1)?;
-    file.rsplit_once('.')?.1.parse().ok()
+fn point(text: &str) -> Option<LogPoint> {
+    let (epoch, number) = text.split_once('-')?;
+    Some(LogPoint { epoch: digits(epoch)?, number: digits(number)? })
 }

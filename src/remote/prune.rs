@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::id::to_u64;
 use crate::remote::bucket::{Bucket, Found};
 use crate::remote::loading::PARALLEL;
-use crate::remote::names;
 use crate::remote::object::{LogPoint, Nonce, Place};
 use crate::remote::table::Table;
 
@@ -107,33 +106,33 @@ impl Bucket {
             return Ok(Vec::new());
         };
         let is_old = |meta: &ObjectMeta| (now - meta.last_modified).to_std().is_ok_and(|age| age >= retention);
-        let points = bases.iter().filter(|meta| is_old(meta)).filter_map(|meta| names::point(&meta.location));
+        let points = bases.iter().filter(|meta| is_old(meta)).filter_map(|meta| self.names.base_in(&meta.location));
         let Some(oldest) = points.max() else { return Ok(Vec::new()) };
         let table = self.base(oldest).await?;
         let kept = Kept::of(self, oldest, &table);
         let mut ends = BTreeMap::new();
         let epochs: BTreeSet<u64> =
-            logs.iter().filter_map(|meta| names::log_point(&meta.location)).map(|at| at.epoch).collect();
+            logs.iter().filter_map(|meta| self.names.log_in(&meta.location)).map(|at| at.epoch).collect();
         for epoch in epochs.into_iter().filter(|epoch| *epoch < oldest.epoch) {
             ends.insert(epoch, self.epoch(epoch + 1).await?.1);
         }
         let mut doomed = Vec::new();
         for meta in logs {
-            let Some(at) = names::log_point(&meta.location) else { continue };
+            let Some(at) = self.names.log_in(&meta.location) else { continue };
             let is_seal = ends.get(&at.epoch).is_some_and(|last| at.number > *last);
             if at <= kept.base && !is_seal && !kept.logs.contains(&at) && is_old(&meta) {
                 doomed.push(meta);
             }
         }
         for meta in data {
-            let Some(at) = names::data_point(&meta.location) else { continue };
+            let Some(at) = self.names.data_in(&meta.location) else { continue };
             if at <= kept.base && !kept.data.contains(&meta.location) && is_old(&meta) {
                 doomed.push(meta);
             }
         }
         // Bases last: while one is there, what it needs may be.
         for meta in bases {
-            if names::point(&meta.location).is_some_and(|at| at < kept.base) && is_old(&meta) {
+            if self.names.base_in(&meta.location).is_some_and(|at| at < kept.base) && is_old(&meta) {
                 doomed.insert(0, meta);
             }
         }

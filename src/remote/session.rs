@@ -60,7 +60,8 @@ fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOpti
     let (shared, at) = (bucket.clone(), newest);
     let (writer, _) = bucket.run(None, async move { shared.epoch(at).await })?;
     if let Some(mark) = marks.iter().find(|mark| mark.epoch == newest && mark.nonce == writer.nonce) {
-        return Ok(if mark.is_complete { Kinship::Holds } else { Kinship::Lacks });
+        // A store has files at any time: with none, the directory has lost them, and not deleted what the bucket has.
+        return Ok(if mark.is_complete && !is_empty { Kinship::Holds } else { Kinship::Lacks });
     }
     // Files that an interrupted opening fetched have an incomplete mark, and nobody has written to them.
     let is_fetched = marks.iter().all(|mark| !mark.is_complete) && !marks.is_empty();

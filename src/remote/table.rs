@@ -101,7 +101,7 @@ impl Table {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.files.values().map(File::len).sum()
+        self.files.values().map(File::len).fold(0, u64::saturating_add)
     }
 
     pub(super) fn files(&self) -> usize {

@@ -40,6 +40,9 @@ impl Bucket {
             let shown = format!("{}://…", parsed.scheme());
             return Err(refused(&shown, "a URL must not have credentials; set them in the environment"));
         }
+        if parsed.fragment().is_some() {
+            return Err(refused(url, "a # would end the prefix; write %23"));
+        }
         let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| refused(url, error.to_string()))?;
         let store = store_of(&scheme, &parsed).map_err(|error| refused(url, error.to_string()))?;
         let prefix = if scheme == ObjectStoreScheme::Local { "".into() } else { prefix };

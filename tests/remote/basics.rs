@@ -101,6 +101,33 @@ fn a_directory_of_an_older_epoch_is_refused() {
     drop(open(&there, &bucket, quick()).unwrap());
 }
 
+/// The mark of the epoch is still there, the store is not.
+#[test]
+fn a_directory_that_lost_its_files_does_not_empty_the_bucket() {
+    for lost in ["", "manifest-"] {
+        let objects = Flaky::new(1);
+        let bucket = bucket(&objects.store());
+        let local = Memory::new();
+        let store = open(&local, &bucket, quick()).unwrap();
+        let notes = store.record_set("notes").unwrap();
+        store.write(|tx| tx.insert(&notes, "kept")).unwrap();
+        let wanted = contents(&store);
+        drop(store);
+        let names = local.list().unwrap();
+        assert!(names.iter().any(|name| name.starts_with("remote-")), "{names:?}");
+        for name in names.iter().filter(|name| name.starts_with(lost) && !name.starts_with("remote-")) {
+            local.delete(name).unwrap();
+        }
+        match open(&local, &bucket, quick()) {
+            Ok(store) => assert_eq!(contents(&store), wanted, "{lost:?}"),
+            Err(error) => assert!(!lost.is_empty() && error.is_corruption(), "{lost:?}: {error}"),
+        }
+        let image = Memory::new();
+        bucket.restore(None, &image).unwrap();
+        assert_eq!(contents(&small().open_backing(Arc::new(image)).unwrap()), wanted, "{lost:?}");
+    }
+}
+
 #[test]
 fn a_store_that_was_local_is_shipped_as_a_whole() {
     let objects = Flaky::new(1);
@@ -224,7 +251,9 @@ fn urls_name_buckets_and_carry_no_secrets() {
     drop(store);
     let store = open(&Memory::new(), &Bucket::at(&url).unwrap(), quick()).unwrap();
     assert_eq!(store.stats().records, 1);
-    for bad in ["s3://key:secret@bucket/x", "nothing", "ftp://host/x", "http://host/x"] {
+    for bad in
+        ["s3://key:secret@bucket/x", "nothing", "ftp://host/x", "http://host/x", "memory:///a#b", "memory:///a?b"]
+    {
         let error = Bucket::at(bad).unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
     }

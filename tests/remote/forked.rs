@@ -1,0 +1,70 @@
+//! A process forks with a bucket in use. The child has the handles, but none of the threads that drive them.
+
+use std::sync::Arc;
+
+use tenure::backing::{Backing, Files};
+use tenure::remote::{Bucket, Remote};
+use tenure::{Durability, Error, Options};
+
+use crate::{contents, quick, small};
+
+/// Runs `child` in a child process, which ends with it. Says whether it ended well.
+#[expect(unsafe_code, reason = "there is no safe fork")]
+fn fork(child: impl FnOnce()) -> bool {
+    // SAFETY: the child runs on the only thread that it has, and leaves without the parent's exit handlers; the pointer is to a
+    // number of our own.
+    unsafe {
+        let number = libc::fork();
+        if number == 0 {
+            // A child that waits for ever ends.
+            libc::alarm(10);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            libc::_exit(i32::from(result.is_err()));
+        }
+        assert!(number > 0, "no fork");
+        let mut status = 0;
+        libc::waitpid(number, &raw mut status, 0) == number && status == 0
+    }
+}
+
+fn is_parents<T>(what: &str, result: tenure::Result<T>) {
+    match result.map(drop) {
+        Err(Error::OtherProcess { owner }) if owner == std::os::unix::process::parent_id() => {}
+        other => panic!("{what}: {other:?}, instead of the parent's"),
+    }
+}
+
+#[test]
+fn a_child_waits_for_no_bucket_of_its_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", dir.path().join("bucket").display());
+    let bucket = Bucket::at(&url).unwrap();
+    std::fs::create_dir(dir.path().join("store")).unwrap();
+    let local = Arc::new(Files::open(&dir.path().join("store")).unwrap());
+    let remote = Arc::new(Remote::new(local, bucket.clone(), quick()));
+    let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let (id, seq) = store.write_with(Durability::Remote, |tx| tx.insert(&notes, vec![1; 9_000])).unwrap();
+    store.save_snapshot().unwrap();
+    store.wait_remote(store.last_seq()).unwrap();
+    let view = bucket.view(None).unwrap();
+    let mut reader = Options::new().read_only(true).background(false).open_backing(Arc::new(view)).unwrap();
+    let ended_well = fork(|| {
+        is_parents("status", bucket.status());
+        is_parents("wait", store.wait_remote(seq));
+        is_parents("write", store.write_with(Durability::Remote, |tx| tx.delete(id)));
+        is_parents("prune", remote.prune());
+        is_parents("view", bucket.view(None));
+        is_parents("restore", bucket.restore(None, &tenure::backing::Memory::new()));
+        // What was read before the fork is there; what was not is refused.
+        drop(reader.get(id));
+        assert!(reader.refresh().is_err());
+        drop((store.clone(), reader.clone()));
+    });
+    assert!(ended_well, "the child");
+    store.write_with(Durability::Remote, |tx| tx.update(id, "after")).unwrap();
+    reader.refresh().unwrap();
+    assert_eq!(contents(&reader), contents(&store));
+    drop(store);
+    assert!(bucket.status().unwrap().unwrap().is_sealed);
+}

@@ -11,6 +11,7 @@ mod report;
 mod shown;
 mod source;
 mod survey;
+mod vain;
 mod verdict;
 mod version;
 mod walk;

@@ -11,15 +11,15 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::error::Result;
 use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
-use crate::format::frame::{FrameHeader, FrameKind, PREWRITTEN};
+use crate::format::frame::{FrameHeader, FrameKind};
 use crate::format::index::IndexDefinition;
 use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind};
 use crate::format::manifest::NUMBER_END;
-use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::{IndexNumber, NumberHash, RecordId, Seq, SetNumber, to_u64, to_usize};
+use crate::id::{IndexNumber, NumberHash, RecordId, Seq, SetNumber, to_u64};
 use crate::recovery::Remains;
 use crate::salvage::moved::Moved;
 use crate::salvage::source::{LogFile, Source};
+use crate::salvage::vain::{Passed, written_in_vain};
 use crate::salvage::version::Version;
 use crate::salvage::walk::{Piece, walk};
 
@@ -120,7 +120,8 @@ pub(crate) fn survey(
     let mut done = 0;
     for (index, log) in (0..).zip(&source.logs).collect::<Vec<_>>().into_iter().rev() {
         let contents = source.contents(log)?;
-        if written_in_vain(source, index, &contents, survey.last_seq)? {
+        let passed = Passed { last: survey.last_seq, begins: &survey.begins };
+        if written_in_vain(source, index, &contents, &passed)? {
             done += log.bytes;
             progress(done);
             continue;
@@ -141,34 +142,6 @@ pub(crate) fn survey(
     }
     survey.note_set_of_rest();
     Ok(survey)
-}
-
-/// Whether a segment holds only a commit that was written before its turn, which never came: nothing was committed after it,
-/// up to `last`, and the segment before it does not name it.
-fn written_in_vain(source: &Source, index: u32, contents: &[u8], last: Seq) -> Result<bool> {
-    let logs = source.logs.get(..=to_usize(index.into())).unwrap_or_default();
-    let Some((log, before)) = logs.split_last() else { return Ok(false) };
-    let at = to_u64(SEGMENT_HEADER_BYTES);
-    let first = contents.get(SEGMENT_HEADER_BYTES..).unwrap_or_default();
-    let header = FrameHeader::parse(first, source.seed(log), at).ok();
-    let Some(header) = header.filter(|header| header.move_number == PREWRITTEN && header.seq > last) else {
-        return Ok(false);
-    };
-    if header.kind != FrameKind::Commit {
-        return Ok(false);
-    }
-    let is_log = |log: &&LogFile| log.header.as_ref().is_none_or(|header| header.generation == 0);
-    // If it is gone, a snapshot was saved after the commit.
-    let Some(before) = before.iter().rev().find(is_log) else { return Ok(false) };
-    let (contents, mut is_named) = (source.contents(before)?, false);
-    walk(&contents, source.seed(before), &mut |piece| {
-        if let Piece::Item { item, .. } = piece
-            && Kind::from_u8(item.kind) == Some(Kind::Prewritten)
-        {
-            is_named |= item.payload.get(8..16) == Some(&header.seq.0.to_le_bytes());
-        }
-    });
-    Ok(!is_named)
 }
 
 impl Survey {

@@ -295,6 +295,49 @@ fn a_segment_written_in_vain_counts_for_nothing_though_it_stays() {
     }
 }
 
+/// Large and small ones that salvage finds.
+fn salvaged(image: FaultBacking) -> (u64, u64) {
+    let copy: Arc<dyn Backing> = Arc::new(Memory::new());
+    let image: Arc<dyn Backing> = Arc::new(image);
+    let report = salvage_backing(&image, &copy, &mut |_| {}).expect("salvages");
+    assert_eq!(report.missing_commits, []);
+    let store = options().open_backing(copy).unwrap();
+    let count = |name| store.find_set(name).map_or(0, |set| store.view().len(&set));
+    (count("large"), count("small"))
+}
+
+/// It stays, and the numbers of others pass its own: with small commits before it, with some in segments after it, or with none.
+#[test]
+fn salvage_finds_nothing_of_a_commit_that_others_have_passed() {
+    for others in [0, 3, 900] {
+        let backing = Paused::new();
+        backing.keep_files();
+        let opened = conflict(&backing);
+        (0..others).for_each(|number| {
+            opened.commit_small(number);
+        });
+        for large in 1..=3 {
+            opened.commit_large(large * MANY).unwrap();
+            assert_eq!(salvaged(backing.inner.kill_image()), (large * MANY, others + large), "{others} others");
+            opened.commit_small(0);
+            assert_eq!(salvaged(backing.inner.kill_image()), (large * MANY, others + large + 1), "{others} others");
+        }
+    }
+}
+
+/// The segment that was prepared before is of no use any more, and its file may stay, empty.
+#[test]
+fn salvage_finds_a_large_commit_behind_an_empty_segment() {
+    let backing = Paused::new();
+    backing.keep_files();
+    let opened = open(Arc::new(backing.clone()));
+    (0..300).for_each(|number| {
+        opened.commit_small(number);
+    });
+    opened.commit_large(0).unwrap();
+    assert_eq!(salvaged(backing.inner.kill_image()), (MANY, 300));
+}
+
 #[test]
 fn salvage_finds_a_large_commit() {
     let backing = FaultBacking::new();

@@ -121,7 +121,9 @@ impl Clean {
         why.unwrap_or_else(|error| error)
     }
 
+    /// The copy will get a checksum of its own, which must not hide damage that came to the image after its first read.
     fn load_leaf(&self, entries: u64) -> Result<Arc<Leaf>> {
+        self.check_again()?;
         // Built in its final place: copying a leaf is noticeably slow.
         let base = Some(Arc::new(Base::new(self.clone(), entries)));
         let mut leaf = Arc::new(Leaf { origin: Origin { base, ..Origin::default() }, bytes: [0; PAGE_BYTES] });

@@ -94,6 +94,9 @@ impl Pass<'_, '_> {
         }
         // A snapshot names the root by one image.
         let base = child.base().filter(|base| !is_root && !base.is_let_go());
+        // What is on the heap as a whole is not lost with its base. Lists are, and tell so below.
+        let is_on_heap = matches!(child.node, Node::Leaf(_) | Node::Inner(_));
+        let base = base.filter(|base| !is_on_heap || base.clean.check_again().is_ok());
         let out = &mut self.image;
         let is_patch = match &child.node {
             Node::Leaf(leaf) => {

@@ -79,14 +79,18 @@ impl PageSegment {
             return self.cached(page).map(|bytes| read(&bytes));
         };
         let bit = to_usize(page.offset() / PAGE_ALIGN_BYTES);
-        let verified: &BitSlice<AtomicU64, Lsb0> = &self.verified;
-        if !verified.get(bit).is_some_and(|bit| *bit) {
+        if !self.verified.get(bit).is_some_and(|bit| *bit) {
             self.check(page, bytes)?;
-            if bit < verified.len() {
-                verified.set_aliased(bit, true);
-            }
+            self.note_verified(bit);
         }
         Ok(read(bytes))
+    }
+
+    fn note_verified(&self, bit: usize) {
+        let verified: &BitSlice<AtomicU64, Lsb0> = &self.verified;
+        if bit < verified.len() {
+            verified.set_aliased(bit, true);
+        }
     }
 
     /// Whether the image is read in place.
@@ -97,7 +101,11 @@ impl PageSegment {
     /// Compares a page with its checksum once more, before its bytes get a new one elsewhere.
     pub(crate) fn check_again(&self, page: &PageRef) -> Result<()> {
         match self.segment.mapped(page.offset(), page.bytes as usize) {
-            Some(bytes) => self.check(page, bytes),
+            Some(bytes) => {
+                self.check(page, bytes)?;
+                self.note_verified(to_usize(page.offset() / PAGE_ALIGN_BYTES));
+                Ok(())
+            }
             // Checked when it was read to the heap.
             None => Ok(()),
         }

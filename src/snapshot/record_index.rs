@@ -129,7 +129,9 @@ impl Pass<'_> {
         }
         let mut whole = Row::default();
         whole.descriptor.page = mid.page;
-        match directory_rows(&whole, &self.engine.pages) {
+        let pages = &self.engine.pages;
+        let checked = pages.segment(&mid.page).and_then(|segment| segment.check_again(&mid.page));
+        match checked.and_then(|()| directory_rows(&whole, pages)) {
             Ok(before) => Ok(Some(before).filter(|before| before.len() <= rows)),
             // All of it is on the heap.
             Err(error) if error.is_corruption() => Ok(None),

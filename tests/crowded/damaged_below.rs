@@ -228,3 +228,83 @@ fn what_a_block_has_from_an_image_that_was_damaged_before_is_not_known() {
         assert_eq!(store.get(*changed).unwrap().as_slice(), Some(&b"new"[..]));
     }
 }
+#[test]
+fn a_leaf_that_was_damaged_after_it_was_read_gets_no_new_checksum_when_it_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = options().open(&path).unwrap();
+    let (set, [plain, unique]) = indexes(&store);
+    let mut rng = Rng::new(9);
+    let values: Vec<Vec<u8>> = (0..RECORDS).map(|_| rng.bytes(32)).collect();
+    let ids = store.write(|tx| tx.insert_many(&set, &values)).unwrap();
+    store.save_snapshot().unwrap();
+    check_index(&store, &plain, &ids.iter().copied().zip(values.iter().cloned()).collect());
+    // The first leaves of the plain index: one key is damaged, and so many others come that they are copied for it.
+    let mut sorted: Vec<&Vec<u8>> = values.iter().collect();
+    sorted.sort();
+    damage_where(&path, &sorted[20][10..16]);
+    let more: Vec<Vec<u8>> =
+        sorted[..60].iter().map(|key| [&key[..15], &[key[15] ^ 1], &rng.bytes(16)].concat()).collect();
+    let inserted = store.write(|tx| tx.insert_many(&set, &more));
+    assert!(inserted.as_ref().is_ok() || inserted.as_ref().is_err_and(Error::is_corruption), "{inserted:?}");
+    let saved = store.save_snapshot();
+    assert!(saved.is_ok(), "{saved:?}");
+    let told = |index: &Index| index.all(&store.view()).and_then(Iterator::collect::<Result<Vec<_>, _>>).is_err();
+    assert!(told(&plain) && !told(&unique), "{:?}", store.verify_index(&plain));
+    assert_eq!(store.stats().stopped, None);
+}
+
+#[test]
+fn what_is_on_the_heap_as_a_whole_is_not_lost_with_the_leaf_that_it_came_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = options().open(&path).unwrap();
+    let (set, all) = indexes(&store);
+    let mut rng = Rng::new(10);
+    let values: Vec<Vec<u8>> = (0..5_000).map(|_| rng.bytes(32)).collect();
+    let ids = store.write(|tx| tx.insert_many(&set, &values)).unwrap();
+    let mut records: BTreeMap<RecordId, Vec<u8>> = ids.iter().copied().zip(values.iter().cloned()).collect();
+    store.save_snapshot().unwrap();
+    all.iter().for_each(|index| check_index(&store, index, &records));
+    // There is room for copies of the leaves.
+    let value = rng.bytes(32);
+    store.write(|tx| tx.update(ids[2_500], &value)).unwrap();
+    let old = records.insert(ids[2_500], value).unwrap();
+    let next = values.iter().filter(|other| **other > old).min().unwrap();
+    // The order of the keys stays.
+    damage_where(&path, &next[10..16]);
+    store.save_snapshot().unwrap();
+    drop(store);
+    let store = options().open(&path).unwrap();
+    assert_eq!(store.recovery_report().damaged, Vec::<String>::new());
+    indexes(&store).1.iter().for_each(|index| check_index(&store, index, &records));
+}
+
+#[test]
+fn what_is_on_the_heap_as_a_whole_is_not_lost_with_the_directory_page_that_it_came_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = options().open(&path).unwrap();
+    let set = store.record_set("records").unwrap();
+    let mut rng = Rng::new(12);
+    let values: Vec<Vec<u8>> = (0..5_000).map(|_| rng.bytes(20)).collect();
+    let ids = store.write(|tx| tx.insert_many(&set, &values)).unwrap();
+    let mut records: BTreeMap<RecordId, Vec<u8>> = ids.iter().copied().zip(values).collect();
+    let mut change = |id: RecordId| {
+        let value = rng.bytes(20);
+        store.write(|tx| tx.update(id, &value)).unwrap();
+        records.insert(id, value);
+        store.save_snapshot().unwrap();
+    };
+    // The second save compares the directory page with its checksum, which is remembered.
+    change(ids[0]);
+    change(ids[1]);
+    let files = page_files(&path);
+    // The directory page comes behind ten leaf pages.
+    damage(files.iter().min().unwrap(), HEADER_BYTES + 10 * 4_096 + 9);
+    change(ids[4_000]);
+    drop(store);
+    let store = options().open(&path).unwrap();
+    assert_eq!(store.recovery_report().damaged, Vec::<String>::new());
+    check_records(&store, &records);
+}

@@ -196,7 +196,8 @@ impl Bucket {
         loop {
             let (logs, after) = (self.names.logs_of(at.epoch), self.names.log(at));
             let listed = self.list(&logs, Some(&after)).await?;
-            let mut numbers: Vec<u64> = listed.iter().filter_map(|meta| names::number(&meta.location)).collect();
+            let mut numbers: Vec<u64> =
+                listed.iter().filter_map(|meta| self.names.log_in(&meta.location)).map(|at| at.number).collect();
             numbers.sort_unstable();
             let Some(last) = numbers.last().copied() else { return Ok(Advanced::To(at, loaded, false)) };
             if !numbers.iter().copied().eq(at.number + 1..=last) {

@@ -313,9 +313,9 @@ fn salvage_finds_nothing_of_a_commit_that_others_have_passed() {
         let backing = Paused::new();
         backing.keep_files();
         let opened = conflict(&backing);
-        (0..others).for_each(|number| {
+        for number in 0..others {
             opened.commit_small(number);
-        });
+        }
         for large in 1..=3 {
             opened.commit_large(large * MANY).unwrap();
             assert_eq!(salvaged(backing.inner.kill_image()), (large * MANY, others + large), "{others} others");
@@ -331,9 +331,9 @@ fn salvage_finds_a_large_commit_behind_an_empty_segment() {
     let backing = Paused::new();
     backing.keep_files();
     let opened = open(Arc::new(backing.clone()));
-    (0..300).for_each(|number| {
+    for number in 0..300 {
         opened.commit_small(number);
-    });
+    }
     opened.commit_large(0).unwrap();
     assert_eq!(salvaged(backing.inner.kill_image()), (MANY, 300));
 }

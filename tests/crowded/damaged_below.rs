@@ -265,7 +265,9 @@ fn what_is_on_the_heap_as_a_whole_is_not_lost_with_the_leaf_that_it_came_from() 
     let ids = store.write(|tx| tx.insert_many(&set, &values)).unwrap();
     let mut records: BTreeMap<RecordId, Vec<u8>> = ids.iter().copied().zip(values.iter().cloned()).collect();
     store.save_snapshot().unwrap();
-    all.iter().for_each(|index| check_index(&store, index, &records));
+    for index in &all {
+        check_index(&store, index, &records);
+    }
     // There is room for copies of the leaves.
     let value = rng.bytes(32);
     store.write(|tx| tx.update(ids[2_500], &value)).unwrap();
@@ -277,7 +279,9 @@ fn what_is_on_the_heap_as_a_whole_is_not_lost_with_the_leaf_that_it_came_from() 
     drop(store);
     let store = options().open(&path).unwrap();
     assert_eq!(store.recovery_report().damaged, Vec::<String>::new());
-    indexes(&store).1.iter().for_each(|index| check_index(&store, index, &records));
+    for index in &indexes(&store).1 {
+        check_index(&store, index, &records);
+    }
 }
 
 #[test]

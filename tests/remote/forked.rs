@@ -11,20 +11,20 @@ use crate::{contents, quick, small};
 /// Runs `child` in a child process, which ends with it. Says whether it ended well.
 #[expect(unsafe_code, reason = "there is no safe fork")]
 fn fork(child: impl FnOnce()) -> bool {
-    // SAFETY: the child runs on the only thread that it has, and leaves without the parent's exit handlers; the pointer is to a
-    // number of our own.
-    unsafe {
-        let number = libc::fork();
-        if number == 0 {
-            // A child that waits for ever ends.
-            libc::alarm(10);
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
-            libc::_exit(i32::from(result.is_err()));
-        }
-        assert!(number > 0, "no fork");
-        let mut status = 0;
-        libc::waitpid(number, &raw mut status, 0) == number && status == 0
+    // SAFETY: the child runs on the only thread that it has. Threads that drive the parent's bucket are what the test is about.
+    let number = unsafe { libc::fork() };
+    if number == 0 {
+        // SAFETY: it ends a child that waits for ever.
+        unsafe { libc::alarm(10) };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+        // SAFETY: nothing of the parent's, such as its test harness, may run here.
+        unsafe { libc::_exit(i32::from(result.is_err())) }
     }
+    assert!(number > 0, "no fork");
+    let mut status = 0;
+    // SAFETY: the pointer is to a number of our own.
+    let waited = unsafe { libc::waitpid(number, &raw mut status, 0) };
+    (waited, status) == (number, 0)
 }
 
 fn is_parents<T>(what: &str, result: tenure::Result<T>) {

@@ -78,7 +78,9 @@ fn objects_with_other_names_are_no_part_of_a_store() {
         "data/x.1-1/0",
         "data/old/log.0000000000000001-0000000000000001/0000000000000000",
     ];
-    names.iter().for_each(|name| stranger(name));
+    for name in names {
+        stranger(name);
+    }
     let status = bucket.status().unwrap().unwrap();
     assert_eq!((status.newest.epoch, status.is_sealed), (1, true), "{status:?}");
     let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket, how()));

@@ -3,7 +3,7 @@
 //! Owns: which files a backup needs, the marker of an unfinished one, verifying it. Never: blocks a writer, or trusts a copy
 //! that it has not read back.
 //! A backup holds the files that a saved snapshot lists, and a manifest with that one snapshot. It opens like any store. Sealed
-//! segments never change, so an incremental backup could omit those an earlier one has; this version copies all.
+//! segments never change; a repository keeps several backups with one copy of each.
 //! Invariants: 1. While the file `unfinished` exists, the copy does not open. 2. It is deleted after everything was read back.
 
 use std::io;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::backing::{Backing, Files, is_inside};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::manifest::{Body, Snapshot, SnapshotKind};
+use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
 use crate::format::segment::FileKind;
 use crate::gc::Collector;
 use crate::id::{Seq, to_u64, to_usize};
@@ -119,20 +119,23 @@ fn back_up(
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupReport> {
     begin(&*to.backing)?;
+    let source = engine.log.source();
+    with_saved(engine, collector, |saved| copy(&engine.backing, saved, source.uuid, source.segment_bytes, to, progress))
+}
+
+/// Saves a snapshot of a running store, which is kept while it is copied.
+pub(crate) fn with_saved<T>(
+    engine: &Engine,
+    collector: &Collector,
+    copy: impl FnOnce(&Snapshot) -> Result<T>,
+) -> Result<T> {
     // Kept like a named snapshot, so that nothing of it is reclaimed meanwhile.
     let saved = snapshot::save(engine, SnapshotKind::Named, snapshot::OF_A_COPY)?;
     // Nothing may be appended any more to segments that the snapshot lists: the log segment ended with it, and
     // survivors' segments end now.
     collector.end_segments();
     let hidden = Hidden { engine, saved: &saved.snapshot, is_dropped: false };
-    let result = copy(
-        &engine.backing,
-        &saved.snapshot,
-        engine.log.source().uuid,
-        engine.log.source().segment_bytes,
-        to,
-        progress,
-    );
+    let result = copy(&saved.snapshot);
     hidden.drop_now()?;
     result
 }
@@ -181,7 +184,7 @@ fn closed(from: &Arc<dyn Backing>) -> Result<(Engine, Snapshot)> {
 }
 
 /// Refuses a directory that is `store`'s own or inside it, wherever that is now.
-fn refuse_inside(directory: &Path, store: &dyn Backing) -> Result<()> {
+pub(crate) fn refuse_inside(directory: &Path, store: &dyn Backing) -> Result<()> {
     // A directory that is not empty is refused for that reason.
     let holds_nothing = std::fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_none());
     if holds_nothing && store.directory().is_some_and(|store| is_inside(directory, store)) {
@@ -191,7 +194,8 @@ fn refuse_inside(directory: &Path, store: &dyn Backing) -> Result<()> {
     Ok(())
 }
 
-fn begin(backing: &dyn Backing) -> Result<()> {
+/// Marks an empty place as an unfinished copy.
+pub(crate) fn begin(backing: &dyn Backing) -> Result<()> {
     let names = backing.list().map_err(|source| Error::io("list", backing.location(), source))?;
     if !names.is_empty() {
         return Err(Error::Exists { path: backing.location() });
@@ -210,7 +214,7 @@ fn copy(
     let bytes_total = snapshot.segments.iter().map(|row| row.bytes).sum();
     let (mut bytes, mut linked) = (0, 0);
     for row in &snapshot.segments {
-        let name = if row.pages { FileKind::Pages } else { FileKind::Records }.file_name(row.segment);
+        let name = file_name(row);
         if to.may_link && link(&**from, &*to.backing, &name)? {
             linked += 1;
         } else {
@@ -219,24 +223,54 @@ fn copy(
         bytes += row.bytes;
         progress(BackupProgress { bytes, bytes_total });
     }
+    write_manifest(&to.backing, snapshot, uuid, segment_bytes)?;
+    let verified = finish(&to.backing)?;
+    Ok(BackupReport { seq: snapshot.seq, files: to_u64(snapshot.segments.len()), linked, bytes, verified })
+}
+
+/// The file of a segment that a snapshot lists.
+pub(crate) fn file_name(row: &SegmentRow) -> String {
+    if row.pages { FileKind::Pages } else { FileKind::Records }.file_name(row.segment)
+}
+
+/// Writes the manifest of a copy: this snapshot alone, as if the store had been closed with it.
+pub(crate) fn write_manifest(
+    into: &Arc<dyn Backing>,
+    snapshot: &Snapshot,
+    uuid: [u8; 16],
+    segment_bytes: u64,
+) -> Result<()> {
     let loaded = Loaded { uuid, segment_bytes, ..Loaded::default() };
-    let manifest = Manifest::new(Arc::clone(&to.backing), &loaded, Arc::default());
+    let manifest = Manifest::new(Arc::clone(into), &loaded, Arc::default());
     manifest.append(|number| {
         // Marks refer to commits between snapshots, and the log between them is not included.
         let (name, reserved_from) = (String::new(), number + 1);
         let (kind, marks) = (SnapshotKind::Close, Vec::new());
         Body::Snapshot(Box::new(Snapshot { number, kind, name, reserved_from, marks, ..snapshot.clone() }))
     })?;
-    let verified = verify_backing(&to.backing, &mut |_| {})?;
-    if let Some(problem) = verified.problems.first() {
-        return Err(Error::corrupt(problem.file.clone(), problem.offset, "copy", "what was saved", &problem.what));
+    Ok(())
+}
+
+/// Reads everything that a copy refers to; the first problem is an error.
+pub(crate) fn read_back(backing: &Arc<dyn Backing>) -> Result<VerifyReport> {
+    let verified = verify_backing(backing, &mut |_| {})?;
+    match verified.problems.first() {
+        Some(problem) => {
+            Err(Error::corrupt(problem.file.clone(), problem.offset, "copy", "what was saved", &problem.what))
+        }
+        None => Ok(verified),
     }
-    to.backing.delete(UNFINISHED).map_err(|source| {
+}
+
+/// Reads a copy back, and declares it complete.
+pub(crate) fn finish(backing: &Arc<dyn Backing>) -> Result<VerifyReport> {
+    let verified = read_back(backing)?;
+    backing.delete(UNFINISHED).map_err(|source| {
         // The deletion may not be durable, and the copy must not be used before a power cut restores the marker.
-        drop(to.backing.create(UNFINISHED));
+        drop(backing.create(UNFINISHED));
         Error::io("delete", UNFINISHED, source)
     })?;
-    Ok(BackupReport { seq: snapshot.seq, files: to_u64(snapshot.segments.len()), linked, bytes, verified })
+    Ok(verified)
 }
 
 /// Links a file; false if links are impossible there, so that it has to be copied. Any other failure may have left the link and

@@ -63,7 +63,7 @@
 //! | save a state and roll back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
 //! | read beside a writing process | [`Store::follow`], or [`Options::read_only`] and [`Store::refresh`] |
 //! | move to another version or machine | [`dump`], [`Store::dump`] |
-//! | back up, verify, repair, salvage | [`backup`], [`verify`], [`repair`], [`salvage`] |
+//! | back up, verify, repair, salvage | [`backup`], [`repository`], [`verify`], [`repair`], [`salvage`] |
 //! | see what the store contains and how much space it uses | [`Stats`], [`inspect`] |
 //! | store it somewhere other than in files | [`backing`] |
 //!
@@ -122,6 +122,7 @@ mod recovery;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod repair;
+pub mod repository;
 mod reserve;
 pub mod salvage;
 mod shared;
@@ -168,6 +169,10 @@ struct RemoteDoctests;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/following.md")]
 struct FollowingDoctests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/repository.md")]
+struct RepositoryDoctests;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/indexes.md")]

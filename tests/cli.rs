@@ -5,6 +5,9 @@
 #![cfg(feature = "cli")]
 
 #[cfg(test)]
+#[path = "cli/backups.rs"]
+mod backups;
+#[cfg(test)]
 #[path = "cli/commands.rs"]
 mod commands;
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub const fn align(bytes: u64) -> u64 {
 
 /// Mixes the bits of a number (the finaliser of `SplitMix64`, Steele et al. 2014).
 #[inline]
-const fn mix(mut value: u64) -> u64 {
+pub(crate) const fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)

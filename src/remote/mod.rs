@@ -13,6 +13,7 @@ mod local;
 mod merging;
 mod names;
 mod object;
+mod objects;
 mod options;
 mod probe;
 mod prune;
@@ -27,6 +28,7 @@ mod view;
 
 pub use bucket::Bucket;
 pub use object::LogPoint;
+pub(crate) use objects::Listed;
 pub use options::RemoteOptions;
 pub use prune::Pruned;
 pub use shipped::Remote;

@@ -14,7 +14,7 @@ const DIGITS: usize = 16;
 pub(super) struct Names(pub(super) Path);
 
 impl Names {
-    fn below(&self, name: &str) -> Path {
+    pub(super) fn below(&self, name: &str) -> Path {
         let prefix = self.0.as_ref();
         if prefix.is_empty() { Path::from(name) } else { Path::from(format!("{prefix}/{name}")) }
     }

@@ -37,6 +37,7 @@ const FIXTURE: &str = r#"
     tenure put things.tenure --set notes 'remember the milk'
     tenure snapshot save things.tenure monday
     tenure backup things.tenure things.backup
+    tenure backup --incremental things.tenure things.backups
     cp -r things.tenure damaged.tenure
     tenure dump things.tenure things.dump.zst
     tenure dump things.tenure whole.dump
@@ -63,6 +64,8 @@ const BEFORE: &[(&str, &str)] = &[
     ("tenure backup things.tenure things.backup", "rm -rf things.backup"),
     ("tenure restore things.backup again.tenure", "rm -rf again.tenure"),
     ("tenure restore things.backup things.tenure", "rm -rf things.tenure"),
+    ("tenure restore things.backups newest.tenure", "rm -rf newest.tenure"),
+    ("tenure restore things.backups older.tenure", "rm -rf older.tenure"),
     ("tenure salvage damaged.tenure new.tenure", "rm -rf new.tenure"),
     ("tenure salvage damaged.tenure rescued.tenure", "rm -rf rescued.tenure"),
     ("tenure import first.tenure", FIRST),

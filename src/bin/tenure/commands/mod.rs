@@ -27,6 +27,7 @@ pub mod put;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod repair;
+pub mod repository;
 pub mod restore;
 pub mod rollback;
 pub mod salvage;

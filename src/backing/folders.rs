@@ -1,0 +1,207 @@
+//! Whole files in folders of a directory, for backups.
+//!
+//! Owns: making a file appear with all its bytes: written beside, synced, then moved to a name that is free. Never: writes into a
+//! file that has its name. Invariant: when a call has returned, what it did is durable.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::backing::is_inside;
+
+/// A file in a folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Whole {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    /// When it was written, in microseconds since 1970.
+    pub(crate) micros: u64,
+}
+
+/// A directory with folders of files.
+#[derive(Debug)]
+pub(crate) struct Folders {
+    path: PathBuf,
+    names: &'static [&'static str],
+    /// The folder in which files are written before they get their names.
+    beside: &'static str,
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::fsync(open_directory(path)?)?)
+}
+
+/// Success if it is there already, or gone already.
+fn unless(kind: io::ErrorKind, result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == kind { Ok(()) } else { Err(error) })
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives a file a name, if that is free.
+fn move_to_free(from: &Path, to: &Path) -> io::Result<bool> {
+    let moved = match rename_to_free(from, to) {
+        // File systems that cannot do that have links.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => fs::hard_link(from, to),
+        other => other,
+    };
+    match moved {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
+        result => Ok(result?),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_to_free(_from: &Path, _to: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl Folders {
+    pub(crate) fn new(path: &Path, names: &'static [&'static str], beside: &'static str) -> Self {
+        Self { path: path.to_owned(), names, beside }
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file, or a folder.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn sync_folder_of(&self, name: &str) -> io::Result<()> {
+        sync_directory(self.at(name).parent().unwrap_or(&self.path))
+    }
+
+    /// Whether the directory does not exist, or holds only what an interrupted creation leaves.
+    pub(crate) fn is_empty(&self) -> io::Result<bool> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let is_ours = self.names.iter().any(|folder| entry.file_name() == *folder);
+            let holds_nothing = || fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none());
+            if !(is_ours && (entry.file_name() == self.beside || holds_nothing())) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Creates the directory and its folders, as far as they do not exist.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        unless(io::ErrorKind::AlreadyExists, fs::create_dir(&self.path))?;
+        for folder in self.names {
+            unless(io::ErrorKind::AlreadyExists, fs::create_dir(self.at(folder)))?;
+        }
+        sync_directory(&self.path)?;
+        // A parent that cannot be read had this directory before.
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        unless(io::ErrorKind::PermissionDenied, sync_directory(parent))
+    }
+
+    /// Writes a file; false if the name is taken and not to be replaced.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8], replaces: bool) -> io::Result<bool> {
+        let beside = self.at(self.beside).join(uuid::Uuid::new_v4().simple().to_string());
+        let put = || {
+            write_new(&beside, bytes)?;
+            if replaces {
+                self.delete(name)?;
+            }
+            let is_new = move_to_free(&beside, &self.at(name))?;
+            self.sync_folder_of(name).map(|()| is_new)
+        };
+        let result = put();
+        let swept = unless(io::ErrorKind::NotFound, fs::remove_file(&beside));
+        result.and_then(|is_new| swept.map(|()| is_new))
+    }
+
+    /// The bytes of a file, if it exists.
+    pub(crate) fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.at(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => bytes.map(Some),
+        }
+    }
+
+    /// The files of a folder.
+    pub(crate) fn list(&self, folder: &str) -> io::Result<Vec<Whole>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.at(folder))? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let meta = match entry.metadata() {
+                // Deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                meta => meta?,
+            };
+            if meta.is_file() {
+                let age =
+                    meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+                let micros = u64::try_from(age.as_micros()).unwrap_or_default();
+                files.push(Whole { name, bytes: meta.len(), micros });
+            }
+        }
+        Ok(files)
+    }
+
+    /// Deletes a file, if it exists.
+    pub(crate) fn delete(&self, name: &str) -> io::Result<()> {
+        unless(io::ErrorKind::NotFound, fs::remove_file(self.at(name)))?;
+        self.sync_folder_of(name)
+    }
+
+    /// Creates an empty file with a lock on it, which ends with the process.
+    pub(crate) fn create_locked(&self, name: &str) -> io::Result<File> {
+        let file = OpenOptions::new().write(true).create_new(true).open(self.at(name))?;
+        file.lock()?;
+        Ok(file)
+    }
+
+    /// Whether nobody holds the lock on a file, or it does not exist.
+    pub(crate) fn is_unlocked(&self, name: &str) -> io::Result<bool> {
+        // Some network file systems lock only what is open for writing.
+        let file = match OpenOptions::new().write(true).open(self.at(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            file => file?,
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Whether a path leads into it.
+    pub(crate) fn contains(&self, path: &Path) -> bool {
+        open_directory(&self.path).is_ok_and(|directory| is_inside(path, directory.as_fd()))
+    }
+}

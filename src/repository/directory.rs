@@ -1,0 +1,88 @@
+//! A repository in a directory.
+//!
+//! Owns: errors that name the file. Never: touches files itself.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::backing::{Backing, Folders, Whole};
+use crate::backup::refuse_inside;
+use crate::error::{Error, Result};
+use crate::repository::names::{FOLDERS, TEMPORARY};
+use crate::repository::place::{Object, Place, Put};
+
+/// A directory.
+#[derive(Debug)]
+pub(super) struct Directory {
+    folders: Folders,
+}
+
+impl Directory {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { folders: Folders::new(path, &FOLDERS, TEMPORARY) }
+    }
+
+    fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(io::Error) -> Error + use<> {
+        let file = if name.is_empty() { self.shown() } else { self.folders.at(name).display().to_string() };
+        move |source| Error::io(action, file, source)
+    }
+}
+
+impl Place for Directory {
+    fn shown(&self) -> String {
+        self.folders.path().display().to_string()
+    }
+
+    fn is_empty(&self) -> Result<bool> {
+        self.folders.is_empty().map_err(self.failed("list", ""))
+    }
+
+    fn create(&self) -> Result<()> {
+        self.folders.create().map_err(self.failed("create", ""))
+    }
+
+    fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<bool> {
+        self.folders.put(name, bytes, put == Put::Replacement).map_err(self.failed("write", name))
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.folders.get(name).map_err(self.failed("read", name))
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Object>> {
+        let files = self.folders.list(folder).map_err(self.failed("list", folder))?.into_iter();
+        Ok(files.map(|Whole { name, bytes, micros }| Object { name, bytes, micros }).collect())
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.folders.delete(name).map_err(self.failed("delete", name))
+    }
+
+    fn hold(&self, name: &str) -> Result<Option<File>> {
+        self.folders.create_locked(name).map(Some).map_err(self.failed("lock", name))
+    }
+
+    fn is_abandoned(&self, name: &str, _mark: &Object, _now: u64) -> Result<bool> {
+        self.folders.is_unlocked(name).map_err(self.failed("lock", name))
+    }
+
+    fn marks_age(&self) -> bool {
+        false
+    }
+
+    fn check_outside(&self, store: &dyn Backing) -> Result<()> {
+        refuse_inside(self.folders.path(), store)
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        self.folders.contains(path)
+    }
+
+    fn sweep(&self) -> Result<()> {
+        for left in self.list(TEMPORARY)? {
+            self.delete(&format!("{TEMPORARY}/{}", left.name))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Repositories of backups from the command line.
+
+use std::fs;
+
+use crate::support::{Fixture, tenure};
+
+#[test]
+fn backups_are_added_listed_restored_verified_and_pruned() {
+    let fixture = Fixture::new();
+    let (store, place) = (fixture.store(), fixture.path("backups"));
+    let back_up = |more: &[&str]| tenure(&[&["backup", "--incremental", &store, &place, "--json"][..], more].concat());
+    let first = back_up(&[]).json();
+    assert_eq!(first["id"], "b1");
+    assert!(first["records"].as_u64().is_some_and(|records| records > 0), "{first}");
+    let before = fixture.export("people");
+    tenure(&["put", &store, "--set", "people", "{\"name\":\"Sofia\",\"age\":41}"]).ok();
+    let second = back_up(&["--no-verify"]).json();
+    assert_eq!((&second["id"], &second["records"]), (&"b2".into(), &serde_json::Value::Null));
+    assert!(second["written"].as_u64() < first["written"].as_u64(), "{first} {second}");
+    let after = fixture.export("people");
+
+    let listed = tenure(&["backup", "list", &place, "--json"]).json_lines();
+    assert_eq!(listed.iter().map(|info| info["id"].clone()).collect::<Vec<_>>(), ["b1", "b2"]);
+    let table = tenure(&["backup", "list", &place]).ok();
+    assert!(table.contains("COMMIT") && table.contains("b2"), "{table}");
+
+    let seq = second["seq"].to_string();
+    for (number, (at, state)) in [("b1", &before), ("b2", &after), (&*seq, &after)].into_iter().enumerate() {
+        let restored = fixture.path(&format!("restored-{number}"));
+        tenure(&["restore", &place, &restored, "--at", at]).ok();
+        assert_eq!(tenure(&["export", &restored, "--set", "people"]).ok(), *state, "{at}");
+    }
+    let newest = fixture.path("newest");
+    tenure(&["restore", &place, &newest]).ok();
+    assert_eq!(tenure(&["export", &newest, "--set", "people"]).ok(), after);
+
+    assert!(tenure(&["backup", "verify", &place]).ok().contains("no problem found"));
+    let pruned = tenure(&["backup", "prune", &place, "--keep", "1", "--keep-daily", "0", "--json"]).json();
+    assert_eq!(pruned["backups"], serde_json::json!(["b1"]));
+    assert_eq!(tenure(&["backup", "verify", &place, "--json"]).json()["unneeded"], 0);
+    let gone = tenure(&["restore", &place, &fixture.path("gone"), "--at", "b1"]);
+    assert!(
+        gone.code == 3 && gone.err.contains("cannot reach backup b1") && gone.err.contains("backup list"),
+        "{gone:?}"
+    );
+}
+
+#[test]
+fn damage_of_a_repository_is_named() {
+    let fixture = Fixture::new();
+    let (store, place) = (fixture.store(), fixture.path("backups"));
+    tenure(&["backup", "--incremental", &store, &place]).ok();
+    let data = fs::read_dir(format!("{place}/data")).expect("lists").map(|entry| entry.expect("an entry").path());
+    let piece = data.into_iter().find(|path| path.to_string_lossy().contains("log-")).expect("a piece");
+    let mut bytes = fs::read(&piece).expect("reads");
+    bytes[200] ^= 1;
+    fs::write(&piece, bytes).expect("writes");
+    let found = tenure(&["backup", "verify", &place]);
+    assert!(found.code == 4 && found.err.contains("damaged") && found.err.contains("back up again"), "{found:?}");
+    let restored = tenure(&["restore", &place, &fixture.path("restored")]);
+    assert!(restored.code == 4 && restored.err.contains("is unfinished: delete it"), "{restored:?}");
+    // The next backup does not need it, or has written it anew.
+    tenure(&["backup", "--incremental", &store, &place]).ok();
+    tenure(&["restore", &place, &fixture.path("newest")]).ok();
+    assert_eq!(tenure(&["export", &fixture.path("newest"), "--set", "people"]).ok(), fixture.export("people"));
+}
+
+#[test]
+fn what_is_no_repository_is_refused() {
+    let fixture = Fixture::new();
+    let (store, none) = (fixture.store(), fixture.path("none"));
+    for verb in ["list", "verify"] {
+        let run = tenure(&["backup", verb, &none]);
+        assert!(run.code == 8 && run.err.contains("not a repository of backups"), "{run:?}");
+    }
+    let run = tenure(&["backup", "--incremental", &store, &store]);
+    assert_eq!(run.code, 2, "{run:?}");
+    let run = tenure(&["backup", "--incremental", "--copy", &store, &none]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert_eq!(tenure(&["backup", &store]).code, 2);
+    fixture.assert_unchanged();
+}

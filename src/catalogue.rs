@@ -4,12 +4,17 @@
 //! Invariant: a store never reuses the number of a set. Copies of a store that diverge assign the same numbers to different
 //! sets, so a handle's number identifies a set only within its lineage.
 
+mod consumers;
+
+pub(crate) use consumers::Consumer;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::shared::{Map, Ordered};
 use smallvec::SmallVec;
 
+use crate::catalogue::consumers::consumer_bytes;
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
 use crate::format::index::{IndexDefinition, IndexRow};
@@ -111,6 +116,7 @@ pub(crate) struct Catalogue {
     named: Map<Arc<str>, SmallVec<[SetNumber; 1]>>,
     marks: Map<Arc<str>, Seq>,
     marks_by_seq: Ordered<(Seq, Arc<str>)>,
+    consumers: Map<Arc<str>, Consumer>,
     streams: Map<u64, Chunks>,
     indexes: Map<IndexNumber, Index>,
     indexes_by_set: Ordered<(SetNumber, IndexNumber)>,
@@ -131,6 +137,7 @@ impl Default for Catalogue {
             named: Map::default(),
             marks: Map::default(),
             marks_by_seq: Ordered::default(),
+            consumers: Map::default(),
             streams: Map::default(),
             indexes: Map::default(),
             indexes_by_set: Ordered::default(),
@@ -152,6 +159,8 @@ pub(crate) enum Added<'a> {
     Set(&'a str),
     /// A mark with this name.
     Mark(&'a str),
+    /// A consumer with this name.
+    Consumer(&'a str),
     /// An index.
     Index(&'a IndexDefinition),
     /// A chunk that waits for its head.
@@ -203,6 +212,9 @@ impl Catalogue {
         for row in &snapshot.marks {
             catalogue.mark(&row.name, row.seq);
         }
+        for (name, seq, is_lost) in snapshot.consumers() {
+            catalogue.set_consumer(&name, Some(Consumer { seq, is_lost }));
+        }
         for row in &snapshot.streams {
             catalogue.streams.insert_mut(row.stream, Chunks::default());
             for chunk in row.chunks.iter().filter_map(|raw| RecordId::from_u64(*raw)) {
@@ -246,6 +258,7 @@ impl Catalogue {
         snapshot.indexes = self.indexes.values().map(index).collect();
         snapshot.note_damaged_indexes(self.damaged_indexes().map(|(index, damage)| (index.definition.number, damage)));
         snapshot.note_dropped_sets(self.dropped_sets());
+        snapshot.note_consumers(self.consumers().map(|(name, consumer)| (name, consumer.seq, consumer.is_lost)));
         snapshot.next_index = self.next_index.0;
         snapshot.next_set = self.next_set.0;
         snapshot.next_stream = self.next_stream;
@@ -521,6 +534,8 @@ impl Catalogue {
     fn bytes_of(&self, added: &Added<'_>) -> u64 {
         match added {
             Added::Set(name) => set_bytes(name),
+            Added::Consumer(name) if self.consumers.contains_key(*name) => 0,
+            Added::Consumer(name) => consumer_bytes(name),
             Added::Mark(name) if self.marks.contains_key(*name) => 0,
             Added::Mark(name) => mark_bytes(name),
             Added::Index(definition) => index_bytes(definition),
@@ -600,7 +615,8 @@ mod tests {
         let marks: u64 = catalogue.marks().map(|(name, _)| mark_bytes(name)).sum();
         let indexes: u64 = catalogue.indexes().map(|index| index_bytes(&index.definition)).sum();
         let chunks = |stream| STREAM_BYTES + CHUNK_ROW_BYTES * to_u64(catalogue.chunks(stream).count());
-        sets + marks + indexes + catalogue.streams().map(chunks).sum::<u64>()
+        let consumers: u64 = catalogue.consumers().map(|(name, _)| consumer_bytes(name)).sum();
+        sets + marks + consumers + indexes + catalogue.streams().map(chunks).sum::<u64>()
     }
 
     #[test]

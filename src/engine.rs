@@ -5,6 +5,7 @@
 //! writer; see `docs/locking.md`.
 
 mod announce;
+mod consumers;
 mod following;
 mod prewriting;
 mod reserve;
@@ -28,7 +29,7 @@ use crate::extract::Extractor;
 use crate::format::align;
 use crate::format::frame::{FrameBuilder, FrameKind};
 use crate::format::index::IndexDefinition;
-use crate::format::item::{CONTROL_HEADER_BYTES, Kind};
+use crate::format::item::{CONTROL_HEADER_BYTES, Kind, UNASKED};
 use crate::format::manifest::{Body, NUMBER_END};
 use crate::format::moves::{Move, put_moves};
 use crate::heap::{Answer, Effect, Heap, put_assigned, put_frees};
@@ -393,7 +394,7 @@ impl Engine {
             loop {
                 let part = chunks.split_off(chunks.len().saturating_sub(FREES_PER_FRAME));
                 let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
-                put_frees(&mut frame, part.iter().copied());
+                put_frees(&mut frame, UNASKED, part.iter().copied());
                 effects.extend(part.into_iter().map(Effect::Free));
                 if chunks.is_empty() {
                     frame.control(Kind::StreamEnd, &stream.to_le_bytes());
@@ -581,6 +582,7 @@ fn is_more(effect: &Effect) -> bool {
             | Effect::DropIndex(_)
             | Effect::PublishIndex(_)
             | Effect::DropMark(_)
+            | Effect::Consumer(..)
             | Effect::Index(..)
             | Effect::Prewritten(..)
     )
@@ -590,6 +592,7 @@ fn added_by(effect: &Effect) -> Option<Added<'_>> {
     match effect {
         Effect::CreateSet(_, name) | Effect::RenameSet(_, name) => Some(Added::Set(name)),
         Effect::Mark(name) => Some(Added::Mark(name)),
+        Effect::Consumer(name, Some(_)) => Some(Added::Consumer(name)),
         Effect::CreateIndex(definition, _) => Some(Added::Index(definition)),
         Effect::Stream(..) => Some(Added::Chunk),
         _ => None,
@@ -603,7 +606,7 @@ fn freed(effect: &Effect) -> Option<RecordId> {
 /// Adds pending items to a frame.
 fn put_pending(pending: &Pending, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) {
     put_assigned(frame, &pending.assigned);
-    put_frees(frame, pending.burned.iter().copied());
+    put_frees(frame, UNASKED, pending.burned.iter().copied());
     // Pages first: a record's set is looked up by its page.
     let assigned = pending.assigned.iter().map(|(page, set)| Effect::Assign(*page, *set));
     effects.splice(0..0, assigned);

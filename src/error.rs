@@ -344,6 +344,38 @@ pub enum Error {
         /// What is missing.
         why: String,
     },
+    /// The log no longer has the changes after this commit: what it had was collected.
+    #[error("the changes after commit {since} are gone; the log leads from commit {oldest} on")]
+    Gone {
+        /// The commit after which changes were asked for.
+        since: Seq,
+        /// The earliest commit after which all changes are there.
+        oldest: Seq,
+    },
+    /// After this commit the store was rolled back: what it contains now does not follow from the changes before.
+    #[error("the store was rolled back after commit {since}; its changes go on after commit {resumed}")]
+    RolledBack {
+        /// The last commit before the rollback.
+        since: Seq,
+        /// The commit that the rollback counts as.
+        resumed: Seq,
+    },
+    /// There is no consumer of this name.
+    #[error("there is no consumer {name:?}")]
+    NoSuchConsumer {
+        /// Its name.
+        name: String,
+    },
+    /// The consumer was so far behind that the store keeps nothing for it any more.
+    #[error(
+        "consumer {name:?} was dropped: it had acknowledged commit {since}, and the log kept for it exceeded the limit"
+    )]
+    ConsumerDropped {
+        /// Its name.
+        name: String,
+        /// What it had acknowledged.
+        since: Seq,
+    },
     /// An option has an invalid value.
     #[error("option {option} cannot be {got}: {why}")]
     BadOption {
@@ -597,7 +629,21 @@ impl Error {
             }
             Self::ReadOnly => "open the store for writing",
             Self::Exhausted { what, .. } => advice_when_exhausted(what),
-            Self::Source { .. } => "fix the source and try again; nothing of the value remains",
+            _ => self.advice_on_changes(),
+        }
+    }
+
+    /// The same for errors of the change feed, and of what is read from a stream.
+    fn advice_on_changes(&self) -> &'static str {
+        match self {
+            Self::Gone { .. } | Self::RolledBack { .. } => {
+                "copy what you need from a view, then read the changes since the commit of that view"
+            }
+            Self::NoSuchConsumer { .. } => "add it with `Store::add_consumer`",
+            Self::ConsumerDropped { .. } => {
+                "remove the consumer, copy what it needs from a view, and add it again since the commit of that view"
+            }
+            _ => "fix the source and try again; nothing of the value remains",
         }
     }
 }

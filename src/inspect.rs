@@ -294,6 +294,14 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
             let seq = item.payload.get(8..16).map(LittleEndian::read_u64).unwrap_or_default();
             format!("next is commit {seq}, written ahead in segment {}", number(8.min(bytes)))
         }
+        Some(Kind::Consumer) => {
+            let seq = item.payload.get(..8).map(LittleEndian::read_u64).unwrap_or_default();
+            match item.payload.get(8) {
+                Some(0) => format!("consumer {:?} has acknowledged commit {seq}", text(9)),
+                Some(1) => format!("consumer {:?} was too far behind at commit {seq}", text(9)),
+                _ => format!("no consumer {:?} any more", text(9)),
+            }
+        }
         Some(Kind::EndSet) => format!("end of set {}", number(4)),
         Some(Kind::PublishIndex) => format!("put key index {} in place", number(4)),
         Some(Kind::DropIndex) => format!("drop key index {}", number(4)),

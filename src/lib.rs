@@ -61,6 +61,7 @@
 //! | read a result page by page | [`ResumeToken`], [`typed::TypedRange`] |
 //! | store values larger than 64 KiB | [`Store::stage`], [`RecordReader`] |
 //! | save a state and roll back to it | [`Store::save_named_snapshot`], [`Store::mark`], [`Store::roll_back_to`], [`Point`] |
+//! | learn what has changed, commit by commit | [`Store::changes`], [`Consumer`] |
 //! | read beside a writing process | [`Store::follow`], or [`Options::read_only`] and [`Store::refresh`] |
 //! | move to another version or machine | [`dump`], [`Store::dump`] |
 //! | back up, verify, repair, salvage | [`backup`], [`repository`], [`verify`], [`repair`], [`salvage`] |
@@ -90,6 +91,7 @@
 pub mod backing;
 pub mod backup;
 mod catalogue;
+mod changes;
 mod commit_lock;
 pub mod dump;
 mod engine;
@@ -135,14 +137,15 @@ pub mod typed;
 pub mod verify;
 
 pub use backup::{BackupOptions, BackupProgress, BackupReport};
+pub use changes::{Change, ChangeKind, Changes, Commit, CommitChanges, Consumer};
 pub use error::{Conflict, Contended, Corruption, Error, KeyOrigin, Result};
 pub use gc::Collected;
 pub use id::{IndexNumber, ParseIdError, RecordId, SegmentSeq, Seq, SetNumber};
 pub use options::Options;
 pub use recovery::{CutReport, LogEnd, Point, RecoveryReport};
 pub use stats::{
-    FileKind, FileNeed, FileRole, IndexInfo, Mark, RemoteStats, SegmentStats, SetStats, SnapshotInfo, SnapshotKind,
-    Stats, StoreFile, ViewStats,
+    ConsumerStats, FileKind, FileNeed, FileRole, IndexInfo, Mark, RemoteStats, SegmentStats, SetStats, SnapshotInfo,
+    SnapshotKind, Stats, StoreFile, ViewStats,
 };
 pub use store::{Follower, FollowerStats, Store};
 #[cfg(feature = "planted")]
@@ -161,6 +164,10 @@ struct ReadmeDoctests;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/backing.md")]
 struct BackingDoctests;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/changes.md")]
+struct ChangesDoctests;
 
 #[cfg(all(doctest, feature = "remote"))]
 #[doc = include_str!("../docs/remote.md")]

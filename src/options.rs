@@ -47,6 +47,7 @@ pub struct Options {
     generations: u8,
     pub(crate) collector: bool,
     pub(crate) follow_interval: Option<Duration>,
+    consumer_bytes_max: Option<u64>,
     /// The lineage of the handle that this opening replaces.
     pub(crate) lineage: Option<Lineage>,
 }
@@ -71,6 +72,7 @@ impl Default for Options {
             generations: 4,
             collector: true,
             follow_interval: None,
+            consumer_bytes_max: None,
             lineage: None,
         }
     }
@@ -204,6 +206,15 @@ impl Options {
         self
     }
 
+    /// How many bytes of log may be kept only because [consumers](crate::Store::add_consumer) have not acknowledged them. When it
+    /// is more, the slowest consumer is dropped: nothing is kept for it any more, and its next call fails with
+    /// [`Error::ConsumerDropped`]. Default: no maximum.
+    #[must_use]
+    pub fn consumer_bytes_max(mut self, bytes: Option<u64>) -> Self {
+        self.consumer_bytes_max = bytes;
+        self
+    }
+
     /// To open what has no directory of the record index, so that it can be rebuilt.
     pub(crate) fn repairing(mut self) -> Self {
         self.repairs = true;
@@ -211,7 +222,11 @@ impl Options {
     }
 
     pub(crate) fn gc(&self) -> GcSettings {
-        GcSettings { space_ratio: self.space_ratio, generations: self.generations }
+        GcSettings {
+            space_ratio: self.space_ratio,
+            generations: self.generations,
+            consumer_bytes_max: self.consumer_bytes_max,
+        }
     }
 
     /// Whether every option has a value that can work.

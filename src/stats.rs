@@ -69,7 +69,9 @@ pub struct Stats {
     pub chunks: SetStats,
     /// What the collector has done since the store was opened.
     pub collected: Collected,
-    /// Emptied segment files that a view, a named snapshot or a mark still retains: name, bytes.
+    /// Named consumers of the changes.
+    pub consumers: Vec<ConsumerStats>,
+    /// Emptied segment files that a view, a named snapshot, a mark or a consumer still retains: name, bytes.
     pub retired: Vec<(String, u64)>,
     /// By segment.
     pub segments: Vec<SegmentStats>,
@@ -104,6 +106,21 @@ pub struct Stats {
     pub index_log_bytes_appended: u64,
     /// How far the store's bucket is behind, if it is open for writing in a backing that ships to one.
     pub remote: Option<RemoteStats>,
+}
+
+/// A named consumer of the changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerStats {
+    /// Its name.
+    pub name: String,
+    /// The last commit that it has acknowledged.
+    pub seq: Seq,
+    /// Bytes of log segments that are kept only for consumers that have come no further than this one. Those that hold records of
+    /// the newest state as well do not count: they would be there without it.
+    pub kept_bytes: u64,
+    /// It was too far behind: nothing is kept for it any more.
+    pub is_dropped: bool,
 }
 
 /// How far the bucket that a store is shipped to is behind.
@@ -148,6 +165,8 @@ pub enum FileNeed {
     Snapshot,
     /// A mark that can be rolled back to.
     Mark,
+    /// A consumer of the changes that has not acknowledged them.
+    Consumer,
     /// A running view, transaction or read, or nothing any more: the collector deletes the file in time, at the latest
     /// when the store is closed.
     Reader,

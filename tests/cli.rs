@@ -8,6 +8,9 @@
 #[path = "cli/backups.rs"]
 mod backups;
 #[cfg(test)]
+#[path = "cli/changes.rs"]
+mod changes;
+#[cfg(test)]
 #[path = "cli/commands.rs"]
 mod commands;
 #[cfg(test)]

@@ -7,6 +7,8 @@ mod custom_backing;
 #[cfg(feature = "json")]
 #[path = "../docs/examples/issue_tracker.rs"]
 mod issue_tracker;
+#[path = "../docs/examples/sqlite_mirror.rs"]
+mod sqlite_mirror;
 #[cfg(feature = "json")]
 #[path = "../docs/examples/web_service.rs"]
 mod web_service;
@@ -14,6 +16,11 @@ mod web_service;
 #[test]
 fn a_backing_of_ones_own() {
     custom_backing::main().expect("it runs");
+}
+
+#[test]
+fn a_mirror_in_sqlite() {
+    sqlite_mirror::main().expect("it runs");
 }
 
 #[cfg(feature = "json")]

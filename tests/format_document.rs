@@ -465,6 +465,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("DAMAGED_INDEXES", manifest::DAMAGED_INDEXES.into()),
         ("KNOWN_ENTRIES", manifest::KNOWN_ENTRIES.into()),
         ("DROPPED_SETS", manifest::DROPPED_SETS.into()),
+        ("CONSUMERS", manifest::CONSUMERS.into()),
         ("NUMBER_END", manifest::NUMBER_END),
         ("DESCRIPTOR_BYTES", to_u64(descriptor::DESCRIPTOR_BYTES)),
         ("DESCRIPTORS_PER_PAGE", to_u64(descriptor::DESCRIPTORS_PER_PAGE)),

@@ -28,6 +28,7 @@ const FLOORS: &[&[&str]] = &[
         "options",
         "indexing",
         "store",
+        "changes",
         "typed",
         "verify",
         "backup",

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
 //! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
-//! `-- --only records|indexes|scans|dump|rmw|tails|beside|recovery|heap|memory` does a part; `heap` loads `--keys` (ten million), and it and
+//! `-- --only records|indexes|scans|feed|dump|rmw|tails|beside|recovery|heap|memory` does a part; `heap` loads `--keys` (ten million), and it and
 //! `memory` (a store larger than memory, as root) are done only when named.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
@@ -10,6 +10,7 @@ mod beside;
 mod commits;
 mod common;
 mod dump;
+mod feed;
 mod heap;
 mod indexed;
 mod memory;
@@ -78,6 +79,9 @@ fn main() {
     }
     if is_wanted("scans") {
         scans::measure(count, rounds);
+    }
+    if is_wanted("feed") {
+        feed::measure(count, rounds);
     }
     if is_wanted("dump") {
         dump::measure(count, rounds);

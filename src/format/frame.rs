@@ -182,8 +182,14 @@ impl FrameBuilder {
     /// Adds a record and returns its offset within the frame, and its size with padding. The payload has at most
     /// `PAYLOAD_BYTES_MAX` bytes.
     pub fn record(&mut self, kind: Kind, id: RecordId, payload: &[u8]) -> (u64, u64) {
+        self.record_with(kind, 0, id, payload)
+    }
+
+    /// The same with flags.
+    #[inline]
+    pub fn record_with(&mut self, kind: Kind, flags: u8, id: RecordId, payload: &[u8]) -> (u64, u64) {
         let offset = self.bytes();
-        put_item(&mut self.bytes, &mut self.checksums, kind, id.as_u64(), payload);
+        put_item(&mut self.bytes, &mut self.checksums, (kind, flags), id.as_u64(), payload);
         self.items += 1;
         (offset, item_bytes(kind as u8, payload.len()))
     }
@@ -200,7 +206,12 @@ impl FrameBuilder {
 
     /// Adds a control item. The payload has at most `PAYLOAD_BYTES_MAX` bytes.
     pub fn control(&mut self, kind: Kind, payload: &[u8]) {
-        put_item(&mut self.bytes, &mut self.checksums, kind, 0, payload);
+        self.control_with(kind, 0, payload);
+    }
+
+    /// The same with flags.
+    pub fn control_with(&mut self, kind: Kind, flags: u8, payload: &[u8]) {
+        put_item(&mut self.bytes, &mut self.checksums, (kind, flags), 0, payload);
         self.items += 1;
     }
 

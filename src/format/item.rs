@@ -29,6 +29,14 @@ pub const PAYLOAD_BYTES_MAX: usize = 65_504;
 pub const FIRST_CONTROL_KIND: u8 = 0x10;
 /// A reader may skip an unknown kind with this bit.
 pub const MAY_SKIP: u8 = 0x80;
+/// Flag of a record: its ID had a version before this commit.
+pub const REPLACES: u8 = 1;
+/// Flag of `Frees`: no application has deleted these records.
+pub const UNASKED: u8 = 1;
+/// Flag of a record or `Frees`: the frame has an earlier item of the ID, or of one of the IDs.
+pub const AGAIN: u8 = 2;
+/// All flags.
+pub const FLAGS: u8 = REPLACES | UNASKED | AGAIN;
 
 const _: () = assert!(
     align((RECORD_HEADER_BYTES + PAYLOAD_BYTES_MAX) as u64) <= RECORD_BYTES_MAX,
@@ -80,6 +88,8 @@ pub enum Kind {
     EndSet = 0x1f,
     /// The next commit was written before its turn: its segment u64, its number u64.
     Prewritten = 0x20,
+    /// What a consumer of the changes has acknowledged: commit u64, state u8, name.
+    Consumer = 0x21,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
 }
@@ -108,6 +118,7 @@ impl Kind {
             0x1e => Self::RenameSet,
             0x1f => Self::EndSet,
             0x20 => Self::Prewritten,
+            0x21 => Self::Consumer,
             0x90 => Self::Metadata,
             _ => return None,
         })
@@ -128,12 +139,18 @@ pub const fn item_bytes(kind: u8, payload: usize) -> u64 {
 
 /// Appends an item whose check holds only the payload's CRC and whose seq is zero; `close_item` completes both. The
 /// caller has checked the payload's length.
-pub(crate) fn put_item(out: &mut Vec<u8>, checksums: &mut Checksums, kind: Kind, id: u64, payload: &[u8]) {
+pub(crate) fn put_item(
+    out: &mut Vec<u8>,
+    checksums: &mut Checksums,
+    (kind, flags): (Kind, u8),
+    id: u64,
+    payload: &[u8],
+) {
     const PADDING: [u8; to_usize(GRANULE_BYTES)] = [0; to_usize(GRANULE_BYTES)];
     let mut header = [0_u8; RECORD_HEADER_BYTES];
     LittleEndian::write_u32(&mut header[..4], checksums.of(payload));
     LittleEndian::write_u16(&mut header[4..6], u16::try_from(payload.len()).unwrap_or(u16::MAX));
-    header[6] = kind as u8;
+    (header[6], header[7]) = (kind as u8, flags);
     LittleEndian::write_u64(&mut header[8..16], id);
     out.reserve(RECORD_HEADER_BYTES + payload.len() + PADDING.len());
     if header_bytes(kind as u8) == RECORD_HEADER_BYTES {
@@ -177,7 +194,7 @@ fn rest_check<const REST: usize>(header: &[u8], checksums: &mut Checksums, seed:
 pub struct Item<'a> {
     /// The kind's byte, known or not.
     pub kind: u8,
-    /// Flags; zero in this version.
+    /// Flags; see [`FLAGS`].
     pub flags: u8,
     /// The record's ID as stored; zero for control items.
     pub raw_id: u64,

@@ -29,6 +29,8 @@ pub const DAMAGED_INDEXES: u16 = MUST_UNDERSTAND | 1;
 pub const KNOWN_ENTRIES: u16 = MUST_UNDERSTAND | 2;
 /// Tag of the extension that lists dropped sets with records left to free.
 pub const DROPPED_SETS: u16 = MUST_UNDERSTAND | 3;
+/// Tag of the extension that lists consumers of the changes.
+pub const CONSUMERS: u16 = MUST_UNDERSTAND | 4;
 /// Ever-increasing numbers are below this one: of commits, timelines, streams and manifest entries.
 pub const NUMBER_END: u64 = 1 << 62;
 /// An extension with this bit must be understood.
@@ -217,6 +219,32 @@ impl Snapshot {
         dropped.for_each(|set| put_u32(&mut bytes, set.0));
         if !bytes.is_empty() {
             self.extensions.push(Extension { tag: DROPPED_SETS, bytes });
+        }
+    }
+
+    /// Consumers of the changes: name, last acknowledged commit, whether it was too far behind. An incomplete extension is
+    /// ignored from there on.
+    pub fn consumers(&self) -> Vec<(String, Seq, bool)> {
+        let mut consumers = Vec::new();
+        for extension in self.extensions.iter().filter(|extension| extension.tag == CONSUMERS) {
+            let mut cursor = Cursor::new(&extension.bytes, "consumers");
+            while let (Ok(name), Ok(seq), Ok(state)) = (cursor.text(), cursor.u64(), cursor.u8()) {
+                consumers.push((name, Seq(seq), state != 0));
+            }
+        }
+        consumers
+    }
+
+    /// Records consumers of the changes.
+    pub fn note_consumers<'n>(&mut self, consumers: impl Iterator<Item = (&'n str, Seq, bool)>) {
+        let mut bytes = Vec::new();
+        for (name, seq, is_lost) in consumers {
+            put_text(&mut bytes, name);
+            put_u64(&mut bytes, seq.0);
+            bytes.push(is_lost.into());
+        }
+        if !bytes.is_empty() {
+            self.extensions.push(Extension { tag: CONSUMERS, bytes });
         }
     }
 
@@ -525,8 +553,8 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
     }
     for _ in 0..cursor.count(6)? {
         let tag = cursor.u16()?;
-        if tag & MUST_UNDERSTAND != 0 && ![DAMAGED_INDEXES, KNOWN_ENTRIES, DROPPED_SETS].contains(&tag) {
-            let known = "0x8001 to 0x8003 of those that must be understood";
+        if tag & MUST_UNDERSTAND != 0 && ![DAMAGED_INDEXES, KNOWN_ENTRIES, DROPPED_SETS, CONSUMERS].contains(&tag) {
+            let known = "0x8001 to 0x8004 of those that must be understood";
             return Err(Malformed::unsupported("extension of a snapshot", known, tag));
         }
         let len = cursor.count(1)?;

@@ -153,7 +153,7 @@ impl Collector {
         let is_merged = self.merge_slice(engine, &mut inner)?;
         inner.unmerged_at = (!is_merged).then_some(now);
         if inner.work.is_none() {
-            Self::delete_retired(engine, &mut inner)?;
+            self.delete_retired(engine, &mut inner)?;
         }
         Ok(is_merged)
     }
@@ -186,6 +186,6 @@ impl Collector {
             inner.work = None;
         }
         // What cannot be deleted now is deleted later.
-        drop(Self::delete_retired(engine, inner));
+        drop(self.delete_retired(engine, inner));
     }
 }

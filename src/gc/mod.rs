@@ -18,6 +18,7 @@
 //!    frames after it by a few bytes, but it dies only once.
 
 mod background;
+mod consumers;
 mod evacuate;
 mod left;
 mod merge;
@@ -40,7 +41,7 @@ use crate::gc::evacuate::{Targets, Work};
 use crate::gc::left::Left;
 use crate::gc::merge::{Tiers, Unmerged};
 use crate::gc::policy::{Counted, Scope, Space};
-use crate::gc::retire::Retired;
+use crate::gc::retire::{Retired, Version};
 use crate::gc::room::Looked;
 use crate::gc::survivors::Survivors;
 use crate::id::SegmentSeq;
@@ -64,6 +65,8 @@ pub(crate) struct GcSettings {
     pub(crate) space_ratio: f64,
     /// Generations, the log included.
     pub(crate) generations: u8,
+    /// Bytes of files that may be kept for consumers of the changes alone.
+    pub(crate) consumer_bytes_max: Option<u64>,
 }
 
 /// What the collector has done since the store was opened.
@@ -98,6 +101,7 @@ impl Collected {
     }
 }
 
+pub(crate) use consumers::ConsumerKeeps;
 #[cfg(test)]
 pub(crate) use policy::LOOKS;
 
@@ -117,6 +121,8 @@ struct Inner {
     unmerged_at: Option<(SegmentSeq, u64)>,
     /// When there was no work in the background.
     idle_at: Option<Moment>,
+    /// When no consumer of the changes was too far behind.
+    consumers_at: Option<(Version, usize)>,
     collected: Collected,
 }
 
@@ -218,12 +224,12 @@ impl Collector {
             }
             if inner.work.is_none() && engine.reserve.is_short() {
                 // The reserve has room for one segment.
-                Self::delete_retired(engine, &mut inner)?;
+                self.delete_retired(engine, &mut inner)?;
             }
         }
         let gained = emptied(&inner) > emptied_before;
         // Even if there was no room for more: what has been emptied is the room for it.
-        Self::delete_retired(engine, &mut inner)?;
+        self.delete_retired(engine, &mut inner)?;
         match found {
             Err(Error::NoSpace { .. }) if inner.collected.bytes_deleted > deleted_before => Ok(Slice::Progress(copied)),
             Ok(_) if gained || copied > 0 => Ok(Slice::Progress(copied)),
@@ -279,8 +285,9 @@ impl Collector {
         Ok(Slice::Progress(slice.bytes))
     }
 
-    fn delete_retired(engine: &Engine, inner: &mut Inner) -> Result<()> {
+    fn delete_retired(&self, engine: &Engine, inner: &mut Inner) -> Result<()> {
         engine.check_writable()?;
+        self.drop_slowest(engine, inner)?;
         for (files, bytes) in [retire::delete(engine, &mut inner.retired)?, inner.left.delete(engine)?] {
             inner.collected.files_deleted += files;
             inner.collected.bytes_deleted += bytes;
@@ -291,7 +298,7 @@ impl Collector {
     /// Deletes what can be deleted by now.
     pub(crate) fn sweep(&self, engine: &Engine) -> Result<()> {
         let mut inner = self.inner.lock();
-        Self::delete_retired(engine, &mut inner)
+        self.delete_retired(engine, &mut inner)
     }
 
     /// At close: deletes dead segments that nothing waits for, as the next opening would.

@@ -63,7 +63,7 @@ impl Collector {
             idle = matches!(slice, Slice::Blocked | Slice::Idle);
             if inner.work.is_none() {
                 // Now, so that there is never a second copy of everything.
-                Self::delete_retired(engine, &mut inner)?;
+                self.delete_retired(engine, &mut inner)?;
             }
             drop(inner);
             progress(self.collected().since(before));

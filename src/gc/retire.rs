@@ -9,7 +9,7 @@ use crate::log::Segment;
 use crate::manifest::Kept;
 use crate::planted;
 use crate::planted::Fault;
-use crate::recovery::{Keeper, oldest_mark};
+use crate::recovery::{Keeper, oldest_mark, slowest};
 
 /// A segment that has left the table.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(crate) struct Retired {
     kept_at: Option<Version>,
 }
 
-/// Changes when a snapshot is saved or dropped, or the oldest valid mark changes.
-pub(super) type Version = (u64, Option<Seq>);
+/// Changes when a snapshot is saved or dropped, or the oldest valid mark or the slowest consumer changes.
+pub(super) type Version = (u64, Option<Seq>, Option<Seq>);
 
 impl Retired {
     pub(crate) fn number(&self) -> SegmentSeq {
@@ -37,6 +37,16 @@ impl Retired {
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Consumers that have acknowledged this commit do not need it.
+    pub(super) fn emptied_at(&self) -> Seq {
+        self.emptied_at
+    }
+
+    /// Whether consumers that have come this far, and not further, need it: it has later commits.
+    pub(super) fn is_log_after(&self, seq: Seq) -> bool {
+        self.segment.header().generation == 0 && seq < self.emptied_at
     }
 }
 
@@ -80,7 +90,8 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
         return Ok((0, 0));
     };
     if !planted::is(Fault::DeletedBeforeSync) {
-        engine.make_durable(emptied_at)?;
+        // What a consumer has acknowledged must not go back after a power cut.
+        engine.make_durable(if wanted.slowest.is_some() { engine.log.last_seq() } else { emptied_at })?;
     }
     let (mut files, mut bytes, mut places, mut stay) = (0, 0, Vec::new(), Vec::new());
     for (each, free) in retired.drain(..).zip(&free) {
@@ -114,16 +125,19 @@ pub(crate) fn waits_for_readers(engine: &Engine, retired: &[Retired]) -> bool {
 /// What users have asked to keep.
 struct Wanted {
     oldest_mark: Option<Seq>,
+    slowest: Option<Seq>,
 }
 
 impl Wanted {
     fn of(engine: &Engine) -> Self {
-        Self { oldest_mark: oldest_mark(engine) }
+        Self { oldest_mark: oldest_mark(engine), slowest: slowest(engine) }
     }
 
     fn keeps(&self, kept: &Kept, retired: &Retired) -> bool {
         let by_name = kept.is_kept_by_name(retired.number()) && !planted::is(Fault::DeletedUnderNames);
-        by_name || self.oldest_mark.is_some_and(|mark| mark < retired.emptied_at)
+        by_name
+            || self.oldest_mark.is_some_and(|mark| mark < retired.emptied_at)
+            || self.slowest.is_some_and(|seq| retired.is_log_after(seq))
     }
 }
 
@@ -133,6 +147,8 @@ pub(super) fn keeper(engine: &Engine, retired: &Retired) -> Keeper {
         Keeper::Snapshot
     } else if oldest_mark(engine).is_some_and(|mark| mark < retired.emptied_at) {
         Keeper::Mark
+    } else if slowest(engine).is_some_and(|seq| retired.is_log_after(seq)) {
+        Keeper::Consumer
     } else {
         Keeper::Reader
     }
@@ -145,5 +161,5 @@ fn is_held(segment: &Arc<Segment>) -> bool {
 }
 
 pub(super) fn version(engine: &Engine) -> Version {
-    (engine.manifest.with_kept(Kept::epoch), oldest_mark(engine))
+    (engine.manifest.with_kept(Kept::epoch), oldest_mark(engine), slowest(engine))
 }

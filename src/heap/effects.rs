@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use byteorder::{ByteOrder, LittleEndian};
 
+use crate::catalogue::Consumer;
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
@@ -53,20 +54,25 @@ pub(crate) enum Effect {
     Moves(SegmentSeq, SegmentSeq, Vec<Move>),
     /// The next commit has this number, and was written to this segment before its turn.
     Prewritten(SegmentSeq, Seq),
+    /// What a consumer of the changes has acknowledged, or that there is none of this name any more.
+    Consumer(String, Option<Consumer>),
 }
 
+/// The state of a consumer that is none any more.
+const CONSUMER_REMOVED: u8 = 2;
+
 /// Adds freed slots to a frame, eight bytes each.
-pub(crate) fn put_frees(frame: &mut FrameBuilder, ids: impl Iterator<Item = RecordId>) {
+pub(crate) fn put_frees(frame: &mut FrameBuilder, flags: u8, ids: impl Iterator<Item = RecordId>) {
     let mut payload = Vec::new();
     for id in ids {
         payload.extend_from_slice(&id.as_u64().to_le_bytes());
         if payload.len() + 8 > PAYLOAD_BYTES_MAX {
-            frame.control(Kind::Frees, &payload);
+            frame.control_with(Kind::Frees, flags, &payload);
             payload.clear();
         }
     }
     if !payload.is_empty() {
-        frame.control(Kind::Frees, &payload);
+        frame.control_with(Kind::Frees, flags, &payload);
     }
 }
 
@@ -140,6 +146,28 @@ fn prewritten_effect(item: &Item<'_>, before: Seq) -> Result<Effect, Malformed> 
     }
 }
 
+/// Adds what a consumer has acknowledged to a frame; `None` if it is no consumer any more.
+pub(crate) fn put_consumer(frame: &mut FrameBuilder, name: &str, consumer: Option<Consumer>) {
+    let state = consumer.map_or(CONSUMER_REMOVED, |consumer| u8::from(consumer.is_lost));
+    let mut payload = consumer.map_or(0, |consumer| consumer.seq.0).to_le_bytes().to_vec();
+    payload.push(state);
+    payload.extend_from_slice(name.as_bytes());
+    frame.control(Kind::Consumer, &payload);
+}
+
+fn consumer_effect(item: &Item<'_>) -> Result<Effect, Malformed> {
+    let wrong = |got: String| Malformed::new("consumer", "a commit, a state below 3 and a name", got);
+    let Some((seq, [state, name @ ..])) = item.payload.split_first_chunk::<8>() else {
+        return Err(wrong(format!("{} bytes", item.payload.len())));
+    };
+    let seq = Seq(u64::from_le_bytes(*seq));
+    if *state > CONSUMER_REMOVED || seq.0 >= NUMBER_END {
+        return Err(wrong(format!("commit {seq}, state {state}")));
+    }
+    let consumer = (*state != CONSUMER_REMOVED).then_some(Consumer { seq, is_lost: *state == 1 });
+    Ok(Effect::Consumer(name_of(name)?, consumer))
+}
+
 /// Appends the effects of a valid frame, with offsets in its segment, to others; after an error, some of them. Errors name
 /// `file`.
 pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effect>) -> Result<()> {
@@ -205,6 +233,7 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
                 }
             }
             Kind::Metadata => {}
+            Kind::Consumer => effects.push(consumer_effect(&item).map_err(at)?),
             Kind::Prewritten => effects.push(prewritten_effect(&item, frame.header.seq).map_err(at)?),
             Kind::IndexOps | Kind::CreateIndex | Kind::DropIndex | Kind::PublishIndex => {
                 effects.extend(index_effect(kind, &item).map_err(at)?);

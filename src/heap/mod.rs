@@ -23,7 +23,7 @@ mod undo;
 mod views;
 
 pub(crate) use asking::Walk;
-pub(crate) use effects::{Effect, add_effects, put_assigned, put_frees, put_prewritten};
+pub(crate) use effects::{Effect, add_effects, put_assigned, put_consumer, put_frees, put_prewritten};
 pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, ToProbe, apply as apply_changes};
 pub(crate) use table::SegmentTable;
 
@@ -661,6 +661,7 @@ impl Writer {
             Effect::Moves(from, to, moves) => drop(self.relocate(*from, *to, moves)?),
             Effect::Mark(name) => Arc::make_mut(&mut self.catalogue).mark(name, seq),
             Effect::DropMark(name) => Arc::make_mut(&mut self.catalogue).drop_mark(name),
+            Effect::Consumer(name, consumer) => Arc::make_mut(&mut self.catalogue).set_consumer(name, *consumer),
             Effect::Stream(stream, chunk) => Arc::make_mut(&mut self.catalogue).stream(*stream, *chunk),
             Effect::StreamEnd(stream) => Arc::make_mut(&mut self.catalogue).end_stream(*stream),
             Effect::Prewritten(..) => {}

@@ -41,6 +41,15 @@ impl GroupSync {
         durable.seq = durable.seq.max(seq);
     }
 
+    /// Waits until `seq` is durable, without a sync, for this long at most. A sync that ends wakes all who wait.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn wait_for(&self, seq: Seq, timeout: std::time::Duration) {
+        let mut durable = self.durable.lock();
+        if durable.seq < seq {
+            self.synced.wait_for(&mut durable, timeout);
+        }
+    }
+
     /// Waits until `seq` is durable. `sync` syncs everything and returns the last commit that it covers; after a
     /// failure, `check` must fail from then on, because waiting threads do not retry.
     pub(crate) fn sync_to(

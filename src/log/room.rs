@@ -11,7 +11,7 @@ use crate::backing::BackingFile;
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::format::{Frame, GRANULE_BYTES, Seed};
-use crate::id::{to_u64, to_usize};
+use crate::id::{Seq, to_u64, to_usize};
 
 /// Bytes read at once.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -65,6 +65,21 @@ pub(super) fn end_of_content(
             }
         }
     }
+}
+
+/// Where the last of the whole frames ends that follow each other from an offset on, and what they say was durable. Only their
+/// headers are examined.
+pub(super) fn end_of_frames(file: &dyn BackingFile, seed: Seed, from: u64, len: u64) -> io::Result<(u64, Seq)> {
+    let mut window = Window { file, len, begin: from, bytes: Vec::new() };
+    let (mut at, mut durable) = (from, Seq::ZERO);
+    while at < len
+        && let Ok(header) = FrameHeader::parse(window.read(at, to_u64(FRAME_HEADER_BYTES))?, seed, at)
+        && u64::from(header.bytes) <= len - at
+    {
+        durable = durable.max(header.durable);
+        at += u64::from(header.bytes);
+    }
+    Ok((at, durable))
 }
 
 /// A piece of the file, read.

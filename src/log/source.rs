@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::frame::FrameKind;
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::format::{Malformed, Seed};
-use crate::id::{SegmentSeq, to_u64};
+use crate::id::{SegmentSeq, Seq, to_u64};
 use crate::log::segment::map_of;
 use crate::log::sizes::Sizes;
 use crate::log::{Segment, mend, room};
@@ -194,6 +194,18 @@ impl SegmentSource {
         let segment = self.segment(name, self.header(kind, 0, segment, 0, SegmentSeq(0)), file, map, len);
         segment.close_file();
         Ok(segment)
+    }
+
+    /// Opens a segment to which another process may append, up to the end of its last whole frame. A frame begins, or will
+    /// begin, at `proven`. Also returns what the frames from there on say was durable.
+    pub(crate) fn open_growing(&self, segment: SegmentSeq, proven: u64) -> Result<(Segment, Seq)> {
+        let kind = FileKind::Records;
+        let name = kind.file_name(segment);
+        let (file, len) = self.open_file(&name)?;
+        let header = self.read_header(&*file, len, kind, segment, &name)?;
+        let end = room::end_of_frames(&*file, Seed::new(self.uuid, segment), proven, len);
+        let (end, durable) = end.map_err(|source| Error::io("read", &name, source))?;
+        Ok((self.opened(name, header, file, end, None), durable))
     }
 
     fn open_once(&self, kind: FileKind, segment: SegmentSeq, proven: u64) -> Result<Segment> {

@@ -156,6 +156,14 @@ impl Log {
         self.durable.note(durable);
     }
 
+    /// Waits until a commit is durable, without a sync, for this long at most.
+    pub(crate) fn wait_for_durable(&self, seq: Seq, timeout: std::time::Duration) {
+        #[cfg(not(all(test, loom)))]
+        self.durable.wait_for(seq, timeout);
+        #[cfg(all(test, loom))]
+        drop((seq, timeout));
+    }
+
     /// Bytes appended through this handle.
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed)

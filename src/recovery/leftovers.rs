@@ -23,6 +23,8 @@ pub(crate) enum Keeper {
     Snapshot,
     /// A mark that can be rolled back to.
     Mark,
+    /// A consumer of the changes.
+    Consumer,
     /// A reader in this process, or nothing any more.
     Reader,
     /// Work under way.
@@ -38,6 +40,9 @@ impl Keeper {
         // A mark that can be reached needs the segments that were live then, and it is unknown which they were.
         if oldest_mark(engine).is_some_and(|mark| mark < emptied_at) {
             return Some(Self::Mark);
+        }
+        if slowest(engine).is_some_and(|seq| seq < emptied_at) {
+            return Some(Self::Consumer);
         }
         let is_late = number >= engine.manifest.replay_from();
         let is_log = is_late
@@ -77,6 +82,11 @@ fn has_no_header(engine: &Engine, name: &str) -> io::Result<bool> {
 pub(crate) fn oldest_mark(engine: &Engine) -> Option<Seq> {
     let base = engine.manifest.with_kept(Kept::oldest_automatic)?;
     engine.heap.catalogue().oldest_mark_from(base)
+}
+
+/// What the slowest consumer of the changes has acknowledged.
+pub(crate) fn slowest(engine: &Engine) -> Option<Seq> {
+    engine.heap.catalogue().slowest().map(|(_, seq)| seq)
 }
 
 /// Deletes unreferenced files of this store. Files that cannot be deleted stay, and are retried next time.

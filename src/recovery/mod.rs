@@ -21,7 +21,7 @@ mod settle;
 
 pub(crate) use files::{Files, list};
 pub(crate) use following::{Step, advance};
-pub(crate) use leftovers::{Keeper, is_ours, oldest_mark};
+pub(crate) use leftovers::{Keeper, is_ours, oldest_mark, slowest};
 pub use point::Point;
 pub(crate) use point::{open_at, open_to_copy, roll_back};
 pub(crate) use remains::{Remains, remains};

@@ -6,7 +6,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::format::frame::{FRAME_HEADER_BYTES, FRAME_TAG, FrameHeader};
-use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind};
+use crate::format::item::{FIRST_CONTROL_KIND, FLAGS, Item, Kind};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::{Frame, GRANULE_BYTES, Seed};
 use crate::id::{RecordId, to_u64, to_usize};
@@ -105,7 +105,8 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn item(&mut self, rest: &'a [u8]) -> Option<Item<'a>> {
-        let item = Item::parse(rest).ok().filter(|item| item.flags == 0 && Kind::from_u8(item.kind).is_some())?;
+        let item =
+            Item::parse(rest).ok().filter(|item| item.flags & !FLAGS == 0 && Kind::from_u8(item.kind).is_some())?;
         if item.kind < FIRST_CONTROL_KIND && (item.id().is_err() || item.seq.0 == 0) {
             return None;
         }
@@ -122,8 +123,9 @@ impl<'a> Walk<'a, '_> {
 
 /// The IDs of deletions with an invalid checksum.
 fn suspect_frees(rest: &[u8]) -> Option<&[u8]> {
-    let item =
-        Item::parse(rest).ok().filter(|item| Kind::from_u8(item.kind) == Some(Kind::Frees) && item.flags == 0)?;
+    let item = Item::parse(rest)
+        .ok()
+        .filter(|item| Kind::from_u8(item.kind) == Some(Kind::Frees) && item.flags & !FLAGS == 0)?;
     Some(item.payload).filter(|payload| payload.len().is_multiple_of(8))
 }
 

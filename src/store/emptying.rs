@@ -8,7 +8,7 @@ use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
 use crate::format::frame::FrameBuilder;
-use crate::format::item::Kind;
+use crate::format::item::{Kind, UNASKED};
 use crate::heap::{Effect, State, put_frees};
 use crate::id::{RecordId, SetNumber, to_u64};
 use crate::txn::chunks_of;
@@ -39,7 +39,7 @@ pub(super) fn empty(engine: &Engine, stop: &dyn Fn() -> bool) -> Result<()> {
             }
             if !ids.is_empty() {
                 let (mut frame, mut effects) = (FrameBuilder::new(), Vec::new());
-                put_frees(&mut frame, ids.iter().copied());
+                put_frees(&mut frame, UNASKED, ids.iter().copied());
                 effects.extend(ids.into_iter().map(Effect::Free));
                 commit(engine, &mut frame, &mut effects)?;
             }

@@ -75,6 +75,7 @@ fn need(keeper: Keeper) -> FileNeed {
         Keeper::Newest => FileNeed::Newest,
         Keeper::Snapshot => FileNeed::Snapshot,
         Keeper::Mark => FileNeed::Mark,
+        Keeper::Consumer => FileNeed::Consumer,
         Keeper::Reader => FileNeed::Reader,
         Keeper::Work => FileNeed::Work,
     }

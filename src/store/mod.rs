@@ -189,6 +189,15 @@ impl Store {
         &self.inner.collector
     }
 
+    pub(crate) fn shared_engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.inner.engine)
+    }
+
+    /// Whether it shows a past state and never a later one.
+    pub(crate) fn shows_the_past(&self) -> bool {
+        self.inner.past.is_some()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
     }

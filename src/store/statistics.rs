@@ -1,10 +1,11 @@
 //! What a store contains and costs, gathered from all layers.
 
 use crate::format::segment::FileKind;
+use crate::gc::ConsumerKeeps;
 use crate::heap::State;
 use crate::id::SetNumber;
 use crate::pins::Pins;
-use crate::stats::{RemoteStats, SegmentStats, SetStats, Stats, ViewStats};
+use crate::stats::{ConsumerStats, RemoteStats, SegmentStats, SetStats, Stats, ViewStats};
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ impl Store {
             segments,
             collected: self.inner.collector.collected(),
             retired: self.inner.collector.retired(),
+            consumers: self.inner.collector.consumers(engine).into_iter().map(consumer_stats).collect(),
             durable_seq: self.durable_seq(),
             last_seq: engine.heap.seq(),
             timeline: engine.timeline(),
@@ -76,6 +78,11 @@ impl Store {
             }),
         }
     }
+}
+
+fn consumer_stats(keeps: ConsumerKeeps) -> ConsumerStats {
+    let ConsumerKeeps { name, consumer, bytes } = keeps;
+    ConsumerStats { name, seq: consumer.seq, kept_bytes: bytes, is_dropped: consumer.is_lost }
 }
 
 /// What each view keeps. Views of the same state are compared once.

@@ -45,7 +45,7 @@ impl Transaction {
     fn commit_only(&mut self) -> Result<Seq> {
         let engine = &*self.engine;
         engine.poison.check_process()?;
-        let Parts { frame, effects, own, frees, handed, staged, keys, .. } = self.parts.get();
+        let Parts { frame, effects, own, frees, frees_flags, handed, staged, keys, .. } = self.parts.get();
         if effects.is_empty() && frees.is_empty() && staged.is_empty() && keys.is_empty() {
             self.done = handed.is_empty();
             let seen = self.view.as_ref().map(|view| view.seq);
@@ -58,7 +58,7 @@ impl Transaction {
             frame.control(Kind::StreamEnd, &stream.to_le_bytes());
             effects.push(Effect::StreamEnd(stream));
         }
-        put_frees(frame, frees.iter().copied());
+        put_frees(frame, *frees_flags, frees.iter().copied());
         effects.extend(frees.iter().map(|id| Effect::Free(*id)));
         check_bytes(engine, self.parts.get(), 0)?;
         let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();

@@ -13,6 +13,7 @@ mod index;
 mod large;
 mod many;
 mod membership;
+mod note;
 mod options;
 mod own_changes;
 mod own_counts;

@@ -29,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) own: OwnWrites,
     pub(crate) seen: Seen,
     pub(crate) frees: Vec<RecordId>,
+    /// Flags of the item that lists them.
+    pub(crate) frees_flags: u8,
     pub(crate) handed: Vec<RecordId>,
     pub(crate) staged: Vec<Arc<Claimed>>,
     pub(crate) keys: KeyChanges,
@@ -53,7 +55,9 @@ fn empty<T>(buffer: &mut Vec<T>) {
 impl Parts {
     /// Empties all buffers, and frees those that are large.
     fn clear(&mut self) {
-        let Self { frame, effects, own, seen, frees, handed, staged, keys, undo, new_keys, old_keys } = self;
+        let Self { frame, effects, own, seen, frees, frees_flags, handed, staged, keys, undo, new_keys, old_keys } =
+            self;
+        *frees_flags = 0;
         frame.clear();
         if frame.capacity() > FRAME_BYTES_MAX {
             *frame = FrameBuilder::new();

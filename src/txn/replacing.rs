@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::item::Kind;
+use crate::format::item::{AGAIN, Kind, REPLACES};
 use crate::heap::{Answer, Place};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::txn::Transaction;
@@ -22,6 +22,16 @@ pub(super) struct Replaced {
     pub(super) set: SetNumber,
     /// The chunks of a large value.
     pub(super) chunks: Vec<RecordId>,
+    /// The transaction has written the record before.
+    is_own: bool,
+}
+
+impl Replaced {
+    /// Flags of the item that replaces it.
+    #[inline]
+    pub(super) fn flags(&self) -> u8 {
+        if self.is_own { REPLACES | AGAIN } else { REPLACES }
+    }
 }
 
 impl Transaction {
@@ -41,7 +51,7 @@ impl Transaction {
                     self.engine.heap.pin()
                 })?;
                 let head = found.is_head.then(|| chunks_of(&self.engine.heap.pin(), &payload));
-                return Ok(Replaced { set, chunks: head.transpose()?.unwrap_or_default() });
+                return Ok(Replaced { set, chunks: head.transpose()?.unwrap_or_default(), is_own: true });
             }
             None => {}
         }
@@ -72,7 +82,7 @@ impl Transaction {
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, set)?;
         let (old, keys) = (NewValue::of(Kind::Record, state.payload(&found.place)), &mut self.parts.get().old_keys);
         fill_keys(indexes, old, keys, || self.engine.heap.pin())?;
-        Ok(Some(Replaced { set, chunks: Vec::new() }))
+        Ok(Some(Replaced { set, chunks: Vec::new(), is_own: false }))
     }
 
     fn replaced_in_view(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
@@ -96,7 +106,7 @@ impl Transaction {
         let kind = if found.is_head { Kind::Head } else { Kind::Record };
         fill_keys(indexes, NewValue::of(kind, payload), keys, || Arc::clone(state))?;
         let chunks = if found.is_head { chunks_of(state, payload)? } else { Vec::new() };
-        Ok(Replaced { set, chunks })
+        Ok(Replaced { set, chunks, is_own: false })
     }
 
     pub(super) fn check_exists(&mut self, id: RecordId) -> Result<()> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::engine::{Engine, SetIndexes};
 use crate::error::{Error, Result};
 use crate::extract::Keys;
-use crate::format::item::{Kind, PAYLOAD_BYTES_MAX, item_bytes};
+use crate::format::item::{AGAIN, Kind, PAYLOAD_BYTES_MAX, item_bytes};
 use crate::heap::{Effect, State};
 use crate::id::{RecordId, Seq, SetNumber, to_u64};
 use crate::txn::own_keys::{NewValue, fill_keys};
@@ -177,7 +177,7 @@ impl Transaction {
             let Parts { keys, new_keys, .. } = parts;
             indexes.all.iter().zip(&*new_keys).for_each(|(index, new)| keys.insert(index, id, new));
         }
-        self.put(id, number, kind, bytes);
+        self.put(id, number, (kind, 0), bytes);
         Ok(id)
     }
 
@@ -241,7 +241,7 @@ impl Transaction {
             .map_err(|error| error.of_record(id))?;
         self.check_keys(Some(id), true)?;
         self.parts.get().frees.extend(&old.chunks);
-        self.put(id, old.set, kind, bytes);
+        self.put(id, old.set, (kind, old.flags()), bytes);
         self.change_keys(id, false);
         Ok(())
     }
@@ -256,19 +256,21 @@ impl Transaction {
     pub fn delete(&mut self, id: RecordId) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), 8)?;
         let old = self.replaced(id, None).map_err(|error| error.of_record(id))?;
-        self.parts.get().frees.extend(old.chunks.iter().chain([&id]));
+        let parts = self.parts.get();
+        parts.frees.extend(old.chunks.iter().chain([&id]));
+        parts.frees_flags |= old.flags() & AGAIN;
         self.note_deleted(id);
         self.change_keys(id, true);
         Ok(())
     }
 
-    pub(super) fn put(&mut self, id: RecordId, set: SetNumber, kind: Kind, bytes: &[u8]) {
+    pub(super) fn put(&mut self, id: RecordId, set: SetNumber, (kind, flags): (Kind, u8), bytes: &[u8]) {
         let parts = self.parts.get();
         if self.run != Some(set) {
             parts.frame.control(Kind::Run, &set.0.to_le_bytes());
             self.run = Some(set);
         }
-        let (offset, bytes) = parts.frame.record(kind, id, bytes);
+        let (offset, bytes) = parts.frame.record_with(kind, flags, id, bytes);
         parts.effects.push(Effect::Put { id, set, offset, bytes });
         if !self.savepoints.is_empty() {
             // Own writes that a savepoint may undo are added to the map at once.

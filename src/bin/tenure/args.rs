@@ -5,8 +5,8 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    backup, collect, compact, completions, delete, demo, dump, export, find, follow, get, import, index, load, log,
-    man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify, watch,
+    backup, changes, collect, compact, completions, delete, demo, dump, export, find, follow, get, import, index, load,
+    log, man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify, watch,
 };
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -73,6 +73,7 @@ impl Cli {
             Command::Repair(args) => repair::run(context, args),
             Command::Salvage(args) => salvage::run(context, args),
             Command::Log(args) => log::run(context, args),
+            Command::Changes(args) => changes::run(context, args),
             Command::Verify(args) => verify::run(context, args),
             Command::Watch(args) => watch::run(context, args),
             Command::Demo(args) => demo::run(context, args),
@@ -111,6 +112,7 @@ pub enum Command {
     Remote(crate::commands::remote::Args),
     Repair(repair::Args),
     Salvage(salvage::Args),
+    Changes(changes::Args),
     Log(log::Args),
     Verify(verify::Args),
     Watch(watch::Args),

@@ -66,7 +66,12 @@ impl Exit {
             Error::Deleted { .. } | Error::NeverAllocated { .. } | Error::NoSuchSet { .. } | Error::WrongSet { .. } => {
                 Self::NotFound
             }
-            Error::NoSuchIndex { .. } | Error::PointGone { .. } => Self::NotFound,
+            Error::NoSuchIndex { .. }
+            | Error::PointGone { .. }
+            | Error::Gone { .. }
+            | Error::RolledBack { .. }
+            | Error::NoSuchConsumer { .. }
+            | Error::ConsumerDropped { .. } => Self::NotFound,
             Error::BadDestination { .. }
             | Error::BadName { .. }
             | Error::BadOption { .. }

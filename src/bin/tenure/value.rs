@@ -92,6 +92,18 @@ pub fn print_json(out: &mut Output, record: &Record<'_>, form: Form) -> Outcome 
     Ok(())
 }
 
+/// Prints `,"value":…`, or with the key of another form.
+pub fn print_member(out: &mut Output, bytes: &[u8]) -> Outcome {
+    let form = Form::of_slice(bytes);
+    out.text(&format!(",\"{}\":", form.key()))?;
+    match (form, std::str::from_utf8(bytes)) {
+        // Line breaks in JSON occur only between tokens, where a space means the same.
+        (Form::Json, Ok(text)) => out.text(&text.trim_ascii().replace(['\n', '\r'], " ")),
+        (Form::Text, Ok(text)) => out.text(&json!(text).to_string()),
+        _ => out.text(&format!("\"{}\"", hex(bytes))),
+    }
+}
+
 /// Prints `{"id":…,"seq":…,…,"value":…}` on a line of its own; `more` goes before the value.
 pub fn print_record(out: &mut Output, record: &Record<'_>, more: &[(&str, Value)]) -> Outcome {
     let form = Form::of(record)?;

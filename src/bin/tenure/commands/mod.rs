@@ -3,6 +3,7 @@
 //! Owns: each command with its arguments. Never: knows the others; `args` lists them and passes the arguments on.
 
 pub mod backup;
+pub mod changes;
 pub mod collect;
 pub mod compact;
 pub mod completions;

@@ -1,0 +1,139 @@
+//! `tenure changes`: what each commit has changed, in order, also while another process writes.
+//!
+//! Owns: how a change is printed. Never: opens the store for writing.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tenure::{Change, ChangeKind, Changes, Commit, Error, RecordId, Seq, Store};
+
+use crate::context::{Context, existing_set};
+use crate::failure::{Outcome, one_line};
+use crate::output::Output;
+use crate::{units, value};
+
+/// How long one wait for a commit takes.
+const WAIT: Duration = Duration::from_hours(1);
+
+const EXAMPLES: &str = "\
+Examples:
+  tenure changes things.tenure --limit 5
+  tenure changes things.tenure --set people --json
+  tenure changes things.tenure --since 4 --follow --json --limit 2";
+
+/// List what each commit has changed, oldest first
+///
+/// One line for each record that was inserted, updated or deleted, and for each set that was created, renamed or dropped. What the
+/// collector moves is not listed, nor what may still be lost in a power cut. The exit code is 3 if the log does not go back to
+/// --since: the message says how far it does. A value above 64 KiB that was replaced since is not there any more.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The store
+    store: PathBuf,
+    /// List the commits after this one; without it, all that the log still has
+    #[arg(long, value_name = "SEQ")]
+    since: Option<u64>,
+    /// List changes of this set only
+    #[arg(long, value_name = "NAME")]
+    set: Option<String>,
+    /// Wait for further commits of another process, until interrupted
+    #[arg(long)]
+    follow: bool,
+    /// Maximum number of commits to list
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// Lists changes.
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let mut store = context.open_to_read(&args.store)?;
+    let set = args.set.as_ref().map(|name| existing_set(&store, name)).transpose()?;
+    let since = |since| -> tenure::Result<Changes> {
+        let changes = store.changes(since)?;
+        Ok(if let Some(set) = &set { changes.of_sets([set]) } else { changes })
+    };
+    let mut changes = since(Seq(args.since.unwrap_or(0)))?;
+    let mut first = match changes.try_next() {
+        Err(Error::Gone { oldest, .. }) if args.since.is_none() => {
+            changes = since(oldest)?;
+            changes.try_next()?
+        }
+        first => first?,
+    };
+    let mut out = Output::stdout()?;
+    let mut left = args.limit.unwrap_or(u64::MAX);
+    while left > 0 {
+        let next = match first.take().map_or_else(|| changes.try_next(), |first| Ok(Some(first)))? {
+            None if args.follow => {
+                out.flush()?;
+                changes.next_timeout(WAIT)?
+            }
+            next => next,
+        };
+        match next {
+            Some(commit) => print(context, &mut store, &mut out, &commit)?,
+            None if args.follow => continue,
+            None => break,
+        }
+        left -= 1;
+    }
+    out.finish()
+}
+
+fn print(context: &Context, store: &mut Store, out: &mut Output, commit: &Commit) -> Outcome {
+    for change in commit.changes() {
+        let change = change?;
+        let value = match change.value()? {
+            None if change.id().is_some() && change.kind() != ChangeKind::Delete => large(store, commit, change.id())?,
+            value => value.map(std::borrow::Cow::into_owned),
+        };
+        if context.json {
+            print_json(out, commit, &change, value.as_deref())?;
+            continue;
+        }
+        let id = change.id().map(|id| format!(" {id}")).unwrap_or_default();
+        let size = value.map(|value| format!("  {}", units::bytes(u64::try_from(value.len()).unwrap_or(u64::MAX))));
+        let name = match change.set_name() {
+            "" => format!("set {}", change.set()),
+            name => name.to_owned(),
+        };
+        let kind = change.kind().to_string();
+        out.line(&one_line(&format!("{:<8}  {kind:<10}  {name}{id}{}", commit.seq(), size.unwrap_or_default())))?;
+    }
+    Ok(())
+}
+
+/// A value of several parts, which the handle sees only once it is refreshed.
+fn large(store: &mut Store, commit: &Commit, id: Option<RecordId>) -> Outcome<Option<Vec<u8>>> {
+    let Some(id) = id else { return Ok(None) };
+    if store.last_seq() < commit.seq() {
+        store.refresh()?;
+    }
+    match store.lookup(id)? {
+        tenure::Lookup::Live(record) if record.seq() == commit.seq() => Ok(Some(record.to_vec()?)),
+        _ => Ok(None),
+    }
+}
+
+fn print_json(out: &mut Output, commit: &Commit, change: &Change<'_>, bytes: Option<&[u8]>) -> Outcome {
+    let micros = commit.time().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    let note = commit.note().map(|note| String::from_utf8_lossy(&note).into_owned());
+    let members: [(&str, Value); 6] = [
+        ("time_micros", json!(u64::try_from(micros).unwrap_or(u64::MAX))),
+        ("note", json!(note)),
+        ("kind", json!(change.kind().to_string())),
+        ("set_number", json!(change.set().0)),
+        ("set", json!(change.set_name())),
+        ("id", json!(change.id().map(|id| id.to_string()))),
+    ];
+    out.text(&format!("{{\"seq\":{}", commit.seq()))?;
+    for (name, value) in members {
+        out.text(&format!(",{}:{value}", json!(name)))?;
+    }
+    if let Some(bytes) = bytes {
+        value::print_member(out, bytes)?;
+    }
+    out.text("}\n")
+}

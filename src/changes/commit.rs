@@ -1,0 +1,324 @@
+//! A commit as it is shown, and its changes.
+//!
+//! Owns: the order of changes, their kinds and values. Never: reads a value before it is asked for.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::changes::Sets;
+use crate::changes::contents::{Contents, Fate, Last, SetOf, freed, set_in};
+use crate::changes::reader::Found;
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::format::Malformed;
+use crate::format::frame::FRAME_HEADER_BYTES;
+use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, REPLACES, UNASKED};
+use crate::heap::Answer;
+use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
+use crate::log::Segment;
+use crate::txn::Record;
+
+/// Bytes read at once where a segment has no map. At least one item fits.
+const WINDOW_BYTES: u64 = 256 << 10;
+const _: () = assert!(WINDOW_BYTES > (PAYLOAD_BYTES_MAX + RECORD_HEADER_BYTES) as u64);
+
+/// What happened to a record or a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChangeKind {
+    /// A record was inserted.
+    Insert,
+    /// A record got a new value.
+    Update,
+    /// A record was deleted.
+    Delete,
+    /// A set was created.
+    CreateSet,
+    /// A set was renamed; [`Change::set_name`] is its new name.
+    RenameSet,
+    /// A set was dropped with all its records, for which no changes follow. A set that is
+    /// [cleared](crate::Store::clear_set) is dropped, and created under the same name in the same commit.
+    DropSet,
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::CreateSet => "create set",
+            Self::RenameSet => "rename set",
+            Self::DropSet => "drop set",
+        })
+    }
+}
+
+/// A commit, and what it changed. Its values are read from the log when they are asked for; it keeps one segment from being
+/// deleted while it exists.
+pub struct Commit {
+    engine: Arc<Engine>,
+    found: Found,
+    contents: Contents,
+    sets: Arc<Sets>,
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit").field("seq", &self.seq()).finish_non_exhaustive()
+    }
+}
+
+impl Commit {
+    pub(super) fn new(engine: &Arc<Engine>, found: Found, contents: Contents, sets: &Arc<Sets>) -> Self {
+        Self { engine: Arc::clone(engine), found, contents, sets: Arc::clone(sets) }
+    }
+
+    /// Its number.
+    pub fn seq(&self) -> Seq {
+        self.found.header.seq
+    }
+
+    /// When it was written, by the clock of its machine then. It orders nothing: clocks jump.
+    pub fn time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_micros(self.found.header.time_micros)
+    }
+
+    /// The note that its transaction added with [`Transaction::note`](crate::Transaction::note).
+    pub fn note(&self) -> Option<Cow<'_, [u8]>> {
+        let note = self.contents.note.as_ref()?;
+        self.found.segment.read(note.start, note.end - note.start).ok()
+    }
+
+    /// Bytes that it takes in the log.
+    pub fn bytes(&self) -> u64 {
+        self.found.header.bytes.into()
+    }
+
+    /// Its changes: those of sets and values in the order in which they were made, then the deleted records. A record that the
+    /// transaction changed more than once comes once, with its last value; one that it inserted and deleted does not come.
+    pub fn changes(&self) -> CommitChanges<'_> {
+        CommitChanges {
+            commit: self,
+            items: Items {
+                segment: &self.found.segment,
+                at: self.found.offset + to_u64(FRAME_HEADER_BYTES),
+                end: self.found.offset + u64::from(self.found.header.bytes),
+                window: Vec::new(),
+                window_at: 0,
+            },
+            run: SetNumber(0),
+            set_of: SetOf::new(&self.engine),
+            freed: Vec::new(),
+        }
+    }
+
+    fn fate(&self, id: RecordId) -> Option<&Fate> {
+        self.contents.fates.as_ref()?.get(&id)
+    }
+}
+
+/// A change by a commit.
+#[derive(Clone)]
+pub struct Change<'c> {
+    commit: &'c Commit,
+    kind: ChangeKind,
+    set: SetNumber,
+    id: Option<RecordId>,
+    payload: Cow<'c, [u8]>,
+    is_head: bool,
+}
+
+impl fmt::Debug for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, set, id, .. } = self;
+        f.debug_struct("Change").field("kind", kind).field("set", set).field("id", id).finish_non_exhaustive()
+    }
+}
+
+impl<'c> Change<'c> {
+    /// What happened.
+    pub fn kind(&self) -> ChangeKind {
+        self.kind
+    }
+
+    /// The number of the set.
+    pub fn set(&self) -> SetNumber {
+        self.set
+    }
+
+    /// The name of the set, as far as the feed has come: the one that it has now, until a change renames it. Empty for a set that
+    /// was created before the feed began and is gone now.
+    pub fn set_name(&self) -> &'c str {
+        self.commit.sets.name(self.set)
+    }
+
+    /// The record; `None` for a change of a set.
+    pub fn id(&self) -> Option<RecordId> {
+        self.id
+    }
+
+    /// The new value of a record that was inserted or updated.
+    ///
+    /// A value above 65,504 bytes lies in parts of its own, which are reclaimed when a later commit replaces or deletes the
+    /// record: then this is `None`, and that later change follows. It also is where the handle is open read-only and has not
+    /// [refreshed](crate::Store::refresh) since the commit.
+    ///
+    /// # Errors
+    /// Those of reading a large value.
+    pub fn value(&self) -> Result<Option<Cow<'_, [u8]>>> {
+        if !matches!(self.kind, ChangeKind::Insert | ChangeKind::Update) {
+            return Ok(None);
+        }
+        let Some(id) = self.id.filter(|_| self.is_head) else { return Ok(Some(Cow::Borrowed(&self.payload))) };
+        let state = self.commit.engine.heap.pin();
+        match state.lookup(id)? {
+            Answer::Live(found) if found.seq == self.commit.seq() => {
+                Record::shared(state, found)?.to_vec().map(|bytes| Some(Cow::Owned(bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Walks over the items of a frame that was checked.
+struct Items<'c> {
+    segment: &'c Segment,
+    at: u64,
+    end: u64,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+/// An item, in place or copied.
+struct Read<'c> {
+    offset: u64,
+    kind: u8,
+    flags: u8,
+    raw_id: u64,
+    payload: Cow<'c, [u8]>,
+}
+
+impl<'c> Items<'c> {
+    fn next(&mut self) -> Result<Option<Read<'c>>> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let (offset, rest) = (self.at, self.end - self.at);
+        if let Some(bytes) = self.segment.mapped(offset, to_usize(rest)) {
+            let item = Item::parse(bytes).map_err(|malformed| malformed.at(self.segment.name(), offset))?;
+            self.at += item.bytes();
+            let payload = Cow::Borrowed(item.payload);
+            return Ok(Some(Read { offset, kind: item.kind, flags: item.flags, raw_id: item.raw_id, payload }));
+        }
+        let is_there = |window: &[u8], at: u64| offset >= at && to_u64(window.len()) > offset - at;
+        let parsed = |window: &[u8], at: u64| {
+            let item = window.get(to_usize(offset - at)..).and_then(|bytes| Item::parse(bytes).ok())?;
+            let payload = Cow::Owned(item.payload.to_vec());
+            Some((item.bytes(), Read { offset, kind: item.kind, flags: item.flags, raw_id: item.raw_id, payload }))
+        };
+        let known = is_there(&self.window, self.window_at).then(|| parsed(&self.window, self.window_at)).flatten();
+        let (bytes, read) = match known {
+            Some(known) => known,
+            None => {
+                self.window = self.segment.read(offset, rest.min(WINDOW_BYTES))?.into_owned();
+                self.window_at = offset;
+                let malformed = || Malformed::new("item", "a whole item", rest);
+                parsed(&self.window, offset).ok_or_else(|| malformed().at(self.segment.name(), offset))?
+            }
+        };
+        self.at += bytes;
+        Ok(Some(read))
+    }
+}
+
+/// The changes of a commit, one after the other.
+pub struct CommitChanges<'c> {
+    commit: &'c Commit,
+    items: Items<'c>,
+    run: SetNumber,
+    set_of: SetOf<'c>,
+    /// Deleted records of the current item, in reverse.
+    freed: Vec<RecordId>,
+}
+
+impl fmt::Debug for CommitChanges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommitChanges").field("seq", &self.commit.seq()).finish_non_exhaustive()
+    }
+}
+
+impl<'c> CommitChanges<'c> {
+    fn change(&self, kind: ChangeKind, set: SetNumber, id: Option<RecordId>, payload: Cow<'c, [u8]>) -> Change<'c> {
+        Change { commit: self.commit, kind, set, id, payload, is_head: false }
+    }
+
+    fn deleted(&mut self, id: RecordId) -> Option<Change<'c>> {
+        let (commit, set) = (self.commit, self.set_of.find(id, &self.commit.sets));
+        let is_deleted = commit.fate(id).is_none_or(|fate| fate.last == Last::Deleted && !fate.is_new);
+        let is_shown = is_deleted && commit.sets.shows(set);
+        is_shown.then(|| self.change(ChangeKind::Delete, set, Some(id), Cow::Borrowed(&[])))
+    }
+
+    fn put(&self, item: Read<'c>) -> Option<Change<'c>> {
+        let id = RecordId::from_u64(item.raw_id)?;
+        let mut is_new = item.flags & REPLACES == 0;
+        if let Some(fate) = self.commit.fate(id) {
+            if fate.last != Last::Put(item.offset) {
+                return None;
+            }
+            is_new = fate.is_new;
+        }
+        let kind = if is_new { ChangeKind::Insert } else { ChangeKind::Update };
+        let is_head = item.kind == Kind::Head as u8;
+        Some(Change { is_head, ..self.change(kind, self.run, Some(id), item.payload) })
+    }
+
+    fn step(&mut self) -> Result<Option<Change<'c>>> {
+        loop {
+            while let Some(id) = self.freed.pop() {
+                if let Some(change) = self.deleted(id) {
+                    return Ok(Some(change));
+                }
+            }
+            let Some(item) = self.items.next()? else { return Ok(None) };
+            if item.kind < FIRST_CONTROL_KIND {
+                if self.commit.sets.shows(self.run)
+                    && let Some(change) = self.put(item)
+                {
+                    return Ok(Some(change));
+                }
+                continue;
+            }
+            let kind = match Kind::from_u8(item.kind) {
+                Some(Kind::Run) => {
+                    self.run = set_in(&item.payload);
+                    continue;
+                }
+                Some(Kind::Frees) if item.flags & UNASKED == 0 => {
+                    self.freed = freed(&item.payload).collect();
+                    self.freed.reverse();
+                    continue;
+                }
+                Some(Kind::CreateSet) => ChangeKind::CreateSet,
+                Some(Kind::RenameSet) => ChangeKind::RenameSet,
+                Some(Kind::DropSet) => ChangeKind::DropSet,
+                _ => continue,
+            };
+            let set = set_in(&item.payload);
+            if self.commit.sets.shows(set) {
+                return Ok(Some(self.change(kind, set, None, Cow::Borrowed(&[]))));
+            }
+        }
+    }
+}
+
+impl<'c> Iterator for CommitChanges<'c> {
+    type Item = Result<Change<'c>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}

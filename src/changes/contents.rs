@@ -1,0 +1,189 @@
+//! Examining a commit once, before it is shown: its checksums, and what of it is visible.
+//!
+//! Owns: what a commit does to sets, and which records it changes more than once. Never: keeps values.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use byteorder::{ByteOrder, LittleEndian};
+
+use crate::changes::Sets;
+use crate::changes::reader::Found;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::format::Frame;
+use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::item::{AGAIN, FIRST_CONTROL_KIND, Kind, MAY_SKIP, REPLACES, UNASKED};
+use crate::heap::State;
+use crate::id::{NumberHash, RecordId, SetNumber, to_u64};
+
+/// What a commit did last to a record that it changed more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// The item at this offset.
+    Put(u64),
+    Deleted,
+}
+
+/// A record that may have been changed more than once by a commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fate {
+    /// It did not exist before the commit.
+    pub(super) is_new: bool,
+    pub(super) last: Last,
+}
+
+/// The fates of records, if any was changed more than once.
+pub(super) type Fates = HashMap<RecordId, Fate, NumberHash>;
+
+/// What is known of a commit.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) is_visible: bool,
+    /// Where its note is, in its segment.
+    pub(super) note: Option<Range<u64>>,
+    pub(super) fates: Option<Fates>,
+}
+
+/// Finds the sets of deleted records.
+pub(super) struct SetOf<'a> {
+    engine: &'a Engine,
+    state: Option<Arc<State>>,
+}
+
+impl<'a> SetOf<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self { engine, state: None }
+    }
+
+    /// A page belongs to one set forever.
+    pub(super) fn find(&mut self, id: RecordId, sets: &Sets) -> SetNumber {
+        let page = id.slot() / to_u64(ENTRIES_PER_PAGE);
+        if let Some(set) = sets.pages.get(&page) {
+            return *set;
+        }
+        self.state.get_or_insert_with(|| self.engine.heap.pin()).root.set_of_slot(id.slot())
+    }
+}
+
+impl Sets {
+    /// Whether changes of a set are shown.
+    pub(super) fn shows(&self, set: SetNumber) -> bool {
+        set >= SetNumber::FIRST_USER && self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&set))
+    }
+
+    pub(super) fn name(&self, set: SetNumber) -> &str {
+        self.names.get(&set).map_or("", |name| name)
+    }
+}
+
+/// The record IDs of an item `Frees`.
+pub(super) fn freed(payload: &[u8]) -> impl Iterator<Item = RecordId> {
+    payload.chunks_exact(8).filter_map(|raw| RecordId::from_u64(LittleEndian::read_u64(raw)))
+}
+
+/// The number at the beginning of an item.
+pub(super) fn set_in(payload: &[u8]) -> SetNumber {
+    SetNumber(payload.first_chunk::<4>().map_or(0, |number| u32::from_le_bytes(*number)))
+}
+
+/// The name after the number.
+fn name_in(payload: &[u8]) -> &str {
+    payload.get(4..).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+}
+
+impl Contents {
+    /// Checks a commit and passes it. The inner error is damage of the frame.
+    pub(super) fn examine(
+        engine: &Engine,
+        found: &Found,
+        sets: &mut Arc<Sets>,
+    ) -> Result<std::result::Result<Self, Error>> {
+        let segment = &found.segment;
+        let bytes = segment.read(found.offset, found.header.bytes.into())?;
+        let frame = match Frame::parse(&bytes, segment.seed(), found.offset) {
+            Ok(frame) => frame,
+            Err(malformed) => return Ok(Err(malformed.at(segment.name(), found.offset))),
+        };
+        let mut contents = Self::default();
+        let (mut run, mut set_of, mut is_again) = (SetNumber(0), SetOf::new(engine), false);
+        let mut dropped = None;
+        for item in frame.items() {
+            let (offset, item) = item.map_err(|malformed| malformed.at(segment.name(), found.offset))?;
+            is_again |= item.flags & AGAIN != 0;
+            if item.kind < FIRST_CONTROL_KIND {
+                contents.is_visible = contents.is_visible || sets.shows(run);
+                continue;
+            }
+            match Kind::from_u8(item.kind) {
+                Some(Kind::Run) => run = set_in(item.payload),
+                Some(Kind::Frees) if item.flags & UNASKED == 0 && !contents.is_visible => {
+                    contents.is_visible = freed(item.payload).any(|id| sets.shows(set_of.find(id, sets)));
+                }
+                Some(Kind::Pages) if engine.read_only => {
+                    let pages = &mut Arc::make_mut(sets).pages;
+                    pages.extend(item.payload.chunks_exact(12).map(|row| {
+                        (
+                            LittleEndian::read_u64(row),
+                            SetNumber(LittleEndian::read_u32(row.get(8..).unwrap_or(&[0; 4]))),
+                        )
+                    }));
+                }
+                Some(Kind::Metadata) => {
+                    let begin = offset + to_u64(item.header.len());
+                    contents.note = Some(begin..begin + to_u64(item.payload.len()));
+                }
+                Some(Kind::DropSet) => {
+                    let set = set_in(item.payload);
+                    contents.is_visible |= sets.shows(set);
+                    dropped = Some(set);
+                }
+                Some(Kind::CreateSet | Kind::RenameSet) => {
+                    let (set, name): (SetNumber, Arc<str>) = (set_in(item.payload), Arc::from(name_in(item.payload)));
+                    let known = Arc::make_mut(sets);
+                    // A commit that drops a set and creates one has cleared it: it has another number from now on.
+                    if let Some(before) = dropped {
+                        known.names.insert(before, Arc::clone(&name));
+                        if let Some(wanted) = known.wanted.as_mut().filter(|wanted| wanted.contains(&before)) {
+                            wanted.insert(set);
+                        }
+                    }
+                    known.names.insert(set, name);
+                    contents.is_visible |= known.shows(set);
+                }
+                None if item.kind & MAY_SKIP == 0 => {
+                    return Err(Error::Unsupported {
+                        file: segment.name().to_owned(),
+                        what: "item kind",
+                        got: item.kind.to_string(),
+                        supported: "the kinds of format version 2".to_owned(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        if is_again && contents.is_visible {
+            contents.fates = Some(fates(&frame));
+        }
+        Ok(Ok(contents))
+    }
+}
+
+/// What a frame did last to each record.
+fn fates(frame: &Frame<'_>) -> Fates {
+    let mut fates = Fates::default();
+    for (offset, item) in frame.items().flatten() {
+        if item.kind < FIRST_CONTROL_KIND {
+            let Ok(id) = item.id() else { continue };
+            let is_new = item.flags & REPLACES == 0;
+            let fate = fates.entry(id).or_insert(Fate { is_new, last: Last::Put(offset) });
+            fate.last = Last::Put(offset);
+        } else if item.kind == Kind::Frees as u8 && item.flags & UNASKED == 0 {
+            for id in freed(item.payload) {
+                fates.entry(id).or_insert(Fate { is_new: false, last: Last::Deleted }).last = Last::Deleted;
+            }
+        }
+    }
+    fates
+}

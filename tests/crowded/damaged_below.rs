@@ -263,18 +263,27 @@ fn what_is_on_the_heap_as_a_whole_is_not_lost_with_the_leaf_that_it_came_from() 
     let mut rng = Rng::new(10);
     let values: Vec<Vec<u8>> = (0..5_000).map(|_| rng.bytes(32)).collect();
     let ids = store.write(|tx| tx.insert_many(&set, &values)).unwrap();
-    let mut records: BTreeMap<RecordId, Vec<u8>> = ids.iter().copied().zip(values.iter().cloned()).collect();
+    let mut records: BTreeMap<RecordId, Vec<u8>> = ids.iter().copied().zip(values).collect();
+    // Leaves that were split have room for patches.
+    for id in ids.iter().step_by(17) {
+        let value = rng.bytes(32);
+        store.write(|tx| tx.update(*id, &value)).unwrap();
+        records.insert(*id, value);
+    }
     store.save_snapshot().unwrap();
     for index in &all {
         check_index(&store, index, &records);
     }
+    let saved: Vec<Vec<u8>> = records.values().cloned().collect();
     // There is room for copies of the leaves.
-    let value = rng.bytes(32);
-    store.write(|tx| tx.update(ids[2_500], &value)).unwrap();
-    let old = records.insert(ids[2_500], value).unwrap();
-    let next = values.iter().filter(|other| **other > old).min().unwrap();
-    // The order of the keys stays.
-    damage_where(&path, &next[10..16]);
+    for number in (100..4_000).step_by(500) {
+        let value = rng.bytes(32);
+        store.write(|tx| tx.update(ids[number], &value)).unwrap();
+        let old = records.insert(ids[number], value).unwrap();
+        let next = saved.iter().filter(|other| **other > old).min().unwrap();
+        // The order of the keys stays.
+        damage_where(&path, &next[10..16]);
+    }
     store.save_snapshot().unwrap();
     drop(store);
     let store = options().open(&path).unwrap();

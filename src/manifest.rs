@@ -430,8 +430,13 @@ impl Manifest {
         if self.poison.check().is_ok() {
             let mut writer = self.writer.lock();
             // Nothing follows a proof: later appends start another file.
-            if let Some(file) = writer.file.take() {
-                drop(file.append(&proof::encode(writer.seed, writer.offset, writer.check)));
+            let file = writer.file.take();
+            let proof = proof::encode(writer.seed, writer.offset, writer.check);
+            drop(writer);
+            if let Some(file) = file
+                && file.append(&proof).and_then(|()| file.sync()).is_ok()
+            {
+                drop(file.seal());
             }
         }
         drop(turn);
@@ -494,7 +499,9 @@ impl Manifest {
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
         writer.rotate_at = writer.offset.saturating_mul(2).clamp(ROTATE_BYTES_MIN, READ_BYTES_MAX);
         writer.begun_at = entry.map_or(writer.next_number, |entry| entry.number);
-        writer.file = Some(file);
+        if let Some(before) = writer.file.replace(file) {
+            drop(before.seal());
+        }
         Ok(())
     }
 

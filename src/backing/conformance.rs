@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::backing::{Backing, BackingFile};
+use crate::backing::{Backing, BackingFile, ReadAt};
 use crate::id::{low_byte, to_u64, to_usize};
 
 /// A rule that a backing breaks.
@@ -38,6 +38,8 @@ const RULES: &[Rule] = &[
     ("lock for one holder, until the lock is dropped", locking),
     ("map what was appended, and nothing else", mapping),
     ("preallocate without changing length or bytes, and show only zeros after them", preallocation),
+    ("keep the bytes of a file that is sealed, for all handles", sealing),
+    ("read several files at once as one after the other", several),
     ("sync, append and read at the same time", concurrency),
 ];
 
@@ -317,6 +319,39 @@ fn preallocation(backing: &dyn Backing) -> Outcome {
     demand(room.iter().all(|byte| *byte == 0), "another handle shows bytes that were not appended")?;
     drop(file);
     holds(&*succeeds("open", backing.open("a"))?, b"abcdefghi")
+}
+
+fn sealing(backing: &dyn Backing) -> Outcome {
+    let file = file(backing, "a", b"abc")?;
+    let before = succeeds("open", backing.open("a"))?;
+    succeeds("sync", file.sync())?;
+    succeeds("seal", file.seal())?;
+    for handle in [&file, &before, &succeeds("open", backing.open("a"))?] {
+        holds(&**handle, b"abc")?;
+    }
+    succeeds("sync", file.sync())?;
+    drop(file);
+    holds(&*succeeds("open", backing.open("a"))?, b"abc")
+}
+
+fn several(backing: &dyn Backing) -> Outcome {
+    let contents: Vec<Vec<u8>> = (0..40).map(|index| pattern(100 + index)).collect();
+    let names: Vec<String> = (0..40).map(|index| format!("file-{index}")).collect();
+    for (name, bytes) in names.iter().zip(&contents) {
+        drop(file(backing, name, bytes)?);
+    }
+    let mut buffers: Vec<Vec<u8>> = contents.iter().map(|bytes| vec![0xaa; bytes.len() - 7]).collect();
+    let read = |buffers: &mut [Vec<u8>], offset: u64| {
+        let reads = names.iter().zip(buffers).map(|(name, buffer)| ReadAt { name, offset, buffer });
+        backing.read_many(&mut reads.collect::<Vec<_>>())
+    };
+    succeeds("read many", read(&mut buffers, 7))?;
+    let same = contents.iter().zip(&buffers).all(|(bytes, buffer)| bytes.get(7..) == Some(buffer));
+    demand(same, "reading many files gave other bytes than were appended")?;
+    fails("read many beyond their ends", read(&mut buffers, 8), io::ErrorKind::UnexpectedEof)?;
+    let missing = &mut [ReadAt { name: "none", offset: 0, buffer: &mut [0] }];
+    fails("read many of which one is not there", backing.read_many(missing), io::ErrorKind::NotFound)?;
+    succeeds("read nothing", backing.read_many(&mut []))
 }
 
 fn concurrency(backing: &dyn Backing) -> Outcome {

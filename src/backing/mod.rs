@@ -72,6 +72,19 @@ pub trait Backing: Send + Sync + Debug {
     /// `NotFound` if there is none. After any other error the file may or may not exist.
     fn delete(&self, name: &str) -> io::Result<()>;
 
+    /// How many reads are worth having under way at once: more than one where each is a request that is waited for.
+    fn reads_at_once(&self) -> usize {
+        1
+    }
+
+    /// Reads from several files, as `open` and `read_at` would for each. The default reads one after the other.
+    ///
+    /// # Errors
+    /// Those of `open` and `read_at`. The contents of all buffers are then undefined.
+    fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
+        reads.iter_mut().try_for_each(|read| self.open(read.name)?.read_at(read.offset, read.buffer))
+    }
+
     /// Acquires the writer's lock. It is released when its holder is dropped or its process dies.
     ///
     /// # Errors
@@ -98,6 +111,17 @@ pub trait Backing: Send + Sync + Debug {
     fn shipping(&self) -> Option<Arc<dyn Shipping>> {
         None
     }
+}
+
+/// A read of a file, for [`Backing::read_many`].
+#[derive(Debug)]
+pub struct ReadAt<'b> {
+    /// The file.
+    pub name: &'b str,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// Filled whole.
+    pub buffer: &'b mut [u8],
 }
 
 /// The writer's lock, held until it is dropped.
@@ -156,6 +180,15 @@ pub trait BackingFile: Send + Sync + Debug {
     /// this handle does not change. Until the handle is dropped, and permanently if its process is killed, others may see
     /// zeros after the appended bytes.
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nothing more is appended to this file, by this handle or another, and everything is synced. An implementation that keeps files
+    /// elsewhere can finish it there. An error is ignored: everything is durable already. The default does nothing.
+    ///
+    /// # Errors
+    /// Whatever keeps it from doing so.
+    fn seal(&self) -> io::Result<()> {
         Ok(())
     }
 

@@ -16,6 +16,7 @@ mod kept;
 mod loading;
 mod places;
 mod relocate;
+mod several;
 mod sums;
 mod table;
 mod trees;
@@ -44,11 +45,10 @@ use crate::format::entry::{ENTRIES_PER_PAGE, Entry, Location, PLACE_END, State a
 use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::heap::before::Before;
-use crate::heap::found::found;
 use crate::heap::sums::{Notes, Sums};
 use crate::heap::undo::{UNDO_KEPT_MAX, Undo};
 use crate::heap::views::Views;
-use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, to_u64, to_usize};
+use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, to_u64};
 use crate::key_index::KeyRoot;
 use crate::log::Segment;
 use crate::pins::{Current, Held};
@@ -149,6 +149,11 @@ impl State {
     }
 
     fn lookup_any(&self, id: RecordId) -> Result<Answer> {
+        self.lookup_with(id, None)
+    }
+
+    /// The same, with the bytes of the record if they were read.
+    fn lookup_with(&self, id: RecordId, bytes: Option<Vec<u8>>) -> Result<Answer> {
         let entry = self.root.entry(id.slot())?;
         let location = match entry.state() {
             EntryState::Live(location) => location,
@@ -156,7 +161,7 @@ impl State {
             EntryState::Free { .. } => return Ok(Answer::NeverAllocated),
             EntryState::Retired => return Ok(Answer::Deleted),
         };
-        let found = self.read(id.slot(), location)?;
+        let found = self.read_with(id.slot(), location, bytes)?;
         Ok(match id.reuse_count().cmp(&found.id.reuse_count()) {
             std::cmp::Ordering::Equal if self.is_of_dropped_set(id.slot()) => Answer::Deleted,
             std::cmp::Ordering::Equal => Answer::Live(found),
@@ -168,22 +173,6 @@ impl State {
     /// Whether the set that a slot's records belong to was dropped.
     fn is_of_dropped_set(&self, slot: u64) -> bool {
         self.has_dropped && self.catalogue.is_dropped(self.root.set_of_slot(slot))
-    }
-
-    pub(crate) fn read(&self, slot: u64, location: Location) -> Result<Found> {
-        let Some(segment) = self.table.get(location.place) else {
-            let what = format!("entry of slot {slot}");
-            return Err(Error::corrupt("record index", 0, what, "a segment", format!("place {}", location.place)));
-        };
-        let (offset, len) = (location.offset(), to_usize(location.bytes()));
-        if let Some(bytes) = segment.mapped(offset, len) {
-            let item = segment.check_item(location, bytes)?;
-            let place = Place::Mapped(location.place, offset + RECORD_HEADER_BYTES as u64, item.payload.len());
-            return found(segment, slot, location, &item, place);
-        }
-        let bytes = segment.read(offset, location.bytes())?;
-        let item = segment.check_item(location, &bytes)?;
-        found(segment, slot, location, &item, Place::Copied(Arc::from(item.payload)))
     }
 
     /// The payload of a record that this state found.

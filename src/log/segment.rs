@@ -98,6 +98,11 @@ impl Segment {
         }
     }
 
+    /// The backing that it is in.
+    pub(crate) fn backing(&self) -> &Arc<dyn Backing> {
+        &self.backing
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -157,7 +162,14 @@ impl Segment {
 
     /// Releases the descriptor: nothing more is appended, and everything is synced.
     pub(crate) fn close_file(&self) {
-        self.is_ended.store(true, Ordering::Release);
+        let was_ended = self.is_ended.swap(true, Ordering::AcqRel);
+        // A capacity has what this process has created, and may have appended to.
+        if self.capacity > 0
+            && !was_ended
+            && let Some(file) = self.file()
+        {
+            drop(file.seal());
+        }
         if self.is_mapped() {
             self.drop_file();
         } else if let Some(file) = self.file() {

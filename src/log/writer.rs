@@ -467,6 +467,25 @@ impl Log {
         Ok(())
     }
 
+    /// Makes everything durable that was appended, watermarks and seals included.
+    pub(crate) fn sync_whole(&self) -> Result<()> {
+        let is_synced = self.unsynced_bytes() == 0 && self.tail.lock().unsynced.is_empty();
+        if is_synced { Ok(()) } else { self.sync_to_end() }
+    }
+
+    fn sync_to_end(&self) -> Result<()> {
+        let mut synced = 0;
+        self.durable.sync_to(Seq(u64::MAX), || self.poison.check(), || self.sync_all(&mut synced))?;
+        self.synced_bytes.fetch_max(synced, Ordering::Release);
+        Ok(())
+    }
+
+    /// Nothing more is appended: leaves nothing that is not durable.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.give_up(&mut self.tail.lock());
+        self.sync_whole()
+    }
+
     /// Syncs everything appended; returns the last commit that this covers, and the bytes.
     fn sync_all(&self, bytes: &mut u64) -> Result<Seq> {
         let _panic = self.poison.ends_with_panic("while the log was synced");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::backing::{Backing, BackingFile, BackingLock, Backlog, Shipping};
+use crate::backing::{Backing, BackingFile, BackingLock, Backlog, ReadAt, Shipping};
 use crate::error::{Error, Result};
 use crate::remote::bucket::Bucket;
 use crate::remote::journal::{End, Noted};
@@ -86,6 +86,14 @@ impl Backing for Remote {
 
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.local.list()?.into_iter().filter(|name| !is_mark(name)).collect())
+    }
+
+    fn reads_at_once(&self) -> usize {
+        self.local.reads_at_once()
+    }
+
+    fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
+        self.local.read_many(reads)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {

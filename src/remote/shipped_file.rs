@@ -84,6 +84,10 @@ impl BackingFile for ShippedFile {
         self.file.preallocate(bytes)
     }
 
+    fn seal(&self) -> io::Result<()> {
+        self.file.seal()
+    }
+
     fn let_go(&self, offset: u64, bytes: u64) {
         self.file.let_go(offset, bytes);
     }

@@ -12,7 +12,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parking_lot::{Mutex, RwLock};
 
-use crate::backing::{Backing, BackingFile, BackingLock};
+use crate::backing::{Backing, BackingFile, BackingLock, ReadAt};
 use crate::error::{Error, Result};
 use crate::id::{to_u64, to_usize};
 use crate::remote::bucket::Bucket;
@@ -23,6 +23,8 @@ use crate::remote::object::{Head, LogPoint, Piece, Place};
 const BLOCK_BYTES: u64 = 128 << 10;
 /// So often is the next object asked for before the log is listed: the next one may have been deleted.
 const ASKED_MAX: u64 = 64;
+/// Reads of several files that are under way at once.
+const READS: usize = 16;
 /// Bytes of parts that are kept.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
@@ -324,6 +326,27 @@ impl Backing for BucketView {
     fn list(&self) -> io::Result<Vec<String>> {
         self.go_on()?;
         Ok(self.inner.state.read().loaded.table.iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
+    fn reads_at_once(&self) -> usize {
+        READS
+    }
+
+    fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
+        let threads = reads.len().min(READS);
+        let left = Mutex::new(reads.iter_mut());
+        let read_some = || {
+            loop {
+                let Some(read) = left.lock().next() else { return Ok(()) };
+                self.open(read.name)?.read_at(read.offset, read.buffer)?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
+            let results =
+                readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
+            results.fold(Ok(()), io::Result::and)
+        })
     }
 
     fn look_again(&self) -> io::Result<Option<bool>> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
-use crate::backing::{Backing, BackingFile, BackingLock, Map, Shipping};
+use crate::backing::{Backing, BackingFile, BackingLock, Map, ReadAt, Shipping};
 use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::log::Poison;
@@ -109,6 +109,14 @@ impl Backing for Guarded {
         self.0.backing.list()
     }
 
+    fn reads_at_once(&self) -> usize {
+        self.0.backing.reads_at_once()
+    }
+
+    fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
+        self.0.backing.read_many(reads)
+    }
+
     fn delete(&self, name: &str) -> io::Result<()> {
         self.0.check()?;
         self.0.backing.delete(name)
@@ -177,6 +185,10 @@ impl BackingFile for GuardedFile {
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
         self.file.preallocate(bytes)
+    }
+
+    fn seal(&self) -> io::Result<()> {
+        self.file.seal()
     }
 
     fn let_go(&self, offset: u64, bytes: u64) {

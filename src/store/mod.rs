@@ -381,6 +381,8 @@ impl Inner {
             self.engine.keep_reserve_if_used();
         }
         if result.is_ok() && !self.engine.read_only {
+            // What is not durable by now is not needed: a failure costs the next opening time.
+            drop(self.engine.log.finish());
             self.engine.manifest.prove();
         }
         self.end(result.as_ref().err());
@@ -393,6 +395,8 @@ impl Inner {
         let engine = &*self.engine;
         // First, before anything that may run out of space.
         engine.make_durable(engine.log.last_seq())?;
+        // The snapshot begins behind the last watermark.
+        engine.log.sync_whole()?;
         if engine.log.appended_bytes() > 0 {
             self.collector.tidy(engine);
             engine.poison.check()?;

@@ -143,22 +143,35 @@ impl View {
 
     #[cold]
     fn get_any(&self, id: RecordId) -> Result<Record<'_>> {
-        match self.lookup(id)? {
+        self.live(id, self.state.lookup(id)?)
+    }
+
+    #[cold]
+    fn get_read(&self, id: RecordId, bytes: Vec<u8>) -> Result<Record<'_>> {
+        self.live(id, self.state.lookup_read(id, bytes)?)
+    }
+
+    fn live(&self, id: RecordId, answer: Answer) -> Result<Record<'_>> {
+        match self.shown(id, answer)? {
             Lookup::Live(record) => Ok(record),
             Lookup::Deleted => Err(Error::Deleted { id }),
             Lookup::NeverAllocated => Err(Error::NeverAllocated { id }),
         }
     }
 
-    /// The record, or whether its ID was deleted or never assigned. Chunks of large values are not records of their
-    /// own.
-    pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
-        Ok(match self.state.lookup(id)? {
+    fn shown(&self, id: RecordId, answer: Answer) -> Result<Lookup<'_>> {
+        Ok(match answer {
             Answer::Live(_) if is_hidden(&self.state, id) => Lookup::NeverAllocated,
             Answer::Live(found) => Lookup::Live(Record::in_view(&self.state, found)?),
             Answer::Deleted => Lookup::Deleted,
             Answer::NeverAllocated => Lookup::NeverAllocated,
         })
+    }
+
+    /// The record, or whether its ID was deleted or never assigned. Chunks of large values are not records of their
+    /// own.
+    pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
+        self.shown(id, self.state.lookup(id)?)
     }
 
     /// The record, if it belongs to the set; `WrongSet` if it belongs to another.
@@ -178,7 +191,11 @@ impl View {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(AHEAD) {
             self.state.look_ahead(some.iter().map(|id| id.slot()));
-            found.extend(some.iter().map(|id| self.get(*id)));
+            let mut read = self.state.read_ahead(some).into_iter();
+            found.extend(some.iter().map(|id| match read.next().flatten() {
+                None => self.get(*id),
+                Some(bytes) => self.get_read(*id, bytes),
+            }));
         }
         found
     }

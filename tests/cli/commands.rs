@@ -14,7 +14,7 @@ fn help_shows_examples_for_each_command() {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> =
         listed.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
-    assert_eq!(names.len(), 30 + usize::from(cfg!(feature = "remote")), "{names:?}");
+    assert_eq!(names.len(), 31 + usize::from(cfg!(feature = "remote")), "{names:?}");
     for name in names {
         let help = tenure(&[name, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("tenure {name}")), "{help}");
@@ -281,8 +281,8 @@ fn errors_are_json_where_the_output_is() {
 
 #[test]
 fn watch_shows_states_until_a_commit_or_a_time() {
-    let fixture = Fixture::new();
-    let store = fixture.store();
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("s").display().to_string();
     tenure(&["put", &store, "--set", "notes", "first"]).ok();
     assert!(tenure(&["watch", &store, "--until", "1"]).ok().contains("1 record"));
     let lines = tenure(&["watch", &store, "--for", "50ms", "--interval", "10ms", "--json"]).ok();

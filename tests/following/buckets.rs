@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tenure::backing::Memory;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
+use tenure::backing::{Backing, Memory, ReadAt};
 use tenure::remote::{Bucket, Remote, RemoteOptions};
 use tenure::{Durability, Error, Options, Store};
 
@@ -151,4 +154,45 @@ fn a_bucket_is_taken_over_by_its_follower() {
     assert!(other.wait_for(store.last_seq(), LONG).unwrap(), "{:?}", other.progress());
     assert_eq!(other.get(more).unwrap().to_vec().unwrap(), b"more");
     assert_eq!(other.get(note).unwrap().to_vec().unwrap(), b"kept");
+}
+
+#[test]
+fn many_reads_of_a_bucket_are_under_way_at_once() {
+    const WAIT: Duration = Duration::from_millis(50);
+    let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let bucket = Bucket::new(Arc::clone(&objects), "store").unwrap();
+    let how = RemoteOptions::new().lag(Duration::ZERO).part_bytes(64 << 10);
+    let remote = Remote::new(Arc::new(Memory::new()), bucket.clone(), how);
+    let store = Options::new().background(false).open_backing(Arc::new(remote)).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    // A data object for each.
+    let ids: Vec<_> = (0..32_u8)
+        .map(|number| {
+            let inserted = store.write_with(Durability::Remote, |tx| {
+                tx.insert(&notes, vec![number; 60_000])?;
+                tx.insert(&notes, vec![number; 60_000])
+            });
+            inserted.unwrap().0
+        })
+        .collect();
+    store.save_snapshot().unwrap();
+    drop(store);
+    let config = ThrottleConfig { wait_get_per_call: WAIT, ..ThrottleConfig::default() };
+    let slow: Arc<dyn ObjectStore> = Arc::new(ThrottledStore::new(Arc::clone(&objects), config));
+    let view = Bucket::new(slow, "store").unwrap().view(None).unwrap();
+    let reader = Options::new().read_only(true).open_backing(Arc::new(view.clone())).unwrap();
+    let began = Instant::now();
+    let found =
+        reader.view().get_many(&ids).into_iter().map(|record| record.unwrap().to_vec().unwrap()).collect::<Vec<_>>();
+    let took = began.elapsed();
+    assert!(found.iter().zip(0..).all(|(bytes, number)| *bytes == vec![number; 60_000]));
+    // One after the other they take at least this long together.
+    assert!(took < WAIT * 32 / 2, "{took:?}");
+    let name = view.list().unwrap().into_iter().find(|name| name.starts_with("log-")).unwrap();
+    let mut buffers = [[0; 16]; 3];
+    let reads = buffers.iter_mut().map(|buffer| ReadAt { name: &name, offset: 32, buffer });
+    view.read_many(&mut reads.collect::<Vec<_>>()).unwrap();
+    let mut expected = [0; 16];
+    view.open(&name).unwrap().read_at(32, &mut expected).unwrap();
+    assert_eq!(buffers, [expected; 3]);
 }

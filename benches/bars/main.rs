@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench bars` prints a table; `-- --records N` changes the number of records. Not a timed test: it
 //! asserts nothing, it measures. Each round uses a fresh directory; medians of `--rounds` (five by default).
-//! `-- --only records|indexes|scans|feed|dump|rmw|tails|beside|recovery|heap|memory` does a part; `heap` loads `--keys` (ten million), and it and
-//! `memory` (a store larger than memory, as root) are done only when named.
+//! `-- --only records|indexes|scans|feed|dump|rmw|tails|beside|recovery|heap|memory|large` does a part; `heap` loads `--keys` (ten million),
+//! `large` a hundred million records; they and `memory` (a store larger than memory, as root) are done only when named.
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a program that measures and prints")]
 
 mod beside;
@@ -13,6 +13,7 @@ mod dump;
 mod feed;
 mod heap;
 mod indexed;
+mod large;
 mod memory;
 mod opening;
 mod records;
@@ -65,7 +66,7 @@ fn records(count: usize, rounds: usize) {
 }
 
 fn main() {
-    if opening::child() || memory::child() {
+    if opening::child() || memory::child() || large::child() {
         return;
     }
     let (count, rounds) = (argument("--records", 1_000_000), argument("--rounds", 5));
@@ -100,6 +101,9 @@ fn main() {
     }
     if only.is_some() && is_wanted("heap") {
         heap::measure(argument("--keys", 10_000_000));
+    }
+    if only.is_some() && is_wanted("large") {
+        large::measure(argument("--records", 100_000_000));
     }
     if only.is_some() && is_wanted("memory") {
         memory::measure(count);

@@ -144,9 +144,10 @@ impl BackingFile for BrokenFile {
             Flaw::HidesLaterAppends if self.len_at_open.is_some_and(|len| end > len) => {
                 Err(io::ErrorKind::UnexpectedEof.into())
             }
-            Flaw::DeletesUnderHandles | Flaw::LosesWhatIsSealed
-                if self.deleted.lock().unwrap().contains(&self.name) =>
-            {
+            Flaw::DeletesUnderHandles if self.deleted.lock().unwrap().contains(&self.name) => {
+                Err(io::ErrorKind::NotFound.into())
+            }
+            Flaw::LosesWhatIsSealed if self.deleted.lock().unwrap().contains(&format!("sealed {}", self.name)) => {
                 Err(io::ErrorKind::NotFound.into())
             }
             _ => self.inner.read_at(offset, buffer),

@@ -30,13 +30,13 @@ pub const FIRST_CONTROL_KIND: u8 = 0x10;
 /// A reader may skip an unknown kind with this bit.
 pub const MAY_SKIP: u8 = 0x80;
 /// Flag of a record: its ID had a version before this commit.
-pub const REPLACES: u8 = 1;
+pub(crate) const REPLACES: u8 = 1;
 /// Flag of `Frees`: no application has deleted these records.
-pub const UNASKED: u8 = 1;
+pub(crate) const UNASKED: u8 = 1;
 /// Flag of a record or `Frees`: the frame has an earlier item of the ID, or of one of the IDs.
-pub const AGAIN: u8 = 2;
+pub(crate) const AGAIN: u8 = 2;
 /// All flags.
-pub const FLAGS: u8 = REPLACES | UNASKED | AGAIN;
+pub(crate) const FLAGS: u8 = REPLACES | UNASKED | AGAIN;
 
 const _: () = assert!(
     align((RECORD_HEADER_BYTES + PAYLOAD_BYTES_MAX) as u64) <= RECORD_BYTES_MAX,

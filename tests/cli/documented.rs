@@ -56,7 +56,6 @@ const ANSWERS: &[(&str, i32, &str)] = &[
     ("tenure rollback things.tenure --seq 1200", 3, "cannot reach"),
     ("tenure follow things.tenure 12.1 --field", 0, ""),
     ("tenure load --until-damage damaged.dump rest.tenure", 5, "everything before it was loaded"),
-    ("tenure changes things.tenure --since 4", 3, "are gone"),
     ("tenure log things.tenure --from-offset log-000000000003.seg:128", 0, ""),
 ];
 

@@ -1,9 +1,12 @@
-//! `tenure changes` of a store that was closed.
+//! `tenure changes`, beside a store that is open for writing.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use tenure::Store;
+use tenure::{Options, Result, Store};
 
-use crate::support::{Fixture, tenure};
+use crate::support::{Fixture, PROGRAM, tenure};
 
 fn parts(lines: &[Value]) -> Vec<(u64, &str, &str)> {
     lines
@@ -27,10 +30,9 @@ fn changes_are_listed_followed_and_limited() {
     tx.note("why").expect("a note");
     let first = tx.commit().expect("commits");
     store.write(|tx| tx.update(id, [255, 0])).expect("updates");
-    store.write(|tx| tx.insert(&b, vec![b'x'; 100_000])).expect("inserts");
-    // What the log itself says to be durable: a close says it of everything.
-    store.close().expect("closes");
-    let lines = tenure(&["changes", &path, "--json"]).json_lines();
+    let large = store.write(|tx| tx.insert(&b, vec![b'x'; 100_000])).expect("inserts");
+    let last = store.last_seq();
+    let lines = tenure(&["changes", &path, "--json", "--follow", "--limit", "5"]).json_lines();
     let kinds: Vec<&str> = parts(&lines).iter().map(|line| line.1).collect();
     assert_eq!(kinds, ["create set", "create set", "insert", "insert", "update", "insert"], "{lines:?}");
     assert_eq!((&lines[2]["value"], &lines[2]["note"]), (&json!({"n": 1}), &json!("why")));
@@ -44,5 +46,42 @@ fn changes_are_listed_followed_and_limited() {
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.contains("create set  a") && text.contains(&format!("insert      a {id}")), "{text}");
 
+    // A program that writes, and one that follows.
+    let mut command = Command::new(PROGRAM);
+    let last = last.0.to_string();
+    command.args(["changes", &path, "--since", &last, "--follow", "--json", "--limit", "2"]);
+    let mut follower = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(follower.stdout.take().expect("a pipe")).lines();
+    let mut next = || serde_json::from_str::<Value>(&lines.next().expect("a line").expect("reads")).expect("JSON");
+    store.write(|tx| tx.delete(id)).expect("deletes");
+    assert_eq!(next()["kind"], json!("delete"));
+    store.write(|tx| tx.update(large, vec![b'y'; 100_000])).expect("updates");
+    let line = next();
+    assert_eq!((&line["kind"], &line["text"].as_str().map(str::len)), (&json!("update"), &Some(100_000)));
+    assert!(follower.wait().expect("ends").success());
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn changes_that_are_not_there_are_an_error() {
+    let fixture = Fixture::new();
+    // The log before a collection.
+    let path = fixture.path("collected");
+    let store = Options::new().background(false).segment_bytes(64 << 10).open(&path).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    for _ in 0..20 {
+        let ids = store.write(|tx| (0..50).map(|_| tx.insert(&set, [7; 1000])).collect::<Result<Vec<_>>>());
+        let ids = ids.expect("inserts");
+        store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id).map(drop))).expect("deletes");
+    }
+    store.save_snapshot().expect("saves");
+    store.save_snapshot().expect("saves");
+    store.collect(None).expect("collects");
+    store.close().expect("closes");
+    let run = tenure(&["changes", &path, "--since", "1"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.err.contains("the changes after commit 1 are gone; the log leads from commit"), "{}", run.err);
+    tenure(&["changes", &path]).ok();
+    tenure(&["changes", &fixture.store()]).ok();
     fixture.assert_unchanged();
 }

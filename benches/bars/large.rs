@@ -1,9 +1,7 @@
 //! A hundred million records, or as many as `--records` says, with a unique index: what each thing costs at that size, each in a child of its
 //! own. `--in DIRECTORY` chooses the disk. The store is deleted afterwards.
 
-use std::fs::File;
 use std::hint::black_box;
-use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,13 +53,13 @@ pub(crate) fn child() -> bool {
 
 fn load(path: &Path, count: usize) {
     let (store, set, _) = opened(path);
-    let mut file = BufWriter::new(File::create(path.with_extension("ids")).expect("creates"));
+    let mut identifiers = Vec::with_capacity(count * 8);
     let (begin, mut part) = (Instant::now(), Instant::now());
     let tenth = (count / 10).next_multiple_of(BATCH).max(BATCH);
     for first in (0..count).step_by(BATCH) {
         let values = values(first, count);
         let ids = store.write(|tx| tx.insert_many(&set, &values)).expect("inserts");
-        ids.iter().for_each(|id| file.write_all(&id.as_u64().to_le_bytes()).expect("writes"));
+        identifiers.extend(ids.iter().flat_map(|id| id.as_u64().to_le_bytes()));
         let done = first + values.len();
         if done.is_multiple_of(tenth) || done == count {
             let bytes: u64 = store.stats().segments.iter().map(|segment| segment.bytes).sum();
@@ -69,26 +67,23 @@ fn load(path: &Path, count: usize) {
                 "  {done} records: {:.0}/s, {:.0} bytes written a record so far, heap {} MiB, files {} MiB",
                 rate(done.min(tenth), part.elapsed()),
                 each(written_bytes(), done),
-                heap_kib() >> 10,
+                (heap_kib() >> 10).saturating_sub(identifiers.len() as u64 >> 20),
                 bytes >> 20,
             );
             part = Instant::now();
         }
     }
     let loaded = begin.elapsed();
-    file.flush().expect("writes");
+    std::fs::write(path.with_extension("ids"), identifiers).expect("writes");
     store.close().expect("closes");
     println!("load: {:.0}/s, {:.0} bytes written a record, closed", rate(count, loaded), each(written_bytes(), count));
 }
 
 /// The identifiers of the records, in the order of their insertion.
 fn identifiers(path: &Path) -> Vec<RecordId> {
-    let mut file = BufReader::new(File::open(path.with_extension("ids")).expect("opens"));
-    let (mut ids, mut bytes) = (Vec::new(), [0; 8]);
-    while file.read_exact(&mut bytes).is_ok() {
-        ids.push(RecordId::from_u64(u64::from_le_bytes(bytes)).expect("an identifier"));
-    }
-    ids
+    let bytes = std::fs::read(path.with_extension("ids")).expect("reads");
+    let ids = bytes.as_chunks().0.iter().map(|bytes| RecordId::from_u64(u64::from_le_bytes(*bytes)));
+    ids.map(|id| id.expect("an identifier")).collect()
 }
 
 fn repeat(work: &str, path: &Path, count: usize) {

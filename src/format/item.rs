@@ -194,7 +194,7 @@ fn rest_check<const REST: usize>(header: &[u8], checksums: &mut Checksums, seed:
 pub struct Item<'a> {
     /// The kind's byte, known or not.
     pub kind: u8,
-    /// Flags; see [`FLAGS`].
+    /// Flags; see `FLAGS`.
     pub flags: u8,
     /// The record's ID as stored; zero for control items.
     pub raw_id: u64,

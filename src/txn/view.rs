@@ -191,8 +191,12 @@ impl View {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(AHEAD) {
             self.state.look_ahead(some.iter().map(|id| id.slot()));
-            let mut read = self.state.read_ahead(some).into_iter();
-            found.extend(some.iter().map(|id| match read.next().flatten() {
+            let read = self.state.read_ahead(some);
+            if read.is_empty() {
+                found.extend(some.iter().map(|id| self.get(*id)));
+                continue;
+            }
+            found.extend(some.iter().zip(read).map(|(id, read)| match read {
                 None => self.get(*id),
                 Some(bytes) => self.get_read(*id, bytes),
             }));

@@ -17,6 +17,8 @@ mod buckets;
 mod churn;
 #[path = "following/costs.rs"]
 mod costs;
+#[path = "following/edges.rs"]
+mod edges;
 
 use std::time::Duration;
 

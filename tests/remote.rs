@@ -14,6 +14,8 @@ mod answers;
 mod basics;
 #[path = "remote/forked.rs"]
 mod forked;
+#[path = "remote/losses.rs"]
+mod losses;
 #[path = "remote/neighbours.rs"]
 mod neighbours;
 #[path = "remote/prefixes.rs"]

@@ -18,6 +18,8 @@ mod basics;
 mod buckets;
 #[path = "repository/damage.rs"]
 mod damage;
+#[path = "repository/edges.rs"]
+mod edges;
 #[path = "repository/full.rs"]
 mod full;
 #[path = "repository/kills.rs"]

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -133,10 +133,13 @@ impl Folders {
         let beside = self.at(self.beside).join(uuid::Uuid::new_v4().simple().to_string());
         let put = || {
             write_new(&beside, bytes)?;
-            if replaces {
-                self.delete(name)?;
-            }
-            let is_new = move_to_free(&beside, &self.at(name))?;
+            let is_new = if replaces {
+                // At no moment there is none.
+                rustix::fs::rename(&beside, self.at(name))?;
+                true
+            } else {
+                move_to_free(&beside, &self.at(name))?
+            };
             self.sync_folder_of(name).map(|()| is_new)
         };
         let result = put();
@@ -144,12 +147,23 @@ impl Folders {
         result.and_then(|is_new| swept.map(|()| is_new))
     }
 
-    /// The bytes of a file, if it exists.
-    pub(crate) fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match fs::read(self.at(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            bytes => bytes.map(Some),
-        }
+    /// The bytes of a file, if it exists; of one with more than `most` bytes, one more than these.
+    pub(crate) fn get(&self, name: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = match OpenOptions::new().read(true).open(self.at(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let most = most.saturating_add(1);
+        let expected = usize::try_from(file.metadata()?.len().min(most)).unwrap_or_default();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(expected)?;
+        file.take(most).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    /// Makes what a folder lists durable, whoever moved it there.
+    pub(crate) fn settle(&self, folder: &str) -> io::Result<()> {
+        sync_directory(&self.at(folder))
     }
 
     /// The files of a folder.

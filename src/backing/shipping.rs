@@ -40,6 +40,12 @@ pub trait Shipping: Send + Sync + Debug {
         Ok(())
     }
 
+    /// The store has been opened. `is_whole` says whether without damage: then what its directory lacks was deleted, and not lost, and
+    /// the second place needs it no longer either.
+    fn opened(&self, is_whole: bool) {
+        let _ = is_whole;
+    }
+
     /// How far it is behind.
     fn backlog(&self) -> Backlog;
 }

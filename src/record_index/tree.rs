@@ -23,6 +23,8 @@ use crate::record_index::leaf::{BLOCK_HEAP_BYTES, Leaf, Patch};
 
 /// Maximum number of pages of a store.
 pub(crate) const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
+/// Directory pages that are read ahead at once.
+const MIDS_AT_ONCE: usize = 1024;
 
 /// A directory page: the cells of 128 leaf pages.
 #[derive(Debug)]
@@ -161,12 +163,16 @@ impl Root {
         let (mut mids, mut seen) = (Vec::new(), Seen::default());
         seen.meet(&root.page, &segment, "root page")?;
         let empty = Arc::new(Mid::empty());
-        for row in Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))? {
-            if !row.descriptor.page.is_written() {
-                mids.push(Arc::clone(&empty));
-                continue;
+        let rows = Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))?;
+        for some in rows.chunks(MIDS_AT_ONCE) {
+            pages.read_ahead(some.iter().flat_map(|row| [Some(row.descriptor.page), row.base]).flatten());
+            for row in some {
+                if !row.descriptor.page.is_written() {
+                    mids.push(Arc::clone(&empty));
+                    continue;
+                }
+                mids.push(Arc::new(load_mid(row, pages, &mut seen)?));
             }
-            mids.push(Arc::new(load_mid(&row, pages, &mut seen)?));
         }
         Ok(Self { mids, has_damaged: false })
     }

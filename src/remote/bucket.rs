@@ -5,7 +5,6 @@
 
 use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
-use std::time::Duration;
 use std::{io, thread};
 
 use futures_util::TryStreamExt;
@@ -106,31 +105,19 @@ impl Bucket {
         Ok(Self { store, names: Arc::new(Names(prefix)), shown: shown.into(), runtime: Arc::new(runtime) })
     }
 
-    /// Runs a future on the bucket's thread, and waits for it, but no longer than this.
-    pub(super) fn run<T: Send + 'static>(
-        &self,
-        within: Option<Duration>,
-        future: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
+    /// Runs a future on the bucket's thread, and waits for it.
+    pub(super) fn run<T: Send + 'static>(&self, future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         if !self.runtime.process.is_current() {
             return Err(Error::OtherProcess { owner: self.runtime.process.id() });
         }
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
-        let shown = Arc::clone(&self.shown);
-        let failed = move |kind: io::ErrorKind, why| Error::io("reach", &*shown, io::Error::new(kind, why));
-        let late = failed.clone();
-        self.runtime.handle.spawn(async move {
-            let result = match within {
-                Some(within) => match tokio::time::timeout(within, future).await {
-                    Ok(result) => result,
-                    Err(_elapsed) => Err(late(io::ErrorKind::TimedOut, "it did not answer in time")),
-                },
-                None => future.await,
-            };
-            // Nobody waits for it any more.
-            sender.send(result).unwrap_or_default();
-        });
-        receiver.recv().unwrap_or_else(|_closed| Err(failed(io::ErrorKind::Other, "its thread has ended")))
+        // Nobody waits for it any more, if it cannot be sent.
+        self.runtime.handle.spawn(async move { sender.send(future.await).unwrap_or_default() });
+        let ended = |_closed| {
+            let source = io::Error::other("its thread has ended");
+            Err(Error::io("reach", &*self.shown, source))
+        };
+        receiver.recv().unwrap_or_else(ended)
     }
 
     /// Runs a future on the bucket's thread, and does not wait for it.
@@ -166,6 +153,15 @@ impl Bucket {
             Ok(bytes) => Ok(Found::Bytes(bytes.into())),
             Err(object_store::Error::NotFound { .. }) => Ok(Found::Nothing),
             Err(error) => Err(self.error("read", name, error)),
+        }
+    }
+
+    /// Whether there is an object. Its bytes are not sent.
+    pub(super) async fn exists(&self, name: &Path) -> Result<bool> {
+        match self.store.head(name).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.error("look for", name, error)),
         }
     }
 

@@ -33,8 +33,11 @@ impl Bucket {
             Place::Inline { at, offset } => (self.names.log(at), offset),
             Place::Data { at } => (self.names.data(file, at, piece.begin), 0),
         };
-        let read = self.store.get_range(&name, begin..begin.saturating_add(piece.bytes)).await;
-        let bytes = read.map_err(|error| self.unread(file, &name, error))?;
+        let end = begin.saturating_add(piece.bytes);
+        let bytes = match self.store.get_range(&name, begin..end).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(self.unread(file, &name, end, error).await),
+        };
         let computed = crc32fast::hash(&bytes);
         if to_u64(bytes.len()) != piece.bytes || computed != piece.checksum {
             let what = format!("bytes {} to {} of {file}", piece.begin, piece.end());
@@ -45,14 +48,24 @@ impl Bucket {
         Ok(bytes.into())
     }
 
-    /// Why a part of a file could not be read.
-    pub(super) fn unread(&self, file: &str, object: &Path, error: object_store::Error) -> Error {
-        match error {
-            object_store::Error::NotFound { .. } => Error::PointGone {
+    /// Why a part of a file could not be read, which ends here in the object.
+    pub(super) async fn unread(&self, file: &str, object: &Path, end: u64, error: object_store::Error) -> Error {
+        if matches!(error, object_store::Error::NotFound { .. }) {
+            return Error::PointGone {
                 point: format!("a state of {self}"),
                 why: format!("{object} is gone, which has a part of {file}"),
-            },
-            other => self.error("read", object, other),
+            };
+        }
+        // Servers answer alike that they are away and that there is no such range.
+        match self.store.head(object).await {
+            Ok(found) if found.size < end => Error::corrupt(
+                object.as_ref(),
+                found.size,
+                format!("a part of {file}"),
+                format!("{end} bytes"),
+                found.size,
+            ),
+            _ => self.error("read", object, error),
         }
     }
 
@@ -95,7 +108,7 @@ impl Bucket {
             });
             futures_util::stream::iter(read).buffered(PARALLEL).try_collect::<Vec<_>>().await
         };
-        for (bytes, name) in self.run(None, read)? {
+        for (bytes, name) in self.run(read)? {
             if let Some(file) = files.get(&name) {
                 file.append(&bytes).map_err(failed(&name))?;
             }

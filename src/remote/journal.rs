@@ -10,9 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
 
 use crate::backing::{BackingFile, Backlog};
 use crate::error::Error;
+
+/// What a request gets that begins when the time for closing is over.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// An event, with the local file that still has its bytes.
 #[derive(Debug)]
@@ -102,6 +106,8 @@ pub(super) struct Journal {
     grew: Condvar,
     /// More is stored, or nothing will be.
     shrank: Condvar,
+    /// Until when closing may take, for requests that are under way.
+    closes: watch::Sender<Option<Instant>>,
     pace: Pace,
     /// A fault of tests.
     overtakes: bool,
@@ -109,7 +115,8 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(pace: Pace, overtakes: bool) -> Self {
-        Self { state: Mutex::default(), grew: Condvar::new(), shrank: Condvar::new(), pace, overtakes }
+        let closes = watch::Sender::new(None);
+        Self { state: Mutex::default(), grew: Condvar::new(), shrank: Condvar::new(), closes, pace, overtakes }
     }
 
     /// Notes events that take effect together.
@@ -201,7 +208,12 @@ impl Journal {
                 return Err(io::Error::other(end.error()));
             }
             match until {
-                Some(until) if self.shrank.wait_until(&mut state, until).timed_out() => {
+                // It may be stored, or the end have come, at the very moment.
+                Some(until)
+                    if self.shrank.wait_until(&mut state, until).timed_out()
+                        && state.stored < position
+                        && state.end.is_none() =>
+                {
                     let why = state.last_error.clone().unwrap_or_else(|| "it is slow".to_owned());
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
@@ -233,15 +245,19 @@ impl Journal {
         false
     }
 
-    /// How long a request may take.
-    pub(super) fn within(&self) -> Option<Duration> {
-        let closing = self.state.lock().closing_until;
-        closing.map(|until| until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1)))
+    /// Returns once the time for closing is over.
+    pub(super) async fn closed(&self) {
+        let mut closes = self.closes.subscribe();
+        let until = closes.wait_for(Option::is_some).await.ok().and_then(|until| *until);
+        // What begins at the end of it gets a moment.
+        let until = until.unwrap_or_else(Instant::now).max(Instant::now() + MOMENT);
+        tokio::time::sleep_until(until.into()).await;
     }
 
     /// Stores what there is, but gives up at some time.
     pub(super) fn close(&self, until: Instant) {
         self.state.lock().closing_until = Some(until);
+        self.closes.send_replace(Some(until));
         self.grew.notify_all();
     }
 
@@ -281,6 +297,18 @@ impl Journal {
     }
 }
 
+/// Ends the journal when the uploader ends without having done so, which only a panic does. Nobody waits for ever.
+#[derive(Debug)]
+pub(super) struct EndsWithPanic<'j>(pub(super) &'j Journal);
+
+impl Drop for EndsWithPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(End::Failed("the thread that uploads to the bucket panicked".to_owned()));
+        }
+    }
+}
+
 /// Adds a range to the one before it, if that ends where it begins.
 fn extend(last: &mut Item, next: &Item) -> bool {
     let same = last.name == next.name && !last.is_joined;
@@ -306,6 +334,34 @@ fn overtake(queue: &mut VecDeque<Item>) {
         queue.swap(at - 1, at);
         for (item, position) in queue.range_mut(at - 1..=at).zip(positions) {
             item.position = position;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_when_the_time_is_over_is_stored() {
+        let pace = Pace { lag: Duration::ZERO, bytes_max: 1, events_max: 1, backlog_bytes_max: 1 };
+        let journal = Journal::new(pace, false);
+        journal.note([(Arc::from("a"), Noted::Create)]);
+        for is_stored in [true, false] {
+            let position = if is_stored { 1 } else { 2 };
+            std::thread::scope(|scope| {
+                let waits = scope.spawn(|| journal.wait(position, Some(Instant::now() + Duration::from_millis(50))));
+                while journal.state.lock().wanted < position {
+                    std::thread::yield_now();
+                }
+                // Whoever waits wakes up when its time is over, and gets the lock afterwards.
+                let mut state = journal.state.lock();
+                std::thread::sleep(Duration::from_millis(200));
+                state.stored = 1;
+                drop(state);
+                let result = waits.join().expect("ends");
+                assert_eq!(result.is_ok(), is_stored, "{result:?}");
+            });
         }
     }
 }

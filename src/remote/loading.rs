@@ -59,6 +59,11 @@ impl Loaded {
         }
     }
 
+    /// Lets go of the log objects that were read: a writer has their bytes in files.
+    pub(super) fn forget_what_was_read(&mut self) {
+        (self.read, self.read_bytes) = (VecDeque::new(), 0);
+    }
+
     /// A log object that was read lately.
     pub(super) fn log(&self, at: LogPoint) -> Option<&Arc<Vec<u8>>> {
         let found = self.read.binary_search_by_key(&at, |(at, _)| *at).ok()?;
@@ -231,7 +236,7 @@ impl Bucket {
         } else {
             self.names.log(LogPoint { number: at.number + 1, ..at })
         };
-        Ok(self.get(&next).await? != Found::Nothing)
+        self.exists(&next).await
     }
 
     /// The newest point: after the last log object of the newest epoch. `None` in an empty bucket.

@@ -3,15 +3,16 @@
 //! Owns: the files `remote-<k>`, and which files are shipped. Never: deletes a file that was written after its epoch began.
 //! Invariant: a complete mark of epoch k says that the directory holds at least what the bucket did when epoch k began.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use crate::backing::Backing;
 use crate::error::{Error, Result};
-use crate::format::segment::FileKind;
-use crate::id::to_usize;
+use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
+use crate::id::{to_u64, to_usize};
 use crate::remote::journal::Noted;
-use crate::remote::object::Nonce;
+use crate::remote::object::{Nonce, Piece};
 use crate::remote::table::Table;
 
 const MARK: &str = "remote-";
@@ -36,6 +37,15 @@ pub(super) struct Mark {
     pub(super) nonce: Nonce,
     /// The directory has all files of the bucket.
     pub(super) is_complete: bool,
+}
+
+/// How the directory and the bucket differ.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// What the bucket lacks.
+    pub(super) events: Vec<(Arc<str>, Noted)>,
+    /// The files that the directory lacks.
+    pub(super) gone: Vec<Arc<str>>,
 }
 
 /// The local backing, under its lock.
@@ -102,8 +112,45 @@ impl Local<'_> {
         self.shipped()?.iter().try_for_each(|name| self.0.delete(name).map_err(self.failed("delete", name)))
     }
 
-    /// What the directory has that the bucket lacks, as events that take effect together.
-    pub(super) fn difference(&self, table: &Table) -> Result<Vec<(Arc<str>, Noted)>> {
+    /// Files that the bucket has and the directory lacks, whole or in part, and that recovery would not miss: the end of the log, and
+    /// the newest manifest. What is shorter is deleted, so that all of them can be fetched.
+    ///
+    /// They may have been deleted. Then the store deletes them again, as after a crash in which the deletion was lost.
+    pub(super) fn lost_ends(&self, table: &Table) -> Result<Vec<String>> {
+        let mut missing = Vec::new();
+        let names = self.shipped()?;
+        for (kind, least) in [(FileKind::Records, to_u64(SEGMENT_HEADER_BYTES)), (FileKind::Manifest, 0)] {
+            let number_of = |name: &str| FileKind::parse_name(name).filter(|(found, _)| *found == kind);
+            let (mut last, mut lens) = (None, BTreeMap::new());
+            for (name, (_, number)) in names.iter().filter_map(|name| Some((name, number_of(name)?))) {
+                let len = self.0.open(name).and_then(|file| file.len()).map_err(self.failed("measure", name))?;
+                lens.insert(&**name, len);
+                let is_whole = table.len_of(name).is_none_or(|known| known <= len);
+                if len > least && is_whole {
+                    last = last.max(Some(number));
+                }
+            }
+            // Without any manifest the directory is not the store's.
+            if kind == FileKind::Manifest && lens.is_empty() {
+                continue;
+            }
+            for (name, pieces) in table.iter() {
+                let is_after = number_of(name).is_some_and(|(_, number)| Some(number) > last);
+                let known = pieces.last().map_or(0, Piece::end);
+                let len = lens.get(name).copied();
+                if is_after && known > least && len.is_none_or(|len| len < known) {
+                    if len.is_some() {
+                        self.0.delete(name).map_err(self.failed("delete", name))?;
+                    }
+                    missing.push(name.to_owned());
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// What the directory has that the bucket lacks, as events that take effect together; and the files that it lacks.
+    pub(super) fn difference(&self, table: &Table) -> Result<Difference> {
         let mut events: Vec<(Arc<str>, Noted)> = Vec::new();
         let names = self.shipped()?;
         for name in &names {
@@ -133,8 +180,8 @@ impl Local<'_> {
             // No store deletes its last one. The bucket must not lose the files for which the directory has none.
             return Err(Error::corrupt(name, 0, "a manifest of the local directory", "one, as in the bucket", "none"));
         }
-        let gone = table.iter().filter(|(name, _)| !names.iter().any(|found| found == name));
-        events.extend(gone.map(|(name, _)| (Arc::from(name), Noted::Delete)));
-        Ok(events)
+        let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let gone = table.iter().filter(|(name, _)| !names.contains(name)).map(|(name, _)| Arc::from(name));
+        Ok(Difference { events, gone: gone.collect() })
     }
 }

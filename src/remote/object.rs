@@ -440,7 +440,11 @@ impl<'b> Reader<'b> {
         let tag = self.u8()?;
         let at = LogPoint { epoch: self.var()?, number: self.var()? };
         let place = match tag {
-            INLINE => Place::Inline { at, offset: self.var()? },
+            INLINE => {
+                let offset = self.var()?;
+                offset.checked_add(bytes).ok_or_else(|| self.damaged("a range within an object", offset))?;
+                Place::Inline { at, offset }
+            }
             DATA => Place::Data { at },
             other => return Err(self.damaged("a place", other)),
         };

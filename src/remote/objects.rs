@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, Result};
-use crate::remote::bucket::{Bucket, Found, Outcome};
+use crate::remote::bucket::{Bucket, Outcome};
 
 /// How often a put with an unknown outcome is tried.
 const ATTEMPTS: u32 = 6;
@@ -30,7 +30,7 @@ impl Bucket {
     /// Whether there is no object in it.
     pub(crate) fn holds_nothing(&self) -> Result<bool> {
         let bucket = self.clone();
-        self.run(None, async move {
+        self.run(async move {
             let prefix = (!bucket.names.0.as_ref().is_empty()).then_some(&bucket.names.0);
             match bucket.store.list(prefix).next().await {
                 None => Ok(true),
@@ -43,14 +43,13 @@ impl Bucket {
     /// Fails unless the server refuses to overwrite an object.
     pub(crate) fn check_creates(&self) -> Result<()> {
         let bucket = self.clone();
-        self.run(None, async move { bucket.probe(uuid::Uuid::new_v4().into_bytes()).await })
+        self.run(async move { bucket.probe(uuid::Uuid::new_v4().into_bytes()).await })
     }
 
     /// Puts an object; false if there is another one of this name, and it may not be replaced.
     pub(crate) fn put_object(&self, name: &str, bytes: &[u8], replaces: bool) -> Result<bool> {
-        let (bucket, path, bytes) = (self.clone(), self.names.below(name), bytes.to_vec());
-        self.run(None, async move {
-            let payload = PutPayload::from(bytes.clone());
+        let (bucket, path, payload) = (self.clone(), self.names.below(name), PutPayload::from(bytes.to_vec()));
+        self.run(async move {
             let mut pause = PAUSE;
             let mut attempt = 1;
             loop {
@@ -61,7 +60,7 @@ impl Bucket {
                         Err(error) => Outcome::Unknown(bucket.error("put", &path, error)),
                     }
                 } else {
-                    bucket.put(&path, payload.clone(), |found| found == &bytes[..]).await
+                    bucket.put(&path, payload.clone(), |found| payload.iter().flatten().eq(found)).await
                 };
                 match outcome {
                     Outcome::Stored => return Ok(true),
@@ -74,13 +73,21 @@ impl Bucket {
         })
     }
 
-    /// The bytes of an object, if there is one.
-    pub(crate) fn get_object(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    /// The bytes of an object, if there is one; of one with more than `most` bytes, one more than these.
+    pub(crate) fn get_object(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         let (bucket, path) = (self.clone(), self.names.below(name));
-        self.run(None, async move {
-            match bucket.get(&path).await? {
-                Found::Bytes(bytes) => Ok(Some(bytes)),
-                Found::Nothing => Ok(None),
+        self.run(async move {
+            let read = async {
+                let found = bucket.store.get(&path).await?;
+                if found.meta.size <= most {
+                    return found.bytes().await;
+                }
+                bucket.store.get_range(&path, 0..most.saturating_add(1)).await
+            };
+            match read.await {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(bucket.error("read", &path, error)),
             }
         })
     }
@@ -88,7 +95,7 @@ impl Bucket {
     /// The objects of a folder, in any order.
     pub(crate) fn list_objects(&self, folder: &str) -> Result<Vec<Listed>> {
         let (bucket, path) = (self.clone(), self.names.below(folder));
-        self.run(None, async move {
+        self.run(async move {
             let listed = bucket.list(&path, None).await?.into_iter().map(|meta| Listed {
                 name: meta.location.filename().unwrap_or_default().to_owned(),
                 bytes: meta.size,
@@ -101,7 +108,7 @@ impl Bucket {
     /// Deletes an object, which may be gone already.
     pub(crate) fn delete_object(&self, name: &str) -> Result<()> {
         let (bucket, path) = (self.clone(), self.names.below(name));
-        self.run(None, async move {
+        self.run(async move {
             match bucket.store.delete(&path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(Error::io("delete", format!("{path} in {bucket}"), std::io::Error::other(error))),

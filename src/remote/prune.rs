@@ -4,7 +4,7 @@
 //! the newest epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -53,7 +53,7 @@ impl Bucket {
     /// Deletes what is not needed any more, for the writer of an epoch.
     pub(super) fn prune(&self, epoch: u64, nonce: Nonce, retention: Duration) -> Result<Pruned> {
         let bucket = self.clone();
-        self.run(None, bucket.prune_now(epoch, nonce, retention))
+        self.run(bucket.prune_now(epoch, nonce, retention))
     }
 
     /// As `prune`.
@@ -101,20 +101,26 @@ impl Bucket {
         let bases = self.list(&self.names.bases(), None).await?;
         let logs = self.list(&self.names.logs(), None).await?;
         let data = self.list(&self.names.all_data(), None).await?;
-        // The server's own newest time: a wrong clock here deletes nothing too early.
-        let Some(now) = bases.iter().chain(&logs).chain(&data).map(|meta| meta.last_modified).max() else {
-            return Ok(Vec::new());
-        };
+        // The server's time of the last object of the log, or of the last base: a wrong clock here deletes nothing too early. Nor does one
+        // there that was ahead for a while, as long as this one is right.
+        let last_log = logs.iter().max_by_key(|meta| self.names.log_in(&meta.location));
+        let last_base = bases.iter().max_by_key(|meta| self.names.base_in(&meta.location));
+        let last = last_log.into_iter().chain(last_base).map(|meta| meta.last_modified).max();
+        let Some(last) = last else { return Ok(Vec::new()) };
+        let now = last.min(SystemTime::now().into());
         let is_old = |meta: &ObjectMeta| (now - meta.last_modified).to_std().is_ok_and(|age| age >= retention);
         let points = bases.iter().filter(|meta| is_old(meta)).filter_map(|meta| self.names.base_in(&meta.location));
         let Some(oldest) = points.max() else { return Ok(Vec::new()) };
         let table = self.base(oldest).await?;
         let kept = Kept::of(self, oldest, &table);
         let mut ends = BTreeMap::new();
-        let epochs: BTreeSet<u64> =
-            logs.iter().filter_map(|meta| self.names.log_in(&meta.location)).map(|at| at.epoch).collect();
-        for epoch in epochs.into_iter().filter(|epoch| *epoch < oldest.epoch) {
-            ends.insert(epoch, self.epoch(epoch + 1).await?.1);
+        let mut epochs: BTreeMap<u64, u64> = BTreeMap::new();
+        for at in logs.iter().filter_map(|meta| self.names.log_in(&meta.location)) {
+            *epochs.entry(at.epoch).or_default() += 1;
+        }
+        for (epoch, objects) in epochs.into_iter().filter(|(epoch, _)| *epoch < oldest.epoch) {
+            // The last object that is left of an epoch is its seal: a request for each epoch that ever was would be many.
+            ends.insert(epoch, if objects > 1 { self.epoch(epoch + 1).await?.1 } else { 0 });
         }
         let mut doomed = Vec::new();
         for meta in logs {

@@ -16,7 +16,7 @@ use crate::planted::Fault;
 use crate::remote::bucket::Bucket;
 use crate::remote::journal::Journal;
 use crate::remote::loading::{Deletes, Loaded};
-use crate::remote::local::{Local, Mark};
+use crate::remote::local::{Difference, Local, Mark};
 use crate::remote::merging::Allowance;
 use crate::remote::object::{LogPoint, Nonce};
 use crate::remote::options::RemoteOptions;
@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) nonce: Nonce,
     /// Files that may have bytes that were not synced.
     pub(super) files: Mutex<Vec<Weak<ShippedFile>>>,
+    /// Files that the bucket has and the directory lacks. Whether they were deleted or lost, recovery finds out.
+    pub(super) gone: Mutex<Vec<Arc<str>>>,
     uploader: Mutex<Option<JoinHandle<()>>>,
     options: RemoteOptions,
     process: u32,
@@ -58,7 +60,7 @@ fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOpti
         };
     }
     let (shared, at) = (bucket.clone(), newest);
-    let (writer, _) = bucket.run(None, async move { shared.epoch(at).await })?;
+    let (writer, _) = bucket.run(async move { shared.epoch(at).await })?;
     if let Some(mark) = marks.iter().find(|mark| mark.epoch == newest && mark.nonce == writer.nonce) {
         // A store has files at any time: with none, the directory has lost them, and not deleted what the bucket has.
         return Ok(if mark.is_complete && !is_empty { Kinship::Holds } else { Kinship::Lacks });
@@ -71,7 +73,7 @@ fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOpti
         return Err(fenced(format!("its newest epoch is {newest}, and the local directory belongs {theirs}")));
     }
     let shared = bucket.clone();
-    if !options.take_over && !bucket.run(None, async move { shared.is_sealed(newest).await })? {
+    if !options.take_over && !bucket.run(async move { shared.is_sealed(newest).await })? {
         return Err(Error::Locked { path: bucket.to_string() });
     }
     Ok(Kinship::Lacks)
@@ -83,19 +85,19 @@ impl Session {
         let nonce: Nonce = uuid::Uuid::new_v4().into_bytes();
         let local = Local(backing);
         let shared = bucket.clone();
-        let newest = bucket.run(None, async move {
+        let newest = bucket.run(async move {
             shared.probe(nonce).await?;
             shared.newest_epoch().await
         })?;
         let kinship = kinship(bucket, &local, newest, options)?;
         let shared = bucket.clone();
         let sealing = async move { if newest == 0 { Ok(0) } else { shared.seal_epoch(newest, nonce).await } };
-        let last = bucket.run(None, sealing)?;
+        let last = bucket.run(sealing)?;
         let epoch = newest + 1;
         let mark = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
         let shared = bucket.clone();
         let until = LogPoint { epoch: newest, number: last };
-        let loaded = bucket.run(None, async move {
+        let mut loaded = bucket.run(async move {
             shared.begin_epoch(epoch, nonce, last).await?;
             if newest == 0 { Ok(Loaded::default()) } else { shared.load(until, Deletes::Apply).await }
         })?;
@@ -106,8 +108,12 @@ impl Session {
             completed.map_err(|source| Error::io("write", backing.location(), source))?;
         }
         local.forget_others(epoch)?;
+        let ends = local.lost_ends(&loaded.table)?;
+        bucket.fetch(&loaded.table.only(&ends), &**backing)?;
         let journal = Arc::new(Journal::new(options.pace(), planted::is(Fault::ManifestOvertakes)));
-        journal.note(local.difference(&loaded.table)?);
+        let Difference { events, gone } = local.difference(&loaded.table)?;
+        journal.note(events);
+        loaded.forget_what_was_read();
         let uploader = Uploader {
             bucket: bucket.clone(),
             journal: Arc::clone(&journal),
@@ -127,6 +133,7 @@ impl Session {
             epoch,
             nonce,
             files: Mutex::default(),
+            gone: Mutex::new(gone),
             uploader: Mutex::new(Some(thread)),
             options: options.clone(),
             process: std::process::id(),

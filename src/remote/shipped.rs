@@ -72,6 +72,7 @@ impl Backing for Remote {
         let file = self.local.create(name)?;
         let Some(session) = self.session().filter(|_| is_shipped(name)) else { return Ok(file) };
         let name: Arc<str> = Arc::from(name);
+        session.gone.lock().retain(|gone| **gone != *name);
         session.journal.note([(Arc::clone(&name), Noted::Create)]);
         let shipped = Arc::new(ShippedFile::new(file, name, &session.journal));
         let mut files = session.files.lock();
@@ -142,6 +143,13 @@ impl Shipping for Session {
 
     fn check(&self) -> io::Result<()> {
         check(self)
+    }
+
+    fn opened(&self, is_whole: bool) {
+        let gone = std::mem::take(&mut *self.gone.lock());
+        if is_whole {
+            self.journal.note(gone.into_iter().map(|name| (name, Noted::Delete)));
+        }
     }
 
     fn backlog(&self) -> Backlog {

@@ -32,7 +32,7 @@ impl Bucket {
     /// `Io` if a request fails, `Corrupt` if an object is damaged.
     pub fn status(&self) -> Result<Option<BucketStatus>> {
         let bucket = self.clone();
-        self.run(None, async move {
+        self.run(async move {
             let Some(newest) = bucket.newest().await? else { return Ok(None) };
             let loaded = bucket.load(newest, Deletes::Apply).await?;
             Ok(Some(BucketStatus {
@@ -70,7 +70,7 @@ impl Bucket {
             return Err(Error::BadDestination { path: into.location(), why: "it is not empty" });
         }
         let bucket = self.clone();
-        let (point, loaded) = self.run(None, async move {
+        let (point, loaded) = self.run(async move {
             let point = match point {
                 Some(point) => point,
                 None => bucket.newest().await?.ok_or_else(|| Error::NotAStore {

@@ -1,26 +1,29 @@
 //! The table of files: which files there are, and where their bytes are.
 //!
 //! Owns: applying events. Never: does I/O. Invariant: the pieces of a file follow each other without gaps from 0.
+//! Versions share what did not change: a reader keeps one while it goes on to the next, at the cost of the change.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::remote::object::{BaseFile, Event, Head, Piece};
+use crate::shared::Map;
 
 /// All files of a state of the bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
-    files: BTreeMap<String, File>,
+    files: Map<Arc<str>, Arc<File>>,
 }
 
+/// A file: its first bytes, and its pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct File {
-    head: Head,
-    pieces: Vec<Piece>,
+pub(super) struct File {
+    pub(super) head: Head,
+    pub(super) pieces: Vec<Piece>,
 }
 
 impl File {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.pieces.last().map_or(0, Piece::end)
     }
 }
@@ -28,7 +31,7 @@ impl File {
 impl Table {
     /// The table of a base.
     pub(super) fn of_base(name: &str, base: Vec<BaseFile>) -> Result<Self> {
-        let mut files = BTreeMap::new();
+        let mut files = Map::default();
         for BaseFile { name: file, head, pieces } in base {
             let mut end = 0;
             for piece in &pieces {
@@ -37,17 +40,17 @@ impl Table {
                 }
                 end = piece.end();
             }
-            files.insert(file, File { head, pieces });
+            files.insert_mut(Arc::from(file), Arc::new(File { head, pieces }));
         }
         Ok(Self { files })
     }
 
     /// The files of a base.
     pub(super) fn to_base(&self) -> Vec<BaseFile> {
-        let file = |(name, File { head, pieces }): (&String, &File)| BaseFile {
-            name: name.clone(),
-            head: head.clone(),
-            pieces: pieces.clone(),
+        let file = |(name, file): (&Arc<str>, &Arc<File>)| BaseFile {
+            name: (**name).to_owned(),
+            head: file.head.clone(),
+            pieces: file.pieces.clone(),
         };
         self.files.iter().map(file).collect()
     }
@@ -55,16 +58,17 @@ impl Table {
     /// Applies an event of the object `name`.
     pub(super) fn apply(&mut self, name: &str, event: Event) -> Result<()> {
         match event {
-            Event::Create { name } => drop(self.files.insert(name, File::default())),
-            Event::Delete { name } => drop(self.files.remove(&name)),
+            Event::Create { name } => self.files.insert_mut(Arc::from(name), Arc::default()),
+            Event::Delete { name } => drop(self.files.remove_mut(&*name)),
             Event::Range { name: file, piece, head } => {
-                let Some(found) = self.files.get_mut(&file) else {
+                let Some(found) = self.files.get_mut(&*file) else {
                     return Err(Error::corrupt(name, 0, format!("a range of {file}"), "a file that exists", "none"));
                 };
                 let end = found.len();
                 if piece.begin != end {
                     return Err(gap(name, &file, end, piece.begin));
                 }
+                let found = Arc::make_mut(found);
                 if piece.begin == 0 {
                     found.head = head;
                 }
@@ -76,7 +80,8 @@ impl Table {
 
     /// Puts one piece in the place of those that cover the same bytes.
     pub(super) fn replace(&mut self, name: &str, piece: Piece) {
-        let Some(File { pieces, .. }) = self.files.get_mut(name) else { return };
+        let Some(file) = self.files.get_mut(name) else { return };
+        let File { pieces, .. } = Arc::make_mut(file);
         let first = pieces.partition_point(|found| found.begin < piece.begin);
         let end = pieces.partition_point(|found| found.begin < piece.end());
         let covers = pieces.get(first).is_some_and(|found| found.begin == piece.begin)
@@ -86,26 +91,32 @@ impl Table {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[Piece])> {
-        self.files.iter().map(|(name, file)| (name.as_str(), file.pieces.as_slice()))
+    /// Only these files.
+    pub(super) fn only(&self, names: &[String]) -> Self {
+        let files = names.iter().filter_map(|name| Some((Arc::from(&**name), Arc::clone(self.file(name)?))));
+        Self { files: files.collect() }
     }
 
-    /// The head and the pieces of a file, if it exists.
-    pub(super) fn file(&self, name: &str) -> Option<(&Head, &[Piece])> {
-        self.files.get(name).map(|file| (&file.head, file.pieces.as_slice()))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[Piece])> {
+        self.files.iter().map(|(name, file)| (&**name, file.pieces.as_slice()))
+    }
+
+    /// A file, if it exists.
+    pub(super) fn file(&self, name: &str) -> Option<&Arc<File>> {
+        self.files.get(name)
     }
 
     /// The length of a file, if it exists.
     pub(super) fn len_of(&self, name: &str) -> Option<u64> {
-        self.files.get(name).map(File::len)
+        self.files.get(name).map(|file| file.len())
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.files.values().map(File::len).fold(0, u64::saturating_add)
+        self.files.values().map(|file| file.len()).fold(0, u64::saturating_add)
     }
 
     pub(super) fn files(&self) -> usize {
-        self.files.len()
+        self.files.size()
     }
 }
 

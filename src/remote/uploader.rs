@@ -3,19 +3,22 @@
 //! Owns: the numbers of one epoch's log, and its bases. Never: puts a log object before the one with the number before it is
 //! known to be stored, or one that names data that is not.
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt;
+use futures_util::future::{Either, select};
 use object_store::PutPayload;
 use object_store::path::Path;
 
 use crate::backing::{Backing, BackingFile};
 use crate::error::{Error, Result};
 use crate::id::to_usize;
-use crate::remote::bucket::{Bucket, Outcome};
+use crate::remote::bucket::{Bucket, Found, Outcome};
 use crate::remote::epochs::is_own;
-use crate::remote::journal::{Batch, End, Item, Journal, Noted};
+use crate::remote::journal::{Batch, End, EndsWithPanic, Item, Journal, Noted};
 use crate::remote::loading::Loaded;
 use crate::remote::merging::{Allowance, Merge, choose};
 use crate::remote::object::{
@@ -64,6 +67,8 @@ struct Prepared {
 impl Uploader {
     /// Uploads until the journal is closed and empty, or ends.
     pub(super) fn run(mut self) {
+        let journal = Arc::clone(&self.journal);
+        let _panic = EndsWithPanic(&journal);
         while let Some(batch) = self.journal.next() {
             match self.upload(&batch) {
                 Ok(true) => self.journal.stored(&batch),
@@ -161,7 +166,7 @@ impl Uploader {
     {
         let (mut pause, longest) = self.options.retry;
         loop {
-            let unknown = match self.bucket.run(self.journal.within(), puts()) {
+            let unknown = match self.request(puts()) {
                 Ok(outcomes) => {
                     let mut unknown = None;
                     for outcome in outcomes {
@@ -197,9 +202,39 @@ impl Uploader {
         self.journal.end(End::Fenced { by, location: self.bucket.to_string() });
     }
 
+    /// Whether the bucket still has this writer's epoch. If not, the journal ends: what is put into a bucket that was emptied is no
+    /// store.
+    fn is_there(&self) -> bool {
+        let (bucket, epoch) = (self.bucket.clone(), LogPoint { number: 0, ..self.at });
+        let name = bucket.names.epoch(epoch.epoch);
+        let shown = format!("{name} in {}", self.bucket);
+        match self.request(async move { bucket.get(&name).await }) {
+            Ok(Found::Bytes(bytes)) if is_own(&bytes, self.nonce, epoch) => true,
+            Ok(found) => {
+                let what = if found == Found::Nothing { "is gone" } else { "is not this writer's any more" };
+                let why = "objects were deleted or replaced that no program may touch";
+                self.journal.end(End::Failed(format!("the epoch of this opening, {shown}, {what}: {why}")));
+                false
+            }
+            // The next base brings another attempt.
+            Err(_) => true,
+        }
+    }
+
+    /// Runs requests, but not beyond the time that closing may take.
+    fn request<T: Send + 'static>(&self, future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let (journal, shown) = (Arc::clone(&self.journal), self.bucket.to_string());
+        self.bucket.run(async move {
+            match select(pin!(future), pin!(journal.closed())).await {
+                Either::Left((result, _)) => result,
+                Either::Right(_) => Err(Error::io("reach", shown, io::ErrorKind::TimedOut.into())),
+            }
+        })
+    }
+
     /// Writes a base, if one is due. If that fails, the next log object brings another attempt.
     fn put_base(&mut self) {
-        if self.loaded.since_base < self.options.base_every {
+        if self.loaded.since_base < self.options.base_every || !self.is_there() {
             return;
         }
         self.merge();
@@ -210,7 +245,7 @@ impl Uploader {
             let name = bucket.names.base(at);
             Ok(bucket.put(&name, PutPayload::from(bytes), |found| is_own(found, nonce, at)).await)
         };
-        if let Ok(Outcome::Stored) = self.bucket.run(self.journal.within(), put) {
+        if let Ok(Outcome::Stored) = self.request(put) {
             self.loaded.since_base = 0;
             self.prune();
         }
@@ -239,7 +274,7 @@ impl Uploader {
             });
             Ok(futures_util::stream::iter(puts).buffered(PARTS_AT_ONCE).collect::<Vec<_>>().await)
         };
-        let Ok(stored) = self.bucket.run(self.journal.within(), put) else { return };
+        let Ok(stored) = self.request(put) else { return };
         for (merge, payload) in stored.into_iter().flatten() {
             self.allowance.used(merge.bytes);
             let mut hasher = crc32fast::Hasher::new();

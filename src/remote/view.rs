@@ -3,7 +3,7 @@
 //! Owns: which parts of files were read lately, up to a limit. Never: changes the bucket.
 //! Invariant: between two calls of `list` the state is the same one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -17,16 +17,19 @@ use crate::error::{Error, Result};
 use crate::id::{to_u64, to_usize};
 use crate::remote::bucket::Bucket;
 use crate::remote::loading::{Advanced, Deletes, Loaded, PARALLEL};
-use crate::remote::object::{Head, LogPoint, Piece, Place};
+use crate::remote::object::{LogPoint, Piece, Place};
+use crate::remote::table::File;
 
 /// What is larger is read in blocks of this size.
 const BLOCK_BYTES: u64 = 128 << 10;
 /// So often is the next object asked for before the log is listed: the next one may have been deleted.
 const ASKED_MAX: u64 = 64;
-/// Reads of several files that are under way at once.
-const READS: usize = 16;
-/// Bytes of parts that are kept.
+/// Bytes of parts that are read before the reads that need them are answered.
+const TOGETHER_BYTES: u64 = 32 << 20;
+/// Bytes of parts that are kept, with what keeping one takes itself.
 const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Names, and nodes of maps.
+const KEPT_BYTES_EACH: usize = 512;
 
 /// The files of a bucket, read from it when they are needed. Open a store in it with `Options::read_only`.
 ///
@@ -72,15 +75,21 @@ struct Kept {
 
 impl Kept {
     fn keep(&mut self, key: (Path, u64), part: &Arc<Vec<u8>>) {
-        if part.len() > KEPT_BYTES_MAX / 4 || self.parts.contains_key(&key) {
+        if part.len() > KEPT_BYTES_MAX / 4 || self.parts.get(&key).is_some_and(|kept| kept.len() >= part.len()) {
             return;
         }
         self.bytes += part.len();
-        self.parts.insert(key.clone(), Arc::clone(part));
-        self.order.push_back(key);
+        match self.parts.insert(key.clone(), Arc::clone(part)) {
+            // Another read began at the same place, and was shorter.
+            Some(shorter) => self.bytes -= shorter.len(),
+            None => {
+                self.bytes += KEPT_BYTES_EACH;
+                self.order.push_back(key);
+            }
+        }
         while self.bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.parts.remove(&oldest).map_or(0, |part| part.len());
+            self.bytes -= self.parts.remove(&oldest).map_or(0, |part| part.len() + KEPT_BYTES_EACH);
         }
     }
 }
@@ -98,7 +107,7 @@ impl Bucket {
 
     fn state(&self, point: Option<LogPoint>) -> Result<(LogPoint, Loaded)> {
         let bucket = self.clone();
-        self.run(None, async move {
+        self.run(async move {
             let empty = || Error::NotAStore { path: bucket.to_string(), why: "the bucket is empty".to_owned() };
             let point = match point {
                 Some(point) => point,
@@ -135,11 +144,15 @@ impl BucketView {
             return Ok(false);
         }
         let bucket = self.inner.bucket.clone();
-        self.inner.bucket.run(None, async move { bucket.has_next(at, is_sealed).await })
+        self.inner.bucket.run(async move { bucket.has_next(at, is_sealed).await })
     }
 }
 
 impl BucketView {
+    fn file(&self, name: &str) -> io::Result<Arc<File>> {
+        Ok(Arc::clone(self.inner.state.read().loaded.table.file(name).ok_or(io::ErrorKind::NotFound)?))
+    }
+
     /// Goes on to the newest state, unless it shows a chosen one.
     fn go_on(&self) -> io::Result<()> {
         if self.inner.follows {
@@ -152,7 +165,9 @@ impl BucketView {
 }
 
 /// A part of a file that is to be read.
+#[derive(Debug)]
 struct Need {
+    file: Arc<str>,
     piece: Piece,
     /// What of the piece: the whole, or some blocks of it.
     begin: u64,
@@ -171,11 +186,72 @@ impl Need {
     }
 }
 
+/// Reads that are answered together. What several of them need is read once.
+#[derive(Debug, Default)]
+struct Reads {
+    needs: Vec<Need>,
+    by_key: HashMap<(Path, u64), usize>,
+    bytes: u64,
+}
+
+impl Reads {
+    /// Adds a read. Returns which of the needs have its bytes, in their order.
+    fn add(
+        &mut self,
+        inner: &Inner,
+        name: &Arc<str>,
+        file: &File,
+        offset: u64,
+        bytes: usize,
+    ) -> io::Result<Vec<usize>> {
+        let end = offset.checked_add(to_u64(bytes)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if end > file.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let first = file.pieces.partition_point(|piece| piece.end() <= offset);
+        let pieces = file.pieces.get(first..).unwrap_or_default().iter().take_while(|piece| piece.begin < end);
+        let needs = pieces.map(|piece| {
+            let at = offset.max(piece.begin);
+            self.add_need(inner.need(name, piece, at, end - at))
+        });
+        Ok(needs.collect())
+    }
+
+    fn add_need(&mut self, need: Need) -> usize {
+        let at = *self.by_key.entry(need.key()).or_insert(self.needs.len());
+        match self.needs.get_mut(at) {
+            Some(known) => {
+                self.bytes += need.end.saturating_sub(known.end);
+                known.end = known.end.max(need.end);
+            }
+            None => {
+                self.bytes += need.end - need.begin;
+                self.needs.push(need);
+            }
+        }
+        at
+    }
+
+    /// Copies what was read for one of the reads.
+    fn fill(&self, parts: &[Arc<Vec<u8>>], needs: &[usize], offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let (mut at, mut rest) = (offset, buffer);
+        for index in needs {
+            let (Some(need), Some(part)) = (self.needs.get(*index), parts.get(*index)) else { break };
+            let found = part.get(to_usize(at - need.piece.begin - need.begin)..).unwrap_or_default();
+            let bytes = found.len().min(rest.len()).min(to_usize(need.piece.end() - at));
+            let (now, later) = rest.split_at_mut(bytes);
+            now.copy_from_slice(found.get(..bytes).unwrap_or_default());
+            (at, rest) = (at + to_u64(bytes), later);
+        }
+        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+}
+
 impl Inner {
     /// The newest state, from an older one if all objects between are there.
     fn newer(&self, state: State) -> Result<State> {
         let bucket = self.bucket.clone();
-        let advanced = self.bucket.run(None, async move { bucket.advance(state.at, state.loaded).await });
+        let advanced = self.bucket.run(async move { bucket.advance(state.at, state.loaded).await });
         match advanced {
             Ok(Advanced::To(at, loaded, is_sealed)) => Ok(State { at, loaded, is_sealed, asked: 0 }),
             Ok(Advanced::Lost) => self.bucket.state(None).map(State::from),
@@ -188,7 +264,7 @@ impl Inner {
     }
 
     /// What has the bytes of a file from an offset on, no more than `wanted` of them.
-    fn need(&self, file: &str, piece: &Piece, at: u64, wanted: u64) -> Need {
+    fn need(&self, file: &Arc<str>, piece: &Piece, at: u64, wanted: u64) -> Need {
         let (object, in_object) = match piece.place {
             Place::Inline { at, offset } => (self.bucket.names.log(at), offset),
             Place::Data { at } => (self.bucket.names.data(file, at, piece.begin), 0),
@@ -200,11 +276,11 @@ impl Inner {
             let begin = inside / BLOCK_BYTES * BLOCK_BYTES;
             (begin, (begin + BLOCK_BYTES).max(inside.saturating_add(wanted)).min(piece.bytes))
         };
-        Need { piece: *piece, begin, end, object, in_object }
+        Need { file: Arc::clone(file), piece: *piece, begin, end, object, in_object }
     }
 
-    /// The bytes of parts of a file. Those that are not kept are read from the bucket, several at a time.
-    fn parts(&self, file: &str, needs: &[Need]) -> Result<Vec<Arc<Vec<u8>>>> {
+    /// The bytes of parts of files. Those that are not kept are read from the bucket, several at a time.
+    fn parts(&self, needs: &[Need]) -> Result<Vec<Arc<Vec<u8>>>> {
         let mut found: Vec<Option<Arc<Vec<u8>>>> = Vec::with_capacity(needs.len());
         {
             let (kept, state) = (self.kept.lock(), self.state.read());
@@ -218,16 +294,19 @@ impl Inner {
             return Ok(found.into_iter().flatten().collect());
         }
         let reads = missing.iter().filter_map(|at| needs.get(*at)).map(|need| {
-            let (bucket, file, is_whole, piece) = (self.bucket.clone(), file.to_owned(), need.is_whole(), need.piece);
+            let (bucket, file, is_whole, piece) =
+                (self.bucket.clone(), Arc::clone(&need.file), need.is_whole(), need.piece);
             let (object, range) = (need.object.clone(), need.in_object + need.begin..need.in_object + need.end);
             async move {
                 if is_whole {
                     return bucket.piece(&file, &piece).await;
                 }
                 // The store checks what it reads; the checksum here is one of the whole piece.
-                let (begin, bytes) = (range.start, range.end - range.start);
-                let read = bucket.store.get_range(&object, range).await;
-                let read: Vec<u8> = read.map(Vec::from).map_err(|error| bucket.unread(&file, &object, error))?;
+                let (begin, end, bytes) = (range.start, range.end, range.end - range.start);
+                let read: Vec<u8> = match bucket.store.get_range(&object, range).await {
+                    Ok(read) => read.into(),
+                    Err(error) => return Err(bucket.unread(&file, &object, end, error).await),
+                };
                 if to_u64(read.len()) != bytes {
                     return Err(Error::corrupt(object.as_ref(), begin, "a part of a file", bytes, read.len()));
                 }
@@ -236,7 +315,7 @@ impl Inner {
         });
         let reads: Vec<_> = reads.collect();
         let reads = async move { futures_util::stream::iter(reads).buffered(PARALLEL).try_collect::<Vec<_>>().await };
-        let read = self.bucket.run(None, reads)?;
+        let read = self.bucket.run(reads)?;
         let mut kept = self.kept.lock();
         for (at, bytes) in missing.into_iter().zip(read) {
             let part = Arc::new(bytes);
@@ -261,12 +340,21 @@ fn read_only<T>() -> io::Result<T> {
     Err(io::ErrorKind::ReadOnlyFilesystem.into())
 }
 
+/// Reads what the head of a file has, which needs no request.
+fn from_head(file: &File, offset: u64, buffer: &mut [u8]) -> bool {
+    let end = offset.saturating_add(to_u64(buffer.len()));
+    let head = file.head.get(to_usize(offset)..to_usize(end));
+    if let Some(head) = head {
+        buffer.copy_from_slice(head);
+    }
+    head.is_some()
+}
+
 #[derive(Debug)]
 struct ViewFile {
     inner: Arc<Inner>,
-    name: String,
-    head: Head,
-    pieces: Vec<Piece>,
+    name: Arc<str>,
+    file: Arc<File>,
 }
 
 impl BackingFile for ViewFile {
@@ -279,35 +367,17 @@ impl BackingFile for ViewFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let end = offset.checked_add(to_u64(buffer.len())).ok_or(io::ErrorKind::UnexpectedEof)?;
-        if let Some(head) = self.head.get(to_usize(offset)..to_usize(end)) {
-            buffer.copy_from_slice(head);
+        if from_head(&self.file, offset, buffer) {
             return Ok(());
         }
-        if end > self.len()? {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let first = self.pieces.partition_point(|piece| piece.end() <= offset);
-        let needs = self.pieces.get(first..).unwrap_or_default().iter().take_while(|piece| piece.begin < end);
-        let needs = needs.map(|piece| {
-            let at = offset.max(piece.begin);
-            self.inner.need(&self.name, piece, at, end - at)
-        });
-        let needs: Vec<Need> = needs.collect();
-        let parts = self.inner.parts(&self.name, &needs).map_err(io::Error::other)?;
-        let (mut at, mut rest) = (offset, buffer);
-        for (need, part) in needs.iter().zip(parts) {
-            let found = part.get(to_usize(at - need.piece.begin - need.begin)..).unwrap_or_default();
-            let bytes = found.len().min(rest.len()).min(to_usize(need.piece.end() - at));
-            let (now, later) = rest.split_at_mut(bytes);
-            now.copy_from_slice(found.get(..bytes).unwrap_or_default());
-            (at, rest) = (at + to_u64(bytes), later);
-        }
-        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        let mut reads = Reads::default();
+        let needs = reads.add(&self.inner, &self.name, &self.file, offset, buffer.len())?;
+        let parts = self.inner.parts(&reads.needs).map_err(io::Error::other)?;
+        reads.fill(&parts, &needs, offset, buffer)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.pieces.last().map_or(0, Piece::end))
+        Ok(self.file.len())
     }
 }
 
@@ -317,10 +387,8 @@ impl Backing for BucketView {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
-        let state = self.inner.state.read();
-        let (head, pieces) = state.loaded.table.file(name).ok_or(io::ErrorKind::NotFound)?;
-        let (head, pieces) = (head.clone(), pieces.to_vec());
-        Ok(Arc::new(ViewFile { inner: Arc::clone(&self.inner), name: name.to_owned(), head, pieces }))
+        let file = self.file(name)?;
+        Ok(Arc::new(ViewFile { inner: Arc::clone(&self.inner), name: Arc::from(name), file }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -329,24 +397,35 @@ impl Backing for BucketView {
     }
 
     fn reads_at_once(&self) -> usize {
-        READS
+        PARALLEL
     }
 
     fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
-        let threads = reads.len().min(READS);
-        let left = Mutex::new(reads.iter_mut());
-        let read_some = || {
-            loop {
-                let Some(read) = left.lock().next() else { return Ok(()) };
-                self.open(read.name)?.read_at(read.offset, read.buffer)?;
+        let mut left = reads;
+        while !left.is_empty() {
+            let (mut together, mut needs) = (Reads::default(), Vec::new());
+            for read in left.iter_mut() {
+                if together.bytes >= TOGETHER_BYTES {
+                    break;
+                }
+                let file = self.file(read.name)?;
+                needs.push(if from_head(&file, read.offset, read.buffer) {
+                    None
+                } else {
+                    let (name, bytes) = (Arc::from(read.name), read.buffer.len());
+                    Some(together.add(&self.inner, &name, &file, read.offset, bytes)?)
+                });
             }
-        };
-        std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
-            let results =
-                readers.into_iter().map(|reader| reader.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
-            results.fold(Ok(()), io::Result::and)
-        })
+            let parts = self.inner.parts(&together.needs).map_err(io::Error::other)?;
+            let (some, rest) = std::mem::take(&mut left).split_at_mut(needs.len());
+            for (read, needs) in some.iter_mut().zip(needs) {
+                if let Some(needs) = needs {
+                    together.fill(&parts, &needs, read.offset, read.buffer)?;
+                }
+            }
+            left = rest;
+        }
+        Ok(())
     }
 
     fn look_again(&self) -> io::Result<Option<bool>> {
@@ -367,5 +446,29 @@ impl Backing for BucketView {
 
     fn location(&self) -> String {
         self.inner.bucket.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_with_what_keeping_takes() {
+        let mut kept = Kept::default();
+        let part = Arc::new(vec![1; 10]);
+        for number in 0..300_000 {
+            kept.keep((Path::from("log"), number), &part);
+        }
+        assert!(kept.parts.len() <= KEPT_BYTES_MAX / KEPT_BYTES_EACH, "{} parts", kept.parts.len());
+        assert!(kept.parts.len() == kept.order.len() && kept.parts.len() > 100_000);
+        let longer = Arc::new(vec![1; 5000]);
+        let key = (Path::from("log"), 299_999);
+        for (part, wanted) in [(&longer, 5000), (&part, 5000)] {
+            kept.keep(key.clone(), part);
+            assert_eq!(kept.parts[&key].len(), wanted);
+        }
+        let bytes: usize = kept.parts.values().map(|part| part.len() + KEPT_BYTES_EACH).sum();
+        assert_eq!(kept.bytes, bytes);
     }
 }

@@ -13,6 +13,7 @@ use crate::backup::{read_back, with_saved};
 use crate::error::{Error, Result};
 use crate::format::manifest::Snapshot;
 use crate::id::{Seq, to_u64, to_usize};
+use crate::repository::at_once::{BYTES_AT_ONCE, PIECES_AT_ONCE, at_once};
 use crate::repository::image::Image;
 use crate::repository::list::{FilePieces, List, header};
 use crate::repository::marks::{Mark, Work};
@@ -23,7 +24,7 @@ use crate::repository::{OnProgress, Repository, RepositoryProgress, tell};
 use crate::store::Store;
 use crate::verify::VerifyReport;
 
-/// The largest piece. Twice as many bytes are held in memory.
+/// The largest piece.
 const PIECE_BYTES_MAX: u64 = 8 << 20;
 /// How often the number of a new backup may be taken by others.
 const NUMBERS_MAX: u64 = 1_000;
@@ -108,8 +109,15 @@ struct Adding<'r, 'p, 'm> {
     progress: &'m mut OnProgress<'p>,
     now: RepositoryProgress,
     pieces: u64,
-    /// Reused for each piece.
-    buffer: Vec<u8>,
+    /// Pieces that are to be put, all at once.
+    waiting: Vec<Waiting>,
+}
+
+/// A piece that is not there.
+struct Waiting {
+    /// Its name in the folder of data.
+    name: String,
+    bytes: Vec<u8>,
 }
 
 impl Repository {
@@ -130,11 +138,12 @@ impl Repository {
             let image = Arc::new(Image::new(&engine.backing, saved, source.uuid, source.segment_bytes)?);
             let shown: Arc<dyn Backing> = Arc::clone(&image) as Arc<dyn Backing>;
             let verified = if options.verify { Some(read_back(&shown)?) } else { None };
+            mark.begin_anew()?;
             let there = self.there(&image)?;
             let bytes_total = image.files().map(|(_, bytes)| bytes).sum();
             let now = RepositoryProgress { bytes_total, ..RepositoryProgress::default() };
-            let (mark, buffer) = (&mut mark, Vec::new());
-            let adding = Adding { repository: self, image, there, mark, progress, now, pieces: 0, buffer };
+            let (mark, waiting) = (&mut mark, Vec::new());
+            let adding = Adding { repository: self, image, there, mark, progress, now, pieces: 0, waiting };
             adding.add(saved, source.uuid, verified)
         });
         drop(mark);
@@ -190,10 +199,13 @@ impl Adding<'_, '_, '_> {
             let pieces = self.file(&name, bytes)?;
             files.push(FilePieces { name, bytes, pieces });
         }
+        self.put_waiting()?;
+        self.tell()?;
         let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX);
         let list = List { store, timeline: saved.timeline, seq: saved.seq, micros, files };
         self.put_missing(&list)?;
+        self.repository.place.settle(DATA)?;
         self.mark.check()?;
         let id = self.put_list(&list)?;
         // A pruning that took this backup for dead may have deleted pieces until now; none begins that does not see the list.
@@ -233,33 +245,38 @@ impl Adding<'_, '_, '_> {
     /// The piece with which a window of a file begins: the longest that is there, or else all of it.
     fn next_piece(&mut self, name: &str, file: &dyn BackingFile, window: Range<u64>) -> Result<Piece> {
         let (begin, len) = (window.start, window.end - window.start);
-        self.read(name, file, window)?;
+        let bytes = read(name, file, window)?;
         for piece in self.there.from(name, begin).iter().filter(|piece| piece.bytes <= len) {
-            if self.buffer.get(..to_usize(piece.bytes)).is_some_and(|bytes| Sum::of(bytes) == piece.sum) {
+            if bytes.get(..to_usize(piece.bytes)).is_some_and(|bytes| Sum::of(bytes) == piece.sum) {
                 return Ok(*piece);
             }
         }
-        let piece = Piece { begin, bytes: len, sum: Sum::of(&self.buffer) };
-        self.put(name, &piece)?;
+        let piece = Piece { begin, bytes: len, sum: Sum::of(&bytes) };
+        self.wait(Waiting { name: piece.name(name), bytes })?;
         Ok(piece)
     }
 
-    fn read(&mut self, name: &str, file: &dyn BackingFile, part: Range<u64>) -> Result<()> {
-        let bytes = part.end - part.start;
-        self.buffer.resize(to_usize(bytes), 0);
-        file.read_at(part.start, &mut self.buffer).map_err(|source| Error::io("read", name, source))?;
-        file.let_go(part.start, bytes);
-        Ok(())
+    /// Adds a piece to those that wait. If they are as many as fit, they are put.
+    fn wait(&mut self, piece: Waiting) -> Result<()> {
+        self.waiting.push(piece);
+        let bytes =
+            self.waiting.iter().fold(PIECE_BYTES_MAX, |sum, piece| sum.saturating_add(to_u64(piece.bytes.len())));
+        if bytes > BYTES_AT_ONCE || self.waiting.len() >= PIECES_AT_ONCE { self.put_waiting() } else { Ok(()) }
     }
 
-    /// Puts what the buffer has.
-    fn put(&mut self, file: &str, piece: &Piece) -> Result<()> {
-        let name = piece.name(file);
-        self.repository.put_piece(file, piece, &self.buffer, self.there.how(&name))?;
-        self.now.written += piece.bytes;
-        self.pieces += 1;
-        if self.there.damaged.remove(&name) && self.there.notes.contains(&name) {
-            self.repository.place.delete(&format!("{NOTES}/{name}"))?;
+    /// Puts the pieces that wait. If one of them is there meanwhile, it has the same bytes.
+    fn put_waiting(&mut self) -> Result<()> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (place, there) = (&self.repository.place, &self.there);
+        let put = at_once(&waiting, |Waiting { name, bytes }| {
+            place.put(&format!("{DATA}/{name}"), bytes, there.how(name))?;
+            if there.notes.contains(name) { place.delete(&format!("{NOTES}/{name}")) } else { Ok(()) }
+        });
+        for (result, Waiting { name, bytes }) in put.into_iter().zip(&waiting) {
+            result?;
+            self.now.written += to_u64(bytes.len());
+            self.pieces += 1;
+            self.there.damaged.remove(name);
         }
         Ok(())
     }
@@ -269,14 +286,14 @@ impl Adding<'_, '_, '_> {
         let is_there: HashSet<String> = self.repository.place.list(DATA)?.into_iter().map(|found| found.name).collect();
         for (name, piece) in list.pieces().filter(|(name, piece)| !is_there.contains(&piece.name(name))) {
             let file = self.open(name)?;
-            self.read(name, &*file, piece.begin..piece.begin + piece.bytes)?;
-            let sum = Sum::of(&self.buffer);
+            let bytes = read(name, &*file, piece.begin..piece.begin + piece.bytes)?;
+            let sum = Sum::of(&bytes);
             if sum != piece.sum {
                 return Err(Error::corrupt(name, piece.begin, "file", piece.sum, sum));
             }
-            self.put(name, piece)?;
+            self.wait(Waiting { name: piece.name(name), bytes })?;
         }
-        Ok(())
+        self.put_waiting()
     }
 
     /// Puts the list under the next number.
@@ -294,6 +311,14 @@ impl Adding<'_, '_, '_> {
         }
         Err(Error::Exhausted { what: "number for a backup", limit: NUMBERS_MAX })
     }
+}
+
+fn read(name: &str, file: &dyn BackingFile, part: Range<u64>) -> Result<Vec<u8>> {
+    let len = part.end - part.start;
+    let mut bytes = vec![0; to_usize(len)];
+    file.read_at(part.start, &mut bytes).map_err(|source| Error::io("read", name, source))?;
+    file.let_go(part.start, len);
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -336,7 +361,9 @@ mod tests {
         let (bytes, begin) = cut(&backups, &log, 30_000);
         let added = add();
         assert!(added.written < to_u64(bytes) - begin.bytes + 3_000, "{added:?}");
-        let list = repository.lists().expect("reads").pop().expect("a backup").list;
+        let ids = repository.ids().expect("lists");
+        let (newest, object) = ids.last().expect("a backup");
+        let list = repository.read_list(*newest, object).expect("reads").expect("a list");
         let pieces = list.files.iter().find(|file| file.name == log).map(|file| &*file.pieces).expect("the segment");
         assert_eq!((pieces.len(), pieces[0]), (2, begin));
         // A piece with the right name and length and other bytes would not have been taken.

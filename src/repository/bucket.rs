@@ -30,8 +30,12 @@ impl Place for Bucket {
         self.put_object(name, bytes, put == Put::Replacement)
     }
 
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.get_object(name)
+    fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        self.get_object(name, most)
+    }
+
+    fn settle(&self, _folder: &str) -> Result<()> {
+        Ok(())
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Object>> {

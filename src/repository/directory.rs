@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::backing::{Backing, Folders, Whole};
 use crate::backup::refuse_inside;
 use crate::error::{Error, Result};
-use crate::repository::names::{FOLDERS, TEMPORARY};
+use crate::repository::names::{FOLDERS, HEADER, TEMPORARY};
 use crate::repository::place::{Object, Place, Put};
 
 /// A directory.
@@ -21,6 +21,17 @@ pub(super) struct Directory {
 impl Directory {
     pub(super) fn new(path: &Path) -> Self {
         Self { folders: Folders::new(path, &FOLDERS, TEMPORARY) }
+    }
+
+    /// Does something in a folder. A copy of a repository may lack folders that were empty.
+    fn within<T>(&self, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match work() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.folders.at(HEADER).exists() => {
+                self.folders.create()?;
+                work()
+            }
+            result => result,
+        }
     }
 
     fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(io::Error) -> Error + use<> {
@@ -43,24 +54,36 @@ impl Place for Directory {
     }
 
     fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<bool> {
-        self.folders.put(name, bytes, put == Put::Replacement).map_err(self.failed("write", name))
+        self.within(|| self.folders.put(name, bytes, put == Put::Replacement)).map_err(self.failed("write", name))
     }
 
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.folders.get(name).map_err(self.failed("read", name))
+    fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        self.folders.get(name, most).map_err(self.failed("read", name))
+    }
+
+    fn settle(&self, folder: &str) -> Result<()> {
+        self.folders.settle(folder).map_err(self.failed("sync", folder))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<Object>> {
-        let files = self.folders.list(folder).map_err(self.failed("list", folder))?.into_iter();
+        let files = match self.folders.list(folder) {
+            // As `within`, but it may be that nothing can be made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.folders.at(HEADER).exists() => Vec::new(),
+            files => files.map_err(self.failed("list", folder))?,
+        };
+        let files = files.into_iter();
         Ok(files.map(|Whole { name, bytes, micros }| Object { name, bytes, micros }).collect())
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        self.folders.delete(name).map_err(self.failed("delete", name))
+        match self.folders.delete(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.folders.at(HEADER).exists() => Ok(()),
+            result => result.map_err(self.failed("delete", name)),
+        }
     }
 
     fn hold(&self, name: &str) -> Result<Option<File>> {
-        self.folders.create_locked(name).map(Some).map_err(self.failed("lock", name))
+        self.within(|| self.folders.create_locked(name)).map(Some).map_err(self.failed("lock", name))
     }
 
     fn is_abandoned(&self, name: &str, _mark: &Object, _now: u64) -> Result<bool> {

@@ -102,6 +102,14 @@ impl<'p> Mark<'p> {
         Ok(())
     }
 
+    /// Puts a mark anew, as if the work began now, if others may have taken its owner for dead meanwhile: nothing depends on it yet.
+    pub(super) fn begin_anew(&mut self) -> Result<()> {
+        if self.place.marks_age() && self.put.elapsed() >= RENEWED_EVERY {
+            *self = Self::put(self.place, self.work)?;
+        }
+        Ok(())
+    }
+
     /// Leaves the mark where it is, until it is taken for abandoned: what its owner asked for may still be carried out.
     pub(super) fn stay(&mut self) {
         self.stays = true;

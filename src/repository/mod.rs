@@ -7,6 +7,7 @@
 //! 3. A backup reads every byte of the store: only equal bytes are shared.
 
 mod add;
+mod at_once;
 #[cfg(feature = "remote")]
 mod bucket;
 mod directory;
@@ -34,10 +35,11 @@ use crate::error::{Error, Result};
 use crate::id::{Seq, to_u64};
 #[cfg(feature = "remote")]
 use crate::remote::Bucket;
+use crate::repository::at_once::at_once;
 use crate::repository::directory::Directory;
 use crate::repository::list::{LIST_BYTES_MAX, List, Numbered, read_header};
 use crate::repository::names::{HEADER, LISTS, Piece};
-use crate::repository::place::{Object, Place, Put};
+use crate::repository::place::{Object, Place};
 use crate::repository::sum::Sum;
 
 /// A place with backups of one store. Each backup is complete by itself, and adds only the bytes that earlier ones lack.
@@ -79,6 +81,13 @@ pub struct RepositoryProgress {
     /// Bytes written so far.
     pub written: u64,
 }
+
+/// What an object holds that is not there.
+const GONE: &str = "nothing: it is gone";
+/// A longer header is none.
+const HEADER_BYTES_MAX: u64 = 4 << 10;
+/// Lists that are read at once.
+const LISTS_AT_ONCE: usize = 8;
 
 /// What is told progress.
 pub type OnProgress<'a> = dyn FnMut(RepositoryProgress) -> ControlFlow<()> + 'a;
@@ -142,9 +151,9 @@ impl Repository {
         self.need_store()?;
         let mut seen = std::collections::HashSet::new();
         let mut infos = Vec::new();
-        for Numbered { id, list } in self.lists()? {
+        self.each_list(&self.ids()?, |Numbered { id, list }| {
             let own = list.pieces().filter(|(file, piece)| seen.insert(piece.name(file)));
-            let own_bytes = own.map(|(_, piece)| piece.bytes).sum();
+            let own_bytes = own.fold(0, |sum: u64, (_, piece)| sum.saturating_add(piece.bytes));
             infos.push(BackupInfo {
                 id,
                 time: UNIX_EPOCH + Duration::from_micros(list.micros),
@@ -154,13 +163,14 @@ impl Repository {
                 bytes: list.bytes(),
                 own_bytes,
             });
-        }
+            Ok(())
+        })?;
         Ok(infos)
     }
 
     /// The store whose backups are here; `None` if there is no repository.
     fn store(&self) -> Result<Option<[u8; 16]>> {
-        match self.place.get(HEADER)? {
+        match self.place.get(HEADER, HEADER_BYTES_MAX)? {
             Some(bytes) => read_header(&self.shown(HEADER), &bytes).map(Some),
             None => Ok(None),
         }
@@ -190,17 +200,20 @@ impl Repository {
         if object.bytes > LIST_BYTES_MAX {
             return Err(Error::corrupt(shown, 0, "list", format!("at most {LIST_BYTES_MAX} bytes"), object.bytes));
         }
-        let Some(bytes) = self.place.get(&id.object())? else { return Ok(None) };
+        let Some(bytes) = self.place.get(&id.object(), object.bytes)? else { return Ok(None) };
         List::decode(&shown, &bytes).map(Some)
     }
 
-    /// All lists, oldest first.
-    fn lists(&self) -> Result<Vec<Numbered>> {
-        let mut lists = Vec::new();
-        for (id, object) in self.ids()? {
-            lists.extend(self.read_list(id, &object)?.map(|list| Numbered { id, list }));
+    /// Reads some lists, in this order, several at once. No more of them are in memory.
+    fn each_list(&self, ids: &[(BackupId, Object)], mut each: impl FnMut(Numbered) -> Result<()>) -> Result<()> {
+        for some in ids.chunks(LISTS_AT_ONCE) {
+            for (read, (id, _)) in at_once(some, |(id, object)| self.read_list(*id, object)).into_iter().zip(some) {
+                if let Some(list) = read? {
+                    each(Numbered { id: *id, list })?;
+                }
+            }
         }
-        Ok(lists)
+        Ok(())
     }
 
     /// The bytes of a piece, checked.
@@ -209,9 +222,12 @@ impl Repository {
         let shown = || self.shown(&name);
         let what = || format!("bytes {} to {} of {file}", piece.begin, piece.begin + piece.bytes);
         let expected = || format!("{} bytes with the sum {}", piece.bytes, piece.sum);
-        let Some(bytes) = self.place.get(&name)? else {
-            return Err(Error::corrupt(shown(), 0, what(), expected(), "nothing: it is gone"));
+        let Some(bytes) = self.place.get(&name, piece.bytes)? else {
+            return Err(Error::corrupt(shown(), 0, what(), expected(), GONE));
         };
+        if to_u64(bytes.len()) > piece.bytes {
+            return Err(Error::corrupt(shown(), 0, what(), expected(), "more bytes"));
+        }
         let sum = Sum::of(&bytes);
         if to_u64(bytes.len()) != piece.bytes || sum != piece.sum {
             let got = format!("{} bytes with the sum {sum}", bytes.len());
@@ -220,9 +236,8 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Puts a piece where none is, or a damaged one.
-    fn put_piece(&self, file: &str, piece: &Piece, bytes: &[u8], put: Put) -> Result<()> {
-        // If it is there meanwhile, it has the same bytes.
-        self.place.put(&piece.object(file), bytes, put).map(drop)
+    /// Whether a backup is not there any more.
+    fn is_gone(&self, id: BackupId) -> Result<bool> {
+        Ok(self.ids()?.iter().all(|(found, _)| *found != id))
     }
 }

@@ -45,8 +45,11 @@ pub(super) trait Place: Send + Sync + Debug {
     /// Puts an object durably; false if another one has the name and it is not to be replaced.
     fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<bool>;
 
-    /// The bytes of an object; `None` if there is none.
-    fn get(&self, name: &str) -> Result<Option<Vec<u8>>>;
+    /// The bytes of an object; `None` if there is none. Of an object with more than `most` bytes, one more than these.
+    fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Makes durable what a folder lists: others may have put it, and have been killed before that was.
+    fn settle(&self, folder: &str) -> Result<()>;
 
     /// All objects of a folder.
     fn list(&self, folder: &str) -> Result<Vec<Object>>;

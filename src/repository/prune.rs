@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
+use crate::repository::at_once::{PIECES_AT_ONCE, at_once};
 use crate::repository::list::Numbered;
 use crate::repository::marks::{Mark, Work};
 use crate::repository::names::{BackupId, DATA, NOTES, Piece};
@@ -75,12 +76,22 @@ impl Repository {
     pub fn prune(&self, keep: &Keep) -> Result<Pruned> {
         self.need_store()?;
         let mut mark = Mark::put(&*self.place, Work::Prune)?;
-        let lists = self.lists().map_err(explained)?;
-        let all: Vec<_> = lists.iter().map(|Numbered { id, list }| (*id, list.micros)).collect();
+        // Read twice, because all lists together may be more than memory holds.
+        let ids = self.ids()?;
+        let mut all = Vec::new();
+        let noted = self.each_list(&ids, |Numbered { id, list }| {
+            all.push((id, list.micros));
+            Ok(())
+        });
+        noted.map_err(explained)?;
         let kept = keep.of(&all);
-        let named = |(file, piece): (&str, &Piece)| piece.name(file);
-        let needed = lists.iter().filter(|backup| kept.contains(&backup.id));
-        let needed: HashSet<String> = needed.flat_map(|backup| backup.list.pieces().map(named)).collect();
+        let ids: Vec<_> = ids.into_iter().filter(|(id, _)| kept.contains(id)).collect();
+        let mut needed = HashSet::new();
+        let noted = self.each_list(&ids, |Numbered { list, .. }| {
+            needed.extend(list.pieces().map(|(file, piece)| piece.name(file)));
+            Ok(())
+        });
+        noted.map_err(explained)?;
         let mut pruned = Pruned::default();
         mark.check()?;
         for (id, _) in all.iter().filter(|(id, _)| !kept.contains(id)) {
@@ -94,10 +105,13 @@ impl Repository {
         for batch in doomed.chunks(BATCH) {
             mark.renew()?;
             mark.check()?;
-            for object in batch {
-                self.place.delete(&format!("{DATA}/{}", object.name))?;
-                pruned.pieces += 1;
-                pruned.bytes += object.bytes;
+            for some in batch.chunks(PIECES_AT_ONCE) {
+                let deleted = at_once(some, |object| self.place.delete(&format!("{DATA}/{}", object.name)));
+                for (result, object) in deleted.into_iter().zip(some) {
+                    result?;
+                    pruned.pieces += 1;
+                    pruned.bytes += object.bytes;
+                }
             }
         }
         for note in self.place.list(NOTES)?.into_iter().filter(|note| !needed.contains(&note.name)) {

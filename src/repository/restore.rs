@@ -2,6 +2,7 @@
 //!
 //! Owns: which backup is meant. Never: declares a store complete that it has not read back.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use crate::backing::Backing;
 use crate::backup::{BackupReport, begin, directory, finish};
 use crate::error::{Error, Result};
 use crate::id::to_u64;
+use crate::repository::at_once::{at_once, some_of};
 use crate::repository::list::{FilePieces, List, Numbered};
-use crate::repository::names::At;
+use crate::repository::names::{At, BackupId, Piece};
 use crate::repository::{OnProgress, Repository, RepositoryProgress, tell};
 
 impl Repository {
@@ -23,7 +25,7 @@ impl Repository {
     /// unfinished.
     pub fn restore(&self, at: At, to: impl AsRef<Path>, progress: &mut OnProgress<'_>) -> Result<BackupReport> {
         self.need_store()?;
-        let Numbered { list, .. } = self.find(at)?;
+        let Numbered { id, list } = self.find(at)?;
         if self.place.contains(to.as_ref()) {
             let path = to.as_ref().display().to_string();
             return Err(Error::BadDestination { path, why: "it is inside the repository" });
@@ -33,31 +35,31 @@ impl Repository {
         let bytes = list.bytes();
         let mut now = RepositoryProgress { bytes_total: bytes, ..RepositoryProgress::default() };
         tell(progress, now, "the restoring")?;
-        for file in &list.files {
-            self.restore_file(file, &*into, &mut now, progress)?;
-        }
+        self.restore_files(id, &list, &*into, &mut now, progress)?;
         let verified = finish(&into)?;
         Ok(BackupReport { seq: list.seq, files: files_of(&list), linked: 0, bytes, verified })
     }
 
-    fn restore_file(
+    fn restore_files(
         &self,
-        file: &FilePieces,
+        id: BackupId,
+        list: &List,
         into: &dyn Backing,
         now: &mut RepositoryProgress,
         progress: &mut OnProgress<'_>,
     ) -> Result<()> {
-        let name = &*file.name;
-        let copy = into.create(name).map_err(|source| Error::io("create", name, source))?;
-        for piece in &file.pieces {
-            let bytes = self.piece(name, piece)?;
-            copy.append(&bytes).map_err(|source| Error::io("append to", name, source))?;
-            now.bytes += piece.bytes;
-            now.written += piece.bytes;
-            tell(progress, *now, "the restoring")?;
+        let mut ahead = Ahead { repository: self, id, left: &list.pieces().collect::<Vec<_>>(), read: VecDeque::new() };
+        for FilePieces { name, bytes, pieces } in &list.files {
+            let copy = into.create(name).map_err(|source| Error::io("create", name, source))?;
+            for piece in pieces {
+                copy.append(&ahead.next()?).map_err(|source| Error::io("append to", name, source))?;
+                now.bytes += piece.bytes;
+                now.written += piece.bytes;
+                tell(progress, *now, "the restoring")?;
+            }
+            copy.sync().map_err(|source| Error::io("sync", name, source))?;
+            copy.let_go(0, *bytes);
         }
-        copy.sync().map_err(|source| Error::io("sync", name, source))?;
-        copy.let_go(0, file.bytes);
         Ok(())
     }
 
@@ -65,21 +67,57 @@ impl Repository {
     fn find(&self, at: At) -> Result<Numbered> {
         let gone = |point: String, why: &str| Error::PointGone { point, why: why.to_owned() };
         let ids = self.ids()?;
+        let mut damaged = None;
         for (id, object) in ids.iter().rev() {
             let is_other = matches!(at, At::Id(wanted) if wanted != *id);
             if is_other {
                 continue;
             }
-            let Some(list) = self.read_list(*id, object)? else { continue };
+            let list = match self.read_list(*id, object) {
+                // It may be the one that is meant, unless another is.
+                Err(error) if error.is_corruption() && matches!(at, At::Seq(_)) => {
+                    damaged.get_or_insert(error);
+                    continue;
+                }
+                list => list?,
+            };
+            let Some(list) = list else { continue };
             if !matches!(at, At::Seq(seq) if seq != list.seq) {
                 return Ok(Numbered { id: *id, list });
             }
+        }
+        if let Some(damaged) = damaged {
+            return Err(damaged);
         }
         Err(match at {
             At::Newest => gone(format!("a backup in {}", self.place.shown()), "it has none"),
             At::Id(id) => gone(format!("backup {id}"), "it never was, or was pruned"),
             At::Seq(seq) => gone(format!("commit {seq}"), "no backup ends with it"),
         })
+    }
+}
+
+/// The pieces of a backup in their order, of which several are read at once.
+struct Ahead<'r> {
+    repository: &'r Repository,
+    id: BackupId,
+    left: &'r [(&'r str, &'r Piece)],
+    read: VecDeque<Result<Vec<u8>>>,
+}
+
+impl Ahead<'_> {
+    fn next(&mut self) -> Result<Vec<u8>> {
+        if self.read.is_empty() {
+            let (some, left) = some_of(self.left, |(_, piece)| piece.bytes);
+            self.read = at_once(some, |(file, piece)| self.repository.piece(file, piece)).into();
+            self.left = left;
+        }
+        let read = self.read.pop_front().unwrap_or_else(|| Ok(Vec::new()));
+        if read.is_err() && self.repository.is_gone(self.id)? {
+            let (point, why) = (format!("backup {}", self.id), "it was pruned meanwhile".to_owned());
+            return Err(Error::PointGone { point, why });
+        }
+        read
     }
 }
 

@@ -3,13 +3,14 @@
 //! Owns: the notes about damaged pieces, by which the next backup replaces them. Never: opens a backup as a store, or changes a
 //! list or a piece.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::id::to_u64;
+use crate::repository::at_once::{at_once, some_of};
 use crate::repository::names::{BackupId, DATA, NOTES, Piece};
 use crate::repository::place::Put;
-use crate::repository::{OnProgress, Repository, RepositoryProgress, tell};
+use crate::repository::{GONE, LISTS_AT_ONCE, OnProgress, Repository, RepositoryProgress, tell};
 
 /// A problem found in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,16 +58,18 @@ impl Repository {
         self.need_store()?;
         let mut report = RepositoryReport::default();
         let mut needed: BTreeMap<(String, Piece), Vec<BackupId>> = BTreeMap::new();
-        for (id, object) in self.ids()? {
-            report.backups += 1;
-            match self.read_list(id, &object) {
-                Ok(Some(list)) => {
-                    for (file, piece) in list.pieces() {
-                        needed.entry((file.to_owned(), *piece)).or_default().push(id);
+        for some in self.ids()?.chunks(LISTS_AT_ONCE) {
+            for (read, (id, _)) in at_once(some, |(id, object)| self.read_list(*id, object)).into_iter().zip(some) {
+                report.backups += 1;
+                match read {
+                    Ok(Some(list)) => {
+                        for (file, piece) in list.pieces() {
+                            needed.entry((file.to_owned(), *piece)).or_default().push(*id);
+                        }
                     }
+                    Ok(None) => report.backups -= 1,
+                    Err(error) => report.problems.push(problem(id.object(), &error, vec![*id])),
                 }
-                Ok(None) => report.backups -= 1,
-                Err(error) => report.problems.push(problem(id.object(), &error, vec![id])),
             }
         }
         let there = self.place.list(DATA)?;
@@ -75,30 +78,58 @@ impl Repository {
             piece.is_some_and(|(file, piece)| needed.contains_key(&(file.to_owned(), piece)))
         };
         report.unneeded = to_u64(there.iter().filter(|object| !is_needed(&object.name)).count());
-        let notes: Vec<String> = self.place.list(NOTES)?.into_iter().map(|note| note.name).collect();
+        let notes: HashSet<String> = self.place.list(NOTES)?.into_iter().map(|note| note.name).collect();
         report.pieces = to_u64(needed.len());
-        report.bytes = needed.keys().map(|(_, piece)| piece.bytes).sum();
+        report.bytes = needed.keys().fold(0, |sum, (_, piece)| sum.saturating_add(piece.bytes));
         let mut now = RepositoryProgress { bytes_total: report.bytes, ..RepositoryProgress::default() };
-        for ((file, piece), backups) in needed {
+        let needed: Vec<_> = needed.into_iter().collect();
+        let mut left = &needed[..];
+        while !left.is_empty() {
             tell(progress, now, "the verification")?;
-            let name = piece.name(&file);
-            let note = format!("{NOTES}/{name}");
-            match self.piece(&file, &piece) {
-                // It was replaced.
-                Ok(_) if notes.contains(&name) => self.place.delete(&note)?,
-                Ok(_) => {}
-                Err(error) => {
-                    if error.is_corruption() && !notes.contains(&name) {
-                        // Not everyone who may read may write. The report is what counts.
-                        drop(self.place.put(&note, error.to_string().as_bytes(), Put::New));
-                    }
-                    report.problems.push(problem(piece.object(&file), &error, backups));
+            let (some, others) = some_of(left, |((_, piece), _)| piece.bytes);
+            left = others;
+            let read = at_once(some, |((file, piece), _)| self.check_piece(file, piece, &notes));
+            for (checked, ((file, piece), backups)) in read.into_iter().zip(some) {
+                if let Some(error) = checked? {
+                    report.problems.push(problem(piece.object(file), &error, backups.clone()));
                 }
+                now.bytes = now.bytes.saturating_add(piece.bytes);
             }
-            now.bytes += piece.bytes;
+        }
+        if !report.problems.is_empty() {
+            // What a pruning has deleted meanwhile is not missed.
+            let ids: HashSet<BackupId> = self.ids()?.into_iter().map(|(id, _)| id).collect();
+            for problem in &mut report.problems {
+                problem.backups.retain(|id| ids.contains(id));
+            }
+            report.problems.retain(|problem| !problem.backups.is_empty());
         }
         tell(progress, now, "the verification")?;
         Ok(report)
+    }
+
+    /// Reads a piece. Returns what is wrong with it, and notes that it is damaged, or not any more.
+    fn check_piece(&self, file: &str, piece: &Piece, notes: &HashSet<String>) -> Result<Option<Error>> {
+        let name = piece.name(file);
+        let note = format!("{NOTES}/{name}");
+        match self.piece(file, piece) {
+            Ok(_) => {
+                // It was replaced.
+                if notes.contains(&name) {
+                    self.place.delete(&note)?;
+                }
+                Ok(None)
+            }
+            Err(error) => {
+                // What is not there is put again without a note.
+                let is_there = !matches!(&error, Error::Corrupt(damage) if damage.got == GONE);
+                if error.is_corruption() && is_there && !notes.contains(&name) {
+                    // Not everyone who may read may write. The report is what counts.
+                    drop(self.place.put(&note, error.to_string().as_bytes(), Put::New));
+                }
+                Ok(Some(error))
+            }
+        }
     }
 }
 

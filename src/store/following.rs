@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::backing::Backing;
+use crate::backing::{Backing, Files};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::Seq;
+use crate::manifest;
 use crate::options::Options;
-use crate::recovery::{Settings, Step, advance};
+use crate::recovery::{Settings, Step, advance, list};
 #[cfg(feature = "remote")]
 use crate::remote::{Bucket, Remote, RemoteOptions};
 use crate::store::Store;
@@ -27,6 +28,10 @@ use crate::store::background::spawn;
 /// How often a directory is looked at, and any other backing.
 const OF_A_DIRECTORY: Duration = Duration::from_millis(25);
 const OF_ANOTHER: Duration = Duration::from_millis(500);
+/// The longest pause after looks that fail, unless the interval is longer.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often who waits for a commit looks whether the handle still goes on.
+const GOES_ON: Duration = Duration::from_millis(250);
 /// The pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
@@ -120,15 +125,19 @@ impl Shared {
     }
 
     fn run(&self, engine: &Engine, settings: &Settings, interval: Duration) {
+        // A look that fails may have cost as much as an opening.
+        let mut pause = interval;
         loop {
-            let next = Instant::now() + interval;
+            let next = Instant::now() + pause;
             let mut state = self.state.lock();
             while !state.ends && !self.changed.wait_until(&mut state, next).timed_out() {}
             if state.ends || engine.poison.check().is_err() {
                 return;
             }
             drop(state);
-            self.note(&advance(engine, settings, false));
+            let step = advance(engine, settings, false);
+            pause = if step.is_ok() { interval } else { (pause * 2).min(PAUSE_MAX.max(interval)) };
+            self.note(&step);
         }
     }
 }
@@ -232,13 +241,12 @@ impl Follower {
                 return Ok(true);
             }
             self.store.engine().poison.check()?;
-            match until {
-                Some(until) if self.shared.changed.wait_until(&mut state, until).timed_out() => {
-                    return Ok(self.last_seq() >= seq);
-                }
-                Some(_) => {}
-                None => self.shared.changed.wait(&mut state),
+            let now = Instant::now();
+            if until.is_some_and(|until| until <= now) {
+                return Ok(false);
             }
+            let next = now + GOES_ON;
+            self.shared.changed.wait_until(&mut state, until.map_or(next, |until| until.min(next)));
         }
     }
 
@@ -259,8 +267,18 @@ impl Follower {
     /// for that so long at most. For a bucket see `promote_into`.
     ///
     /// # Errors
-    /// `Locked` if the writer is still there, `BadOption` if this follows a bucket, and those of opening.
+    /// `Locked` if the writer is still there, `NotAStore` if another store is in its place now, `BadOption` if this follows a bucket, and
+    /// those of opening.
     pub fn promote(self, options: &Options, within: Duration) -> Result<Store> {
+        match &self.origin {
+            Origin::Directory(path) => {
+                // What cannot be read, opening says.
+                Files::read_only(path).map_or(Ok(()), |files| self.check_place(&files))?;
+            }
+            Origin::Backing(backing) => self.check_place(&**backing)?,
+            #[cfg(feature = "remote")]
+            Origin::Bucket(_) => {}
+        }
         let (origin, until) = (self.end(), Instant::now().checked_add(within));
         let options = options.clone().read_only(false).create(false);
         loop {
@@ -286,15 +304,32 @@ impl Follower {
     /// empty or has been used with this bucket.
     ///
     /// # Errors
-    /// `Locked` if another takes it over at the same time, `BadOption` if this does not follow a bucket, and those of opening.
+    /// `Locked` if another takes it over at the same time, `NotAStore` if the bucket holds another store now, `BadOption` if this does not
+    /// follow a bucket, and those of opening.
     #[cfg(feature = "remote")]
     pub fn promote_into(self, local: Arc<dyn Backing>, options: &Options, remote: RemoteOptions) -> Result<Store> {
+        if let Origin::Bucket(bucket) = &self.origin {
+            // Nobody is fenced in vain.
+            self.check_place(&bucket.view(None)?)?;
+        }
         let Origin::Bucket(bucket) = self.end() else {
             let why = "this follows no bucket: use `promote`";
             return Err(Error::BadOption { option: "promote_into", got: local.location(), why });
         };
         let remote = Remote::new(local, bucket, remote.take_over(true));
         options.clone().read_only(false).open_backing(Arc::new(remote))
+    }
+
+    /// Fails if a place holds another store than the one that was followed.
+    fn check_place(&self, backing: &dyn Backing) -> Result<()> {
+        let found = list(backing).and_then(|files| manifest::load(backing, &files.manifests));
+        match found {
+            Ok(found) if found.uuid != self.store.engine().store_id() => {
+                let why = "another store has taken the place of the one that was followed".to_owned();
+                Err(Error::NotAStore { path: backing.location(), why })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn end(mut self) -> Origin {

@@ -124,6 +124,10 @@ impl Store {
         let (opened, released) = recovery::open_with_reserve(&guarded, &settings)?;
         guard.ends(&opened.0.poison);
         let store = Self::run(options, Some(guard), opened, None)?;
+        if let Some(shipping) = store.engine().backing.shipping() {
+            let report = store.recovery_report();
+            shipping.opened(report.damaged.is_empty() && report.fell_back.is_empty());
+        }
         if released {
             // At once: the next opening needs whatever this one left of the reserve.
             store.engine().keep_reserve();

@@ -40,6 +40,10 @@ pub struct Counts {
     pub puts: AtomicU64,
     pub put_bytes: AtomicU64,
     pub gets: AtomicU64,
+    pub get_bytes: AtomicU64,
+    /// Puts that are under way, and the most there ever were.
+    pub putting: AtomicU64,
+    pub putting_most: AtomicU64,
     pub lists: AtomicU64,
     pub deletes: AtomicU64,
 }
@@ -178,7 +182,7 @@ impl Flaky {
 }
 
 /// Requests to memory never wait.
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub fn run<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(future)
 }
@@ -200,7 +204,10 @@ impl ObjectStore for Flaky {
         self.check_up()?;
         let slow = *self.slow.lock();
         if !slow.is_zero() {
+            let now = self.counts.putting.fetch_add(1, Ordering::Relaxed) + 1;
+            self.counts.putting_most.fetch_max(now, Ordering::Relaxed);
             tokio::time::sleep(slow).await;
+            self.counts.putting.fetch_sub(1, Ordering::Relaxed);
         }
         if self.loses_epochs.load(Ordering::Relaxed) && location.as_ref().contains("/epoch/") {
             return Err(unavailable("503 Service Unavailable"));
@@ -245,7 +252,11 @@ impl ObjectStore for Flaky {
         if matches!(self.fault(10), Some(Fault::Unavailable | Fault::AnswerLost)) {
             return Err(unavailable("503 Service Unavailable"));
         }
-        self.inner.get_opts(location, options).await
+        let is_head = options.head;
+        let found = self.inner.get_opts(location, options).await?;
+        let bytes = if is_head { 0 } else { found.range.end - found.range.start };
+        self.counts.get_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(found)
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {

@@ -1,10 +1,12 @@
 //! Deleting what only old states need.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
+use object_store::local::LocalFileSystem;
 use tenure::backing::{Backing, Memory};
-use tenure::remote::{LogPoint, Remote};
+use tenure::remote::{Bucket, LogPoint, Remote};
 use tenure::{Durability, Error, Store};
 
 use crate::common::Rng;
@@ -137,4 +139,49 @@ fn objects_of_small_commits_are_merged() {
     bucket.restore(None, &image).unwrap();
     let restored = small().open_backing(Arc::new(image)).unwrap();
     assert_eq!(contents(&restored), contents(&store));
+}
+
+#[test]
+fn a_clock_of_the_server_that_was_ahead_for_a_moment_ends_no_retention() {
+    let dir = tempfile::tempdir().unwrap();
+    let objects = LocalFileSystem::new_with_prefix(dir.path()).unwrap();
+    let bucket = Bucket::new(Arc::new(objects), "store").unwrap();
+    let how = quick().base_every(5).events_max(1).prune_every(None).retention(Duration::from_hours(1));
+    let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket, how));
+    let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+    churn(&store, &mut Rng::new(1), 30);
+    let at = |days: u64| SystemTime::now() + Duration::from_hours(24 * days);
+    let log = dir.path().join("store/log/0000000000000001");
+    let mut logs: Vec<_> = std::fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    logs.sort();
+    for early in [&logs[3], logs.last().unwrap()] {
+        let file = std::fs::OpenOptions::new().write(true).open(early).unwrap();
+        file.set_modified(at(365)).unwrap();
+        assert_eq!(remote.prune().unwrap().objects, 0, "all of it is younger than an hour: {early:?}");
+        file.set_modified(at(0)).unwrap();
+    }
+}
+
+#[test]
+fn requests_to_delete_do_not_follow_the_number_of_openings() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let local = Memory::new();
+    let how = quick().base_every(5).prune_every(None).retention(Duration::ZERO);
+    let mut requests = Vec::new();
+    for _ in 0..60 {
+        let remote = Arc::new(Remote::new(Arc::new(local.clone()), bucket.clone(), how.clone()));
+        let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+        let notes = store.record_set("notes").unwrap();
+        for _ in 0..6 {
+            store.write_with(Durability::Remote, |tx| tx.insert(&notes, "x")).unwrap();
+        }
+        remote.prune().unwrap();
+        let before = objects.counts.gets.load(Ordering::Relaxed);
+        remote.prune().unwrap();
+        requests.push(objects.counts.gets.load(Ordering::Relaxed) - before);
+        drop(store);
+    }
+    println!("{requests:?} requests");
+    assert!(requests[59] <= requests[19].max(10) + 5, "{requests:?}");
 }

@@ -1,9 +1,11 @@
 //! Reading a bucket from elsewhere, beside its writer, without a local copy.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenure::backing::Memory;
-use tenure::remote::{Bucket, Remote};
+use tenure::backing::{Backing, BackingFile, BackingLock, Memory, ReadAt};
+use tenure::remote::{Bucket, BucketView, Remote};
 use tenure::{Durability, Error, Options, RecordId, Result};
 
 use crate::common::Rng;
@@ -122,13 +124,16 @@ fn asking_for_a_newer_state_is_one_request() {
         assert!(!view.has_newer().unwrap());
         assert_eq!(objects.counts.all() - before, 1);
     }
-    let (second, _) = store.write_with(Durability::Remote, |tx| tx.insert(&notes, "second")).unwrap();
+    let large = vec![7; 40_000];
+    let (second, _) = store.write_with(Durability::Remote, |tx| tx.insert(&notes, &*large)).unwrap();
+    let bytes = objects.counts.get_bytes.load(Ordering::Relaxed);
     assert!(view.has_newer().unwrap());
+    assert_eq!(objects.counts.get_bytes.load(Ordering::Relaxed) - bytes, 0, "asking sends nothing of it");
     let before = objects.counts.all();
     reader.refresh().unwrap();
     let requests = objects.counts.all() - before;
     assert!(requests <= 6, "{requests} requests for one commit");
-    assert_eq!(reader.get(second).unwrap().as_slice(), Some(&b"second"[..]));
+    assert_eq!(reader.get(second).unwrap().as_slice(), Some(&large[..]));
     // The end of an epoch and the begin of the next are newer states as well.
     drop(store);
     assert!(view.has_newer().unwrap());
@@ -142,4 +147,89 @@ fn asking_for_a_newer_state_is_one_request() {
     assert_eq!(reader.get(third).unwrap().as_slice(), Some(&b"third"[..]));
     assert!((0..64).any(|_| view.has_newer().unwrap()), "the log is never listed");
     assert!(!bucket.view(Some(view.point())).unwrap().has_newer().unwrap());
+}
+
+#[test]
+fn what_several_reads_need_is_read_once() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let remote = Remote::new(Arc::new(Memory::new()), bucket.clone(), quick().part_bytes(64 << 10));
+    let store = small().segment_bytes(4 << 20).open_backing(Arc::new(remote)).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let mut rng = Rng::new(1);
+    let values: Vec<_> = (0..2_000).map(|_| rng.bytes(100)).collect();
+    let ids = store.write(|tx| values.iter().map(|value| tx.insert(&notes, &**value)).collect::<Result<Vec<_>>>());
+    let ids = ids.unwrap();
+    drop(store);
+    let reader = Options::new().read_only(true).open_backing(Arc::new(bucket.view(None).unwrap())).unwrap();
+    let before = objects.counts.gets.load(Ordering::Relaxed);
+    let shown = reader.view();
+    let found = shown.get_many(&ids).into_iter().map(|record| record.unwrap().to_vec().unwrap());
+    assert_eq!(found.collect::<Vec<_>>(), values);
+    let gets = objects.counts.gets.load(Ordering::Relaxed) - before;
+    println!("{gets} requests for {} records of {} bytes in all", ids.len(), ids.len() * 100);
+    assert!(gets <= 12, "{gets} requests");
+}
+
+/// A view that counts how it is read.
+#[derive(Debug)]
+struct Several {
+    view: BucketView,
+    together: AtomicU64,
+}
+
+impl Backing for Several {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.view.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.view.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.view.list()
+    }
+
+    fn reads_at_once(&self) -> usize {
+        self.view.reads_at_once()
+    }
+
+    fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
+        self.together.fetch_add(u64::try_from(reads.len()).unwrap(), Ordering::Relaxed);
+        self.view.read_many(reads)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        self.view.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        self.view.lock()
+    }
+
+    fn location(&self) -> String {
+        self.view.location()
+    }
+}
+
+#[test]
+fn an_opening_reads_directory_pages_at_once() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let remote = Remote::new(Arc::new(Memory::new()), bucket.clone(), quick());
+    let options = Options::new().background(false).collector(false).snapshot_log_bytes(64 << 20);
+    let store = options.open_backing(Arc::new(remote)).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    // A directory page has 65,536 of them.
+    let values = vec![b"x"; 50_000];
+    for _ in 0..6 {
+        store.write(|tx| tx.insert_many(&notes, &values)).unwrap();
+    }
+    drop(store);
+    let view = Arc::new(Several { view: bucket.view(None).unwrap(), together: AtomicU64::new(0) });
+    let reader = Options::new().read_only(true).open_backing(Arc::clone(&view) as Arc<dyn Backing>).unwrap();
+    assert_eq!(reader.view().len(&reader.find_set("notes").unwrap()), 300_000);
+    let together = view.together.load(Ordering::Relaxed);
+    assert!(together >= 5, "{together} read at once");
 }

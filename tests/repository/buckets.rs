@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -94,13 +95,12 @@ fn a_server_that_is_down_ends_a_backup_that_is_resumed() {
     let store = small().open(dir.path().join("store")).expect("opens");
     let flaky = Flaky::new(1);
     let repository = bucket(&flaky.store());
-    for round in 0..60 {
+    // More pieces than are put at once.
+    for round in 0..400 {
         change(&store, round);
     }
-    let mut steps = 0;
-    let result = repository.add(&store, &tenure::repository::AddOptions::new(), &mut |_| {
-        steps += 1;
-        flaky.set_down(steps > 3);
+    let result = repository.add(&store, &tenure::repository::AddOptions::new(), &mut |now| {
+        flaky.set_down(now.written > 0);
         std::ops::ControlFlow::Continue(())
     });
     assert!(result.is_err());
@@ -109,4 +109,23 @@ fn a_server_that_is_down_ends_a_backup_that_is_resumed() {
     let added = add(&repository, &store).expect("backs up");
     assert!(added.written < added.bytes, "it went on: {added:?}");
     assert_eq!(restored(&repository, At::Newest, dir.path()).expect("restores"), contents(&store).expect("reads"));
+}
+
+#[test]
+fn pieces_are_put_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = small().open(dir.path().join("store")).expect("opens");
+    for round in 0..250 {
+        change(&store, round);
+    }
+    let objects = Flaky::new(1);
+    objects.slow(Duration::from_millis(20));
+    let repository = bucket(&objects.store());
+    let added = add(&repository, &store).expect("backs up");
+    let most = objects.counts.putting_most.load(Ordering::Relaxed);
+    println!("{} pieces, {most} at once", added.pieces);
+    assert!(added.pieces > 8 && (4..=16).contains(&most), "{added:?}, {most} at once");
+    objects.slow(Duration::ZERO);
+    let state = contents(&store).expect("reads");
+    assert_eq!(restored(&repository, At::Newest, dir.path()).expect("restores"), state);
 }

@@ -4,6 +4,7 @@
 //! the commit lock, or runs user code under it. Lock order: commit, then allocator, then log tail, then the heap's
 //! writer; see `docs/locking.md`.
 
+mod ahead;
 mod announce;
 mod consumers;
 mod following;
@@ -11,6 +12,8 @@ mod prewriting;
 mod reserve;
 mod shipping;
 
+#[cfg(test)]
+pub(crate) use ahead::MEANWHILE;
 pub(crate) use following::Followed;
 pub(crate) use shipping::Shipped;
 
@@ -244,6 +247,7 @@ impl Engine {
         let is_early = self.is_early(frame, need);
         self.announce(if is_early { 0 } else { frame.bytes() }, need)?;
         let prewritten = if is_early { self.prewrite(frame)? } else { None };
+        let mut ahead = prewritten.as_ref().and_then(|prewritten| self.apply_ahead(prewritten, effects));
         let guard = self.lock_commit();
         if need == Need::Ordinary && self.reserve.is_short() {
             // Abandoned meanwhile.
@@ -255,10 +259,11 @@ impl Engine {
         }
         validate()?;
         let seq = match prewritten {
-            Some(prewritten) => self.name_and_apply(&guard, frame, effects, prewritten)?,
+            Some(prewritten) => self.name_and_apply(&guard, frame, effects, prewritten, &mut ahead)?,
             None => self.append_and_apply(&guard, frame, effects, need)?,
         };
         drop(guard);
+        drop(ahead);
         if self.reserve.is_short() {
             self.prove();
         }
@@ -332,30 +337,29 @@ impl Engine {
     /// Applies a frame that the log has.
     fn apply_appended(&self, appended: &Appended, bytes: u64, effects: &[Effect]) -> Result<Seq> {
         let seq = appended.seq;
-        self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let (mut index_bytes, mut frees) = (0, false);
-        for effect in effects {
-            match effect {
-                Effect::Index(_, changes) => {
-                    index_bytes += align(to_u64(CONTROL_HEADER_BYTES + changes.len()));
-                }
-                Effect::Free(_) => frees = true,
-                _ => {}
-            }
-        }
-        if index_bytes > 0 {
-            self.index_log_bytes.fetch_add(index_bytes, Ordering::Relaxed);
-        }
+        let (index_bytes, frees) = sums(effects);
+        self.count_appended(bytes, index_bytes);
         if frees {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
         }
-        if let Err(error) = self.heap.apply(&appended.segment, appended.offset, seq, effects) {
-            // The log has the commit but memory does not: only recovery can reconcile them.
-            self.poison.set(&error);
-            return Err(Error::Indeterminate { seq, reason: error.to_string() });
-        }
+        self.heap
+            .apply(&appended.segment, appended.offset, seq, effects)
+            .map_err(|error| self.not_applied(seq, &error))?;
         self.settle_slots(effects, frees);
         Ok(seq)
+    }
+
+    fn count_appended(&self, bytes: u64, index_bytes: u64) {
+        self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if index_bytes > 0 {
+            self.index_log_bytes.fetch_add(index_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The log has a commit but memory does not: only recovery can reconcile them.
+    fn not_applied(&self, seq: Seq, error: &Error) -> Error {
+        self.poison.set(error);
+        Error::Indeterminate { seq, reason: error.to_string() }
     }
 
     /// Logs burned IDs in frames of their own while there are too many to include in a commit.
@@ -410,8 +414,11 @@ impl Engine {
     }
 
     fn settle_slots(&self, effects: &[Effect], frees: bool) {
-        let ids = |effect: &Effect| if let Effect::Put { id, .. } = effect { Some(*id) } else { None };
-        self.slots.committed(effects.iter().filter_map(ids));
+        self.slots.committed(effects.iter().filter_map(put));
+        self.settle_freed(effects, frees);
+    }
+
+    fn settle_freed(&self, effects: &[Effect], frees: bool) {
         if frees {
             let root = Arc::clone(&self.heap.current().root);
             self.slots.freed(effects.iter().filter_map(freed), &root);
@@ -597,6 +604,23 @@ fn added_by(effect: &Effect) -> Option<Added<'_>> {
         Effect::Stream(..) => Some(Added::Chunk),
         _ => None,
     }
+}
+
+/// Bytes of logged changes of key indexes, and whether slots are freed.
+fn sums(effects: &[Effect]) -> (u64, bool) {
+    let (mut index_bytes, mut frees) = (0, false);
+    for effect in effects {
+        match effect {
+            Effect::Index(_, changes) => index_bytes += align(to_u64(CONTROL_HEADER_BYTES + changes.len())),
+            Effect::Free(_) => frees = true,
+            _ => {}
+        }
+    }
+    (index_bytes, frees)
+}
+
+fn put(effect: &Effect) -> Option<RecordId> {
+    if let Effect::Put { id, .. } = effect { Some(*id) } else { None }
 }
 
 fn freed(effect: &Effect) -> Option<RecordId> {

@@ -1,4 +1,4 @@
-//! Faults that tests plant in the collector, to prove that they would be detected. Without the feature `planted` there
+//! Faults that tests plant in the collector, and in other parts, to prove that they would be detected. Without the feature `planted` there
 //! are none.
 //!
 //! Owns: which fault is active in the requesting thread. Never: does anything itself; each place checks for its own.
@@ -20,6 +20,8 @@ pub enum Fault {
     OpenTargetsGo,
     /// Segments are retired before the moves into them are committed.
     RetiredBeforeMoves,
+    /// A commit that was applied ahead of its turn replaces pages that others have changed meanwhile.
+    ChangedPagesAreReplaced,
     /// Manifests reach a bucket before what they need.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only buckets have this fault"))]
     ManifestOvertakes,

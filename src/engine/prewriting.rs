@@ -5,6 +5,7 @@
 
 use parking_lot::MutexGuard;
 
+use crate::engine::ahead::Ahead;
 use crate::engine::{Engine, FREES_PER_FRAME, Need, PLACES_OF_COLLECTOR, put_pending};
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
@@ -31,8 +32,11 @@ impl Engine {
         frame: &mut FrameBuilder,
         effects: &mut Vec<Effect>,
         mut prewritten: Prewritten<'_>,
+        ahead: &mut Option<Ahead<'_>>,
     ) -> Result<Seq> {
-        self.check_catalogue(effects)?;
+        if ahead.is_none() {
+            self.check_catalogue(effects)?;
+        }
         let pending = self.append_burned(self.slots.take_pending(), Need::Ordinary)?;
         debug_assert!(pending.burned.len() <= FREES_PER_FRAME, "others had frames of their own");
         let (mut naming, mut of_naming) = (FrameBuilder::new(), Vec::new());
@@ -51,6 +55,7 @@ impl Engine {
             Ok(Some(both)) => both,
             Ok(None) => {
                 self.slots.put_back(pending);
+                *ahead = None;
                 drop(prewritten);
                 frame.unseal();
                 return self.append_and_apply(guard, frame, effects, Need::Ordinary);
@@ -62,7 +67,10 @@ impl Engine {
         };
         let _panic = self.poison.ends_with_panic("in the middle of a commit");
         self.apply_appended(&first, naming.bytes(), &of_naming)?;
-        let seq = self.apply_appended(&second, frame.bytes(), effects)?;
+        let seq = match ahead {
+            Some(ahead) => self.publish_ahead(ahead, second.seq, frame.bytes(), effects)?,
+            None => self.apply_appended(&second, frame.bytes(), effects)?,
+        };
         self.history.note(seq, effects);
         Ok(seq)
     }

@@ -21,8 +21,13 @@ const INDEX_CHANGE_BYTES: u64 = 32;
 /// How long a view waits for the writer's lock before it looks for the state again.
 const LOOK: Duration = Duration::from_micros(20);
 
-/// Whether views should not wait while these are applied.
-fn is_large(effects: &[Effect]) -> bool {
+/// Whether others should not wait while these are applied.
+pub(crate) fn is_large(effects: &[Effect]) -> bool {
+    has_changes(effects, LARGE)
+}
+
+/// Whether these are so many changes, or more.
+pub(super) fn has_changes(effects: &[Effect], least: u64) -> bool {
     let changes = |effect: &Effect| match effect {
         Effect::Index(_, changes) => to_u64(changes.len()) / INDEX_CHANGE_BYTES,
         Effect::Moves(_, _, moves) => to_u64(moves.len()),
@@ -31,7 +36,7 @@ fn is_large(effects: &[Effect]) -> bool {
     let mut count = 0;
     effects.iter().any(|effect| {
         count += changes(effect);
-        count >= LARGE
+        count >= least
     })
 }
 

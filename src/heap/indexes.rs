@@ -5,6 +5,8 @@
 //! Invariants: 1. A tree contains exactly what the log's changes say.
 //! 2. While an index is built, every committed change is kept for it.
 
+mod forks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -61,6 +63,8 @@ pub(crate) struct Indexes {
     leaving: u64,
     is_saving: bool,
     missed: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
+    /// Changes that the second trees of indexes have missed.
+    forks: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
     /// Pages of dropped indexes, until a snapshot has released them.
     released: Vec<PageRef>,
     /// Indexes that cannot be read and have no tree.
@@ -82,6 +86,7 @@ impl Indexes {
         refreshed: &mut Refreshed,
     ) -> Result<bool> {
         let mut is_done = Ok(true);
+        self.part_all();
         self.note_all_changed();
         for (number, tree) in self.trees.range_mut(refreshed.tree..) {
             if refreshed.tree != *number {
@@ -113,6 +118,7 @@ impl Indexes {
 
     fn put(&mut self, number: IndexNumber, mut tree: KeyTree) {
         self.damaged.remove(&number);
+        self.part(number);
         if let Some(bytes) = self.copied_bytes_max {
             tree.copy_up_to(bytes);
         }
@@ -234,6 +240,7 @@ impl Indexes {
 
     fn remove_tree(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
+        self.part(number);
         self.gathered.as_mut().and_then(|gathered| gathered.remove(&number));
         self.note_changed(number);
         if let Some(tree) = self.trees.remove(&number) {
@@ -291,6 +298,9 @@ impl Indexes {
             return self.gather(number, changes, file);
         }
         if self.trees.contains_key(&number) {
+            if let Some(behind) = self.forks.get_mut(&number) {
+                behind.push(changes.to_vec());
+            }
             let sorted = sorted(changes, file)?;
             let result = self.with_tree(number, |tree| tree.apply_sorted(&sorted).map(drop)).unwrap_or(Ok(()));
             return self.note(number, result);
@@ -362,6 +372,7 @@ impl Indexes {
     /// The current trees, and pages of dropped indexes.
     pub(crate) fn freeze(&mut self) -> (Vec<FrozenIndex>, Vec<PageRef>) {
         self.is_saving = true;
+        self.part_all();
         self.note_all_changed();
         let frozen =
             |(number, tree): (&IndexNumber, &mut KeyTree)| FrozenIndex { number: *number, tree: tree.freeze() };

@@ -7,6 +7,7 @@
 //! 2. A state that a view holds never changes.
 //! 3. A segment's live bytes are the bytes of the entries that point into it.
 
+mod ahead;
 mod asking;
 mod before;
 mod effects;
@@ -23,7 +24,9 @@ mod trees;
 mod undo;
 mod views;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use asking::Walk;
+pub(crate) use before::is_large;
 pub(crate) use effects::{Effect, add_effects, put_assigned, put_consumer, put_frees, put_prewritten};
 pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, ToProbe, apply as apply_changes};
 pub(crate) use table::SegmentTable;
@@ -41,7 +44,7 @@ use smallvec::SmallVec;
 use crate::catalogue::Catalogue;
 use crate::error::{Error, Result};
 use crate::format::descriptor::PageRef;
-use crate::format::entry::{ENTRIES_PER_PAGE, Entry, Location, PLACE_END, State as EntryState};
+use crate::format::entry::{ENTRIES_PER_PAGE, Entry, Location, State as EntryState};
 use crate::format::item::RECORD_HEADER_BYTES;
 use crate::format::moves::Move;
 use crate::heap::before::Before;
@@ -284,14 +287,7 @@ impl Heap {
             Ok(writer) => writer,
             Err(before) => return before,
         };
-        if let Some(pinned) = &writer.pinned {
-            return Arc::clone(pinned);
-        }
-        let epoch = writer.tree.pin();
-        let state = Arc::new(State { indexes: writer.indexes.roots(), ..writer.state() });
-        writer.views.note(epoch, &state);
-        writer.pinned = Some(Arc::clone(&state));
-        state
+        writer.pin()
     }
 
     /// Like `State::look_ahead`, for the newest state.
@@ -535,6 +531,17 @@ impl Publish<'_> {
 }
 
 impl Writer {
+    fn pin(&mut self) -> Arc<State> {
+        if let Some(pinned) = &self.pinned {
+            return Arc::clone(pinned);
+        }
+        let epoch = self.tree.pin();
+        let state = Arc::new(State { indexes: self.indexes.roots(), ..self.state() });
+        self.views.note(epoch, &state);
+        self.pinned = Some(Arc::clone(&state));
+        state
+    }
+
     fn state(&self) -> State {
         let (root, table) = (Arc::clone(self.tree.root()), Arc::clone(&self.table));
         let (catalogue, has_dropped) = (Arc::clone(&self.catalogue), self.catalogue.has_dropped());
@@ -559,15 +566,8 @@ impl Writer {
         if let Some(place) = self.by_number.get(&segment.number()) {
             return Ok(*place);
         }
-        let table = Arc::make_mut(&mut self.table);
-        let free = self.free_places.pop();
-        let place = free.unwrap_or_else(|| u32::try_from(table.len()).unwrap_or(PLACE_END));
-        if place >= PLACE_END {
-            return Err(Error::Exhausted { what: "place for a segment", limit: PLACE_END.into() });
-        }
-        table.set(place, Some(segment));
-        self.by_number.insert(segment.number(), place);
-        self.table_changed = true;
+        let place = self.take_place()?;
+        self.put_at(place, segment);
         Ok(place)
     }
 
@@ -608,16 +608,9 @@ impl Writer {
                 sums.put(&mut self.notes(frame), *set, *bytes, old, was_live);
             }
             Effect::Free(id) => {
-                let old = self.entry_if_known(id.slot())?.unwrap_or(Entry::NEVER);
-                let stale = match old.state() {
-                    EntryState::Free { next_count } => next_count > id.reuse_count(),
-                    EntryState::Retired => true,
-                    EntryState::Live(_) => false,
-                };
-                if !stale {
-                    let floor = self.tree.root().floor(page_of(id.slot()));
-                    let count = id.reuse_count().max(floor.saturating_sub(1));
-                    self.tree.set(id.slot(), Entry::freed_after(count))?;
+                let old = entry_if_known(self.tree.root(), id.slot())?;
+                if let Some(freed) = freed(self.tree.root(), *id, old) {
+                    self.tree.set(id.slot(), freed)?;
                     let set = self.tree.root().set_of_slot(id.slot());
                     let was_live = old.is_live() || self.tree.had_record();
                     self.undo.push(Undo { slot: id.slot(), old, was_live, counted: Some((set, 0)) });
@@ -658,14 +651,6 @@ impl Writer {
         Ok(())
     }
 
-    /// The entry of a slot; `None` if its page is damaged.
-    fn entry_if_known(&self, slot: u64) -> Result<Option<Entry>> {
-        match self.tree.root().entry(slot) {
-            Err(error) if error.is_corruption() => Ok(None),
-            other => other.map(Some),
-        }
-    }
-
     /// The bytes that an entry pointed at are no longer live.
     fn forget(&self, old: Entry) -> u64 {
         let EntryState::Live(location) = old.state() else { return 0 };
@@ -674,6 +659,25 @@ impl Writer {
         }
         location.bytes()
     }
+}
+
+/// The entry of a slot; as if never used if its page is damaged.
+fn entry_if_known(root: &Root, slot: u64) -> Result<Entry> {
+    match root.entry(slot) {
+        Err(error) if error.is_corruption() => Ok(Entry::NEVER),
+        other => other,
+    }
+}
+
+/// What an entry becomes when an ID of its slot is freed; `None` if that is no news.
+fn freed(root: &Root, id: RecordId, old: Entry) -> Option<Entry> {
+    let stale = match old.state() {
+        EntryState::Free { next_count } => next_count > id.reuse_count(),
+        EntryState::Retired => true,
+        EntryState::Live(_) => false,
+    };
+    let floor = root.floor(page_of(id.slot()));
+    (!stale).then(|| Entry::freed_after(id.reuse_count().max(floor.saturating_sub(1))))
 }
 
 fn page_of(slot: u64) -> u64 {

@@ -17,7 +17,7 @@ use crate::format::descriptor::PageRef;
 use crate::id::{NumberHash, to_u64};
 use crate::key_index::apply::Change;
 use crate::key_index::changed::{Changed, Effect};
-use crate::key_index::node::{Child, Clean, Inner, Leaf, NODE_HEAP_BYTES, Node, Origin, not_a_leaf, not_inner};
+use crate::key_index::node::{Base, Child, Clean, Inner, Leaf, NODE_HEAP_BYTES, Node, Origin, not_a_leaf, not_inner};
 use crate::pages::PageSegments;
 
 /// Leaves read ahead of a change, each with the number of its image; with a copy if the change will not fit beside it.
@@ -35,6 +35,14 @@ struct Saving {
     made: u64,
 }
 
+/// What waits until it is known which of two trees stays.
+#[derive(Debug, Default)]
+struct Forked {
+    /// How many pages were out of use before.
+    released: usize,
+    let_go: Vec<Arc<Base>>,
+}
+
 /// The accounts of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -49,6 +57,7 @@ pub(crate) struct Ledger {
     prepared: HashMap<u64, Option<Arc<Leaf>>, NumberHash>,
     has_clean: bool,
     copied_bytes_max: u64,
+    forked: Option<Forked>,
 }
 
 impl Ledger {
@@ -137,8 +146,48 @@ impl Ledger {
         numbers.iter().filter_map(|number| Some((*number, self.prepared.remove(number)?))).collect()
     }
 
+    /// The accounts of a second tree that goes on from this one, until `join` or `part`; none while a save runs, which must not
+    /// begin in between either.
+    pub(crate) fn fork(&mut self) -> Option<Self> {
+        if self.saving.is_some() || self.forked.is_some() {
+            return None;
+        }
+        self.forked = Some(Forked { released: self.released.len(), let_go: Vec::new() });
+        let Self { dirty, dirty_bytes, made, round, has_clean, copied_bytes_max, .. } = *self;
+        let forked = Some(Forked::default());
+        Some(Self { dirty, dirty_bytes, made, round, has_clean, copied_bytes_max, forked, ..Self::default() })
+    }
+
+    /// The second tree stays. What the first has let go of since is in use, unless the second has let go of it too.
+    pub(crate) fn join(&mut self, second: Self) {
+        let Some(first) = self.forked.take() else { return };
+        self.released.truncate(first.released);
+        self.released.extend(second.released);
+        let let_go = second.forked.into_iter().flat_map(|forked| forked.let_go);
+        self.released.extend(let_go.filter_map(|base| base.let_go()));
+        (self.dirty, self.dirty_bytes, self.made) = (second.dirty, second.dirty_bytes, second.made);
+        self.has_clean = second.has_clean;
+    }
+
+    /// The first tree stays.
+    pub(crate) fn part(&mut self) {
+        let let_go = self.forked.take().into_iter().flat_map(|forked| forked.let_go);
+        self.released.extend(let_go.filter_map(|base| base.let_go()));
+    }
+
+    /// Nothing of this tree refers to a base any more.
+    fn let_go(&mut self, base: Option<&Arc<Base>>) {
+        match (base, &mut self.forked) {
+            (Some(base), Some(forked)) => forked.let_go.push(Arc::clone(base)),
+            (base, _) => self.released.extend(base.and_then(|base| base.let_go())),
+        }
+    }
+
     fn leave(&mut self, origin: &Origin, bytes: u64) {
-        origin.superseded.store(true, Ordering::Relaxed);
+        // Only a save that runs asks for it. Of two trees both may have the node.
+        if self.saving.is_some() {
+            origin.superseded.store(true, Ordering::Relaxed);
+        }
         if let Some(image) = origin.page.get() {
             self.released.push(image.clean.page());
         }
@@ -149,7 +198,7 @@ impl Ledger {
 
     /// A node leaves the newest tree, with its base.
     pub(crate) fn retire(&mut self, child: &Child) {
-        self.released.extend(child.base().and_then(|base| base.let_go()));
+        self.let_go(child.base());
         if let Some((origin, bytes)) = child.own() {
             self.leave(origin, bytes);
             self.dirty = self.dirty.saturating_sub(1);
@@ -309,7 +358,7 @@ impl Ledger {
             Node::Inner(_) | Node::CleanInner(_) => self.inner_mut(child, segments)?.origin.base.take(),
             _ => self.leaf_mut(child)?.origin.base.take(),
         };
-        self.released.extend(base.and_then(|base| base.let_go()));
+        self.let_go(base.as_ref());
         Ok(())
     }
 

@@ -18,7 +18,7 @@
 //! probe     a look at what changes will need, before they are applied
 //! apply     sorted changes, from the root down and back
 //! shape     splitting inner nodes, merging small ones
-//! tree      the tree of the writer, the root of the readers
+//! tree      the tree of the writer, the root of the readers; fork: a second tree of the writer
 //! cursor    positions in a root; range: entries between two of them
 //! build     a tree from sorted entries
 //! save      images of what changed; putting saved pages in place of heap
@@ -31,6 +31,7 @@ mod changed;
 mod check;
 mod cursor;
 mod difference;
+mod fork;
 mod gathered;
 mod layers;
 mod ledger;

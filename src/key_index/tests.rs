@@ -5,6 +5,7 @@ mod beside;
 mod checking;
 mod cursors;
 mod emptying;
+mod forks;
 mod hostile;
 mod images;
 mod model;

@@ -137,7 +137,7 @@ pub(crate) struct KeyTree {
     pub(crate) now: KeyRoot,
     pub(crate) ledger: Ledger,
     /// Incremented whenever entries may have changed.
-    version: u64,
+    pub(super) version: u64,
 }
 
 impl KeyTree {
@@ -304,6 +304,7 @@ impl KeyTree {
     /// released: their segment stays, and does no harm.
     pub(crate) fn end(self) -> Vec<PageRef> {
         let Self { now, mut ledger, .. } = self;
+        ledger.part();
         retire_all(&now.root, &now.segments, &mut ledger);
         ledger.released
     }

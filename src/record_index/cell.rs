@@ -325,6 +325,12 @@ impl Cell {
         }
     }
 
+    /// Whether both have the same page, and the same patch over it.
+    pub(super) fn has_same_parts(&self, other: &Self) -> bool {
+        let is_absent = matches!((&self.leaf, &other.leaf), (LeafRef::Absent, LeafRef::Absent));
+        (is_absent || self.is_over_same(other)) && self.has_same_patch(other)
+    }
+
     /// What it takes on the heap in parts made after an epoch.
     pub(super) fn weight_since(&self, epoch: u64) -> Weight {
         let leaf = match &self.leaf {

@@ -19,5 +19,6 @@ mod tree;
 pub(crate) use cell::{Cell, LeafRef, SavedPatch, Written};
 pub(crate) use damaged::DamagedLeaf;
 pub(crate) use leaf::LEAF_HEAP_BYTES;
-pub(crate) use slots::{PAGES_AHEAD_MAX, Pending, RESERVE_PAGES_MAX, Slots};
+pub(crate) use page_bits::PageBits;
+pub(crate) use slots::{PAGES_AHEAD_MAX, Pending, RESERVE_PAGES_MAX, Slots, by_page};
 pub(crate) use tree::{Mid, PAGES_END, Root, Tree, directory_rows};

@@ -210,6 +210,19 @@ impl Slots {
         }
     }
 
+    /// Likewise for slots that were gathered by page.
+    pub(crate) fn committed_pages(&self, pages: &[(u64, PageBits)]) {
+        let mut inner = self.inner.lock();
+        for (page, committed) in pages {
+            if let Some(slots) = inner.outstanding.get_mut(page) {
+                slots.clear_all(committed);
+                if slots.is_empty() {
+                    inner.outstanding.remove(page);
+                }
+            }
+        }
+    }
+
     /// A commit that was appended but not applied yet frees these slots. They are not reused before it is durable: if a
     /// power cut undid the commit, recovery would find them live and raise no count.
     pub(crate) fn freeing(&self, ids: impl Iterator<Item = RecordId>, seq: Seq) {
@@ -310,6 +323,18 @@ impl Slots {
         let inner = self.inner.lock();
         !inner.outstanding.is_empty() || !inner.pending.is_empty()
     }
+}
+
+/// The slots of records, gathered by page.
+pub(crate) fn by_page(ids: impl Iterator<Item = RecordId>) -> Vec<(u64, PageBits)> {
+    let mut pages: Vec<(u64, PageBits)> = Vec::new();
+    let mut slots = slots_of(ids);
+    while let Some((page, indexes)) = next_of_page(&mut slots) {
+        let mut bits = PageBits::default();
+        indexes.for_each(|index| bits.set(index, true));
+        pages.push((page, bits));
+    }
+    pages
 }
 
 fn slots_of(ids: impl Iterator<Item = RecordId>) -> Peekable<impl Iterator<Item = u64>> {

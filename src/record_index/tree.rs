@@ -3,6 +3,8 @@
 //! Owns: lookups, changes of entries, what of it is on the heap. Path copying as in Driscoll et al. 1989, with the copy
 //! deferred until a view needs it.
 
+mod fork;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,7 @@
 //! Limits that tests cannot reach by writing: the store is told that it is close to one.
 
+mod ahead;
+
 use std::sync::Arc;
 
 use crate::backing::{Backing, Memory};

@@ -41,6 +41,11 @@ impl Prewritten<'_> {
     pub(crate) fn place(&self) -> (SegmentSeq, Seq) {
         (self.number, self.seq)
     }
+
+    /// Its segment as long as the commit does not count, and the offset of its frame there.
+    pub(crate) fn written(&self) -> Option<(&Arc<Segment>, u64)> {
+        self.segment.as_ref().map(|segment| (segment, to_u64(SEGMENT_HEADER_BYTES)))
+    }
 }
 
 impl Drop for Prewritten<'_> {

@@ -11,11 +11,13 @@ mod following;
 mod prewriting;
 mod reserve;
 mod shipping;
+mod validate;
 
 #[cfg(test)]
 pub(crate) use ahead::MEANWHILE;
 pub(crate) use following::Followed;
 pub(crate) use shipping::Shipped;
+pub(crate) use validate::Validate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -238,7 +240,7 @@ impl Engine {
         frame: &mut FrameBuilder,
         effects: &mut Vec<Effect>,
         need: Need,
-        validate: impl FnOnce() -> Result<()>,
+        validate: &mut dyn Validate,
     ) -> Result<Seq> {
         self.check_writable()?;
         if need == Need::Ordinary {
@@ -246,8 +248,15 @@ impl Engine {
         }
         let is_early = self.is_early(frame, need);
         self.announce(if is_early { 0 } else { frame.bytes() }, need)?;
+        let no_save = if is_early { self.keep_saves_away(effects) } else { None };
         let prewritten = if is_early { self.prewrite(frame)? } else { None };
-        let mut ahead = prewritten.as_ref().and_then(|prewritten| self.apply_ahead(prewritten, effects));
+        let mut ahead = prewritten
+            .as_ref()
+            .zip(no_save)
+            .and_then(|(prewritten, no_save)| self.apply_ahead(prewritten, effects, no_save));
+        if prewritten.is_some() {
+            validate.look_again()?;
+        }
         let guard = self.lock_commit();
         if need == Need::Ordinary && self.reserve.is_short() {
             // Abandoned meanwhile.
@@ -257,7 +266,7 @@ impl Engine {
             self.heap.check_places(PLACES_FREE_MIN)?;
             self.log.check_numbers()?;
         }
-        validate()?;
+        validate.check()?;
         let seq = match prewritten {
             Some(prewritten) => self.name_and_apply(&guard, frame, effects, prewritten, &mut ahead)?,
             None => self.append_and_apply(&guard, frame, effects, need)?,
@@ -404,7 +413,7 @@ impl Engine {
                     frame.control(Kind::StreamEnd, &stream.to_le_bytes());
                     effects.push(Effect::StreamEnd(*stream));
                 }
-                self.commit_frame(&mut frame, &mut effects, Need::MakesRoom, || Ok(()))?;
+                self.commit_frame(&mut frame, &mut effects, Need::MakesRoom, &mut || Ok(()))?;
                 if chunks.is_empty() {
                     break;
                 }

@@ -22,6 +22,10 @@ pub enum Fault {
     RetiredBeforeMoves,
     /// A commit that was applied ahead of its turn replaces pages that others have changed meanwhile.
     ChangedPagesAreReplaced,
+    /// The publication of such a commit fails half-way.
+    PublicationFails,
+    /// Or it panics there.
+    PublicationPanics,
     /// Manifests reach a bucket before what they need.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only buckets have this fault"))]
     ManifestOvertakes,

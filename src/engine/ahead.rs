@@ -10,7 +10,7 @@ use parking_lot::MutexGuard;
 use crate::engine::{Engine, freed, put, sums};
 use crate::error::Result;
 use crate::heap;
-use crate::heap::{Effect, is_large};
+use crate::heap::{Effect, is_large, takes_ahead};
 use crate::id::Seq;
 use crate::log::Prewritten;
 use crate::pages::PageWriter;
@@ -18,7 +18,7 @@ use crate::record_index::{PageBits, by_page};
 
 /// How long a commit waits for a save that is running, if it is so large that views would wait for it. After that it is applied in
 /// its turn.
-const SAVE_TIME: Duration = Duration::from_secs(2);
+const SAVE_TIME: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(2) };
 
 /// A commit that was applied ahead of its turn.
 #[derive(Debug)]
@@ -29,16 +29,32 @@ pub(super) struct Ahead<'e> {
     index_bytes: u64,
     frees: bool,
     /// A save would find two trees.
-    _no_save: MutexGuard<'e, PageWriter>,
+    _no_save: NoSave<'e>,
 }
 
+/// Saves wait.
+#[derive(Debug)]
+pub(super) struct NoSave<'e>(#[expect(dead_code, reason = "it is held, not used")] MutexGuard<'e, PageWriter>);
+
 impl Engine {
-    /// Applies the effects of a commit that was written before its turn, if that is worth it. The caller does not hold the commit
-    /// lock.
-    pub(super) fn apply_ahead(&self, prewritten: &Prewritten<'_>, effects: &[Effect]) -> Option<Ahead<'_>> {
-        let (segment, offset) = prewritten.written()?;
+    /// That no save begins as long as the result is held, if the effects of a commit may be applied before its turn. Called before
+    /// it is written: from then on the log soon passes it. The caller holds no lock.
+    pub(super) fn keep_saves_away(&self, effects: &[Effect]) -> Option<NoSave<'_>> {
+        if !takes_ahead(effects) {
+            return None;
+        }
         let patience = if is_large(effects) { SAVE_TIME } else { Duration::ZERO };
-        let no_save = self.page_writer.try_lock_for(patience)?;
+        self.page_writer.try_lock_for(patience).map(NoSave)
+    }
+
+    /// Applies the effects of a commit that was written before its turn. The caller does not hold the commit lock.
+    pub(super) fn apply_ahead<'e>(
+        &'e self,
+        prewritten: &Prewritten<'_>,
+        effects: &[Effect],
+        no_save: NoSave<'e>,
+    ) -> Option<Ahead<'e>> {
+        let (segment, offset) = prewritten.written()?;
         let _panic = self.poison.ends_with_panic("while a large commit was applied");
         let applied = self.heap.apply_ahead(segment, offset, effects)?;
         let (index_bytes, frees) = sums(effects);

@@ -15,11 +15,11 @@ impl Engine {
         &self,
         name: &str,
         consumer: Option<Consumer>,
-        check: impl FnOnce() -> Result<()>,
+        mut check: impl FnMut() -> Result<()>,
     ) -> Result<Seq> {
         let mut frame = FrameBuilder::new();
         put_consumer(&mut frame, name, consumer);
         let mut effects = vec![Effect::Consumer(name.to_owned(), consumer)];
-        self.commit_frame(&mut frame, &mut effects, Need::MakesRoom, check)
+        self.commit_frame(&mut frame, &mut effects, Need::MakesRoom, &mut check)
     }
 }

@@ -204,6 +204,13 @@ impl Collector {
         retire::retire(engine, &survey.dead, &mut inner.retired);
     }
 
+    /// Moves what can be moved without a snapshot.
+    #[cfg(test)]
+    pub(crate) fn move_all(&self, engine: &Engine) -> Result<()> {
+        while matches!(self.batch(engine, 1 << 40)?, Slice::Progress(_)) {}
+        Ok(())
+    }
+
     /// Runs slices until this many bytes have been gained.
     fn batch(&self, engine: &Engine, goal: u64) -> Result<Slice> {
         let mut inner = self.inner.lock();

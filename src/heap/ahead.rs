@@ -86,14 +86,17 @@ impl Page {
     }
 }
 
+/// Whether effects are applied ahead of their turn: there are many, all of a kind that second trees can take.
+pub(crate) fn takes_ahead(effects: &[Effect]) -> bool {
+    let is_taken = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::Free(_) | Effect::Index(..));
+    has_changes(effects, AHEAD_MIN) && effects.iter().all(is_taken)
+}
+
 impl Heap {
-    /// Applies the effects of a frame to second trees, if there are many and all of a kind that these can take. The frame will be
-    /// at `base` of `segment`. The caller excludes saves until the result is dropped; it does not exclude commits.
+    /// Applies the effects of a frame to second trees; they must be such as `takes_ahead` says. The frame will be at `base` of
+    /// `segment`. The caller excludes saves until the result is dropped; it does not exclude commits. `None` if it fails: in its
+    /// turn the frame fails with the error that belongs to it.
     pub(crate) fn apply_ahead(&self, segment: &Arc<Segment>, base: u64, effects: &[Effect]) -> Option<Ahead<'_>> {
-        let is_taken = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::Free(_) | Effect::Index(..));
-        if !has_changes(effects, AHEAD_MIN) || !effects.iter().all(is_taken) {
-            return None;
-        }
         let (mut by_page, mut of_indexes, mut numbers) =
             (Vec::with_capacity(effects.len()), Vec::new(), BTreeSet::new());
         for (at, effect) in effects.iter().enumerate() {
@@ -139,16 +142,18 @@ impl Heap {
         Some(ahead)
     }
 
-    /// Publishes what was applied ahead, as this commit. The caller excludes commits.
+    /// Publishes what was applied ahead, as this commit. Views get the state before meanwhile. The caller excludes commits.
     pub(crate) fn publish_ahead(&self, ahead: &mut Ahead<'_>, seq: Seq, effects: &[Effect]) -> Result<()> {
-        self.change(|writer, publish| {
+        self.keep_before();
+        let applied = self.change_beside(|writer, publish| {
             writer.put_at(ahead.place, &ahead.segment);
             ahead.is_placed = true;
             publish.table_first(writer);
             let applied = writer.take_over(ahead, seq, effects);
             drop(writer.note_damaged());
-            applied.unwrap_or_else(|panic| resume_unwind(panic))
-        })
+            Ok(applied)
+        });
+        applied?.unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 
@@ -327,6 +332,10 @@ impl Writer {
         }
         ahead.pages.retain(|page| changed.binary_search(&page.number).is_err());
         for page in &ahead.pages {
+            if *taken >= ahead.pages.len() / 2 && planted::is(Fault::PublicationFails) {
+                return Err(Error::Exhausted { what: "planted fault", limit: 0 });
+            }
+            assert!(*taken < ahead.pages.len() / 2 || !planted::is(Fault::PublicationPanics), "planted");
             self.tree.take_over(page.number, ahead.tree.root())?;
             *taken += 1;
         }

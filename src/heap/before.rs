@@ -66,16 +66,13 @@ impl Before {
 }
 
 impl Heap {
-    /// Called before effects are applied: if these are many, views get the state as it is now until `take`. The caller
-    /// excludes commits.
-    pub(super) fn begin_large(&self, effects: &[Effect]) -> bool {
+    /// Called before much is changed: views get the state as it is now until `take`. The caller excludes commits.
+    pub(super) fn keep_before(&self) {
         // Without readers there is nobody to wait.
-        if !is_large(effects) || self.writer.lock().is_loading {
-            return false;
+        if !self.writer.lock().is_loading {
+            let state = self.pin();
+            *self.before.0.lock() = Some(state);
         }
-        let state = self.pin();
-        *self.before.0.lock() = Some(state);
-        true
     }
 }
 

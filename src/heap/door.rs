@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use crate::catalogue::Catalogue;
 use crate::error::Result;
 use crate::format::moves::Move;
-use crate::heap::{Applied, Effect, Heap, State, Writer};
+use crate::heap::{Applied, Effect, Heap, State, Writer, is_large};
 use crate::id::{SegmentSeq, Seq};
 use crate::log::Segment;
 use crate::pins::Current;
@@ -21,19 +21,33 @@ impl Heap {
     /// Applies the effects of a frame whose item offsets count from `base` of `segment`. Later views see all of them at
     /// once.
     pub(crate) fn apply(&self, segment: &Arc<Segment>, base: u64, seq: Seq, effects: &[Effect]) -> Result<()> {
-        let (is_large, mut before) = (self.begin_large(effects), None);
-        let applied = self.change(|writer, publish| {
+        if is_large(effects) {
+            self.keep_before();
+        }
+        let applied = self.change_beside(|writer, publish| {
             let place = writer.place_of(segment)?;
             publish.table_first(writer);
             let applied = writer.apply_frame(&Applied { segment, place, base, seq }, effects);
             drop(writer.note_damaged());
-            if is_large {
-                before = self.before.take();
-            }
-            applied.unwrap_or_else(|panic| resume_unwind(panic))
+            Ok(applied)
         });
-        drop(before.or_else(|| self.before.take().filter(|_| is_large)));
-        applied
+        applied?.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Like `change`, after which views no longer get the state that was kept before.
+    pub(super) fn change_beside<T>(
+        &self,
+        change: impl FnOnce(&mut Writer, &mut Publish<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut before = None;
+        let result = self.change(|writer, publish| {
+            let result = change(writer, publish);
+            before = self.before.take();
+            result
+        });
+        // Outside of the lock: it may hold much.
+        drop(before);
+        result
     }
 
     /// Changes something under the writer's lock and publishes a changed shape. Replaced parts are dropped outside the

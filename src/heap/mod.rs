@@ -35,7 +35,7 @@ mod undo;
 mod views;
 mod writer;
 
-pub(crate) use ahead::Ahead;
+pub(crate) use ahead::{Ahead, takes_ahead};
 pub(crate) use asking::Walk;
 pub(crate) use before::is_large;
 pub(crate) use effects::{Effect, add_effects, put_assigned, put_consumer, put_frees, put_prewritten};

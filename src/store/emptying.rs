@@ -53,7 +53,7 @@ pub(super) fn empty(engine: &Engine, stop: &dyn Fn() -> bool) -> Result<()> {
 }
 
 fn commit(engine: &Engine, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) -> Result<()> {
-    engine.commit_frame(frame, effects, Need::MakesRoom, || Ok(())).map(drop)
+    engine.commit_frame(frame, effects, Need::MakesRoom, &mut || Ok(())).map(drop)
 }
 
 /// Adds the records of a page if it belongs to the set, and the chunks of its large values.

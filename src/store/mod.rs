@@ -422,6 +422,11 @@ impl Inner {
         let engine = &self.engine;
         let snapshots = engine.page_writer.lock();
         let commits = engine.lock_commit();
+        if error.is_none() && !engine.read_only {
+            // Another clone may have committed meanwhile: a large commit keeps this one waiting here. A failure costs the next
+            // opening time.
+            drop(engine.log.finish());
+        }
         engine.poison.set(error.unwrap_or(&Error::Closed));
         drop(commits);
         drop(snapshots);

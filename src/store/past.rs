@@ -127,8 +127,12 @@ impl Store {
         let mut frame = FrameBuilder::new();
         frame.control(Kind::Mark, name.as_bytes());
         let engine = self.engine();
-        let seq =
-            engine.commit_frame(&mut frame, &mut vec![Effect::Mark(name.to_owned())], Need::Ordinary, || Ok(()))?;
+        let seq = engine.commit_frame(
+            &mut frame,
+            &mut vec![Effect::Mark(name.to_owned())],
+            Need::Ordinary,
+            &mut || Ok(()),
+        )?;
         make_sure(engine, seq, self.inner.options.durability)?;
         Ok(seq)
     }
@@ -149,7 +153,7 @@ impl Store {
         let engine = self.engine();
         engine.check_writable()?;
         let mut frame = FrameBuilder::new();
-        let is_there = || {
+        let mut is_there = || {
             let why = "there is no such mark".to_owned();
             let gone = || Error::PointGone { point: format!("mark {name:?}"), why };
             if engine.heap.catalogue().has_mark(name) { Ok(()) } else { Err(gone()) }
@@ -158,7 +162,7 @@ impl Store {
         is_there()?;
         frame.control(Kind::DropMark, name.as_bytes());
         let mut effects = vec![Effect::DropMark(name.to_owned())];
-        let seq = engine.commit_frame(&mut frame, &mut effects, Need::MakesRoom, is_there)?;
+        let seq = engine.commit_frame(&mut frame, &mut effects, Need::MakesRoom, &mut is_there)?;
         engine.make_durable(seq)?;
         self.inner.collector.sweep(engine)
     }

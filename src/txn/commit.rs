@@ -3,7 +3,7 @@
 //! Owns: the order of these steps, and returning what an aborted transaction took. Never: appends by itself; the engine
 //! does.
 
-use crate::engine::{Engine, Need};
+use crate::engine::{Engine, Need, Validate};
 use crate::error::Result;
 use crate::format::item::Kind;
 use crate::heap::{Effect, put_frees};
@@ -12,7 +12,7 @@ use crate::id::Seq;
 use crate::txn::parts::Parts;
 use crate::txn::room::{make_room, pages_of};
 use crate::txn::transaction::check_bytes;
-use crate::txn::validation::Claim;
+use crate::txn::validation::{Checked, Claim};
 use crate::txn::{Durability, Isolation, Transaction};
 
 impl Transaction {
@@ -88,9 +88,10 @@ impl Transaction {
             keys,
             planted: self.planted,
         };
-        let ahead = claim.check_ahead(engine)?;
-        let result = engine.commit_frame(frame, effects, need, || claim.check(engine, &ahead));
-        drop((ahead, offers, room));
+        let mut checked = Checked::new(engine, &claim);
+        checked.look_again()?;
+        let result = engine.commit_frame(frame, effects, need, &mut checked);
+        drop((checked, offers, room));
         let seq = result?;
         self.done = true;
         self.parts.get().staged.iter().for_each(|claim| claim.store());

@@ -129,7 +129,7 @@ impl<'e> Stager<'e> {
         if self.chunks_in_frame > 0 {
             let pages = pages_of(&self.effects);
             let room = make_room(self.engine, Need::Ordinary, pages, 0)?;
-            self.engine.commit_frame(&mut self.frame, &mut self.effects, Need::Ordinary, || Ok(()))?;
+            self.engine.commit_frame(&mut self.frame, &mut self.effects, Need::Ordinary, &mut || Ok(()))?;
             drop(room);
             self.chunks_in_frame = 0;
             self.is_begun = true;

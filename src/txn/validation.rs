@@ -8,7 +8,7 @@ use std::ops::Bound;
 
 use smallvec::SmallVec;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Validate};
 use crate::error::{Contended, Error, Result};
 use crate::heap::Answer;
 use crate::history::{Bounds, Found, Topic};
@@ -62,10 +62,11 @@ pub(crate) struct Claim<'t> {
     pub(crate) planted: Option<Part>,
 }
 
-/// What was compared before the commit lock was taken.
+/// A claim, and what of it was compared before the commit lock was taken.
 #[derive(Debug)]
-pub(crate) struct Ahead<'e> {
-    engine: &'e Engine,
+pub(crate) struct Checked<'t> {
+    engine: &'t Engine,
+    claim: &'t Claim<'t>,
     /// Versions are compared with the commits up to this one; the history has the records changed by later ones.
     versions: Option<Seq>,
     /// Ranges and scans likewise.
@@ -73,7 +74,61 @@ pub(crate) struct Ahead<'e> {
     scans: Seq,
 }
 
-impl Drop for Ahead<'_> {
+impl<'t> Checked<'t> {
+    pub(crate) fn new(engine: &'t Engine, claim: &'t Claim<'t>) -> Self {
+        Self { engine, claim, versions: None, ranges: Seq::ZERO, scans: Seq::ZERO }
+    }
+
+    /// Compares the versions of many records. What is left to `check` are those that later commits have changed.
+    fn look_at_versions(&mut self) -> Result<()> {
+        let (engine, claim) = (self.engine, self.claim);
+        let mut up_to = match self.versions {
+            Some(up_to) => up_to,
+            None => {
+                engine.history.enter(Topic::Records);
+                let up_to = engine.heap.seq();
+                self.versions = Some(up_to);
+                claim.check_versions(engine)?;
+                up_to
+            }
+        };
+        for _ in 0..ROUNDS {
+            let Some((next, changes)) = claim.check_changed(engine, up_to)? else { break };
+            (up_to, self.versions) = (next, Some(next));
+            if changes < VERSIONS_AHEAD_MIN {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Validate for Checked<'_> {
+    fn look_again(&mut self) -> Result<()> {
+        let (engine, claim) = (self.engine, self.claim);
+        if claim.first_seq == Some(engine.heap.seq()) {
+            return Ok(());
+        }
+        if claim.seen.len() >= VERSIONS_AHEAD_MIN && claim.planted != Some(Part::Versions) {
+            self.look_at_versions()?;
+        }
+        let Some(read_at) = claim.read_at else { return Ok(()) };
+        let is_far = |checked: Seq| engine.heap.seq().0 - read_at.max(checked).0 >= COMMITS_AHEAD_MIN;
+        if claim.planted != Some(Part::Ranges) && is_far(self.ranges) {
+            self.ranges = claim.check_ranges(engine, read_at, self.ranges)?;
+        }
+        if claim.is_serializable() && claim.planted != Some(Part::Scans) && is_far(self.scans) {
+            self.scans = claim.scans.check(engine, read_at, self.scans)?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<()> {
+        self.claim.check(self)
+    }
+}
+
+impl Drop for Checked<'_> {
     fn drop(&mut self) {
         if self.versions.is_some() {
             self.engine.history.leave(Topic::Records);
@@ -91,38 +146,8 @@ impl Claim<'_> {
         self.isolation == Isolation::Serializable
     }
 
-    /// Fails if a commit contradicts it already. The caller holds no lock.
-    pub(crate) fn check_ahead<'e>(&self, engine: &'e Engine) -> Result<Ahead<'e>> {
-        let mut ahead = Ahead { engine, versions: None, ranges: Seq::ZERO, scans: Seq::ZERO };
-        if self.first_seq == Some(engine.heap.seq()) {
-            return Ok(ahead);
-        }
-        if self.seen.len() >= VERSIONS_AHEAD_MIN && self.planted != Some(Part::Versions) {
-            engine.history.enter(Topic::Records);
-            let mut up_to = engine.heap.seq();
-            ahead.versions = Some(up_to);
-            self.check_versions(engine)?;
-            for _ in 0..ROUNDS {
-                let Some((next, changes)) = self.check_changed(engine, up_to)? else { break };
-                (up_to, ahead.versions) = (next, Some(next));
-                if changes < VERSIONS_AHEAD_MIN {
-                    break;
-                }
-            }
-        }
-        if let Some(read_at) = self.read_at.filter(|seq| engine.heap.seq().0 - seq.0 >= COMMITS_AHEAD_MIN) {
-            if self.planted != Some(Part::Ranges) {
-                ahead.ranges = self.check_ranges(engine, read_at, Seq::ZERO)?;
-            }
-            if self.is_serializable() && self.planted != Some(Part::Scans) {
-                ahead.scans = self.scans.check(engine, read_at, Seq::ZERO)?;
-            }
-        }
-        Ok(ahead)
-    }
-
-    /// Fails if a commit contradicts it. The caller excludes commits.
-    pub(crate) fn check(&self, engine: &Engine, ahead: &Ahead<'_>) -> Result<()> {
+    fn check(&self, ahead: &Checked<'_>) -> Result<()> {
+        let engine = ahead.engine;
         if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.is_index_epoch(*set, *epoch)) {
             let on = Contended::Indexes { set: engine.heap.catalogue().name_of(*set).to_owned() };
             return Err(Error::conflict(on, self.seen_up_to(), engine.heap.seq()));

@@ -3,11 +3,16 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tenure::{Durability, Error, RecordId, Store, Transaction, View};
 
 use crate::process::{Other, how, listen, options, put, say, values};
+
+/// Records of a transaction that needs a segment of its own.
+const LARGE: usize = 6_000;
 
 /// Runs `child` in a child process, which ends with it. Returns its process ID.
 #[expect(unsafe_code, reason = "there is no safe fork")]
@@ -84,6 +89,16 @@ fn try_in_a_child(hand: InHand, parent: &mut UnixStream) {
     drop(view);
 }
 
+/// Transactions that are written and applied ahead of their turn, one after the other, until told to stop.
+fn write_large(store: &Store, is_over: &AtomicBool) -> tenure::Result<()> {
+    let set = store.record_set("large")?;
+    while !is_over.load(Ordering::Relaxed) {
+        let ids = store.write(|tx| tx.insert_many(&set, &vec![[7; 20]; LARGE]))?;
+        store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id)))?;
+    }
+    Ok(())
+}
+
 /// Opens the store, forks, and continues.
 pub fn fork_and_go_on(path: &Path) {
     let is_alone = how("alone");
@@ -98,10 +113,25 @@ pub fn fork_and_go_on(path: &Path) {
     tx.insert(&store.record_set("a").expect("a set"), "never").expect("inserts");
     let hand = InHand { store: store.clone(), clone, view, tx, id: ids[0] };
     let mut of_child = Some((hand, store));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let large = how("large").then(|| {
+        let (is_over, store) = (Arc::clone(&is_over), of_child.as_ref().expect("is there").1.clone());
+        std::thread::spawn(move || write_large(&store, &is_over))
+    });
+    if large.is_some() {
+        std::thread::sleep(Duration::from_millis(30));
+    }
     let child = fork(|| {
         let (hand, store) = of_child.take().expect("once");
         drop(store);
-        try_in_a_child(hand, &mut there);
+        if how("large") {
+            // Locks that the other thread held stay held, so nothing is read here.
+            there.write_all(b"1").expect("the parent listens");
+            there.read_exact(&mut [0]).expect("the parent answers");
+            drop(hand);
+        } else {
+            try_in_a_child(hand, &mut there);
+        }
     });
     let (hand, store) = of_child.expect("the child has another");
     drop(hand);
@@ -111,6 +141,12 @@ pub fn fork_and_go_on(path: &Path) {
     }
     here.write_all(b"1").expect("the child listens");
     wait(child);
+    is_over.store(true, Ordering::Relaxed);
+    if let Some(large) = large {
+        large.join().expect("no panic").expect("commits");
+        let set = store.find_set("large").expect("is there");
+        assert_eq!(store.view().len(&set), 0);
+    }
     ids.push(put(&store, b"after", Durability::Sync).expect("commits"));
     say(&ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     assert_eq!(listen().as_deref(), Some("go on"));
@@ -154,4 +190,11 @@ fn a_child_drops_the_handle_of_a_store_without_threads() {
 #[test]
 fn a_child_closes_the_handle_of_a_store_without_threads() {
     a_child_leaves_its_parents_store_alone("alone close");
+}
+
+#[test]
+fn a_child_leaves_a_store_alone_whose_parent_is_committing_much() {
+    for _ in 0..4 {
+        a_child_leaves_its_parents_store_alone("large");
+    }
 }

@@ -34,9 +34,10 @@ impl Tree {
         of(&self.root) == of(fork) && is_known(now) && fork.cell(page).is_some_and(is_known) && now.has_same_parts(was)
     }
 
-    /// Replaces a page by that of a fork.
+    /// Replaces a page by that of a fork, or of the state that the fork was made from.
     pub(crate) fn take_over(&mut self, page: u64, fork: &Root) -> Result<()> {
-        let Some(theirs) = fork.cell(page) else { return Ok(()) };
+        let none = Cell::default();
+        let theirs = fork.cell(page).unwrap_or(&none);
         self.change_cell(page, |cell| {
             cell.leaf.clone_from(&theirs.leaf);
             cell.patch = theirs.patch.clone();

@@ -1,5 +1,7 @@
 //! What others commit between the application of a large commit ahead of its turn and that turn, compared with a map.
 
+mod meanwhile;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -137,7 +137,7 @@ pub mod typed;
 pub mod verify;
 
 pub use backup::{BackupOptions, BackupProgress, BackupReport};
-pub use changes::{Change, ChangeKind, Changes, Commit, CommitChanges, Consumer};
+pub use changes::{Change, ChangeKind, ChangeValue, Changes, Commit, CommitChanges, Consumer};
 pub use error::{Conflict, Contended, Corruption, Error, KeyOrigin, Result};
 pub use gc::Collected;
 pub use id::{IndexNumber, ParseIdError, RecordId, SegmentSeq, Seq, SetNumber};

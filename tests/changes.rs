@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
+#[path = "changes/ahead.rs"]
+mod ahead;
 #[path = "changes/basics.rs"]
 mod basics;
 #[path = "changes/beside.rs"]
@@ -13,6 +15,8 @@ mod consumers;
 mod crashes;
 #[path = "changes/killed.rs"]
 mod killed;
+#[path = "changes/large.rs"]
+mod large;
 #[path = "changes/log.rs"]
 mod log;
 #[path = "changes/mirror.rs"]

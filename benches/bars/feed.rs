@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tenure::{Durability, Options, Seq, Store};
+use tenure::{ChangeValue, Durability, Options, Seq, Store};
 
 use crate::common::{BATCH, median, rate, value, words};
 
@@ -24,7 +24,7 @@ fn feed(store: &Store) -> (usize, u64) {
     while let Some(commit) = changes.try_next().expect("a commit") {
         for change in commit.changes() {
             let change = change.expect("a change");
-            if let Some(value) = change.value().expect("reads") {
+            if let ChangeValue::Bytes(value) = change.value().expect("reads") {
                 count += 1;
                 sum ^= words(&value);
             }

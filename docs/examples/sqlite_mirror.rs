@@ -141,8 +141,8 @@ fn apply(sqlite: &Connection, commit: &Commit) -> Result<(), Failure> {
     for change in commit.changes() {
         let change = change?;
         let id = change.id().map(|id| number(id.as_u64()));
-        // Empty for a large value that a later commit has replaced: that commit follows.
-        let (value, seq) = (change.value()?.unwrap_or_default(), number(commit.seq().0));
+        // Empty for a large value that was reclaimed: the commit that has replaced it follows.
+        let (value, seq) = (change.value()?.into_bytes().unwrap_or_default(), number(commit.seq().0));
         let changed = match change.kind() {
             ChangeKind::Insert => sqlite.prepare(INSERT)?.execute(params![id, value, seq])?,
             ChangeKind::Update => sqlite.prepare(UPDATE)?.execute(params![id, value, seq])?,

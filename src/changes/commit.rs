@@ -4,12 +4,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::changes::Sets;
 use crate::changes::contents::{Contents, Fate, Last, SetOf, freed, set_in};
 use crate::changes::reader::Found;
+use crate::changes::value::{ChangeValue, Parts, is_gone};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::Malformed;
@@ -17,7 +19,7 @@ use crate::format::frame::FRAME_HEADER_BYTES;
 use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, REPLACES, UNASKED};
 use crate::heap::Answer;
 use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
-use crate::log::Segment;
+use crate::log::{Segment, SegmentSource};
 use crate::txn::Record;
 
 /// Bytes read at once where a segment has no map. At least one item fits.
@@ -60,9 +62,12 @@ impl fmt::Display for ChangeKind {
 /// deleted while it exists.
 pub struct Commit {
     engine: Arc<Engine>,
+    source: Arc<SegmentSource>,
     found: Found,
     contents: Contents,
     sets: Arc<Sets>,
+    /// Looked for with the first large value.
+    parts: OnceLock<Parts>,
 }
 
 impl fmt::Debug for Commit {
@@ -72,8 +77,15 @@ impl fmt::Debug for Commit {
 }
 
 impl Commit {
-    pub(super) fn new(engine: &Arc<Engine>, found: Found, contents: Contents, sets: &Arc<Sets>) -> Self {
-        Self { engine: Arc::clone(engine), found, contents, sets: Arc::clone(sets) }
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        source: &Arc<SegmentSource>,
+        found: Found,
+        contents: Contents,
+        sets: &Arc<Sets>,
+    ) -> Self {
+        let (engine, source, sets) = (Arc::clone(engine), Arc::clone(source), Arc::clone(sets));
+        Self { engine, source, found, contents, sets, parts: OnceLock::new() }
     }
 
     /// Its number.
@@ -87,9 +99,12 @@ impl Commit {
     }
 
     /// The note that its transaction added with [`Transaction::note`](crate::Transaction::note).
-    pub fn note(&self) -> Option<Cow<'_, [u8]>> {
-        let note = self.contents.note.as_ref()?;
-        self.found.segment.read(note.start, note.end - note.start).ok()
+    ///
+    /// # Errors
+    /// Those of reading it, where the log is not mapped.
+    pub fn note(&self) -> Result<Option<Cow<'_, [u8]>>> {
+        let read = |note: &Range<u64>| self.found.segment.read(note.start, note.end - note.start);
+        self.contents.note.as_ref().map(read).transpose()
     }
 
     /// Bytes that it takes in the log.
@@ -162,23 +177,51 @@ impl<'c> Change<'c> {
 
     /// The new value of a record that was inserted or updated.
     ///
-    /// A value above 65,504 bytes lies in parts of its own, which are reclaimed when a later commit replaces or deletes the
-    /// record: then this is `None`, and that later change follows. It also is where the handle is open read-only and has not
-    /// [refreshed](crate::Store::refresh) since the commit.
+    /// A value above 65,504 bytes lies in parts of its own, in commits before this one. They are reclaimed some time after
+    /// a later commit has replaced or deleted the record: then this is [`ChangeValue::Gone`], and that later change follows.
     ///
     /// # Errors
     /// Those of reading a large value.
-    pub fn value(&self) -> Result<Option<Cow<'_, [u8]>>> {
-        if !matches!(self.kind, ChangeKind::Insert | ChangeKind::Update) {
-            return Ok(None);
+    pub fn value(&self) -> Result<ChangeValue<'c>> {
+        let Some(id) = self.id.filter(|_| matches!(self.kind, ChangeKind::Insert | ChangeKind::Update)) else {
+            return Ok(ChangeValue::Nothing);
+        };
+        if self.is_head {
+            return Ok(self
+                .commit
+                .large(id, &self.payload)?
+                .map_or(ChangeValue::Gone, |bytes| ChangeValue::Bytes(Cow::Owned(bytes))));
         }
-        let Some(id) = self.id.filter(|_| self.is_head) else { return Ok(Some(Cow::Borrowed(&self.payload))) };
-        let state = self.commit.engine.heap.pin();
-        match state.lookup(id)? {
-            Answer::Live(found) if found.seq == self.commit.seq() => {
-                Record::shared(state, found)?.to_vec().map(|bytes| Some(Cow::Owned(bytes)))
+        Ok(ChangeValue::Bytes(self.payload.clone()))
+    }
+}
+
+impl Commit {
+    /// A value in parts; `None` if they are not there any more.
+    fn large(&self, id: RecordId, head: &[u8]) -> Result<Option<Vec<u8>>> {
+        let parts = match self.parts.get() {
+            Some(parts) => parts,
+            None => {
+                let found = Parts::in_frames(&self.engine, &self.source, &self.contents.parts)?;
+                self.parts.get_or_init(|| found)
             }
-            _ => Ok(None),
+        };
+        if let Some(value) = parts.value(head)? {
+            return Ok(Some(value));
+        }
+        // The feed began after its parts, or they were moved.
+        let state = self.engine.heap.pin();
+        let found = match state.lookup(id) {
+            Ok(Answer::Live(found)) if found.seq == self.seq() => found,
+            Ok(_) => return Ok(None),
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match Record::shared(state, found)?.to_vec() {
+            Ok(bytes) => Ok(Some(bytes)),
+            // Beside another process, which has deleted it.
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

@@ -150,6 +150,12 @@ impl Consumer {
             return Ok(());
         }
         let consumer = catalogue::Consumer { seq, is_lost: false };
-        engine.commit_consumer(&self.name, Some(consumer), || self.kept().map(drop)).map(drop)
+        let mut is_passed = false;
+        let committed = engine.commit_consumer(&self.name, Some(consumer), || {
+            // Another thread may have acknowledged more meanwhile.
+            is_passed = seq <= self.kept()?.seq;
+            if is_passed { Err(Error::NoSuchConsumer { name: self.name.to_string() }) } else { Ok(()) }
+        });
+        if is_passed { Ok(()) } else { committed.map(drop) }
     }
 }

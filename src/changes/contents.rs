@@ -10,6 +10,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::changes::Sets;
 use crate::changes::reader::Found;
+use crate::changes::value::{FramePlace, Streams};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::Frame;
@@ -44,6 +45,8 @@ pub(super) struct Contents {
     /// Where its note is, in its segment.
     pub(super) note: Option<Range<u64>>,
     pub(super) fates: Option<Fates>,
+    /// Frames with parts of its large values.
+    pub(super) parts: Vec<FramePlace>,
 }
 
 /// Finds the sets of deleted records.
@@ -88,6 +91,11 @@ pub(super) fn set_in(payload: &[u8]) -> SetNumber {
     SetNumber(payload.first_chunk::<4>().map_or(0, |number| u32::from_le_bytes(*number)))
 }
 
+/// The number of a stream.
+fn stream_in(payload: &[u8]) -> u64 {
+    payload.first_chunk::<8>().map_or(0, |number| u64::from_le_bytes(*number))
+}
+
 /// The name after the number.
 fn name_in(payload: &[u8]) -> &str {
     payload.get(4..).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
@@ -99,6 +107,7 @@ impl Contents {
         engine: &Engine,
         found: &Found,
         sets: &mut Arc<Sets>,
+        streams: &mut Streams,
     ) -> Result<std::result::Result<Self, Error>> {
         let segment = &found.segment;
         let bytes = segment.read(found.offset, found.header.bytes.into())?;
@@ -130,6 +139,10 @@ impl Contents {
                         )
                     }));
                 }
+                Some(Kind::Stream) => {
+                    streams.note(stream_in(item.payload), (segment.number(), found.offset));
+                }
+                Some(Kind::StreamEnd) => contents.parts.extend(streams.end(stream_in(item.payload))),
                 Some(Kind::Metadata) => {
                     let begin = offset + to_u64(item.header.len());
                     contents.note = Some(begin..begin + to_u64(item.payload.len()));

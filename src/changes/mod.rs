@@ -9,6 +9,7 @@ mod commit;
 mod consumer;
 mod contents;
 mod reader;
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::changes::contents::Contents;
 use crate::changes::reader::Reader;
+use crate::changes::value::Streams;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::id::{Seq, SetNumber};
@@ -24,6 +26,7 @@ use crate::txn::RecordSet;
 
 pub use commit::{Change, ChangeKind, Commit, CommitChanges};
 pub use consumer::Consumer;
+pub use value::ChangeValue;
 
 /// The longest pause before a waiting reader looks again.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
@@ -49,6 +52,7 @@ pub struct Changes {
     engine: Arc<Engine>,
     reader: Reader,
     sets: Arc<Sets>,
+    streams: Streams,
     position: Seq,
     ended: bool,
 }
@@ -106,7 +110,7 @@ impl Changes {
         let begin = if engine.read_only { since.min(state.seq) } else { since };
         drop(state);
         let reader = Reader::new(&engine, begin);
-        Ok(Self { engine, reader, sets: Arc::new(sets), position: since, ended: false })
+        Ok(Self { engine, reader, sets: Arc::new(sets), streams: Streams::default(), position: since, ended: false })
     }
 
     /// Shows changes of these sets only: of their records, and that they were dropped or renamed. If a set is
@@ -145,7 +149,7 @@ impl Changes {
     pub fn try_next(&mut self) -> Result<Option<Commit>> {
         self.engine.poison.check_process()?;
         while let Some(found) = self.reader.next()? {
-            let contents = match Contents::examine(&self.engine, &found, &mut self.sets)? {
+            let contents = match Contents::examine(&self.engine, &found, &mut self.sets, &mut self.streams)? {
                 Ok(contents) => contents,
                 Err(damage) => {
                     if self.reader.refuse(damage) {
@@ -160,7 +164,7 @@ impl Changes {
             }
             self.position = found.header.seq;
             if contents.is_visible {
-                return Ok(Some(Commit::new(&self.engine, found, contents, &self.sets)));
+                return Ok(Some(Commit::new(&self.engine, self.reader.source(), found, contents, &self.sets)));
             }
         }
         self.engine.poison.check()?;

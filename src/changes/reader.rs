@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::changes::value::is_gone;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PREWRITTEN};
@@ -52,11 +53,20 @@ pub(super) struct Found {
     pub(super) header: FrameHeader,
 }
 
+/// What became of a frame.
+#[derive(Debug)]
+enum Passed {
+    On,
+    Found(Found),
+    /// It is the next commit, and must not be shown yet.
+    Awaited,
+}
+
 /// Reads the log.
 #[derive(Debug)]
 pub(super) struct Reader {
     engine: Arc<Engine>,
-    source: SegmentSource,
+    source: Arc<SegmentSource>,
     at: Option<At>,
     expected: Seq,
     /// The commit that comes next was written ahead to this segment.
@@ -73,17 +83,13 @@ pub(super) struct Reader {
     pub(super) is_early: bool,
 }
 
-fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-}
-
 impl Reader {
     /// A reader of the commits after this one.
     pub(super) fn new(engine: &Arc<Engine>, since: Seq) -> Self {
         let source = SegmentSource { beside_a_writer: true, ..engine.log.source().clone() };
         Self {
             engine: Arc::clone(engine),
-            source,
+            source: Arc::new(source),
             at: None,
             expected: since.next(),
             named: None,
@@ -94,6 +100,10 @@ impl Reader {
             damage: None,
             is_early: false,
         }
+    }
+
+    pub(super) fn source(&self) -> &Arc<SegmentSource> {
+        &self.source
     }
 
     /// The last commit that may be shown.
@@ -120,11 +130,12 @@ impl Reader {
                 return Ok(None);
             }
             match self.header()? {
-                Some(header) => {
-                    if let Some(found) = self.pass(header)? {
-                        return Ok(Some(found));
-                    }
-                }
+                Some(header) => match self.pass(header)? {
+                    Passed::Found(found) => return Ok(Some(found)),
+                    Passed::On => {}
+                    Passed::Awaited if self.is_cut_off()? => self.end_segment(),
+                    Passed::Awaited => return Ok(None),
+                },
                 None if self.go_on()? => {}
                 None => return Ok(None),
             }
@@ -150,10 +161,31 @@ impl Reader {
             return false;
         }
         self.damage.get_or_insert(damage);
+        self.end_segment();
+        true
+    }
+
+    /// What follows in the segment is not part of the log.
+    fn end_segment(&mut self) {
         if let Some(at) = &mut self.at {
             at.is_over = true;
         }
-        true
+    }
+
+    /// Whether an opening has ended the log before the commit that was written ahead: then the one that names it comes before one with
+    /// the next number.
+    fn is_cut_off(&mut self) -> Result<bool> {
+        let Some((number, timeline)) = self.at.as_ref().map(|at| (at.segment.number(), at.segment.header().timeline))
+        else {
+            return Ok(false);
+        };
+        for later in self.later(number)? {
+            let begin = self.begin(later)?.filter(|begin| !begin.is_prewritten && begin.timeline > timeline);
+            if begin.is_some_and(|begin| begin.first <= self.expected) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The header of the frame where the reader is; `None` if there is none.
@@ -205,15 +237,16 @@ impl Reader {
         }
     }
 
-    /// Passes a frame. Returns it if it is the commit that comes next.
-    fn pass(&mut self, header: FrameHeader) -> Result<Option<Found>> {
+    /// Passes a frame, unless it is the commit that comes next.
+    fn pass(&mut self, header: FrameHeader) -> Result<Passed> {
         let expected = self.expected;
         let names = if header.kind == FrameKind::Commit && header.seq > expected && header.move_number == COPIED {
             self.names()?
         } else {
             None
         };
-        let Some(at) = &mut self.at else { return Ok(None) };
+        let limit = self.limit();
+        let Some(at) = &mut self.at else { return Ok(Passed::On) };
         let (segment, offset) = (Arc::clone(&at.segment), at.offset);
         let go_on = |at: &mut At| at.offset += u64::from(header.bytes);
         match header.kind {
@@ -236,20 +269,19 @@ impl Reader {
                         && (number == segment.number() && header.move_number == PREWRITTEN
                             || header.move_number == COPIED)
                 };
-                if self.named.or(names).is_some_and(of_its_turn) {
-                    self.expected = header.seq;
-                } else if header.seq > expected || header.move_number == PREWRITTEN {
+                let is_named = self.named.or(names).is_some_and(of_its_turn);
+                if !is_named && (header.seq > expected || header.move_number == PREWRITTEN) {
                     // What follows never was part of the log.
                     at.is_over = true;
-                    return Ok(None);
+                    return Ok(Passed::On);
                 }
-                if self.expected > self.limit() {
-                    return Ok(None);
+                if header.seq > limit {
+                    return Ok(Passed::Awaited);
                 }
-                return Ok(Some(Found { segment, offset, header }));
+                return Ok(Passed::Found(Found { segment, offset, header }));
             }
         }
-        Ok(None)
+        Ok(Passed::On)
     }
 
     /// What the last commit that was passed says is next.
@@ -488,8 +520,7 @@ impl Reader {
                 return Ok(true);
             }
         }
-        if let Some((_, seq)) = self.named.filter(|(_, seq)| *seq > self.limit()) {
-            self.expected = seq;
+        if self.named.is_some_and(|(_, seq)| seq > self.limit()) {
             return Ok(false);
         }
         if gap.is_none() && next.is_none() && self.limit() == Seq(u64::MAX) {

@@ -22,7 +22,7 @@ impl Transaction {
     /// tx.note("imported by hand")?;
     /// let seq = tx.commit()?;
     /// let commit = store.changes(Seq::ZERO)?.find(|commit| commit.as_ref().is_ok_and(|commit| commit.seq() == seq));
-    /// assert_eq!(commit.unwrap()?.note().as_deref(), Some(&b"imported by hand"[..]));
+    /// assert_eq!(commit.unwrap()?.note()?.as_deref(), Some(&b"imported by hand"[..]));
     /// # Ok::<(), tenure::Error>(())
     /// ```
     ///

@@ -114,3 +114,31 @@ fn consumers_have_names_and_begin_where_the_log_still_is() {
     assert!(matches!(consumer.changes(), Err(Error::NoSuchConsumer { .. })));
     assert_eq!(store.stats().consumers, []);
 }
+
+#[test]
+fn acknowledgements_of_several_threads_never_go_back() {
+    const THREADS: u64 = 6;
+    let store = options().durability(Durability::Buffered);
+    let store = store.open_backing(std::sync::Arc::new(tenure::backing::Memory::new())).unwrap();
+    let set = store.record_set("a").unwrap();
+    store.add_consumer("a", Seq::ZERO).unwrap();
+    let rounds = 300;
+    for _ in 0..rounds * THREADS {
+        store.write(|tx| tx.insert(&set, "1")).unwrap();
+    }
+    store.sync().unwrap();
+    let barrier = std::sync::Barrier::new(usize::try_from(THREADS).unwrap());
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (consumer, barrier) = (store.consumer("a").unwrap(), &barrier);
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    barrier.wait();
+                    consumer.acknowledge(Seq(round * THREADS + thread + 1)).unwrap();
+                    barrier.wait();
+                    assert_eq!(consumer.position().unwrap(), Seq((round + 1) * THREADS), "thread {thread}");
+                }
+            });
+        }
+    });
+}

@@ -25,7 +25,7 @@ impl Mirror {
             let change = change.expect("a change");
             self.applied += 1;
             let (kind, set) = (change.kind(), change.set());
-            let value = change.value().expect("reads").map(std::borrow::Cow::into_owned);
+            let value = change.value().expect("reads").into_bytes().map(std::borrow::Cow::into_owned);
             match (kind, change.id()) {
                 (ChangeKind::Insert | ChangeKind::Update, Some(id)) => {
                     // A large value that a later commit replaces is not there any more.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tenure::{Change, ChangeKind, Changes, Commit, Error, RecordId, Seq, Store};
+use tenure::{Change, ChangeValue, Changes, Commit, Error, Seq};
 
 use crate::context::{Context, existing_set};
 use crate::failure::{Outcome, one_line};
@@ -26,7 +26,7 @@ Examples:
 ///
 /// One line for each record that was inserted, updated or deleted, and for each set that was created, renamed or dropped. What the
 /// collector moves is not listed, nor what may still be lost in a power cut. The exit code is 3 if the log does not go back to
-/// --since: the message says how far it does. A value above 64 KiB that was replaced since is not there any more.
+/// --since: the message says how far it does. A value above 64 KiB that was replaced since may have been reclaimed: the line says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -48,7 +48,7 @@ pub struct Args {
 
 /// Lists changes.
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    let mut store = context.open_to_read(&args.store)?;
+    let store = context.open_to_read(&args.store)?;
     let set = args.set.as_ref().map(|name| existing_set(&store, name)).transpose()?;
     let since = |since| -> tenure::Result<Changes> {
         let changes = store.changes(since)?;
@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             next => next,
         };
         match next {
-            Some(commit) => print(context, &mut store, &mut out, &commit)?,
+            Some(commit) => print(context, &mut out, &commit)?,
             None if args.follow => continue,
             None => break,
         }
@@ -82,19 +82,22 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
-fn print(context: &Context, store: &mut Store, out: &mut Output, commit: &Commit) -> Outcome {
+fn print(context: &Context, out: &mut Output, commit: &Commit) -> Outcome {
     for change in commit.changes() {
         let change = change?;
-        let value = match change.value()? {
-            None if change.id().is_some() && change.kind() != ChangeKind::Delete => large(store, commit, change.id())?,
-            value => value.map(std::borrow::Cow::into_owned),
-        };
+        let value = change.value()?;
         if context.json {
-            print_json(out, commit, &change, value.as_deref())?;
+            print_json(out, commit, &change, &value)?;
             continue;
         }
         let id = change.id().map(|id| format!(" {id}")).unwrap_or_default();
-        let size = value.map(|value| format!("  {}", units::bytes(u64::try_from(value.len()).unwrap_or(u64::MAX))));
+        let size = match &value {
+            ChangeValue::Bytes(value) => {
+                Some(format!("  {}", units::bytes(u64::try_from(value.len()).unwrap_or(u64::MAX))))
+            }
+            ChangeValue::Gone => Some("  reclaimed".to_owned()),
+            _ => None,
+        };
         let name = match change.set_name() {
             "" => format!("set {}", change.set()),
             name => name.to_owned(),
@@ -105,21 +108,9 @@ fn print(context: &Context, store: &mut Store, out: &mut Output, commit: &Commit
     Ok(())
 }
 
-/// A value of several parts, which the handle sees only once it is refreshed.
-fn large(store: &mut Store, commit: &Commit, id: Option<RecordId>) -> Outcome<Option<Vec<u8>>> {
-    let Some(id) = id else { return Ok(None) };
-    if store.last_seq() < commit.seq() {
-        store.refresh()?;
-    }
-    match store.lookup(id)? {
-        tenure::Lookup::Live(record) if record.seq() == commit.seq() => Ok(Some(record.to_vec()?)),
-        _ => Ok(None),
-    }
-}
-
-fn print_json(out: &mut Output, commit: &Commit, change: &Change<'_>, bytes: Option<&[u8]>) -> Outcome {
+fn print_json(out: &mut Output, commit: &Commit, change: &Change<'_>, value: &ChangeValue<'_>) -> Outcome {
     let micros = commit.time().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let note = commit.note().map(|note| String::from_utf8_lossy(&note).into_owned());
+    let note = commit.note()?.map(|note| String::from_utf8_lossy(&note).into_owned());
     let members: [(&str, Value); 6] = [
         ("time_micros", json!(u64::try_from(micros).unwrap_or(u64::MAX))),
         ("note", json!(note)),
@@ -132,8 +123,10 @@ fn print_json(out: &mut Output, commit: &Commit, change: &Change<'_>, bytes: Opt
     for (name, value) in members {
         out.text(&format!(",{}:{value}", json!(name)))?;
     }
-    if let Some(bytes) = bytes {
-        value::print_member(out, bytes)?;
+    match value {
+        ChangeValue::Bytes(bytes) => value::print_member(out, bytes)?,
+        ChangeValue::Gone => out.text(",\"reclaimed\":true")?,
+        _ => {}
     }
     out.text("}\n")
 }

@@ -9,6 +9,7 @@ mod announce;
 mod consumers;
 mod following;
 mod prewriting;
+mod replaced;
 mod reserve;
 mod shipping;
 mod validate;
@@ -114,6 +115,8 @@ pub(crate) struct Engine {
     /// Whether the manifest says that the log continues.
     pub(crate) is_announced: AtomicBool,
     pub(crate) transaction_bytes_max: u64,
+    /// Whether commits say where the versions were that they replace or delete.
+    pub(crate) old_values: bool,
     /// Log bytes that recovery would have to replay.
     pub(crate) replay_bytes: AtomicU64,
     /// Log bytes of changes of key indexes since the store was opened.
@@ -242,12 +245,25 @@ impl Engine {
         need: Need,
         validate: &mut dyn Validate,
     ) -> Result<Seq> {
+        self.commit_recording(frame, effects, need, false, validate)
+    }
+
+    /// The same; whether the frame is to say where the versions were that it replaces or deletes.
+    pub(crate) fn commit_recording(
+        &self,
+        frame: &mut FrameBuilder,
+        effects: &mut Vec<Effect>,
+        need: Need,
+        records_old: bool,
+        validate: &mut dyn Validate,
+    ) -> Result<Seq> {
         self.check_writable()?;
         if need == Need::Ordinary {
             self.check_reserve(frame.bytes())?;
         }
         let is_early = self.is_early(frame, need);
         self.announce(if is_early { 0 } else { frame.bytes() }, need)?;
+        let places = if records_old && is_early { Some(self.put_replaced_early(frame, effects)?) } else { None };
         let no_save = if is_early { self.keep_saves_away(effects) } else { None };
         let prewritten = if is_early { self.prewrite(frame)? } else { None };
         let mut ahead = prewritten
@@ -267,6 +283,12 @@ impl Engine {
             self.log.check_numbers()?;
         }
         validate.check()?;
+        let mut prewritten = prewritten;
+        if records_old && !self.put_replaced(frame, effects, places, prewritten.is_some())? && prewritten.is_some() {
+            ahead = None;
+            prewritten = None;
+            frame.unseal();
+        }
         let seq = match prewritten {
             Some(prewritten) => self.name_and_apply(&guard, frame, effects, prewritten, &mut ahead)?,
             None => self.append_and_apply(&guard, frame, effects, need)?,

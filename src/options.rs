@@ -48,6 +48,7 @@ pub struct Options {
     pub(crate) collector: bool,
     pub(crate) follow_interval: Option<Duration>,
     consumer_bytes_max: Option<u64>,
+    old_values: bool,
     /// The lineage of the handle that this opening replaces.
     pub(crate) lineage: Option<Lineage>,
 }
@@ -73,6 +74,7 @@ impl Default for Options {
             collector: true,
             follow_interval: None,
             consumer_bytes_max: None,
+            old_values: false,
             lineage: None,
         }
     }
@@ -215,6 +217,15 @@ impl Options {
         self
     }
 
+    /// Whether each commit also records where the versions were that it replaces or deletes, 16 bytes for each, so that
+    /// [`Change::old_value`](crate::Change::old_value) can show them; and whether what [consumers](crate::Store::add_consumer) have not
+    /// acknowledged includes these versions, wherever they are. Default: no.
+    #[must_use]
+    pub fn old_values(mut self, old_values: bool) -> Self {
+        self.old_values = old_values;
+        self
+    }
+
     /// To open what has no directory of the record index, so that it can be rebuilt.
     pub(crate) fn repairing(mut self) -> Self {
         self.repairs = true;
@@ -266,6 +277,7 @@ impl Options {
             check_every_read: self.check_every_read,
             segment_bytes: self.segment_bytes,
             transaction_bytes_max: self.transaction_bytes_max,
+            old_values: self.old_values,
             snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
             dirty_bytes_max: self.dirty_bytes_max,
             lineage: self.lineage.unwrap_or_else(Lineage::new),

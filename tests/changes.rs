@@ -21,6 +21,8 @@ mod large;
 mod log;
 #[path = "changes/mirror.rs"]
 mod mirror;
+#[path = "changes/old.rs"]
+mod old;
 #[path = "changes/order.rs"]
 mod order;
 #[allow(dead_code, unreachable_pub, reason = "an example is a program")]

@@ -5,9 +5,12 @@ use std::time::Instant;
 use tenure::{ChangeValue, Durability, Options, Seq, Store};
 
 use crate::common::{BATCH, median, rate, value, words};
+use crate::support::allocator;
 
 /// Bytes of a value, and records of a commit.
-const SIZES: [(usize, usize); 3] = [(100, BATCH), (200, 10), (1_000, BATCH)];
+const SIZES: [(usize, usize); 5] = [(100, BATCH), (200, 1), (200, 10), (200, 100), (1_000, BATCH)];
+/// Records of the largest commit.
+const LARGE: usize = 500_000;
 
 fn scan(store: &Store) -> (usize, u64) {
     let view = store.view();
@@ -31,6 +34,30 @@ fn feed(store: &Store) -> (usize, u64) {
         }
     }
     (count, sum)
+}
+
+/// Prints the most heap that reading a feed takes: of many commits, and of one as large.
+fn peaks() {
+    for batch in [1, LARGE] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("store");
+        let options = Options::new().durability(Durability::Buffered).collector(false).transaction_bytes_max(200 << 20);
+        let store = options.open(&path).expect("opens");
+        let set = store.record_set("records").expect("a set");
+        store.add_consumer("feed", Seq::ZERO).expect("a consumer");
+        let values = vec![[7; 100]; batch];
+        let commits = LARGE / batch;
+        for _ in 0..commits {
+            store.write(|tx| tx.insert_many(&set, &values)).expect("inserts");
+        }
+        drop(values);
+        store.close().expect("closes");
+        let store = options.read_only(true).open(&path).expect("opens");
+        let before = allocator::reset_peak();
+        let read = feed(&store).0;
+        let peak = allocator::peak_bytes() - before;
+        println!("heap at most, {commits} commits of {batch} records, {read} read: {} KiB", peak >> 10);
+    }
 }
 
 /// Prints the rates of both, in a store that was just opened, where every record is read for the first time, and after that.
@@ -72,4 +99,5 @@ pub fn measure(count: usize, rounds: usize) {
         println!("  first scan {first_scan:.0}/s, first feed {first_feed:.0}/s, ratio {:.2}", first_feed / first_scan);
         println!("  scan again {scan:.0}/s, feed again {feed:.0}/s, ratio {:.2}", feed / scan);
     }
+    peaks();
 }

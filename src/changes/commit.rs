@@ -11,20 +11,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::changes::Sets;
 use crate::changes::contents::{Contents, Fate, Last, SetOf, freed, set_in};
 use crate::changes::reader::Found;
-use crate::changes::value::{ChangeValue, Parts, is_gone};
-use crate::engine::Engine;
+use crate::changes::rows::Rows;
+use crate::changes::segments::{Segments, is_gone};
+use crate::changes::value::{ChangeValue, Parts};
+use crate::changes::walk::Walk;
 use crate::error::Result;
 use crate::format::Malformed;
-use crate::format::frame::FRAME_HEADER_BYTES;
-use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, REPLACES, UNASKED};
+use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, REPLACES, UNASKED};
 use crate::heap::Answer;
-use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
-use crate::log::{Segment, SegmentSource};
+use crate::id::{RecordId, Seq, SetNumber};
+use crate::log::Segment;
 use crate::txn::Record;
-
-/// Bytes read at once where a segment has no map. At least one item fits.
-const WINDOW_BYTES: u64 = 256 << 10;
-const _: () = assert!(WINDOW_BYTES > (PAYLOAD_BYTES_MAX + RECORD_HEADER_BYTES) as u64);
 
 /// What happened to a record or a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,8 +58,7 @@ impl fmt::Display for ChangeKind {
 /// A commit, and what it changed. Its values are read from the log when they are asked for; it keeps one segment from being
 /// deleted while it exists.
 pub struct Commit {
-    engine: Arc<Engine>,
-    source: Arc<SegmentSource>,
+    segments: Arc<Segments>,
     found: Found,
     contents: Contents,
     sets: Arc<Sets>,
@@ -77,15 +73,21 @@ impl fmt::Debug for Commit {
 }
 
 impl Commit {
-    pub(super) fn new(
-        engine: &Arc<Engine>,
-        source: &Arc<SegmentSource>,
-        found: Found,
-        contents: Contents,
-        sets: &Arc<Sets>,
-    ) -> Self {
-        let (engine, source, sets) = (Arc::clone(engine), Arc::clone(source), Arc::clone(sets));
-        Self { engine, source, found, contents, sets, parts: OnceLock::new() }
+    pub(super) fn new(segments: &Arc<Segments>, found: Found, contents: Contents, sets: &Arc<Sets>) -> Self {
+        Self { segments: Arc::clone(segments), found, contents, sets: Arc::clone(sets), parts: OnceLock::new() }
+    }
+
+    pub(super) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    pub(super) fn segment(&self) -> &Segment {
+        &self.found.segment
+    }
+
+    /// Where the places of replaced versions are.
+    pub(super) fn rows(&self) -> &[Rows] {
+        &self.contents.replaced
     }
 
     /// Its number.
@@ -117,15 +119,10 @@ impl Commit {
     pub fn changes(&self) -> CommitChanges<'_> {
         CommitChanges {
             commit: self,
-            items: Items {
-                segment: &self.found.segment,
-                at: self.found.offset + to_u64(FRAME_HEADER_BYTES),
-                end: self.found.offset + u64::from(self.found.header.bytes),
-                window: Vec::new(),
-                window_at: 0,
-            },
+            items: Walk::new(&self.found.segment, self.found.offset, &self.found.header),
             run: SetNumber(0),
-            set_of: SetOf::new(&self.engine),
+            is_shown: false,
+            set_of: SetOf::new(&self.segments.engine),
             freed: Vec::new(),
         }
     }
@@ -154,6 +151,10 @@ impl fmt::Debug for Change<'_> {
 }
 
 impl<'c> Change<'c> {
+    pub(super) fn commit(&self) -> &'c Commit {
+        self.commit
+    }
+
     /// What happened.
     pub fn kind(&self) -> ChangeKind {
         self.kind
@@ -202,7 +203,7 @@ impl Commit {
         let parts = match self.parts.get() {
             Some(parts) => parts,
             None => {
-                let found = Parts::in_frames(&self.engine, &self.source, &self.contents.parts)?;
+                let found = Parts::in_frames(&self.segments, &self.contents.parts)?;
                 self.parts.get_or_init(|| found)
             }
         };
@@ -210,7 +211,7 @@ impl Commit {
             return Ok(Some(value));
         }
         // The feed began after its parts, or they were moved.
-        let state = self.engine.heap.pin();
+        let state = self.segments.engine.heap.pin();
         let found = match state.lookup(id) {
             Ok(Answer::Live(found)) if found.seq == self.seq() => found,
             Ok(_) => return Ok(None),
@@ -226,15 +227,6 @@ impl Commit {
     }
 }
 
-/// Walks over the items of a frame that was checked.
-struct Items<'c> {
-    segment: &'c Segment,
-    at: u64,
-    end: u64,
-    window: Vec<u8>,
-    window_at: u64,
-}
-
 /// An item, in place or copied.
 struct Read<'c> {
     offset: u64,
@@ -244,44 +236,17 @@ struct Read<'c> {
     payload: Cow<'c, [u8]>,
 }
 
-impl<'c> Items<'c> {
-    fn next(&mut self) -> Result<Option<Read<'c>>> {
-        if self.at >= self.end {
-            return Ok(None);
-        }
-        let (offset, rest) = (self.at, self.end - self.at);
-        if let Some(bytes) = self.segment.mapped(offset, to_usize(rest)) {
-            let item = Item::parse(bytes).map_err(|malformed| malformed.at(self.segment.name(), offset))?;
-            self.at += item.bytes();
-            let payload = Cow::Borrowed(item.payload);
-            return Ok(Some(Read { offset, kind: item.kind, flags: item.flags, raw_id: item.raw_id, payload }));
-        }
-        let is_there = |window: &[u8], at: u64| offset >= at && to_u64(window.len()) > offset - at;
-        let parsed = |window: &[u8], at: u64| {
-            let item = window.get(to_usize(offset - at)..).and_then(|bytes| Item::parse(bytes).ok())?;
-            let payload = Cow::Owned(item.payload.to_vec());
-            Some((item.bytes(), Read { offset, kind: item.kind, flags: item.flags, raw_id: item.raw_id, payload }))
-        };
-        let known = is_there(&self.window, self.window_at).then(|| parsed(&self.window, self.window_at)).flatten();
-        let (bytes, read) = match known {
-            Some(known) => known,
-            None => {
-                self.window = self.segment.read(offset, rest.min(WINDOW_BYTES))?.into_owned();
-                self.window_at = offset;
-                let malformed = || Malformed::new("item", "a whole item", rest);
-                parsed(&self.window, offset).ok_or_else(|| malformed().at(self.segment.name(), offset))?
-            }
-        };
-        self.at += bytes;
-        Ok(Some(read))
-    }
+fn read<'c>((offset, item): (u64, Item<'_>), payload: Cow<'c, [u8]>) -> Read<'c> {
+    Read { offset, kind: item.kind, flags: item.flags, raw_id: item.raw_id, payload }
 }
 
 /// The changes of a commit, one after the other.
 pub struct CommitChanges<'c> {
     commit: &'c Commit,
-    items: Items<'c>,
+    items: Walk<'c>,
     run: SetNumber,
+    /// Whether changes of its records are shown.
+    is_shown: bool,
     set_of: SetOf<'c>,
     /// Deleted records of the current item, in reverse.
     freed: Vec<RecordId>,
@@ -305,6 +270,17 @@ impl<'c> CommitChanges<'c> {
         is_shown.then(|| self.change(ChangeKind::Delete, set, Some(id), Cow::Borrowed(&[])))
     }
 
+    fn next_item(&mut self) -> Result<Option<Read<'c>>> {
+        let commit = self.commit;
+        let damaged = |malformed: Malformed| malformed.at(commit.found.segment.name(), commit.found.offset);
+        if self.items.is_mapped() {
+            let item = self.items.next_mapped().transpose().map_err(damaged)?;
+            return Ok(item.map(|item| read(item, Cow::Borrowed(item.1.payload))));
+        }
+        let item = self.items.next()?.transpose().map_err(damaged)?;
+        Ok(item.map(|item| read(item, Cow::Owned(item.1.payload.to_vec()))))
+    }
+
     fn put(&self, item: Read<'c>) -> Option<Change<'c>> {
         let id = RecordId::from_u64(item.raw_id)?;
         let mut is_new = item.flags & REPLACES == 0;
@@ -326,9 +302,9 @@ impl<'c> CommitChanges<'c> {
                     return Ok(Some(change));
                 }
             }
-            let Some(item) = self.items.next()? else { return Ok(None) };
+            let Some(item) = self.next_item()? else { return Ok(None) };
             if item.kind < FIRST_CONTROL_KIND {
-                if self.commit.sets.shows(self.run)
+                if self.is_shown
                     && let Some(change) = self.put(item)
                 {
                     return Ok(Some(change));
@@ -338,6 +314,7 @@ impl<'c> CommitChanges<'c> {
             let kind = match Kind::from_u8(item.kind) {
                 Some(Kind::Run) => {
                     self.run = set_in(&item.payload);
+                    self.is_shown = self.commit.sets.shows(self.run);
                     continue;
                 }
                 Some(Kind::Frees) if item.flags & UNASKED == 0 => {

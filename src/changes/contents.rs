@@ -10,14 +10,16 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::changes::Sets;
 use crate::changes::reader::Found;
+use crate::changes::rows::Rows;
 use crate::changes::value::{FramePlace, Streams};
+use crate::changes::walk;
+use crate::changes::walk::{Walk, prewritten_in};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::format::Frame;
 use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::item::{AGAIN, FIRST_CONTROL_KIND, Kind, MAY_SKIP, REPLACES, UNASKED};
 use crate::heap::State;
-use crate::id::{NumberHash, RecordId, SetNumber, to_u64};
+use crate::id::{NumberHash, RecordId, SegmentSeq, Seq, SetNumber, to_u64};
 
 /// What a commit did last to a record that it changed more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,10 @@ pub(super) struct Contents {
     /// Where its note is, in its segment.
     pub(super) note: Option<Range<u64>>,
     pub(super) fates: Option<Fates>,
+    /// Where it says where replaced versions were.
+    pub(super) replaced: Vec<Rows>,
+    /// The commit that comes next was written ahead to this segment.
+    pub(super) named: Option<(SegmentSeq, Seq)>,
     /// Frames with parts of its large values.
     pub(super) parts: Vec<FramePlace>,
 }
@@ -109,24 +115,26 @@ impl Contents {
         sets: &mut Arc<Sets>,
         streams: &mut Streams,
     ) -> Result<std::result::Result<Self, Error>> {
-        let segment = &found.segment;
-        let bytes = segment.read(found.offset, found.header.bytes.into())?;
-        let frame = match Frame::parse(&bytes, segment.seed(), found.offset) {
-            Ok(frame) => frame,
-            Err(malformed) => return Ok(Err(malformed.at(segment.name(), found.offset))),
-        };
+        let segment = &*found.segment;
+        if !segment.is_frame_checked(found.offset) {
+            if let Err(malformed) = walk::check(segment, found.offset, &found.header)? {
+                return Ok(Err(malformed.at(segment.name(), found.offset)));
+            }
+            segment.note_frame_checked(found.offset);
+        }
         let mut contents = Self::default();
-        let (mut run, mut set_of, mut is_again) = (SetNumber(0), SetOf::new(engine), false);
+        let (mut is_shown, mut set_of, mut flags) = (false, SetOf::new(engine), 0);
         let mut dropped = None;
-        for item in frame.items() {
+        let mut walk = Walk::new(segment, found.offset, &found.header);
+        while let Some(item) = walk.next()? {
             let (offset, item) = item.map_err(|malformed| malformed.at(segment.name(), found.offset))?;
-            is_again |= item.flags & AGAIN != 0;
+            flags |= item.flags;
             if item.kind < FIRST_CONTROL_KIND {
-                contents.is_visible = contents.is_visible || sets.shows(run);
+                contents.is_visible |= is_shown;
                 continue;
             }
             match Kind::from_u8(item.kind) {
-                Some(Kind::Run) => run = set_in(item.payload),
+                Some(Kind::Run) => is_shown = sets.shows(set_in(item.payload)),
                 Some(Kind::Frees) if item.flags & UNASKED == 0 && !contents.is_visible => {
                     contents.is_visible = freed(item.payload).any(|id| sets.shows(set_of.find(id, sets)));
                 }
@@ -139,10 +147,14 @@ impl Contents {
                         )
                     }));
                 }
+                Some(Kind::Replaced) => {
+                    contents.replaced.extend(Rows::new(item.payload, offset + to_u64(item.header.len())));
+                }
                 Some(Kind::Stream) => {
                     streams.note(stream_in(item.payload), (segment.number(), found.offset));
                 }
                 Some(Kind::StreamEnd) => contents.parts.extend(streams.end(stream_in(item.payload))),
+                Some(Kind::Prewritten) => contents.named = prewritten_in(item.payload),
                 Some(Kind::Metadata) => {
                     let begin = offset + to_u64(item.header.len());
                     contents.note = Some(begin..begin + to_u64(item.payload.len()));
@@ -176,17 +188,19 @@ impl Contents {
                 _ => {}
             }
         }
-        if is_again && contents.is_visible {
-            contents.fates = Some(fates(&frame));
+        if flags & AGAIN != 0 && contents.is_visible {
+            contents.fates = Some(fates(found)?);
         }
         Ok(Ok(contents))
     }
 }
 
 /// What a frame did last to each record.
-fn fates(frame: &Frame<'_>) -> Fates {
+fn fates(found: &Found) -> Result<Fates> {
     let mut fates = Fates::default();
-    for (offset, item) in frame.items().flatten() {
+    let mut walk = Walk::new(&found.segment, found.offset, &found.header);
+    while let Some(item) = walk.next()? {
+        let Ok((offset, item)) = item else { break };
         if item.kind < FIRST_CONTROL_KIND {
             let Ok(id) = item.id() else { continue };
             let is_new = item.flags & REPLACES == 0;
@@ -198,5 +212,5 @@ fn fates(frame: &Frame<'_>) -> Fates {
             }
         }
     }
-    fates
+    Ok(fates)
 }

@@ -8,8 +8,12 @@
 mod commit;
 mod consumer;
 mod contents;
+mod old;
 mod reader;
+mod rows;
+mod segments;
 mod value;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::changes::contents::Contents;
 use crate::changes::reader::Reader;
+use crate::changes::segments::Segments;
 use crate::changes::value::Streams;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -51,6 +56,7 @@ struct Sets {
 pub struct Changes {
     engine: Arc<Engine>,
     reader: Reader,
+    segments: Arc<Segments>,
     sets: Arc<Sets>,
     streams: Streams,
     position: Seq,
@@ -110,7 +116,9 @@ impl Changes {
         let begin = if engine.read_only { since.min(state.seq) } else { since };
         drop(state);
         let reader = Reader::new(&engine, begin);
-        Ok(Self { engine, reader, sets: Arc::new(sets), streams: Streams::default(), position: since, ended: false })
+        let segments = Arc::new(Segments::new(&engine, reader.source()));
+        let (sets, streams) = (Arc::new(sets), Streams::default());
+        Ok(Self { engine, reader, segments, sets, streams, position: since, ended: false })
     }
 
     /// Shows changes of these sets only: of their records, and that they were dropped or renamed. If a set is
@@ -133,6 +141,17 @@ impl Changes {
     pub fn early(mut self) -> Self {
         self.reader.is_early = true;
         self
+    }
+
+    /// Shows only commits that the bucket has to which the store is shipped, as [`wait_remote`](Store::wait_remote) waits for. Others
+    /// are lost with this machine's disk: another writer that takes over the bucket gives their numbers to other commits.
+    ///
+    /// # Errors
+    /// `BadOption` if the store's backing ships nowhere.
+    pub fn remote(mut self) -> Result<Self> {
+        self.engine.check_shipping()?;
+        self.reader.shipped = Some(Seq::ZERO);
+        Ok(self)
     }
 
     /// The last commit that was passed. It may be later than the last one that was returned: commits without a visible change
@@ -158,15 +177,16 @@ impl Changes {
                     return Ok(None);
                 }
             };
-            self.reader.accept(&found);
+            self.reader.accept(&found, contents.named);
             if found.header.seq <= self.position {
                 continue;
             }
             self.position = found.header.seq;
             if contents.is_visible {
-                return Ok(Some(Commit::new(&self.engine, self.reader.source(), found, contents, &self.sets)));
+                return Ok(Some(Commit::new(&self.segments, found, contents, &self.sets)));
             }
         }
+        self.segments.close();
         self.engine.poison.check()?;
         Ok(None)
     }
@@ -195,7 +215,7 @@ impl Changes {
 
     /// Waits until there may be another commit, or until the timeout.
     fn pause(&self, pause: Duration) {
-        if self.engine.read_only || self.reader.is_early {
+        if self.engine.read_only || self.reader.is_early || self.reader.shipped.is_some() {
             std::thread::sleep(pause);
         } else {
             self.engine.log.wait_for_durable(self.reader.expected(), pause);

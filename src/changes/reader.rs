@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::changes::value::is_gone;
+use crate::changes::segments::is_gone;
+use crate::changes::walk;
+use crate::changes::walk::{Walk, prewritten_in};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PREWRITTEN};
+use crate::format::item::Kind;
 use crate::format::manifest::Body;
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::format::{Frame, Seed};
-use crate::heap::{Effect, add_effects};
+use crate::format::{Malformed, Seed};
 use crate::id::{SegmentSeq, Seq, to_u64};
-use crate::log::{Segment, SegmentSource};
+use crate::log::{Ahead, Segment, SegmentSource};
 use crate::manifest;
 use crate::recovery::list;
 
@@ -31,8 +33,25 @@ struct At {
     offset: u64,
     /// Nothing of the log follows in the segment.
     is_over: bool,
+    /// What is asked for before it is read.
+    ahead: Ahead,
     /// The last commit that was passed in it.
-    last: Option<u64>,
+    last: Option<Last>,
+}
+
+impl Drop for At {
+    fn drop(&mut self) {
+        self.ahead.end(&self.segment);
+    }
+}
+
+/// A commit that was passed.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    /// It says this of the commit after it.
+    Shown(Option<(SegmentSeq, Seq)>),
+    /// It is at this offset, and was not looked at.
+    Skipped(u64),
 }
 
 /// How a segment of the log begins.
@@ -81,6 +100,8 @@ pub(super) struct Reader {
     damage: Option<Error>,
     /// Whether commits are shown before they are durable.
     pub(super) is_early: bool,
+    /// What the bucket is known to have, if only that is shown.
+    pub(super) shipped: Option<Seq>,
 }
 
 impl Reader {
@@ -99,6 +120,7 @@ impl Reader {
             begins: BTreeMap::new(),
             damage: None,
             is_early: false,
+            shipped: None,
         }
     }
 
@@ -108,12 +130,21 @@ impl Reader {
 
     /// The last commit that may be shown.
     pub(super) fn limit(&self) -> Seq {
-        match (self.engine.read_only, self.is_early) {
+        let limit = match (self.engine.read_only, self.is_early) {
             (true, true) => Seq(u64::MAX),
             (true, false) => self.proven,
             (false, true) => self.engine.heap.seq(),
             (false, false) => self.engine.log.durable_seq().min(self.engine.heap.seq()),
+        };
+        self.shipped.map_or(limit, |shipped| shipped.min(limit))
+    }
+
+    /// Asks what the bucket has. Whether it is the next commit.
+    fn ask_shipped(&mut self) -> bool {
+        if let Some((now, (reached, _))) = self.shipped.as_mut().zip(self.engine.backlog()) {
+            *now = reached.max(*now);
         }
+        self.expected <= self.limit()
     }
 
     pub(super) fn expected(&self) -> Seq {
@@ -123,7 +154,7 @@ impl Reader {
     /// The next commit, whose items are not examined yet; `None` if there is none that may be shown.
     pub(super) fn next(&mut self) -> Result<Option<Found>> {
         loop {
-            if self.expected > self.limit() && !self.learn()? {
+            if self.expected > self.limit() && !self.ask_shipped() && !self.learn()? {
                 return Ok(None);
             }
             if self.at.is_none() && !self.start()? {
@@ -143,12 +174,12 @@ impl Reader {
     }
 
     /// The commit that was found has been examined: the next one is awaited.
-    pub(super) fn accept(&mut self, found: &Found) {
+    pub(super) fn accept(&mut self, found: &Found, named: Option<(SegmentSeq, Seq)>) {
         self.expected = found.header.seq.next();
         self.named = None;
         self.damage = None;
         if let Some(at) = &mut self.at {
-            at.last = Some(found.offset);
+            at.last = Some(Last::Shown(named));
             at.offset = found.offset + u64::from(found.header.bytes);
         }
     }
@@ -191,12 +222,16 @@ impl Reader {
     /// The header of the frame where the reader is; `None` if there is none.
     fn header(&mut self) -> Result<Option<FrameHeader>> {
         loop {
-            let Some(at) = self.at.as_ref().filter(|at| !at.is_over) else { return Ok(None) };
+            let Some(at) = self.at.as_mut().filter(|at| !at.is_over) else { return Ok(None) };
             let (len, header_bytes) = (at.segment.len()?, to_u64(FRAME_HEADER_BYTES));
             if at.offset + header_bytes <= len {
+                at.ahead.at(&at.segment, at.offset, header_bytes);
                 let read = at.segment.read(at.offset, header_bytes);
                 match FrameHeader::parse(&read?, at.segment.seed(), at.offset) {
-                    Ok(header) if at.offset + u64::from(header.bytes) <= len => return Ok(Some(header)),
+                    Ok(header) if at.offset + u64::from(header.bytes) <= len => {
+                        at.ahead.at(&at.segment, at.offset, header.bytes.into());
+                        return Ok(Some(header));
+                    }
                     Err(malformed) if malformed.unsupported => {
                         return Err(malformed.at(at.segment.name(), at.offset));
                     }
@@ -260,7 +295,7 @@ impl Reader {
                 at.is_over = true;
             }
             FrameKind::Commit if header.seq < expected => {
-                at.last = Some(offset);
+                at.last = Some(Last::Skipped(offset));
                 go_on(at);
             }
             FrameKind::Commit => {
@@ -286,18 +321,26 @@ impl Reader {
 
     /// What the last commit that was passed says is next.
     fn names(&self) -> Result<Option<(SegmentSeq, Seq)>> {
-        let Some((segment, offset)) = self.at.as_ref().and_then(|at| Some((&at.segment, at.last?))) else {
-            return Ok(None);
+        let (segment, last) = match self.at.as_ref().map(|at| (&*at.segment, at.last)) {
+            Some((segment, Some(last))) => (segment, last),
+            _ => return Ok(None),
         };
-        let bytes = segment.read(offset, segment.len()?.saturating_sub(offset))?;
-        let frame = Frame::parse(&bytes, segment.seed(), offset).map_err(|why| why.at(segment.name(), offset))?;
-        let mut effects = Vec::new();
-        add_effects(&frame, segment.name(), &mut effects)?;
-        let named = effects.iter().find_map(|effect| match effect {
-            Effect::Prewritten(segment, seq) => Some((*segment, *seq)),
-            _ => None,
-        });
-        Ok(named)
+        let offset = match last {
+            Last::Shown(named) => return Ok(named),
+            Last::Skipped(offset) => offset,
+        };
+        let damaged = |why: Malformed| why.at(segment.name(), offset);
+        let bytes = segment.read(offset, to_u64(FRAME_HEADER_BYTES))?;
+        let header = FrameHeader::parse(&bytes, segment.seed(), offset).map_err(damaged)?;
+        walk::check(segment, offset, &header)?.map_err(damaged)?;
+        let mut walk = Walk::new(segment, offset, &header);
+        while let Some(item) = walk.next()? {
+            let (_, item) = item.map_err(damaged)?;
+            if item.kind == Kind::Prewritten as u8 {
+                return Ok(prewritten_in(item.payload));
+            }
+        }
+        Ok(None)
     }
 
     /// Segments that may belong to the log, after this one.
@@ -432,7 +475,13 @@ impl Reader {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Some(At { segment, offset: to_u64(SEGMENT_HEADER_BYTES), is_over: false, last: None }))
+        Ok(Some(At {
+            segment,
+            offset: to_u64(SEGMENT_HEADER_BYTES),
+            is_over: false,
+            ahead: Ahead::default(),
+            last: None,
+        }))
     }
 
     /// Finds the segment with the next commit. `false` if nothing has been written since.

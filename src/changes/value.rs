@@ -7,14 +7,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::changes::segments::{Segments, is_gone, item_at};
+use crate::error::Result;
 use crate::format::Frame;
-use crate::format::item::{Item, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES};
-use crate::format::segment::FileKind;
+use crate::format::item::Kind;
 use crate::format::value::{Head, decode_ids};
 use crate::id::{RecordId, SegmentSeq, to_u64};
-use crate::log::{Segment, SegmentSource};
+use crate::log::Segment;
 
 /// Frames with parts of values whose heads have not come yet, of which a feed remembers the place.
 const FRAMES_MAX: usize = 1 << 16;
@@ -30,6 +29,9 @@ pub enum ChangeValue<'c> {
     /// There was a value, and its bytes have been reclaimed since. Not of new values up to 65,504 bytes, which are in the
     /// commit itself. Of a new value it also means that the change that replaced it follows.
     Gone,
+    /// There was a value, and the commit does not say where: the store was not open with
+    /// [`Options::old_values`](crate::Options::old_values). Only of old values.
+    Unrecorded,
 }
 
 impl<'c> ChangeValue<'c> {
@@ -74,55 +76,20 @@ impl Streams {
     }
 }
 
-/// Whether there is no file any more.
-pub(super) fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-}
-
-/// A segment, as far as it is there.
-pub(super) fn segment(engine: &Engine, source: &SegmentSource, number: SegmentSeq) -> Result<Option<Arc<Segment>>> {
-    if let Some(own) = engine.heap.segment(number).filter(|own| !own.is_absent() && !engine.read_only) {
-        return Ok(Some(own));
-    }
-    match source.open(FileKind::Records, number) {
-        Ok(segment) => Ok(Some(Arc::new(segment))),
-        Err(error) if is_gone(&error) || error.is_corruption() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The item at a place, if it is a whole one of this record.
-pub(super) fn item_at<T>(
-    segment: &Segment,
-    offset: u64,
-    id: RecordId,
-    with: impl FnOnce(&Item<'_>) -> T,
-) -> Result<Option<T>> {
-    let left = segment.len()?.saturating_sub(offset);
-    let most = to_u64(RECORD_HEADER_BYTES + PAYLOAD_BYTES_MAX);
-    let bytes = segment.read(offset, left.min(most))?;
-    let item = Item::parse(&bytes).ok().filter(|item| item.raw_id == id.as_u64());
-    Ok(item.filter(|item| item.verify(segment.seed().at(offset)).is_ok()).map(|item| with(&item)))
-}
-
 /// Where parts of values are.
 #[derive(Debug, Default)]
 pub(super) struct Parts(BTreeMap<RecordId, (Arc<Segment>, u64)>);
 
 impl Parts {
     /// The parts in these frames, as far as those are there.
-    pub(super) fn in_frames(engine: &Engine, source: &SegmentSource, frames: &[FramePlace]) -> Result<Self> {
+    pub(super) fn in_frames(segments: &Segments, frames: &[FramePlace]) -> Result<Self> {
         let mut parts = Self::default();
-        let mut last: Option<(SegmentSeq, Option<Arc<Segment>>)> = None;
         for (number, offset) in frames {
-            let known = last.as_ref().filter(|(known, _)| known == number).map(|(_, segment)| segment.clone());
-            let found = match known {
-                Some(known) => known,
-                None => segment(engine, source, *number)?,
-            };
-            last = Some((*number, found.clone()));
-            if let Some(found) = found {
-                parts.add(&found, *offset)?;
+            if let Some(segment) = segments.get(*number, *offset)? {
+                match parts.add(&segment, *offset) {
+                    Err(error) if !is_gone(&error) => return Err(error),
+                    _ => {}
+                }
             }
         }
         Ok(parts)

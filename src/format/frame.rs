@@ -333,6 +333,41 @@ impl Headers {
     }
 }
 
+/// Checks the items of a frame, one after the other.
+pub(crate) struct FrameCheck {
+    checksums: Checksums,
+    headers: Headers,
+    count: u32,
+}
+
+impl Default for FrameCheck {
+    fn default() -> Self {
+        let checksums = Checksums::default();
+        Self { headers: Headers::new(&checksums), checksums, count: 0 }
+    }
+}
+
+impl FrameCheck {
+    /// The next item, at the place of this seed.
+    #[inline]
+    pub(crate) fn item(&mut self, item: &Item<'_>, seed: u32) -> Result<(), Malformed> {
+        item.verify_with(&mut self.checksums, seed)?;
+        self.headers.push(item.header);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// All items were there.
+    pub(crate) fn finish(mut self, header: &FrameHeader) -> Result<(), Malformed> {
+        let (check, count) = (self.headers.finish(), self.count);
+        if check != header.body_check || count != header.items {
+            let expected = format!("{} items with check {:08x}", header.items, header.body_check);
+            return Err(Malformed::new("frame body", expected, format!("{count} items with {check:08x}")));
+        }
+        Ok(())
+    }
+}
+
 /// A frame with a valid header; its items may still be damaged.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -348,20 +383,12 @@ impl<'a> Frame<'a> {
     /// headers of items, payloads.
     pub fn parse(bytes: &'a [u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
         let frame = Self::parse_header(bytes, seed, offset)?;
-        let header = frame.header;
-        let mut body = Hasher::new();
-        let mut count = 0_u32;
+        let mut check = FrameCheck::default();
         for item in frame.items() {
             let (at, item) = item?;
-            item.verify(seed.at(at))?;
-            body.update(item.header);
-            count += 1;
+            check.item(&item, seed.at(at))?;
         }
-        let check = body.finalize();
-        if check != header.body_check || count != header.items {
-            let expected = format!("{} items with check {:08x}", header.items, header.body_check);
-            return Err(Malformed::new("frame body", expected, format!("{count} items with {check:08x}")));
-        }
+        check.finish(&frame.header)?;
         Ok(frame)
     }
 

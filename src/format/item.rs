@@ -92,6 +92,8 @@ pub enum Kind {
     Consumer = 0x21,
     /// The application's own bytes about the commit.
     Metadata = 0x90,
+    /// Where the versions were that the commit replaced or deleted: (slot and place u64, segment u64)*.
+    Replaced = 0x91,
 }
 
 impl Kind {
@@ -120,6 +122,7 @@ impl Kind {
             0x20 => Self::Prewritten,
             0x21 => Self::Consumer,
             0x90 => Self::Metadata,
+            0x91 => Self::Replaced,
             _ => return None,
         })
     }
@@ -247,6 +250,24 @@ impl<'a> Item<'a> {
     pub fn verify(&self, seed: u32) -> Result<(), Malformed> {
         let rest = self.header.get(4..).unwrap_or_default();
         let check = checksum(checksum(0, self.payload) ^ seed, rest);
+        if check == self.check {
+            Ok(())
+        } else {
+            Err(Malformed::new("checksum of an item", format!("{:08x}", self.check), format!("{check:08x}")))
+        }
+    }
+
+    /// The same with what computes many checksums.
+    #[inline]
+    pub(crate) fn verify_with(&self, checksums: &mut Checksums, seed: u32) -> Result<(), Malformed> {
+        let of_payload = checksums.of(self.payload) ^ seed;
+        let check = if self.header.len() == RECORD_HEADER_BYTES {
+            let rest = self.header.last_chunk::<{ RECORD_HEADER_BYTES - CHECK_BYTES }>();
+            checksums.seeded(of_payload, rest.copied().unwrap_or_default())
+        } else {
+            let rest = self.header.last_chunk::<{ CONTROL_HEADER_BYTES - CHECK_BYTES }>();
+            checksums.seeded(of_payload, rest.copied().unwrap_or_default())
+        };
         if check == self.check {
             Ok(())
         } else {

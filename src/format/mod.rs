@@ -16,6 +16,7 @@ pub mod moves;
 pub mod node;
 pub mod node_patch;
 pub mod page_patch;
+pub mod replaced;
 pub mod segment;
 pub mod value;
 

@@ -44,9 +44,10 @@ impl Retired {
         self.emptied_at
     }
 
-    /// Whether consumers that have come this far, and not further, need it: it has later commits.
-    pub(super) fn is_log_after(&self, seq: Seq) -> bool {
-        self.segment.header().generation == 0 && seq < self.emptied_at
+    /// Whether consumers that have come this far, and not further, need it: it has later commits, or versions that later
+    /// commits have replaced.
+    pub(super) fn is_needed_after(&self, engine: &Engine, seq: Seq) -> bool {
+        (engine.old_values || self.segment.header().generation == 0) && seq < self.emptied_at
     }
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn delete(engine: &Engine, retired: &mut Vec<Retired>) -> Result<(u64
     let wanted = Wanted::of(engine);
     engine.manifest.with_kept(|kept| {
         for each in retired.iter_mut() {
-            each.kept_at = wanted.keeps(kept, each).then_some(version);
+            each.kept_at = wanted.keeps(engine, kept, each).then_some(version);
         }
     });
     let may_go = |(each, free): &(&Retired, &bool)| **free && each.kept_at.is_none();
@@ -119,7 +120,9 @@ pub(crate) fn waits_for_readers(engine: &Engine, retired: &[Retired]) -> bool {
         return false;
     }
     let wanted = Wanted::of(engine);
-    engine.manifest.with_kept(|kept| retired.iter().any(|each| !wanted.keeps(kept, each) && is_held(&each.segment)))
+    engine
+        .manifest
+        .with_kept(|kept| retired.iter().any(|each| !wanted.keeps(engine, kept, each) && is_held(&each.segment)))
 }
 
 /// What users have asked to keep.
@@ -133,11 +136,11 @@ impl Wanted {
         Self { oldest_mark: oldest_mark(engine), slowest: slowest(engine) }
     }
 
-    fn keeps(&self, kept: &Kept, retired: &Retired) -> bool {
+    fn keeps(&self, engine: &Engine, kept: &Kept, retired: &Retired) -> bool {
         let by_name = kept.is_kept_by_name(retired.number()) && !planted::is(Fault::DeletedUnderNames);
         by_name
             || self.oldest_mark.is_some_and(|mark| mark < retired.emptied_at)
-            || self.slowest.is_some_and(|seq| retired.is_log_after(seq))
+            || self.slowest.is_some_and(|seq| retired.is_needed_after(engine, seq))
     }
 }
 
@@ -147,7 +150,7 @@ pub(super) fn keeper(engine: &Engine, retired: &Retired) -> Keeper {
         Keeper::Snapshot
     } else if oldest_mark(engine).is_some_and(|mark| mark < retired.emptied_at) {
         Keeper::Mark
-    } else if slowest(engine).is_some_and(|seq| retired.is_log_after(seq)) {
+    } else if slowest(engine).is_some_and(|seq| retired.is_needed_after(engine, seq)) {
         Keeper::Consumer
     } else {
         Keeper::Reader

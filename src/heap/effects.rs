@@ -232,7 +232,7 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
                     effects.extend(number.map(Effect::StreamEnd));
                 }
             }
-            Kind::Metadata => {}
+            Kind::Metadata | Kind::Replaced => {}
             Kind::Consumer => effects.push(consumer_effect(&item).map_err(at)?),
             Kind::Prewritten => effects.push(prewritten_effect(&item, frame.header.seq).map_err(at)?),
             Kind::IndexOps | Kind::CreateIndex | Kind::DropIndex | Kind::PublishIndex => {

@@ -88,13 +88,27 @@ impl Segment {
     #[cold]
     fn note_checked(&self, offset: u64) {
         let words = self.checked.get_or_init(|| {
-            let bytes = self.len().unwrap_or_default();
+            let bytes = self.len().unwrap_or_default().max(self.capacity);
             let words = to_usize(bytes.div_ceil(GRANULE_BYTES * 64));
             (0..words).map(|_| AtomicU64::new(0)).collect()
         });
         let bit = offset / GRANULE_BYTES;
         if let Some(word) = words.get(to_usize(bit / 64)) {
             word.fetch_or(1 << (bit % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the frame at an offset was checked as a whole before in this process. No record starts where a frame does.
+    pub(crate) fn is_frame_checked(&self, offset: u64) -> bool {
+        let bit = offset / GRANULE_BYTES;
+        let word = self.checked.get().and_then(|words| words.get(to_usize(bit / 64)));
+        self.is_mapped() && word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (bit % 64)) != 0)
+    }
+
+    /// The frame at an offset was checked as a whole.
+    pub(crate) fn note_frame_checked(&self, offset: u64) {
+        if self.is_mapped() {
+            self.note_checked(offset);
         }
     }
 

@@ -90,7 +90,7 @@ impl Transaction {
         };
         let mut checked = Checked::new(engine, &claim);
         checked.look_again()?;
-        let result = engine.commit_frame(frame, effects, need, &mut checked);
+        let result = engine.commit_recording(frame, effects, need, engine.old_values, &mut checked);
         drop((checked, offers, room));
         let seq = result?;
         self.done = true;

@@ -85,3 +85,39 @@ fn changes_that_are_not_there_are_an_error() {
     tenure(&["changes", &fixture.store()]).ok();
     fixture.assert_unchanged();
 }
+
+#[test]
+fn consumers_are_added_listed_acknowledged_and_removed() {
+    let fixture = Fixture::new();
+    let path = fixture.path("consumed");
+    let store = Options::new().background(false).old_values(true).open(&path).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    let id = store.write(|tx| tx.insert(&set, "old")).expect("inserts");
+    store.close().expect("closes");
+    let added = tenure(&["consumer", "add", &path, "mirror", "--json"]).json();
+    let seq = added["seq"].as_u64().expect("a number");
+    assert_eq!(added, json!({"name": "mirror", "seq": seq}));
+    assert!(tenure(&["consumer", "add", &path, "mirror"]).code != 0);
+    let store = Options::new().background(false).old_values(true).open(&path).expect("opens");
+    store.write(|tx| tx.update(id, "new")).expect("updates");
+    store.write(|tx| tx.delete(id)).expect("deletes");
+    store.close().expect("closes");
+    let lines = tenure(&["changes", &path, "--consumer", "mirror", "--json", "--old"]).json_lines();
+    let seen: Vec<_> = lines.iter().map(|line| (line["text"].as_str(), &line["old"])).collect();
+    assert_eq!(seen, [(Some("new"), &json!({"text": "old"})), (None, &json!({"text": "new"}))]);
+    let listed = tenure(&["consumer", "list", &path, "--json"]).json();
+    assert_eq!((&listed["name"], &listed["seq"], &listed["dropped"]), (&json!("mirror"), &json!(seq), &json!(false)));
+    assert!(listed["kept_bytes"].is_u64(), "{listed}");
+    let acknowledged = tenure(&["consumer", "acknowledge", &path, "mirror", "--json"]).json();
+    assert!(acknowledged["seq"].as_u64() > Some(seq + 1), "{acknowledged}");
+    // An earlier one changes nothing.
+    assert_eq!(tenure(&["consumer", "acknowledge", &path, "mirror", "1", "--json"]).json(), acknowledged);
+    assert_eq!(tenure(&["changes", &path, "--consumer", "mirror", "--json"]).ok(), "");
+    assert!(tenure(&["consumer", "list", &path]).ok().contains("mirror"));
+    assert!(tenure(&["consumer", "remove", &path, "mirror"]).ok().contains("removed"));
+    assert_eq!(tenure(&["consumer", "list", &path, "--json"]).ok(), "");
+    for args in [&["consumer", "remove", &path, "mirror"][..], &["changes", &path, "--consumer", "mirror"]] {
+        assert_eq!(tenure(args).code, 3, "{args:?}");
+    }
+    fixture.assert_unchanged();
+}

@@ -73,8 +73,13 @@ const BEFORE: &[(&str, &str)] = &[
     ("tenure load - new.tenure", "rm -rf new.tenure"),
     ("tenure import new.tenure", "rm -rf new.tenure"),
     ("tenure rollback things.tenure --mark", "tenure mark things.tenure 'before the import'"),
+    ("tenure consumer acknowledge things.tenure mirror", MIRROR),
+    ("tenure consumer remove things.tenure mirror", MIRROR),
     ("tenure snapshot save things.tenure monday", "tenure snapshot drop things.tenure monday"),
 ];
+
+/// There may be one already.
+const MIRROR: &str = "tenure consumer add things.tenure mirror --since 4 || true";
 
 /// The rows that the quick start imports.
 const FIRST: &str = r#"printf '{"name":"Ada","age":36}\n{"name":"Bob","age":41,"parts":["0.1"]}\n' > first.jsonl"#;

@@ -5,8 +5,9 @@
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    backup, changes, collect, compact, completions, delete, demo, dump, export, find, follow, get, import, index, load,
-    log, man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update, verify, watch,
+    backup, changes, collect, compact, completions, consumer, delete, demo, dump, export, find, follow, get, import,
+    index, load, log, man, map, mark, put, repair, restore, rollback, salvage, scan, sets, snapshot, stat, update,
+    verify, watch,
 };
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -74,6 +75,7 @@ impl Cli {
             Command::Salvage(args) => salvage::run(context, args),
             Command::Log(args) => log::run(context, args),
             Command::Changes(args) => changes::run(context, args),
+            Command::Consumer(args) => consumer::run(context, args),
             Command::Verify(args) => verify::run(context, args),
             Command::Watch(args) => watch::run(context, args),
             Command::Demo(args) => demo::run(context, args),
@@ -113,6 +115,7 @@ pub enum Command {
     Repair(repair::Args),
     Salvage(salvage::Args),
     Changes(changes::Args),
+    Consumer(consumer::Args),
     Log(log::Args),
     Verify(verify::Args),
     Watch(watch::Args),

@@ -94,8 +94,14 @@ pub fn print_json(out: &mut Output, record: &Record<'_>, form: Form) -> Outcome 
 
 /// Prints `,"value":…`, or with the key of another form.
 pub fn print_member(out: &mut Output, bytes: &[u8]) -> Outcome {
+    out.text(",")?;
+    print_only_member(out, bytes)
+}
+
+/// The same of an object that has no other member.
+pub fn print_only_member(out: &mut Output, bytes: &[u8]) -> Outcome {
     let form = Form::of_slice(bytes);
-    out.text(&format!(",\"{}\":", form.key()))?;
+    out.text(&format!("\"{}\":", form.key()))?;
     match (form, std::str::from_utf8(bytes)) {
         // Line breaks in JSON occur only between tokens, where a space means the same.
         (Form::Json, Ok(text)) => out.text(&text.trim_ascii().replace(['\n', '\r'], " ")),

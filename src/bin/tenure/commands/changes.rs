@@ -20,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   tenure changes things.tenure --limit 5
   tenure changes things.tenure --set people --json
+  tenure changes things.tenure --set people --json --old
   tenure changes things.tenure --since 4 --follow --json --limit 2";
 
 /// List what each commit has changed, oldest first
@@ -35,9 +36,15 @@ pub struct Args {
     /// List the commits after this one; without it, all that the log still has
     #[arg(long, value_name = "SEQ")]
     since: Option<u64>,
+    /// List the commits that this consumer has not acknowledged
+    #[arg(long, value_name = "NAME", conflicts_with = "since")]
+    consumer: Option<String>,
     /// List changes of this set only
     #[arg(long, value_name = "NAME")]
     set: Option<String>,
+    /// With --json, also list the value before each update and delete, where the program that writes records it
+    #[arg(long)]
+    old: bool,
     /// Wait for further commits of another process, until interrupted
     #[arg(long)]
     follow: bool,
@@ -54,9 +61,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         let changes = store.changes(since)?;
         Ok(if let Some(set) = &set { changes.of_sets([set]) } else { changes })
     };
-    let mut changes = since(Seq(args.since.unwrap_or(0)))?;
+    let begin = match &args.consumer {
+        Some(name) => Some(store.consumer(name)?.position()?),
+        None => args.since.map(Seq),
+    };
+    let mut changes = since(begin.unwrap_or(Seq::ZERO))?;
     let mut first = match changes.try_next() {
-        Err(Error::Gone { oldest, .. }) if args.since.is_none() => {
+        Err(Error::Gone { oldest, .. }) if begin.is_none() => {
             changes = since(oldest)?;
             changes.try_next()?
         }
@@ -73,7 +84,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             next => next,
         };
         match next {
-            Some(commit) => print(context, &mut out, &commit)?,
+            Some(commit) => print(context, args, &mut out, &commit)?,
             None if args.follow => continue,
             None => break,
         }
@@ -82,12 +93,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     out.finish()
 }
 
-fn print(context: &Context, out: &mut Output, commit: &Commit) -> Outcome {
+fn print(context: &Context, args: &Args, out: &mut Output, commit: &Commit) -> Outcome {
     for change in commit.changes() {
         let change = change?;
         let value = change.value()?;
         if context.json {
-            print_json(out, commit, &change, &value)?;
+            print_json(args, out, commit, &change, &value)?;
             continue;
         }
         let id = change.id().map(|id| format!(" {id}")).unwrap_or_default();
@@ -108,7 +119,7 @@ fn print(context: &Context, out: &mut Output, commit: &Commit) -> Outcome {
     Ok(())
 }
 
-fn print_json(out: &mut Output, commit: &Commit, change: &Change<'_>, value: &ChangeValue<'_>) -> Outcome {
+fn print_json(args: &Args, out: &mut Output, commit: &Commit, change: &Change<'_>, value: &ChangeValue<'_>) -> Outcome {
     let micros = commit.time().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let note = commit.note()?.map(|note| String::from_utf8_lossy(&note).into_owned());
     let members: [(&str, Value); 6] = [
@@ -128,5 +139,21 @@ fn print_json(out: &mut Output, commit: &Commit, change: &Change<'_>, value: &Ch
         ChangeValue::Gone => out.text(",\"reclaimed\":true")?,
         _ => {}
     }
+    if args.old {
+        print_old(out, &change.old_value()?)?;
+    }
     out.text("}\n")
+}
+
+fn print_old(out: &mut Output, old: &ChangeValue<'_>) -> Outcome {
+    match old {
+        ChangeValue::Bytes(bytes) => {
+            out.text(",\"old\":{")?;
+            value::print_only_member(out, bytes)?;
+            out.text("}")
+        }
+        ChangeValue::Gone => out.text(",\"old\":{\"reclaimed\":true}"),
+        ChangeValue::Unrecorded => out.text(",\"old\":{\"unrecorded\":true}"),
+        _ => Ok(()),
+    }
 }

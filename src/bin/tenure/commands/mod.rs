@@ -7,6 +7,7 @@ pub mod changes;
 pub mod collect;
 pub mod compact;
 pub mod completions;
+pub mod consumer;
 pub mod delete;
 pub mod demo;
 pub mod demo_indexes;

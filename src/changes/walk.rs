@@ -1,0 +1,94 @@
+//! Walking over the items of a frame, in place where its segment is mapped and a window at a time elsewhere.
+//!
+//! Owns: the window. Never: holds more of a frame than that.
+
+use crate::error::Result;
+use crate::format::Malformed;
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameCheck, FrameHeader};
+use crate::format::item::{Item, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES};
+use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
+use crate::log::Segment;
+
+/// Bytes read at once where a segment has no map. At least one item fits.
+const WINDOW_BYTES: u64 = 256 << 10;
+const _: () = assert!(WINDOW_BYTES > (PAYLOAD_BYTES_MAX + RECORD_HEADER_BYTES) as u64);
+
+/// A walk over the items of one frame.
+#[derive(Debug)]
+pub(super) struct Walk<'s> {
+    segment: &'s Segment,
+    at: u64,
+    end: u64,
+    /// What follows, where the segment is mapped.
+    mapped: Option<&'s [u8]>,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+impl<'s> Walk<'s> {
+    /// Over the frame with this header, which is at an offset.
+    pub(super) fn new(segment: &'s Segment, offset: u64, header: &FrameHeader) -> Self {
+        let (at, end) = (offset + to_u64(FRAME_HEADER_BYTES), offset + u64::from(header.bytes));
+        let mapped = segment.mapped(at, to_usize(end.saturating_sub(at)));
+        Self { segment, at, end, mapped, window: Vec::new(), window_at: at }
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.is_some()
+    }
+
+    /// The next item, if the segment is mapped.
+    #[inline]
+    pub(super) fn next_mapped(&mut self) -> Option<Result<(u64, Item<'s>), Malformed>> {
+        let rest = self.mapped.filter(|rest| !rest.is_empty())?;
+        let offset = self.at;
+        Some(Item::parse(rest).map(|item| {
+            let bytes = item.bytes();
+            self.at += bytes;
+            self.mapped = Some(rest.get(to_usize(bytes)..).unwrap_or_default());
+            (offset, item)
+        }))
+    }
+
+    /// The next item. The inner error is damage.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<Result<(u64, Item<'_>), Malformed>>> {
+        if self.is_mapped() { Ok(self.next_mapped()) } else { self.next_read() }
+    }
+
+    fn next_read(&mut self) -> Result<Option<Result<(u64, Item<'_>), Malformed>>> {
+        let (offset, left) = (self.at, self.end.saturating_sub(self.at));
+        if left == 0 {
+            return Ok(None);
+        }
+        let is_whole = |window: &[u8], from: u64| {
+            window.get(to_usize(offset - from)..).is_some_and(|bytes| Item::parse(bytes).is_ok())
+        };
+        if !is_whole(&self.window, self.window_at) {
+            self.window = self.segment.read(offset, left.min(WINDOW_BYTES))?.into_owned();
+            self.window_at = offset;
+        }
+        let bytes = self.window.get(to_usize(offset - self.window_at)..).unwrap_or_default();
+        Ok(Some(Item::parse(bytes).map(|item| {
+            self.at += item.bytes();
+            (offset, item)
+        })))
+    }
+}
+
+/// Checks a frame whose header is valid. The inner error is damage.
+pub(super) fn check(segment: &Segment, offset: u64, header: &FrameHeader) -> Result<Result<(), Malformed>> {
+    let (mut walk, mut check, seed) = (Walk::new(segment, offset, header), FrameCheck::default(), segment.seed());
+    while let Some(item) = walk.next()? {
+        if let Err(malformed) = item.and_then(|(at, item)| check.item(&item, seed.at(at))) {
+            return Ok(Err(malformed));
+        }
+    }
+    Ok(check.finish(header))
+}
+
+/// What is said of a commit that was written ahead: its segment, and its number.
+pub(super) fn prewritten_in(payload: &[u8]) -> Option<(SegmentSeq, Seq)> {
+    let (segment, rest) = payload.split_first_chunk::<8>()?;
+    Some((SegmentSeq(u64::from_le_bytes(*segment)), Seq(u64::from_le_bytes(*rest.first_chunk::<8>()?))))
+}

@@ -12,7 +12,7 @@ use crate::backing::Backing;
 use crate::error::{Error, Result};
 use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PREWRITTEN};
 use crate::format::item::{Item, Kind};
-use crate::format::replaced::ROW_BYTES;
+use crate::format::replaced::REPLACED_BYTES;
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::format::{Frame, Seed};
 use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
@@ -308,7 +308,7 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
         Some(Kind::DropIndex) => format!("drop key index {}", number(4)),
         Some(Kind::DropSet) => format!("drop set {}", number(4)),
         Some(Kind::Metadata) => format!("metadata, {bytes} bytes"),
-        Some(Kind::Replaced) => format!("places of {} replaced versions", bytes / ROW_BYTES),
+        Some(Kind::Replaced) => format!("places of {} replaced versions", bytes / REPLACED_BYTES),
         None => format!("unknown kind {:#04x}, {bytes} bytes", item.kind),
     }
 }

@@ -33,7 +33,8 @@ use tenure::format::manifest::Body;
 use tenure::format::segment::{FileKind, SegmentHeader};
 use tenure::format::value::Head;
 use tenure::format::{
-    Seed, descriptor, entry, frame, index, item, manifest, moves, node, node_patch, page_patch, segment, value,
+    Seed, descriptor, entry, frame, index, item, manifest, moves, node, node_patch, page_patch, replaced, segment,
+    value,
 };
 use tenure::{RecordId, SegmentSeq, Seq, SetNumber};
 
@@ -509,6 +510,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         ("CHANGE_HEADER_BYTES", to_u64(index::CHANGE_HEADER_BYTES)),
         ("MOVES_HEADER_BYTES", to_u64(moves::MOVES_HEADER_BYTES)),
         ("MOVE_BYTES_MAX", to_u64(moves::MOVE_BYTES_MAX)),
+        ("REPLACED_BYTES", to_u64(replaced::REPLACED_BYTES)),
         ("KEY_BYTES_MAX", to_u64(tenure::key::KEY_BYTES_MAX)),
         ("REUSE_BITS", reuse_bits.into()),
         ("SLOT_BITS", slot_end.ilog2().into()),

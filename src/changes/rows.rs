@@ -3,7 +3,7 @@
 //! Owns: finding the row of a record without decoding the others. Never: reads what is at the place.
 
 use crate::error::Result;
-use crate::format::replaced::{ROW_BYTES, Replaced};
+use crate::format::replaced::{REPLACED_BYTES, Replaced};
 use crate::id::to_u64;
 use crate::log::Segment;
 
@@ -19,8 +19,8 @@ impl Rows {
     /// Those of an item with this payload, at this offset of its segment; `None` if they are not such rows.
     pub(super) fn new(payload: &[u8], at: u64) -> Option<Self> {
         let first = Replaced::decode(payload.first_chunk()?).slot;
-        let count = to_u64(payload.len() / ROW_BYTES);
-        payload.len().is_multiple_of(ROW_BYTES).then_some(Self { first, at, count })
+        let count = to_u64(payload.len() / REPLACED_BYTES);
+        payload.len().is_multiple_of(REPLACED_BYTES).then_some(Self { first, at, count })
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) fn row_of(all: &[Rows], segment: &Segment, slot: u64) -> Result<Optio
     let (mut low, mut high) = (0, rows.count);
     while low < high {
         let middle = low + (high - low) / 2;
-        let bytes = segment.read(rows.at + middle * to_u64(ROW_BYTES), to_u64(ROW_BYTES))?;
+        let bytes = segment.read(rows.at + middle * to_u64(REPLACED_BYTES), to_u64(REPLACED_BYTES))?;
         let Some(row) = bytes.first_chunk().map(Replaced::decode) else { return Ok(None) };
         match row.slot.cmp(&slot) {
             std::cmp::Ordering::Equal => return Ok(Some(row)),

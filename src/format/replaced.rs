@@ -18,9 +18,9 @@ use crate::format::{GRANULE_BYTES, align};
 use crate::id::{SLOT_END, SegmentSeq, to_u64};
 
 /// Bytes of a row.
-pub const ROW_BYTES: usize = 16;
+pub const REPLACED_BYTES: usize = 16;
 /// Rows of the largest item.
-const ROWS_MAX: usize = PAYLOAD_BYTES_MAX / ROW_BYTES;
+const ROWS_MAX: usize = PAYLOAD_BYTES_MAX / REPLACED_BYTES;
 
 const _: () = assert!(SLOT_END == 1 << (u64::BITS - OFFSET_BITS), "slot and place fill a field");
 
@@ -37,7 +37,7 @@ pub struct Replaced {
 
 impl Replaced {
     /// Reads a row.
-    pub fn decode(row: &[u8; ROW_BYTES]) -> Self {
+    pub fn decode(row: &[u8; REPLACED_BYTES]) -> Self {
         let (place, segment) = (LittleEndian::read_u64(&row[..8]), LittleEndian::read_u64(&row[8..]));
         let granules = place & ((1 << OFFSET_BITS) - 1);
         Self { slot: place >> OFFSET_BITS, offset: granules * GRANULE_BYTES, segment: SegmentSeq(segment) }
@@ -47,12 +47,12 @@ impl Replaced {
 /// Bytes that rows take in a frame, at most.
 pub fn replaced_bytes(rows: usize) -> u64 {
     let items = to_u64(rows.div_ceil(ROWS_MAX));
-    align(to_u64(rows) * to_u64(ROW_BYTES)) + items * 2 * GRANULE_BYTES
+    align(to_u64(rows) * to_u64(REPLACED_BYTES)) + items * 2 * GRANULE_BYTES
 }
 
 /// Adds rows, which ascend by slot, to a frame.
 pub fn put_replaced(frame: &mut FrameBuilder, rows: &[Replaced]) {
-    let mut payload = Vec::with_capacity(rows.len().min(ROWS_MAX) * ROW_BYTES);
+    let mut payload = Vec::with_capacity(rows.len().min(ROWS_MAX) * REPLACED_BYTES);
     for part in rows.chunks(ROWS_MAX) {
         payload.clear();
         for row in part {
@@ -81,7 +81,9 @@ mod tests {
         while let Some(item) = frame.item_at(at) {
             assert_eq!(item.kind, Kind::Replaced as u8);
             back.extend(
-                item.payload.chunks_exact(ROW_BYTES).map(|row| Replaced::decode(row.first_chunk().expect("whole"))),
+                item.payload
+                    .chunks_exact(REPLACED_BYTES)
+                    .map(|row| Replaced::decode(row.first_chunk().expect("whole"))),
             );
             at += item.bytes();
         }

@@ -22,7 +22,7 @@ enum Old<T> {
     Unrecorded,
 }
 
-impl<'c> Change<'c> {
+impl Change<'_> {
     /// The value that the record had before the commit, if the store was open with
     /// [`Options::old_values`](crate::Options::old_values) when it was made: [`ChangeValue::Unrecorded`] otherwise, and
     /// [`ChangeValue::Gone`] once the bytes were reclaimed. What a [consumer](crate::Store::add_consumer) has not acknowledged is not

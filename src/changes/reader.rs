@@ -321,10 +321,7 @@ impl Reader {
 
     /// What the last commit that was passed says is next.
     fn names(&self) -> Result<Option<(SegmentSeq, Seq)>> {
-        let (segment, last) = match self.at.as_ref().map(|at| (&*at.segment, at.last)) {
-            Some((segment, Some(last))) => (segment, last),
-            _ => return Ok(None),
-        };
+        let Some((segment, Some(last))) = self.at.as_ref().map(|at| (&*at.segment, at.last)) else { return Ok(None) };
         let offset = match last {
             Last::Shown(named) => return Ok(named),
             Last::Skipped(offset) => offset,

@@ -56,7 +56,7 @@ pub fn put_replaced(frame: &mut FrameBuilder, rows: &[Replaced]) {
     for part in rows.chunks(ROWS_MAX) {
         payload.clear();
         for row in part {
-            payload.extend_from_slice(&(row.slot << OFFSET_BITS | row.offset / GRANULE_BYTES).to_le_bytes());
+            payload.extend_from_slice(&((row.slot << OFFSET_BITS) | (row.offset / GRANULE_BYTES)).to_le_bytes());
             payload.extend_from_slice(&row.segment.0.to_le_bytes());
         }
         frame.control(Kind::Replaced, &payload);

@@ -104,6 +104,17 @@ pub(super) struct Reader {
     pub(super) shipped: Option<Seq>,
 }
 
+/// Opens a segment that may grow. Its writer may give back the room that it had ahead after its length was read; then it is looked at
+/// again.
+fn open_growing(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Result<(Segment, Seq)> {
+    let is_cut =
+        |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::UnexpectedEof);
+    match source.open_growing(number, proven) {
+        Err(error) if is_cut(&error) => source.open_growing(number, proven),
+        other => other,
+    }
+}
+
 impl Reader {
     /// A reader of the commits after this one.
     pub(super) fn new(engine: &Arc<Engine>, since: Seq) -> Self {
@@ -257,7 +268,7 @@ impl Reader {
             at.segment = own;
             return Ok(has_more);
         }
-        match self.source.open_growing(number, at.offset) {
+        match open_growing(&self.source, number, at.offset) {
             Ok((now, durable)) => {
                 self.proven = self.proven.max(durable);
                 let has_more = now.len()? > at.segment.len()?;
@@ -362,7 +373,12 @@ impl Reader {
         if file.len().map_err(|source| io("measure", source))? < to_u64(bytes.len()) {
             return Ok(None);
         }
-        file.read_at(0, &mut bytes).map_err(|source| io("read", source))?;
+        match file.read_at(0, &mut bytes) {
+            Ok(()) => {}
+            // Its writer has just given back the room that it had ahead.
+            Err(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(source) => return Err(io("read", source)),
+        }
         let (header, frame) = bytes.split_at(SEGMENT_HEADER_BYTES);
         if header.iter().all(|byte| *byte == 0) {
             return Ok(None);
@@ -445,7 +461,7 @@ impl Reader {
             if self.begin(number)?.is_none() {
                 continue;
             }
-            match self.source.open_growing(number, to_u64(SEGMENT_HEADER_BYTES)) {
+            match open_growing(&self.source, number, to_u64(SEGMENT_HEADER_BYTES)) {
                 Ok((_, durable)) => self.proven = self.proven.max(durable),
                 Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(error),
@@ -462,7 +478,7 @@ impl Reader {
         let own = if self.engine.read_only { None } else { self.engine.heap.segment(number) };
         let segment = match own {
             Some(own) => own,
-            None => match self.source.open_growing(number, to_u64(SEGMENT_HEADER_BYTES)) {
+            None => match open_growing(&self.source, number, to_u64(SEGMENT_HEADER_BYTES)) {
                 Ok((segment, durable)) => {
                     self.proven = self.proven.max(durable);
                     Arc::new(segment)

@@ -15,6 +15,8 @@ use crate::remote::table::Table;
 
 /// Requests at a time.
 pub(super) const PARALLEL: usize = 32;
+/// After every other point.
+const NEWEST: LogPoint = LogPoint { epoch: u64::MAX, number: u64::MAX };
 /// Log objects that an epoch counts as, when the next base is due.
 const EPOCH_COUNTS_AS: u64 = 8;
 /// Bytes of log objects that a state keeps.
@@ -90,7 +92,15 @@ pub(super) enum Deletes {
 impl Bucket {
     /// The newest epoch, 0 if there is none.
     pub(super) async fn newest_epoch(&self) -> Result<u64> {
-        let epochs = self.list(&self.names.epochs(), None).await?;
+        let bases = self.bases(NEWEST).await?;
+        self.epoch_after(&bases).await
+    }
+
+    /// The newest epoch, if these are the bases. Epochs stay for ever: only those from the one of the last base on are listed.
+    async fn epoch_after(&self, bases: &[LogPoint]) -> Result<u64> {
+        let known = bases.last().map_or(0, |base| base.epoch);
+        let after = (known > 1).then(|| self.names.epoch(known - 1));
+        let epochs = self.list(&self.names.epochs(), after.as_ref()).await?;
         Ok(epochs.iter().filter_map(|meta| self.names.epoch_in(&meta.location)).max().unwrap_or_default())
     }
 
@@ -125,6 +135,10 @@ impl Bucket {
     /// The last object of an epoch's log, 0 if there is none.
     pub(super) async fn last_number(&self, epoch: u64) -> Result<u64> {
         let bases = self.bases(LogPoint { epoch, number: u64::MAX }).await?;
+        self.last_number_after(epoch, &bases).await
+    }
+
+    async fn last_number_after(&self, epoch: u64, bases: &[LogPoint]) -> Result<u64> {
         let known = bases.last().filter(|base| base.epoch == epoch).map_or(0, |base| base.number);
         let after = self.names.log(LogPoint { epoch, number: known });
         let logs = self.list(&self.names.logs_of(epoch), Some(&after)).await?;
@@ -241,11 +255,12 @@ impl Bucket {
 
     /// The newest point: after the last log object of the newest epoch. `None` in an empty bucket.
     pub(super) async fn newest(&self) -> Result<Option<LogPoint>> {
-        let epoch = self.newest_epoch().await?;
+        let bases = self.bases(NEWEST).await?;
+        let epoch = self.epoch_after(&bases).await?;
         if epoch == 0 {
             return Ok(None);
         }
-        let mut number = self.last_number(epoch).await?;
+        let mut number = self.last_number_after(epoch, &bases).await?;
         if number > 0 && self.seal(LogPoint { epoch, number }).await?.is_some() {
             number -= 1;
         }

@@ -551,7 +551,11 @@ mod tests {
                 changed[at] = 0xff;
                 let checksum = crc32fast::hash(&changed);
                 changed.extend_from_slice(&checksum.to_le_bytes());
-                drop(decode("x", &changed));
+                let Ok(Object { body: Body::Base { files, .. }, .. }) = decode("x", &changed) else { continue };
+                for piece in files.iter().flat_map(|file| &file.pieces) {
+                    let offset = if let Place::Inline { offset, .. } = piece.place { offset } else { piece.begin };
+                    assert!(offset.checked_add(piece.bytes).is_some(), "byte {at}: {piece:?}");
+                }
             }
         }
     }

@@ -235,6 +235,8 @@ impl Follower {
     /// `Poisoned` if its thread has ended, `Closed` if the handle was closed.
     pub fn wait_for(&self, seq: Seq, timeout: Duration) -> Result<bool> {
         let until = Instant::now().checked_add(timeout);
+        // In a forked child the lock may be held by a thread that does not exist there.
+        self.store.engine().poison.check()?;
         let mut state = self.shared.state.lock();
         loop {
             if self.last_seq() >= seq {

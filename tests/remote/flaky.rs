@@ -45,6 +45,8 @@ pub struct Counts {
     pub putting: AtomicU64,
     pub putting_most: AtomicU64,
     pub lists: AtomicU64,
+    /// Objects in the answers to them.
+    pub listed: Arc<AtomicU64>,
     pub deletes: AtomicU64,
 }
 
@@ -176,6 +178,17 @@ impl Flaky {
         }
     }
 
+    fn counted(&self, list: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.counts.lists.fetch_add(1, Ordering::Relaxed);
+        let listed = Arc::clone(&self.counts.listed);
+        match self.check_up() {
+            Ok(()) => Box::pin(futures_util::StreamExt::inspect(list, move |_| {
+                listed.fetch_add(1, Ordering::Relaxed);
+            })),
+            Err(error) => Box::pin(futures_util::stream::iter([Err(error)])),
+        }
+    }
+
     fn check_up(&self) -> Result<()> {
         if self.is_down.load(Ordering::Relaxed) { Err(unavailable("503 Service Unavailable")) } else { Ok(()) }
     }
@@ -265,11 +278,11 @@ impl ObjectStore for Flaky {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.counts.lists.fetch_add(1, Ordering::Relaxed);
-        match self.check_up() {
-            Ok(()) => self.inner.list(prefix),
-            Err(error) => Box::pin(futures_util::stream::iter([Err(error)])),
-        }
+        self.counted(self.inner.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.counted(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

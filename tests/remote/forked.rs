@@ -1,9 +1,11 @@
 //! A process forks with a bucket in use. The child has the handles, but none of the threads that drive them.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tenure::backing::{Backing, Files};
 use tenure::remote::{Bucket, Remote};
+use tenure::repository::{AddOptions, At, Keep, Repository};
 use tenure::{Durability, Error, Options};
 
 use crate::{contents, quick, small};
@@ -67,4 +69,42 @@ fn a_child_waits_for_no_bucket_of_its_parent() {
     assert_eq!(contents(&reader), contents(&store));
     drop(store);
     assert!(bucket.status().unwrap().unwrap().is_sealed);
+}
+
+#[test]
+fn a_child_leaves_followers_and_backups_to_its_parent() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, backups] = ["store", "backups"].map(|name| dir.path().join(name));
+    let store = small().open(&path).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let note = store.write(|tx| tx.insert(&notes, "before")).unwrap();
+    let interval = Some(std::time::Duration::from_millis(10));
+    let follower = Options::new().follow_interval(interval).follow(&path).unwrap();
+    let repository = Repository::in_directory(&backups);
+    let mut go_on = |_| ControlFlow::Continue(());
+    let first = repository.add(&store, &AddOptions::new(), &mut go_on).unwrap();
+    let mut children = 0;
+    let second = repository.add(&store, &AddOptions::new(), &mut |_| {
+        if std::mem::replace(&mut children, 1) == 0 {
+            let ended_well = fork(|| {
+                is_parents("wait", follower.wait_for(tenure::Seq(u64::MAX), std::time::Duration::from_secs(5)));
+                is_parents("look", follower.look());
+                is_parents("back up", repository.add(&store, &AddOptions::new(), &mut |_| ControlFlow::Continue(())));
+                // Its parent's mark is not abandoned.
+                assert!(matches!(repository.prune(&Keep::newest(1)), Err(Error::Locked { .. })));
+            });
+            assert!(ended_well, "the child");
+        }
+        ControlFlow::Continue(())
+    });
+    let second = second.unwrap();
+    for id in [first.id, second.id] {
+        repository.restore(At::Id(id), dir.path().join(id.to_string()), &mut go_on).unwrap();
+    }
+    assert!(repository.verify(&mut go_on).unwrap().is_ok());
+    store.write(|tx| tx.update(note, "after")).unwrap();
+    assert!(follower.wait_for(store.last_seq(), std::time::Duration::from_mins(1)).unwrap());
+    let promoted = std::thread::spawn(move || follower.promote(&small(), std::time::Duration::from_mins(1)));
+    store.close().unwrap();
+    assert_eq!(promoted.join().unwrap().unwrap().get(note).unwrap().as_slice(), Some(&b"after"[..]));
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tenure::backing::{Backing, BackingFile, BackingLock, Memory, ReadAt};
 use tenure::remote::{Bucket, BucketView, Remote};
@@ -232,4 +233,27 @@ fn an_opening_reads_directory_pages_at_once() {
     assert_eq!(reader.view().len(&reader.find_set("notes").unwrap()), 300_000);
     let together = view.together.load(Ordering::Relaxed);
     assert!(together >= 5, "{together} read at once");
+}
+
+#[test]
+fn what_opening_lists_does_not_follow_the_number_of_openings() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let local = Memory::new();
+    let how = quick().base_every(16).prune_every(None).retention(Duration::ZERO);
+    let mut listed = Vec::new();
+    for opening in 0..100_u32 {
+        let remote = Arc::new(Remote::new(Arc::new(local.clone()), bucket.clone(), how.clone()));
+        let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
+        let notes = store.record_set("notes").unwrap();
+        store.write_with(Durability::Remote, |tx| tx.insert(&notes, &opening.to_le_bytes()[..])).unwrap();
+        // Of the bases the newest are left, of the epochs all.
+        remote.prune().unwrap();
+        drop((store, remote));
+        let before = objects.counts.listed.load(Ordering::Relaxed);
+        drop(Options::new().read_only(true).open_backing(Arc::new(bucket.view(None).unwrap())).unwrap());
+        listed.push(objects.counts.listed.load(Ordering::Relaxed) - before);
+    }
+    println!("{listed:?} objects listed");
+    assert!(listed.iter().all(|listed| *listed < 60), "{listed:?}");
 }

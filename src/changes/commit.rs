@@ -17,7 +17,7 @@ use crate::changes::value::{ChangeValue, Parts};
 use crate::changes::walk::Walk;
 use crate::error::Result;
 use crate::format::Malformed;
-use crate::format::item::{FIRST_CONTROL_KIND, Item, Kind, REPLACES, UNASKED};
+use crate::format::item::{FIRST_CONTROL_KIND, Kind, REPLACES, UNASKED};
 use crate::heap::Answer;
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::log::Segment;
@@ -227,18 +227,8 @@ impl Commit {
     }
 }
 
-/// An item, in place or copied.
-struct Read<'c> {
-    offset: u64,
-    kind: u8,
-    flags: u8,
-    raw_id: u64,
-    payload: Cow<'c, [u8]>,
-}
-
-fn read<'c>((offset, item): (u64, Item<'_>), payload: Cow<'c, [u8]>) -> Read<'c> {
-    Read { offset, kind: item.kind, flags: item.flags, raw_id: item.raw_id, payload }
-}
+/// An item: offset, kind, flags, ID and payload, in place or copied.
+type Read<'c> = (u64, u8, u8, u64, Cow<'c, [u8]>);
 
 /// The changes of a commit, one after the other.
 pub struct CommitChanges<'c> {
@@ -270,29 +260,36 @@ impl<'c> CommitChanges<'c> {
         is_shown.then(|| self.change(ChangeKind::Delete, set, Some(id), Cow::Borrowed(&[])))
     }
 
+    #[inline]
     fn next_item(&mut self) -> Result<Option<Read<'c>>> {
         let commit = self.commit;
         let damaged = |malformed: Malformed| malformed.at(commit.found.segment.name(), commit.found.offset);
         if self.items.is_mapped() {
-            let item = self.items.next_mapped().transpose().map_err(damaged)?;
-            return Ok(item.map(|item| read(item, Cow::Borrowed(item.1.payload))));
+            return match self.items.next_mapped() {
+                Some(Ok((offset, item))) => {
+                    Ok(Some((offset, item.kind, item.flags, item.raw_id, Cow::Borrowed(item.payload))))
+                }
+                Some(Err(malformed)) => Err(damaged(malformed)),
+                None => Ok(None),
+            };
         }
         let item = self.items.next()?.transpose().map_err(damaged)?;
-        Ok(item.map(|item| read(item, Cow::Owned(item.1.payload.to_vec()))))
+        Ok(item.map(|(offset, item)| (offset, item.kind, item.flags, item.raw_id, Cow::Owned(item.payload.to_vec()))))
     }
 
-    fn put(&self, item: Read<'c>) -> Option<Change<'c>> {
-        let id = RecordId::from_u64(item.raw_id)?;
-        let mut is_new = item.flags & REPLACES == 0;
+    #[inline]
+    fn put(&self, (offset, kind, flags, raw_id, payload): Read<'c>) -> Option<Change<'c>> {
+        let id = RecordId::from_u64(raw_id)?;
+        let mut is_new = flags & REPLACES == 0;
         if let Some(fate) = self.commit.fate(id) {
-            if fate.last != Last::Put(item.offset) {
+            if fate.last != Last::Put(offset) {
                 return None;
             }
             is_new = fate.is_new;
         }
+        let is_head = kind == Kind::Head as u8;
         let kind = if is_new { ChangeKind::Insert } else { ChangeKind::Update };
-        let is_head = item.kind == Kind::Head as u8;
-        Some(Change { is_head, ..self.change(kind, self.run, Some(id), item.payload) })
+        Some(Change { commit: self.commit, kind, set: self.run, id: Some(id), payload, is_head })
     }
 
     fn step(&mut self) -> Result<Option<Change<'c>>> {
@@ -303,7 +300,8 @@ impl<'c> CommitChanges<'c> {
                 }
             }
             let Some(item) = self.next_item()? else { return Ok(None) };
-            if item.kind < FIRST_CONTROL_KIND {
+            let (_, kind, flags, ..) = item;
+            if kind < FIRST_CONTROL_KIND {
                 if self.is_shown
                     && let Some(change) = self.put(item)
                 {
@@ -311,14 +309,15 @@ impl<'c> CommitChanges<'c> {
                 }
                 continue;
             }
-            let kind = match Kind::from_u8(item.kind) {
+            let payload = item.4;
+            let kind = match Kind::from_u8(kind) {
                 Some(Kind::Run) => {
-                    self.run = set_in(&item.payload);
+                    self.run = set_in(&payload);
                     self.is_shown = self.commit.sets.shows(self.run);
                     continue;
                 }
-                Some(Kind::Frees) if item.flags & UNASKED == 0 => {
-                    self.freed = freed(&item.payload).collect();
+                Some(Kind::Frees) if flags & UNASKED == 0 => {
+                    self.freed = freed(&payload).collect();
                     self.freed.reverse();
                     continue;
                 }
@@ -327,7 +326,7 @@ impl<'c> CommitChanges<'c> {
                 Some(Kind::DropSet) => ChangeKind::DropSet,
                 _ => continue,
             };
-            let set = set_in(&item.payload);
+            let set = set_in(&payload);
             if self.commit.sets.shows(set) {
                 return Ok(Some(self.change(kind, set, None, Cow::Borrowed(&[]))));
             }

@@ -12,11 +12,11 @@ use crate::changes::Sets;
 use crate::changes::reader::Found;
 use crate::changes::rows::Rows;
 use crate::changes::value::{FramePlace, Streams};
-use crate::changes::walk;
 use crate::changes::walk::{Walk, prewritten_in};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::entry::ENTRIES_PER_PAGE;
+use crate::format::frame::ItemChecks;
 use crate::format::item::{AGAIN, FIRST_CONTROL_KIND, Kind, MAY_SKIP, REPLACES, UNASKED};
 use crate::heap::State;
 use crate::id::{NumberHash, RecordId, SegmentSeq, Seq, SetNumber, to_u64};
@@ -117,17 +117,46 @@ impl Contents {
     ) -> Result<std::result::Result<Self, Error>> {
         let segment = &*found.segment;
         if !segment.is_frame_checked(found.offset) {
-            if let Err(malformed) = walk::check(segment, found.offset, &found.header)? {
+            let mut checks = ItemChecks::default();
+            let looked = match Self::look(engine, found, sets, streams, Some(&mut checks))? {
+                Ok(looked) => looked,
+                Err(damage) => return Ok(Err(damage)),
+            };
+            if let Err(malformed) = checks.finish(&found.header) {
                 return Ok(Err(malformed.at(segment.name(), found.offset)));
             }
             segment.note_frame_checked(found.offset);
+            if let Some(contents) = looked {
+                return Ok(Ok(contents));
+            }
         }
+        let looked = Self::look(engine, found, sets, streams, None)?;
+        Ok(looked.map(Option::unwrap_or_default))
+    }
+
+    /// Passes a commit. With checks, each item is checked before it is looked at, and nothing but the result changes: that is `None` if the
+    /// commit does more than that.
+    fn look(
+        engine: &Engine,
+        found: &Found,
+        sets: &mut Arc<Sets>,
+        streams: &mut Streams,
+        mut checks: Option<&mut ItemChecks>,
+    ) -> Result<std::result::Result<Option<Self>, Error>> {
+        let (segment, seed) = (&*found.segment, found.segment.seed());
         let mut contents = Self::default();
         let (mut is_shown, mut set_of, mut flags) = (false, SetOf::new(engine), 0);
-        let mut dropped = None;
+        let (mut dropped, mut does_more) = (None, false);
         let mut walk = Walk::new(segment, found.offset, &found.header);
         while let Some(item) = walk.next()? {
-            let (offset, item) = item.map_err(|malformed| malformed.at(segment.name(), found.offset))?;
+            let checked = item.and_then(|(offset, item)| {
+                let check = checks.as_mut().map_or(Ok(()), |checks| checks.item(&item, seed.at(offset)));
+                check.map(|()| (offset, item))
+            });
+            let (offset, item) = match checked {
+                Ok(item) => item,
+                Err(malformed) => return Ok(Err(malformed.at(segment.name(), found.offset))),
+            };
             flags |= item.flags;
             if item.kind < FIRST_CONTROL_KIND {
                 contents.is_visible |= is_shown;
@@ -138,6 +167,9 @@ impl Contents {
                 Some(Kind::Frees) if item.flags & UNASKED == 0 && !contents.is_visible => {
                     contents.is_visible = freed(item.payload).any(|id| sets.shows(set_of.find(id, sets)));
                 }
+                Some(
+                    Kind::Pages | Kind::Stream | Kind::StreamEnd | Kind::DropSet | Kind::CreateSet | Kind::RenameSet,
+                ) if checks.is_some() => does_more = true,
                 Some(Kind::Pages) if engine.read_only => {
                     let pages = &mut Arc::make_mut(sets).pages;
                     pages.extend(item.payload.chunks_exact(12).map(|row| {
@@ -188,10 +220,13 @@ impl Contents {
                 _ => {}
             }
         }
+        if does_more {
+            return Ok(Ok(None));
+        }
         if flags & AGAIN != 0 && contents.is_visible {
             contents.fates = Some(fates(found)?);
         }
-        Ok(Ok(contents))
+        Ok(Ok(Some(contents)))
     }
 }
 

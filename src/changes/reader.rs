@@ -237,8 +237,13 @@ impl Reader {
             let (len, header_bytes) = (at.segment.len()?, to_u64(FRAME_HEADER_BYTES));
             if at.offset + header_bytes <= len {
                 at.ahead.at(&at.segment, at.offset, header_bytes);
-                let read = at.segment.read(at.offset, header_bytes);
-                match FrameHeader::parse(&read?, at.segment.seed(), at.offset) {
+                let read = at.segment.read(at.offset, header_bytes)?;
+                let parsed = if at.segment.is_frame_checked(at.offset) {
+                    FrameHeader::parse_checked(&read)
+                } else {
+                    FrameHeader::parse(&read, at.segment.seed(), at.offset)
+                };
+                match parsed {
                     Ok(header) if at.offset + u64::from(header.bytes) <= len => {
                         at.ahead.at(&at.segment, at.offset, header.bytes.into());
                         return Ok(Some(header));

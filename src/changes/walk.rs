@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::format::Malformed;
-use crate::format::frame::{FRAME_HEADER_BYTES, FrameCheck, FrameHeader};
+use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, ItemChecks};
 use crate::format::item::{Item, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES};
 use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
 use crate::log::Segment;
@@ -78,13 +78,13 @@ impl<'s> Walk<'s> {
 
 /// Checks a frame whose header is valid. The inner error is damage.
 pub(super) fn check(segment: &Segment, offset: u64, header: &FrameHeader) -> Result<Result<(), Malformed>> {
-    let (mut walk, mut check, seed) = (Walk::new(segment, offset, header), FrameCheck::default(), segment.seed());
+    let (mut walk, mut checks, seed) = (Walk::new(segment, offset, header), ItemChecks::default(), segment.seed());
     while let Some(item) = walk.next()? {
-        if let Err(malformed) = item.and_then(|(at, item)| check.item(&item, seed.at(at))) {
+        if let Err(malformed) = item.and_then(|(at, item)| checks.item(&item, seed.at(at))) {
             return Ok(Err(malformed));
         }
     }
-    Ok(check.finish(header))
+    Ok(checks.finish(header))
 }
 
 /// What is said of a commit that was written ahead: its segment, and its number.

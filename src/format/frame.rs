@@ -79,6 +79,20 @@ impl FrameHeader {
         if stored != computed {
             return Err(Malformed::new("frame header", format!("check {stored:08x}"), format!("{computed:08x}")));
         }
+        Self::fields(header)
+    }
+
+    /// The same of a header that was checked before.
+    pub(crate) fn parse_checked(bytes: &[u8]) -> Result<Self, Malformed> {
+        let short = || Malformed::new("frame header", "64 bytes", bytes.len());
+        Self::fields(bytes.get(..FRAME_HEADER_BYTES).ok_or_else(short)?)
+    }
+
+    #[inline]
+    fn fields(header: &[u8]) -> Result<Self, Malformed> {
+        let Some(header) = header.first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Err(Malformed::new("frame header", "64 bytes", header.len()));
+        };
         let length = LittleEndian::read_u32(&header[12..16]);
         let granules_fit = u64::from(length).is_multiple_of(GRANULE_BYTES);
         if !granules_fit || to_u64(FRAME_HEADER_BYTES) > u64::from(length) || u64::from(length) > SEGMENT_BYTES_END {
@@ -334,7 +348,31 @@ impl Headers {
 }
 
 /// Checks the items of a frame, one after the other.
-pub(crate) struct FrameCheck {
+#[derive(Debug, Default)]
+pub(crate) struct ItemChecks {
+    checksums: Checksums,
+    count: u32,
+}
+
+impl ItemChecks {
+    /// The next item, at the place of this seed.
+    #[inline]
+    pub(crate) fn item(&mut self, item: &Item<'_>, seed: u32) -> Result<(), Malformed> {
+        self.count += 1;
+        item.verify_with(&mut self.checksums, seed)
+    }
+
+    /// All items were there. The body check is not computed: each item's own check depends on its place, and covers its header.
+    pub(crate) fn finish(&self, header: &FrameHeader) -> Result<(), Malformed> {
+        if self.count == header.items {
+            return Ok(());
+        }
+        Err(Malformed::new("frame body", format!("{} items", header.items), self.count))
+    }
+}
+
+/// The same, with the body check.
+struct FrameCheck {
     checksums: Checksums,
     headers: Headers,
     count: u32,
@@ -350,7 +388,7 @@ impl Default for FrameCheck {
 impl FrameCheck {
     /// The next item, at the place of this seed.
     #[inline]
-    pub(crate) fn item(&mut self, item: &Item<'_>, seed: u32) -> Result<(), Malformed> {
+    fn item(&mut self, item: &Item<'_>, seed: u32) -> Result<(), Malformed> {
         item.verify_with(&mut self.checksums, seed)?;
         self.headers.push(item.header);
         self.count += 1;
@@ -358,7 +396,7 @@ impl FrameCheck {
     }
 
     /// All items were there.
-    pub(crate) fn finish(mut self, header: &FrameHeader) -> Result<(), Malformed> {
+    fn finish(mut self, header: &FrameHeader) -> Result<(), Malformed> {
         let (check, count) = (self.headers.finish(), self.count);
         if check != header.body_check || count != header.items {
             let expected = format!("{} items with check {:08x}", header.items, header.body_check);

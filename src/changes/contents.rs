@@ -82,6 +82,18 @@ impl Sets {
         set >= SetNumber::FIRST_USER && self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&set))
     }
 
+    /// A set has this name. A commit that drops a set and creates one has cleared it: it has another number from then on.
+    fn rename(&mut self, set: SetNumber, name: &str, dropped: Option<SetNumber>) {
+        let name: Arc<str> = Arc::from(name);
+        if let Some(before) = dropped {
+            self.names.insert(before, Arc::clone(&name));
+            if let Some(wanted) = self.wanted.as_mut().filter(|wanted| wanted.contains(&before)) {
+                wanted.insert(set);
+            }
+        }
+        self.names.insert(set, name);
+    }
+
     pub(super) fn name(&self, set: SetNumber) -> &str {
         self.names.get(&set).map_or("", |name| name)
     }
@@ -197,17 +209,9 @@ impl Contents {
                     dropped = Some(set);
                 }
                 Some(Kind::CreateSet | Kind::RenameSet) => {
-                    let (set, name): (SetNumber, Arc<str>) = (set_in(item.payload), Arc::from(name_in(item.payload)));
-                    let known = Arc::make_mut(sets);
-                    // A commit that drops a set and creates one has cleared it: it has another number from now on.
-                    if let Some(before) = dropped {
-                        known.names.insert(before, Arc::clone(&name));
-                        if let Some(wanted) = known.wanted.as_mut().filter(|wanted| wanted.contains(&before)) {
-                            wanted.insert(set);
-                        }
-                    }
-                    known.names.insert(set, name);
-                    contents.is_visible |= known.shows(set);
+                    let (set, name) = (set_in(item.payload), name_in(item.payload));
+                    Arc::make_mut(sets).rename(set, name, dropped);
+                    contents.is_visible |= sets.shows(set);
                 }
                 None if item.kind & MAY_SKIP == 0 => {
                     return Err(Error::Unsupported {

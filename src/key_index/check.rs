@@ -7,12 +7,12 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::format::Malformed;
-#[cfg(test)]
+#[cfg(all(test, feature = "json"))]
 use crate::format::descriptor::PageRef;
 use crate::format::node::KeyEntry;
 use crate::format::segment::FileKind;
 use crate::id::to_u64;
-#[cfg(test)]
+#[cfg(all(test, feature = "json"))]
 use crate::key_index::node::Clean;
 use crate::key_index::node::{Child, Inner, Separator};
 use crate::key_index::tree::{KeyRoot, level};

@@ -1,9 +1,12 @@
 //! The command line as a user runs it: a process, its arguments, its output, and its exit code.
 //!
-//! `errors`, `places`, `points`, `loads`, `endings` and `refusals` have a test for each row of `docs/errors.md`, which
-//! asserts the row's message, advice and exit code.
+//! `errors`, `places`, `points`, `loads`, `endings`, `refusals` and `backup_errors` have a test for each row of `docs/errors.md`,
+//! which asserts the row's message, advice and exit code.
 #![cfg(feature = "cli")]
 
+#[cfg(test)]
+#[path = "cli/backup_errors.rs"]
+mod backup_errors;
 #[cfg(test)]
 #[path = "cli/backups.rs"]
 mod backups;

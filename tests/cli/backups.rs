@@ -1,11 +1,9 @@
 //! Repositories of backups from the command line.
 
-use std::fs;
-
 use crate::support::{Fixture, tenure};
 
 /// The records of a store, without their IDs.
-fn people(store: &str) -> String {
+pub fn people(store: &str) -> String {
     tenure(&["export", store, "--set", "people"]).ok()
 }
 
@@ -48,40 +46,4 @@ fn backups_are_added_listed_restored_verified_and_pruned() {
         gone.code == 3 && gone.err.contains("cannot reach backup b1") && gone.err.contains("backup list"),
         "{gone:?}"
     );
-}
-
-#[test]
-fn damage_of_a_repository_is_named() {
-    let fixture = Fixture::new();
-    let (store, place) = (fixture.store(), fixture.path("backups"));
-    tenure(&["backup", "--incremental", &store, &place]).ok();
-    let data = fs::read_dir(format!("{place}/data")).expect("lists").map(|entry| entry.expect("an entry").path());
-    let piece = data.into_iter().find(|path| path.to_string_lossy().contains("log-")).expect("a piece");
-    let mut bytes = fs::read(&piece).expect("reads");
-    bytes[200] ^= 1;
-    fs::write(&piece, bytes).expect("writes");
-    let found = tenure(&["backup", "verify", &place]);
-    assert!(found.code == 4 && found.err.contains("damaged") && found.err.contains("back up again"), "{found:?}");
-    let restored = tenure(&["restore", &place, &fixture.path("restored")]);
-    assert!(restored.code == 4 && restored.err.contains("is unfinished: delete it"), "{restored:?}");
-    // The next backup does not need it, or has written it anew.
-    tenure(&["backup", "--incremental", &store, &place]).ok();
-    tenure(&["restore", &place, &fixture.path("newest")]).ok();
-    assert_eq!(people(&fixture.path("newest")), people(&store));
-}
-
-#[test]
-fn what_is_no_repository_is_refused() {
-    let fixture = Fixture::new();
-    let (store, none) = (fixture.store(), fixture.path("none"));
-    for verb in ["list", "verify"] {
-        let run = tenure(&["backup", verb, &none]);
-        assert!(run.code == 8 && run.err.contains("not a repository of backups"), "{run:?}");
-    }
-    let run = tenure(&["backup", "--incremental", &store, &store]);
-    assert_eq!(run.code, 2, "{run:?}");
-    let run = tenure(&["backup", "--incremental", "--copy", &store, &none]);
-    assert_eq!(run.code, 2, "{run:?}");
-    assert_eq!(tenure(&["backup", &store]).code, 2);
-    fixture.assert_unchanged();
 }

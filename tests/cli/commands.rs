@@ -14,7 +14,7 @@ fn help_shows_examples_for_each_command() {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names: Vec<&str> =
         listed.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
-    assert_eq!(names.len(), 31 + usize::from(cfg!(feature = "remote")), "{names:?}");
+    assert_eq!(names.len(), 32 + usize::from(cfg!(feature = "remote")), "{names:?}");
     for name in names {
         let help = tenure(&[name, "--help"]).ok();
         assert!(help.contains("Examples:") && help.contains(&format!("tenure {name}")), "{help}");

@@ -139,6 +139,9 @@ fn refused(error: Error) -> Failure {
             "free space on the device, for example with `tenure backup prune`; then run it again: it goes on with what was written",
         ),
         Error::Locked { .. } => Failure::new(exit, message, "run it again when the other command has ended"),
+        Error::BadDestination { .. } => {
+            Failure::new(exit, message, "name a directory of backups, or one that is empty or does not exist yet")
+        }
         other => other.into(),
     }
 }
@@ -169,6 +172,16 @@ pub fn restore(
     let refused = |error| match error {
         error @ Error::PointGone { .. } => {
             let help = format!("list the backups with `tenure backup list {}`", repository.display());
+            Failure::new(Exit::of(&error), error.to_string(), help)
+        }
+        error @ Error::BadDestination { .. } => {
+            Failure::new(Exit::of(&error), error.to_string(), "name a directory outside the repository")
+        }
+        error @ Error::Corrupt(_) => {
+            let (shown, store) = (repository.display(), store.display());
+            let help = format!(
+                "restore another backup: `tenure backup verify {shown}` names those that need what is damaged; {store} is unfinished: delete it"
+            );
             Failure::new(Exit::of(&error), error.to_string(), help)
         }
         other => explained(other, store),

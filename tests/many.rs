@@ -159,3 +159,75 @@ fn what_cannot_be_inserted_leaves_nothing_and_no_id_is_given_twice() {
     let found: Vec<RecordId> = store.view().scan(&set).map(|record| record.expect("reads").id()).collect();
     assert_eq!(found, seen.into_iter().collect::<Vec<_>>());
 }
+
+/// A store with so many records that the keys of a batch are looked up together; the first four bytes of a record are
+/// its key, and so are the next four if it has as many.
+fn large() -> (Store, RecordSet, Index, Vec<RecordId>) {
+    let store = Store::in_memory().expect("opens");
+    let set = store.record_set("things").expect("a set");
+    let keys = Extractor::new("keys", 1, |record: &[u8], keys| {
+        if record[0] == 255 {
+            return keys.fail("it begins with 255");
+        }
+        record.chunks_exact(4).for_each(|key| keys.push(key));
+    });
+    let index = store.unique_index(&set, "keys", keys).expect("an index");
+    let values: Vec<_> = (0..20_000_u32).map(u32::to_be_bytes).collect();
+    let ids = store.write(|tx| tx.insert_many(&set, &values)).expect("inserts");
+    (store, set, index, ids)
+}
+
+#[test]
+fn a_large_unique_index_takes_a_batch_like_one_record_after_the_other() {
+    let (store, set, index, ids) = large();
+    let key = |number: u32| number.to_be_bytes();
+    let fresh: Vec<_> = (30_000..30_100).map(key).collect();
+    let mut count = 20_000;
+    // Whatever is wrong with one of them, those before it are inserted.
+    for (place, wrong) in [(0, key(7)), (31, key(19_999)), (32, key(12_345)), (99, key(30_050)), (40, [255; 4])] {
+        let mut values = fresh.clone();
+        values[place] = wrong;
+        let mut tx = store.begin().expect("begins");
+        let error = tx.insert_many(&set, &values).expect_err("is refused");
+        assert_eq!(matches!(error, Error::KeysUnknown { .. }), wrong == [255; 4], "{error}");
+        assert_eq!(matches!(error, Error::UniqueViolation { .. }), wrong != [255; 4], "{error}");
+        assert_eq!(tx.len(&set).expect("counts"), count + place as u64);
+    }
+    // Keys that the transaction itself has given up are free, and those that it has taken are not.
+    let mut tx = store.begin().expect("begins");
+    tx.delete(ids[7]).expect("deletes");
+    let mut values = fresh.clone();
+    values[50] = key(7);
+    let inserted = tx.insert_many(&set, &values).expect("inserts");
+    tx.insert_many(&set, &[key(40_000), key(7)]).expect_err("has come back");
+    let savepoint = tx.savepoint();
+    tx.insert_many(&set, &[key(41_000), key(30_001)]).expect_err("is its own");
+    tx.roll_back_to(savepoint).expect("rolls back");
+    tx.delete_many(&inserted[..2]).expect("deletes");
+    tx.insert_many(&set, &[key(42_000), key(30_001)]).expect("is free again");
+    tx.commit_with(tenure::Durability::Buffered).expect("commits");
+    count = store.view().len(&set);
+    assert_eq!(index.len(&store.view()).expect("counts"), count);
+    assert_eq!(index.get(&store.view(), &key(7)).expect("reads"), Some(inserted[50]));
+    // Several keys of one record.
+    let pairs: Vec<Vec<u8>> = (50_000..50_040_u32).map(|number| [key(number), key(number + 10_000)].concat()).collect();
+    let mut wrong = pairs.clone();
+    wrong[20] = [key(60_500), key(19)].concat();
+    store.write(|tx| tx.insert_many(&set, &wrong)).expect_err("the second key is taken");
+    store.write(|tx| tx.insert_many(&set, &pairs)).expect("inserts");
+    assert_eq!(index.len(&store.view()).expect("counts"), count + 80);
+}
+
+#[test]
+fn a_key_that_was_free_when_it_was_looked_up_may_be_taken_at_the_commit() {
+    let (store, set, index, _) = large();
+    let values: Vec<_> = (30_000..30_040_u32).map(u32::to_be_bytes).collect();
+    let mut tx = store.begin().expect("begins");
+    tx.insert_many(&set, &values).expect("inserts");
+    let other = store.write(|tx| tx.insert(&set, values[33])).expect("inserts");
+    tx.commit_with(tenure::Durability::Buffered).expect_err("one key is taken");
+    let view = store.view();
+    assert_eq!(index.get(&view, &values[33]).expect("reads"), Some(other));
+    assert_eq!(index.get(&view, &values[32]).expect("reads"), None);
+    assert_eq!(view.len(&set), 20_001);
+}

@@ -14,6 +14,7 @@ use crate::format::PAGE_BYTES;
 use crate::format::node::{KeyEntry, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NodeView};
 use crate::id::to_u64;
 use crate::key_index::apply::Change;
+use crate::key_index::glance::{first_of, glance_at};
 use crate::key_index::layers::{Layers, cost, has};
 use crate::key_index::node::{Base, Leaf, Origin, in_memory, view_of};
 use crate::key_index::slotted::{self, Slotted};
@@ -157,6 +158,25 @@ impl Changed {
     /// Size of its image if it was written whole.
     pub(crate) fn bytes(&self) -> usize {
         (self.base.clean.bytes() + self.came_bytes).saturating_sub(self.went_bytes)
+    }
+
+    /// Loads itself into the cache; see `glance`.
+    #[inline]
+    pub(crate) fn touch(&self) -> u32 {
+        u32::from(self.prefix_bytes > 0) ^ u32::from(self.came.bytes.is_empty())
+    }
+
+    /// Loads where its image is, and the beginning of the lists.
+    #[inline]
+    pub(crate) fn touch_further(&self) -> u32 {
+        u32::from(self.base.clean.is_mapped()) ^ first_of(&self.came.bytes) ^ first_of(&self.went.bytes)
+    }
+
+    /// Loads the slots that a search begins with.
+    #[inline]
+    pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
+        let of_image = self.base.clean.glance(|bytes| glance_at(bytes, wanted));
+        of_image ^ glance_at(&self.came.bytes, wanted) ^ glance_at(&self.went.bytes, wanted)
     }
 
     /// Runs `read` on the image and the lists.

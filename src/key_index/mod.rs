@@ -13,12 +13,14 @@
 //! layers    an image of a leaf, and the entries that came and went since: what they mean together
 //! changed   the same with those entries on the heap; patched: with them in a page segment, too
 //! ledger    making a node the writer's own; what is on the heap because it changed; pages out of use
+//! glance    loading what searches begin with into the cache, for several nodes at once
 //! gathered  changes before they are applied
 //! runs      which changes belong to which child
 //! probe     a look at what changes will need, before they are applied
 //! apply     sorted changes, from the root down and back
 //! shape     splitting inner nodes, merging small ones
 //! tree      the tree of the writer, the root of the readers; fork: a second tree of the writer
+//! several   looking up several keys at once
 //! cursor    positions in a root; range: entries between two of them
 //! build     a tree from sorted entries
 //! save      images of what changed; putting saved pages in place of heap
@@ -33,6 +35,7 @@ mod cursor;
 mod difference;
 mod fork;
 mod gathered;
+mod glance;
 mod layers;
 mod ledger;
 mod node;
@@ -42,6 +45,7 @@ mod range;
 mod refresh;
 mod runs;
 mod save;
+mod several;
 mod shape;
 mod slotted;
 #[cfg(test)]

@@ -71,6 +71,13 @@ impl Clean {
         }
     }
 
+    /// Runs `look` on the image, if it is mapped, to load some of it into the cache. It is not checked: no part of what
+    /// is read may be believed.
+    #[inline]
+    pub(crate) fn glance(&self, look: impl FnOnce(&[u8]) -> u32) -> u32 {
+        self.segment.glance(&self.page()).map_or(0, look)
+    }
+
     /// A number that no other image has.
     #[inline]
     pub(crate) fn number(&self) -> u64 {
@@ -428,6 +435,12 @@ impl Child {
         }
     }
 
+    /// Whether it has children.
+    #[inline]
+    pub(crate) fn is_inner(&self) -> bool {
+        matches!(self.node, Node::Inner(_) | Node::CleanInner(_))
+    }
+
     /// Runs `read` on the leaf.
     #[inline]
     pub(crate) fn with_leaf<T>(&self, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
@@ -436,24 +449,6 @@ impl Child {
             Node::CleanLeaf(clean) => clean.with_leaf(self.entries, read),
             Node::Changed(_) | Node::Patched(_) => self.read_merged(read),
             Node::Inner(_) | Node::CleanInner(_) => Err(not_a_leaf()),
-        }
-    }
-
-    /// Touches the beginning of a leaf on the heap, to load it into the cache.
-    #[inline]
-    pub(crate) fn first_byte(&self) -> u8 {
-        match &self.node {
-            Node::Leaf(leaf) => leaf.bytes.first().copied().unwrap_or_default(),
-            Node::Changed(_) | Node::Inner(_) | Node::CleanLeaf(_) | Node::Patched(_) | Node::CleanInner(_) => 0,
-        }
-    }
-
-    /// The same for the slots that a search starts with.
-    #[inline]
-    pub(crate) fn glance(&self, wanted: &KeyEntry<'_>) -> u32 {
-        match &self.node {
-            Node::Leaf(leaf) => NodeView::open(&leaf.bytes).map_or(0, |view| view.glance(wanted)),
-            Node::Changed(_) | Node::Inner(_) | Node::CleanLeaf(_) | Node::Patched(_) | Node::CleanInner(_) => 0,
         }
     }
 

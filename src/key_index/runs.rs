@@ -3,12 +3,11 @@
 //! Changes of many keys touch many leaves, each of which is a cache miss. Prefetching several of them before working on
 //! the first lets the processor wait for all of them at once.
 
-use std::hint::black_box;
-
 use smallvec::SmallVec;
 
 use crate::error::Result;
 use crate::key_index::apply::Change;
+use crate::key_index::glance;
 use crate::key_index::node::{Inner, not_inner};
 
 /// Children prefetched before the first of them is worked on.
@@ -50,7 +49,6 @@ pub(crate) fn look_ahead(inner: &Inner, runs: &[Run<'_>]) {
     if runs.len() < 2 {
         return;
     }
-    let all = || runs.iter().filter_map(|run| inner.children.get(run.child).zip(run.changes.first()));
-    black_box(all().fold(0, |sum, (child, _)| sum ^ child.first_byte()));
-    black_box(all().fold(0, |sum, (child, change)| sum ^ child.glance(&change.entry)));
+    let all = runs.iter().filter_map(|run| inner.children.get(run.child).zip(run.changes.first()));
+    glance::look_ahead(all.map(|(child, change)| (child, change.entry)));
 }

@@ -64,8 +64,13 @@ impl KeyRoot {
     /// The lowest ID of a key.
     #[inline]
     pub(crate) fn first(&self, key: &[u8]) -> Result<Option<u64>> {
+        self.first_in(self.leaf(&KeyEntry { key, id: 0 })?, key)
+    }
+
+    /// The same, if the leaf that the key belongs to is known.
+    #[inline]
+    pub(crate) fn first_in(&self, leaf: &Child, key: &[u8]) -> Result<Option<u64>> {
         let wanted = KeyEntry { key, id: 0 };
-        let leaf = self.leaf(&wanted)?;
         if leaf.has_layers()
             && let Some(first) = leaf.with_layers(|layers| layers.first(key))
         {

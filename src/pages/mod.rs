@@ -15,6 +15,7 @@ mod tiers;
 pub(crate) use aside::{Adopted, Aside};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -88,6 +89,13 @@ impl PageSegment {
             self.note_verified(bit);
         }
         Ok(read(bytes))
+    }
+
+    /// The image, not checked, if it is mapped: to load its bytes into the cache before they are wanted.
+    #[inline]
+    pub(crate) fn glance(&self, page: &PageRef) -> Option<&[u8]> {
+        black_box(self.verified.get(to_usize(page.offset() / PAGE_ALIGN_BYTES)).is_some_and(|bit| *bit));
+        self.segment.mapped(page.offset(), page.bytes as usize)
     }
 
     fn note_verified(&self, bit: usize) {

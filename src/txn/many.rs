@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::item::{Kind, PAYLOAD_BYTES_MAX, item_bytes};
 use crate::id::RecordId;
 use crate::txn::own_keys::NewValue;
+use crate::txn::set_indexes::find_indexes;
 use crate::txn::view::AHEAD;
 use crate::txn::{RecordSet, Transaction};
 
@@ -68,11 +69,20 @@ impl Transaction {
         let number = self.number_of(set)?;
         let ids = self.engine().take_ids(number, values.len())?;
         let mut unused = Unused { engine: Arc::clone(self.engine()), ids: ids.clone().into_iter() };
-        for value in values {
+        let record = |value| {
             let (bytes, known) = parts(value);
-            let value = NewValue { kind: Kind::Record, bytes, known };
-            self.insert_value(set, value, unused.ids.as_slice().first().copied())?;
-            unused.ids.next();
+            NewValue { kind: Kind::Record, bytes, known }
+        };
+        find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
+        let mut ahead = if values.len() > 1 { self.room_ahead() } else { None };
+        for some in values.chunks(AHEAD) {
+            if let Some(ahead) = &mut ahead {
+                self.look_up_ahead(some.iter().map(record), ahead);
+            }
+            for value in some {
+                self.insert_value(set, record(value), unused.ids.as_slice().first().copied(), ahead.as_mut())?;
+                unused.ids.next();
+            }
         }
         Ok(ids)
     }

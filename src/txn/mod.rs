@@ -10,6 +10,7 @@ mod commit;
 mod compound;
 mod fetch;
 mod index;
+mod keys_ahead;
 mod large;
 mod many;
 mod membership;

@@ -158,7 +158,7 @@ impl Transaction {
         known: Option<&dyn Any>,
     ) -> Result<RecordId> {
         let new = NewValue { kind: value.kind, bytes: &value.bytes, known };
-        self.with_staged(value, |tx| tx.insert_value(set, new, None))
+        self.with_staged(value, |tx| tx.insert_value(set, new, None, None))
     }
 
     pub(super) fn update_staged_known(

@@ -12,6 +12,7 @@ use crate::extract::Keys;
 use crate::format::item::{AGAIN, Kind, PAYLOAD_BYTES_MAX, item_bytes};
 use crate::heap::{Effect, State};
 use crate::id::{RecordId, Seq, SetNumber, to_u64};
+use crate::txn::keys_ahead::KeysAhead;
 use crate::txn::own_keys::{NewValue, fill_keys};
 use crate::txn::own_writes::Own;
 use crate::txn::parts::{KeptParts, Parts};
@@ -149,7 +150,7 @@ impl Transaction {
             let value = self.stage(bytes)?;
             return self.insert_staged_known(set, &value, known);
         }
-        self.insert_value(set, NewValue { kind: Kind::Record, bytes, known }, None)
+        self.insert_value(set, NewValue { kind: Kind::Record, bytes, known }, None, None)
     }
 
     /// Uses a reserved ID, or takes the next one.
@@ -159,13 +160,16 @@ impl Transaction {
         set: &RecordSet,
         value: NewValue<'_>,
         id: Option<RecordId>,
+        ahead: Option<&mut KeysAhead>,
     ) -> Result<RecordId> {
         let NewValue { kind, bytes, .. } = value;
         self.check_room(kind, bytes.len())?;
         let number = self.number_of(set)?;
         let indexes = find_indexes(&self.engine, &mut self.indexes, &mut self.epochs, number)?;
         let parts = self.parts.get();
-        fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
+        if !ahead.is_some_and(|ahead| ahead.give(&mut parts.new_keys)) {
+            fill_keys(indexes, value, &mut parts.new_keys, || self.engine.heap.pin())?;
+        }
         self.check_keys(id, false)?;
         let parts = self.parts.get();
         let id = match id {

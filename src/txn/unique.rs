@@ -65,6 +65,13 @@ impl Transaction {
             if self.view.is_some() || !self.savepoints.is_empty() {
                 return false;
             }
+            if new.clear_at.is_some() {
+                // They were looked up together with others.
+                if new.iter().any(|key| keys.may_concern(index.number, key)) {
+                    return false;
+                }
+                continue;
+            }
             let newest = self.engine.heap.look_at_indexes(|trees| trees.to_probe(index.number, true));
             let Some(ToProbe { root, version, .. }) = newest else { return false };
             let is_own = |holder: u64| id.is_some_and(|id| id.as_u64() == holder);

@@ -211,6 +211,37 @@ fn one_key_of_many_records() {
 }
 
 #[test]
+fn several_keys_are_looked_up_like_each_of_them() {
+    let mut pages = Pages::in_directory();
+    let mut tree = KeyTree::new().unwrap();
+    let mut numbers = Numbers(5);
+    for round in 0..8 {
+        // Leaves on the heap, then images, then images with lists, then patches.
+        for _ in 0..if round == 0 { 20_000 } else { 300 } {
+            let key = (numbers.next() % 60_000).to_be_bytes();
+            let id = numbers.next() % 3;
+            if round % 3 == 2 {
+                tree.remove(&key, id).unwrap()
+            } else {
+                tree.insert(&key, id).unwrap()
+            };
+        }
+        let keys: Vec<[u8; 8]> = (0..3_000).map(|_| (numbers.next() % 61_000).to_be_bytes()).collect();
+        for count in [0, 1, 5, 3_000] {
+            let wanted: Vec<&[u8]> = keys.iter().take(count).map(|key| &key[..]).collect();
+            let mut found = Vec::new();
+            tree.now().first_of_each(&wanted, |id| found.push(id)).unwrap();
+            let each: Vec<_> = wanted.iter().map(|key| tree.now().first(key).unwrap()).collect();
+            assert_eq!(found, each);
+            assert!(count < 3_000 || (found.contains(&None) && found.iter().any(Option::is_some)));
+        }
+        if round % 2 == 1 {
+            pages.save(&mut tree, |_| ());
+        }
+    }
+}
+
+#[test]
 fn both_halves_of_a_split_have_room_for_the_longest_key() {
     // Many small entries, three large ones, and one more that belongs between these.
     let mut tree = KeyTree::new().unwrap();

@@ -12,6 +12,8 @@ mod flaky;
 mod answers;
 #[path = "remote/basics.rs"]
 mod basics;
+#[path = "remote/changes.rs"]
+mod changes;
 #[path = "remote/forked.rs"]
 mod forked;
 #[path = "remote/losses.rs"]

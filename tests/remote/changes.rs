@@ -1,0 +1,62 @@
+//! The change feed of a store that is shipped to a bucket.
+
+use std::time::{Duration, Instant};
+
+use tenure::backing::Memory;
+use tenure::{Durability, Error, Options, Seq, Store};
+
+use crate::flaky::Flaky;
+use crate::{bucket, open, quick};
+
+#[test]
+fn a_feed_of_what_the_bucket_has_waits_for_it() {
+    let objects = Flaky::new(1);
+    let store = open(&Memory::new(), &bucket(&objects.store()), quick()).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    store.wait_remote(store.last_seq()).unwrap();
+    let since = store.last_seq();
+    objects.set_down(true);
+    let (_, seq) = store.write_with(Durability::Sync, |tx| tx.insert(&notes, "1")).unwrap();
+    assert_eq!(store.changes(since).unwrap().count(), 1, "it is durable here");
+    let mut feed = store.changes(since).unwrap().remote().unwrap();
+    assert!(feed.next_timeout(Duration::from_millis(30)).unwrap().is_none(), "the bucket lacks it");
+    objects.set_down(false);
+    store.wait_remote(seq).unwrap();
+    let commit = feed.next_timeout(Duration::from_secs(20)).unwrap().expect("the bucket has it");
+    assert_eq!(commit.seq(), seq);
+    assert!(feed.try_next().unwrap().is_none());
+    let local = Store::in_memory().unwrap();
+    assert!(matches!(local.changes(Seq::ZERO).unwrap().remote(), Err(Error::BadOption { .. })));
+}
+
+#[test]
+fn a_follower_of_a_bucket_has_a_feed_that_goes_on() {
+    let objects = Flaky::new(1);
+    let place = bucket(&objects.store());
+    let store = open(&Memory::new(), &place, quick()).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let all = store.add_consumer("all", Seq::ZERO).unwrap();
+    let first = store.write_with(Durability::Remote, |tx| tx.insert(&notes, "1")).unwrap().0;
+    let follower = Options::new().follow_interval(Some(Duration::from_millis(10))).follow_bucket(&place).unwrap();
+    let mut feed = follower.store().changes(Seq::ZERO).unwrap();
+    let mut seen = Vec::new();
+    for number in 0..30_u8 {
+        store.write_with(Durability::Remote, |tx| tx.insert(&notes, vec![number; 3_000])).unwrap();
+        if number % 10 == 9 {
+            store.write_with(Durability::Remote, |tx| tx.update(first, vec![number; 200_000])).unwrap();
+            store.save_snapshot().unwrap();
+        }
+        // Says that the one before is durable.
+        store.write_with(Durability::Remote, |tx| tx.insert(&notes, "")).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while !seen.contains(&vec![number; 3_000]) {
+            assert!(Instant::now() < until, "{number}: {} seen", seen.len());
+            let Some(commit) = feed.next_timeout(Duration::from_millis(20)).unwrap() else { continue };
+            for change in commit.changes().map(Result::unwrap).filter(|change| change.id().is_some()) {
+                seen.push(change.value().unwrap().bytes().expect("it is there").to_vec());
+            }
+        }
+    }
+    assert!(seen.contains(&vec![19; 200_000]), "a large value");
+    all.acknowledge(store.durable_seq()).unwrap();
+}

@@ -87,7 +87,7 @@ impl Commit {
 
     /// Where the places of replaced versions are.
     pub(super) fn rows(&self) -> &[Rows] {
-        &self.contents.replaced
+        self.contents.what_is_rare().map_or(&[], |rare| &rare.replaced)
     }
 
     /// Its number.
@@ -106,7 +106,7 @@ impl Commit {
     /// Those of reading it, where the log is not mapped.
     pub fn note(&self) -> Result<Option<Cow<'_, [u8]>>> {
         let read = |note: &Range<u64>| self.found.segment.read(note.start, note.end - note.start);
-        self.contents.note.as_ref().map(read).transpose()
+        self.contents.what_is_rare().and_then(|rare| rare.note.as_ref()).map(read).transpose()
     }
 
     /// Bytes that it takes in the log.
@@ -128,7 +128,7 @@ impl Commit {
     }
 
     fn fate(&self, id: RecordId) -> Option<&Fate> {
-        self.contents.fates.as_ref()?.get(&id)
+        self.contents.what_is_rare()?.fates.as_ref()?.get(&id)
     }
 }
 
@@ -203,7 +203,8 @@ impl Commit {
         let parts = match self.parts.get() {
             Some(parts) => parts,
             None => {
-                let found = Parts::in_frames(&self.segments, &self.contents.parts)?;
+                let found =
+                    Parts::in_frames(&self.segments, self.contents.what_is_rare().map_or(&[], |rare| &rare.parts))?;
                 self.parts.get_or_init(|| found)
             }
         };

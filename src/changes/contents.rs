@@ -44,13 +44,22 @@ pub(super) type Fates = HashMap<RecordId, Fate, NumberHash>;
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) is_visible: bool,
+    /// The commit that comes next was written ahead to this segment.
+    pub(super) named: Option<(SegmentSeq, Seq)>,
+    /// What few commits have.
+    rare: Option<Box<Rare>>,
+    /// It has changes of records and nothing else, and is visible.
+    is_plain: bool,
+}
+
+/// What few commits have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
     /// Where its note is, in its segment.
     pub(super) note: Option<Range<u64>>,
     pub(super) fates: Option<Fates>,
     /// Where it says where replaced versions were.
     pub(super) replaced: Vec<Rows>,
-    /// The commit that comes next was written ahead to this segment.
-    pub(super) named: Option<(SegmentSeq, Seq)>,
     /// Frames with parts of its large values.
     pub(super) parts: Vec<FramePlace>,
 }
@@ -120,6 +129,15 @@ fn name_in(payload: &[u8]) -> &str {
 }
 
 impl Contents {
+    /// What few commits have, if this one has any of it.
+    pub(super) fn what_is_rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     /// Checks a commit and passes it. The inner error is damage of the frame.
     pub(super) fn examine(
         engine: &Engine,
@@ -137,10 +155,14 @@ impl Contents {
             if let Err(malformed) = checks.finish(&found.header) {
                 return Ok(Err(malformed.at(segment.name(), found.offset)));
             }
-            segment.note_frame_checked(found.offset);
+            let is_plain = looked.as_ref().is_some_and(|contents| contents.is_plain) && sets.wanted.is_none();
+            segment.note_frame_checked(found.offset, is_plain);
             if let Some(contents) = looked {
                 return Ok(Ok(contents));
             }
+        }
+        if sets.wanted.is_none() && segment.is_frame_plain(found.offset) {
+            return Ok(Ok(Self { is_visible: true, ..Self::default() }));
         }
         let looked = Self::look(engine, found, sets, streams, None)?;
         Ok(looked.map(Option::unwrap_or_default))
@@ -156,7 +178,7 @@ impl Contents {
         mut checks: Option<&mut ItemChecks>,
     ) -> Result<std::result::Result<Option<Self>, Error>> {
         let (segment, seed) = (&*found.segment, found.segment.seed());
-        let mut contents = Self::default();
+        let mut contents = Self { is_plain: true, ..Self::default() };
         let (mut is_shown, mut set_of, mut flags) = (false, SetOf::new(engine), 0);
         let (mut dropped, mut does_more) = (None, false);
         let mut walk = Walk::new(segment, found.offset, &found.header);
@@ -174,6 +196,7 @@ impl Contents {
                 contents.is_visible |= is_shown;
                 continue;
             }
+            contents.is_plain &= [Kind::Run as u8, Kind::IndexOps as u8].contains(&item.kind);
             match Kind::from_u8(item.kind) {
                 Some(Kind::Run) => is_shown = sets.shows(set_in(item.payload)),
                 Some(Kind::Frees) if item.flags & UNASKED == 0 && !contents.is_visible => {
@@ -192,16 +215,16 @@ impl Contents {
                     }));
                 }
                 Some(Kind::Replaced) => {
-                    contents.replaced.extend(Rows::new(item.payload, offset + to_u64(item.header.len())));
+                    contents.rare().replaced.extend(Rows::new(item.payload, offset + to_u64(item.header.len())));
                 }
                 Some(Kind::Stream) => {
                     streams.note(stream_in(item.payload), (segment.number(), found.offset));
                 }
-                Some(Kind::StreamEnd) => contents.parts.extend(streams.end(stream_in(item.payload))),
+                Some(Kind::StreamEnd) => contents.rare().parts.extend(streams.end(stream_in(item.payload))),
                 Some(Kind::Prewritten) => contents.named = prewritten_in(item.payload),
                 Some(Kind::Metadata) => {
                     let begin = offset + to_u64(item.header.len());
-                    contents.note = Some(begin..begin + to_u64(item.payload.len()));
+                    contents.rare().note = Some(begin..begin + to_u64(item.payload.len()));
                 }
                 Some(Kind::DropSet) => {
                     let set = set_in(item.payload);
@@ -227,8 +250,9 @@ impl Contents {
         if does_more {
             return Ok(Ok(None));
         }
+        contents.is_plain &= contents.is_visible && flags & AGAIN == 0;
         if flags & AGAIN != 0 && contents.is_visible {
-            contents.fates = Some(fates(found)?);
+            contents.rare().fates = Some(fates(found)?);
         }
         Ok(Ok(Some(contents)))
     }

@@ -98,17 +98,32 @@ impl Segment {
         }
     }
 
-    /// Whether the frame at an offset was checked as a whole before in this process. No record starts where a frame does.
+    /// Whether the frame at an offset was checked as a whole before in this process. No record starts within its header.
+    #[inline]
     pub(crate) fn is_frame_checked(&self, offset: u64) -> bool {
+        self.is_noted(offset)
+    }
+
+    /// Whether it was also found to be plain.
+    #[inline]
+    pub(crate) fn is_frame_plain(&self, offset: u64) -> bool {
+        self.is_noted(offset + GRANULE_BYTES)
+    }
+
+    #[inline]
+    fn is_noted(&self, offset: u64) -> bool {
         let bit = offset / GRANULE_BYTES;
         let word = self.checked.get().and_then(|words| words.get(to_usize(bit / 64)));
         self.is_mapped() && word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (bit % 64)) != 0)
     }
 
-    /// The frame at an offset was checked as a whole.
-    pub(crate) fn note_frame_checked(&self, offset: u64) {
+    /// The frame at an offset was checked as a whole. Its reader decides what is plain.
+    pub(crate) fn note_frame_checked(&self, offset: u64, is_plain: bool) {
         if self.is_mapped() {
             self.note_checked(offset);
+            if is_plain {
+                self.note_checked(offset + GRANULE_BYTES);
+            }
         }
     }
 

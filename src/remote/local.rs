@@ -3,6 +3,7 @@
 //! Owns: the files `remote-<k>`, and which files are shipped. Never: deletes a file that was written after its epoch began.
 //! Invariant: a complete mark of epoch k says that the directory holds at least what the bucket did when epoch k began.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::remote::object::{Nonce, Piece};
 use crate::remote::table::Table;
 
 const MARK: &str = "remote-";
+/// Files whose last part is compared with the bucket's, when the directory is opened.
+const NEWEST_CHECKED: usize = 16;
 const LOCK: &str = "lock";
 /// Space for a full disk, which each machine reserves for itself.
 const RESERVE: &str = "reserve";
@@ -147,6 +150,32 @@ impl Local<'_> {
             }
         }
         Ok(missing)
+    }
+
+    /// Fails if files lack what the bucket got last: then the directory is an older copy of itself. Their lengths do not tell, because
+    /// space is allocated ahead.
+    pub(super) fn check_newest(&self, table: &Table) -> Result<()> {
+        let last = |(name, pieces): (_, &[Piece])| pieces.last().map(|piece| (name, *piece));
+        let mut newest: Vec<(&str, Piece)> = table.iter().filter_map(last).collect();
+        newest.sort_by_key(|(_, piece)| Reverse(piece.place.at()));
+        for (name, piece) in newest.into_iter().take(NEWEST_CHECKED) {
+            let file = match self.0.open(name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                file => file.map_err(self.failed("open", name))?,
+            };
+            if file.len().map_err(self.failed("read", name))? < piece.end() {
+                continue;
+            }
+            let mut bytes = vec![0; to_usize(piece.bytes)];
+            file.read_at(piece.begin, &mut bytes).map_err(self.failed("read", name))?;
+            let computed = crc32fast::hash(&bytes);
+            if computed != piece.checksum {
+                let what = "a file of the local directory, which may be an older copy";
+                let expected = format!("{} bytes with checksum {:08x}, as in the bucket", piece.bytes, piece.checksum);
+                return Err(Error::corrupt(name, piece.begin, what, expected, format!("{computed:08x}")));
+            }
+        }
+        Ok(())
     }
 
     /// What the directory has that the bucket lacks, as events that take effect together; and the files that it lacks.

@@ -110,6 +110,7 @@ impl Session {
         local.forget_others(epoch)?;
         let ends = local.lost_ends(&loaded.table)?;
         bucket.fetch(&loaded.table.only(&ends), &**backing)?;
+        local.check_newest(&loaded.table)?;
         let journal = Arc::new(Journal::new(options.pace(), planted::is(Fault::ManifestOvertakes)));
         let Difference { events, gone } = local.difference(&loaded.table)?;
         journal.note(events);

@@ -14,8 +14,9 @@ use tenure::backing::{Backing, BackingFile, BackingLock, Files, Memory};
 use tenure::remote::Bucket;
 use tenure::{Durability, Error, Options, RecordId, Store};
 
+use crate::common::Rng;
 use crate::flaky::{Flaky, run};
-use crate::{bucket, contents, open, open_in, quick};
+use crate::{bucket, contents, open, open_in, quick, rounds};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
@@ -97,6 +98,105 @@ fn a_directory_that_lost_a_file_takes_nothing_from_the_bucket() {
     }
     println!("{healed} of the files were not missed or fetched, {refused} refused");
     assert!(healed > 0 && refused > 0, "{healed} {refused}");
+}
+
+/// Deletes or cuts one to three files of a directory, but for those that are its own business.
+fn lose_some(path: &Path, rng: &mut Rng) -> Vec<String> {
+    let is_shipped = |name: &String| ["log-", "pages-", "manifest-"].iter().any(|kind| name.starts_with(kind));
+    let shipped: Vec<_> = names(path).into_iter().filter(is_shipped).collect();
+    let harmed = (0..=rng.below(3)).map(|_| {
+        let name = &shipped[rng.below(shipped.len())];
+        let file = path.join(name);
+        let cut = rng.one_in(3) && file.exists();
+        if cut {
+            let len = fs::metadata(&file).unwrap().len();
+            let left = rng.number() % len.max(1);
+            fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(left).unwrap();
+            format!("{name} from {left} on")
+        } else {
+            drop(fs::remove_file(file));
+            name.clone()
+        }
+    });
+    harmed.collect()
+}
+
+#[test]
+fn whatever_a_directory_loses_the_bucket_keeps() {
+    let mut outcomes = (0, 0);
+    for seed in 1..=rounds("TENURE_REMOTE_LOSSES", 30) {
+        let mut rng = Rng::new(seed);
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Flaky::new(seed);
+        let files = Files::create(&dir.path().join("writer")).unwrap();
+        let store = open_in(Arc::new(files), &bucket(&objects.store()), quick().base_every(8)).unwrap();
+        let notes = store.record_set("notes").unwrap();
+        let (mut ids, image) = (Vec::new(), dir.path().join("image"));
+        let commits = 20 + rng.below(120);
+        // An old copy of the directory has lost what came later.
+        let copied = if rng.one_in(3) { commits - rng.below(20) } else { commits };
+        for number in 0..commits {
+            if number == copied {
+                copy(&dir.path().join("writer"), &image);
+            }
+            let len = rng.below(5_000);
+            let value = rng.bytes(len);
+            let old = (ids.len() > 30 && rng.one_in(2)).then(|| ids.swap_remove(rng.below(ids.len())));
+            let written = store.write(|tx| {
+                old.map_or(Ok(()), |old| tx.delete(old))?;
+                tx.insert(&notes, &*value)
+            });
+            ids.push(written.unwrap());
+            match rng.below(25) {
+                0 => drop(store.save_snapshot().unwrap()),
+                1 => drop(store.collect(None).unwrap()),
+                _ => {}
+            }
+        }
+        store.write_with(Durability::Remote, |tx| tx.insert(&notes, "the last")).unwrap();
+        store.wait_remote(store.last_seq()).unwrap();
+        let all = contents(&store);
+        if !image.exists() {
+            copy(&dir.path().join("writer"), &image);
+        }
+        let objects = Flaky::over(Arc::new(objects.fork()), seed);
+        let bucket = bucket(&objects.store());
+        let lost =
+            if copied < commits { vec![format!("what came after {copied}")] } else { lose_some(&image, &mut rng) };
+        match open_in(Arc::new(Files::open(&image).unwrap()), &bucket, quick()) {
+            Ok(store) => {
+                let found = try_contents(&store);
+                // Damage is told when it is read; what is read is right.
+                if let Ok(found) = &found {
+                    let differs = found.iter().filter(|(id, value)| all.get(id) != Some(value));
+                    let missing: Vec<_> = all.keys().filter(|id| !found.contains_key(id)).collect();
+                    let differs: Vec<_> = differs.map(|(id, _)| id).collect();
+                    assert!(
+                        differs.is_empty() && missing.is_empty(),
+                        "seed {seed}, without {lost:?}: {differs:?} {missing:?}"
+                    );
+                }
+                if let Ok((_, seq)) = store.write_with(Durability::Remote, |tx| tx.insert(&notes_of(&store), "later")) {
+                    store.wait_remote(seq).unwrap();
+                }
+                drop(store);
+                let shown = of_bucket(&bucket).unwrap();
+                assert!(all.iter().all(|(id, value)| shown.get(id) == Some(value)), "seed {seed}, without {lost:?}");
+                outcomes.0 += 1;
+            }
+            Err(error) => {
+                assert!(error.is_corruption(), "seed {seed}, without {lost:?}: {error}");
+                assert_eq!(of_bucket(&bucket).unwrap(), all, "seed {seed}, without {lost:?}: {error}");
+                outcomes.1 += 1;
+            }
+        }
+    }
+    println!("{} directories opened, {} were refused", outcomes.0, outcomes.1);
+    assert!(outcomes.1 > 0, "{outcomes:?}");
+}
+
+fn notes_of(store: &Store) -> tenure::RecordSet {
+    store.find_set("notes").unwrap()
 }
 
 /// The first commit that meets the end of the handle may say that it may be durable.

@@ -13,6 +13,8 @@ mod common;
 mod consumers;
 #[path = "changes/crashes.rs"]
 mod crashes;
+#[path = "changes/full.rs"]
+mod full;
 #[path = "changes/killed.rs"]
 mod killed;
 #[path = "changes/large.rs"]

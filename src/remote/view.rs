@@ -250,6 +250,11 @@ impl Reads {
 impl Inner {
     /// The newest state, from an older one if all objects between are there.
     fn newer(&self, state: State) -> Result<State> {
+        let (bucket, at) = (self.bucket.clone(), state.at);
+        // Nothing follows the end of an epoch but another one.
+        if state.is_sealed && !self.bucket.run(async move { bucket.has_next(at, true).await })? {
+            return Ok(State { asked: 0, ..state });
+        }
         let bucket = self.bucket.clone();
         let advanced = self.bucket.run(async move { bucket.advance(state.at, state.loaded).await });
         match advanced {

@@ -264,12 +264,11 @@ impl Engine {
         let is_early = self.is_early(frame, need);
         self.announce(if is_early { 0 } else { frame.bytes() }, need)?;
         let places = if records_old && is_early { Some(self.put_replaced_early(frame, effects)?) } else { None };
-        let no_save = if is_early { self.keep_saves_away(effects) } else { None };
+        if is_early {
+            self.let_save_end(effects);
+        }
         let prewritten = if is_early { self.prewrite(frame)? } else { None };
-        let mut ahead = prewritten
-            .as_ref()
-            .zip(no_save)
-            .and_then(|(prewritten, no_save)| self.apply_ahead(prewritten, effects, no_save));
+        let mut ahead = prewritten.as_ref().and_then(|prewritten| self.apply_ahead(prewritten, effects));
         if prewritten.is_some() {
             validate.look_again()?;
         }

@@ -17,8 +17,11 @@ use crate::pages::PageWriter;
 use crate::record_index::{PageBits, by_page};
 
 /// How long a commit waits for a save that is running, if it is so large that views would wait for it. After that it is applied in
-/// its turn.
+/// its turn. Most of it passes before the commit is written: from then on the log passes it soon.
 const SAVE_TIME: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(2) };
+
+/// How long it waits for a save that has begun while it was written.
+const LATE_SAVE_TIME: Duration = Duration::from_millis(50);
 
 /// A commit that was applied ahead of its turn.
 #[derive(Debug)]
@@ -34,27 +37,30 @@ pub(super) struct Ahead<'e> {
 
 /// Saves wait.
 #[derive(Debug)]
-pub(super) struct NoSave<'e>(#[expect(dead_code, reason = "it is held, not used")] MutexGuard<'e, PageWriter>);
+struct NoSave<'e>(#[expect(dead_code, reason = "it is held, not used")] MutexGuard<'e, PageWriter>);
 
 impl Engine {
-    /// That no save begins as long as the result is held, if the effects of a commit may be applied before its turn. Called before
-    /// it is written: from then on the log soon passes it. The caller holds no lock.
-    pub(super) fn keep_saves_away(&self, effects: &[Effect]) -> Option<NoSave<'_>> {
+    /// Waits for a save that is running, before a commit is written that views would wait for. The caller holds no lock.
+    pub(super) fn let_save_end(&self, effects: &[Effect]) {
+        if takes_ahead(effects) && is_large(effects) {
+            drop(self.page_writer.try_lock_for(SAVE_TIME));
+        }
+    }
+
+    /// That no save begins as long as the result is held, if the effects of a commit that was written may be applied before its
+    /// turn. Saves go on while it is written.
+    fn keep_saves_away(&self, effects: &[Effect]) -> Option<NoSave<'_>> {
         if !takes_ahead(effects) {
             return None;
         }
-        let patience = if is_large(effects) { SAVE_TIME } else { Duration::ZERO };
+        let patience = if is_large(effects) { LATE_SAVE_TIME } else { Duration::ZERO };
         self.page_writer.try_lock_for(patience).map(NoSave)
     }
 
     /// Applies the effects of a commit that was written before its turn. The caller does not hold the commit lock.
-    pub(super) fn apply_ahead<'e>(
-        &'e self,
-        prewritten: &Prewritten<'_>,
-        effects: &[Effect],
-        no_save: NoSave<'e>,
-    ) -> Option<Ahead<'e>> {
+    pub(super) fn apply_ahead(&self, prewritten: &Prewritten<'_>, effects: &[Effect]) -> Option<Ahead<'_>> {
         let (segment, offset) = prewritten.written()?;
+        let no_save = self.keep_saves_away(effects)?;
         let _panic = self.poison.ends_with_panic("while a large commit was applied");
         let applied = self.heap.apply_ahead(segment, offset, effects)?;
         let (index_bytes, frees) = sums(effects);

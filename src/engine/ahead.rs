@@ -18,7 +18,7 @@ use crate::record_index::{PageBits, by_page};
 
 /// How long a commit waits for a save that is running, if it is so large that views would wait for it. After that it is applied in
 /// its turn. Most of it passes before the commit is written: from then on the log passes it soon.
-const SAVE_TIME: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(2) };
+const SAVE_TIME: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(2) };
 
 /// How long it waits for a save that has begun while it was written.
 const LATE_SAVE_TIME: Duration = Duration::from_millis(50);

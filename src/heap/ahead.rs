@@ -304,7 +304,9 @@ impl Writer {
         }
         for at in &ahead.of_indexes {
             match effects.get(*at) {
-                Some(effect @ Effect::Index(number, _)) if !done.contains(number) => self.apply(frame, sums, effect)?,
+                Some(effect @ Effect::Index(number, _)) if !done.contains(number) => {
+                    self.apply_each(frame, sums, std::slice::from_ref(effect))?
+                }
                 _ => {}
             }
         }
@@ -327,7 +329,7 @@ impl Writer {
         let changed: Vec<u64> = ahead.pages.iter().filter(|page| !is_as_before(page)).map(|page| page.number).collect();
         for page in &changed {
             for effect in ahead.effects_of(*page, effects) {
-                self.apply(frame, sums, effect)?;
+                self.apply_each(frame, sums, std::slice::from_ref(effect))?;
             }
         }
         ahead.pages.retain(|page| changed.binary_search(&page.number).is_err());

@@ -131,9 +131,7 @@ impl Writer {
         let mut sums = Sums::default();
         self.undo.clear();
         self.undo.shrink_to(UNDO_KEPT_MAX);
-        let applied = catch_unwind(AssertUnwindSafe(|| {
-            effects.iter().try_for_each(|effect| self.apply(frame, &mut sums, effect))
-        }));
+        let applied = catch_unwind(AssertUnwindSafe(|| self.apply_each(frame, &mut sums, effects)));
         if matches!(applied, Ok(Ok(()))) {
             self.seq = self.seq.max(frame.seq);
         } else {
@@ -143,7 +141,14 @@ impl Writer {
         applied
     }
 
-    pub(super) fn apply(&mut self, frame: &Applied<'_>, sums: &mut Sums, effect: &Effect) -> Result<()> {
+    /// Applies effects up to the first that fails. Nothing else calls `apply`, so that it is part of this loop.
+    #[inline(never)]
+    pub(super) fn apply_each(&mut self, frame: &Applied<'_>, sums: &mut Sums, effects: &[Effect]) -> Result<()> {
+        effects.iter().try_for_each(|effect| self.apply(frame, sums, effect))
+    }
+
+    #[inline]
+    fn apply(&mut self, frame: &Applied<'_>, sums: &mut Sums, effect: &Effect) -> Result<()> {
         let seq = frame.seq;
         match effect {
             Effect::Put { id, set, offset, bytes } => {

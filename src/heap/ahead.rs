@@ -305,7 +305,7 @@ impl Writer {
         for at in &ahead.of_indexes {
             match effects.get(*at) {
                 Some(effect @ Effect::Index(number, _)) if !done.contains(number) => {
-                    self.apply_each(frame, sums, std::slice::from_ref(effect))?
+                    self.apply_each(frame, sums, std::slice::from_ref(effect))?;
                 }
                 _ => {}
             }

@@ -16,7 +16,8 @@ impl Engine {
     /// Where the versions are now that these effects replace or free, ascending by slot. That does not change while the caller holds
     /// the commit lock.
     fn replaced(&self, effects: &[Effect]) -> Result<Vec<Replaced>> {
-        let state = self.heap.pin();
+        // Nothing but commits, and moves of the collector, changes a place; and those are excluded where it matters.
+        let state = self.heap.current();
         let mut rows = Vec::new();
         for effect in effects {
             let (Effect::Put { id, .. } | Effect::Free(id)) = effect else { continue };

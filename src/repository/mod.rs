@@ -148,10 +148,29 @@ impl Repository {
     /// # Errors
     /// `NotAStore` if there is no repository, `Corrupt` if a list is damaged, and those of the place.
     pub fn list(&self) -> Result<Vec<BackupInfo>> {
+        self.infos(|_, error| Err(error))
+    }
+
+    /// The backups whose lists can be read, oldest first, and what is wrong with the other lists. What only a backup without a list had
+    /// before counts as own bytes of the next one that has it.
+    ///
+    /// # Errors
+    /// `NotAStore` if there is no repository, and those of the place.
+    pub fn list_readable(&self) -> Result<(Vec<BackupInfo>, Vec<RepositoryProblem>)> {
+        let mut problems = Vec::new();
+        let infos = self.infos(|id, error| {
+            problems.push(RepositoryProblem::of(id.object(), &error, vec![id]));
+            Ok(())
+        })?;
+        Ok((infos, problems))
+    }
+
+    /// The backups. `unreadable` decides about lists that cannot be read.
+    fn infos(&self, mut unreadable: impl FnMut(BackupId, Error) -> Result<()>) -> Result<Vec<BackupInfo>> {
         self.need_store()?;
         let mut seen = std::collections::HashSet::new();
         let mut infos = Vec::new();
-        self.each_list(&self.ids()?, |Numbered { id, list }| {
+        self.each_readable_list(&self.ids()?, &mut unreadable, |Numbered { id, list }| {
             let own = list.pieces().filter(|(file, piece)| seen.insert(piece.name(file)));
             let own_bytes = own.fold(0, |sum: u64, (_, piece)| sum.saturating_add(piece.bytes));
             infos.push(BackupInfo {
@@ -205,11 +224,23 @@ impl Repository {
     }
 
     /// Reads some lists, in this order, several at once. No more of them are in memory.
-    fn each_list(&self, ids: &[(BackupId, Object)], mut each: impl FnMut(Numbered) -> Result<()>) -> Result<()> {
+    fn each_list(&self, ids: &[(BackupId, Object)], each: impl FnMut(Numbered) -> Result<()>) -> Result<()> {
+        self.each_readable_list(ids, &mut |_, error| Err(error), each)
+    }
+
+    /// The same. `unreadable` decides about lists that cannot be read.
+    fn each_readable_list(
+        &self,
+        ids: &[(BackupId, Object)],
+        unreadable: &mut dyn FnMut(BackupId, Error) -> Result<()>,
+        mut each: impl FnMut(Numbered) -> Result<()>,
+    ) -> Result<()> {
         for some in ids.chunks(LISTS_AT_ONCE) {
             for (read, (id, _)) in at_once(some, |(id, object)| self.read_list(*id, object)).into_iter().zip(some) {
-                if let Some(list) = read? {
-                    each(Numbered { id: *id, list })?;
+                match read {
+                    Ok(Some(list)) => each(Numbered { id: *id, list })?,
+                    Ok(None) => {}
+                    Err(error) => unreadable(*id, error)?,
                 }
             }
         }

@@ -25,6 +25,12 @@ pub struct RepositoryProblem {
     pub corrupt: bool,
 }
 
+impl RepositoryProblem {
+    pub(super) fn of(object: String, error: &Error, backups: Vec<BackupId>) -> Self {
+        Self { object, what: error.to_string(), backups, corrupt: error.is_corruption() }
+    }
+}
+
 /// The result of verifying a repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -68,7 +74,7 @@ impl Repository {
                         }
                     }
                     Ok(None) => report.backups -= 1,
-                    Err(error) => report.problems.push(problem(id.object(), &error, vec![*id])),
+                    Err(error) => report.problems.push(RepositoryProblem::of(id.object(), &error, vec![*id])),
                 }
             }
         }
@@ -91,7 +97,7 @@ impl Repository {
             let read = at_once(some, |((file, piece), _)| self.check_piece(file, piece, &notes));
             for (checked, ((file, piece), backups)) in read.into_iter().zip(some) {
                 if let Some(error) = checked? {
-                    report.problems.push(problem(piece.object(file), &error, backups.clone()));
+                    report.problems.push(RepositoryProblem::of(piece.object(file), &error, backups.clone()));
                 }
                 now.bytes = now.bytes.saturating_add(piece.bytes);
             }
@@ -131,8 +137,4 @@ impl Repository {
             }
         }
     }
-}
-
-fn problem(object: String, error: &Error, backups: Vec<BackupId>) -> RepositoryProblem {
-    RepositoryProblem { object, what: error.to_string(), backups, corrupt: error.is_corruption() }
 }

@@ -41,6 +41,25 @@ fn damaged_backup() {
 }
 
 #[test]
+fn damaged_list_of_a_backup() {
+    let fixture = Fixture::new();
+    let (store, place) = (fixture.store(), fixture.path("backups"));
+    for _ in 0..3 {
+        tenure(&["backup", "--incremental", &store, &place]).ok();
+    }
+    fs::write(format!("{place}/backups/000000000002"), "tenure backup 1\n").expect("writes");
+    let run = tenure(&["backup", "list", &place]);
+    assert_told("damaged_list_of_a_backup", &run, "backups/000000000002");
+    let shown = String::from_utf8(run.out).expect("text");
+    assert!(shown.contains("b1") && shown.contains("b3") && !shown.contains("b2"), "{shown}");
+    let json = tenure(&["backup", "list", &place, "--json"]);
+    assert_eq!((json.code, json.out.split(|byte| *byte == b'\n').count()), (4, 3), "{json:?}");
+    fs::write(format!("{place}/backups/000000000001"), "").expect("writes");
+    let both = tenure(&["backup", "list", &place]);
+    assert!(both.code == 4 && both.err.contains("000000000001") && both.err.contains("000000000002"), "{both:?}");
+}
+
+#[test]
 fn backup_that_is_not_kept() {
     let fixture = Fixture::new();
     let (store, place, restored) = (fixture.store(), fixture.path("backups"), fixture.path("restored"));

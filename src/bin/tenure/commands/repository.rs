@@ -35,7 +35,8 @@ Examples:
 
 /// List the backups of a repository, oldest first
 ///
-/// OWN is what no older backup of the list has: the bytes that the backup added.
+/// OWN is what no older backup of the list has: the bytes that the backup added. If the list of a backup is damaged, the others
+/// are shown, and the command fails with the exit code of damage.
 #[derive(Debug, clap::Args)]
 #[command(after_help = LIST_EXAMPLES)]
 pub struct List {
@@ -192,7 +193,7 @@ pub fn restore(
 /// Lists.
 pub fn list(context: &Context, args: &List) -> Outcome {
     let mut out = Output::stdout()?;
-    let listed = at(&args.repository)?.list()?;
+    let (listed, problems) = at(&args.repository)?.list_readable()?;
     if context.json {
         for info in &listed {
             out.json(&json!({
@@ -208,7 +209,16 @@ pub fn list(context: &Context, args: &List) -> Outcome {
         }
         table.print(&mut out)?;
     }
-    out.finish()
+    out.finish()?;
+    let Some(worst) = problems.iter().find(|problem| problem.corrupt).or(problems.first()) else { return Ok(()) };
+    let others = problems.iter().filter(|problem| *problem != worst).map(|problem| format!(", and {}", problem.object));
+    let others: String = others.collect();
+    let message = format!("{} cannot be listed{others}: {}", worst.object, one_line(&worst.what));
+    if worst.corrupt {
+        let help = "the backups that are shown can be restored; what is damaged is lost: back up again";
+        return Err(Failure::new(Exit::Corrupt, message, help));
+    }
+    Err(Failure::new(Exit::Failed, message, "check the place and its permissions, then list again"))
 }
 
 /// Prunes.

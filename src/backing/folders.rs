@@ -5,14 +5,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::backing::is_inside;
+use crate::backing::steps::{Steps, open_directory};
 
 /// A file in a folder.
 #[derive(Debug, Clone)]
@@ -30,14 +29,7 @@ pub(crate) struct Folders {
     names: &'static [&'static str],
     /// The folder in which files are written before they get their names.
     beside: &'static str,
-}
-
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    Ok(rustix::fs::fsync(open_directory(path)?)?)
+    steps: Steps,
 }
 
 /// Success if it is there already, or gone already.
@@ -45,44 +37,15 @@ fn unless(kind: io::ErrorKind, result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == kind { Ok(()) } else { Err(error) })
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Gives a file a name, if that is free.
-fn move_to_free(from: &Path, to: &Path) -> io::Result<bool> {
-    let moved = match rename_to_free(from, to) {
-        // File systems that cannot do that have links.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => fs::hard_link(from, to),
-        other => other,
-    };
-    match moved {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
-        result => Ok(result?),
-    }
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn rename_to_free(_from: &Path, _to: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 impl Folders {
     pub(crate) fn new(path: &Path, names: &'static [&'static str], beside: &'static str) -> Self {
-        Self { path: path.to_owned(), names, beside }
+        Self { path: path.to_owned(), names, beside, steps: Steps::default() }
+    }
+
+    /// The changes that were made.
+    #[cfg(test)]
+    pub(crate) fn made(&self) -> crate::backing::Made {
+        self.steps.made()
     }
 
     /// The directory.
@@ -96,7 +59,7 @@ impl Folders {
     }
 
     fn sync_folder_of(&self, name: &str) -> io::Result<()> {
-        sync_directory(self.at(name).parent().unwrap_or(&self.path))
+        self.steps.sync_folder(self.at(name).parent().unwrap_or(&self.path))
     }
 
     /// Whether the directory does not exist, or holds only what an interrupted creation leaves.
@@ -118,32 +81,32 @@ impl Folders {
 
     /// Creates the directory and its folders, as far as they do not exist.
     pub(crate) fn create(&self) -> io::Result<()> {
-        unless(io::ErrorKind::AlreadyExists, fs::create_dir(&self.path))?;
+        unless(io::ErrorKind::AlreadyExists, self.steps.create_folder(&self.path))?;
         for folder in self.names {
-            unless(io::ErrorKind::AlreadyExists, fs::create_dir(self.at(folder)))?;
+            unless(io::ErrorKind::AlreadyExists, self.steps.create_folder(&self.at(folder)))?;
         }
-        sync_directory(&self.path)?;
+        self.steps.sync_folder(&self.path)?;
         // A parent that cannot be read had this directory before.
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        unless(io::ErrorKind::PermissionDenied, sync_directory(parent))
+        unless(io::ErrorKind::PermissionDenied, self.steps.sync_folder(parent))
     }
 
     /// Writes a file; false if the name is taken and not to be replaced.
     pub(crate) fn put(&self, name: &str, bytes: &[u8], replaces: bool) -> io::Result<bool> {
         let beside = self.at(self.beside).join(uuid::Uuid::new_v4().simple().to_string());
         let put = || {
-            write_new(&beside, bytes)?;
+            self.steps.write_new(&beside, bytes)?;
             let is_new = if replaces {
                 // At no moment there is none.
-                rustix::fs::rename(&beside, self.at(name))?;
+                self.steps.replace(&beside, &self.at(name))?;
                 true
             } else {
-                move_to_free(&beside, &self.at(name))?
+                self.steps.move_to_free(&beside, &self.at(name))?
             };
             self.sync_folder_of(name).map(|()| is_new)
         };
         let result = put();
-        let swept = unless(io::ErrorKind::NotFound, fs::remove_file(&beside));
+        let swept = unless(io::ErrorKind::NotFound, self.steps.remove(&beside));
         result.and_then(|is_new| swept.map(|()| is_new))
     }
 
@@ -163,7 +126,7 @@ impl Folders {
 
     /// Makes what a folder lists durable, whoever moved it there.
     pub(crate) fn settle(&self, folder: &str) -> io::Result<()> {
-        sync_directory(&self.at(folder))
+        self.steps.sync_folder(&self.at(folder))
     }
 
     /// The files of a folder.
@@ -189,13 +152,13 @@ impl Folders {
 
     /// Deletes a file, if it exists.
     pub(crate) fn delete(&self, name: &str) -> io::Result<()> {
-        unless(io::ErrorKind::NotFound, fs::remove_file(self.at(name)))?;
+        unless(io::ErrorKind::NotFound, self.steps.remove(&self.at(name)))?;
         self.sync_folder_of(name)
     }
 
     /// Creates an empty file with a lock on it, which ends with the process.
     pub(crate) fn create_locked(&self, name: &str) -> io::Result<File> {
-        let file = OpenOptions::new().write(true).create_new(true).open(self.at(name))?;
+        let file = self.steps.create(&self.at(name))?;
         file.lock()?;
         Ok(file)
     }

@@ -16,6 +16,7 @@ mod memory;
 mod process;
 mod shipping;
 mod shortage;
+mod steps;
 
 pub(crate) use allowance::MapFor;
 pub use fault::{Broken, Call, Event, FailFor, FaultBacking};
@@ -28,6 +29,8 @@ pub use memory::Memory;
 pub(crate) use process::Process;
 pub use shipping::{Backlog, Shipping};
 pub(crate) use shortage::asks_for_pages;
+#[cfg(test)]
+pub(crate) use steps::tests::{Cut, Made};
 
 use std::fmt::Debug;
 use std::io;

@@ -23,6 +23,12 @@ impl Directory {
         Self { folders: Folders::new(path, &FOLDERS, TEMPORARY) }
     }
 
+    /// The changes that were made.
+    #[cfg(test)]
+    pub(super) fn made(&self) -> crate::backing::Made {
+        self.folders.made()
+    }
+
     /// Does something in a folder. A copy of a repository may lack folders that were empty.
     fn within<T>(&self, work: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match work() {

@@ -10,6 +10,8 @@ mod add;
 mod at_once;
 #[cfg(feature = "remote")]
 mod bucket;
+#[cfg(test)]
+mod cuts;
 mod directory;
 mod image;
 mod list;

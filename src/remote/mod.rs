@@ -5,6 +5,7 @@
 //! overwrites an object, or lets a clock or a lease decide who writes.
 
 mod bucket;
+mod cleared;
 mod epochs;
 mod fetching;
 mod journal;

@@ -47,6 +47,14 @@ impl Names {
         self.below(&format!("base/{:016}-{:016}", at.epoch, at.number))
     }
 
+    pub(super) fn all_cleared(&self) -> Path {
+        self.below("cleared")
+    }
+
+    pub(super) fn cleared(&self, at: LogPoint) -> Path {
+        self.below(&format!("cleared/{:016}-{:016}", at.epoch, at.number))
+    }
+
     pub(super) fn all_data(&self) -> Path {
         self.below("data")
     }
@@ -80,6 +88,11 @@ impl Names {
     /// The point in the name of a base.
     pub(super) fn base_in(&self, path: &Path) -> Option<LogPoint> {
         self.parts(path).and_then(|[_, at]| point(at))
+    }
+
+    /// The point in the name of a mark.
+    pub(super) fn cleared_in(&self, path: &Path) -> Option<LogPoint> {
+        self.base_in(path)
     }
 
     /// The point in the name of a data object.

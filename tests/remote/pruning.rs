@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
 use tenure::backing::{Backing, Memory};
 use tenure::remote::{Bucket, LogPoint, Remote};
 use tenure::{Durability, Error, Store};
 
 use crate::common::Rng;
-use crate::flaky::Flaky;
+use crate::flaky::{Flaky, run};
 use crate::{bucket, contents, quick, small};
 
 fn churn(store: &Store, rng: &mut Rng, rounds: usize) {
@@ -168,7 +169,7 @@ fn requests_to_delete_do_not_follow_the_number_of_openings() {
     let bucket = bucket(&objects.store());
     let local = Memory::new();
     let how = quick().base_every(5).prune_every(None).retention(Duration::ZERO);
-    let mut requests = Vec::new();
+    let (mut requests, mut listed) = (Vec::new(), Vec::new());
     for _ in 0..60 {
         let remote = Arc::new(Remote::new(Arc::new(local.clone()), bucket.clone(), how.clone()));
         let store = small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap();
@@ -176,12 +177,51 @@ fn requests_to_delete_do_not_follow_the_number_of_openings() {
         for _ in 0..6 {
             store.write_with(Durability::Remote, |tx| tx.insert(&notes, "x")).unwrap();
         }
+        let counts = || [&objects.counts.gets, &objects.counts.listed].map(|count| count.load(Ordering::Relaxed));
+        let before = counts();
         remote.prune().unwrap();
-        let before = objects.counts.gets.load(Ordering::Relaxed);
         remote.prune().unwrap();
-        requests.push(objects.counts.gets.load(Ordering::Relaxed) - before);
+        let after = counts();
+        requests.push(after[0] - before[0]);
+        listed.push(after[1] - before[1]);
         drop(store);
     }
-    println!("{requests:?} requests");
+    println!("{requests:?} requests, {listed:?} objects listed");
     assert!(requests[59] <= requests[19].max(10) + 5, "{requests:?}");
+    assert!(listed[59] <= listed[19] + 10, "{listed:?}");
+}
+
+#[test]
+fn what_a_mark_hides_from_the_listing_is_deleted_when_it_is_not_named_any_more() {
+    for seed in 1..=4 {
+        let objects = Flaky::new(seed);
+        let bucket = bucket(&objects.store());
+        let (local, mut rng) = (Memory::new(), Rng::new(seed));
+        let how = || quick().base_every(6).events_max(1).prune_every(None).retention(Duration::ZERO);
+        let open = || {
+            let remote = Arc::new(Remote::new(Arc::new(local.clone()), bucket.clone(), how()));
+            (small().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap(), remote)
+        };
+        for _ in 0..8 {
+            let (store, remote) = open();
+            churn(&store, &mut rng, 40);
+            remote.prune().unwrap();
+            drop(store);
+        }
+        // Without the mark everything is listed.
+        let (store, remote) = open();
+        churn(&store, &mut rng, 40);
+        // A base may be put meanwhile.
+        while remote.prune().unwrap().objects > 0 {}
+        let marks: Vec<_> = objects.names().into_iter().filter(|name| name.contains("/cleared/")).collect();
+        assert_eq!(marks.len(), 1, "seed {seed}: {marks:?}");
+        let mark = object_store::path::Path::from(marks[0].trim_start_matches('/'));
+        run(objects.store().delete(&mark)).unwrap();
+        let left = objects.names();
+        assert_eq!(remote.prune().unwrap().objects, 0, "seed {seed}: {left:?}");
+        assert!(objects.names().contains(&marks[0]), "seed {seed}: the mark is there again");
+        let image = Memory::new();
+        bucket.restore(None, &image).unwrap();
+        assert_eq!(contents(&small().open_backing(Arc::new(image)).unwrap()), contents(&store), "seed {seed}");
+    }
 }

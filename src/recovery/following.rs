@@ -47,7 +47,7 @@ pub(crate) fn advance(engine: &Engine, settings: &Settings, closely: bool) -> Re
             Ok(_) => {}
             Err(source) => return Err(Error::io("look at", engine.backing.location(), source)),
         }
-        match go_on(engine, settings, &mut followed) {
+        match go_on(engine, settings, &mut followed, closely) {
             Ok(Some(is_new)) => return Ok(if is_new { Step::Applied } else { Step::Nothing }),
             // What the log does not say, or does not say any more, an opening finds, or says what is wrong.
             Ok(None) | Err(_) => followed.is_lost = true,
@@ -140,7 +140,38 @@ fn newest(loaded: &manifest::Loaded) -> u64 {
 }
 
 /// Applies what the log has after the last frame. `None` if only an opening can go on.
-fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Result<Option<bool>> {
+fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed, closely: bool) -> Result<Option<bool>> {
+    let mut is_new = false;
+    // Most of what is new follows in the same segment. Then nothing is listed, which would cost by the number of files.
+    if !closely && is_in_segment(&*engine.backing, followed) {
+        let logs = [followed.at.0];
+        match apply(engine, settings, followed, &logs)? {
+            Some(applied) => is_new = applied,
+            None => return Ok(None),
+        }
+        if is_new && !is_elsewhere(followed) {
+            return Ok(Some(true));
+        }
+    }
+    let Some(logs) = listed(engine, followed)? else { return Ok(None) };
+    Ok(apply(engine, settings, followed, &logs)?.map(|applied| applied || is_new))
+}
+
+/// Whether the log goes on in another segment than that of the last frame.
+fn is_elsewhere(followed: &Followed) -> bool {
+    followed.is_sealed || followed.prewritten.is_some()
+}
+
+/// Whether something follows the last frame in its segment, and the manifest says nothing new.
+fn is_in_segment(backing: &dyn Backing, followed: &Followed) -> bool {
+    !followed.shows_states
+        && !is_elsewhere(followed)
+        && has_grown(backing, followed.at).unwrap_or_default()
+        && manifest_of(backing, &followed.manifest.0).ok().flatten() == Some(followed.manifest.1)
+}
+
+/// The segments from that of the last frame on. `None` if only an opening can go on.
+fn listed(engine: &Engine, followed: &mut Followed) -> Result<Option<Vec<SegmentSeq>>> {
     let files = if followed.shows_states { list_state(&*engine.backing) } else { list(&*engine.backing) }?;
     if manifest_of(&*engine.backing, &files.manifests).ok().flatten() != Some(followed.manifest.1)
         || files.manifests != followed.manifest.0
@@ -157,6 +188,11 @@ fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resul
     let mut logs = files.without_far(followed.known).logs;
     followed.older.retain(|number| logs.binary_search(number).is_ok());
     logs.retain(|number| *number >= followed.at.0 && !followed.older.contains(number));
+    Ok(Some(logs))
+}
+
+/// Applies what these segments have after the last frame. `None` if only an opening can go on.
+fn apply(engine: &Engine, settings: &Settings, followed: &mut Followed, logs: &[SegmentSeq]) -> Result<Option<bool>> {
     let before = engine.heap.seq();
     let base = head(engine, followed);
     let nothing = BTreeMap::new();
@@ -164,7 +200,7 @@ fn go_on(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resul
         Live { durable: engine.log.durable_seq(), is_sealed: followed.is_sealed, prewritten: followed.prewritten };
     let past = Past { manifest: &nothing, base: &base, until: None, reserved_end: u64::MAX, live: Some(live) };
     let mut report = RecoveryReport::default();
-    let replayed = replay::replay(engine.log.source(), &engine.heap, &past, &BTreeMap::new(), &logs, &mut report)?;
+    let replayed = replay::replay(engine.log.source(), &engine.heap, &past, &BTreeMap::new(), logs, &mut report)?;
     followed.at = replayed.read_to;
     followed.is_sealed = replayed.is_sealed;
     followed.prewritten = replayed.prewritten;

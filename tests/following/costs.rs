@@ -1,16 +1,21 @@
-//! What going on costs: by what is new, not by what the store has.
+//! What going on costs: by what is new, not by what the store has. `TENURE_FOLLOW_FILES` sets how many files a directory has for which
+//! looks are timed.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
 use tenure::{Options, Store};
+
+use crate::{LONG, amount};
 
 #[derive(Debug, Default)]
 struct Counts {
     opens: AtomicU64,
     bytes: AtomicU64,
+    lists: AtomicU64,
 }
 
 /// Memory without maps that counts what is read.
@@ -50,6 +55,7 @@ impl Backing for Counting {
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        self.1.lists.fetch_add(1, Ordering::Relaxed);
         self.0.list()
     }
 
@@ -99,4 +105,45 @@ fn a_refresh_costs_by_the_change() {
     println!("40,000 records: opening {:?}, ten refreshes {:?} (opens, bytes)", large[0], large[1]);
     let [(small_opens, small_bytes), (opens, bytes)] = [small[1], large[1]];
     assert!(opens <= small_opens + 10 && bytes <= small_bytes + (64 << 10), "{small:?} {large:?}");
+}
+
+#[test]
+fn commits_in_the_same_segment_are_followed_without_listing_files() {
+    let memory = Memory::new();
+    let store = Options::new().background(false).open_backing(Arc::new(memory.clone())).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let counts = Arc::new(Counts::default());
+    let interval = Some(Duration::from_millis(10));
+    let backing = Arc::new(Counting(memory, Arc::clone(&counts)));
+    let follower = Options::new().follow_interval(interval).follow_backing(backing).unwrap();
+    counts.lists.store(0, Ordering::Relaxed);
+    for round in 0..100 {
+        let id = store.write(|tx| tx.insert(&notes, format!("note {round}").as_bytes())).unwrap();
+        assert!(follower.wait_for(store.last_seq(), LONG).unwrap(), "{:?}", follower.progress());
+        assert_eq!(follower.get(id).unwrap().to_vec().unwrap(), format!("note {round}").as_bytes());
+    }
+    let lists = counts.lists.load(Ordering::Relaxed);
+    println!("{lists} listings for 100 commits, {:?}", follower.progress());
+    assert!(lists <= 40, "{lists} listings for 100 commits");
+}
+
+#[test]
+fn looks_at_a_directory_of_many_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().background(false).open(dir.path().join("s")).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let follower = Options::new().follow_interval(Some(LONG)).follow(dir.path().join("s")).unwrap();
+    let files = amount("TENURE_FOLLOW_FILES", 100);
+    for files in [0, files] {
+        for number in 0..files {
+            std::fs::write(dir.path().join(format!("s/other-{number:012}")), "").unwrap();
+        }
+        let begun = Instant::now();
+        for round in 0..50 {
+            let id = store.write(|tx| tx.insert(&notes, format!("note {round}").as_bytes())).unwrap();
+            follower.look().unwrap();
+            assert_eq!(follower.get(id).unwrap().to_vec().unwrap(), format!("note {round}").as_bytes());
+        }
+        println!("{:?} for a commit and a close look beside {files} other files", begun.elapsed() / 50);
+    }
 }

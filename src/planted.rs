@@ -29,6 +29,9 @@ pub enum Fault {
     /// Manifests reach a bucket before what they need.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only buckets have this fault"))]
     ManifestOvertakes,
+    /// A put of a log object that is told of one of its name counts as stored, whoever's that is.
+    #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only buckets have this fault"))]
+    ExistsIsStored,
 }
 
 #[cfg(feature = "planted")]

@@ -19,6 +19,8 @@ mod churn;
 mod costs;
 #[path = "following/edges.rs"]
 mod edges;
+#[path = "following/moved.rs"]
+mod moved;
 
 use std::time::Duration;
 

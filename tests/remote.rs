@@ -2,11 +2,14 @@
 
 #![cfg(feature = "remote")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "test code outside of test functions")]
+#![allow(clippy::print_stdout, reason = "the figures of each run")]
 
 mod common;
 
 #[path = "remote/flaky.rs"]
 mod flaky;
+#[path = "remote/proxy.rs"]
+mod proxy;
 
 #[path = "remote/answers.rs"]
 mod answers;
@@ -25,6 +28,10 @@ mod prefixes;
 #[cfg(feature = "cli")]
 #[path = "remote/program.rs"]
 mod program;
+#[path = "remote/promoters.rs"]
+mod promoters;
+#[path = "remote/proxied.rs"]
+mod proxied;
 #[path = "remote/pruning.rs"]
 mod pruning;
 #[path = "remote/requests.rs"]

@@ -26,6 +26,8 @@ mod full;
 mod kills;
 #[path = "repository/model.rs"]
 mod model;
+#[path = "repository/moved.rs"]
+mod moved;
 #[path = "repository/sizes.rs"]
 mod sizes;
 

@@ -48,49 +48,54 @@ fn take_over(bucket: &Bucket) -> Result<Store, Error> {
     open(&Memory::new(), bucket, quick().take_over(true).close_wait(Duration::ZERO).base_every(7))
 }
 
+/// A writer, and two that take over from it and from each other, for a while.
+pub fn compete(bucket: &Bucket, seed: u64, time: Duration, set_faulty: &dyn Fn(bool)) {
+    set_faulty(true);
+    let (acknowledged, stop) = (Acknowledged::default(), AtomicBool::new(false));
+    let first = loop {
+        if let Ok(store) = take_over(bucket) {
+            break store;
+        }
+    };
+    let refused = thread::scope(|scope| {
+        let (acknowledged, stop, first) = (&acknowledged, &stop, &first);
+        let old = scope.spawn(move || write_until_fenced(first, "first", acknowledged, stop));
+        let takers: Vec<_> = ["second", "third"]
+            .into_iter()
+            .map(|name| {
+                scope.spawn(move || match take_over(bucket) {
+                    Ok(store) => write_until_fenced(&store, name, acknowledged, stop),
+                    Err(error) => Some(error),
+                })
+            })
+            .collect();
+        thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        let old = old.join().unwrap();
+        let takers = takers.into_iter().map(|taker| taker.join().unwrap());
+        [vec![old], takers.collect()].concat_errors()
+    });
+    for error in &refused {
+        let gave_up = matches!(error, Error::Locked { .. } | Error::Io { .. });
+        assert!(is_fenced(error) || gave_up, "seed {seed}: {error}");
+    }
+    set_faulty(false);
+    let last = take_over(bucket).expect("takes over");
+    let found = contents(&last);
+    for (id, value) in acknowledged.lock().unwrap().iter() {
+        assert_eq!(found.get(id), Some(value), "seed {seed}: acknowledged as {id}");
+    }
+    let notes = first.record_set("notes");
+    let late = notes.and_then(|notes| first.write_with(Durability::Remote, |tx| tx.insert(&notes, "late")));
+    assert!(late.as_ref().is_err_and(is_fenced), "seed {seed}: {late:?}");
+}
+
 #[test]
 fn of_several_writers_one_goes_on_and_no_acknowledged_commit_is_lost() {
     for seed in 1..=rounds("TENURE_REMOTE_ZOMBIES", 25) {
         let objects = Flaky::new(seed);
-        objects.fail_one_in(if seed.is_multiple_of(3) { 4 } else { 0 });
-        let bucket = bucket(&objects.store());
-        let (acknowledged, stop) = (Acknowledged::default(), AtomicBool::new(false));
-        let first = loop {
-            if let Ok(store) = take_over(&bucket) {
-                break store;
-            }
-        };
-        let refused = thread::scope(|scope| {
-            let (bucket, acknowledged, stop, first) = (&bucket, &acknowledged, &stop, &first);
-            let old = scope.spawn(move || write_until_fenced(first, "first", acknowledged, stop));
-            let takers: Vec<_> = ["second", "third"]
-                .into_iter()
-                .map(|name| {
-                    scope.spawn(move || match take_over(bucket) {
-                        Ok(store) => write_until_fenced(&store, name, acknowledged, stop),
-                        Err(error) => Some(error),
-                    })
-                })
-                .collect();
-            thread::sleep(Duration::from_millis(8));
-            stop.store(true, Ordering::Relaxed);
-            let old = old.join().unwrap();
-            let takers = takers.into_iter().map(|taker| taker.join().unwrap());
-            [vec![old], takers.collect()].concat_errors()
-        });
-        for error in &refused {
-            let gave_up = matches!(error, Error::Locked { .. } | Error::Io { .. });
-            assert!(is_fenced(error) || gave_up, "seed {seed}: {error}");
-        }
-        objects.fail_one_in(0);
-        let last = take_over(&bucket).expect("takes over");
-        let found = contents(&last);
-        for (id, value) in acknowledged.lock().unwrap().iter() {
-            assert_eq!(found.get(id), Some(value), "seed {seed}: acknowledged as {id}");
-        }
-        let notes = first.record_set("notes");
-        let late = notes.and_then(|notes| first.write_with(Durability::Remote, |tx| tx.insert(&notes, "late")));
-        assert!(late.as_ref().is_err_and(is_fenced), "seed {seed}: {late:?}");
+        let set_faulty = |faulty: bool| objects.fail_one_in(if faulty && seed.is_multiple_of(3) { 4 } else { 0 });
+        compete(&bucket(&objects.store()), seed, Duration::from_millis(8), &set_faulty);
     }
 }
 

@@ -151,7 +151,7 @@ impl Import {
 
     /// Whether changed pages take so much memory that they should be saved.
     pub(crate) fn is_full(&self) -> bool {
-        self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max / 2
+        self.engine.heap.dirty_bytes() > self.engine.dirty.bytes_max() / 2
     }
 
     /// Assigns a page to a set, with the state of its slots. Its records follow.
@@ -262,7 +262,7 @@ impl Import {
         self.frame.clear();
         self.effects.clear();
         self.set = None;
-        if self.saves_by_itself && self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max {
+        if self.saves_by_itself && self.engine.heap.dirty_bytes() > self.engine.dirty.bytes_max() {
             self.save_some()?;
         }
         Ok(())
@@ -302,7 +302,7 @@ impl Import {
                 }
                 Ok::<(), Error>(())
             })?;
-            if self.engine.heap.dirty_bytes() > self.engine.dirty_bytes_max {
+            if self.engine.heap.dirty_bytes() > self.engine.dirty.bytes_max() {
                 self.save_some()?;
             }
         }

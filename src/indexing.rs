@@ -60,8 +60,8 @@ pub(crate) fn find(engine: &Engine, wanted: &Wanted<'_>) -> Result<Option<Arc<In
         return if engine.read_only { Err(no_such(why)) } else { Ok(None) };
     }
     check_key_type(definition, extractor.key_type())?;
-    if !engine.has_extractor(definition.number) {
-        engine.change_registry(wanted.set, |all| drop(all.insert(definition.number, extractor.clone())));
+    if !engine.registry.has_extractor(definition.number) {
+        engine.registry.change(wanted.set, |all| drop(all.insert(definition.number, extractor.clone())));
     }
     Ok((there.is_ready || engine.read_only).then(|| Arc::clone(definition)))
 }
@@ -99,7 +99,7 @@ pub(crate) fn rebuild(engine: &Engine, number: IndexNumber) -> Result<Arc<IndexD
     let missing = || Error::NoSuchIndex { index: number.to_string(), why: "does not exist" };
     let index = catalogue.index(number).ok_or_else(missing)?.clone();
     let definition = &index.definition;
-    let extractor = engine.extractor_of(definition, &catalogue)?.with_key_type(&definition.key_type);
+    let extractor = engine.registry.extractor_of(definition, &catalogue)?.with_key_type(&definition.key_type);
     drop(catalogue);
     if is_begun(&index) {
         return go_on(engine, definition, &extractor);
@@ -162,12 +162,12 @@ fn make(engine: &Engine, wanted: &Wanted<'_>, replaced: Option<IndexNumber>) -> 
     effects.push(Effect::CreateIndex(Arc::clone(&definition), is_complete));
     // The extractor is registered before the index becomes visible, and the epoch changes once more when it does.
     let extractor = wanted.extractor.clone();
-    engine.change_registry(wanted.set, |all| drop(all.insert(number, extractor)));
+    engine.registry.change(wanted.set, |all| drop(all.insert(number, extractor)));
     if !is_complete {
         engine.heap.with_indexes(|indexes| indexes.begin_building(number));
     }
     let appended = engine.append_and_apply(&guard, &mut frame, &mut effects, Need::Ordinary);
-    engine.change_registry(wanted.set, |all| {
+    engine.registry.change(wanted.set, |all| {
         let gone = if appended.is_err() { Some(number) } else { gone };
         gone.and_then(|number| all.remove(&number));
     });
@@ -195,7 +195,7 @@ pub(crate) fn drop_index(engine: &Engine, set: SetNumber, number: IndexNumber) -
     let mut frame = FrameBuilder::new();
     frame.control(Kind::DropIndex, &number.0.to_le_bytes());
     let seq = engine.append_and_apply(&guard, &mut frame, &mut vec![Effect::DropIndex(number)], Need::MakesRoom)?;
-    engine.change_registry(set, |all| drop(all.remove(&number)));
+    engine.registry.change(set, |all| drop(all.remove(&number)));
     drop(guard);
     Ok(seq)
 }
@@ -259,7 +259,7 @@ fn put_in_place(engine: &Engine, definition: &IndexDefinition, replaced: IndexNu
     let (mut frame, mut effects) = (FrameBuilder::new(), vec![Effect::PublishIndex(number)]);
     frame.control(Kind::PublishIndex, &number.0.to_le_bytes());
     let seq = engine.append_and_apply(&guard, &mut frame, &mut effects, Need::MakesRoom)?;
-    engine.change_registry(definition.set, |all| drop(all.remove(&replaced)));
+    engine.registry.change(definition.set, |all| drop(all.remove(&replaced)));
     drop(guard);
     Ok(seq)
 }
@@ -302,7 +302,7 @@ pub(crate) fn verify(engine: &Engine, number: IndexNumber, lines_max: usize) -> 
     let index = state.catalogue.index(number).ok_or_else(|| missing("is not there"))?;
     let root = state.indexes.get(&number).ok_or_else(|| missing("is not complete yet"))?;
     let definition = Arc::clone(&index.definition);
-    let extractor = engine.extractor_of(&definition, &state.catalogue)?;
+    let extractor = engine.registry.extractor_of(&definition, &state.catalogue)?;
     let mut problems = Vec::new();
     root.check(&mut |error| problems.push(error.to_string()), &mut |_bytes| {});
     if problems.is_empty() {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
-use crate::engine::{Engine, freed, put, sums};
+use crate::engine::Engine;
+use crate::engine::effects::{freed, put, sums};
 use crate::error::Result;
 use crate::heap;
 use crate::heap::{Effect, is_large, takes_ahead};
@@ -72,7 +73,7 @@ impl Engine {
 
     /// The log has the commit: publishes what was applied.
     pub(super) fn publish_ahead(&self, ahead: &mut Ahead<'_>, seq: Seq, bytes: u64, effects: &[Effect]) -> Result<Seq> {
-        self.count_appended(bytes, ahead.index_bytes);
+        self.growth.count(bytes, ahead.index_bytes);
         if ahead.frees {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
         }

@@ -1,8 +1,9 @@
 //! Recording in the manifest that the log continues, before the first commit after a close is acknowledged.
 //!
-//! Owns: that entry. It distinguishes a missing log segment from one that was never started.
+//! Owns: that entry, and whether this handle has written it. It distinguishes a missing log segment from one that was never started.
+//! Never: starts a log that does not follow a close.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
@@ -10,12 +11,29 @@ use crate::format::manifest::Body;
 use crate::manifest::Kept;
 use crate::reserve::Release;
 
+/// Whether the manifest says that the log continues.
+#[derive(Debug, Default)]
+pub(crate) struct Announced {
+    is_announced: AtomicBool,
+}
+
+impl Announced {
+    #[inline]
+    fn is_announced(&self) -> bool {
+        self.is_announced.load(Ordering::Relaxed)
+    }
+
+    fn note(&self) {
+        self.is_announced.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Engine {
     /// Called before a commit of this size. Its segment is created first: if the entry exists but no segment does, the
     /// segment is missing. The caller holds no lock.
     #[inline]
     pub(crate) fn announce(&self, bytes: u64, need: Need) -> Result<()> {
-        if self.is_announced.load(Ordering::Relaxed) { Ok(()) } else { self.announce_first(bytes, need) }
+        if self.announced.is_announced() { Ok(()) } else { self.announce_first(bytes, need) }
     }
 
     #[cold]
@@ -28,10 +46,10 @@ impl Engine {
             Ok::<(), Error>(())
         };
         match need {
-            Need::Ordinary => announce().inspect_err(|error| self.note_no_space(error))?,
+            Need::Ordinary => announce().inspect_err(|error| self.reserve.note_no_space(error))?,
             Need::MakesRoom => self.with_reserve(Release::Least, announce)?,
         }
-        self.is_announced.store(true, Ordering::Relaxed);
+        self.announced.note();
         Ok(())
     }
 }

@@ -3,7 +3,9 @@
 //! Owns: where it goes on, and taking over what a new opening has found. Never: reads a file.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::engine::Engine;
 use crate::id::{SegmentSeq, Seq};
@@ -38,29 +40,63 @@ pub(crate) struct Followed {
     pub(crate) is_lost: bool,
 }
 
+/// A reader that follows a writer.
+#[derive(Debug)]
+pub(crate) struct Following {
+    /// How far it has come.
+    followed: Mutex<Followed>,
+    /// The timeline that it has reached.
+    timeline: AtomicU64,
+    /// How often it has loaded the newest state as a whole.
+    reloads: AtomicU64,
+}
+
+impl Following {
+    /// It begins here.
+    pub(crate) fn from(followed: Followed) -> Self {
+        let timeline = AtomicU64::new(followed.timeline);
+        Self { followed: Mutex::new(followed), timeline, reloads: AtomicU64::new(0) }
+    }
+
+    /// How far it has come; others that go on wait.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock()
+    }
+
+    /// The newest state has been loaded as a whole.
+    pub(crate) fn count_reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it has loaded the newest state as a whole.
+    pub(crate) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the timeline of a new opening.
+    fn take_over(&self, next: Self) {
+        self.timeline.store(next.timeline.into_inner(), Ordering::Relaxed);
+    }
+}
+
 impl Engine {
     /// The timeline of the log.
     pub(crate) fn timeline(&self) -> u64 {
-        if self.read_only { self.followed_timeline.load(Ordering::Relaxed) } else { self.log.timeline() }
+        if self.read_only { self.following.timeline.load(Ordering::Relaxed) } else { self.log.timeline() }
     }
 
     /// Goes on with what a new opening of the same store has found. Views and handles stay valid.
     pub(crate) fn take_over(&self, next: Self) {
         let given = self.given_extractors();
-        let Self { heap, manifest, pages, left, log, replay_bytes, followed_timeline, .. } = next;
+        let Self { heap, manifest, pages, left, log, growth, following, .. } = next;
         self.pages.take_over(pages);
         self.manifest.take_over(manifest);
-        *self.left.lock() = left.into_inner();
-        self.replay_bytes.store(replay_bytes.into_inner(), Ordering::Relaxed);
-        self.followed_timeline.store(followed_timeline.into_inner(), Ordering::Relaxed);
+        self.left.take_over(left);
+        self.growth.take_over(growth);
+        self.following.take_over(following);
         self.log.note_followed(log.durable_seq());
         self.heap.take_over(heap);
-        self.forget_sets();
+        self.registry.forget_sets();
         self.take_extractors(given);
-    }
-
-    /// What was looked up about sets may have changed.
-    pub(crate) fn forget_sets(&self) {
-        self.registry.write().sets.clear();
     }
 }

@@ -32,8 +32,8 @@ impl Engine {
     }
 
     /// Adds the places to a frame that is written before its turn.
-    pub(super) fn put_replaced_early(&self, frame: &mut FrameBuilder, effects: &[Effect]) -> Result<Early> {
-        let early = Early { mark: frame.mark(), rows: self.replaced(effects)? };
+    pub(super) fn put_replaced_early(&self, frame: &mut FrameBuilder, effects: &[Effect]) -> Result<Places> {
+        let early = Places { mark: frame.mark(), rows: self.replaced(effects)? };
         put(frame, &early.rows);
         Ok(early)
     }
@@ -45,7 +45,7 @@ impl Engine {
         &self,
         frame: &mut FrameBuilder,
         effects: &[Effect],
-        early: Option<Early>,
+        early: Option<Places>,
         is_written: bool,
     ) -> Result<bool> {
         let rows = self.replaced(effects)?;
@@ -62,7 +62,7 @@ impl Engine {
 
 /// Places in a frame that is written before its turn.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct Places {
     /// Where they begin in the frame.
     mark: (usize, u32),
     rows: Vec<Replaced>,

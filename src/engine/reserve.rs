@@ -1,15 +1,20 @@
 //! The size of the reserve, and who may use it.
 //!
-//! Owns: the size according to the store, when a commit must check it, and retrying with the reserve what ran out of
-//! space. Never: lets an ordinary commit proceed while the reserve is not complete. `docs/full-disk.md` describes the
+//! Owns: the size according to the store, when a commit must check it, who may be using its space, whether space ran out since the
+//! collector last acted, and retrying with the reserve what ran out of space. Never: lets an ordinary commit proceed while the reserve is not complete. `docs/full-disk.md` describes the
 //! rules.
 
-use std::sync::atomic::Ordering;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
+use crate::backing::Backing;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::reserve::Release;
+use crate::reserve::{Release, Reserve};
 
 /// Space for small fixed needs: blocks of new files, a manifest entry, the pages of a small snapshot.
 const SMALL_BYTES: u64 = 64 << 10;
@@ -25,6 +30,97 @@ const PAUSE_FACTOR: u32 = 20;
 const SEGMENTS_LOOKED_AT: usize = 1_024;
 /// When to retry creating a reserve that cannot be created, in bytes of the log and of pages.
 const HOPELESS_BYTES: u64 = 16 << 20;
+
+/// The reserve, and its use.
+#[derive(Debug)]
+pub(crate) struct ReserveUse {
+    files: Reserve,
+    /// A commit ran out of disk space, and the collector has not acted on it yet.
+    no_space: AtomicBool,
+    /// Bytes of the log and of changed pages at which a commit must check the reserve.
+    look_at: AtomicU64,
+    /// How many threads may be using space of the reserve.
+    users: AtomicU32,
+    /// When a commit may next check whether there is space for the reserve.
+    next: Mutex<Option<Instant>>,
+    /// Bytes of survivors that fit into the reserve space given to the collector.
+    survivors: AtomicU64,
+}
+
+/// A thread may be using the reserve's space until this is dropped, even by a panic in a backing store.
+#[derive(Debug)]
+pub(crate) struct AtWork<'e>(&'e AtomicU32);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl ReserveUse {
+    /// Of a store whose lock is held.
+    pub(crate) fn new(backing: Arc<dyn Backing>) -> Self {
+        Self {
+            files: Reserve::new(backing),
+            no_space: AtomicBool::new(false),
+            look_at: AtomicU64::new(0),
+            users: AtomicU32::new(0),
+            next: Mutex::new(None),
+            survivors: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether it is smaller than it should be, as far as this process knows.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.files.is_short()
+    }
+
+    /// The names of its files.
+    pub(crate) fn files(&self) -> io::Result<Vec<String>> {
+        self.files.files()
+    }
+
+    /// Tells the collector if space ran out.
+    pub(crate) fn note_no_space(&self, error: &Error) {
+        if matches!(error, Error::NoSpace { .. }) {
+            self.ran_out();
+        }
+    }
+
+    /// Tells the collector that space ran out.
+    fn ran_out(&self) {
+        self.no_space.store(true, Ordering::Release);
+    }
+
+    /// Whether space ran out, and the collector has not acted on it yet.
+    #[inline]
+    pub(crate) fn has_run_out(&self) -> bool {
+        self.no_space.load(Ordering::Acquire)
+    }
+
+    /// The collector has acted on it.
+    pub(crate) fn note_acted(&self) {
+        self.no_space.store(false, Ordering::Release);
+    }
+
+    /// Whether space ran out, or may only be used to gain more.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.has_run_out() || self.is_short()
+    }
+
+    /// The caller may use the reserve's space until the result is dropped.
+    pub(crate) fn enter(&self) -> AtWork<'_> {
+        self.users.fetch_add(1, Ordering::AcqRel);
+        AtWork(&self.users)
+    }
+
+    /// How many threads may be using the reserve's space.
+    pub(crate) fn users(&self) -> u32 {
+        self.users.load(Ordering::Acquire)
+    }
+}
 
 impl Engine {
     /// Live bytes of the fullest record segment, not counting transactions larger than a segment. If there are many
@@ -55,8 +151,8 @@ impl Engine {
     /// Bytes of survivors that fit into what the collector was given; if only an earlier process, now gone, gave it the
     /// reserve, bytes that fit into the current reserve.
     pub(crate) fn survivor_bytes(&self) -> u64 {
-        match self.reserve_survivors.load(Ordering::Relaxed) {
-            0 => self.survivors_in(self.reserve.held_bytes()),
+        match self.reserve.survivors.load(Ordering::Relaxed) {
+            0 => self.survivors_in(self.reserve.files.held_bytes()),
             bytes => bytes,
         }
     }
@@ -73,7 +169,7 @@ impl Engine {
         if self.reserve.is_short() {
             return self.try_again(more);
         }
-        if self.grown_bytes() + more < self.reserve_look.load(Ordering::Relaxed) { Ok(()) } else { self.look(more) }
+        if self.grown_bytes() + more < self.reserve.look_at.load(Ordering::Relaxed) { Ok(()) } else { self.look(more) }
     }
 
     /// There may be space again for an incomplete reserve. Checking takes time and wears the disk, so the pauses are
@@ -81,10 +177,10 @@ impl Engine {
     #[cold]
     fn try_again(&self, more: u64) -> Result<()> {
         let begun = Instant::now();
-        let Some(mut next) = self.reserve_next.try_lock().filter(|next| next.is_none_or(|next| begun >= next)) else {
+        let Some(mut next) = self.reserve.next.try_lock().filter(|next| next.is_none_or(|next| begun >= next)) else {
             return Err(self.refused());
         };
-        if self.reserve_users.load(Ordering::Acquire) > 0 {
+        if self.reserve.users() > 0 {
             return Err(self.refused());
         }
         let result = self.look(more);
@@ -105,8 +201,8 @@ impl Engine {
 
     #[cold]
     pub(super) fn refused(&self) -> Error {
-        self.no_space.store(true, Ordering::Release);
-        let source = std::io::ErrorKind::StorageFull.into();
+        self.reserve.ran_out();
+        let source = io::ErrorKind::StorageFull.into();
         Error::NoSpace { action: "append to", file: "the log".to_owned(), source }
     }
 
@@ -126,13 +222,13 @@ impl Engine {
         let _panic = self.poison.ends_with_panic("while the reserve was being created");
         let bytes = self.reserve_bytes(self.fullest_bytes(), more);
         let grown = self.grown_bytes();
-        let (kept, slack) = match self.reserve.keep(bytes, bytes + bytes / 4 + MORE_BYTES) {
+        let (kept, slack) = match self.reserve.files.keep(bytes, bytes + bytes / 4 + MORE_BYTES) {
             Ok(Some(held)) => (true, more + held.saturating_sub(bytes)),
             Ok(None) => (false, 0),
             // If it cannot be created for a reason other than lack of space, commits do not wait for it.
             Err(_) => (true, more + HOPELESS_BYTES),
         };
-        self.reserve_look.store(grown + slack, Ordering::Relaxed);
+        self.reserve.look_at.store(grown + slack, Ordering::Relaxed);
         kept
     }
 
@@ -142,11 +238,11 @@ impl Engine {
             // The same space is what the next opening would need to copy commits not known to be durable.
             self.prove();
         }
-        let released = self.reserve.release(how);
+        let released = self.reserve.files.release(how);
         if let Some(bytes) = released.filter(|_| how == Release::Most) {
             // If the reserve was not complete again meanwhile, this may be only the rest of it.
-            let bytes = self.survivors_in(bytes.max(self.reserve.last_bytes()));
-            self.reserve_survivors.store(bytes, Ordering::Relaxed);
+            let bytes = self.survivors_in(bytes.max(self.reserve.files.last_bytes()));
+            self.reserve.survivors.store(bytes, Ordering::Relaxed);
         }
         released.is_some()
     }
@@ -174,7 +270,7 @@ impl Engine {
                         return Err(error);
                     }
                     // The collector must free more.
-                    self.no_space.store(true, Ordering::Release);
+                    self.reserve.ran_out();
                 }
                 result => return result,
             }

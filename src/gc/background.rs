@@ -32,7 +32,7 @@ impl Collector {
     /// Whether segments have approached the cap.
     pub(crate) fn is_due(&self, engine: &Engine) -> bool {
         !self.paused.load(Ordering::Acquire)
-            && (engine.no_space.load(Ordering::Acquire) || Space::of(engine).is_over(&self.settings, 0))
+            && (engine.reserve.has_run_out() || Space::of(engine).is_over(&self.settings, 0))
     }
 
     /// Dead bytes that cannot be gained before the next snapshots.
@@ -44,14 +44,14 @@ impl Collector {
     /// Whether a snapshot would free more of the log than it writes in pages.
     fn is_worth_a_snapshot(engine: &Engine) -> bool {
         let dirty = engine.heap.dirty_bytes();
-        engine.replay_bytes.load(Ordering::Relaxed) > 2 * dirty + engine.log.source().next_bytes()
+        engine.growth.replay_bytes() > 2 * dirty + engine.log.source().next_bytes()
     }
 
     /// One piece of background work. Returns whether there was any. Called two hundred times a second: if there was no
     /// work and nothing has changed since, the segments are not examined.
     pub(crate) fn work(&self, engine: &Engine) -> Result<bool> {
         self.keep_reserve(engine);
-        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
+        let is_full = engine.reserve.is_full();
         let is_asked = !is_full && !self.paused.load(Ordering::Acquire);
         let moment = Moment::now(engine);
         if is_asked && self.inner.lock().idle_at == Some(moment) {
@@ -69,7 +69,7 @@ impl Collector {
             return self.merge_in_background(engine);
         }
         let slack = Space::of(engine).slack(&self.settings);
-        let wanted = engine.no_space.load(Ordering::Acquire);
+        let wanted = engine.reserve.has_run_out();
         // Without free space, a snapshot may need the reserve.
         let blocked = self.blocked_bytes(engine);
         // Right after a snapshot a second one costs no pages, and replay then needs nothing from before the first.
@@ -85,7 +85,7 @@ impl Collector {
         };
         if wanted {
             // Even if nothing could be gained: a thread that needs space asks again.
-            engine.no_space.store(false, Ordering::Release);
+            engine.reserve.note_acted();
         }
         match slice {
             Slice::Progress(_) => Ok(true),
@@ -115,7 +115,7 @@ impl Collector {
     #[inline]
     pub(crate) fn pay(&self, engine: &Engine) {
         let more = engine.log.appended_bytes().saturating_sub(self.looked_at.load(Ordering::Relaxed));
-        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
+        let is_full = engine.reserve.is_full();
         if more >= engine.log.source().segment_bytes / 8 || is_full {
             drop(self.try_to_pay(engine));
         }
@@ -127,7 +127,7 @@ impl Collector {
         let (appended, looked_at) = (engine.log.appended_bytes(), self.looked_at.load(Ordering::Relaxed));
         let more = appended.saturating_sub(looked_at);
         let paused = self.paused.load(Ordering::Acquire);
-        if engine.no_space.load(Ordering::Acquire) && !paused {
+        if engine.reserve.has_run_out() && !paused {
             self.work(engine)?;
         } else if engine.reserve.is_short() {
             self.keep_reserve(engine);

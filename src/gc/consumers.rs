@@ -24,7 +24,7 @@ pub(crate) struct ConsumerKeeps {
 fn kept(engine: &Engine, retired: &[Retired]) -> Vec<(Seq, u64)> {
     let ours = retired.iter().filter(|each| keeper(engine, each) == Keeper::Consumer);
     let mut kept: Vec<(Seq, u64)> = ours.map(|each| (each.emptied_at(), each.bytes())).collect();
-    let left = engine.left.lock().clone();
+    let left = engine.left.all();
     let left = left
         .into_iter()
         .filter(|(number, emptied_at)| Keeper::of_left(engine, *number, *emptied_at) == Some(Keeper::Consumer));

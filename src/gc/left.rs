@@ -20,16 +20,15 @@ pub(super) struct Left {
 impl Left {
     /// Deletes those that nothing keeps any more. Returns their number and size.
     pub(super) fn delete(&mut self, engine: &Engine) -> Result<(u64, u64)> {
-        // No mark leads to one that never had a commit.
-        engine.left.lock().extend(engine.log.take_bare().into_iter().map(|number| (number, Seq::ZERO)));
-        if engine.left.lock().is_empty() {
+        engine.leave_bare_segments();
+        if engine.left.is_empty() {
             return Ok((0, 0));
         }
         let version = retire::version(engine);
         if self.looked_at == Some(version) {
             return Ok((0, 0));
         }
-        let left = engine.left.lock().clone();
+        let left = engine.left.all();
         let is_free =
             |(number, emptied_at): &(SegmentSeq, Seq)| Keeper::of_left(engine, *number, *emptied_at).is_none();
         let going: Vec<SegmentSeq> = left.into_iter().filter(is_free).map(|(number, _)| number).collect();
@@ -45,7 +44,7 @@ impl Left {
                 (files, bytes) = (files + 1, bytes + len);
             }
             // The next opening deletes what cannot be deleted.
-            engine.left.lock().remove(&number);
+            engine.left.remove(number);
         }
         self.looked_at = Some(version);
         Ok((files, bytes))

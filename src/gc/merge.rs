@@ -124,7 +124,7 @@ pub(super) fn choose(
 
 impl Collector {
     fn may_merge(&self, engine: &Engine) -> bool {
-        let is_full = engine.no_space.load(Ordering::Acquire) || engine.reserve.is_short();
+        let is_full = engine.reserve.is_full();
         !self.paused.load(Ordering::Acquire) && !is_full && engine.log.check_numbers().is_ok()
     }
 

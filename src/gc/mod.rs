@@ -320,7 +320,7 @@ impl Collector {
         let inner = self.inner.lock();
         let retired = inner.retired.iter().map(|retired| (retired.number(), retire::keeper(engine, retired)));
         let targets = inner.targets.all().map(|number| (number, Keeper::Work));
-        let left = engine.left.lock().clone().into_iter();
+        let left = engine.left.all().into_iter();
         // What nothing keeps any more is deleted at the next check, unless this handle deletes nothing.
         let waits = (!engine.read_only).then_some(Keeper::Reader);
         let left = left.filter_map(|(number, emptied_at)| {

@@ -3,7 +3,6 @@
 //! Owns: when the reserve is released to the collector, checked and recreated. Never: makes a commit wait; one that
 //! arrives before the reserve is complete again is refused.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
@@ -26,27 +25,11 @@ pub(super) struct Looked {
     deleted: u64,
 }
 
-/// A thread may be using the reserve's space until this is dropped, even by a panic in a backing store.
-struct AtWork<'c>(&'c AtomicU32);
-
-impl<'c> AtWork<'c> {
-    fn of(count: &'c AtomicU32) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count)
-    }
-}
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl Collector {
     /// Checks the reserve now and then: it follows the size of the store; if it was released and its space is no longer
     /// in use it is recreated, even while nothing is collected.
     pub(super) fn keep_reserve(&self, engine: &Engine) {
-        if engine.reserve_users.load(Ordering::Acquire) == 0 && engine.check_writable().is_ok() {
+        if engine.reserve.users() == 0 && engine.check_writable().is_ok() {
             self.keep_at_times(engine);
         }
     }
@@ -76,7 +59,7 @@ impl Collector {
     /// Performs an operation and, if it runs out of space, retries it with the reserve. Until the reserve is complete
     /// again, available space belongs to the collector: otherwise the next full disk could be final.
     pub(super) fn with_reserve<T>(&self, engine: &Engine, mut work: impl FnMut() -> Result<T>) -> Result<T> {
-        let at_work = AtWork::of(&engine.reserve_users);
+        let at_work = engine.reserve.enter();
         let mut seen = self.made_room(engine);
         let mut result = work();
         for _ in 0..ATTEMPTS {
@@ -92,7 +75,7 @@ impl Collector {
             result = work();
         }
         // The last thread to finish restores it.
-        let is_last = || engine.reserve_users.load(Ordering::Acquire) == 1;
+        let is_last = || engine.reserve.users() == 1;
         while engine.reserve.is_short() && is_last() && engine.check_writable().is_ok() && !self.keep_at_times(engine) {
             let before = self.collected().bytes_deleted;
             let gained = self.gain(engine, engine.log.source().segment_bytes);
@@ -107,7 +90,7 @@ impl Collector {
     /// Another thread at work may be about to free space.
     pub(super) fn wait_for_others(engine: &Engine, own: u32) {
         for _ in 0..PATIENCE_MILLIS {
-            if engine.reserve_users.load(Ordering::Acquire) <= own {
+            if engine.reserve.users() <= own {
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -192,7 +192,7 @@ pub(super) fn publish(engine: &Engine, definition: &IndexDefinition, built: Buil
         built.pages.into_iter().for_each(Aside::keep);
     }
     if definition.replaces.is_none() {
-        engine.change_registry(definition.set, |_| {});
+        engine.registry.change(definition.set, |_| {});
     }
     drop(guard);
     Ok(())

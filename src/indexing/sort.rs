@@ -41,7 +41,7 @@ pub(super) struct Sorter<'e> {
 
 impl<'e> Sorter<'e> {
     pub(super) fn new(engine: &'e Engine) -> Self {
-        let heap_bytes_max = (engine.dirty_bytes_max / SHARE).min(HEAP_BYTES_MAX);
+        let heap_bytes_max = (engine.dirty.bytes_max() / SHARE).min(HEAP_BYTES_MAX);
         let heap_bytes_max = usize::try_from(heap_bytes_max).unwrap_or(usize::MAX);
         Self { engine, heap_bytes_max, bytes: Vec::new(), places: Vec::new(), tiers: Vec::new() }
     }

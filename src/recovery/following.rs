@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::Ordering;
 
 use crate::backing::Backing;
 use crate::engine::{Engine, Followed};
@@ -40,7 +39,7 @@ pub(crate) enum Step {
 
 /// Advances a reader to the newest commit. Without `closely`, what is unlikely to have changed is looked at now and then.
 pub(crate) fn advance(engine: &Engine, settings: &Settings, closely: bool) -> Result<Step> {
-    let mut followed = engine.followed.lock();
+    let mut followed = engine.following.lock();
     if !followed.is_lost {
         match has_news(engine, &mut followed) {
             Ok(false) if !closely => return Ok(Step::Nothing),
@@ -206,14 +205,14 @@ fn apply(engine: &Engine, settings: &Settings, followed: &mut Followed, logs: &[
     followed.prewritten = replayed.prewritten;
     followed.older.extend(replayed.older);
     engine.log.note_followed(replayed.durable.min(replayed.last));
-    engine.replay_bytes.fetch_add(report.bytes_replayed, Ordering::Relaxed);
+    engine.growth.count_replayed(report.bytes_replayed);
     if is_behind(engine, settings, followed) {
         return Ok(None);
     }
     if replayed.last == before {
         return Ok(Some(false));
     }
-    engine.forget_sets();
+    engine.registry.forget_sets();
     engine.heap.let_go_of_emptied(followed.at.0);
     engine.heap.reclaim();
     Ok(Some(true))
@@ -278,9 +277,9 @@ fn reload(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resu
     if found < seen {
         return Err(went_back(engine, seen, found));
     }
-    *followed = std::mem::take(&mut *next.followed.lock());
+    *followed = std::mem::take(&mut *next.following.lock());
     engine.take_over(next);
-    engine.reloads.fetch_add(1, Ordering::Relaxed);
+    engine.following.count_reload();
     Ok(())
 }
 

@@ -130,5 +130,5 @@ fn records(engine: &Engine, attempt: &Attempt<'_>, replayed: &Replayed) {
             drop(engine.backing.delete(&FileKind::Records.file_name(*number)));
         }
     }
-    *engine.left.lock() = left;
+    engine.left.replace(left);
 }

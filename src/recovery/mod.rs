@@ -29,15 +29,14 @@ pub use report::{CutReport, LogEnd, RecoveryReport};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Instant;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::backing::Backing;
 use crate::catalogue::{Catalogue, Lineage, Origin};
 use crate::commit_lock::CommitLock;
-use crate::engine::{Engine, Shipped};
+use crate::engine::{Announced, DirtyBudget, Engine, Following, Growth, Left, Registry, ReserveUse, Shipped, Streams};
 use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::Descriptor;
 use crate::format::entry::ENTRIES_PER_PAGE;
@@ -541,7 +540,12 @@ impl Based {
             following::begin(&**attempt.backing, attempt.files, attempt.loaded, attempt.base.number, &replayed);
         let raised_end = attempt.base.raised.iter().map(|row| row.slot / to_u64(ENTRIES_PER_PAGE) + 1).max();
         let slots = Slots::load(&heap.pin().root, replayed.page_end, raised_end.unwrap_or_default());
+        let settings = attempt.settings;
         Engine {
+            read_only: settings.read_only,
+            lineage: settings.lineage,
+            transaction_bytes_max: settings.transaction_bytes_max,
+            old_values: settings.old_values,
             backing: Arc::clone(attempt.backing),
             log: Log::new(source, start, Arc::clone(&poison)),
             heap,
@@ -550,33 +554,17 @@ impl Based {
             pages,
             page_writer: Mutex::new(PageWriter::new(attempt.base.root.page)),
             poison,
-            read_only: attempt.settings.read_only,
-            lineage: attempt.settings.lineage,
-            is_announced: AtomicBool::new(false),
-            transaction_bytes_max: attempt.settings.transaction_bytes_max,
-            old_values: attempt.settings.old_values,
-            replay_bytes: AtomicU64::new(replay_bytes),
-            index_log_bytes: AtomicU64::new(0),
-            no_space: AtomicBool::new(false),
-            reserve: Reserve::new(Arc::clone(attempt.backing)),
-            reserve_look: AtomicU64::new(0),
-            reserve_users: AtomicU32::new(0),
-            reserve_next: Mutex::new(None),
-            reserve_survivors: AtomicU64::new(0),
             commit: CommitLock::new(),
-            next_stream: AtomicU64::new(next_stream),
-            registry: RwLock::default(),
             history: History::default(),
+            registry: Registry::default(),
+            growth: Growth::new(replay_bytes, settings.snapshot_log_bytes),
+            dirty: DirtyBudget::new(settings.dirty_bytes_max),
+            reserve: ReserveUse::new(Arc::clone(attempt.backing)),
+            announced: Announced::default(),
+            streams: Streams::starting_with(next_stream),
             shipped: Shipped::default(),
-            followed_timeline: AtomicU64::new(followed.timeline),
-            followed: Mutex::new(followed),
-            reloads: AtomicU64::new(0),
-            grown: parking_lot::Condvar::new(),
-            grown_lock: Mutex::new(()),
-            left: Mutex::default(),
-            snapshot_log_bytes: attempt.settings.snapshot_log_bytes,
-            dirty_bytes_max: attempt.settings.dirty_bytes_max,
-            dirty_bytes_awaited: AtomicU64::new(0),
+            following: Following::from(followed),
+            left: Left::default(),
         }
     }
 }

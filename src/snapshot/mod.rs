@@ -10,7 +10,6 @@ mod damaged;
 mod record_index;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
@@ -159,7 +158,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     }
     engine.pages.settle(writer.replaced());
     writer.saved(root_page);
-    engine.replay_bytes.fetch_sub(frozen.replay_bytes, Ordering::Relaxed);
+    engine.growth.count_saved(frozen.replay_bytes);
     install(engine, &frozen.state.root, &saved_root);
     drop(unsaved);
     let segments = engine.pages.segments();
@@ -212,7 +211,7 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
         return Ok(());
     }
     // What is moved takes room on the heap until it is saved.
-    let bytes_max = engine.dirty_bytes_max / 8;
+    let bytes_max = engine.dirty.bytes_max() / 8;
     let mut emptied = engine.pages.emptiest(writer.writing(), bytes_max);
     let stays = |number| engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
     emptied.append(&mut engine.pages.small(writer.writing(), bytes_max, stays));
@@ -278,7 +277,7 @@ fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
         state,
         seq: engine.log.last_seq(),
         head: engine.log.head(),
-        replay_bytes: engine.replay_bytes.load(Ordering::Relaxed),
+        replay_bytes: engine.growth.replay_bytes(),
         reserved,
         page_end,
         reserved_from,

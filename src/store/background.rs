@@ -61,13 +61,8 @@ pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &Atomi
 pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &AtomicBool, interval: Option<Duration>) {
     let (mut synced, mut pause) = (Instant::now(), Duration::ZERO);
     while !stop.load(Ordering::Acquire) {
-        {
-            let mut guard = engine.grown_lock.lock();
-            if !engine.snapshot_is_due() && !stop.load(Ordering::Acquire) {
-                let tick = interval.unwrap_or(BACKGROUND_TICK).min(BACKGROUND_TICK);
-                engine.grown.wait_for(&mut guard, tick);
-            }
-        }
+        let tick = interval.unwrap_or(BACKGROUND_TICK).min(BACKGROUND_TICK);
+        engine.growth.wait_unless(|| engine.snapshot_is_due() || stop.load(Ordering::Acquire), tick);
         let is_held = guard.is_none_or(|guard| guard.check().is_ok());
         if !is_held || engine.poison.check().is_err() {
             return;

@@ -7,7 +7,6 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -259,7 +258,7 @@ impl Follower {
             seq: self.last_seq(),
             looks: state.looks,
             advances: state.advances,
-            reloads: self.store.engine().reloads.load(Ordering::Relaxed),
+            reloads: self.store.engine().following.reloads(),
             since_advance: state.advanced.elapsed(),
             error: state.error.clone(),
         }

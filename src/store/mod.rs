@@ -362,7 +362,7 @@ impl Inner {
             return Ok(());
         }
         self.stop.store(true, Ordering::Release);
-        self.engine.grown.notify_all();
+        self.engine.growth.notify();
         for thread in std::mem::take(&mut **self.background.lock()) {
             // The thread's own failures have already poisoned the handle.
             drop(thread.join());
@@ -437,7 +437,7 @@ impl Inner {
             guard.release();
         }
         // An extractor may hold a clone of the store.
-        engine.forget_extractors();
+        engine.registry.forget();
     }
 
     /// Leaves the parent's store alone in a forked child: its threads do not exist here, and locks that they held at

@@ -87,7 +87,7 @@ impl Store {
         }
         let handle = RecordSet::new(engine.origin(), new, Arc::from(name));
         let register = |registered: &Store| {
-            registered.engine().change_registry(new, |all| all.extend(given));
+            registered.engine().registry.change(new, |all| all.extend(given));
         };
         self.commit_change(old, change, register)?;
         Ok(handle)
@@ -119,7 +119,8 @@ impl Store {
     /// The indexes of a set with their registered extractors. The caller holds the turn, so no index comes or goes.
     fn indexes_with_extractors(&self, set: SetNumber) -> Vec<(Arc<IndexDefinition>, Option<Extractor>)> {
         let (engine, catalogue) = (self.engine(), self.engine().heap.catalogue());
-        let with = |index: &Arc<IndexDefinition>| (Arc::clone(index), engine.extractor_of(index, &catalogue).ok());
+        let with =
+            |index: &Arc<IndexDefinition>| (Arc::clone(index), engine.registry.extractor_of(index, &catalogue).ok());
         catalogue.indexes_of(set).map(|index| with(&index.definition)).collect()
     }
 
@@ -128,7 +129,7 @@ impl Store {
         let guard = engine.lock_commit();
         engine.check_writable()?;
         let seq = engine.append_and_apply(&guard, &mut change.frame, &mut change.effects, Need::MakesRoom)?;
-        engine.change_registry(old, |all| all.retain(|number, _| !change.dropped.contains(number)));
+        engine.registry.change(old, |all| all.retain(|number, _| !change.dropped.contains(number)));
         register(self);
         drop(guard);
         self.settle(seq)?;

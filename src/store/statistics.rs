@@ -66,9 +66,9 @@ impl Store {
             views: view_stats(&self.inner.pins, &state),
             stopped: engine.poison.reason().map(str::to_owned),
             retries: self.inner.retries.load(Ordering::Relaxed),
-            log_bytes_since_snapshot: engine.replay_bytes.load(Ordering::Relaxed),
+            log_bytes_since_snapshot: engine.growth.replay_bytes(),
             log_bytes_appended: engine.log.appended_bytes(),
-            index_log_bytes_appended: engine.index_log_bytes.load(Ordering::Relaxed),
+            index_log_bytes_appended: engine.growth.index_log_bytes(),
             remote: engine.backlog().map(|(seq, backlog)| RemoteStats {
                 seq: seq.min(engine.heap.seq()),
                 backlog_bytes: backlog.bytes,

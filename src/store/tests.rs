@@ -82,7 +82,7 @@ fn sums_over_all_segments_are_right_after_anything() {
 fn a_value_has_no_more_chunks_than_one_transaction_can_free() -> Result<()> {
     for (before, is_written) in [(CHUNKS_MAX - 21, true), (CHUNKS_MAX - 20, true), (CHUNKS_MAX - 19, false)] {
         let store = Store::in_memory()?;
-        let mut stager = Stager::new(store.engine(), store.engine().take_stream()?);
+        let mut stager = Stager::new(store.engine(), store.engine().streams.take()?);
         stager.assume(before);
         let result = stager.stage(&mut &*vec![7; 20 * CHUNK_BYTES]);
         let state = store.engine().heap.pin();

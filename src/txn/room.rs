@@ -39,7 +39,7 @@ pub(crate) fn pages_of(effects: &[Effect]) -> u64 {
 /// Waits until there is room for changing this many pages of the record index and nodes of key indexes. The caller
 /// holds no lock.
 pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> Result<Room<'_>> {
-    let limit = engine.dirty_bytes_max;
+    let limit = engine.dirty.bytes_max();
     // Each leaf may split, and the inner nodes above change too.
     let nodes = if nodes == 0 { 0 } else { nodes + nodes / 8 + NODES_ABOVE };
     // More than that is never free while others write.
@@ -55,7 +55,7 @@ pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> 
             std::thread::sleep(OTHERS_TIME);
             engine.check_writable()?;
         } else if snapshots < SNAPSHOTS_MAX {
-            let save = || snapshot::save_if(engine, is_full).inspect_err(|error| engine.note_no_space(error));
+            let save = || snapshot::save_if(engine, is_full).inspect_err(|error| engine.reserve.note_no_space(error));
             match need {
                 Need::Ordinary => {
                     // Before a snapshot takes the remaining space.
@@ -66,7 +66,7 @@ pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> 
             }
             snapshots += 1;
         } else {
-            return Ok(engine.take_room_anyway(bytes));
+            return Ok(engine.dirty.take_anyway(bytes));
         }
     }
 }

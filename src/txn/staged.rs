@@ -63,7 +63,7 @@ impl StagedValue {
     /// Reads a source to its end.
     pub(crate) fn new(engine: &Arc<Engine>, source: &mut dyn Read) -> Result<Self> {
         engine.check_writable()?;
-        let (kind, bytes, stream) = Stager::new(engine, engine.take_stream()?).stage(source)?.parts();
+        let (kind, bytes, stream) = Stager::new(engine, engine.streams.take()?).stage(source)?.parts();
         let claim = Claimed { engine: Arc::clone(engine), stream, state: AtomicU8::new(FREE) };
         Ok(Self { kind, bytes, claim: Arc::new(claim) })
     }

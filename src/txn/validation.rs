@@ -148,7 +148,7 @@ impl Claim<'_> {
 
     fn check(&self, ahead: &Checked<'_>) -> Result<()> {
         let engine = ahead.engine;
-        if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.is_index_epoch(*set, *epoch)) {
+        if let Some((set, _)) = self.epochs.iter().find(|(set, epoch)| !engine.registry.is_epoch(*set, *epoch)) {
             let on = Contended::Indexes { set: engine.heap.catalogue().name_of(*set).to_owned() };
             return Err(Error::conflict(on, self.seen_up_to(), engine.heap.seq()));
         }

@@ -1,7 +1,6 @@
 //! Properties of the source tree: layers, module docs, file length, the top level, links between documents.
 //!
-//! The messages of this test say what to do. Nothing is exempt, including test modules inside files; the one list of
-//! exceptions fails as soon as an entry is no longer needed.
+//! The messages of this test say what to do. Nothing is exempt, including test modules inside files.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 #[path = "tidy/circles.rs"]

@@ -4,53 +4,21 @@
 //! Invariants: 1. After a failure the tree is valid, with the changes before it applied.
 //! 2. After a walk the entry counts are right at every level.
 
-use smallvec::SmallVec;
-
 use crate::error::{Error, Result};
 use crate::format::PAGE_BYTES;
 use crate::format::node::{KeyEntry, NODE_CHILD_BYTES};
-use crate::key_index::changed::Effect;
-use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Child, Inner, Leaf, Node, Separator, in_memory};
+use crate::key_index::change::{Change, Effect};
+use crate::key_index::image::in_memory;
+use crate::key_index::leaf::Leaf;
+use crate::key_index::node::{Child, Inner, Node};
 use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
+use crate::key_index::separator::Separator;
 use crate::key_index::shape;
 use crate::key_index::slotted::Slotted;
-use crate::pages::PageSegments;
+use crate::key_index::work::{Grown, Work};
 
 /// If more changes than this belong to one leaf, it is changed itself.
 pub(crate) const CHANGES_BESIDE_MAX: usize = 16;
-
-/// One entry to be inserted or removed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Change<'a> {
-    pub(crate) entry: KeyEntry<'a>,
-    pub(crate) insert: bool,
-}
-
-/// Changes of one index. A small commit needs no heap for them.
-pub(crate) type Changes<'a> = SmallVec<[Change<'a>; 4]>;
-
-/// New right neighbours of a node, each with the lowest entry that it may have.
-pub(crate) type Grown = Vec<(Separator, Child)>;
-
-/// Input and result of one walk.
-#[derive(Debug)]
-pub(crate) struct Work<'a> {
-    pub(crate) ledger: &'a mut Ledger,
-    pub(crate) segments: &'a PageSegments,
-    /// Changes that had an effect.
-    pub(crate) applied: u64,
-    /// Entries inserted, minus entries removed.
-    pub(crate) net: i64,
-    pub(crate) failed: Option<Error>,
-}
-
-impl Work<'_> {
-    /// Keeps the first failure.
-    pub(crate) fn fail(&mut self, error: Error) {
-        self.failed.get_or_insert(error);
-    }
-}
 
 /// Applies changes to a node and everything below it. Returns its new right neighbours.
 pub(crate) fn apply(child: &mut Child, changes: &[Change<'_>], work: &mut Work<'_>) -> Grown {

@@ -13,10 +13,10 @@ use crate::error::Result;
 use crate::format::PAGE_BYTES;
 use crate::format::node::{KeyEntry, NODE_HEADER_BYTES, NODE_SLOT_BYTES, NodeView};
 use crate::id::to_u64;
-use crate::key_index::apply::Change;
-use crate::key_index::glance::{first_of, glance_at};
+use crate::key_index::change::{Change, Effect};
+use crate::key_index::image::{Base, first_of, glance_at, in_memory, view_of};
 use crate::key_index::layers::{Layers, cost, has};
-use crate::key_index::node::{Base, Leaf, Origin, in_memory, view_of};
+use crate::key_index::leaf::{Leaf, Origin};
 use crate::key_index::slotted::{self, Slotted};
 
 /// Bytes of a list: at first, and at most. The figures behind the maximum: `docs/decisions/0021-changes-beside-leaves.md`.
@@ -101,14 +101,6 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// What a change did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Nothing,
-    Inserted,
-    Removed,
 }
 
 /// An image of a leaf, and what has changed since.

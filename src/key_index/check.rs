@@ -13,9 +13,10 @@ use crate::format::node::KeyEntry;
 use crate::format::segment::FileKind;
 use crate::id::to_u64;
 #[cfg(all(test, feature = "json"))]
-use crate::key_index::node::Clean;
-use crate::key_index::node::{Child, Inner, Separator};
-use crate::key_index::tree::{KeyRoot, level};
+use crate::key_index::image::Clean;
+use crate::key_index::node::{Child, Inner, level};
+use crate::key_index::root::KeyRoot;
+use crate::key_index::separator::Separator;
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, Default)]

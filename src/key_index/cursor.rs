@@ -10,8 +10,10 @@ use smallvec::SmallVec;
 use crate::error::{Error, Result};
 use crate::format::node::NodeView;
 use crate::id::to_u64;
-use crate::key_index::node::{Child, Inner, Node, in_memory};
-use crate::key_index::tree::{KeyRoot, Position};
+use crate::key_index::image::in_memory;
+use crate::key_index::node::{Child, Inner, Node};
+use crate::key_index::position::Position;
+use crate::key_index::root::KeyRoot;
 
 /// A leaf in a page is copied once this many of its entries were read: one long copy costs less than finding the page
 /// again for each entry. A leaf on the heap is not copied.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::id::SegmentSeq;
-use crate::key_index::node::{Child, Clean, Node};
-use crate::key_index::tree::{KeyRoot, level};
+use crate::key_index::image::Clean;
+use crate::key_index::node::{Child, Node, level};
+use crate::key_index::root::KeyRoot;
 
 /// Nodes of a state that another does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

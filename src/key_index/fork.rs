@@ -4,7 +4,8 @@
 //! Invariants: 1. Neither changes a node that the other has. 2. Pages are out of use once it is known which tree stays.
 //! 3. No save, and no emptying of page segments, falls into the time of both.
 
-use crate::key_index::tree::{KeyRoot, KeyTree};
+use crate::key_index::root::KeyRoot;
+use crate::key_index::tree::KeyTree;
 
 impl KeyTree {
     /// A second tree with the same entries. `None` while a save runs, or if there is one already.

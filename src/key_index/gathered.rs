@@ -11,7 +11,7 @@ use crate::format::index::Change as Logged;
 use crate::format::node::KeyEntry;
 use crate::id::{RecordId, low_u16, to_u64};
 use crate::key::KEY_BYTES_MAX;
-use crate::key_index::apply::{Change, Changes};
+use crate::key_index::change::{Change, Changes};
 
 const PREFIX_BYTES: usize = 8;
 

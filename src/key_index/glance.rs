@@ -11,6 +11,7 @@ use std::hint::black_box;
 
 use crate::format::node::{KeyEntry, NodeView};
 use crate::format::node_patch::LeafPatch;
+use crate::key_index::image::{first_of, glance_at};
 use crate::key_index::node::{Child, Node};
 
 /// Loads what the search for each entry in its node will begin with.
@@ -19,18 +20,6 @@ pub(crate) fn look_ahead<'c, 'e>(all: impl Iterator<Item = (&'c Child, KeyEntry<
     black_box(all.clone().fold(0, |sum, (child, _)| sum ^ child.touch()));
     black_box(all.clone().fold(0, |sum, (child, _)| sum ^ child.touch_further()));
     black_box(all.fold(0, |sum, (child, wanted)| sum ^ child.glance(&wanted)));
-}
-
-/// The first byte, as a number to be thrown away.
-#[inline]
-pub(crate) fn first_of(bytes: &[u8]) -> u32 {
-    bytes.first().copied().map_or(0, u32::from)
-}
-
-/// Loads the slot that a search begins with.
-#[inline]
-pub(crate) fn glance_at(bytes: &[u8], wanted: &KeyEntry<'_>) -> u32 {
-    NodeView::open(bytes).map_or(0, |view| view.glance(wanted))
 }
 
 impl Child {

@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use crate::format::Malformed;
 use crate::format::node::{KeyEntry, NODE_HEAD_BYTES, NODE_SLOT_BYTES, NodeView};
 use crate::id::to_u64;
+use crate::key_index::position::Position;
 use crate::key_index::slotted::Slotted;
-use crate::key_index::tree::Position;
 
 /// The first of a key in a leaf.
 pub(crate) enum First {

@@ -15,9 +15,11 @@ use std::sync::atomic::Ordering;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::id::{NumberHash, to_u64};
-use crate::key_index::apply::Change;
-use crate::key_index::changed::{Changed, Effect};
-use crate::key_index::node::{Base, Child, Clean, Inner, Leaf, NODE_HEAP_BYTES, Node, Origin, not_a_leaf, not_inner};
+use crate::key_index::change::{Change, Effect};
+use crate::key_index::changed::Changed;
+use crate::key_index::image::{Base, Clean};
+use crate::key_index::leaf::{Leaf, NODE_HEAP_BYTES, Origin, not_a_leaf};
+use crate::key_index::node::{Child, Inner, Node, not_inner};
 use crate::pages::PageSegments;
 
 /// Leaves read ahead of a change, each with the number of its image; with a copy if the change will not fit beside it.

@@ -9,26 +9,31 @@
 //!
 //! ```text
 //! slotted   bytes of one node: insert, remove, split off, trim
-//! node      nodes on the heap and in page segments
+//! position  a place between two entries; separator: the bound between two neighbours; change: of an entry
+//! image     nodes in page segments, read in place; leaf: leaves on the heap
 //! layers    an image of a leaf, and the entries that came and went since: what they mean together
 //! changed   the same with those entries on the heap; patched: with them in a page segment, too
+//! node      a node, wherever it is; inner nodes
 //! ledger    making a node the writer's own; what is on the heap because it changed; pages out of use
 //! glance    loading what searches begin with into the cache, for several nodes at once
 //! gathered  changes before they are applied
 //! runs      which changes belong to which child
-//! probe     a look at what changes will need, before they are applied
-//! apply     sorted changes, from the root down and back
+//! work      what a walk that changes nodes carries along
 //! shape     splitting inner nodes, merging small ones
-//! tree      the tree of the writer, the root of the readers; fork: a second tree of the writer
-//! several   looking up several keys at once
+//! apply     sorted changes, from the root down and back
+//! probe     a look at what changes will need, before they are applied
+//! root      the root of the readers
 //! cursor    positions in a root; range: entries between two of them
+//! lookup    looking up a key; several: several keys at once
+//! tree      the tree of the writer; fork: a second tree of the writer
+//! save      images of what changed; putting saved pages in place of heap; patch: patches of such images
 //! build     a tree from sorted entries
-//! save      images of what changed; putting saved pages in place of heap
 //! check     whether all nodes of a tree are whole and fit together; difference: what one state has and another has not
 //! ```
 
 mod apply;
 mod build;
+mod change;
 mod changed;
 mod check;
 mod cursor;
@@ -36,29 +41,39 @@ mod difference;
 mod fork;
 mod gathered;
 mod glance;
+mod image;
 mod layers;
+mod leaf;
 mod ledger;
+mod lookup;
 mod node;
+mod patch;
 mod patched;
+mod position;
 mod probe;
 mod range;
 mod refresh;
+mod root;
 mod runs;
 mod save;
+mod separator;
 mod several;
 mod shape;
 mod slotted;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod work;
 
-pub(crate) use apply::{Change, Changes};
 pub(crate) use build::Builder;
+pub(crate) use change::{Change, Changes};
 pub(crate) use gathered::Gathered;
+pub(crate) use leaf::NODE_HEAP_BYTES;
 pub(crate) use ledger::Prepared;
-pub(crate) use node::NODE_HEAP_BYTES;
+pub(crate) use position::Position;
 pub(crate) use probe::Probed;
 pub(crate) use range::Range;
 pub(crate) use refresh::Passed;
+pub(crate) use root::KeyRoot;
 pub(crate) use save::{Frozen, Saved};
-pub(crate) use tree::{KeyRoot, KeyTree, Position};
+pub(crate) use tree::KeyTree;

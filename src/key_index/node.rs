@@ -1,234 +1,53 @@
-//! Nodes in the tree: on the heap while they change, in a page segment otherwise.
+//! Nodes in the tree, wherever they are: on the heap while they change, in a page segment otherwise.
 //!
-//! Owns: loading nodes, their location, and decoding their images. Never: changes a node; `ledger` lends it out. Leaves
+//! Owns: finding out where a node is, and bringing inner nodes to the heap. Never: changes a node; `ledger` lends it out. Leaves
 //! are read in place. Inner nodes are brought to the heap on first access, about one byte per seventy bytes of leaves
 //! below them, and some hundred bytes for each leaf below that is a patch.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
+use crate::format::Malformed;
 use crate::format::descriptor::PageRef;
 use crate::format::node::{ChildRef, KeyEntry, NODE_CHILD_BYTES, NodeView};
 use crate::format::node_patch::decode_inner;
 use crate::format::segment::FileKind;
-use crate::format::{Malformed, PAGE_BYTES};
-use crate::id::{low_u16, to_u64};
+use crate::id::to_u64;
 use crate::key_index::changed::Changed;
+use crate::key_index::image::{Base, Clean, Image, in_memory, view_of};
 use crate::key_index::layers::Layers;
+use crate::key_index::leaf::{Leaf, NODE_HEAP_BYTES, Origin, not_a_leaf};
 use crate::key_index::patched::Patched;
+use crate::key_index::separator::Separator;
 use crate::key_index::slotted;
-use crate::key_index::slotted::Slotted;
-use crate::pages::{PageSegment, PageSegments};
+use crate::pages::PageSegments;
 
-/// Heap bytes of a changed node, including its counts and the allocator's share.
-pub(crate) const NODE_HEAP_BYTES: u64 = 4096 + 128;
-
-/// A node in memory. This module made it, so it can always be decoded.
-#[inline]
-pub(crate) fn view_of(bytes: &[u8]) -> Result<NodeView<'_>> {
-    match NodeView::open(bytes) {
-        Some(view) => Ok(view),
-        None => NodeView::parse(bytes).map_err(in_memory),
-    }
-}
-
-/// The error for a node in memory that is not what this module made.
-#[cold]
-pub(crate) fn in_memory(malformed: Malformed) -> Error {
-    malformed.at("memory", 0)
-}
-
-/// A node's image in a page segment.
+/// An inner node on the heap: separators in slots, and as many children.
+///
+/// Child `i` has the entries from separator `i` up to the next one. The first separator is never compared: lower
+/// entries belong to the first child too.
 #[derive(Debug, Clone)]
-pub(crate) struct Clean {
-    segment: Arc<PageSegment>,
-    offset_granules: u32,
-    check: u32,
-    bytes: u16,
+pub(crate) struct Inner {
+    pub(crate) origin: Origin,
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) children: Vec<Child>,
 }
 
-impl Clean {
-    pub(crate) fn new(page: &PageRef, segment: Arc<PageSegment>) -> Self {
-        let bytes = low_u16(page.bytes.into());
-        Self { segment, offset_granules: page.offset_granules, check: page.check, bytes }
-    }
-
-    /// Size of the image.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.into()
-    }
-
-    #[inline]
-    pub(crate) fn page(&self) -> PageRef {
-        PageRef {
-            segment: self.segment.number(),
-            offset_granules: self.offset_granules,
-            bytes: self.bytes.into(),
-            check: self.check,
-        }
-    }
-
-    /// Runs `look` on the image, if it is mapped, to load some of it into the cache. It is not checked: no part of what
-    /// is read may be believed.
-    #[inline]
-    pub(crate) fn glance(&self, look: impl FnOnce(&[u8]) -> u32) -> u32 {
-        self.segment.glance(&self.page()).map_or(0, look)
-    }
-
-    /// A number that no other image has.
-    #[inline]
-    pub(crate) fn number(&self) -> u64 {
-        self.segment.number().0 << 32 | u64::from(self.offset_granules)
-    }
-
-    pub(crate) fn at(&self, malformed: Malformed) -> Error {
-        malformed.at(&FileKind::Pages.file_name(self.segment.number()), self.page().offset())
-    }
-
-    #[cold]
-    fn wrong_node(&self, expected: impl ToString, view: &NodeView<'_>) -> Error {
-        let got = format!("{} at level {}", view.count(), view.level());
-        self.at(Malformed::new("node of a key index", expected, got))
-    }
-
-    /// Runs `read` on the image, in place.
-    pub(crate) fn with<T>(&self, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        self.segment.with(&self.page(), read)
-    }
-
-    /// Runs `read` on the leaf, in place.
-    #[inline]
-    pub(crate) fn with_leaf<T>(&self, entries: u64, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
-        let page = PageRef {
-            segment: self.segment.number(),
-            offset_granules: self.offset_granules,
-            bytes: self.bytes.into(),
-            check: self.check,
-        };
-        let done = self.segment.with(&page, |bytes| {
-            let view = NodeView::open(bytes)?;
-            if view.level() == 0 && to_u64(view.count()) == entries { read(&view) } else { None }
-        })?;
-        done.ok_or_else(|| self.why_not(entries))
-    }
-
-    /// Why a leaf could not be read.
-    #[cold]
-    fn why_not(&self, entries: u64) -> Error {
-        let why = self.segment.with(&self.page(), |bytes| match NodeView::parse(bytes) {
-            Ok(view) if view.level() != 0 || to_u64(view.count()) != entries => {
-                self.wrong_node(format!("{entries} entries at level 0"), &view)
-            }
-            Ok(view) => self.at(view.broken()),
-            Err(malformed) => self.at(malformed),
-        });
-        why.unwrap_or_else(|error| error)
-    }
-
-    /// The copy will get a checksum of its own, which must not hide damage that came to the image after its first read.
-    fn load_leaf(&self, entries: u64) -> Result<Arc<Leaf>> {
-        self.check_again()?;
-        // Built in its final place: copying a leaf is noticeably slow.
-        let base = Some(Arc::new(Base::new(self.clone(), entries)));
-        let mut leaf = Arc::new(Leaf { origin: Origin { base, ..Origin::default() }, bytes: [0; PAGE_BYTES] });
-        let own = Arc::get_mut(&mut leaf).ok_or_else(not_a_leaf)?;
-        let load =
-            |view: &NodeView<'_>| Some(view.check().and_then(|used| slotted::load(view, 0, used, &mut own.bytes)));
-        self.with_leaf(entries, load)?.map_err(|malformed| self.at(malformed))?;
-        Ok(leaf)
-    }
-
-    /// Checks a leaf from the first cell to the last, as `load_leaf` does.
-    fn check_leaf(&self, entries: u64) -> Result<()> {
-        self.with_leaf(entries, |view| Some(view.check().map(drop)))?.map_err(|malformed| self.at(malformed))
-    }
-
-    /// Whether it can be read again without another read of the file, which could fail.
-    pub(crate) fn is_mapped(&self) -> bool {
-        self.segment.is_mapped(&self.page())
-    }
-
-    /// Compares the image with its checksum once more.
-    pub(crate) fn check_again(&self) -> Result<()> {
-        self.segment.check_again(&self.page())
-    }
-
-    /// Level of the node.
-    pub(crate) fn level(&self) -> Result<u8> {
-        let level = self.segment.with(&self.page(), |bytes| NodeView::parse(bytes).map(|view| view.level()))?;
-        level.map_err(|malformed| self.at(malformed))
-    }
-}
-
-/// The whole image of a node in the last snapshot, below its patch if it has one there. All nodes that continue from it
-/// share this.
-#[derive(Debug)]
-pub(crate) struct Base {
-    pub(crate) clean: Clean,
-    /// Entries of the image.
-    pub(crate) entries: u64,
-    /// Nothing of the newest tree, or of a save, will refer to it any more.
-    let_go: AtomicBool,
-}
-
-impl Base {
-    pub(crate) fn new(clean: Clean, entries: u64) -> Self {
-        Self { clean, entries, let_go: AtomicBool::new(false) }
-    }
-
-    /// Whether another save or change has let go of it.
-    pub(crate) fn is_let_go(&self) -> bool {
-        self.let_go.load(Ordering::Acquire)
-    }
-
-    /// Lets go of it. Returns the page to release, the first time.
-    pub(crate) fn let_go(&self) -> Option<PageRef> {
-        (!self.let_go.swap(true, Ordering::AcqRel)).then(|| self.clean.page())
-    }
-
-    /// Runs `read` on the leaf, in place.
-    #[inline]
-    pub(crate) fn with_leaf<T>(&self, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {
-        self.clean.with_leaf(self.entries, read)
-    }
-
-    fn reference(&self) -> ChildRef {
-        ChildRef { page: self.clean.page(), entries: self.entries, is_patch: false }
-    }
-}
-
-/// What a snapshot has of a node: a whole image, or a patch of a base.
-#[derive(Debug, Clone)]
-pub(crate) struct Image {
-    pub(crate) clean: Clean,
-    pub(crate) base: Option<Arc<Base>>,
-}
-
-impl Image {
-    pub(crate) fn whole(clean: Clean) -> Self {
-        Self { clean, base: None }
-    }
-
-    /// As its parent stores it, with its base.
-    pub(crate) fn references(&self, entries: u64) -> (ChildRef, Option<ChildRef>) {
-        let base = self.base.as_ref().map(|base| base.reference());
-        (ChildRef { page: self.clean.page(), entries, is_patch: base.is_some() }, base)
-    }
-
-    fn load_inner(&self, level: u8, entries: u64, segments: &PageSegments) -> Result<Inner> {
-        let base = match &self.base {
+impl Inner {
+    /// An inner node in a page segment, brought to the heap with the locations of its children.
+    fn load(image: &Image, level: u8, entries: u64, segments: &PageSegments) -> Result<Self> {
+        let base = match &image.base {
             Some(base) => Arc::clone(base),
-            None => Arc::new(Base::new(self.clean.clone(), entries)),
+            None => Arc::new(Base::new(image.clean.clone(), entries)),
         };
-        let changed = match &self.base {
+        let changed = match &image.base {
             Some(_) => {
-                let (of, changed) = self.clean.with(decode_inner)?.map_err(|malformed| self.clean.at(malformed))?;
+                let (of, changed) = image.clean.with(decode_inner)?.map_err(|malformed| image.clean.at(malformed))?;
                 if of != level {
                     let (what, expected) = ("patch of a node of a key index", format!("level {level}"));
-                    return Err(self.clean.at(Malformed::new(what, expected, format!("level {of}"))));
+                    return Err(image.clean.at(Malformed::new(what, expected, format!("level {of}"))));
                 }
                 changed
             }
@@ -263,62 +82,9 @@ impl Image {
             slotted::load(&view, referred, used, &mut bytes).map_err(|malformed| clean.at(malformed))?;
             Ok((bytes, children))
         })??;
-        Ok(Inner { origin: Origin { base: Some(base), ..Origin::default() }, bytes, children })
-    }
-}
-
-/// The status of a node on the heap.
-#[derive(Debug, Default)]
-pub(crate) struct Origin {
-    /// Its image, once a snapshot that has it was saved.
-    pub(crate) page: OnceLock<Image>,
-    /// The newest tree no longer has it.
-    pub(crate) superseded: AtomicBool,
-    /// The round of saving in which it came to the heap, if known; see the ledger.
-    pub(crate) born: u32,
-    /// The image that it continues from.
-    pub(crate) base: Option<Arc<Base>>,
-}
-
-impl Clone for Origin {
-    /// A copy of a node is a separate node, and continues from the same image.
-    fn clone(&self) -> Self {
-        Self { base: self.base.clone(), ..Self::default() }
-    }
-}
-
-/// A leaf on the heap.
-#[derive(Debug, Clone)]
-pub(crate) struct Leaf {
-    pub(crate) origin: Origin,
-    pub(crate) bytes: [u8; PAGE_BYTES],
-}
-
-impl Leaf {
-    pub(crate) fn empty() -> Self {
-        let mut leaf = Self { origin: Origin::default(), bytes: [0; PAGE_BYTES] };
-        Slotted::begin(&mut leaf.bytes, 0, &[]);
-        leaf
+        Ok(Self { origin: Origin { base: Some(base), ..Origin::default() }, bytes, children })
     }
 
-    #[inline]
-    pub(crate) fn view(&self) -> Result<NodeView<'_>> {
-        view_of(&self.bytes)
-    }
-}
-
-/// An inner node on the heap: separators in slots, and as many children.
-///
-/// Child `i` has the entries from separator `i` up to the next one. The first separator is never compared: lower
-/// entries belong to the first child too.
-#[derive(Debug, Clone)]
-pub(crate) struct Inner {
-    pub(crate) origin: Origin,
-    pub(crate) bytes: Box<[u8]>,
-    pub(crate) children: Vec<Child>,
-}
-
-impl Inner {
     #[inline]
     pub(crate) fn view(&self) -> Result<NodeView<'_>> {
         view_of(&self.bytes)
@@ -367,7 +133,7 @@ impl Lazy {
         if let Some(inner) = self.loaded.get() {
             return Ok(inner);
         }
-        let inner = self.image.load_inner(self.level, self.entries, segments)?;
+        let inner = Inner::load(&self.image, self.level, self.entries, segments)?;
         Ok(self.loaded.get_or_init(|| Arc::new(inner)))
     }
 }
@@ -458,9 +224,9 @@ impl Child {
             Node::Leaf(leaf) => slotted::used(&leaf.bytes),
             Node::Inner(inner) => slotted::used(&inner.bytes) + inner.children.len() * NODE_CHILD_BYTES,
             Node::Changed(changed) => changed.bytes(),
-            Node::CleanLeaf(clean) => clean.bytes.into(),
+            Node::CleanLeaf(clean) => clean.bytes(),
             Node::Patched(patched) => patched.bytes(),
-            Node::CleanInner(lazy) => lazy.whole().bytes.into(),
+            Node::CleanInner(lazy) => lazy.whole().bytes(),
         }
     }
 
@@ -528,7 +294,7 @@ impl Child {
     /// A leaf in a page segment, brought to the heap.
     pub(crate) fn load_leaf(&self) -> Result<Arc<Leaf>> {
         match &self.node {
-            Node::CleanLeaf(clean) => clean.load_leaf(self.entries),
+            Node::CleanLeaf(clean) => Leaf::load(clean, self.entries),
             Node::Patched(patched) => patched.load_leaf(self.entries),
             Node::Leaf(_) | Node::Changed(_) | Node::Inner(_) | Node::CleanInner(_) => Err(not_a_leaf()),
         }
@@ -580,35 +346,16 @@ impl Child {
     }
 }
 
-#[cold]
-pub(crate) fn not_a_leaf() -> Error {
-    Error::corrupt("memory", 0, "node of a key index", "a leaf that can be read", "another node")
+/// The level of a node on the heap.
+pub(crate) fn level(child: &Child) -> Result<u8> {
+    match &child.node {
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => Ok(0),
+        Node::Inner(inner) => inner.view().map(|view| view.level()),
+        Node::CleanInner(lazy) => Ok(lazy.level()),
+    }
 }
 
 #[cold]
 pub(crate) fn not_inner() -> Error {
     Error::corrupt("memory", 0, "node of a key index", "an inner node that can be read", "another node")
-}
-
-/// The lowest entry that a child may have: the shortest key that separates it from the child before.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Separator {
-    pub(crate) key: SmallVec<[u8; 24]>,
-    pub(crate) id: u64,
-}
-
-impl Separator {
-    /// Between two neighbours.
-    pub(crate) fn between(before: &KeyEntry<'_>, behind: &KeyEntry<'_>) -> Self {
-        if before.key == behind.key {
-            return Self { key: SmallVec::from_slice(behind.key), id: behind.id };
-        }
-        let shortest = slotted::common(before.key, behind.key) + 1;
-        Self { key: SmallVec::from_slice(behind.key.get(..shortest).unwrap_or(behind.key)), id: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn entry(&self) -> KeyEntry<'_> {
-        KeyEntry { key: &self.key, id: self.id }
-    }
 }

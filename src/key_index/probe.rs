@@ -6,11 +6,12 @@
 use crate::error::Result;
 use crate::format::PAGE_BYTES;
 use crate::format::node::{KeyEntry, NODE_SLOT_BYTES};
-use crate::key_index::apply::{CHANGES_BESIDE_MAX, Change};
+use crate::key_index::apply::CHANGES_BESIDE_MAX;
+use crate::key_index::change::Change;
 use crate::key_index::ledger::Prepared;
 use crate::key_index::node::{Child, Node};
+use crate::key_index::root::{KeyRoot, childless};
 use crate::key_index::runs::{AHEAD, Runs, fill_runs, look_ahead};
-use crate::key_index::tree::{KeyRoot, childless};
 
 /// The result of a probe.
 #[derive(Debug)]

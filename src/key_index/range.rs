@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::format::node::KeyEntry;
 use crate::id::{to_u64, to_usize};
 use crate::key_index::cursor::Cursor;
-use crate::key_index::tree::{KeyRoot, Position};
+use crate::key_index::position::Position;
+use crate::key_index::root::KeyRoot;
 
 /// A position between entries: a key and an ID, and whether it is after that entry.
 #[derive(Debug)]

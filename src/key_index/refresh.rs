@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 use crate::error::Result;
 use crate::id::SegmentSeq;
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Child, Node};
-use crate::key_index::tree::{KeyTree, level};
+use crate::key_index::node::{Child, Node, level};
+use crate::key_index::tree::KeyTree;
 use crate::pages::PageSegments;
 
 /// Where a walk continues.

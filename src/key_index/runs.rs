@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use crate::error::Result;
-use crate::key_index::apply::Change;
+use crate::key_index::change::Change;
 use crate::key_index::glance;
 use crate::key_index::node::{Inner, not_inner};
 

@@ -11,10 +11,12 @@ use std::sync::atomic::Ordering;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::node::ChildRef;
+use crate::key_index::image::{Base, Clean, Image, in_memory};
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Base, Child, Clean, Image, Inner, Node, in_memory};
-use crate::key_index::tree::{KeyRoot, KeyTree, level};
-use crate::key_index::{patched, slotted};
+use crate::key_index::node::{Child, Inner, Node, level};
+use crate::key_index::root::KeyRoot;
+use crate::key_index::tree::KeyTree;
+use crate::key_index::{patch, slotted};
 use crate::pages::{PageSegment, PageSegments};
 
 /// Takes an image and returns its future location.
@@ -100,7 +102,7 @@ impl Pass<'_, '_> {
         let out = &mut self.image;
         let is_patch = match &child.node {
             Node::Leaf(leaf) => {
-                let is_patch = base.map_or(Ok(false), |base| patched::of_leaf(leaf, base, out))?;
+                let is_patch = base.map_or(Ok(false), |base| patch::of_leaf(leaf, base, out))?;
                 if !is_patch {
                     slotted::image(&leaf.bytes, &[], &[], out).map_err(in_memory)?;
                 }
@@ -108,7 +110,7 @@ impl Pass<'_, '_> {
             }
             Node::Changed(changed) => {
                 changed.check_again()?;
-                let is_patch = base.is_some() && patched::of_changed(changed, out)?;
+                let is_patch = base.is_some() && patch::of_changed(changed, out)?;
                 if !is_patch {
                     slotted::image(&changed.merged()?.bytes, &[], &[], out).map_err(in_memory)?;
                 }
@@ -117,7 +119,7 @@ impl Pass<'_, '_> {
             Node::Inner(inner) => {
                 let (references, bases) = self.save_children(inner)?;
                 let out = &mut self.image;
-                let patch = |base: &Arc<Base>| patched::of_inner(inner, base, &references, &bases, out);
+                let patch = |base: &Arc<Base>| patch::of_inner(inner, base, &references, &bases, out);
                 let is_patch = base.map_or(Ok(false), patch)?;
                 if !is_patch {
                     slotted::image(&inner.bytes, &references, &bases, &mut self.image).map_err(in_memory)?;

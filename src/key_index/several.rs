@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::format::node::KeyEntry;
 use crate::key_index::glance::look_ahead;
 use crate::key_index::node::Child;
+use crate::key_index::root::{KeyRoot, childless};
 use crate::key_index::runs::AHEAD;
-use crate::key_index::tree::{KeyRoot, childless};
 
 impl KeyRoot {
     /// Calls `found` with the lowest ID of each key, in their order.

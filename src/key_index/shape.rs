@@ -8,10 +8,13 @@ use crate::format::PAGE_BYTES;
 use crate::format::node::{
     NODE_CHILD_BYTES, NODE_HEAD_BYTES, NODE_HEADER_BYTES, NODE_LEVEL_MAX, NODE_SLOT_BYTES, NodeView,
 };
-use crate::key_index::apply::{Grown, Work};
+use crate::key_index::image::in_memory;
+use crate::key_index::leaf::{Leaf, Origin};
 use crate::key_index::ledger::Ledger;
-use crate::key_index::node::{Child, Inner, Leaf, Node, Origin, Separator, in_memory};
+use crate::key_index::node::{Child, Inner, Node};
+use crate::key_index::separator::Separator;
 use crate::key_index::slotted::{Slotted, common};
+use crate::key_index::work::{Grown, Work};
 
 /// A node smaller than this is merged with a neighbour if possible.
 const SMALL_BYTES: usize = PAGE_BYTES / 4;

@@ -1,6 +1,6 @@
-//! The tree as its one writer holds it, and the root that readers hold.
+//! The tree as its one writer holds it.
 //!
-//! Owns: lookups, counts, the root's growth and shrinking. Never: waits; a reader's root is immutable.
+//! Owns: the root's growth and shrinking, and the end of a tree. Never: waits, or changes a root that a reader holds.
 
 use std::sync::Arc;
 
@@ -9,132 +9,16 @@ use crate::format::descriptor::PageRef;
 use crate::format::node::KeyEntry;
 use crate::id::to_u64;
 use crate::key::KEY_BYTES_MAX;
-use crate::key_index::apply::{Change, Work};
-use crate::key_index::cursor::Cursor;
-use crate::key_index::layers::First;
+use crate::key_index::change::Change;
+use crate::key_index::image::{Clean, Image};
+use crate::key_index::leaf::{Leaf, NODE_HEAP_BYTES};
 use crate::key_index::ledger::{Ledger, Prepared};
-use crate::key_index::node::{Child, Clean, Image, Leaf, NODE_HEAP_BYTES, Node, Separator};
+use crate::key_index::node::{Child, Node, level};
+use crate::key_index::root::KeyRoot;
+use crate::key_index::separator::Separator;
+use crate::key_index::work::Work;
 use crate::key_index::{apply, shape};
 use crate::pages::PageSegments;
-
-/// A place between two entries: before an entry, or after it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Position<'a> {
-    pub(crate) entry: KeyEntry<'a>,
-    pub(crate) behind: bool,
-}
-
-impl<'a> Position<'a> {
-    /// Before all entries of a key.
-    pub(crate) fn before(key: &'a [u8]) -> Self {
-        Self { entry: KeyEntry { key, id: 0 }, behind: false }
-    }
-
-    /// After all entries of a key.
-    pub(crate) fn behind(key: &'a [u8]) -> Self {
-        Self { entry: KeyEntry { key, id: u64::MAX }, behind: true }
-    }
-}
-
-/// An immutable tree.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyRoot {
-    pub(crate) root: Child,
-    /// With which lazily loaded nodes find their children; keeps the maps of those segments.
-    pub(crate) segments: Arc<PageSegments>,
-}
-
-impl KeyRoot {
-    /// Number of entries.
-    pub(crate) fn len(&self) -> u64 {
-        self.root.entries
-    }
-
-    /// The leaf that an entry belongs to.
-    #[inline]
-    fn leaf(&self, wanted: &KeyEntry<'_>) -> Result<&Child> {
-        let mut child = &self.root;
-        while let Some(inner) = child.as_inner(&self.segments)? {
-            let index = inner.find(wanted)?;
-            child = inner.children.get(index).ok_or_else(childless)?;
-        }
-        Ok(child)
-    }
-
-    /// The lowest ID of a key.
-    #[inline]
-    pub(crate) fn first(&self, key: &[u8]) -> Result<Option<u64>> {
-        self.first_in(self.leaf(&KeyEntry { key, id: 0 })?, key)
-    }
-
-    /// The same, if the leaf that the key belongs to is known.
-    #[inline]
-    pub(crate) fn first_in(&self, leaf: &Child, key: &[u8]) -> Result<Option<u64>> {
-        let wanted = KeyEntry { key, id: 0 };
-        if leaf.has_layers()
-            && let Some(first) = leaf.with_layers(|layers| layers.first(key))
-        {
-            return match first? {
-                First::Found(id) => Ok(Some(id)),
-                First::None => Ok(None),
-                First::Behind => self.first_behind(key),
-            };
-        }
-        let found = leaf.with_leaf(|view| {
-            let at = view.search(&wanted, false)?;
-            if at == view.count() {
-                return Some(Err(()));
-            }
-            let here = view.has_key(at, key)?;
-            Some(Ok(if here { Some(view.id(at)?) } else { None }))
-        })?;
-        if let Ok(answer) = found { Ok(answer) } else { self.first_behind(key) }
-    }
-
-    /// The same, if the leaf that the key belongs to has only entries before it.
-    #[inline(never)]
-    fn first_behind(&self, key: &[u8]) -> Result<Option<u64>> {
-        let mut cursor = Cursor::new(self.clone());
-        Ok(if cursor.seek(&Position::before(key))? && cursor.key() == key { Some(cursor.id()) } else { None })
-    }
-
-    /// Whether an entry exists.
-    #[cfg(test)]
-    pub(crate) fn contains(&self, key: &[u8], id: u64) -> Result<bool> {
-        let wanted = KeyEntry { key, id };
-        self.leaf(&wanted)?.with_leaf(|view| {
-            let at = view.search(&wanted, false)?;
-            Some(at < view.count() && view.has_key(at, key)? && view.id(at)? == id)
-        })
-    }
-
-    /// Number of entries before a position.
-    pub(crate) fn rank(&self, position: &Position<'_>) -> Result<u64> {
-        let mut child = &self.root;
-        let mut before = 0;
-        while let Some(inner) = child.as_inner(&self.segments)? {
-            let index = inner.find(&position.entry)?;
-            before += inner.children.iter().take(index).map(|child| child.entries).sum::<u64>();
-            child = inner.children.get(index).ok_or_else(childless)?;
-        }
-        let within = match child.with_layers(|layers| layers.rank(position)) {
-            Some(within) => within?,
-            None => child.with_leaf(|view| view.search(&position.entry, position.behind))?,
-        };
-        Ok(before + to_u64(within))
-    }
-
-    /// Number of entries between two positions; `None` means an end of the tree.
-    pub(crate) fn count(&self, from: Option<&Position<'_>>, to: Option<&Position<'_>>) -> Result<u64> {
-        let to = to.map_or(Ok(self.len()), |to| self.rank(to))?;
-        Ok(to.saturating_sub(from.map_or(Ok(0), |from| self.rank(from))?))
-    }
-}
-
-#[cold]
-pub(crate) fn childless() -> Error {
-    Error::corrupt("memory", 0, "node of a key index", "children", "none")
-}
 
 /// The tree of the writer.
 #[derive(Debug)]
@@ -325,13 +209,4 @@ fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
         retire_all(below, segments, ledger);
     }
     ledger.retire(child);
-}
-
-/// The level of a node on the heap.
-pub(crate) fn level(child: &Child) -> Result<u8> {
-    match &child.node {
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => Ok(0),
-        Node::Inner(inner) => inner.view().map(|view| view.level()),
-        Node::CleanInner(lazy) => Ok(lazy.level()),
-    }
 }

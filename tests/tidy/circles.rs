@@ -1,15 +1,12 @@
 //! No file of the library or of the command line imports, over however many others, from a file that imports from it.
 //!
 //! Layers keep modules of the crate root in order; this is about the files within one. Uses of a parent module do not count, since a
-//! parent lists what its files define, nor does test code.
+//! parent lists what its files define, nor does test code. Nothing is exempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{code, files, read, report, root};
-
-/// Modules of the crate root with a circle that is still to be opened; the list fails as soon as an entry is no longer needed.
-const CLOSED: &[&str] = &["key_index"];
 
 /// A file as a path of modules.
 type Module = Vec<String>;
@@ -105,14 +102,6 @@ fn no_file_imports_from_one_that_imports_from_it() {
         all.retain(|module, _| module.first().is_none_or(|first| first != "bin"));
         assert!(all.len() > 20, "too few sources were found: look at `modules`");
         problems.extend(circles(&all).into_iter().map(|problem| format!("{part}/{problem}")));
-    }
-    let is_of = |problem: &str, closed: &str| problem.starts_with(&format!("src/{closed}/"));
-    for closed in CLOSED {
-        let before = problems.len();
-        problems.retain(|problem| !is_of(problem, closed));
-        if problems.len() == before {
-            problems.push(format!("`{closed}` has no circle any more: take it off the list in tests/tidy/circles.rs"));
-        }
     }
     report(&problems);
 }

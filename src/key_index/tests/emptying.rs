@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Model, Numbers, Pages, check, entries, walk};
 use crate::id::SegmentSeq;
-use crate::key_index::tree::level;
+use crate::key_index::node::level;
 use crate::key_index::{KeyTree, Passed};
 
 /// A key of which few fit into a leaf.

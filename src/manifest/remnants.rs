@@ -10,7 +10,7 @@ use crate::format::manifest::{ENTRY_HEADER_BYTES, ENTRY_TAG, Entry};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::format::{GRANULE_BYTES, Seed};
 use crate::id::{SegmentSeq, to_u64, to_usize};
-use crate::manifest::{Loaded, SEARCH_BYTES_MAX, load, read_bytes};
+use crate::manifest::reading::{Loaded, SEARCH_BYTES_MAX, load, read_bytes};
 
 /// The remains of a manifest.
 #[derive(Debug, Default)]

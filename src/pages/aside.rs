@@ -9,11 +9,10 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::id::{SegmentSeq, low_u32};
-use crate::pages::{PageSegment, PageStore, PageWriter};
-
-/// A page segment that the next snapshot lists, with the bytes of its pages.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Adopted(pub(crate) PageRef);
+use crate::pages::replaced::Adopted;
+use crate::pages::segment::PageSegment;
+use crate::pages::store::PageStore;
+use crate::pages::writer::PageWriter;
 
 /// Appends images to dedicated segments, which are deleted if this is dropped before `keep`.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(crate) struct Aside<'p> {
 
 impl<'p> Aside<'p> {
     pub(crate) fn new(store: &'p PageStore) -> Self {
-        Self { store, writer: PageWriter { holds: true, ..PageWriter::default() }, bytes: BTreeMap::new() }
+        Self { store, writer: PageWriter::holding(), bytes: BTreeMap::new() }
     }
 
     /// Appends an image and returns where it will be. It can be read once `finish` has returned.
@@ -41,7 +40,7 @@ impl<'p> Aside<'p> {
             *self.bytes.entry(segment).or_default() += written.as_ref().map_or(0, |page| page.bytes.into());
         }
         // One row per segment is enough, and is in `bytes`.
-        self.writer.replaced.clear();
+        self.writer.forget_since(0);
         let page = written?;
         Ok((page, self.store.segment(&page)?))
     }
@@ -49,9 +48,7 @@ impl<'p> Aside<'p> {
     /// Makes everything durable.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.writer.sync()?;
-        if let Some((segment, ..)) = self.writer.current.take() {
-            segment.segment.close_file();
-        }
+        self.writer.end_segment();
         Ok(())
     }
 

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::SegmentSeq;
-use crate::pages::PageStore;
+use crate::pages::store::PageStore;
 
 /// A segment is small if it is shorter than this fraction of a full one.
 const SMALL_PART: u64 = 4;

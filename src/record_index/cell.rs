@@ -14,7 +14,7 @@ use crate::format::page_patch::PagePatch;
 use crate::format::segment::FileKind;
 use crate::format::{Malformed, PAGE_BYTES};
 use crate::pages::PageSegment;
-use crate::record_index::DamagedLeaf;
+use crate::record_index::damaged::DamagedLeaf;
 use crate::record_index::leaf::{FREE_SLOTS, LEAF_HEAP_BYTES, Leaf, Patch};
 
 /// A leaf page.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::entry::{Entry, State};
-use crate::record_index::{Cell, LeafRef, Mid, Root};
+use crate::record_index::cell::{Cell, LeafRef};
+use crate::record_index::root::{Mid, Root};
 
 /// Bytes that a state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

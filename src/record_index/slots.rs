@@ -15,9 +15,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, State};
 use crate::id::{NumberHash, RecordId, Seq, SetNumber, to_u64, to_usize};
-use crate::record_index::Root;
 use crate::record_index::page_bits::PageBits;
-use crate::record_index::tree::PAGES_END;
+use crate::record_index::root::{PAGES_END, Root};
 
 /// A page is reopened only if it has this many free slots, so that one reservation serves many records.
 const FREE_SLOTS_MIN: u16 = 32;

@@ -14,8 +14,8 @@ use crate::format::moves::Move;
 use crate::heap::{Effect, add_effects};
 use crate::id::{SegmentSeq, Seq};
 use crate::log::{Appended, Segment};
-use crate::recovery::RecoveryReport;
-use crate::recovery::replay::{Position, frame_at};
+use crate::recovery::replayed::{Position, frame_at};
+use crate::recovery::report::RecoveryReport;
 
 /// Bytes, and commits, from which on a portion is written.
 const PORTION_BYTES: u64 = 1 << 20;

@@ -16,10 +16,14 @@ use crate::format::manifest::{Body, Snapshot, SnapshotKind};
 use crate::format::segment::FileKind;
 use crate::id::{SegmentSeq, Seq};
 use crate::log::now_micros;
-use crate::recovery::files::list_state;
-use crate::recovery::replay::{Live, Past, Replayed};
-use crate::recovery::{Files, RecoveryReport, Settings, list, open_beside_a_writer, replay};
-use crate::{manifest, recovery};
+use crate::manifest;
+use crate::recovery::files::{list, list_state};
+use crate::recovery::followed::{last_entry, manifest_of, newest};
+use crate::recovery::opening::open_beside_a_writer;
+use crate::recovery::replay;
+use crate::recovery::replay::{Live, Past};
+use crate::recovery::report::RecoveryReport;
+use crate::recovery::settings::{Settings, refuse_unfinished};
 
 /// The first bytes of a frame, which are not all zeros.
 const BEGIN_BYTES: usize = 8;
@@ -88,54 +92,6 @@ fn has_grown(backing: &dyn Backing, (segment, offset): (SegmentSeq, u64)) -> io:
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// The length of the newest manifest file; `None` if others have come or gone.
-fn manifest_of(backing: &dyn Backing, files: &[SegmentSeq]) -> io::Result<Option<u64>> {
-    let Some(newest) = files.last() else { return Ok(None) };
-    match backing.open(&FileKind::Manifest.file_name(SegmentSeq(newest.0 + 1))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Ok(_) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    match backing.open(&FileKind::Manifest.file_name(*newest)) {
-        Ok(file) => file.len().map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Where a reader that has just opened the store goes on.
-pub(super) fn begin(
-    backing: &dyn Backing,
-    files: &Files,
-    loaded: &manifest::Loaded,
-    base: u64,
-    replayed: &Replayed,
-) -> Followed {
-    // A length that is read too late would hide an entry; this one is no longer than what was loaded.
-    let bytes = manifest_of(backing, &files.manifests).ok().flatten().unwrap_or_default().min(loaded.newest_bytes);
-    Followed {
-        base,
-        newest: newest(loaded),
-        at: replayed.read_to,
-        is_sealed: replayed.is_sealed,
-        prewritten: replayed.prewritten,
-        timeline: replayed.timeline,
-        manifest: (files.manifests.clone(), bytes),
-        last_entry: last_entry(loaded),
-        known: loaded.next_segment(),
-        ..Followed::default()
-    }
-}
-
-fn last_entry(loaded: &manifest::Loaded) -> u64 {
-    loaded.entries.last_key_value().map_or(0, |(number, _)| *number)
-}
-
-fn newest(loaded: &manifest::Loaded) -> u64 {
-    let snapshots = loaded.entries.iter().filter(|(_, body)| matches!(body, Body::Snapshot(_)));
-    snapshots.map(|(number, _)| *number).max().unwrap_or_default()
 }
 
 /// Applies what the log has after the last frame. `None` if only an opening can go on.
@@ -266,7 +222,7 @@ fn head(engine: &Engine, followed: &Followed) -> Snapshot {
 
 /// Loads the newest state, as an opening does, and goes on from there.
 fn reload(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Result<()> {
-    recovery::refuse_unfinished(&*engine.backing)?;
+    refuse_unfinished(&*engine.backing)?;
     let settings = Settings { lineage: engine.lineage, ..*settings };
     let (next, _report) = open_beside_a_writer(&engine.backing, &settings)?;
     if next.store_id() != engine.store_id() {

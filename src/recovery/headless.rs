@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::id::Seq;
 use crate::log::Segment;
-use crate::recovery::RecoveryReport;
+use crate::recovery::report::RecoveryReport;
 
 /// Its name in the report.
 fn line(damage: &str) -> String {

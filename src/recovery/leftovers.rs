@@ -11,8 +11,8 @@ use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, is_torn_header};
 use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
 use crate::manifest::Kept;
 use crate::pages::Fate;
-use crate::recovery::Attempt;
-use crate::recovery::replay::Replayed;
+use crate::recovery::attempt::Attempt;
+use crate::recovery::replayed::Replayed;
 
 /// What keeps a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

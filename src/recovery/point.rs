@@ -18,7 +18,11 @@ use crate::heap::{Heap, State};
 use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64};
 use crate::log::{LAST_SEQ, LogStart, no_commit_left};
 use crate::manifest::{Kept, Loaded};
-use crate::recovery::{Attempt, Based, Files, RecoveryReport, Settings, beside_a_writer, list};
+use crate::recovery::attempt::{Attempt, Based};
+use crate::recovery::files::{Files, list};
+use crate::recovery::opening::beside_a_writer;
+use crate::recovery::report::RecoveryReport;
+use crate::recovery::settings::Settings;
 use crate::reserve::Release;
 use crate::{manifest, snapshot};
 

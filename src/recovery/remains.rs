@@ -12,7 +12,11 @@ use crate::id::Seq;
 use crate::manifest::Loaded;
 use crate::pages::PageStore;
 use crate::record_index::Root;
-use crate::recovery::{Attempt, Files, Settings, bounds, open_beside_a_writer};
+use crate::recovery::attempt::Attempt;
+use crate::recovery::bounds;
+use crate::recovery::files::Files;
+use crate::recovery::opening::open_beside_a_writer;
+use crate::recovery::settings::Settings;
 
 /// The readable part of a record index, whether or not the records that it points at exist.
 #[derive(Debug)]

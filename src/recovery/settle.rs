@@ -6,8 +6,9 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Body, SnapshotKind};
-use crate::recovery::replay::Replayed;
-use crate::recovery::{Attempt, RecoveryReport};
+use crate::recovery::attempt::Attempt;
+use crate::recovery::replayed::Replayed;
+use crate::recovery::report::RecoveryReport;
 use crate::snapshot;
 use crate::snapshot::OF_A_COPY;
 

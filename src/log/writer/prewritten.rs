@@ -14,7 +14,8 @@ use crate::format::entry::SEGMENT_BYTES_END;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameBuilder, FrameKind, PREWRITTEN, Stamp};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::id::{SegmentSeq, Seq, to_u64};
-use crate::log::writer::{Active, Log, are_few, now_micros};
+use crate::log::writer::numbers::are_few;
+use crate::log::writer::{Active, Log, now_micros};
 use crate::log::{Appended, Segment};
 
 /// How many commits may come before it. With more, it is written in its turn.

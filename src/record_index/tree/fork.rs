@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::record_index::cell::{Cell, LeafRef};
-use crate::record_index::tree::{Root, Tree};
+use crate::record_index::root::Root;
+use crate::record_index::tree::Tree;
 
 impl Tree {
     /// A tree of its own that goes on from this one. The caller has just pinned this one, and holds that state as long as there

@@ -12,6 +12,7 @@ use crate::heap::State;
 use crate::id::{IndexNumber, RecordId, Seq, SetNumber, to_usize};
 use crate::key::{Key, ToKey, prefix_range};
 use crate::key_index::{KeyRoot, Range};
+use crate::txn::entry::{IndexEntry, entry};
 use crate::txn::fetch::Fetch;
 use crate::txn::{Record, ResumeToken, View};
 
@@ -226,21 +227,6 @@ pub(crate) fn key_bounds<K: ToKey>(range: &impl RangeBounds<K>) -> Result<(Bound
         })
     };
     Ok((bound(range.start_bound())?, bound(range.end_bound())?))
-}
-
-/// One entry of an index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexEntry {
-    /// The key.
-    pub key: Key,
-    /// The record.
-    pub id: RecordId,
-}
-
-pub(super) fn entry((key, id): (&[u8], u64)) -> Result<IndexEntry> {
-    let id = RecordId::from_u64(id)
-        .ok_or_else(|| Error::corrupt("key index", 0, "entry of a key index", "a record ID", id))?;
-    Ok(IndexEntry { key: Key::from_bytes(key)?, id })
 }
 
 /// Iterates over entries of an index in key order, from either end. Ends after an error.

@@ -6,12 +6,15 @@
 //! 2. A commit is validated against every commit since its first read or write.
 
 mod changes;
+mod claimed;
 mod commit;
 mod compound;
+mod entry;
 mod fetch;
 mod index;
 mod keys_ahead;
 mod large;
+mod looking_ahead;
 mod many;
 mod membership;
 mod note;
@@ -23,6 +26,7 @@ mod own_runs;
 mod own_scans;
 mod own_writes;
 mod parts;
+mod postponed;
 mod ranges;
 mod reading;
 mod record;
@@ -37,6 +41,7 @@ mod token;
 mod touched;
 mod transaction;
 mod transaction_range;
+mod undoing;
 mod unique;
 mod validation;
 mod view;
@@ -55,7 +60,8 @@ pub(crate) use record::from_io;
 
 pub(crate) use commit::make_sure;
 pub use compound::Upserted;
-pub use index::{DistinctKeys, Index, IndexEntry, IndexRange};
+pub use entry::IndexEntry;
+pub use index::{DistinctKeys, Index, IndexRange};
 pub use options::{Durability, Isolation, TransactionOptions};
 pub use record::{Lookup, Record, RecordReader};
 pub use savepoints::Savepoint;

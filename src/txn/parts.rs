@@ -11,8 +11,8 @@ use crate::format::frame::FrameBuilder;
 use crate::heap::Effect;
 use crate::id::RecordId;
 use crate::txn::changes::KeyChanges;
+use crate::txn::claimed::Claimed;
 use crate::txn::own_writes::{Own, OwnWrites, Seen};
-use crate::txn::staged::Claimed;
 
 /// Maximum size of a frame that is kept: a batch of a thousand small records.
 const FRAME_BYTES_MAX: usize = 1 << 20;

@@ -1,7 +1,6 @@
 //! Staged values: in the log, waiting for a transaction to turn them into records.
 //!
-//! Owns: who holds a staged value: its handle alone, a transaction, or a record. Never: reads a source inside a
-//! transaction.
+//! Owns: turning one into a record. Never: reads a source inside a transaction.
 //!
 //! A source can be read once, but a transaction may run several times, so no transaction takes a source. Reopening the
 //! source for each run would not be safe: two handles of a file can share one position, and no type shows that. Staging
@@ -12,20 +11,16 @@
 use std::any::Any;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::item::Kind;
 use crate::heap::{Found, Place};
 use crate::id::{RecordId, Seq};
+use crate::txn::claimed::Claimed;
 use crate::txn::large::Stager;
 use crate::txn::own_keys::NewValue;
 use crate::txn::{Record, RecordReader, RecordSet, Transaction};
-
-const FREE: u8 = 0;
-const TAKEN: u8 = 1;
-const STORED: u8 = 2;
 
 /// A value that was read to its end and is not a record yet.
 ///
@@ -51,68 +46,19 @@ pub struct StagedValue {
     claim: Arc<Claimed>,
 }
 
-/// Who holds a staged value.
-#[derive(Debug)]
-pub(crate) struct Claimed {
-    engine: Arc<Engine>,
-    stream: Option<u64>,
-    state: AtomicU8,
-}
-
 impl StagedValue {
     /// Reads a source to its end.
     pub(crate) fn new(engine: &Arc<Engine>, source: &mut dyn Read) -> Result<Self> {
         engine.check_writable()?;
         let (kind, bytes, stream) = Stager::new(engine, engine.streams.take()?).stage(source)?.parts();
-        let claim = Claimed { engine: Arc::clone(engine), stream, state: AtomicU8::new(FREE) };
-        Ok(Self { kind, bytes, claim: Arc::new(claim) })
+        Ok(Self { kind, bytes, claim: Arc::new(Claimed::new(engine, stream)) })
     }
 
     /// Reads the value from its beginning.
     pub(crate) fn reader(&self) -> Result<RecordReader<'static>> {
         let place = Place::Copied(Arc::from(self.bytes.as_slice()));
         let found = Found { id: RecordId::FIRST, seq: Seq::ZERO, is_head: self.kind == Kind::Head, place };
-        Record::shared(self.claim.engine.heap.pin(), found).map(Record::into_reader)
-    }
-}
-
-impl Claimed {
-    /// The stream of its chunks, if it has any.
-    pub(crate) fn stream(&self) -> Option<u64> {
-        self.stream
-    }
-
-    fn take(&self, engine: &Arc<Engine>) -> Result<()> {
-        if !Arc::ptr_eq(&self.engine, engine) {
-            return Err(Error::StagedValue { why: "it was staged in another store, or before this one was opened" });
-        }
-        match self.state.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Ok(()),
-            Err(TAKEN) => Err(Error::StagedValue { why: "an unfinished transaction holds it" }),
-            Err(_) => Err(Error::StagedValue { why: "it is already stored as a record" }),
-        }
-    }
-
-    /// The transaction that held it did not commit.
-    pub(crate) fn release(&self) {
-        self.state.store(FREE, Ordering::Release);
-    }
-
-    /// A record holds it from now on.
-    pub(crate) fn store(&self) {
-        self.state.store(STORED, Ordering::Release);
-    }
-}
-
-impl Drop for Claimed {
-    fn drop(&mut self) {
-        // In a forked child the chunks belong to the parent.
-        if let Some(stream) = self.stream.filter(|_| self.engine.poison.is_ours())
-            && *self.state.get_mut() != STORED
-        {
-            // The next opening frees what cannot be freed now.
-            drop(self.engine.drop_streams(&[stream]));
-        }
+        Record::shared(self.claim.engine().heap.pin(), found).map(Record::into_reader)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::format::{checksum, put_u32, put_u64};
 use crate::id::RecordId;
 use crate::key::{KEY_BYTES_MAX, Key};
 use crate::key_index::Position;
-use crate::txn::IndexEntry;
+use crate::txn::entry::IndexEntry;
 
 /// The first byte of a token.
 const VERSION: u8 = 1;

@@ -12,7 +12,7 @@ use crate::format::index::IndexDefinition;
 use crate::format::node::KeyEntry;
 use crate::key::{Key, ToKey};
 use crate::key_index::{KeyRoot, Position, Range};
-use crate::txn::index::entry;
+use crate::txn::entry::entry;
 use crate::txn::own_changes::{Entry, OwnRange};
 use crate::txn::own_runs::Passed;
 use crate::txn::{Index, IndexEntry};

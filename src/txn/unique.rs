@@ -13,11 +13,12 @@ use smallvec::SmallVec;
 use crate::engine::SetIndex;
 use crate::error::{Error, Result};
 use crate::heap::{Answer, State, ToProbe};
-use crate::id::{RecordId, SetNumber};
+use crate::id::RecordId;
 use crate::key::Key;
 use crate::key_index::KeyRoot;
 use crate::txn::Transaction;
 use crate::txn::parts::Parts;
+use crate::txn::postponed::Postponed;
 use crate::txn::set_indexes::find_indexes;
 
 /// A statement of several records. It ends when this is dropped, even by a panic.
@@ -27,16 +28,6 @@ impl Drop for Statement<'_> {
     fn drop(&mut self) {
         self.0.postponed = None;
     }
-}
-
-/// A key found taken during a statement of several records, which may be free at the statement's end.
-#[derive(Debug)]
-pub(super) struct Postponed {
-    set: SetNumber,
-    /// The position of the index among those of the set.
-    at: usize,
-    key: Key,
-    id: Option<RecordId>,
 }
 
 impl Transaction {

@@ -1,7 +1,7 @@
 //! No file of the library or of the command line imports, over however many others, from a file that imports from it.
 //!
-//! Layers keep modules of the crate root in order; this is about the files within one. Uses of a parent module do not count, since a
-//! parent lists what its files define, nor does test code. Nothing is exempt.
+//! Layers keep modules of the crate root in order; this is about the files within one. What a parent
+//! passes on is of the file that defines it; other uses of a parent do not count, nor does test code. Nothing is exempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -50,23 +50,85 @@ fn paths(line: &str, of: &[String]) -> Vec<Module> {
     found
 }
 
-/// The files whose items the code of a file names.
-fn imports(of: &Module, text: &str, all: &BTreeMap<Module, String>) -> BTreeSet<Module> {
-    let code = text
-        .lines()
-        .map(code)
-        .take_while(|line| !line.starts_with("#[cfg(test)]") && !line.starts_with("#[cfg(all(test"));
-    let within = |path: Module| {
-        let file = (1..=path.len()).rev().filter_map(|end| path.get(..end)).find(|part| all.contains_key(*part))?;
-        (!of.starts_with(file)).then(|| file.to_vec())
+/// The code of a file without that of its tests, with each import on one line.
+fn statements(text: &str) -> Vec<String> {
+    let is_for_tests = |line: &str| line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test");
+    let (mut all, mut is_open) = (Vec::<String>::new(), false);
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if is_for_tests(line.trim_start()) {
+            let item = lines.next().unwrap_or_default();
+            let end = format!("{}}}", item.strip_suffix(item.trim_start()).unwrap_or_default());
+            if item.ends_with('{') {
+                lines.by_ref().take_while(|line| *line != end).for_each(drop);
+            }
+            continue;
+        }
+        let line = code(line);
+        match all.last_mut().filter(|_| is_open) {
+            Some(open) => open.push_str(line),
+            None => all.push(line.to_owned()),
+        }
+        let last = all.last().map_or("", String::as_str);
+        let is_import = last.starts_with("use ") || last.starts_with("pub") && last.contains(" use ");
+        is_open = is_import && !last.contains(';');
+    }
+    all
+}
+
+/// What the files pass on under another name: from the path of the name to that of what it names.
+fn passed_on(all: &BTreeMap<Module, String>) -> BTreeMap<Module, Module> {
+    let mut found = BTreeMap::new();
+    for (of, text) in all {
+        let statements = statements(text);
+        let uses = statements.iter().filter(|line| line.starts_with("pub"));
+        for path in uses.filter_map(|line| line.split_once(" use ")?.1.split_once(';')).map(|(path, _)| path) {
+            let (base, names) =
+                path.split_once('{').map_or(("", path), |(base, names)| (base, names.trim_end_matches('}')));
+            for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+                let (name, shown) = name.split_once(" as ").unwrap_or((name, name.rsplit("::").next().unwrap_or(name)));
+                let parts = format!("{base}{name}");
+                let mut target: Module = parts.split("::").map(str::to_owned).collect();
+                if target.first().is_some_and(|first| first == "crate") {
+                    target.remove(0);
+                } else {
+                    target.splice(0..0, of.iter().cloned());
+                }
+                found.insert(of.iter().cloned().chain([shown.to_owned()]).collect(), target);
+            }
+        }
+    }
+    found
+}
+
+/// The files whose items the code of a file names, whoever passes them on.
+fn imports(
+    of: &Module,
+    text: &str,
+    all: &BTreeMap<Module, String>,
+    passed_on: &BTreeMap<Module, Module>,
+) -> BTreeSet<Module> {
+    let file_of = |path: &[String]| {
+        (1..=path.len()).rev().find(|end| path.get(..*end).is_some_and(|part| all.contains_key(part)))
     };
-    code.flat_map(|line| paths(line, of)).filter_map(within).collect()
+    let within = |mut path: Module| {
+        for _ in 0..8 {
+            let end = file_of(&path)?;
+            match path.get(..=end).and_then(|name| passed_on.get(name)) {
+                Some(target) => path = target.iter().chain(path.get(end + 1..).unwrap_or_default()).cloned().collect(),
+                None => return path.get(..end).filter(|file| !of.starts_with(file)).map(<[String]>::to_vec),
+            }
+        }
+        None
+    };
+    statements(text).iter().flat_map(|line| paths(line, of)).filter_map(within).collect()
 }
 
 /// For each file on a circle the files that it imports on a way back to itself.
 fn circles(all: &BTreeMap<Module, String>) -> Vec<String> {
+    let passed_on = passed_on(all);
     let imports: BTreeMap<&Module, BTreeSet<Module>> =
-        all.iter().map(|(of, text)| (of, imports(of, text, all))).collect();
+        all.iter().map(|(of, text)| (of, imports(of, text, all, &passed_on))).collect();
     let reached = |from: &Module| {
         let (mut seen, mut waiting) = (BTreeSet::new(), vec![from.clone()]);
         while let Some(next) = waiting.pop() {
@@ -122,6 +184,13 @@ fn the_check_of_circles_sees_what_it_is_for() {
     assert_eq!(both("use crate::a::two::T;", "// use crate::a::one::O;"), 0, "a comment");
     assert_eq!(both("use crate::a::two::T;", "#[cfg(test)]\nmod tests {\n    use crate::a::one::O;"), 0, "a test");
     assert_eq!(both("use crate::a::two::T;", "use crate::a::Shown;"), 0, "a parent");
+    let passed = |parent: &'static str, other: &'static str| {
+        found(&[("a", parent), ("a/one", "use crate::a::two::T;"), ("a/two", other), ("b", "")])
+    };
+    assert_eq!(passed("mod one;\npub(crate) use one::O;", "use crate::a::O;"), 2, "what a parent passes on");
+    assert_eq!(passed("mod one;\npub use one::{N, O as P};", "use crate::a::{\n    M,\n    P,\n};"), 2, "over lines");
+    assert_eq!(passed("mod one;\npub use crate::a::one::O;", "    let o = super::O;"), 2, "by its whole path");
+    assert_eq!(passed("mod one;\npub(crate) use one::O;", "use crate::a::N;"), 0, "another name");
     assert_eq!(
         found(&[
             ("a", "use crate::b::X;"),

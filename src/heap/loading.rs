@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::Result;
+use crate::heap::views::Handed;
 use crate::heap::{Applied, Effect, Heap, Publish, signed};
 use crate::id::{SegmentSeq, Seq};
 use crate::log::Segment;
@@ -48,15 +49,17 @@ impl Heap {
     /// Goes on with the state of a new opening. Views keep what they have.
     pub(crate) fn take_over(&self, next: Self) {
         let mut publish = Publish { current: &self.current, freed: Vec::new() };
-        let next = next.writer.into_inner();
+        let mut next = next.writer.into_inner();
+        next.pinned = Handed::new(&self.pins);
         let mut writer = self.writer.lock();
         // What views hold is of the tree before: in this one they keep nothing.
+        let pinned = writer.pinned.take();
         let before = std::mem::replace(&mut *writer, next);
         publish.state(&writer);
         self.seq.store(writer.seq.0, Ordering::Release);
         self.note_dirty(&writer);
         drop(writer);
-        drop((before, publish));
+        drop((pinned, before, publish));
     }
 
     /// Beside readers: a segment may have been known when it was shorter.

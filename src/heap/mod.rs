@@ -48,6 +48,7 @@ use writer::{Applied, Writer, entry_if_known, freed, page_of, signed};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -57,7 +58,7 @@ use crate::format::descriptor::PageRef;
 use crate::heap::before::Before;
 use crate::id::{RecordId, SegmentSeq, Seq};
 use crate::log::Segment;
-use crate::pins::{Current, Held};
+use crate::pins::{Current, Held, Pin, Pins};
 use crate::record_index::Root;
 
 /// The heap.
@@ -66,6 +67,8 @@ pub(crate) struct Heap {
     current: Current<State>,
     writer: Mutex<Writer>,
     before: Before,
+    /// The views of users.
+    pins: Arc<Pins<State>>,
     /// Bytes of changed pages on the heap, including those of a save.
     dirty_bytes: AtomicU64,
     /// The writer's `seq`, readable without its lock.
@@ -83,13 +86,15 @@ impl Heap {
         indexes: Indexes,
         seq: Seq,
     ) -> Self {
-        let writer = Writer::new(root, segments, catalogue, indexes, seq);
+        let pins = Arc::default();
+        let writer = Writer::new(root, segments, catalogue, indexes, seq, &pins);
         let (dirty_bytes, places_left) = (AtomicU64::new(writer.dirty_bytes()), AtomicU64::new(writer.places_left()));
         let current = Current::new(Arc::new(writer.state()));
         Self {
             current,
             writer: Mutex::new(writer),
             before: Before::default(),
+            pins,
             dirty_bytes,
             seq: AtomicU64::new(seq.0),
             places_left,
@@ -110,6 +115,19 @@ impl Heap {
             Err(before) => return before,
         };
         writer.pin()
+    }
+
+    /// The same for a view of a user, which is registered.
+    pub(crate) fn view(&self) -> Arc<Pin<State>> {
+        self.pins.pin(|| match self.before.or_lock(&self.writer) {
+            Ok(mut writer) => writer.pin_for_view(),
+            Err(before) => before,
+        })
+    }
+
+    /// The views of users, oldest first: what they see, and how long they have existed.
+    pub(crate) fn views(&self) -> Vec<(Arc<State>, Duration)> {
+        self.pins.list()
     }
 
     /// Like `State::look_ahead`, for the newest state.

@@ -8,6 +8,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Weak};
 
 use crate::heap::State;
+use crate::pins::{Parts, Pins};
 
 /// Up to this many states are kept without looking for those that are gone.
 const FEW: usize = 16;
@@ -37,5 +38,41 @@ impl Views {
         // Orders the last reads of a dropped state before the changes that the writer makes from here on.
         fence(Ordering::Acquire);
         self.all.last().map_or(0, |(epoch, _)| *epoch)
+    }
+}
+
+/// The newest state, as long as nothing has changed since it was handed out.
+#[derive(Debug, Default)]
+pub(super) struct Handed {
+    state: Option<Arc<State>>,
+    /// Which parts of the register share it.
+    parts: Parts,
+    pins: Arc<Pins<State>>,
+}
+
+impl Handed {
+    pub(super) fn new(pins: &Arc<Pins<State>>) -> Self {
+        Self { state: None, parts: Parts::default(), pins: Arc::clone(pins) }
+    }
+
+    pub(super) fn get(&self) -> Option<&Arc<State>> {
+        self.state.as_ref()
+    }
+
+    pub(super) fn set(&mut self, state: &Arc<State>) {
+        self.state = Some(Arc::clone(state));
+    }
+
+    /// Lets further views of this thread have it without the writer's lock.
+    pub(super) fn share(&mut self) {
+        if let Some(state) = &self.state {
+            self.pins.share(state, &mut self.parts);
+        }
+    }
+
+    /// Later views get another state.
+    pub(super) fn take(&mut self) -> Option<Arc<State>> {
+        self.pins.unshare(&mut self.parts);
+        self.state.take()
     }
 }

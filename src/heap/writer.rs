@@ -13,10 +13,11 @@ use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::heap::sums::{Notes, Sums};
 use crate::heap::undo::{UNDO_KEPT_MAX, Undo};
-use crate::heap::views::Views;
+use crate::heap::views::{Handed, Views};
 use crate::heap::{Effect, Indexes, SegmentTable, State};
 use crate::id::{RecordId, SegmentSeq, Seq, to_u64};
 use crate::log::Segment;
+use crate::pins::Pins;
 use crate::record_index::{Root, Tree};
 use crate::shared::Map;
 
@@ -28,7 +29,7 @@ pub(super) struct Writer {
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) indexes: Indexes,
     pub(super) seq: Seq,
-    pub(super) pinned: Option<Arc<State>>,
+    pub(super) pinned: Handed,
     pub(super) views: Views,
     pub(super) table_changed: bool,
     /// A set, or all of its records, was dropped: lookups of single records must know.
@@ -57,6 +58,7 @@ impl Writer {
         catalogue: Catalogue,
         indexes: Indexes,
         seq: Seq,
+        pins: &Arc<Pins<State>>,
     ) -> Self {
         let mut table = SegmentTable::default();
         let mut by_number = BTreeMap::new();
@@ -72,7 +74,7 @@ impl Writer {
             catalogue: Arc::new(catalogue),
             indexes,
             seq,
-            pinned: None,
+            pinned: Handed::new(pins),
             views: Views::default(),
             table_changed: false,
             is_reshaped: false,
@@ -83,14 +85,22 @@ impl Writer {
     }
 
     pub(super) fn pin(&mut self) -> Arc<State> {
-        if let Some(pinned) = &self.pinned {
+        if let Some(pinned) = self.pinned.get() {
             return Arc::clone(pinned);
         }
         let epoch = self.tree.pin();
         let state = Arc::new(State { indexes: self.indexes.roots(), ..self.state() });
         self.views.note(epoch, &state);
-        self.pinned = Some(Arc::clone(&state));
+        self.pinned.set(&state);
         state
+    }
+
+    /// The same, for a view. From the second view of a state on, the next ones get it without the writer's lock.
+    pub(super) fn pin_for_view(&mut self) -> Arc<State> {
+        if self.pinned.get().is_some() {
+            self.pinned.share();
+        }
+        self.pin()
     }
 
     pub(super) fn state(&self) -> State {

@@ -10,4 +10,4 @@ mod models;
 mod views;
 
 pub(crate) use current::{Current, Held};
-pub(crate) use views::{Pin, Pins};
+pub(crate) use views::{Parts, Pin, Pins};

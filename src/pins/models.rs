@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::pins::{Current, Pin, Pins};
+use crate::pins::{Current, Parts, Pin, Pins};
 use crate::sync::planted::Fault;
 use crate::sync::{Mutex, planted};
 
@@ -223,6 +223,8 @@ struct Writer {
     /// Leaves of this epoch and earlier ones may be in a view.
     held: u64,
     pinned: Option<Arc<State>>,
+    /// Which parts of the register share it.
+    parts: Parts,
     /// The states handed out, each with the last epoch of its leaves.
     views: Vec<(u64, Weak<State>)>,
     /// So that no two states ever have the same address.
@@ -253,6 +255,8 @@ enum Wrong {
     TableLast,
     /// A commit does not forget the state shared by views.
     PinnedStays,
+    /// A commit does not forget the state that parts of the register share.
+    SharedStays,
     /// A state that only the writer has counts as held.
     HeldByNobody,
     /// A state that a view holds counts as dropped.
@@ -262,18 +266,35 @@ enum Wrong {
 struct Heap {
     current: Current<State>,
     writer: Mutex<Writer>,
+    pins: Pins<State>,
     wrong: Wrong,
 }
 
 impl Heap {
     fn new(wrong: Wrong, alive: &Arc<AtomicU64>) -> Self {
         let state = State { leaf: Leaf::new(1, [0, 0], alive), table: 1 };
-        let mut writer = Writer { state, epoch: 1, held: 0, pinned: None, views: Vec::new(), places: Vec::new() };
-        Self { current: Current::new(writer.published()), writer: Mutex::new(writer), wrong }
+        let mut writer = Writer {
+            state,
+            epoch: 1,
+            held: 0,
+            pinned: None,
+            parts: Parts::default(),
+            views: Vec::new(),
+            places: Vec::new(),
+        };
+        Self { current: Current::new(writer.published()), writer: Mutex::new(writer), pins: Pins::default(), wrong }
     }
 
-    fn pin(&self) -> Arc<State> {
-        let mut writer = self.writer.lock();
+    fn view(&self) -> Arc<Pin<State>> {
+        self.pins.pin(|| {
+            let mut writer = self.writer.lock();
+            let state = self.pin(&mut writer);
+            self.pins.share(&state, &mut writer.parts);
+            state
+        })
+    }
+
+    fn pin(&self, writer: &mut Writer) -> Arc<State> {
         if let Some(pinned) = &writer.pinned {
             return Arc::clone(pinned);
         }
@@ -292,6 +313,9 @@ impl Heap {
     fn commit(&self) {
         let mut freed = Vec::new();
         let mut writer = self.writer.lock();
+        if self.wrong != Wrong::SharedStays {
+            self.pins.unshare(&mut writer.parts);
+        }
         let pinned = match self.wrong {
             Wrong::PinnedStays => None,
             Wrong::HeldByNobody => writer.pinned.take(),
@@ -341,28 +365,27 @@ fn pin(wrong: Wrong) {
     check(6, move || {
         let alive = Arc::new(AtomicU64::new(0));
         let heap = Arc::new(Heap::new(wrong, &alive));
-        let pins = Arc::new(Pins::default());
         let reader = {
-            let (heap, pins) = (Arc::clone(&heap), Arc::clone(&pins));
+            let heap = Arc::clone(&heap);
             loom::thread::spawn(move || {
-                let view = heap.pin();
-                let register: Pin<State> = pins.pin(&view);
+                let pin = heap.view();
+                let view = pin.state();
                 let seen = view.leaf.numbers();
                 assert_eq!(seen[0], seen[1], "a view sees whole commits");
                 assert_eq!(seen[0] + 1, view.table, "a view sees the entries of its commit");
                 let newest = heap.read_once(1);
                 assert!(newest >= seen[1], "a later read is older");
                 assert_eq!(view.leaf.numbers(), seen, "a view changed");
-                let is_listed = pins.list().iter().any(|(state, _)| Arc::ptr_eq(state, &view));
+                let is_listed = heap.pins.list().iter().any(|(state, _)| Arc::ptr_eq(state, view));
                 assert!(is_listed, "a view that is not registered");
-                drop((view, register));
+                drop(pin);
             })
         };
         heap.commit();
         heap.commit();
         reader.join().expect("a reader that ends");
-        assert!(pins.list().is_empty(), "a view that is gone is registered");
-        assert_eq!(heap.pin().leaf.numbers(), [2, 2], "what was committed");
+        assert!(heap.pins.list().is_empty(), "a view that is gone is registered");
+        assert_eq!(heap.view().state().leaf.numbers(), [2, 2], "what was committed");
         let leaf = Arc::as_ptr(&heap.writer.lock().state.leaf);
         heap.commit();
         heap.current.reclaim();
@@ -398,6 +421,12 @@ fn a_copy_for_a_view_that_is_gone_is_found() {
 #[should_panic(expected = "leads to no segment")]
 fn an_entry_before_its_table_is_found() {
     pin(Wrong::TableLast);
+}
+
+#[test]
+#[should_panic(expected = "what no view holds is gone")]
+fn a_shared_state_that_stays_is_found() {
+    pin(Wrong::SharedStays);
 }
 
 #[test]

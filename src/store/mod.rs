@@ -40,10 +40,9 @@ use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::manifest::SnapshotKind;
 use crate::gc::Collector;
-use crate::heap::{Answer, Effect, State};
+use crate::heap::{Answer, Effect};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::options::Options;
-use crate::pins::Pins;
 use crate::recovery::{Point, RecoveryReport};
 use crate::reserve::Release;
 use crate::txn::{Lookup, Record, RecordSet, View};
@@ -51,7 +50,6 @@ use crate::{recovery, snapshot};
 
 struct Inner {
     engine: Arc<Engine>,
-    pins: Arc<Pins<State>>,
     options: Options,
     report: RecoveryReport,
     stop: Arc<AtomicBool>,
@@ -166,7 +164,6 @@ impl Store {
         let background = Mutex::new(ManuallyDrop::new(threads));
         let inner = Inner {
             engine,
-            pins: Arc::default(),
             options: options.clone(),
             report,
             stop,
@@ -303,7 +300,7 @@ impl Store {
 
     /// Takes a view: a consistent state as of now, kept until the view is dropped.
     pub fn view(&self) -> View {
-        View::new(self.engine(), &self.inner.pins)
+        View::new(self.engine())
     }
 
     /// Makes all commits acknowledged so far durable.

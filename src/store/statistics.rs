@@ -4,12 +4,12 @@ use crate::format::segment::FileKind;
 use crate::gc::ConsumerKeeps;
 use crate::heap::State;
 use crate::id::SetNumber;
-use crate::pins::Pins;
 use crate::stats::{ConsumerStats, RemoteStats, SegmentStats, SetStats, Stats, ViewStats};
 use crate::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl Store {
     /// What the store contains and costs now. Takes time proportional to the number of index pages, plus, for each
@@ -63,7 +63,7 @@ impl Store {
             dirty_bytes,
             directory_bytes,
             heap_bytes: dirty_bytes + directory_bytes,
-            views: view_stats(&self.inner.pins, &state),
+            views: view_stats(engine.heap.views(), &state),
             stopped: engine.poison.reason().map(str::to_owned),
             retries: self.inner.retries.load(Ordering::Relaxed),
             log_bytes_since_snapshot: engine.growth.replay_bytes(),
@@ -86,9 +86,9 @@ fn consumer_stats(keeps: ConsumerKeeps) -> ConsumerStats {
 }
 
 /// What each view keeps. Views of the same state are compared once.
-pub(super) fn view_stats(pins: &Pins<State>, now: &State) -> Vec<ViewStats> {
+pub(super) fn view_stats(views: Vec<(Arc<State>, Duration)>, now: &State) -> Vec<ViewStats> {
     let mut known = BTreeMap::new();
-    let views = pins.list().into_iter().map(|(state, age)| {
+    let views = views.into_iter().map(|(state, age)| {
         let kept = *known.entry(Arc::as_ptr(&state)).or_insert_with(|| state.kept_from(now));
         ViewStats { seq: state.seq, age, heap_bytes: kept.heap, log_bytes: kept.log, page_bytes: kept.pages }
     });

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::heap::{Answer, State, Walk};
 use crate::id::{RecordId, Seq, SetNumber, to_u64, to_usize};
-use crate::pins::{Pin, Pins};
+use crate::pins::Pin;
 use crate::record_index::{Cell, LeafRef};
 use crate::txn::{Lookup, Record};
 
@@ -110,45 +110,41 @@ impl fmt::Display for RecordSet {
 /// ```
 #[derive(Clone, Debug)]
 pub struct View {
-    // Dropped before the state, so that a registered state is always held.
-    _pin: Arc<Pin<State>>,
-    state: Arc<State>,
+    pin: Arc<Pin<State>>,
 }
 
 impl View {
-    pub(crate) fn new(engine: &Engine, pins: &Arc<Pins<State>>) -> Self {
-        let state = engine.heap.pin();
-        let pin = Arc::new(pins.pin(&state));
-        Self { _pin: pin, state }
+    pub(crate) fn new(engine: &Engine) -> Self {
+        Self { pin: engine.heap.view() }
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
-        &self.state
+        self.pin.state()
     }
 
     /// The last commit that this view sees.
     pub fn seq(&self) -> Seq {
-        self.state.seq
+        self.pin.state().seq
     }
 
     /// The record. `Deleted` and `NeverAllocated` are errors here. One cache miss for the entry, one for the record.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a third faster: the misses of several reads overlap; see docs/decisions")]
     pub fn get(&self, id: RecordId) -> Result<Record<'_>> {
-        if let Some((found, bytes)) = self.state.lookup_plain(id) {
-            return Ok(Record::plain(&self.state, found, bytes));
+        if let Some((found, bytes)) = self.pin.state().lookup_plain(id) {
+            return Ok(Record::plain(self.pin.state(), found, bytes));
         }
         self.get_any(id)
     }
 
     #[cold]
     fn get_any(&self, id: RecordId) -> Result<Record<'_>> {
-        self.live(id, self.state.lookup(id)?)
+        self.live(id, self.pin.state().lookup(id)?)
     }
 
     #[cold]
     fn get_read(&self, id: RecordId, bytes: Vec<u8>) -> Result<Record<'_>> {
-        self.live(id, self.state.lookup_read(id, bytes)?)
+        self.live(id, self.pin.state().lookup_read(id, bytes)?)
     }
 
     fn live(&self, id: RecordId, answer: Answer) -> Result<Record<'_>> {
@@ -161,8 +157,8 @@ impl View {
 
     fn shown(&self, id: RecordId, answer: Answer) -> Result<Lookup<'_>> {
         Ok(match answer {
-            Answer::Live(_) if is_hidden(&self.state, id) => Lookup::NeverAllocated,
-            Answer::Live(found) => Lookup::Live(Record::in_view(&self.state, found)?),
+            Answer::Live(_) if is_hidden(self.pin.state(), id) => Lookup::NeverAllocated,
+            Answer::Live(found) => Lookup::Live(Record::in_view(self.pin.state(), found)?),
             Answer::Deleted => Lookup::Deleted,
             Answer::NeverAllocated => Lookup::NeverAllocated,
         })
@@ -171,18 +167,18 @@ impl View {
     /// The record, or whether its ID was deleted or never assigned. Chunks of large values are not records of their
     /// own.
     pub fn lookup(&self, id: RecordId) -> Result<Lookup<'_>> {
-        self.shown(id, self.state.lookup(id)?)
+        self.shown(id, self.pin.state().lookup(id)?)
     }
 
     /// The record, if it belongs to the set; `WrongSet` if it belongs to another.
     pub fn get_in(&self, set: &RecordSet, id: RecordId) -> Result<Record<'_>> {
-        set.check_store(self.state.catalogue.store())?;
+        set.check_store(self.pin.state().catalogue.store())?;
         let record = self.get(id)?;
-        let number = self.state.root.set_of_slot(id.slot());
-        if number == set.number_in(&self.state)? {
+        let number = self.pin.state().root.set_of_slot(id.slot());
+        if number == set.number_in(self.pin.state())? {
             return Ok(record);
         }
-        let got = self.state.catalogue.set(number).map(|set| set.name.to_string()).unwrap_or_default();
+        let got = self.pin.state().catalogue.set(number).map(|set| set.name.to_string()).unwrap_or_default();
         Err(Error::WrongSet { id, expected: set.name().to_owned(), got })
     }
 
@@ -190,8 +186,8 @@ impl View {
     pub fn get_many(&self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(AHEAD) {
-            self.state.look_ahead(some.iter().map(|id| id.slot()));
-            let read = self.state.read_ahead(some);
+            self.pin.state().look_ahead(some.iter().map(|id| id.slot()));
+            let read = self.pin.state().read_ahead(some);
             if read.is_empty() {
                 found.extend(some.iter().map(|id| self.get(*id)));
                 continue;
@@ -206,15 +202,15 @@ impl View {
 
     /// The set that a slot's records belong to; `None` if the slot was never used.
     pub fn set_of(&self, id: RecordId) -> Option<RecordSet> {
-        let number = self.state.root.set_of_slot(id.slot());
-        let set = self.state.catalogue.set(number).filter(|_| number >= SetNumber::FIRST_USER)?;
-        Some(RecordSet::new(self.state.catalogue.origin(), number, Arc::clone(&set.name)))
+        let number = self.pin.state().root.set_of_slot(id.slot());
+        let set = self.pin.state().catalogue.set(number).filter(|_| number >= SetNumber::FIRST_USER)?;
+        Some(RecordSet::new(self.pin.state().catalogue.origin(), number, Arc::clone(&set.name)))
     }
 
     /// The number of records of a set; 0 if the set belongs to another store.
     pub fn len(&self, set: &RecordSet) -> u64 {
-        let number = set.number_in(&self.state);
-        number.ok().and_then(|number| self.state.catalogue.set(number)).map_or(0, |set| set.records)
+        let number = set.number_in(self.pin.state());
+        number.ok().and_then(|number| self.pin.state().catalogue.set(number)).map_or(0, |set| set.records)
     }
 
     /// Whether a set has no records.
@@ -234,7 +230,7 @@ impl View {
     /// # Ok::<(), tenure::Error>(())
     /// ```
     pub fn scan(&self, set: &RecordSet) -> Scan<'_> {
-        let state = &self.state;
+        let state = self.pin.state();
         let (set, refused) = match set.number_to_read(state) {
             Ok(number) => (number, None),
             Err(error) => (set.number(), Some(error)),

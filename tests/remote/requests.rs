@@ -17,7 +17,7 @@ fn commits_that_wait_share_puts() {
     for (threads, each, most) in [(1, 30, 1.0), (8, 30, 0.25), (64, 30, 0.04)] {
         let objects = Flaky::new(1);
         // A put takes much longer than a commit, as over a network.
-        objects.slow(Duration::from_millis(4));
+        objects.slow(Duration::from_millis(25));
         let store = open(&Memory::new(), &bucket(&objects.store()), quick()).unwrap();
         let notes = store.record_set("notes").unwrap();
         store.wait_remote(store.last_seq()).unwrap();

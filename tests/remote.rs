@@ -21,6 +21,8 @@ mod changes;
 mod forked;
 #[path = "remote/losses.rs"]
 mod losses;
+#[path = "remote/moved_bucket.rs"]
+mod moved_bucket;
 #[path = "remote/neighbours.rs"]
 mod neighbours;
 #[path = "remote/prefixes.rs"]

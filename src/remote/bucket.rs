@@ -15,6 +15,7 @@ use crate::backing::Process;
 use crate::error::{Error, Result};
 use crate::planted;
 use crate::planted::Fault;
+use crate::remote::home::Home;
 use crate::remote::names::Names;
 use crate::remote::object::{Object, decode};
 
@@ -26,6 +27,8 @@ pub struct Bucket {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) names: Arc<Names>,
     shown: Arc<str>,
+    /// Its directory, if it is in a file system.
+    home: Option<Home>,
     runtime: Arc<Runtime>,
     /// A planted fault: a log object that exists is taken for one's own.
     trusts_exists: bool,
@@ -101,14 +104,14 @@ impl Bucket {
     /// `Io` if its thread cannot be started.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Result<Self> {
         let shown = format!("{store}/{prefix}");
-        Self::shown(store, Path::from(prefix), shown)
+        Self::shown(store, Path::from(prefix), shown, None)
     }
 
-    pub(super) fn shown(store: Arc<dyn ObjectStore>, prefix: Path, shown: String) -> Result<Self> {
+    pub(super) fn shown(store: Arc<dyn ObjectStore>, prefix: Path, shown: String, home: Option<Home>) -> Result<Self> {
         let runtime = Runtime::start().map_err(|source| Error::io("start a thread for", &shown, source))?;
         let trusts_exists = planted::is(Fault::ExistsIsStored);
         let names = Arc::new(Names(prefix));
-        Ok(Self { store, names, shown: shown.into(), runtime: Arc::new(runtime), trusts_exists })
+        Ok(Self { store, names, shown: shown.into(), home, runtime: Arc::new(runtime), trusts_exists })
     }
 
     /// Runs a future on the bucket's thread, and waits for it.
@@ -142,8 +145,25 @@ impl Bucket {
         Error::io(action, format!("{name} in {}", self.shown), io::Error::new(kind, error))
     }
 
+    /// Fails if the directory of the bucket is not where it was.
+    async fn check_home(&self) -> Result<()> {
+        match &self.home {
+            Some(home) => home.check().await,
+            None => Ok(()),
+        }
+    }
+
     /// Puts an object that must not exist. `is_own` says whether what is found after a failure is this object.
     pub(super) async fn put(&self, name: &Path, bytes: PutPayload, is_own: impl Fn(&[u8]) -> bool + Send) -> Outcome {
+        if let Err(error) = self.check_home().await {
+            return Outcome::Unknown(error);
+        }
+        let outcome = self.put_where_it_is(name, bytes, is_own).await;
+        // Before anything is acknowledged: it may have been moved since.
+        self.check_home().await.map_or_else(Outcome::Unknown, |()| outcome)
+    }
+
+    async fn put_where_it_is(&self, name: &Path, bytes: PutPayload, is_own: impl Fn(&[u8]) -> bool + Send) -> Outcome {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let Err(error) = self.store.put_opts(name, bytes, options).await else { return Outcome::Stored };
         let exists = matches!(error, object_store::Error::AlreadyExists { .. });
@@ -161,7 +181,7 @@ impl Bucket {
         let read = async { self.store.get(name).await?.bytes().await };
         match read.await {
             Ok(bytes) => Ok(Found::Bytes(bytes.into())),
-            Err(object_store::Error::NotFound { .. }) => Ok(Found::Nothing),
+            Err(object_store::Error::NotFound { .. }) => self.check_home().await.map(|()| Found::Nothing),
             Err(error) => Err(self.error("read", name, error)),
         }
     }
@@ -170,7 +190,7 @@ impl Bucket {
     pub(super) async fn exists(&self, name: &Path) -> Result<bool> {
         match self.store.head(name).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => self.check_home().await.map(|()| false),
             Err(error) => Err(self.error("look for", name, error)),
         }
     }
@@ -197,6 +217,7 @@ impl Bucket {
             Some(after) => self.store.list_with_offset(Some(folder), after),
             None => self.store.list(Some(folder)),
         };
-        listed.try_collect().await.map_err(|error| self.error("list", folder, error))
+        let listed = listed.try_collect().await.map_err(|error| self.error("list", folder, error))?;
+        self.check_home().await.map(|()| listed)
     }
 }

@@ -8,6 +8,7 @@ mod bucket;
 mod cleared;
 mod epochs;
 mod fetching;
+mod home;
 mod journal;
 mod loading;
 mod local;

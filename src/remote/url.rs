@@ -2,7 +2,7 @@
 //!
 //! Owns: which object store a URL names. Never: takes a secret from a URL, or shows one.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 use crate::remote::bucket::Bucket;
+use crate::remote::home::Home;
 
 /// Few, because the uploader repeats what fails.
 const RETRIES: usize = 2;
@@ -33,7 +34,7 @@ impl Bucket {
     /// `AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, …), or from the provider's own chain.
     ///
     /// # Errors
-    /// `NotAStore` if it is not such a URL, or what it needs is missing from the environment.
+    /// `NotAStore` if it is not such a URL, or what it needs is missing from the environment; `Io` if its directory cannot be opened.
     pub fn at(url: &str) -> Result<Self> {
         let parsed = Url::parse(url).map_err(|error| refused(url, format!("it is not a URL: {error}")))?;
         if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
@@ -45,9 +46,18 @@ impl Bucket {
         }
         let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| refused(url, error.to_string()))?;
         let store = store_of(&scheme, &parsed).map_err(|error| refused(url, error.to_string()))?;
-        let prefix = if scheme == ObjectStoreScheme::Local { "".into() } else { prefix };
-        Self::shown(store, prefix, url.to_owned())
+        if scheme != ObjectStoreScheme::Local {
+            return Self::shown(store, prefix, url.to_owned(), None);
+        }
+        let directory = directory_of(&parsed);
+        let home =
+            Home::open(&directory).map_err(|source| Error::io("open", directory.display().to_string(), source))?;
+        Self::shown(store, "".into(), url.to_owned(), Some(home))
     }
+}
+
+fn directory_of(url: &Url) -> PathBuf {
+    url.to_file_path().unwrap_or_else(|()| FilePath::new(url.path()).to_owned())
 }
 
 fn store_of(scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<dyn ObjectStore>> {
@@ -55,7 +65,7 @@ fn store_of(scheme: &ObjectStoreScheme, url: &Url) -> object_store::Result<Arc<d
     Ok(match scheme {
         ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
         ObjectStoreScheme::Local => {
-            let directory = url.to_file_path().unwrap_or_else(|()| FilePath::new(url.path()).to_owned());
+            let directory = directory_of(url);
             let unusable = |source| object_store::Error::Generic { store: "file", source: Box::new(source) };
             std::fs::create_dir_all(&directory).map_err(unusable)?;
             Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_fsync(true))

@@ -126,7 +126,23 @@ impl<S> Pins<S> {
             views.extend(part.places.lock().views.iter().filter_map(Weak::upgrade));
         }
         views.sort_by_key(|view| view.since);
-        views.iter().map(|view| (Arc::clone(&view.state), view.since.elapsed())).collect()
+        let now = Instant::now();
+        views.iter().map(|view| (Arc::clone(&view.state), now.duration_since(view.since))).collect()
+    }
+}
+
+impl<S> Drop for Pins<S> {
+    /// Nobody takes a view any more. Those that there are have the parts, and keep no state but their own.
+    fn drop(&mut self) {
+        #[cfg(all(test, loom))]
+        if std::thread::panicking() {
+            return;
+        }
+        // In a forked child a lock may be held for ever.
+        if self.parts.first().is_some_and(|part| part.process.is_current()) {
+            let shared: Vec<_> = self.parts.iter().filter_map(|part| part.places.lock().shared.take()).collect();
+            drop(shared);
+        }
     }
 }
 
@@ -197,5 +213,15 @@ mod tests {
         pins.unshare(&mut parts);
         assert_eq!(Arc::strong_count(&state), 1, "nothing keeps it");
         assert_eq!(**pins.pin(|| Arc::new(9)).state(), 9);
+    }
+
+    #[test]
+    fn a_view_that_outlives_the_store_keeps_no_state_but_its_own() {
+        let (pins, newest, mut parts) = (Pins::default(), Arc::new(2), Parts::default());
+        let view = pins.pin(|| Arc::new(1));
+        pins.share(&newest, &mut parts);
+        drop(pins);
+        assert_eq!(Arc::strong_count(&newest), 1, "nobody can get it any more");
+        assert_eq!(**view.state(), 1);
     }
 }

@@ -1,13 +1,14 @@
 //! A bucket: single requests to an object store, and the thread that drives them.
 //!
-//! Owns: the runtime, the meaning of an outcome of a put. Never: overwrites an object, or believes the error of a put: what
-//! is stored decides.
+//! Owns: the runtime, every request, the meaning of an outcome of a put. Never: believes the error of a put: what is stored decides;
+//! or believes, or changes, what another directory has where that of the bucket was moved away.
 
 use std::fmt::{Debug, Display, Formatter};
+use std::ops::Range;
 use std::sync::Arc;
 use std::{io, thread};
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -24,7 +25,7 @@ use crate::remote::object::{Object, decode};
 /// Credentials come from the environment or from the provider's own chain, never from the URL.
 #[derive(Clone)]
 pub struct Bucket {
-    pub(super) store: Arc<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
     pub(super) names: Arc<Names>,
     shown: Arc<str>,
     /// Its directory, if it is in a file system.
@@ -177,22 +178,70 @@ impl Bucket {
         }
     }
 
-    pub(super) async fn get(&self, name: &Path) -> Result<Found> {
-        let read = async { self.store.get(name).await?.bytes().await };
-        match read.await {
-            Ok(bytes) => Ok(Found::Bytes(bytes.into())),
-            Err(object_store::Error::NotFound { .. }) => self.check_home().await.map(|()| Found::Nothing),
-            Err(error) => Err(self.error("read", name, error)),
+    /// Puts an object in place of the one that there may be.
+    pub(super) async fn replace(&self, name: &Path, bytes: PutPayload) -> Outcome {
+        if let Err(error) = self.check_home().await {
+            return Outcome::Unknown(error);
+        }
+        let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
+        let outcome = match self.store.put_opts(name, bytes, options).await {
+            Ok(_) => Outcome::Stored,
+            Err(error) => Outcome::Unknown(self.error("put", name, error)),
+        };
+        self.check_home().await.map_or_else(Outcome::Unknown, |()| outcome)
+    }
+
+    /// What a request found; `None` if there is no object of this name.
+    async fn found<T>(&self, action: &'static str, name: &Path, got: object_store::Result<T>) -> Result<Option<T>> {
+        self.check_home().await?;
+        match got {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.error(action, name, error)),
         }
     }
 
-    /// Whether there is an object. Its bytes are not sent.
-    pub(super) async fn exists(&self, name: &Path) -> Result<bool> {
-        match self.store.head(name).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => self.check_home().await.map(|()| false),
-            Err(error) => Err(self.error("look for", name, error)),
-        }
+    pub(super) async fn get(&self, name: &Path) -> Result<Found> {
+        let read = async { self.store.get(name).await?.bytes().await };
+        let found = self.found("read", name, read.await).await?;
+        Ok(found.map_or(Found::Nothing, |bytes| Found::Bytes(bytes.into())))
+    }
+
+    /// The same; of an object with more than `most` bytes, one more than these.
+    pub(super) async fn get_most(&self, name: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+        let read = async {
+            let found = self.store.get(name).await?;
+            if found.meta.size <= most {
+                return found.bytes().await;
+            }
+            self.store.get_range(name, 0..most.saturating_add(1)).await
+        };
+        Ok(self.found("read", name, read.await).await?.map(Into::into))
+    }
+
+    /// A range of bytes of an object, or why there is none.
+    pub(super) async fn range(&self, name: &Path, range: Range<u64>) -> Result<object_store::Result<Vec<u8>>> {
+        let read = self.store.get_range(name, range).await;
+        self.check_home().await?;
+        Ok(read.map(Into::into))
+    }
+
+    /// What a listing says about an object, if there is one. Its bytes are not sent.
+    pub(super) async fn look_for(&self, name: &Path) -> Result<Option<ObjectMeta>> {
+        self.found("look for", name, self.store.head(name).await).await
+    }
+
+    /// Deletes an object, which may be gone already.
+    pub(super) async fn delete(&self, name: &Path) -> Result<()> {
+        self.check_home().await?;
+        self.found("delete", name, self.store.delete(name).await).await.map(drop)
+    }
+
+    /// Whether nothing at all is below its prefix.
+    pub(super) async fn is_bare(&self) -> Result<bool> {
+        let prefix = (!self.names.0.as_ref().is_empty()).then_some(&self.names.0);
+        let first = self.store.list(prefix).next().await.transpose();
+        Ok(self.found("list", &self.names.0, first).await?.flatten().is_none())
     }
 
     /// An object that must exist.

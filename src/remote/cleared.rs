@@ -5,7 +5,7 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt, PutPayload};
+use object_store::{ObjectMeta, PutPayload};
 
 use crate::error::Result;
 use crate::remote::bucket::{Bucket, Outcome};
@@ -27,7 +27,7 @@ impl Bucket {
         let stored = is_there || matches!(self.put(&name, PutPayload::new(), <[u8]>::is_empty).await, Outcome::Stored);
         if stored {
             for (_, mark) in earlier.into_iter().filter(|(at, _)| *at != base) {
-                drop(self.store.delete(&mark).await);
+                drop(self.delete(&mark).await);
             }
         }
     }
@@ -36,13 +36,7 @@ impl Bucket {
     pub(super) async fn find_logs(&self, points: Vec<LogPoint>) -> Result<Vec<ObjectMeta>> {
         let found = points.into_iter().map(|at| {
             let (bucket, name) = (self.clone(), self.names.log(at));
-            async move {
-                match bucket.store.head(&name).await {
-                    Ok(meta) => Ok(Some(meta)),
-                    Err(object_store::Error::NotFound { .. }) => Ok(None),
-                    Err(error) => Err(bucket.error("look for", &name, error)),
-                }
-            }
+            async move { bucket.look_for(&name).await }
         });
         let found: Vec<_> = found.collect();
         let found: Vec<_> = futures_util::stream::iter(found).buffered(PARALLEL).try_collect().await?;

@@ -7,7 +7,6 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::backing::{Backing, BackingFile};
@@ -34,7 +33,7 @@ impl Bucket {
             Place::Data { at } => (self.names.data(file, at, piece.begin), 0),
         };
         let end = begin.saturating_add(piece.bytes);
-        let bytes = match self.store.get_range(&name, begin..end).await {
+        let bytes = match self.range(&name, begin..end).await? {
             Ok(bytes) => bytes,
             Err(error) => return Err(self.unread(file, &name, end, error).await),
         };
@@ -45,7 +44,7 @@ impl Bucket {
             let got = format!("{} with {computed:08x}", bytes.len());
             return Err(Error::corrupt(name.as_ref(), begin, what, expected, got));
         }
-        Ok(bytes.into())
+        Ok(bytes)
     }
 
     /// Why a part of a file could not be read, which ends here in the object.
@@ -57,8 +56,8 @@ impl Bucket {
             };
         }
         // Servers answer alike that they are away and that there is no such range.
-        match self.store.head(object).await {
-            Ok(found) if found.size < end => Error::corrupt(
+        match self.look_for(object).await {
+            Ok(Some(found)) if found.size < end => Error::corrupt(
                 object.as_ref(),
                 found.size,
                 format!("a part of {file}"),

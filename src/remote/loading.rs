@@ -250,7 +250,7 @@ impl Bucket {
         } else {
             self.names.log(LogPoint { number: at.number + 1, ..at })
         };
-        self.exists(&next).await
+        Ok(self.look_for(&next).await?.is_some())
     }
 
     /// The newest point: after the last log object of the newest epoch. `None` in an empty bucket.

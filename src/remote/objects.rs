@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::PutPayload;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::remote::bucket::{Bucket, Outcome};
 
 /// How often a put with an unknown outcome is tried.
@@ -30,14 +29,7 @@ impl Bucket {
     /// Whether there is no object in it.
     pub(crate) fn holds_nothing(&self) -> Result<bool> {
         let bucket = self.clone();
-        self.run(async move {
-            let prefix = (!bucket.names.0.as_ref().is_empty()).then_some(&bucket.names.0);
-            match bucket.store.list(prefix).next().await {
-                None => Ok(true),
-                Some(Ok(_)) => Ok(false),
-                Some(Err(error)) => Err(bucket.error("list", &bucket.names.0, error)),
-            }
-        })
+        self.run(async move { bucket.is_bare().await })
     }
 
     /// Fails unless the server refuses to overwrite an object.
@@ -54,11 +46,7 @@ impl Bucket {
             let mut attempt = 1;
             loop {
                 let outcome = if replaces {
-                    let options = PutOptions { mode: PutMode::Overwrite, ..PutOptions::default() };
-                    match bucket.store.put_opts(&path, payload.clone(), options).await {
-                        Ok(_) => Outcome::Stored,
-                        Err(error) => Outcome::Unknown(bucket.error("put", &path, error)),
-                    }
+                    bucket.replace(&path, payload.clone()).await
                 } else {
                     bucket.put(&path, payload.clone(), |found| payload.iter().flatten().eq(found)).await
                 };
@@ -76,20 +64,7 @@ impl Bucket {
     /// The bytes of an object, if there is one; of one with more than `most` bytes, one more than these.
     pub(crate) fn get_object(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         let (bucket, path) = (self.clone(), self.names.below(name));
-        self.run(async move {
-            let read = async {
-                let found = bucket.store.get(&path).await?;
-                if found.meta.size <= most {
-                    return found.bytes().await;
-                }
-                bucket.store.get_range(&path, 0..most.saturating_add(1)).await
-            };
-            match read.await {
-                Ok(bytes) => Ok(Some(bytes.into())),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(bucket.error("read", &path, error)),
-            }
-        })
+        self.run(async move { bucket.get_most(&path, most).await })
     }
 
     /// The objects of a folder, in any order.
@@ -108,11 +83,62 @@ impl Bucket {
     /// Deletes an object, which may be gone already.
     pub(crate) fn delete_object(&self, name: &str) -> Result<()> {
         let (bucket, path) = (self.clone(), self.names.below(name));
-        self.run(async move {
-            match bucket.store.delete(&path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(Error::io("delete", format!("{path} in {bucket}"), std::io::Error::other(error))),
-            }
-        })
+        self.run(async move { bucket.delete(&path).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::remote::object::LogPoint;
+
+    /// Where the directory of a bucket was, there is none, or another one, which has an object of the same name.
+    #[expect(clippy::disallowed_methods, reason = "the test is about a directory that is moved")]
+    fn moved(with_another: bool) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [home, away] = ["bucket", "away"].map(|name| dir.path().join(name));
+        let bucket = Bucket::at(&format!("file://{}", home.display())).expect("a bucket");
+        assert!(bucket.put_object("a/1", b"ours", true).expect("puts"));
+        fs::rename(&home, &away).expect("moves");
+        if with_another {
+            fs::create_dir_all(home.join("a")).expect("makes another");
+            fs::write(home.join("a/1"), b"theirs").expect("writes");
+        }
+        let logs = bucket.clone();
+        let answers = [
+            ("get", bucket.get_object("a/1", 100).map(drop)),
+            ("get none", bucket.get_object("a/2", 100).map(drop)),
+            ("list", bucket.list_objects("a").map(drop)),
+            ("holds nothing", bucket.holds_nothing().map(drop)),
+            ("replace", bucket.put_object("a/1", b"new", true).map(drop)),
+            ("put", bucket.put_object("a/2", b"new", false).map(drop)),
+            ("delete", bucket.delete_object("a/1")),
+            ("find", bucket.run(async move { logs.find_logs(vec![LogPoint { epoch: 1, number: 1 }]).await.map(drop) })),
+        ];
+        for (what, answer) in answers {
+            let error = answer.expect_err(what).to_string();
+            assert!(error.contains("directory of the bucket"), "{what}: {error}");
+        }
+        if with_another {
+            let theirs: Vec<_> = fs::read_dir(home.join("a")).expect("lists").collect();
+            assert_eq!((theirs.len(), &*fs::read(home.join("a/1")).expect("reads")), (1, &b"theirs"[..]));
+            fs::remove_dir_all(&home).expect("removes");
+        }
+        assert!(!home.exists(), "nothing is made there");
+        fs::rename(&away, &home).expect("moves back");
+        assert_eq!(bucket.get_object("a/1", 100).expect("reads").as_deref(), Some(&b"ours"[..]));
+        assert_eq!(bucket.list_objects("a").expect("lists").len(), 1);
+    }
+
+    #[test]
+    fn without_its_directory_a_bucket_answers_nothing() {
+        moved(false);
+    }
+
+    #[test]
+    fn another_directory_in_its_place_is_neither_believed_nor_changed() {
+        moved(true);
     }
 }

@@ -5,7 +5,6 @@ use object_store::PutPayload;
 use crate::error::{Error, Result};
 use crate::remote::bucket::{Bucket, Found, Outcome};
 use crate::remote::object::Nonce;
-use object_store::ObjectStoreExt;
 
 /// How often an unclear outcome is tried again.
 const ATTEMPTS: u32 = 5;
@@ -43,7 +42,7 @@ impl Bucket {
             }
         }
         // What remains of a probe harms nobody.
-        drop(self.store.delete(&name).await);
+        drop(self.delete(&name).await);
         match refused {
             None => Ok(()),
             Some(why) => Err(Error::Unsupported {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStoreExt};
 
 use crate::error::{Error, Result};
 use crate::id::to_u64;
@@ -75,7 +75,10 @@ impl Bucket {
         let mut pruned = Pruned::default();
         for batch in doomed.chunks(BATCH) {
             self.is_newest(epoch).await?;
-            let deleted = batch.iter().cloned().map(|meta| self.clone().delete(meta));
+            let deleted = batch.iter().cloned().map(|meta| {
+                let bucket = self.clone();
+                async move { bucket.delete(&meta.location).await.map(|()| meta.size) }
+            });
             let deleted: Vec<_> = deleted.collect();
             let deleted = futures_util::stream::iter(deleted).buffered(PARALLEL);
             let bytes: Vec<u64> = deleted.try_collect().await?;
@@ -86,14 +89,6 @@ impl Bucket {
             self.note_cleared(base, earlier).await;
         }
         Ok(pruned)
-    }
-
-    /// Deletes an object, and returns its size.
-    async fn delete(self, meta: ObjectMeta) -> Result<u64> {
-        match self.store.delete(&meta.location).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(meta.size),
-            Err(error) => Err(self.error("delete", &meta.location, error)),
-        }
     }
 
     fn fenced(&self, epoch: u64) -> Error {

@@ -8,7 +8,6 @@ use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parking_lot::{Mutex, RwLock};
 
@@ -308,8 +307,8 @@ impl Inner {
                 }
                 // The store checks what it reads; the checksum here is one of the whole piece.
                 let (begin, end, bytes) = (range.start, range.end, range.end - range.start);
-                let read: Vec<u8> = match bucket.store.get_range(&object, range).await {
-                    Ok(read) => read.into(),
+                let read = match bucket.range(&object, range).await? {
+                    Ok(read) => read,
                     Err(error) => return Err(bucket.unread(&file, &object, end, error).await),
                 };
                 if to_u64(read.len()) != bytes {

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::format::descriptor::PageRef;
 use crate::format::entry::{Entry, State};
 use crate::record_index::cell::{Cell, LeafRef};
-use crate::record_index::root::{Mid, Root};
+use crate::record_index::mid::Mid;
+use crate::record_index::root::Root;
 
 /// Bytes that a state has and another does not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -15,7 +15,9 @@ use crate::format::{Malformed, PAGE_BYTES};
 use crate::id::{SegmentSeq, to_usize};
 use crate::pages::{PAGE_ALIGN_BYTES, PageSegment, PageStore};
 use crate::record_index::cell::{LeafRef, SavedPatch};
-use crate::record_index::root::{Mid, Root};
+use crate::record_index::mid::Mid;
+use crate::record_index::mids::Mids;
+use crate::record_index::root::Root;
 
 /// Directory pages that are read ahead at once.
 const MIDS_AT_ONCE: usize = 1024;
@@ -28,15 +30,14 @@ impl Root {
         }
         let segment = pages.segment(&root.page)?;
         let image = segment.with(&root.page, <[u8]>::to_vec)?;
-        let (mut mids, mut seen) = (Vec::new(), Seen::default());
+        let (mut mids, mut seen) = (Mids::default(), Seen::default());
         seen.meet(&root.page, &segment, "root page")?;
-        let empty = Arc::new(Mid::empty());
         let rows = Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))?;
         for some in rows.chunks(MIDS_AT_ONCE) {
             pages.read_ahead(some.iter().flat_map(|row| [Some(row.descriptor.page), row.base]).flatten());
             for row in some {
                 if !row.descriptor.page.is_written() {
-                    mids.push(Arc::clone(&empty));
+                    mids.extend_to(mids.len() + 1);
                     continue;
                 }
                 mids.push(Arc::new(load_mid(row, pages, &mut seen)?));
@@ -121,7 +122,8 @@ pub(super) fn load_mid(row: &Row, pages: &PageStore, seen: &mut Seen) -> Result<
         last = Some(Arc::clone(&segment));
         Ok(segment)
     };
-    for (cell, row) in mid.cells.iter_mut().zip(directory_rows(row, pages)?) {
+    for (index, row) in directory_rows(row, pages)?.into_iter().enumerate() {
+        let Some(cell) = mid.cells.get_mut(index) else { break };
         let (whole, patch) = match row.base {
             Some(base) => (base, Some(row.descriptor.page)),
             None => (row.descriptor.page, None),

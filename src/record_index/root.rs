@@ -1,97 +1,23 @@
 //! The root and its directory pages, as readers hold them.
 //!
-//! Owns: the way from a slot to its entry, and what of a directory page is written. Never: changes an entry; `tree` does.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+//! Owns: the way from a slot to its entry. Never: changes an entry; `tree` does.
 
 use crate::error::Result;
-use crate::format::descriptor::{DESCRIPTORS_PER_PAGE, Descriptor, PageRef, Row};
+use crate::format::descriptor::DESCRIPTORS_PER_PAGE;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::id::{SLOT_END, SetNumber, to_u64, to_usize};
-use crate::record_index::cell::{Cell, LeafRef, Weight};
+use crate::record_index::cell::{Cell, Weight};
+use crate::record_index::cells::BLOCKS_HEAP_BYTES;
+use crate::record_index::mid::Mid;
+use crate::record_index::mids::Mids;
 
 /// Maximum number of pages of a store.
 pub(crate) const PAGES_END: u64 = SLOT_END / ENTRIES_PER_PAGE as u64;
-/// A directory page: the cells of 128 leaf pages.
-#[derive(Debug)]
-pub(crate) struct Mid {
-    pub(crate) cells: Vec<Cell>,
-    /// The location of its whole image, if it has one.
-    pub(crate) page: PageRef,
-    /// The patch of that image.
-    pub(crate) saved: Option<PageRef>,
-    /// The next save must not refer to the image.
-    pub(crate) is_whole: bool,
-    /// The epoch in which it was made. If no view has it, patches are added in place.
-    pub(super) epoch: u64,
-    /// Whether anything below it has changed since that image.
-    dirty: AtomicBool,
-}
-
-impl Default for Mid {
-    fn default() -> Self {
-        let cells = vec![Cell::default(); DESCRIPTORS_PER_PAGE];
-        let dirty = AtomicBool::new(true);
-        Self { cells, page: PageRef::default(), saved: None, is_whole: false, epoch: 1, dirty }
-    }
-}
-
-impl Clone for Mid {
-    fn clone(&self) -> Self {
-        let dirty = AtomicBool::new(self.is_dirty());
-        let Self { page, saved, is_whole, epoch, .. } = *self;
-        Self { cells: self.cells.clone(), page, saved, is_whole, epoch, dirty }
-    }
-}
-
-impl Mid {
-    /// Without leaf pages, and as on disk.
-    pub(super) fn empty() -> Self {
-        Self { dirty: AtomicBool::new(false), ..Self::default() }
-    }
-
-    /// As on disk: with a whole image, and the patch of that.
-    pub(super) fn saved_at(page: PageRef, saved: Option<PageRef>) -> Self {
-        Self { page, saved, ..Self::empty() }
-    }
-
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_dirty(&self, is_dirty: bool) {
-        self.dirty.store(is_dirty, Ordering::Relaxed);
-    }
-
-    /// What its leaf pages take on the heap.
-    pub(super) fn weight(&self) -> Weight {
-        self.cells.iter().map(Cell::weight).fold(Weight::default(), |sum, cell| Weight {
-            pages: sum.pages + cell.pages,
-            bytes: sum.bytes + cell.bytes,
-        })
-    }
-
-    /// As on disk: the rows of its pages, without the absent ones at the end.
-    pub(crate) fn rows(&self) -> Vec<Row> {
-        let used = |cell: &Cell| {
-            cell.descriptor.set != 0 || cell.descriptor.floor != 0 || !matches!(cell.leaf, LeafRef::Absent)
-        };
-        let len = self.cells.iter().rposition(used).map_or(0, |last| last + 1);
-        self.cells.iter().take(len).map(Cell::row).collect()
-    }
-
-    /// As the root has it.
-    pub(super) fn row(&self) -> Row {
-        let base = self.saved.map(|_| self.page);
-        Row { descriptor: Descriptor { page: self.saved.unwrap_or(self.page), ..Descriptor::default() }, base }
-    }
-}
 
 /// The root: all directory pages.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Root {
-    pub(crate) mids: Vec<Arc<Mid>>,
+    pub(crate) mids: Mids,
     /// Whether a damaged leaf page was found.
     pub(crate) has_damaged: bool,
 }
@@ -105,6 +31,11 @@ impl Root {
             Some(cell) => cell.entry(index),
             None => Ok(Entry::NEVER),
         }
+    }
+
+    /// The cells of all leaf pages, in their order.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.mids.iter().flat_map(|mid| mid.cells.iter())
     }
 
     #[inline]
@@ -142,13 +73,14 @@ impl Root {
 
     /// Heap bytes of the directory.
     pub(crate) fn directory_bytes(&self) -> u64 {
-        to_u64(self.mids.len() * (DESCRIPTORS_PER_PAGE * size_of::<Cell>() + size_of::<Mid>() + 16))
+        let mid = BLOCKS_HEAP_BYTES + to_u64(size_of::<Mid>() + 16);
+        to_u64(self.mids.len()) * mid + to_u64(self.mids.heap_bytes())
     }
 
     /// The root's image.
     pub(crate) fn image(&self, out: &mut Vec<u8>) {
         out.clear();
-        for mid in &self.mids {
+        for mid in self.mids.iter() {
             mid.row().encode(out);
         }
     }

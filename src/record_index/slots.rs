@@ -112,7 +112,7 @@ impl Slots {
     /// Reads from the directory which pages have free slots.
     pub(crate) fn load(root: &Root, page_end: u64, raised_end: u64) -> Self {
         let mut inner = Inner { page_end, raised_end, reserve_next: 1, ..Inner::default() };
-        let cells = root.mids.iter().flat_map(|mid| &mid.cells).enumerate();
+        let cells = root.cells().enumerate();
         for (page, cell) in cells {
             let descriptor = cell.descriptor_now();
             if descriptor.set != 0 {

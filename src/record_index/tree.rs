@@ -15,7 +15,8 @@ use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::id::{SLOT_END, SetNumber, to_u64, to_usize};
 use crate::record_index::cell::{Cell, LeafRef, Over, Weight};
 use crate::record_index::leaf::{BLOCK_HEAP_BYTES, Leaf, Patch};
-use crate::record_index::root::{Mid, PAGES_END, Root};
+use crate::record_index::mid::Mid;
+use crate::record_index::root::{PAGES_END, Root};
 
 /// The tree as its only writer holds it.
 #[derive(Debug, Default)]
@@ -158,15 +159,12 @@ impl Tree {
         let epoch = self.epoch;
         let root = Arc::make_mut(&mut self.root);
         if root.mids.len() <= mid {
-            // All directory pages without a leaf are the same one: a high page number costs no memory for those before
-            // it.
-            root.mids.resize(mid + 1, Arc::new(Mid::empty()));
+            root.mids.extend_to(mid + 1);
         }
         let found = root.mids.get_mut(mid).and_then(|mid| {
             let mid = Arc::make_mut(mid);
-            mid.epoch = epoch;
             mid.set_dirty(true);
-            mid.cells.get_mut(cell)
+            mid.cells.get_mut_in(cell, epoch)
         });
         found.ok_or(Error::Exhausted { what: "slot", limit: SLOT_END })
     }
@@ -232,7 +230,7 @@ impl Tree {
     /// Sets an entry where no view sees it, if there is such a place. The shape that readers know stays.
     fn set_in_place(&mut self, page: u64, index: usize, entry: Entry) -> Option<Entry> {
         let mid = self.root.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE)?;
-        let cell = mid.cells.get(to_usize(page) % DESCRIPTORS_PER_PAGE)?;
+        let (cell, epoch) = mid.cells.with_epoch(to_usize(page) % DESCRIPTORS_PER_PAGE)?;
         match (cell.patch.get(), &cell.leaf) {
             (None, LeafRef::Dirty(leaf)) if leaf.epoch > self.held => Some(leaf.set(index, entry)),
             (Some(patch), _) if patch.epoch > self.held => {
@@ -246,7 +244,7 @@ impl Tree {
                 self.note_made(0, BLOCK_HEAP_BYTES);
                 old
             }
-            (None, _) if mid.epoch > self.held && cell.takes_patch() => {
+            (None, _) if epoch > self.held && cell.takes_patch() => {
                 let patch = Patch::new(self.epoch, &cell.descriptor_now());
                 if !cell.below(|below| patch.add_block(index, below)).ok()? {
                     return None;

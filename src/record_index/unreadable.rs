@@ -10,9 +10,12 @@ use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::id::{to_u64, to_usize};
 use crate::pages::PageStore;
 use crate::record_index::cell::{Cell, LeafRef};
+use crate::record_index::cells::Cells;
 use crate::record_index::damaged::DamagedLeaf;
 use crate::record_index::loading::{Seen, load_mid};
-use crate::record_index::root::{Mid, Root};
+use crate::record_index::mid::Mid;
+use crate::record_index::mids::Mids;
+use crate::record_index::root::Root;
 
 /// Maximum number of directory pages to rebuild: those of a thousand million records.
 const MIDS_MAX: usize = 1 << 14;
@@ -21,7 +24,7 @@ fn lost_mid(damage: &Corruption) -> Mid {
     let leaf = LeafRef::Damaged(Arc::new(DamagedLeaf::new(damage.clone())));
     let cell = Cell { leaf, ..Cell::default() };
     let mut mid = Mid::default();
-    mid.cells.fill(cell);
+    mid.cells = Cells::of(&cell);
     mid
 }
 
@@ -37,7 +40,7 @@ impl Root {
             Err(error) => return Err(error),
         };
         let mut seen = Seen::default();
-        let mut all = Self { mids: Vec::new(), has_damaged: true };
+        let mut all = Self { mids: Mids::default(), has_damaged: true };
         for row in Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))? {
             let mid = if row.descriptor.page.is_written() {
                 match load_mid(&row, pages, &mut seen) {
@@ -52,7 +55,8 @@ impl Root {
         }
         if let Some(damage) = damage {
             // No more than the manifest confirms, plus no more than the log could fill.
-            all.mids.resize(mids_max.min(MIDS_MAX), Arc::new(lost_mid(&damage)));
+            let lost = Arc::new(lost_mid(&damage));
+            (0..mids_max.min(MIDS_MAX)).for_each(|_| all.mids.push(Arc::clone(&lost)));
         }
         Ok(all)
     }
@@ -70,7 +74,7 @@ impl Root {
     }
 
     fn damaged(&self) -> impl Iterator<Item = (u64, &DamagedLeaf)> {
-        let cells = (0..).zip(self.mids.iter().filter(|_| self.has_damaged).flat_map(|mid| &mid.cells));
+        let cells = (0..).zip(self.cells().take_while(|_| self.has_damaged));
         cells.filter_map(|(page, cell)| match &cell.leaf {
             LeafRef::Damaged(leaf) => Some((page, &**leaf)),
             _ => None,

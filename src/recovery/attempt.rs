@@ -161,7 +161,7 @@ impl Attempt<'_> {
 /// Checks all leaf pages. Returns those that are damaged.
 fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
     let mut damaged = Vec::new();
-    for (page, cell) in (0..).zip(root.mids.iter().flat_map(|mid| &mid.cells)) {
+    for (page, cell) in (0..).zip(root.cells()) {
         match cell.entries() {
             Ok(_) => {}
             Err(Error::Corrupt(damage)) => damaged.push((page, *damage)),

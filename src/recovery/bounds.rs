@@ -108,8 +108,7 @@ pub(super) fn check_beside(base: &Snapshot, root: &Root) -> Result<()> {
         check_end(base, "a reserved page", *page, base.page_end + RESERVE_PAGES_MAX)?;
     }
     let mut slots: BTreeMap<u32, u64> = BTreeMap::new();
-    let cells = root.mids.iter().flat_map(|mid| &mid.cells);
-    let sets: Vec<u32> = cells.map(|cell| cell.descriptor.set).collect();
+    let sets: Vec<u32> = root.cells().map(|cell| cell.descriptor.set).collect();
     for pages in sets.chunk_by(|a, b| a == b) {
         let set = pages.first().copied().unwrap_or_default();
         *slots.entry(set).or_default() += to_u64(pages.len() * ENTRIES_PER_PAGE);

@@ -57,7 +57,7 @@ impl<'e> Evidence<'e> {
                 account.left = account.left.saturating_sub(location.bytes());
             }
         };
-        for cell in state.root.mids.iter().flat_map(|mid| &mid.cells) {
+        for cell in state.root.cells() {
             cell.entries().unwrap_or_default().into_iter().for_each(&mut point_at);
         }
         state.root.known_entries().for_each(|(_, entry)| point_at(entry));
@@ -143,7 +143,7 @@ impl<'e> Evidence<'e> {
 
     /// Entries that point into segments without a file: those records are lost.
     pub(super) fn lose_what_is_absent(&self, engine: &Engine, report: &mut RepairReport) -> Result<()> {
-        for (page, cell) in (0..).zip(self.state.root.mids.iter().flat_map(|mid| &mid.cells)) {
+        for (page, cell) in (0..).zip(self.state.root.cells()) {
             for (index, entry) in (0..).zip(cell.entries().unwrap_or_default()) {
                 let EntryState::Live(location) = entry.state() else { continue };
                 let segment = self.state.table.get(location.place).filter(|segment| segment.is_absent());
@@ -164,7 +164,7 @@ pub(super) fn count_again(engine: &Engine) -> Result<()> {
     let state = engine.heap.pin();
     let mut live: HashMap<u32, u64> = HashMap::new();
     let mut sets: BTreeMap<SetNumber, (u64, u64)> = BTreeMap::new();
-    for cell in state.root.mids.iter().flat_map(|mid| &mid.cells).filter(|cell| cell.descriptor.set != 0) {
+    for cell in state.root.cells().filter(|cell| cell.descriptor.set != 0) {
         let count = sets.entry(SetNumber(cell.descriptor.set)).or_default();
         for entry in cell.entries()? {
             let EntryState::Live(location) = entry.state() else { continue };

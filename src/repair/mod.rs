@@ -205,7 +205,7 @@ fn mark_pages(engine: &Engine) -> Result<()> {
     let state = engine.heap.pin();
     let root = &state.root;
     let known: Vec<u64> = root.damaged_pages().map(|(page, _)| page).collect();
-    for (page, cell) in (0..).zip(root.mids.iter().flat_map(|mid| &mid.cells)) {
+    for (page, cell) in (0..).zip(root.cells()) {
         match cell.entries() {
             Ok(_) => {}
             Err(Error::Corrupt(_)) if known.binary_search(&page).is_ok() => {}

@@ -344,7 +344,7 @@ fn page_rows(engine: &Engine, writer: &PageWriter) -> impl Iterator<Item = Segme
 
 /// Replaces dirty pages with the saved ones, directory page by directory page.
 fn install(engine: &Engine, frozen: &Root, saved: &Root) {
-    for (index, (before, after)) in frozen.mids.iter().zip(&saved.mids).enumerate() {
+    for (index, (before, after)) in frozen.mids.iter().zip(saved.mids.iter()).enumerate() {
         if before.is_dirty() {
             engine.heap.with_tree(|tree| tree.install(index, |now| merge(now, before, after)));
         }
@@ -358,9 +358,7 @@ fn merge(now: &Arc<Mid>, before: &Arc<Mid>, after: &Arc<Mid>) -> Arc<Mid> {
     }
     let mut merged = Mid::clone(now);
     (merged.page, merged.saved, merged.is_whole) = (after.page, after.saved, false);
-    for ((cell, before), after) in merged.cells.iter_mut().zip(&before.cells).zip(&after.cells) {
-        cell.install(before, after);
-    }
+    merged.cells.install(&before.cells, &after.cells);
     Arc::new(merged)
 }
 

@@ -26,9 +26,11 @@ struct Pass<'e> {
 pub(super) fn write_pages(engine: &Engine, writer: &mut PageWriter, root: &Root) -> Result<SavedRoot> {
     let mut saved = root.clone();
     let mut pass = Pass { engine, writer, image: Vec::new() };
-    for (pages, mid) in (0..).step_by(DESCRIPTORS_PER_PAGE).zip(&mut saved.mids).filter(|(_, mid)| mid.is_dirty()) {
-        let mid = Arc::make_mut(mid);
-        for (page, cell) in (pages..).zip(&mut mid.cells).filter(|(_, cell)| cell.is_dirty()) {
+    for (number, before) in root.mids.iter().enumerate().filter(|(_, mid)| mid.is_dirty()) {
+        let Some(mid) = saved.mids.get_mut(number).map(Arc::make_mut) else { break };
+        for (index, _) in before.cells.iter().enumerate().filter(|(_, cell)| cell.is_dirty()) {
+            let Some(cell) = mid.cells.get_mut(index) else { break };
+            let page = to_u64(number * DESCRIPTORS_PER_PAGE + index);
             match pass.leaf_page(cell) {
                 Err(Error::Corrupt(damage)) => {
                     damaged::mark_page(engine, page, *damage, cell)?;

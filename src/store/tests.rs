@@ -139,7 +139,7 @@ fn the_collector_looks_at_all_segments_only_when_something_has_changed() -> Resu
 fn page_bytes(store: &Store) -> (u64, u64) {
     let (engine, state) = (store.engine(), store.engine().heap.pin());
     let mut pages = vec![engine.page_writer.lock().root()];
-    for mid in &state.root.mids {
+    for mid in state.root.mids.iter() {
         pages.push(mid.page);
         pages.extend(mid.saved);
         for (own, base) in mid.cells.iter().map(Cell::images) {
@@ -181,7 +181,7 @@ fn pages_that_count_as_live_are_those_that_the_record_index_refers_to() {
             let (referred, live) = page_bytes(&store);
             assert_eq!(referred, live, "round {round}");
             let state = store.engine().heap.pin();
-            patched += state.root.mids.iter().flat_map(|mid| &mid.cells).filter(|cell| cell.saved.is_some()).count();
+            patched += state.root.cells().filter(|cell| cell.saved.is_some()).count();
         }
         store.close().unwrap();
     }

@@ -17,7 +17,7 @@ impl Tree {
     pub(crate) fn refresh(&mut self, mid: usize, from: &BTreeSet<SegmentSeq>, left: &mut u64) -> Result<bool> {
         let Some(found) = self.root.mids.get(mid).map(Arc::clone) else { return Ok(false) };
         let first = to_u64(mid * DESCRIPTORS_PER_PAGE);
-        for (page, cell) in (first..).zip(&found.cells) {
+        for (page, cell) in (first..).zip(found.cells.iter()) {
             if *left == 0 {
                 return Ok(false);
             }

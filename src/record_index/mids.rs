@@ -6,22 +6,17 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::record_index::mid::Mid;
 
 /// Directory pages of a group: those of two million slots. With a hundred million there are some fifty groups.
 const MIDS_PER_GROUP: usize = 32;
-
-/// Groups that the root has in itself.
-const GROUPS_INLINE: usize = 4;
 
 type Group = [Arc<Mid>; MIDS_PER_GROUP];
 
 /// Directory pages, in order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mids {
-    groups: SmallVec<[Arc<Group>; GROUPS_INLINE]>,
+    groups: Vec<Arc<Group>>,
     len: usize,
 }
 
@@ -30,11 +25,13 @@ impl Mids {
         self.len
     }
 
-    #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&Arc<Mid>> {
-        if index >= self.len {
-            return None;
-        }
+        self.padded(index).filter(|_| index < self.len)
+    }
+
+    /// The same for those who read an entry: beyond the last directory page there may be an empty one.
+    #[inline]
+    pub(super) fn padded(&self, index: usize) -> Option<&Arc<Mid>> {
         self.groups.get(index / MIDS_PER_GROUP)?.get(index % MIDS_PER_GROUP)
     }
 

@@ -38,14 +38,15 @@ impl Root {
         self.mids.iter().flat_map(|mid| mid.cells.iter())
     }
 
+    /// For those who read an entry: instead of a cell that does not exist it may be an empty one.
     #[inline]
     fn cell_at(&self, page: usize) -> Option<&Cell> {
-        self.mids.get(page / DESCRIPTORS_PER_PAGE)?.cells.get(page % DESCRIPTORS_PER_PAGE)
+        self.mids.padded(page / DESCRIPTORS_PER_PAGE)?.cells.get(page % DESCRIPTORS_PER_PAGE)
     }
 
     /// The cell of a leaf page.
     pub(crate) fn cell(&self, page: u64) -> Option<&Cell> {
-        self.cell_at(to_usize(page))
+        self.mids.get(to_usize(page) / DESCRIPTORS_PER_PAGE)?.cells.get(to_usize(page) % DESCRIPTORS_PER_PAGE)
     }
 
     /// The set that owns a slot's page; zero for none.

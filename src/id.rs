@@ -12,6 +12,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
+use crate::planted;
+
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("Tenure maps whole segments and needs a 64-bit target");
 
@@ -22,11 +24,10 @@ pub const SLOT_BITS: u32 = 40;
 /// One more than the highest slot.
 pub const SLOT_END: u64 = 1 << SLOT_BITS;
 /// The highest reuse count; a slot that has reached it is retired when its record is deleted.
-#[cfg(not(feature = "narrow-reuse"))]
-pub const REUSE_MAX: u32 = (1 << REUSE_BITS) - 1;
-/// The highest reuse count; lowered to 4 bits so that tests reach the end of a slot's life.
-#[cfg(feature = "narrow-reuse")]
-pub const REUSE_MAX: u32 = 15;
+#[inline]
+pub(crate) fn reuse_max() -> u32 {
+    if planted::is_reuse_narrow() { planted::REUSE_MAX_NARROW } else { (1 << REUSE_BITS) - 1 }
+}
 
 /// The ID of a record, assigned once and valid for its lifetime. It never refers to another record, even after a delete.
 ///
@@ -52,7 +53,7 @@ impl RecordId {
     /// An ID from its parts; `None` if a part is out of range.
     #[inline]
     pub fn from_parts(slot: u64, reuse_count: u32) -> Option<Self> {
-        if slot >= SLOT_END || reuse_count == 0 || reuse_count > REUSE_MAX {
+        if slot >= SLOT_END || reuse_count == 0 || reuse_count > reuse_max() {
             return None;
         }
         NonZeroU64::new((slot << REUSE_BITS) | u64::from(reuse_count)).map(Self)
@@ -248,9 +249,9 @@ mod tests {
     fn parts_out_of_range_are_refused() {
         assert_eq!(RecordId::from_parts(0, 0), None);
         assert_eq!(RecordId::from_parts(SLOT_END, 1), None);
-        assert_eq!(RecordId::from_parts(1, REUSE_MAX + 1), None);
+        assert_eq!(RecordId::from_parts(1, reuse_max() + 1), None);
         assert_eq!(RecordId::from_u64(0), None);
-        assert!(RecordId::from_parts(SLOT_END - 1, REUSE_MAX).is_some());
+        assert!(RecordId::from_parts(SLOT_END - 1, reuse_max()).is_some());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::format::item::{Item, Kind};
 use crate::format::manifest::{RaisedRow, SetRow, SnapshotKind};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
 use crate::heap::Effect;
-use crate::id::{IndexNumber, REUSE_MAX, RecordId, SLOT_END, Seq, SetNumber, to_u64};
+use crate::id::{IndexNumber, RecordId, SLOT_END, Seq, SetNumber, reuse_max, to_u64};
 use crate::log::{Segment, now_micros};
 use crate::options::Options;
 use crate::recovery::{LOCK, UNFINISHED};
@@ -88,7 +88,7 @@ impl Import {
                 beginning
                     .page_end
                     .checked_sub(1)
-                    .map(|page| RaisedRow { slot: page * to_u64(ENTRIES_PER_PAGE), next_count: REUSE_MAX + 1 }),
+                    .map(|page| RaisedRow { slot: page * to_u64(ENTRIES_PER_PAGE), next_count: reuse_max() + 1 }),
             );
             for (number, name) in beginning.sets.iter().filter(|(number, _)| **number >= SetNumber::FIRST_USER) {
                 let (number, name, changed) = (*number, name.clone(), beginning.last_seq);
@@ -120,7 +120,7 @@ impl Import {
         // The row with which `begin` records the number of pages; as a floor it would look like an imported page.
         if let Some(page) = page_end_min.checked_sub(1) {
             engine.heap.with_tree(|tree| match tree.root().cell(page) {
-                Some(cell) if cell.descriptor.set == 0 && cell.descriptor.floor == REUSE_MAX + 1 => {
+                Some(cell) if cell.descriptor.set == 0 && cell.descriptor.floor == reuse_max() + 1 => {
                     tree.set_floor(page, 0)
                 }
                 _ => Ok(()),
@@ -171,7 +171,7 @@ impl Import {
         self.flush()?;
         self.engine.heap.with_tree(|tree| {
             for slot in slots {
-                tree.set(slot, Entry::freed_after(REUSE_MAX))?;
+                tree.set(slot, Entry::freed_after(reuse_max()))?;
             }
             Ok(())
         })
@@ -298,7 +298,7 @@ impl Import {
             self.engine.heap.with_tree(|tree| {
                 for slot in free {
                     let known = entry(slot).filter(|entry| !entry.is_live());
-                    tree.set(slot, known.unwrap_or_else(|| Entry::freed_after(REUSE_MAX)))?;
+                    tree.set(slot, known.unwrap_or_else(|| Entry::freed_after(reuse_max())))?;
                 }
                 Ok::<(), Error>(())
             })?;

@@ -1,7 +1,7 @@
 //! Faults that tests plant in the collector, and in other parts, to prove that they would be detected. Without the feature `planted` there
 //! are none.
 //!
-//! Owns: which fault is active in the requesting thread. Never: does anything itself; each place checks for its own.
+//! Owns: which fault is active in the requesting thread, and how often a slot is used in the process. Never: does anything itself; each place checks for its own.
 
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,34 @@ pub enum Fault {
     /// A put of a log object that is told of one of its name counts as stored, whoever's that is.
     #[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only buckets have this fault"))]
     ExistsIsStored,
+}
+
+/// The highest reuse count of a process that asked for a narrow one: four bits.
+pub const REUSE_MAX_NARROW: u32 = 15;
+
+#[cfg(feature = "planted")]
+static IS_REUSE_NARROW: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// From now on slots of this process are retired after [`REUSE_MAX_NARROW`] uses, so that tests reach the end of a slot's life. What
+/// it writes is for such processes only.
+#[cfg(feature = "planted")]
+pub fn narrow_reuse() {
+    IS_REUSE_NARROW.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Whether that was asked for.
+#[cfg(feature = "planted")]
+#[inline]
+pub(crate) fn is_reuse_narrow() -> bool {
+    IS_REUSE_NARROW.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// It was not.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the compiler removes what is false")]
+pub(crate) const fn is_reuse_narrow() -> bool {
+    false
 }
 
 #[cfg(feature = "planted")]

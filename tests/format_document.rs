@@ -169,7 +169,7 @@ fn unknown_features_are_treated_as_described() {
 }
 
 fn record_id() -> RecordId {
-    RecordId::from_parts(0x51_5253_5455, if cfg!(feature = "narrow-reuse") { 7 } else { 0x62_6364 }).unwrap()
+    RecordId::from_parts(0x51_5253_5455, 0x62_6364).unwrap()
 }
 
 fn stamp() -> Stamp {
@@ -434,10 +434,7 @@ fn parts_of_an_id() -> (u32, u64, u64) {
     let slot_end = 1_u64 << (64 - reuse_bits);
     assert!(RecordId::from_parts(slot_end - 1, 1).is_some() && RecordId::from_parts(slot_end, 1).is_none());
     let reuse_max = (1_u32 << reuse_bits) - 1;
-    let narrow = cfg!(feature = "narrow-reuse");
-    assert_eq!(RecordId::from_parts(0, reuse_max).is_some(), !narrow);
-    assert_eq!(RecordId::from_parts(0, 16).is_some(), !narrow);
-    assert!(RecordId::from_parts(0, 15).is_some() && RecordId::from_parts(0, reuse_max + 1).is_none());
+    assert!(RecordId::from_parts(0, reuse_max).is_some() && RecordId::from_parts(0, reuse_max + 1).is_none());
     (reuse_bits, slot_end, reuse_max.into())
 }
 

@@ -1,6 +1,6 @@
 //! With a reuse count of four bits: a slot is retired after fifteen uses, and no ID is ever reused.
 
-#![cfg(feature = "narrow-reuse")]
+#![cfg(feature = "planted")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 mod common;
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::Rng;
 use tenure::{Durability, Lookup, Options, RecordId};
 
-const USES: u32 = 15;
+const USES: u32 = tenure::planted::REUSE_MAX_NARROW;
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10).durability(Durability::Buffered).background(false)
@@ -18,6 +18,7 @@ fn options() -> Options {
 
 #[test]
 fn a_slot_is_retired_after_its_last_use_and_no_id_returns() {
+    tenure::planted::narrow_reuse();
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("store");
     let mut store = options().open(&path).expect("opens");

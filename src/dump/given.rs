@@ -11,7 +11,7 @@ use crate::dump::large;
 use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry};
 use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
-use crate::id::{REUSE_MAX, RecordId, SLOT_END, Seq, SetNumber, to_u64};
+use crate::id::{RecordId, SLOT_END, Seq, SetNumber, reuse_max, to_u64};
 use crate::import::{Beginning, Import};
 use crate::options::Options;
 
@@ -87,7 +87,7 @@ impl GivenIds {
             if self.import.is_full() {
                 self.import.settle()?;
             }
-            let retired = [Entry::freed_after(REUSE_MAX); ENTRIES_PER_PAGE];
+            let retired = [Entry::freed_after(reuse_max()); ENTRIES_PER_PAGE];
             self.import.open_page(page, Self::SET, 0, &retired)?;
         }
         self.last = Some(id);

@@ -6,7 +6,7 @@ use crate::catalogue::check_name;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State};
 use crate::format::index::IndexDefinition;
 use crate::format::{Cursor, Malformed, put_text, put_u16, put_u32, put_u64};
-use crate::id::{IndexNumber, REUSE_MAX, RecordId, SLOT_END, Seq, SetNumber, low_u16, low_u32, to_u64, to_usize};
+use crate::id::{IndexNumber, RecordId, SLOT_END, Seq, SetNumber, low_u16, low_u32, reuse_max, to_u64, to_usize};
 use crate::key::KEY_BYTES_MAX;
 use crate::record_index::{Cell, LeafRef, PAGES_AHEAD_MAX, PAGES_END};
 
@@ -227,10 +227,10 @@ fn next_count(entry: Entry) -> Option<u32> {
 
 fn entry_of(next_count: u32) -> Result<Entry, Malformed> {
     match next_count {
-        0 => Ok(Entry::freed_after(REUSE_MAX)),
+        0 => Ok(Entry::freed_after(reuse_max())),
         1 => Ok(Entry::NEVER),
-        count if count <= REUSE_MAX => Ok(Entry::freed_after(count - 1)),
-        other => Err(Malformed::new("next count of a slot", format!("at most {REUSE_MAX}"), other)),
+        count if count <= reuse_max() => Ok(Entry::freed_after(count - 1)),
+        other => Err(Malformed::new("next count of a slot", format!("at most {}", reuse_max()), other)),
     }
 }
 
@@ -261,7 +261,7 @@ impl PagePart {
         if (1..SetNumber::FIRST_USER.0).contains(&set.0) {
             return Err(Malformed::new(what, "the number of a set, or 0", set));
         }
-        below(what, floor, REUSE_MAX + 2)?;
+        below(what, floor, reuse_max() + 2)?;
         let mut part = Self {
             page: slot / PAGE_SLOTS,
             set,

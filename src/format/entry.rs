@@ -12,7 +12,7 @@
 //! An entry of zero is a slot that was never used.
 
 use crate::format::GRANULE_BYTES;
-use crate::id::{REUSE_MAX, low_u32};
+use crate::id::{low_u32, reuse_max};
 
 /// Entries of one index page.
 pub const ENTRIES_PER_PAGE: usize = 512;
@@ -105,7 +105,7 @@ impl Entry {
 
     /// The entry of a slot that was used with `count` and is free again: the next count, or retired.
     pub fn freed_after(count: u32) -> Self {
-        if count >= REUSE_MAX { Self(3 << STATE_SHIFT) } else { Self((2 << STATE_SHIFT) | u64::from(count + 1)) }
+        if count >= reuse_max() { Self(3 << STATE_SHIFT) } else { Self((2 << STATE_SHIFT) | u64::from(count + 1)) }
     }
 
     /// Decodes the entry. Every bit pattern is valid.
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_used_up_count_retires_the_slot() {
         assert_eq!(Entry::freed_after(1).state(), State::Free { next_count: 2 });
-        assert_eq!(Entry::freed_after(REUSE_MAX).state(), State::Retired);
+        assert_eq!(Entry::freed_after(reuse_max()).state(), State::Retired);
         assert_eq!(Entry::NEVER.state(), State::Free { next_count: 1 });
     }
 }

@@ -160,6 +160,35 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Of nothing, before the first commit.
+    pub fn empty(number: u64, kind: SnapshotKind) -> Self {
+        Self {
+            number,
+            kind,
+            name: String::new(),
+            seq: Seq::ZERO,
+            timeline: 0,
+            time_micros: 0,
+            root: Descriptor::default(),
+            page_end: 0,
+            head_segment: SegmentSeq(0),
+            head_offset: 0,
+            next_segment: SegmentSeq(0),
+            next_set: 0,
+            next_stream: 0,
+            reserved_from: 0,
+            segments: Vec::new(),
+            sets: Vec::new(),
+            marks: Vec::new(),
+            reserved: Vec::new(),
+            streams: Vec::new(),
+            next_index: 0,
+            indexes: Vec::new(),
+            raised: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+
     /// Unreadable key indexes, with the damage. An incomplete extension is ignored.
     pub fn damaged_indexes(&self) -> Vec<(IndexNumber, Corruption)> {
         let mut all = Vec::new();
@@ -494,8 +523,6 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
         other => return Err(Malformed::unsupported("kind of snapshot", "1 to 3", other)),
     };
     let mut snapshot = Snapshot {
-        number,
-        kind,
         name: cursor.text()?,
         seq: Seq(cursor.u64()?),
         timeline: cursor.u64()?,
@@ -508,15 +535,7 @@ fn decode_snapshot(cursor: &mut Cursor<'_>, number: u64) -> Result<Snapshot, Mal
         next_set: cursor.u32()?,
         next_stream: cursor.u64()?,
         reserved_from: cursor.u64()?,
-        segments: Vec::new(),
-        sets: Vec::new(),
-        marks: Vec::new(),
-        reserved: Vec::new(),
-        streams: Vec::new(),
-        next_index: 0,
-        indexes: Vec::new(),
-        raised: Vec::new(),
-        extensions: Vec::new(),
+        ..Snapshot::empty(number, kind)
     };
     for _ in 0..cursor.count(30)? {
         snapshot.segments.push(SegmentRow {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, PLACE_END, RECORD_BYTES_MAX, SEGMENT_BYTES_END};
 use crate::format::manifest::{Body, Cut, NUMBER_END, Snapshot};
 use crate::format::node::NODE_ENTRIES_END;
-use crate::id::{REUSE_MAX, SLOT_END, SetNumber, to_u64};
+use crate::id::{SLOT_END, SetNumber, reuse_max, to_u64};
 use crate::record_index::{PAGES_AHEAD_MAX, PAGES_END, RESERVE_PAGES_MAX, Root};
 
 /// A problem of a snapshot.
@@ -77,7 +77,7 @@ fn check_catalogue(base: &Snapshot) -> Result<()> {
     }
     for row in &base.raised {
         check_end(base, "a slot", row.slot, SLOT_END)?;
-        check_end(base, "a count", row.next_count.into(), u64::from(REUSE_MAX) + 2)?;
+        check_end(base, "a count", row.next_count.into(), u64::from(reuse_max()) + 2)?;
     }
     let (mut indexes, mut roots) = (BTreeSet::new(), BTreeSet::new());
     for row in &base.indexes {

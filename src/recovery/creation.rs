@@ -7,10 +7,9 @@ use std::sync::Arc;
 use crate::backing::Backing;
 use crate::catalogue::Catalogue;
 use crate::error::Result;
-use crate::format::descriptor::Descriptor;
 use crate::format::manifest::{Body, Snapshot, SnapshotKind};
 use crate::format::segment::SEGMENT_HEADER_BYTES;
-use crate::id::{SegmentSeq, Seq, to_u64};
+use crate::id::{SegmentSeq, to_u64};
 use crate::log::now_micros;
 use crate::manifest::{Loaded, Manifest};
 use crate::recovery::settings::Settings;
@@ -27,29 +26,13 @@ pub(super) fn initialise(
     let loaded = Loaded { uuid, segment_bytes, files, ours, ..Loaded::default() };
     let manifest = Manifest::new(Arc::clone(backing), &loaded, Arc::default());
     let mut snapshot = Snapshot {
-        number: 1,
-        kind: SnapshotKind::Close,
-        name: String::new(),
-        seq: Seq::ZERO,
         timeline: 1,
         time_micros: now_micros(),
-        root: Descriptor::default(),
-        page_end: 0,
         head_segment: SegmentSeq(1),
         head_offset: to_u64(SEGMENT_HEADER_BYTES),
         next_segment: SegmentSeq(1),
-        next_set: 0,
-        next_stream: 0,
         reserved_from: 2,
-        segments: Vec::new(),
-        sets: Vec::new(),
-        marks: Vec::new(),
-        reserved: Vec::new(),
-        streams: Vec::new(),
-        next_index: 0,
-        indexes: Vec::new(),
-        raised: Vec::new(),
-        extensions: Vec::new(),
+        ..Snapshot::empty(1, SnapshotKind::Close)
     };
     Catalogue::default().fill(&mut snapshot);
     fill(&mut snapshot);

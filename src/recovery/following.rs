@@ -11,7 +11,6 @@ use std::io;
 use crate::backing::Backing;
 use crate::engine::{Engine, Followed};
 use crate::error::{Error, Result};
-use crate::format::descriptor::Descriptor;
 use crate::format::manifest::{Body, Snapshot, SnapshotKind};
 use crate::format::segment::FileKind;
 use crate::id::{SegmentSeq, Seq};
@@ -194,29 +193,13 @@ fn is_behind(engine: &Engine, settings: &Settings, followed: &Followed) -> bool 
 /// The present state as a snapshot from whose head the log is replayed.
 fn head(engine: &Engine, followed: &Followed) -> Snapshot {
     Snapshot {
-        number: followed.last_entry,
-        kind: SnapshotKind::Automatic,
-        name: String::new(),
         seq: engine.heap.seq(),
         timeline: followed.timeline,
         time_micros: now_micros(),
-        root: Descriptor::default(),
-        page_end: 0,
         head_segment: followed.at.0,
         head_offset: followed.at.1,
         next_segment: followed.known,
-        next_set: 0,
-        next_stream: 0,
-        reserved_from: 0,
-        segments: Vec::new(),
-        sets: Vec::new(),
-        marks: Vec::new(),
-        reserved: Vec::new(),
-        streams: Vec::new(),
-        next_index: 0,
-        indexes: Vec::new(),
-        raised: Vec::new(),
-        extensions: Vec::new(),
+        ..Snapshot::empty(followed.last_entry, SnapshotKind::Automatic)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::format::manifest::{Body, NUMBER_END, Snapshot, SnapshotKind};
 use crate::heap::{Heap, State};
-use crate::id::{REUSE_MAX, SegmentSeq, Seq, to_u64};
+use crate::id::{SegmentSeq, Seq, reuse_max, to_u64};
 use crate::log::{LAST_SEQ, LogStart, no_commit_left};
 use crate::manifest::{Kept, Loaded};
 use crate::recovery::attempt::{Attempt, Based};
@@ -274,7 +274,7 @@ fn burn(past: &Heap, newest: &Heap) -> Result<()> {
             // set.
             (None, Some(new)) => {
                 for (slot, new) in new {
-                    floor = floor.max(next_count(&now, slot, new)?.unwrap_or(REUSE_MAX + 1));
+                    floor = floor.max(next_count(&now, slot, new)?.unwrap_or(reuse_max() + 1));
                 }
             }
             (None, None) => {}
@@ -299,7 +299,7 @@ fn is_same(before: &State, old: Entry, now: &State, new: Entry) -> bool {
 /// Raises the next count of a free slot; `None` if there is none left. Returns the floor that the page needs for a slot
 /// with a record.
 fn raise(past: &Heap, before: &State, slot: u64, old: Entry, next: Option<u32>) -> Result<u32> {
-    let next = next.unwrap_or(REUSE_MAX + 1);
+    let next = next.unwrap_or(reuse_max() + 1);
     if next_count(before, slot, old)?.is_none_or(|before| before >= next) {
         return Ok(0);
     }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::format::segment::FileKind;
 use crate::heap::State;
-use crate::id::{NumberHash, REUSE_MAX, SegmentSeq, SetNumber, to_u64};
+use crate::id::{NumberHash, SegmentSeq, SetNumber, reuse_max, to_u64};
 use crate::repair::report::{Doubt, RepairReport};
 use crate::salvage::{Lost, Source, Survey, Version};
 
@@ -126,7 +126,7 @@ impl<'e> Evidence<'e> {
             Entry::live(account.place, version.offset, version.bytes, version.id.reuse_count())
         });
         // It is unknown which IDs of a free slot have been seen.
-        live.unwrap_or_else(|| Entry::freed_after(REUSE_MAX))
+        live.unwrap_or_else(|| Entry::freed_after(reuse_max()))
     }
 
     /// Whether a segment may have more records than are live in it.
@@ -149,7 +149,7 @@ impl<'e> Evidence<'e> {
                 let segment = self.state.table.get(location.place).filter(|segment| segment.is_absent());
                 let Some(segment) = segment else { continue };
                 let slot = page * to_u64(ENTRIES_PER_PAGE) + index;
-                engine.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(REUSE_MAX)).map(drop))?;
+                engine.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(reuse_max())).map(drop))?;
                 let (file, offset) = (segment.name().to_owned(), location.offset());
                 let (set, why) = (Some(SetNumber(cell.descriptor.set)), "its file is not there".to_owned());
                 report.lost.push(Lost { slot, id: None, set, file, offset, why });

@@ -262,7 +262,7 @@ fn rebuild_pages(
         }
         if !rebuilt.doubts.is_empty() {
             // Once they are deleted, no ID of their slots that may have been seen is reused, nor any other of the page.
-            engine.heap.with_tree(|tree| tree.raise_floor(page, crate::id::REUSE_MAX + 1))?;
+            engine.heap.with_tree(|tree| tree.raise_floor(page, crate::id::reuse_max() + 1))?;
         }
         report.doubts.extend(rebuilt.doubts);
         let (records, records_expected) = (rebuilt.records, rebuilt.records_expected);

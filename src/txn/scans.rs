@@ -10,7 +10,7 @@ use crate::catalogue::Catalogue;
 use crate::engine::Engine;
 use crate::error::{Contended, Error, Result};
 use crate::history::{Bounds, Found, Topic};
-use crate::id::{REUSE_MAX, RecordId, Seq, SetNumber};
+use crate::id::{RecordId, Seq, SetNumber, reuse_max};
 use crate::txn::RecordSet;
 
 /// How many scans are kept before they are merged for the first time.
@@ -166,7 +166,7 @@ fn first_key(slot: u64) -> [u8; 8] {
 
 /// The highest one.
 fn last_key(slot: u64) -> [u8; 8] {
-    RecordId::from_parts(slot, REUSE_MAX).map_or([0xff; 8], |id| id.as_u64().to_be_bytes())
+    RecordId::from_parts(slot, reuse_max()).map_or([0xff; 8], |id| id.as_u64().to_be_bytes())
 }
 
 fn slot_of(key: &[u8]) -> u64 {

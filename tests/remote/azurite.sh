@@ -42,4 +42,4 @@ for _ in range(300):
 PYTHON
 export AZURE_STORAGE_USE_EMULATOR=true AZURITE_BLOB_STORAGE_URL="http://127.0.0.1:$port"
 export TENURE_REMOTE_URL=az://tenure/tests
-cargo test --locked --features cli,remote,narrow-reuse,planted --test remote servers:: -- --nocapture
+cargo test --locked --features cli,remote,planted --test remote servers:: -- --nocapture

@@ -27,4 +27,4 @@ curl --silent --fail --output /dev/null --request PUT "http://127.0.0.1:$port/te
 export AWS_ACCESS_KEY_ID=tests AWS_SECRET_ACCESS_KEY=tests AWS_REGION=us-east-1
 export AWS_ENDPOINT="http://127.0.0.1:$port" AWS_ALLOW_HTTP=true
 export TENURE_REMOTE_URL=s3://tenure/tests
-cargo test --locked --features cli,remote,narrow-reuse,planted --test remote -- --nocapture servers:: proxied::
+cargo test --locked --features cli,remote,planted --test remote -- --nocapture servers:: proxied::

@@ -74,4 +74,4 @@ print(base64.b64encode(hmac.new(b"tests", signed.encode(), hashlib.sha1).digest(
 curl --silent --fail --output /dev/null --request PUT --header "Date: $date" --header "Authorization: AWS tests:$signature" \
     "$AWS_ENDPOINT/tenure" || failed "the gateway makes no bucket"
 export TENURE_REMOTE_URL=s3://tenure/tests
-cargo test --locked --features cli,remote,narrow-reuse,planted --test remote servers:: -- --nocapture
+cargo test --locked --features cli,remote,planted --test remote servers:: -- --nocapture

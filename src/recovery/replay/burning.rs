@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::error::Result;
 use crate::format::entry::{ENTRIES_PER_PAGE, Entry, State as EntryState};
 use crate::heap::Heap;
-use crate::id::{REUSE_MAX, to_u64};
+use crate::id::{reuse_max, to_u64};
 use crate::record_index::PAGES_END;
 use crate::recovery::replay::Replay;
 
@@ -49,7 +49,7 @@ fn burn_page(heap: &Heap, page: u64, times: usize) -> Result<u64> {
             let slot = page * to_u64(ENTRIES_PER_PAGE) + to_u64(index);
             let EntryState::Free { next_count } = entry.state() else { continue };
             let more = u32::try_from(times).unwrap_or(u32::MAX).saturating_sub(1);
-            let raised = Entry::freed_after(next_count.saturating_add(more).min(REUSE_MAX));
+            let raised = Entry::freed_after(next_count.saturating_add(more).min(reuse_max()));
             if raised != entry {
                 tree.set(slot, raised)?;
                 burned += 1;

@@ -17,7 +17,7 @@ const MAPS_FILE: &str = "/proc/sys/vm/max_map_count";
 /// Assumed descriptor limit if it cannot be queried.
 const DESCRIPTORS_DEFAULT: u64 = 1_024;
 /// Fewer are useless, and more save nothing.
-const DESCRIPTORS_LEAST: usize = 4;
+pub(super) const DESCRIPTORS_LEAST: usize = 4;
 const DESCRIPTORS_MOST: usize = 1_024;
 
 /// Maps currently held.

@@ -80,6 +80,7 @@ impl Descriptor {
     }
 
     /// Reads a descriptor.
+    #[inline]
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let Some(bytes) = bytes.get(..DESCRIPTOR_BYTES) else {
             return Err(Malformed::new("page descriptor", "32 bytes", bytes.len()));
@@ -188,6 +189,16 @@ impl Row {
     pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<Self>, Malformed> {
         let mut rows = Vec::with_capacity(bytes.len() / DESCRIPTOR_BYTES);
         while !bytes.is_empty() {
+            // Most rows are descriptors alone.
+            while let Some((first, rest)) = bytes.split_first_chunk::<DESCRIPTOR_BYTES>()
+                && first[15] & 0x80 == 0
+            {
+                rows.push(Self { descriptor: Descriptor::decode(first)?, base: None });
+                bytes = rest;
+            }
+            if bytes.is_empty() {
+                break;
+            }
             let (row, rest) = Self::decode(bytes)?;
             rows.push(row);
             bytes = rest;

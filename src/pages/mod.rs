@@ -23,5 +23,5 @@ pub(crate) use aside::Aside;
 pub(crate) use dead::Fate;
 pub(crate) use replaced::Adopted;
 pub(crate) use segment::{PAGE_ALIGN_BYTES, PageSegment, PageSegments};
-pub(crate) use store::PageStore;
+pub(crate) use store::{PageStore, no_page_segment};
 pub(crate) use writer::PageWriter;

@@ -32,9 +32,9 @@ pub(crate) struct PageSegment {
 
 impl PageSegment {
     pub(super) fn new(segment: Segment, capacity: u64, cache: &Arc<Cache>) -> Self {
-        let bits = to_usize(capacity.div_ceil(PAGE_ALIGN_BYTES));
-        let mut verified = BitVec::new();
-        verified.resize(bits, false);
+        let words = to_usize(capacity.div_ceil(PAGE_ALIGN_BYTES * 64));
+        // The allocator has zeroed memory: words of pages that are never read are not touched.
+        let verified = BitVec::from_vec(vec![0; words].into_iter().map(AtomicU64::new).collect());
         Self { segment, verified, cache: Arc::clone(cache) }
     }
 
@@ -59,6 +59,15 @@ impl PageSegment {
             self.check(page, bytes)?;
             self.note_verified(bit);
         }
+        Ok(read(bytes))
+    }
+
+    /// The same for a page that is read once: that it was checked is not noted.
+    pub(crate) fn with_once<T>(&self, page: &PageRef, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let Some(bytes) = self.segment.mapped(page.offset(), page.bytes as usize) else {
+            return self.cached(page).map(|bytes| read(&bytes));
+        };
+        self.check(page, bytes)?;
         Ok(read(bytes))
     }
 

@@ -42,6 +42,13 @@ pub(crate) struct PageStore {
     pub(super) scratch: Mutex<BTreeSet<SegmentSeq>>,
 }
 
+/// A descriptor names a segment that the snapshot does not list.
+#[cold]
+pub(crate) fn no_page_segment(page: &PageRef) -> Error {
+    let file = FileKind::Pages.file_name(page.segment);
+    Error::corrupt(file, page.offset(), "index page", "a page segment of this snapshot", "none")
+}
+
 /// A page segment as a snapshot lists it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSegmentRow {
@@ -108,10 +115,7 @@ impl PageStore {
     /// The segment that a descriptor names.
     pub(crate) fn segment(&self, page: &PageRef) -> Result<Arc<PageSegment>> {
         let rows = self.rows.read();
-        let row = rows.get(&page.segment).ok_or_else(|| {
-            let file = FileKind::Pages.file_name(page.segment);
-            Error::corrupt(file, page.offset(), "index page", "a page segment of this snapshot", "none")
-        })?;
+        let row = rows.get(&page.segment).ok_or_else(|| no_page_segment(page))?;
         Ok(Arc::clone(&row.segment))
     }
 

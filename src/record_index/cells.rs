@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::format::descriptor::DESCRIPTORS_PER_PAGE;
+use crate::error::Result;
+use crate::format::descriptor::{DESCRIPTORS_PER_PAGE, Row};
 use crate::id::to_u64;
 use crate::record_index::cell::Cell;
 
@@ -39,6 +40,19 @@ impl Cells {
     pub(super) fn of(cell: &Cell) -> Self {
         let block = Arc::new(Block { epoch: 0, cells: std::array::from_fn(|_| cell.clone()) });
         Self { blocks: std::array::from_fn(|_| Arc::clone(&block)) }
+    }
+
+    /// As the rows on disk say; cells without a row are absent.
+    pub(super) fn from_rows(rows: &[Row], mut cell: impl FnMut(&Row) -> Result<Cell>) -> Result<Self> {
+        let mut cells = Self::default();
+        for (place, rows) in cells.blocks.iter_mut().zip(rows.chunks(CELLS_PER_BLOCK)) {
+            let mut block = Arc::new(Block::default());
+            for (place, row) in Arc::get_mut(&mut block).into_iter().flat_map(|block| &mut block.cells).zip(rows) {
+                *place = cell(row)?;
+            }
+            *place = block;
+        }
+        Ok(cells)
     }
 
     #[inline]

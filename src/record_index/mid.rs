@@ -43,9 +43,10 @@ impl Mid {
         Self { dirty: AtomicBool::new(false), ..Self::default() }
     }
 
-    /// As on disk: with a whole image, and the patch of that.
-    pub(super) fn saved_at(page: PageRef, saved: Option<PageRef>) -> Self {
-        Self { page, saved, ..Self::empty() }
+    /// As on disk, where the row of the root says: with a whole image, and maybe a patch of that.
+    pub(super) fn saved_at(cells: Cells, row: &Row) -> Self {
+        let saved = row.base.map(|_| row.descriptor.page);
+        Self { cells, page: row.whole(), saved, is_whole: false, dirty: AtomicBool::new(false) }
     }
 
     pub(crate) fn is_dirty(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::pages::PageStore;
 use crate::record_index::cell::{Cell, LeafRef};
 use crate::record_index::cells::Cells;
 use crate::record_index::damaged::DamagedLeaf;
-use crate::record_index::loading::{Seen, load_mid};
+use crate::record_index::loading::{Referred, load_mid};
 use crate::record_index::mid::Mid;
 use crate::record_index::mids::Mids;
 use crate::record_index::root::Root;
@@ -39,11 +39,11 @@ impl Root {
             Err(Error::Corrupt(damage)) => (Vec::new(), Some(*damage)),
             Err(error) => return Err(error),
         };
-        let mut seen = Seen::default();
+        let mut referred = Referred::new(pages);
         let mut all = Self { mids: Mids::default(), has_damaged: true };
         for row in Row::decode_all(&image).map_err(|malformed| malformed.at("root page", 0))? {
             let mid = if row.descriptor.page.is_written() {
-                match load_mid(&row, pages, &mut seen) {
+                match load_mid(&row, pages, &mut referred) {
                     Ok(mid) => mid,
                     Err(Error::Corrupt(damage)) => lost_mid(&damage),
                     Err(error) => return Err(error),

@@ -73,7 +73,7 @@ pub(crate) fn list(backing: &dyn Backing) -> Result<Files> {
     Ok(files.without_foreign_manifests())
 }
 
-/// The same in a backing that shows one state.
+/// The same in a backing that shows one state, or under the lock.
 pub(super) fn list_state(backing: &dyn Backing) -> Result<Files> {
     list_once(backing).map(Files::without_foreign_manifests)
 }

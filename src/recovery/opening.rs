@@ -14,7 +14,7 @@ use crate::id::SegmentSeq;
 use crate::manifest;
 use crate::recovery::attempt::Attempt;
 use crate::recovery::creation::initialise;
-use crate::recovery::files::list;
+use crate::recovery::files::{list, list_state};
 use crate::recovery::report::RecoveryReport;
 use crate::recovery::settings::Settings;
 use crate::reserve::{Release, Reserve};
@@ -57,6 +57,9 @@ pub(super) fn beside_a_writer<T>(
     signs: impl Fn(&T) -> Vec<String>,
     open: impl Fn() -> Result<T>,
 ) -> Result<T> {
+    if !read_only {
+        return open();
+    }
     let names = || {
         let mut names = backing.list().unwrap_or_default();
         names.sort_unstable();
@@ -67,7 +70,7 @@ pub(super) fn beside_a_writer<T>(
         let result = open();
         let found = result.as_ref().ok().map(&signs);
         let is_settled = found.as_ref().is_some_and(|found| found.is_empty() || seen.as_ref() == Some(found));
-        if !read_only || is_settled || attempt == ATTEMPTS_BESIDE_A_WRITER {
+        if is_settled || attempt == ATTEMPTS_BESIDE_A_WRITER {
             return result;
         }
         seen = found;
@@ -84,7 +87,8 @@ pub(super) fn beside_a_writer<T>(
 /// Opens a store and recovers it if needed.
 fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, RecoveryReport)> {
     let started = Instant::now();
-    let files = list(&*backing)?;
+    // The lock keeps others from creating files meanwhile.
+    let files = if settings.read_only { list(&*backing)? } else { list_state(&*backing)? };
     if files.manifests.is_empty() {
         if !files.logs.is_empty() || !files.pages.is_empty() {
             let expected = "a manifest beside the segments";

@@ -20,7 +20,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    fn of(found: &Stat) -> Self {
+    pub(super) fn of(found: &Stat) -> Self {
         Self { device: found.st_dev, inode: found.st_ino }
     }
 
@@ -47,7 +47,7 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, AS_DIRECTORY, Mode::empty())?)
 }
 
-fn is_file(found: &Stat) -> bool {
+pub(super) fn is_file(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 

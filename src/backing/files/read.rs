@@ -14,8 +14,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use smallvec::SmallVec;
 
-use crate::backing::allowance::descriptors_max;
-use crate::backing::files::directory::{Directory, Identity};
+use crate::backing::allowance::{DESCRIPTORS_LEAST, descriptors_max};
+use crate::backing::files::directory::{Directory, Identity, is_file};
 use crate::backing::files::file::let_go;
 use crate::backing::{BackingFile, Map};
 use crate::error::is_out_of_descriptors;
@@ -66,8 +66,9 @@ fn give_up_all() -> bool {
 
 /// Counts a handle that got a descriptor, and takes those of others if there are too many.
 fn admit(handle: &Arc<Handle>) {
-    let max = descriptors_max();
     let mut ring = RING.lock();
+    // As many as that are always allowed: then the limit need not be asked for.
+    let max = if ring.len() < DESCRIPTORS_LEAST { DESCRIPTORS_LEAST } else { descriptors_max() };
     // Each is passed over at most once.
     let mut looks = 2 * ring.len();
     while ring.len() >= max && looks > 0 {
@@ -86,20 +87,21 @@ fn admit(handle: &Arc<Handle>) {
 impl ReadFile {
     pub(super) fn open(directory: &Arc<Directory>, cold: &Arc<Cold>, name: &str) -> io::Result<Self> {
         let file = with_descriptors(|| directory.open_file(name))?;
-        let (identity, found) = (Identity::of_file(&file)?, file.metadata()?);
-        if !found.is_file() {
+        let found = rustix::fs::fstat(&file)?;
+        if !is_file(&found) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let handle = Arc::new(Handle {
             directory: Arc::clone(directory),
             cold: Arc::clone(cold),
             name: name.to_owned(),
-            identity,
+            identity: Identity::of(&found),
             descriptor: RwLock::new(Some(file)),
             is_used: AtomicBool::new(false),
         });
         admit(&handle);
-        Ok(Self { handle, len: Arc::new(AtomicU64::new(found.len())) })
+        let len = u64::try_from(found.st_size).unwrap_or_default();
+        Ok(Self { handle, len: Arc::new(AtomicU64::new(len)) })
     }
 }
 
@@ -174,6 +176,12 @@ impl Drop for Handle {
     fn drop(&mut self) {
         if self.descriptor.get_mut().is_none() {
             forget(&mut self.cold.handles.lock(), self);
+        } else if let Some(mut ring) = RING.try_lock() {
+            // A segment is opened, mapped and needs its descriptor no more: then the ring stays short. Others leave it in
+            // their turn, and so do those that are dropped by a thread that holds the ring.
+            if ring.back().is_some_and(|last| std::ptr::eq(last.as_ptr(), self)) {
+                ring.pop_back();
+            }
         }
     }
 }

@@ -24,9 +24,12 @@ pub const SLOT_BITS: u32 = 40;
 /// One more than the highest slot.
 pub const SLOT_END: u64 = 1 << SLOT_BITS;
 /// The highest reuse count; a slot that has reached it is retired when its record is deleted.
+pub const REUSE_MAX: u32 = (1 << REUSE_BITS) - 1;
+
+/// The same, or fewer in a process that asked for a narrow count.
 #[inline]
 pub(crate) fn reuse_max() -> u32 {
-    if planted::is_reuse_narrow() { planted::REUSE_MAX_NARROW } else { (1 << REUSE_BITS) - 1 }
+    if planted::is_reuse_narrow() { planted::REUSE_MAX_NARROW } else { REUSE_MAX }
 }
 
 /// The ID of a record, assigned once and valid for its lifetime. It never refers to another record, even after a delete.

@@ -16,11 +16,18 @@ const _: () = assert!(BLOCKS * CELLS_PER_BLOCK == DESCRIPTORS_PER_PAGE);
 /// Heap bytes of the blocks of a directory page, including the allocator's share.
 pub(super) const BLOCKS_HEAP_BYTES: u64 = to_u64(BLOCKS * (size_of::<Block>() + 32));
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Block {
     /// The epoch in which it was made.
     epoch: u64,
     cells: [Cell; CELLS_PER_BLOCK],
+}
+
+impl Clone for Block {
+    // An array's own clone may move each cell once more.
+    fn clone(&self) -> Self {
+        Self { epoch: self.epoch, cells: std::array::from_fn(|index| self.cells[index].clone()) }
+    }
 }
 
 /// The cells of a directory page.

@@ -37,24 +37,23 @@ pub enum Fault {
 /// The highest reuse count of a process that asked for a narrow one: four bits.
 pub const REUSE_MAX_NARROW: u32 = 15;
 
+/// The environment variable with which a process retires slots after [`REUSE_MAX_NARROW`] uses, so that tests reach the end of a slot's
+/// life. What it writes is for such processes only.
 #[cfg(feature = "planted")]
-static IS_REUSE_NARROW: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+pub const NARROW_REUSE: &str = "TENURE_NARROW_REUSE";
 
-/// From now on slots of this process are retired after [`REUSE_MAX_NARROW`] uses, so that tests reach the end of a slot's life. What
-/// it writes is for such processes only.
 #[cfg(feature = "planted")]
-pub fn narrow_reuse() {
-    IS_REUSE_NARROW.store(true, std::sync::atomic::Ordering::Relaxed);
-}
+static IS_REUSE_NARROW: std::sync::LazyLock<bool> =
+    std::sync::LazyLock::new(|| std::env::var_os(NARROW_REUSE).is_some());
 
-/// Whether that was asked for.
+/// Whether this process has it.
 #[cfg(feature = "planted")]
 #[inline]
 pub(crate) fn is_reuse_narrow() -> bool {
-    IS_REUSE_NARROW.load(std::sync::atomic::Ordering::Relaxed)
+    *IS_REUSE_NARROW
 }
 
-/// It was not.
+/// It has not.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the compiler removes what is false")]

@@ -88,16 +88,8 @@ struct Run {
     may_crash: bool,
 }
 
-/// Set for a process whose slots are retired after fifteen uses.
-#[cfg(feature = "planted")]
-const NARROW: &str = "TENURE_NARROW_REUSE";
-
 impl Run {
     fn new(seed: u64, place: Place, background: bool) -> Self {
-        #[cfg(feature = "planted")]
-        if std::env::var_os(NARROW).is_some() {
-            tenure::planted::narrow_reuse();
-        }
         let options = Options::new()
             .segment_bytes(64 << 10)
             .snapshot_log_bytes(300 << 10)
@@ -413,13 +405,4 @@ fn a_store_in_memory_does_what_a_map_does() {
 #[test]
 fn a_store_in_memory_with_a_background_thread_does_what_a_map_does() {
     Run::new(5, Place::Memory(Arc::new(Memory::new())), true).run(6_000);
-}
-
-#[cfg(feature = "planted")]
-#[test]
-fn all_of_it_holds_with_a_narrow_reuse_count() {
-    let program = std::env::current_exe().expect("this program");
-    let run = std::process::Command::new(program).arg("does_what_a_map_does").env(NARROW, "1").output().expect("runs");
-    let told = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success() && told.contains("4 passed"), "{told}");
 }

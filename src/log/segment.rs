@@ -240,7 +240,7 @@ impl Segment {
     /// Bytes in the file now.
     pub(crate) fn len(&self) -> Result<u64> {
         // First: once it is set, the file may be another handle, whose length may include preallocated space. Ended
-        // segments need neither a lock nor a reference to the file for this: an opening asks for each of its pages.
+        // segments need neither a lock nor a reference to the file for this: each read asks.
         let is_final = || Some(self.final_bytes.load(Ordering::Acquire)).filter(|bytes| *bytes > 0);
         if let Some(bytes) = is_final() {
             return Ok(bytes);

@@ -60,13 +60,16 @@ struct Place {
 impl Place {
     /// Records an image. Returns whether it is the first one there, at an offset that an image can have.
     fn meet(&mut self, offset: u64) -> bool {
+        if !offset.is_multiple_of(PAGE_ALIGN_BYTES) {
+            return false;
+        }
         let Some(piece) = self.seen.get_mut(to_usize(offset / PIECE_BYTES)) else { return false };
         let words = piece.get_or_insert_with(|| Box::new([0; PIECE_WORDS]));
         let bit = offset % PIECE_BYTES / PAGE_ALIGN_BYTES;
         let Some(word) = words.get_mut(to_usize(bit / 64)) else { return false };
         let is_first = *word & (1 << (bit % 64)) == 0;
         *word |= 1 << (bit % 64);
-        is_first && offset.is_multiple_of(PAGE_ALIGN_BYTES)
+        is_first
     }
 }
 
@@ -203,6 +206,7 @@ mod tests {
             assert_eq!([meet(3, offset), meet(9, offset), meet(3, offset)], [Some(3), Some(9), None], "at {offset}");
         }
         assert_eq!([meet(3, 256 + 16), meet(4, 320), meet(10, 320)], [None; 3], "elsewhere");
+        assert_eq!(meet(3, 256), Some(3), "what was refused takes no other image's place");
         // What is past the end is found when it is read.
         assert_eq!([meet(9, end + 9), meet(9, end + 9)], [Some(9); 2]);
     }

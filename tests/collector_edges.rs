@@ -202,3 +202,45 @@ fn frames_that_are_larger_than_a_segment_leave_no_empty_files() {
     assert!(disk.names().iter().filter(|name| empty(name)).count() <= 2, "{:?}", disk.names());
     is_verified(store, &backing);
 }
+
+#[test]
+fn a_file_that_had_only_begun_where_the_store_was_copied_in_order_is_as_good_as_deleted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [path, copy] = ["store", "copy"].map(|name| dir.path().join(name));
+    let store = options().open(&path).expect("opens");
+    let ids: Vec<RecordId> = (0..30).flat_map(|_| insert(&store, 100)).collect();
+    store.save_snapshot().expect("saves");
+    let mut listed = common::read_dir(&path);
+    listed.remove("lock");
+    // The snapshot lists segments that the collector deletes before there is another one.
+    let (kept, deleted) = ids.split_at(100);
+    store.write(|tx| deleted.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
+    store.collect(None).expect("collects");
+    store.sync().expect("synced");
+    let mut image = common::read_dir(&path);
+    image.remove("lock");
+    let gone: Vec<&String> = listed.keys().filter(|name| !image.contains_key(*name)).collect();
+    assert!(gone.iter().any(|name| name.starts_with("log-")), "{gone:?}");
+    for bytes in [0, 1, 127] {
+        let mut image = image.clone();
+        for name in &gone {
+            image.insert((*name).clone(), listed[*name][..bytes].to_vec());
+        }
+        common::write_dir(&copy, &image);
+        let store = options().open(&copy).expect("opens");
+        assert!(kept.iter().all(|id| store.get(*id).is_ok()), "{bytes} bytes");
+        assert!(deleted.iter().all(|id| store.get(*id).is_err()), "{bytes} bytes");
+        store.close().expect("closes");
+        assert!(tenure::verify::verify(&copy, &mut |_| {}).expect("verifies").is_ok());
+        std::fs::remove_dir_all(&copy).expect("removed");
+    }
+    // A segment with records that are alive is missed.
+    let logs = gone.iter().filter(|name| name.starts_with("log-"));
+    let needed = logs.max_by_key(|name| listed[**name].len()).expect("a log");
+    let mut image = listed.clone();
+    image.insert((*needed).clone(), Vec::new());
+    common::write_dir(&copy, &image);
+    let error = options().open(&copy).expect_err("records are missing");
+    assert!(error.is_corruption() && error.to_string().contains("ends within its header"), "{error}");
+    assert_eq!(common::read_dir(&copy)[*needed], Vec::<u8>::new(), "nothing was deleted");
+}

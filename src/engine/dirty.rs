@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::Engine;
 
+/// One in so many bytes of the limit is kept for snapshots, which move pages out of nearly empty segments.
+const MOVES_PART: u64 = 8;
+
 /// The limit, and what is reserved.
 #[derive(Debug)]
 pub(crate) struct DirtyBudget {
@@ -25,12 +28,23 @@ impl DirtyBudget {
         self.bytes_max
     }
 
+    /// What snapshots may bring to the heap in any case.
+    pub(crate) fn moves_max(&self) -> u64 {
+        self.bytes_max / MOVES_PART
+    }
+
+    /// The rest.
+    pub(crate) fn commits_max(&self) -> u64 {
+        self.bytes_max - self.moves_max()
+    }
+
     /// Space for pages of this size, if it is available beside what is changed.
-    fn take(&self, changed: u64, bytes: u64) -> Option<Room<'_>> {
-        let limit = self.bytes_max.saturating_sub(changed);
-        let more = |awaited: u64| awaited.checked_add(bytes).filter(|awaited| *awaited <= limit);
-        let taken = self.awaited.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        taken.ok().map(|_| Room { budget: self, bytes })
+    fn take(&self, changed: impl Fn() -> u64, bytes: u64) -> Option<Room<'_>> {
+        // Reserved before it is counted: who reads what is changed first misses a commit that is applied, and returns its
+        // space, in between.
+        let room = self.take_anyway(bytes);
+        let awaited = self.awaited.load(Ordering::Acquire);
+        (awaited.saturating_add(changed()) <= self.commits_max()).then_some(room)
     }
 
     /// Space, available or not.
@@ -56,6 +70,6 @@ impl Drop for Room<'_> {
 impl Engine {
     /// Heap space for pages of this size, if available.
     pub(crate) fn take_room(&self, bytes: u64) -> Option<Room<'_>> {
-        self.dirty.take(self.heap.dirty_bytes(), bytes)
+        self.dirty.take(|| self.heap.dirty_bytes(), bytes)
     }
 }

@@ -78,11 +78,11 @@ pub(crate) struct Indexes {
 }
 
 impl Indexes {
-    /// Moves nodes out of page segments, roughly this many per call. `true` when nothing is left to do.
+    /// Moves nodes out of page segments until roughly `left` have come to the heap. `true` when nothing is left to do.
     pub(crate) fn refresh(
         &mut self,
         from: &BTreeSet<SegmentSeq>,
-        nodes: usize,
+        left: &mut usize,
         refreshed: &mut Refreshed,
     ) -> Result<bool> {
         let mut is_done = Ok(true);
@@ -92,7 +92,7 @@ impl Indexes {
             if refreshed.tree != *number {
                 *refreshed = Refreshed { tree: *number, ..Refreshed::default() };
             }
-            is_done = match tree.refresh(from, nodes, &mut refreshed.passed) {
+            is_done = match tree.refresh(from, left, &mut refreshed.passed) {
                 // A damaged node stays where it is, with its segment; reads of it report the damage.
                 Err(error) if error.is_corruption() => Ok(true),
                 other => other,

@@ -22,8 +22,9 @@ impl Heap {
         let mut refreshed = Refreshed::default();
         loop {
             let nodes = to_usize(left.clamp(1, to_u64(indexes::INSTALL_NODES)));
-            let is_done = self.with_indexes(|indexes| indexes.refresh(from, nodes, &mut refreshed))?;
-            left = left.saturating_sub(to_u64(nodes));
+            let mut unused = nodes;
+            let is_done = self.with_indexes(|indexes| indexes.refresh(from, &mut unused, &mut refreshed))?;
+            left = left.saturating_sub(to_u64(nodes - unused));
             if is_done || left == 0 {
                 return Ok(());
             }

@@ -27,21 +27,27 @@ struct Pass<'p> {
     from: &'p BTreeSet<SegmentSeq>,
     ledger: &'p mut Ledger,
     segments: &'p PageSegments,
-    left: usize,
+    left: &'p mut usize,
     passed: &'p mut Passed,
 }
 
 impl KeyTree {
-    /// Moves nodes out of page segments, at most this many per call. `true` when the walk is complete.
-    pub(crate) fn refresh(&mut self, from: &BTreeSet<SegmentSeq>, nodes: usize, passed: &mut Passed) -> Result<bool> {
+    /// Moves nodes out of page segments until `left` nodes have come to the heap, with those above them; the last one may bring
+    /// as many more as the tree has levels. `true` when the walk is complete.
+    pub(crate) fn refresh(
+        &mut self,
+        from: &BTreeSet<SegmentSeq>,
+        left: &mut usize,
+        passed: &mut Passed,
+    ) -> Result<bool> {
         let root_level = level(&self.now.root)?;
         if passed.root_level != root_level {
             *passed = Passed { root_level, ..Passed::default() };
         }
         let segments = std::sync::Arc::clone(&self.now.segments);
-        let mut pass = Pass { from, ledger: &mut self.ledger, segments: &segments, left: nodes, passed };
+        let mut pass = Pass { from, ledger: &mut self.ledger, segments: &segments, left, passed };
         pass.node(&mut self.now.root, 0)?;
-        Ok(pass.left > 0)
+        Ok(*pass.left > 0)
     }
 }
 
@@ -56,7 +62,7 @@ impl Pass<'_> {
 
     /// Moves a node out of the segments. What continues from an image there will be written whole.
     fn move_out(&mut self, child: &mut Child) -> Result<()> {
-        self.left = self.left.saturating_sub(1);
+        *self.left = self.left.saturating_sub(1);
         if self.is_base_in(child) || matches!(child.node, Node::CleanLeaf(_)) {
             return self.ledger.leave_base(child, self.segments);
         }
@@ -110,11 +116,13 @@ impl Pass<'_> {
             if self.passed.path.len() == depth {
                 self.passed.path.push(number);
             }
+            let dirty = self.ledger.dirty();
             let inner = self.ledger.inner_mut(child, self.segments)?;
+            *self.left = self.left.saturating_sub(usize::from(self.ledger.dirty() > dirty));
             if let Some(below) = inner.children.get_mut(number) {
                 self.node(below, depth + 1)?;
             }
-            if self.left == 0 {
+            if *self.left == 0 {
                 return Ok(());
             }
             self.passed.path.truncate(depth);

@@ -240,6 +240,12 @@ impl SegmentSource {
         Ok(self.opened(name, header, file, content_end, damage))
     }
 
+    /// Whether a file is there, and ends within its header.
+    pub(crate) fn has_only_begun(&self, kind: FileKind, segment: SegmentSeq) -> bool {
+        let len = self.open_file(&kind.file_name(segment)).map(|(_, len)| len);
+        len.is_ok_and(|len| len < to_u64(SEGMENT_HEADER_BYTES))
+    }
+
     fn open_file(&self, name: &str) -> Result<(Arc<dyn BackingFile>, u64)> {
         let file = self.backing.open(name).map_err(|source| Error::io("open", name, source))?;
         let len = file.len().map_err(|source| Error::io("measure", name, source))?;

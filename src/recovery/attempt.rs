@@ -144,7 +144,7 @@ impl Attempt<'_> {
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));
-        damage.extend(check_absent(&heap, self.base.number, damage.is_empty() && !self.settings.repairs)?);
+        damage.extend(check_absent(&source, &heap, self.base.number, damage.is_empty() && !self.settings.repairs)?);
         let marked = self.base.damaged_indexes();
         let is_new = |number: IndexNumber| marked.iter().all(|(marked, _)| *marked != number);
         let catalogue = heap.catalogue();
@@ -171,17 +171,22 @@ fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
     Ok(damaged)
 }
 
-/// Opens a log segment, or treats it as absent: a later commit or move may have emptied it before it was deleted.
+/// Opens a log segment, or treats it as absent: a later commit or move may have emptied it before it was deleted. So may a file
+/// that has no more than a part of its header, which a copy that follows the store in order has if it had only begun with
+/// the file when that was deleted.
 fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Result<Segment> {
     match source.open_proven(FileKind::Records, number, proven) {
         Err(Error::Io { source: why, .. }) if why.kind() == io::ErrorKind::NotFound => Ok(source.absent(number)),
+        Err(error) if error.is_corruption() && source.has_only_begun(FileKind::Records, number) => {
+            Ok(source.absent(number))
+        }
         other => other,
     }
 }
 
-/// After replay, nothing may point into a segment without a file, as far as all pages can be read. Releases such
+/// After replay, nothing may point into a segment without contents, as far as all pages can be read. Releases such
 /// segments. Returns the damage of pages checked for this.
-fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Corruption>> {
+fn check_absent(source: &SegmentSource, heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Corruption>> {
     let table = heap.segments();
     let absent: Vec<&Arc<Segment>> = table.iter().map(|(_, segment)| segment).filter(|s| s.is_absent()).collect();
     let missing = absent.iter().find(|segment| segment.live_bytes() > 0);
@@ -197,7 +202,9 @@ fn check_absent(heap: &Heap, snapshot: u64, all_is_known: bool) -> Result<Vec<Co
     if let Some(missing) = missing.filter(|_| all_is_known && damage.is_empty()) {
         let what = format!("segment of snapshot {snapshot}");
         let expected = format!("the file, with {} live bytes", missing.live_bytes());
-        return Err(Error::corrupt(missing.name(), 0, what, expected, "no file of this name"));
+        let has_begun = source.has_only_begun(FileKind::Records, missing.number());
+        let got = if has_begun { "a file that ends within its header" } else { "no file of this name" };
+        return Err(Error::corrupt(missing.name(), 0, what, expected, got));
     }
     let numbers: Vec<SegmentSeq> = absent.iter().map(|segment| segment.number()).collect();
     // The opening has not ended, so no earlier state is in use.

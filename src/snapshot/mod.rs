@@ -13,13 +13,12 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
-use crate::format::PAGE_BYTES;
 use crate::format::descriptor::{Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
 use crate::heap::{Effect, FrozenIndex, State};
 use crate::id::{IndexNumber, SegmentSeq, Seq};
-use crate::key_index::Saved as SavedIndex;
+use crate::key_index::{NODE_HEAP_BYTES, Saved as SavedIndex};
 use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
 use crate::record_index::{Mid, Root};
@@ -210,13 +209,15 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
         // A snapshot on a full disk takes as little space as possible.
         return Ok(());
     }
-    // What is moved takes room on the heap until it is saved.
-    let bytes_max = engine.dirty.bytes_max() / 8;
+    // What is moved takes room on the heap until it is saved: what is kept for it, and as much again if commits leave it.
+    let bytes_max = engine.dirty.moves_max();
     let mut emptied = engine.pages.emptiest(writer.writing(), bytes_max);
     let stays = |number| engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
     emptied.append(&mut engine.pages.small(writer.writing(), bytes_max, stays));
     if !emptied.is_empty() {
-        engine.heap.refresh_pages(&emptied, (2 * bytes_max) / PAGE_BYTES as u64)?;
+        let room = engine.take_room(bytes_max);
+        let bytes_max = if room.is_some() { 2 * bytes_max } else { bytes_max };
+        engine.heap.refresh_pages(&emptied, bytes_max / NODE_HEAP_BYTES)?;
         writer.refresh_root(&emptied);
     }
     Ok(())

@@ -39,7 +39,7 @@ pub(crate) fn pages_of(effects: &[Effect]) -> u64 {
 /// Waits until there is room for changing this many pages of the record index and nodes of key indexes. The caller
 /// holds no lock.
 pub(crate) fn make_room(engine: &Engine, need: Need, pages: u64, nodes: u64) -> Result<Room<'_>> {
-    let limit = engine.dirty.bytes_max();
+    let limit = engine.dirty.commits_max();
     // Each leaf may split, and the inner nodes above change too.
     let nodes = if nodes == 0 { 0 } else { nodes + nodes / 8 + NODES_ABOVE };
     // More than that is never free while others write.

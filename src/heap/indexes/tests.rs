@@ -42,7 +42,7 @@ fn the_walk_goes_from_tree_to_tree_past_damage_and_trees_that_are_gone() {
     assert!(before > 40 && left(&indexes, numbers[3]) > 40);
 
     let (mut refreshed, mut calls) = (Refreshed::default(), 0);
-    while !indexes.refresh(&from, 4, &mut refreshed).unwrap() {
+    while !indexes.refresh(&from, &mut 4, &mut refreshed).unwrap() {
         calls += 1;
         assert!(calls < 1_000, "no end");
         if calls == 1 {

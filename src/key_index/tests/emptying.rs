@@ -48,7 +48,7 @@ fn nodes_leave_their_segments_one_by_one_and_no_others_do() {
     let (inside, above) = nodes_in(&tree, &from);
     assert!(inside > 200 && above < 800, "{inside} nodes, {above} with those above");
     let (mut passed, mut calls) = (Passed::default(), 0);
-    while !tree.refresh(&from, 1, &mut passed).unwrap() {
+    while !tree.refresh(&from, &mut 1, &mut passed).unwrap() {
         calls += 1;
         assert!(calls <= inside, "no end after {calls} calls for {inside} nodes");
     }
@@ -68,10 +68,10 @@ fn what_was_passed_is_not_looked_at_again() {
     let (inside, _) = nodes_in(&tree, &from);
     let half = usize::try_from(inside / 2).unwrap();
     let mut passed = Passed::default();
-    assert!(!tree.refresh(&from, half, &mut passed).unwrap());
+    assert!(!tree.refresh(&from, &mut half.clone(), &mut passed).unwrap());
     let all = pages.store.segments().keys().copied().collect();
     let (before, _) = nodes_in(&tree, &all);
-    while !tree.refresh(&all, half, &mut passed).unwrap() {}
+    while !tree.refresh(&all, &mut half.clone(), &mut passed).unwrap() {}
     let (left, _) = nodes_in(&tree, &all);
     assert!((before / 4..before * 3 / 4).contains(&left), "{left} of {before} nodes are left");
 }
@@ -82,7 +82,7 @@ fn left_beside_changes(seed: u64, count: u64, change: &mut dyn FnMut(&mut KeyTre
     let (mut tree, mut model, from) = saved(&mut pages, &mut numbers, count);
     let (inside, _) = nodes_in(&tree, &from);
     let (mut passed, mut calls) = (Passed::default(), 0);
-    while !tree.refresh(&from, 4, &mut passed).unwrap() {
+    while !tree.refresh(&from, &mut 4, &mut passed).unwrap() {
         calls += 1;
         assert!(calls <= inside, "no end after {calls} calls for {inside} nodes");
         change(&mut tree, &mut model, &mut numbers);

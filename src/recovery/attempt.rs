@@ -93,7 +93,7 @@ impl Attempt<'_> {
             } else {
                 let is_ended = row.segment < self.base.head_segment;
                 let proven = if is_ended { row.bytes } else { self.base.begin_of(row.segment) };
-                open_or_absent(&source, row.segment, proven).map(|segment| {
+                open_or_absent(&source, row.segment, proven, is_ended).map(|segment| {
                     let segment = Arc::new(segment);
                     headless::note(&segment, report);
                     segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
@@ -173,11 +173,11 @@ fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
 
 /// Opens a log segment, or treats it as absent: a later commit or move may have emptied it before it was deleted. So may a file
 /// that has no more than a part of its header, which a copy that follows the store in order has if it had only begun with
-/// the file when that was deleted.
-fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64) -> Result<Segment> {
+/// the file when that was deleted; not one of the log that is replayed, in which commits would be missed.
+fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64, is_ended: bool) -> Result<Segment> {
     match source.open_proven(FileKind::Records, number, proven) {
         Err(Error::Io { source: why, .. }) if why.kind() == io::ErrorKind::NotFound => Ok(source.absent(number)),
-        Err(error) if error.is_corruption() && source.has_only_begun(FileKind::Records, number) => {
+        Err(error) if is_ended && error.is_corruption() && source.has_only_begun(FileKind::Records, number) => {
             Ok(source.absent(number))
         }
         other => other,

@@ -154,8 +154,8 @@ impl Options {
     }
 
     /// The maximum heap in bytes that dirty index pages take before a snapshot has saved them, at least 1 MiB. At half of
-    /// it a snapshot is saved in the background; a commit that would exceed it waits for that snapshot, or saves one
-    /// itself. Default: 256 MiB. See `docs/limits.md` for what does not count.
+    /// it a snapshot is saved in the background; a commit that would exceed seven eighths of it waits for that snapshot, or
+    /// saves one itself. The rest is for pages that snapshots move. Default: 256 MiB. See `docs/limits.md` for what does not count.
     #[must_use]
     pub fn dirty_bytes_max(mut self, bytes: u64) -> Self {
         self.dirty_bytes_max = bytes;

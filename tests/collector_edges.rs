@@ -4,13 +4,18 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tenure::backing::{Backing, FaultBacking};
+use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking};
 use tenure::{Durability, Options, RecordId, Store};
 
 const SEGMENT: u64 = 64 << 10;
+/// Of a random writer.
+const ROUNDS: u32 = 1_500;
 
 fn options() -> Options {
     Options::new().segment_bytes(SEGMENT).durability(Durability::Buffered).background(false)
@@ -196,51 +201,151 @@ fn frames_that_are_larger_than_a_segment_leave_no_empty_files() {
     for _ in 0..8 {
         // Nothing small comes between, which would go to the segment that is made ready in the meantime.
         store.write(|tx| tx.insert_many(&set, &vec![vec![7; 50_000]; 6])).expect("inserts");
-        std::thread::sleep(std::time::Duration::from_millis(130));
+        std::thread::sleep(Duration::from_millis(130));
     }
     let empty = |name: &String| name.starts_with("log-") && disk.contents(name).is_some_and(|bytes| bytes.len() <= 128);
     assert!(disk.names().iter().filter(|name| empty(name)).count() <= 2, "{:?}", disk.names());
     is_verified(store, &backing);
 }
 
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// Keeps what a directory contains whenever a record segment is deleted, with the deleted file.
+#[derive(Debug)]
+struct Deletions {
+    disk: FaultBacking,
+    images: Mutex<Vec<(String, Files)>>,
+}
+
+impl Backing for Deletions {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        self.disk.open(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        if name.starts_with("log-") {
+            self.images.lock().expect("no panic").push((name.to_owned(), common::read_backing(&self.disk)));
+        }
+        self.disk.delete(name)
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
+        self.disk.lock()
+    }
+
+    fn location(&self) -> String {
+        self.disk.location()
+    }
+}
+
+type Records = BTreeMap<RecordId, u8>;
+
+/// Whether a store with these files opens, and has the records from before or after what was done when they were kept.
+fn opens_with(files: &Files, records: [&Records; 2], what: &str) -> bool {
+    let backing = common::memory_of(files);
+    let report = tenure::verify::verify_backing(&backing, &mut |_| {});
+    let Ok(store) = options().open_backing(Arc::clone(&backing)) else { return false };
+    let report = report.expect(what);
+    assert!(report.is_ok(), "{what}, before it was opened: {:?}", report.problems);
+    let set = store.find_set("a").expect(what);
+    let view = store.view();
+    let scanned = view.scan(&set).map(|record| record.and_then(|record| Ok((record.id(), record.to_vec()?))));
+    let found: BTreeMap<RecordId, Vec<u8>> = scanned.collect::<Result<_, _>>().expect(what);
+    let are_found = |records: &Records| {
+        found.len() == records.len()
+            && records.iter().all(|(id, byte)| found.get(id).is_some_and(|bytes| *bytes == vec![*byte; 200]))
+    };
+    assert!(records.into_iter().any(are_found), "{what}: {} records", found.len());
+    drop(view);
+    store.close().expect(what);
+    let report = tenure::verify::verify_backing(&backing, &mut |_| {}).expect(what);
+    assert!(report.is_ok(), "{what}: {:?}", report.problems);
+    // It goes once no snapshot that is kept lists it.
+    let store = options().open_backing(Arc::clone(&backing)).expect(what);
+    store.collect(None).expect(what);
+    store.close().expect(what);
+    for name in backing.list().expect("lists").iter().filter(|name| name.starts_with("log-")) {
+        let bytes = backing.open(name).expect("opens").len().expect("measures");
+        assert!(bytes >= 128, "{what}: {name}, of which only {bytes} bytes are there, stays");
+    }
+    true
+}
+
+/// A copy that follows the store in order, as a bucket does after its store was opened again, may have begun with a file at the
+/// moment at which the store deletes it.
 #[test]
-fn a_file_that_had_only_begun_where_the_store_was_copied_in_order_is_as_good_as_deleted() {
+fn a_file_that_had_only_begun_when_it_was_deleted_is_as_good_as_deleted() {
+    let watched = Arc::new(Deletions { disk: FaultBacking::new(), images: Mutex::default() });
+    let store = options().open_backing(watched.clone()).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    let (mut rng, mut records) = (common::Rng::new(7), Records::new());
+    let mut cases = 0;
+    for round in 0..ROUNDS {
+        let (before, byte) = (records.clone(), round.to_le_bytes()[0]);
+        let some = |rng: &mut common::Rng, records: &Records, n: usize| -> Vec<RecordId> {
+            let from = rng.below(records.len().max(1));
+            records.keys().copied().skip(from).take(n).collect()
+        };
+        match rng.below(12) {
+            0..=3 => {
+                let n = rng.below(60);
+                let ids = store.write(|tx| (0..n).map(|_| tx.insert(&set, [byte; 200])).collect::<Result<Vec<_>, _>>());
+                records.extend(ids.expect("inserts").into_iter().map(|id| (id, byte)));
+            }
+            4..=6 => {
+                let n = rng.below(40);
+                let ids = some(&mut rng, &records, n);
+                store.write(|tx| ids.iter().try_for_each(|id| tx.update(*id, [byte; 200]))).expect("updates");
+                records.extend(ids.into_iter().map(|id| (id, byte)));
+            }
+            7..=9 => {
+                let n = rng.below(120);
+                let ids = some(&mut rng, &records, n);
+                store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
+                records.retain(|id, _| !ids.contains(id));
+            }
+            10 => drop(store.save_snapshot().expect("saves")),
+            _ => drop(store.collect(Some(Duration::from_millis(rng.below(2) as u64))).expect("collects")),
+        }
+        for (name, image) in watched.images.lock().expect("no panic").drain(..) {
+            assert!(opens_with(&image, [&before, &records], "as it was"), "round {round}: {name} whole");
+            for bytes in [0, 1, 127] {
+                let mut image = image.clone();
+                image.get_mut(&name).expect("the file").truncate(bytes);
+                let what = format!("round {round}: {name} with {bytes} bytes");
+                assert!(opens_with(&image, [&before, &records], &what), "{what}");
+                cases += 1;
+            }
+        }
+    }
+    assert!(cases > 300, "{cases}");
+}
+
+#[test]
+fn a_file_that_has_only_begun_and_is_needed_is_missed() {
     let dir = tempfile::tempdir().expect("a directory");
     let [path, copy] = ["store", "copy"].map(|name| dir.path().join(name));
     let store = options().open(&path).expect("opens");
-    let ids: Vec<RecordId> = (0..30).flat_map(|_| insert(&store, 100)).collect();
+    for _ in 0..30 {
+        insert(&store, 100);
+    }
     store.save_snapshot().expect("saves");
     let mut listed = common::read_dir(&path);
     listed.remove("lock");
-    // The snapshot lists segments that the collector deletes before there is another one.
-    let (kept, deleted) = ids.split_at(100);
-    store.write(|tx| deleted.iter().try_for_each(|id| tx.delete(*id))).expect("deletes");
-    store.collect(None).expect("collects");
-    store.sync().expect("synced");
-    let mut image = common::read_dir(&path);
-    image.remove("lock");
-    let gone: Vec<&String> = listed.keys().filter(|name| !image.contains_key(*name)).collect();
-    assert!(gone.iter().any(|name| name.starts_with("log-")), "{gone:?}");
-    for bytes in [0, 1, 127] {
-        let mut image = image.clone();
-        for name in &gone {
-            image.insert((*name).clone(), listed[*name][..bytes].to_vec());
-        }
-        common::write_dir(&copy, &image);
-        let store = options().open(&copy).expect("opens");
-        assert!(kept.iter().all(|id| store.get(*id).is_ok()), "{bytes} bytes");
-        assert!(deleted.iter().all(|id| store.get(*id).is_err()), "{bytes} bytes");
-        store.close().expect("closes");
-        assert!(tenure::verify::verify(&copy, &mut |_| {}).expect("verifies").is_ok());
-        std::fs::remove_dir_all(&copy).expect("removed");
-    }
-    // A segment with records that are alive is missed.
-    let logs = gone.iter().filter(|name| name.starts_with("log-"));
-    let needed = logs.max_by_key(|name| listed[**name].len()).expect("a log");
-    let mut image = listed.clone();
-    image.insert((*needed).clone(), Vec::new());
+    let logs = listed.keys().filter(|name| name.starts_with("log-"));
+    let needed = logs.max_by_key(|name| listed[*name].len()).expect("a log").clone();
+    let mut image = listed;
+    image.insert(needed.clone(), Vec::new());
     common::write_dir(&copy, &image);
     let error = options().open(&copy).expect_err("records are missing");
     assert!(error.is_corruption() && error.to_string().contains("ends within its header"), "{error}");
-    assert_eq!(common::read_dir(&copy)[*needed], Vec::<u8>::new(), "nothing was deleted");
+    assert_eq!(common::read_dir(&copy)[&needed], Vec::<u8>::new(), "nothing was deleted");
 }

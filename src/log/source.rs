@@ -240,9 +240,17 @@ impl SegmentSource {
         Ok(self.opened(name, header, file, content_end, damage))
     }
 
-    /// Whether a file is there, and ends within its header.
-    pub(crate) fn has_only_begun(&self, kind: FileKind, segment: SegmentSeq) -> bool {
-        let len = self.open_file(&kind.file_name(segment)).map(|(_, len)| len);
+    /// Whether a record segment could not be opened because its file is not there, or, where that counts, has only begun.
+    pub(crate) fn is_gone(&self, segment: SegmentSeq, error: &Error, may_have_begun: bool) -> bool {
+        match error {
+            Error::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            error => may_have_begun && error.is_corruption() && self.has_only_begun(segment),
+        }
+    }
+
+    /// Whether the file of a record segment is there, and ends within its header.
+    pub(crate) fn has_only_begun(&self, segment: SegmentSeq) -> bool {
+        let len = self.open_file(&FileKind::Records.file_name(segment)).map(|(_, len)| len);
         len.is_ok_and(|len| len < to_u64(SEGMENT_HEADER_BYTES))
     }
 

@@ -3,7 +3,6 @@
 //! Owns: what of a snapshot may be damaged or absent without keeping the store from being opened. Never: writes.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use crate::backing::Backing;
@@ -91,9 +90,9 @@ impl Attempt<'_> {
             let result = if row.pages {
                 pages.open_segment(row.segment, row.live_bytes).map(|found| damage.extend(found))
             } else {
-                let is_ended = row.segment < self.base.head_segment;
-                let proven = if is_ended { row.bytes } else { self.base.begin_of(row.segment) };
-                open_or_absent(&source, row.segment, proven, is_ended).map(|segment| {
+                let head = self.base.head_segment;
+                let proven = if row.segment < head { row.bytes } else { self.base.begin_of(row.segment) };
+                open_or_absent(&source, row.segment, proven, row.segment == head).map(|segment| {
                     let segment = Arc::new(segment);
                     headless::note(&segment, report);
                     segment.add_live(i64::try_from(row.live_bytes).unwrap_or_default());
@@ -171,15 +170,13 @@ fn look_at_pages(root: &Root) -> Result<Vec<(u64, Corruption)>> {
     Ok(damaged)
 }
 
-/// Opens a log segment, or treats it as absent: a later commit or move may have emptied it before it was deleted. So may a file
+/// Opens a record segment, or treats it as absent: a later commit or move may have emptied it before it was deleted. So may a file
 /// that has no more than a part of its header, which a copy that follows the store in order has if it had only begun with
-/// the file when that was deleted; not one of the log that is replayed, in which commits would be missed.
-fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64, is_ended: bool) -> Result<Segment> {
+/// the file when that was deleted; not the one in which the log goes on. Those after that are the collector's, or hold
+/// nothing that the snapshot needs.
+fn open_or_absent(source: &SegmentSource, number: SegmentSeq, proven: u64, is_head: bool) -> Result<Segment> {
     match source.open_proven(FileKind::Records, number, proven) {
-        Err(Error::Io { source: why, .. }) if why.kind() == io::ErrorKind::NotFound => Ok(source.absent(number)),
-        Err(error) if is_ended && error.is_corruption() && source.has_only_begun(FileKind::Records, number) => {
-            Ok(source.absent(number))
-        }
+        Err(error) if source.is_gone(number, &error, !is_head) => Ok(source.absent(number)),
         other => other,
     }
 }
@@ -202,7 +199,7 @@ fn check_absent(source: &SegmentSource, heap: &Heap, snapshot: u64, all_is_known
     if let Some(missing) = missing.filter(|_| all_is_known && damage.is_empty()) {
         let what = format!("segment of snapshot {snapshot}");
         let expected = format!("the file, with {} live bytes", missing.live_bytes());
-        let has_begun = source.has_only_begun(FileKind::Records, missing.number());
+        let has_begun = source.has_only_begun(missing.number());
         let got = if has_begun { "a file that ends within its header" } else { "no file of this name" };
         return Err(Error::corrupt(missing.name(), 0, what, expected, got));
     }

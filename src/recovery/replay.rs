@@ -125,7 +125,7 @@ pub(crate) fn replay(
         replay.begin_timelines(begun)?;
         cuts = later;
         let limit = limits.of_segment(number);
-        let segment = match known.get(&number) {
+        let segment = match known.get(&number).filter(|segment| !segment.is_absent()) {
             Some(segment) => Arc::clone(segment),
             None => match source.open_proven(FileKind::Records, number, base.begin_of(number)) {
                 Ok(segment) => Arc::new(segment),

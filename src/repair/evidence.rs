@@ -151,7 +151,10 @@ impl<'e> Evidence<'e> {
                 let slot = page * to_u64(ENTRIES_PER_PAGE) + index;
                 engine.heap.with_tree(|tree| tree.set(slot, Entry::freed_after(reuse_max())).map(drop))?;
                 let (file, offset) = (segment.name().to_owned(), location.offset());
-                let (set, why) = (Some(SetNumber(cell.descriptor.set)), "its file is not there".to_owned());
+                let (set, why) = (
+                    Some(SetNumber(cell.descriptor.set)),
+                    "its file is not there, or ends within its header".to_owned(),
+                );
                 report.lost.push(Lost { slot, id: None, set, file, offset, why });
             }
         }

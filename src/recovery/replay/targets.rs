@@ -14,7 +14,7 @@ use crate::recovery::headless;
 use crate::recovery::replay::Replay;
 
 impl Replay<'_> {
-    /// Registers the segments into which records were moved. One that is gone has been emptied by later moves or
+    /// Registers the segments into which records were moved. One that is gone, or has only begun, has been emptied by later moves or
     /// commits; otherwise it is found missing after replay.
     pub(super) fn adopt_targets(&mut self, effects: &[Effect]) -> Result<()> {
         for effect in effects {
@@ -28,9 +28,7 @@ impl Replay<'_> {
             let segment = match self.source.open(FileKind::Records, *to) {
                 Ok(segment) => segment,
                 // Readers would look for records in it before the next commits lead elsewhere.
-                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && !self.is_live => {
-                    self.source.absent(*to)
-                }
+                Err(error) if !self.is_live && self.source.is_gone(*to, &error, true) => self.source.absent(*to),
                 Err(error) => return Err(error),
             };
             headless::note(&segment, self.report);

@@ -33,6 +33,11 @@ impl DirtyBudget {
         self.bytes_max / MOVES_PART
     }
 
+    /// The same, beside what is changed: a snapshot that failed leaves on the heap what it moved.
+    pub(crate) fn moves_left(&self, changed: u64) -> u64 {
+        self.moves_max().saturating_sub(changed.saturating_sub(self.commits_max()))
+    }
+
     /// The rest.
     pub(crate) fn commits_max(&self) -> u64 {
         self.bytes_max - self.moves_max()

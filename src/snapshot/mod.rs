@@ -210,7 +210,10 @@ fn empty_page_segments(engine: &Engine, writer: &mut PageWriter) -> Result<()> {
         return Ok(());
     }
     // What is moved takes room on the heap until it is saved: what is kept for it, and as much again if commits leave it.
-    let bytes_max = engine.dirty.moves_max();
+    let bytes_max = engine.dirty.moves_left(engine.heap.dirty_bytes());
+    if bytes_max < NODE_HEAP_BYTES {
+        return Ok(());
+    }
     let mut emptied = engine.pages.emptiest(writer.writing(), bytes_max);
     let stays = |number| engine.manifest.with_kept(|kept| kept.is_kept_by_name(number));
     emptied.append(&mut engine.pages.small(writer.writing(), bytes_max, stays));

@@ -63,9 +63,10 @@ pub trait Backing: Send + Sync + Debug {
     /// Names of all regular files, the store's or not, in any order. Links, pipes and directories are omitted.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// For readers beside a writer: a backing that shows a state of its own goes on to the newest one, and says whether that is another.
-    /// `None`, the default, says that files show at once what was done to them.
-    fn look_again(&self) -> io::Result<Option<bool>> {
+    /// For readers beside a writer: a backing that shows a state of its own goes on to the newest one, and returns a number that is
+    /// another one for each state. Several may look, and each compares with what it saw itself. `None`, the default, says that files show
+    /// at once what was done to them.
+    fn look_again(&self) -> io::Result<Option<u64>> {
         Ok(None)
     }
 

@@ -193,7 +193,8 @@ impl Changes {
 
     /// The next commit; waits for it if there is none at the moment. `None` after the timeout.
     ///
-    /// A commit of this process is noticed when it becomes durable, one of another process within 20 ms of its watermark.
+    /// A commit of this process is noticed when it becomes durable, one of another process within 20 ms of its watermark, and one
+    /// in a bucket within half a second.
     ///
     /// # Errors
     /// As [`try_next`](Self::try_next).

@@ -82,6 +82,8 @@ pub(super) struct Reader {
     /// Beside another process: what is known to be durable.
     proven: Seq,
     looked_at: Option<Instant>,
+    /// Of a backing that shows states: the one in which everything was looked at.
+    shown: Option<u64>,
     begins: BTreeMap<SegmentSeq, Begin>,
     /// Damage of a segment that was passed over.
     damage: Option<Error>,
@@ -104,6 +106,7 @@ impl Reader {
             declared: engine.log.timeline(),
             proven: engine.log.durable_seq(),
             looked_at: None,
+            shown: None,
             begins: BTreeMap::new(),
             damage: None,
             is_early: false,

@@ -32,8 +32,8 @@ pub(crate) struct Followed {
     pub(crate) known: SegmentSeq,
     /// Later segments than that of the last frame that do not belong to the log.
     pub(crate) older: BTreeSet<SegmentSeq>,
-    /// Whether the backing shows states, of which nothing changes between two looks.
-    pub(crate) shows_states: bool,
+    /// Of a backing that shows states, of which nothing changes between two looks: the number of the one that was seen last.
+    pub(crate) shown: Option<u64>,
     /// How often in a row there was nothing new.
     pub(crate) idle: u32,
     /// Whether only a new opening can go on.

@@ -63,9 +63,9 @@ pub(crate) fn advance(engine: &Engine, settings: &Settings, closely: bool) -> Re
 fn has_news(engine: &Engine, followed: &mut Followed) -> io::Result<bool> {
     let backing = &*engine.backing;
     let looked = backing.look_again()?;
-    followed.shows_states = looked.is_some();
-    if let Some(is_new) = looked {
-        return Ok(is_new);
+    if looked.is_some() {
+        // Another handle, or a feed, may have gone on to it.
+        return Ok(std::mem::replace(&mut followed.shown, looked) != looked);
     }
     followed.idle += 1;
     let is_new = followed.idle >= LOOKS
@@ -118,7 +118,7 @@ fn is_elsewhere(followed: &Followed) -> bool {
 
 /// Whether something follows the last frame in its segment, and the manifest says nothing new.
 fn is_in_segment(backing: &dyn Backing, followed: &Followed) -> bool {
-    !followed.shows_states
+    followed.shown.is_none()
         && !is_elsewhere(followed)
         && has_grown(backing, followed.at).unwrap_or_default()
         && manifest_of(backing, &followed.manifest.0).ok().flatten() == Some(followed.manifest.1)
@@ -126,7 +126,7 @@ fn is_in_segment(backing: &dyn Backing, followed: &Followed) -> bool {
 
 /// The segments from that of the last frame on. `None` if only an opening can go on.
 fn listed(engine: &Engine, followed: &mut Followed) -> Result<Option<Vec<SegmentSeq>>> {
-    let files = if followed.shows_states { list_state(&*engine.backing) } else { list(&*engine.backing) }?;
+    let files = if followed.shown.is_some() { list_state(&*engine.backing) } else { list(&*engine.backing) }?;
     if manifest_of(&*engine.backing, &files.manifests).ok().flatten() != Some(followed.manifest.1)
         || files.manifests != followed.manifest.0
     {
@@ -216,7 +216,9 @@ fn reload(engine: &Engine, settings: &Settings, followed: &mut Followed) -> Resu
     if found < seen {
         return Err(went_back(engine, seen, found));
     }
+    let shown = followed.shown;
     *followed = std::mem::take(&mut *next.following.lock());
+    followed.shown = shown;
     engine.take_over(next);
     engine.following.count_reload();
     Ok(())

@@ -43,6 +43,8 @@ pub struct BucketView {
 struct Inner {
     bucket: Bucket,
     follows: bool,
+    /// Held while the next state is read, before `state`: one after the other, so that it never goes back.
+    going: Mutex<()>,
     state: RwLock<State>,
     kept: Mutex<Kept>,
 }
@@ -51,6 +53,8 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct State {
     at: LogPoint,
+    /// How many states were shown before.
+    number: u64,
     loaded: Loaded,
     /// The epoch has ended.
     is_sealed: bool,
@@ -60,7 +64,7 @@ struct State {
 
 impl From<(LogPoint, Loaded)> for State {
     fn from((at, loaded): (LogPoint, Loaded)) -> Self {
-        Self { at, loaded, is_sealed: false, asked: 0 }
+        Self { at, number: 0, loaded, is_sealed: false, asked: 0 }
     }
 }
 
@@ -100,7 +104,8 @@ impl Bucket {
     /// `NotAStore` if the bucket is empty, `PointGone` if an object is missing, `Corrupt` if one is damaged, `Io` if a request fails.
     pub fn view(&self, point: Option<LogPoint>) -> Result<BucketView> {
         let state = RwLock::new(State::from(self.state(point)?));
-        let inner = Inner { bucket: self.clone(), follows: point.is_none(), state, kept: Mutex::default() };
+        let (going, kept) = (Mutex::default(), Mutex::default());
+        let inner = Inner { bucket: self.clone(), follows: point.is_none(), going, state, kept };
         Ok(BucketView { inner: Arc::new(inner) })
     }
 
@@ -155,8 +160,11 @@ impl BucketView {
     /// Goes on to the newest state, unless it shows a chosen one.
     fn go_on(&self) -> io::Result<()> {
         if self.inner.follows {
+            let _one_at_a_time = self.inner.going.lock();
             let state = self.inner.state.read().clone();
-            let newer = self.inner.newer(state).map_err(io::Error::other)?;
+            let (at, number) = (state.at, state.number);
+            let mut newer = self.inner.newer(state).map_err(io::Error::other)?;
+            newer.number = number + u64::from(newer.at != at);
             *self.inner.state.write() = newer;
         }
         Ok(())
@@ -257,7 +265,7 @@ impl Inner {
         let bucket = self.bucket.clone();
         let advanced = self.bucket.run(async move { bucket.advance(state.at, state.loaded).await });
         match advanced {
-            Ok(Advanced::To(at, loaded, is_sealed)) => Ok(State { at, loaded, is_sealed, asked: 0 }),
+            Ok(Advanced::To(at, loaded, is_sealed)) => Ok(State { is_sealed, ..State::from((at, loaded)) }),
             Ok(Advanced::Lost) => self.bucket.state(None).map(State::from),
             // A base may have what a missing or a damaged object had.
             Err(error) if error.is_corruption() || matches!(error, Error::PointGone { .. }) => {
@@ -432,12 +440,11 @@ impl Backing for BucketView {
         Ok(())
     }
 
-    fn look_again(&self) -> io::Result<Option<bool>> {
-        let before = self.point();
+    fn look_again(&self) -> io::Result<Option<u64>> {
         if self.has_newer().map_err(io::Error::other)? {
             self.go_on()?;
         }
-        Ok(Some(self.point() != before))
+        Ok(Some(self.inner.state.read().number))
     }
 
     fn delete(&self, _name: &str) -> io::Result<()> {

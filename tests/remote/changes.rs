@@ -1,5 +1,6 @@
 //! The change feed of a store that is shipped to a bucket.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tenure::backing::Memory;
@@ -59,4 +60,44 @@ fn a_follower_of_a_bucket_has_a_feed_that_goes_on() {
     }
     assert!(seen.contains(&vec![19; 200_000]), "a large value");
     all.acknowledge(store.durable_seq()).unwrap();
+}
+
+#[test]
+fn a_follower_and_its_feed_look_at_the_same_bucket_and_both_get_all() {
+    let objects = Flaky::new(1);
+    let place = bucket(&objects.store());
+    let store = open(&Memory::new(), &place, quick()).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    store.write_with(Durability::Remote, |tx| tx.insert(&notes, "1")).unwrap();
+    let interval = Some(Duration::from_millis(150));
+    let follower = Options::new().follow_interval(interval).follow_bucket(&place).unwrap();
+    let feed = follower.store().changes(store.last_seq()).unwrap();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut feed = feed;
+        let ends = &ends;
+        let feeding = scope.spawn(move || {
+            let mut seen = 0;
+            while !ends.load(Ordering::Relaxed) {
+                seen += u32::from(feed.next_timeout(Duration::from_millis(5)).unwrap().is_some());
+            }
+            seen
+        });
+        for number in 0..8_u8 {
+            let (_, seq) = store.write_with(Durability::Remote, |tx| tx.insert(&notes, [number])).unwrap();
+            // What comes last has no commit after it that would lead there.
+            assert!(follower.wait_for(seq, Duration::from_secs(10)).unwrap(), "{number}: {:?}", follower.stats());
+            // Out of step with both.
+            std::thread::sleep(Duration::from_millis(u64::from(number) * 70 % 500));
+        }
+        // Then nobody writes, and each look is one request.
+        std::thread::sleep(Duration::from_millis(1_500));
+        let (before, lists) = (objects.counts.all(), objects.counts.lists.load(Ordering::Relaxed));
+        std::thread::sleep(Duration::from_secs(1));
+        let (asked, lists) = (objects.counts.all() - before, objects.counts.lists.load(Ordering::Relaxed) - lists);
+        ends.store(true, Ordering::Relaxed);
+        // By the follower seven, by the feed two; and after 64 looks the log is listed.
+        assert!(asked <= 20 && lists <= 6, "{asked} requests, {lists} of them lists");
+        assert!(feeding.join().unwrap() >= 7);
+    });
 }

@@ -18,6 +18,8 @@ use crate::recovery::list;
 
 /// How often a reader beside another process looks at the manifest and at segments that may have been begun.
 const LOOK: Duration = Duration::from_millis(20);
+/// The same where each look is a request.
+const LOOK_AT_STATES: Duration = Duration::from_millis(500);
 
 /// Opens a segment that may grow. Its writer may give back the room that it had ahead after its length was read; then it is looked at
 /// again.
@@ -113,10 +115,19 @@ impl Reader {
         if self.expected <= self.proven {
             return Ok(true);
         }
-        if self.looked_at.is_some_and(|at| at.elapsed() < LOOK) {
+        let pause = if self.shown.is_some() { LOOK_AT_STATES } else { LOOK };
+        if self.looked_at.is_some_and(|at| at.elapsed() < pause) {
             return Ok(false);
         }
         self.looked_at = Some(Instant::now());
+        let backing = &*self.engine.backing;
+        let shown = backing.look_again().map_err(|source| Error::io("look at", backing.location(), source))?;
+        if shown.is_some() {
+            if shown == self.shown {
+                return Ok(false);
+            }
+            self.grow()?;
+        }
         for number in self.later(before.1.unwrap_or_default())? {
             if self.begin(number)?.is_none() {
                 continue;
@@ -131,6 +142,7 @@ impl Reader {
             }
         }
         self.read_manifest()?;
+        self.shown = shown;
         Ok(self.expected <= self.proven)
     }
 }

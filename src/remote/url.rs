@@ -26,6 +26,15 @@ fn refused(url: &str, why: impl Into<String>) -> Error {
     Error::NotAStore { path: url.to_owned(), why: why.into() }
 }
 
+/// What of a URL is certainly no secret.
+fn hidden(url: &str) -> String {
+    let is_scheme = |scheme: &&str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    match url.split_once("://").map(|(scheme, _)| scheme).filter(is_scheme) {
+        Some(scheme) => format!("{scheme}://…"),
+        None => "the URL".to_owned(),
+    }
+}
+
 impl Bucket {
     /// The bucket that a URL names: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///DIRECTORY`, or
     /// `memory:///PREFIX`, which is a new one each time.
@@ -36,10 +45,19 @@ impl Bucket {
     /// # Errors
     /// `NotAStore` if it is not such a URL, or what it needs is missing from the environment; `Io` if its directory cannot be opened.
     pub fn at(url: &str) -> Result<Self> {
-        let parsed = Url::parse(url).map_err(|error| refused(url, format!("it is not a URL: {error}")))?;
-        if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
-            let shown = format!("{}://…", parsed.scheme());
-            return Err(refused(&shown, "a URL must not have credentials; set them in the environment"));
+        // What may be a secret is not shown, and becomes no one's name.
+        let hidden = hidden(url);
+        let parsed = Url::parse(url).map_err(|error| refused(&hidden, format!("it is not a URL: {error}")))?;
+        let has_user = !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some();
+        if has_user || parsed.scheme() != "file" && url.contains('@') {
+            return Err(refused(
+                &hidden,
+                "a URL must not have credentials; set them in the environment, and write an @ of the prefix as %40",
+            ));
+        }
+        // A key that is followed by a secret looks like the name of a bucket with a port.
+        if !parsed.scheme().starts_with("http") && parsed.port().is_some() {
+            return Err(refused(&hidden, "a bucket has no port; set the endpoint in the environment"));
         }
         if parsed.fragment().is_some() {
             return Err(refused(url, "a # would end the prefix; write %23"));

@@ -42,6 +42,28 @@ fn a_store_is_uploaded_shown_copied_taken_over_and_pruned() {
 }
 
 #[test]
+fn a_name_that_is_mistyped_shuts_nothing_out_and_makes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (url, here) = (format!("file://{}", path("bucket")), path("here"));
+    ok(&["put", &here, "--set", "notes", "first"]);
+    ok(&["remote", "init", &here, &url]);
+    std::fs::create_dir(path("empty")).unwrap();
+    for name in ["hree", "empty"] {
+        for what in ["init", "gc"] {
+            let refused = run(&["remote", what, &path(name), &url]);
+            assert_eq!(refused.status.code(), Some(8), "{}", String::from_utf8_lossy(&refused.stderr));
+        }
+    }
+    assert!(!std::path::Path::new(&path("hree")).exists());
+    let other = format!("file://{}", path("bukcet"));
+    assert_eq!(run(&["remote", "takeover", &other, &path("there")]).status.code(), Some(8));
+    assert!(!std::path::Path::new(&path("there")).exists());
+    ok(&["put", &here, "--set", "notes", "second"]);
+    ok(&["remote", "init", &here, &url]);
+}
+
+#[test]
 fn commands_that_read_take_a_url_and_those_that_write_refuse_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();

@@ -1,6 +1,7 @@
 //! `tenure remote`: a store and its bucket.
 //!
-//! Invariants: 1. No secret is an argument, and none is printed. 2. Only `takeover` fences another writer.
+//! Invariants: 1. No secret is an argument, and none is printed. 2. Only `takeover` fences another writer, or begins in a directory
+//! that has no store: a wrong name must not shut out the right one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,18 +97,38 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     }
 }
 
-fn files(path: &Path) -> Result<Files, Error> {
-    let failed = |source| Error::Io { action: "open", file: path.display().to_string(), source };
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    |source| Error::Io { action: "open", file: path.display().to_string(), source }
+}
+
+/// A directory, which is created if it is not there.
+fn new_files(path: &Path) -> Result<Files, Error> {
     match Files::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Files::create(path).map_err(failed),
-        other => other.map_err(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Files::create(path).map_err(failed(path)),
+        other => other.map_err(failed(path)),
     }
 }
 
-fn shipped(path: &Path, url: &str, options: RemoteOptions) -> Result<(Arc<Remote>, Store), Error> {
-    let remote = Arc::new(Remote::new(Arc::new(files(path)?), Bucket::at(url)?, options));
-    let store = Options::new().background(false).open_backing(Arc::clone(&remote) as Arc<dyn Backing>)?;
+/// The directory of a store.
+fn files_of_a_store(path: &Path) -> Result<Files, Error> {
+    let none = |why: &str| Error::NotAStore { path: path.display().to_string(), why: why.to_owned() };
+    let files = match Files::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none("there is no such directory")),
+        other => other.map_err(failed(path))?,
+    };
+    let names = files.list().map_err(failed(path))?;
+    if names.iter().any(|name| name.starts_with("manifest-")) { Ok(files) } else { Err(none("it contains no store")) }
+}
+
+fn shipped(files: Files, bucket: Bucket, options: RemoteOptions) -> Result<(Arc<Remote>, Store), Error> {
+    let remote = Arc::new(Remote::new(Arc::new(files), bucket, options));
+    let options = Options::new().create(false).background(false);
+    let store = options.open_backing(Arc::clone(&remote) as Arc<dyn Backing>)?;
     Ok((remote, store))
+}
+
+fn is_empty(url: &str) -> Error {
+    Error::NotAStore { path: url.to_owned(), why: "the bucket is empty".to_owned() }
 }
 
 /// Waits until the bucket has everything, closes, and shows what it holds.
@@ -118,20 +139,22 @@ fn finish(context: &Context, store: Store, url: &str) -> Outcome {
 }
 
 fn init(context: &Context, args: &Local) -> Outcome {
-    let (_, store) = shipped(&args.store, &args.url, RemoteOptions::new())?;
+    let (_, store) = shipped(files_of_a_store(&args.store)?, Bucket::at(&args.url)?, RemoteOptions::new())?;
     finish(context, store, &args.url)
 }
 
 fn take_over(context: &Context, args: &Takeover) -> Outcome {
-    let (_, store) = shipped(&args.store, &args.url, RemoteOptions::new().take_over(true))?;
+    let bucket = Bucket::at(&args.url)?;
+    if bucket.status()?.is_none() {
+        return Err(is_empty(&args.url).into());
+    }
+    let (_, store) = shipped(new_files(&args.store)?, bucket, RemoteOptions::new().take_over(true))?;
     finish(context, store, &args.url)
 }
 
 fn status(context: &Context, url: &str) -> Outcome {
     let mut out = Output::stdout()?;
-    let status = Bucket::at(url)?.status()?;
-    let status =
-        status.ok_or_else(|| Error::NotAStore { path: url.to_owned(), why: "the bucket is empty".to_owned() })?;
+    let status = Bucket::at(url)?.status()?.ok_or_else(|| is_empty(url))?;
     if context.json {
         out.json(&json!({
             "newest": status.newest.to_string(),
@@ -150,7 +173,7 @@ fn status(context: &Context, url: &str) -> Outcome {
 
 fn open(context: &Context, args: &Open) -> Outcome {
     let mut out = Output::stdout()?;
-    let point = Bucket::at(&args.url)?.restore(args.at, &files(&args.store)?)?;
+    let point = Bucket::at(&args.url)?.restore(args.at, &new_files(&args.store)?)?;
     if context.json {
         out.json(&json!({ "state": point.to_string(), "store": args.store.display().to_string() }))?;
     } else {
@@ -161,7 +184,8 @@ fn open(context: &Context, args: &Open) -> Outcome {
 
 fn gc(context: &Context, args: &Local) -> Outcome {
     let mut out = Output::stdout()?;
-    let (remote, store) = shipped(&args.store, &args.url, RemoteOptions::new().prune_every(None))?;
+    let bucket = Bucket::at(&args.url)?;
+    let (remote, store) = shipped(files_of_a_store(&args.store)?, bucket, RemoteOptions::new().prune_every(None))?;
     let pruned = remote.prune()?;
     store.close()?;
     if context.json {

@@ -265,12 +265,17 @@ pub(crate) fn read_back(backing: &Arc<dyn Backing>) -> Result<VerifyReport> {
 /// Reads a copy back, and declares it complete.
 pub(crate) fn finish(backing: &Arc<dyn Backing>) -> Result<VerifyReport> {
     let verified = read_back(backing)?;
+    end(&**backing)?;
+    Ok(verified)
+}
+
+/// The copy is complete.
+pub(crate) fn end(backing: &dyn Backing) -> Result<()> {
     backing.delete(UNFINISHED).map_err(|source| {
         // The deletion may not be durable, and the copy must not be used before a power cut restores the marker.
         drop(backing.create(UNFINISHED));
         Error::io("delete", UNFINISHED, source)
-    })?;
-    Ok(verified)
+    })
 }
 
 /// Links a file; false if links are impossible there, so that it has to be copied. Any other failure may have left the link and

@@ -72,6 +72,8 @@ struct State {
     /// The highest position that somebody waits for.
     wanted: u64,
     backlog_bytes: u64,
+    /// Of what the bucket lacked when the store was opened: the bytes that are not stored, and the position of its last event.
+    opening: (u64, u64),
     /// Of the oldest event that was taken and is not stored.
     taken_since: Option<Instant>,
     closing_until: Option<Instant>,
@@ -117,6 +119,14 @@ impl Journal {
     pub(super) fn new(pace: Pace, overtakes: bool) -> Self {
         let closes = watch::Sender::new(None);
         Self { state: Mutex::default(), grew: Condvar::new(), shrank: Condvar::new(), closes, pace, overtakes }
+    }
+
+    /// Notes what the bucket lacks when the store is opened. It is not appended any more, so it does not fill the backlog: otherwise a
+    /// store with more than that could not be opened.
+    pub(super) fn note_difference(&self, events: Vec<(Arc<str>, Noted)>) {
+        self.note(events);
+        let mut state = self.state.lock();
+        state.opening = (state.backlog_bytes, state.noted);
     }
 
     /// Notes events that take effect together.
@@ -189,6 +199,9 @@ impl Journal {
         let mut state = self.state.lock();
         state.stored = batch.position;
         state.backlog_bytes = state.backlog_bytes.saturating_sub(batch.bytes);
+        if state.stored >= state.opening.1 {
+            state.opening.0 = 0;
+        }
         state.taken_since = None;
         state.last_error = None;
         drop(state);
@@ -266,7 +279,7 @@ impl Journal {
         let mut state = self.state.lock();
         state.end.get_or_insert(end);
         state.queue.clear();
-        state.backlog_bytes = 0;
+        (state.backlog_bytes, state.opening) = (0, (0, 0));
         drop(state);
         self.grew.notify_all();
         self.shrank.notify_all();
@@ -277,7 +290,8 @@ impl Journal {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.state.lock().backlog_bytes >= self.pace.backlog_bytes_max
+        let state = self.state.lock();
+        state.backlog_bytes.saturating_sub(state.opening.0) >= self.pace.backlog_bytes_max
     }
 
     pub(super) fn noted(&self) -> u64 {

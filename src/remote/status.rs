@@ -3,6 +3,7 @@
 //! Owns: the interface for looking at a bucket without writing to it.
 
 use crate::backing::Backing;
+use crate::backup;
 use crate::error::{Error, Result};
 use crate::id::to_u64;
 use crate::remote::bucket::Bucket;
@@ -46,7 +47,8 @@ impl Bucket {
     }
 
     /// Writes the files of a state into an empty backing: the newest, or any that is retained. Returns the state. The bucket does not
-    /// change, and a writer may be at work in it. The copy is a store of its own, which is not shipped.
+    /// change, and a writer may be at work in it. The copy is a store of its own, which is not shipped. One that was interrupted is marked
+    /// as incomplete, and no store opens it.
     ///
     /// # Errors
     /// `NotAStore` if the bucket is empty, `BadDestination` if the backing is not, `PointGone` if an object is missing, `Corrupt` if one
@@ -80,7 +82,10 @@ impl Bucket {
             };
             Ok((point, bucket.load(point, deletes).await?))
         })?;
+        // Files come in the order of their names, so until all are there it is no state of the store.
+        backup::begin(into)?;
         self.fetch(&loaded.table, into)?;
+        backup::end(into)?;
         Ok(point)
     }
 }

@@ -79,6 +79,18 @@ fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOpti
     Ok(Kinship::Lacks)
 }
 
+/// If the epoch was begun by a request of an earlier opening here, which arrived only now, its mark comes back: then the next opening
+/// knows the epoch as the directory's own.
+fn remember(bucket: &Bucket, local: &Local<'_>, earlier: Option<Mark>, error: &Error) {
+    let Some(earlier) = earlier.filter(|_| matches!(error, Error::Locked { .. })) else { return };
+    let shared = bucket.clone();
+    let begun = bucket.run(async move { shared.epoch(earlier.epoch).await });
+    if begun.is_ok_and(|(begun, _)| begun.nonce == earlier.nonce) {
+        // If that fails as well, the directory is fenced, as it would have been.
+        drop(local.note(earlier));
+    }
+}
+
 impl Session {
     /// Takes over the bucket, and makes the local backing hold what it does. The local lock is held.
     pub(super) fn begin(bucket: &Bucket, backing: &Arc<dyn Backing>, options: &RemoteOptions) -> Result<Arc<Self>> {
@@ -94,13 +106,15 @@ impl Session {
         let sealing = async move { if newest == 0 { Ok(0) } else { shared.seal_epoch(newest, nonce).await } };
         let last = bucket.run(sealing)?;
         let epoch = newest + 1;
+        let earlier = local.marks()?.into_iter().find(|mark| mark.epoch == epoch);
         let mark = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
         let shared = bucket.clone();
+        let begun = bucket.run(async move { shared.begin_epoch(epoch, nonce, last).await });
+        begun.inspect_err(|error| remember(bucket, &local, earlier, error))?;
+        let shared = bucket.clone();
         let until = LogPoint { epoch: newest, number: last };
-        let mut loaded = bucket.run(async move {
-            shared.begin_epoch(epoch, nonce, last).await?;
-            if newest == 0 { Ok(Loaded::default()) } else { shared.load(until, Deletes::Apply).await }
-        })?;
+        let loading = async move { shared.load(until, Deletes::Apply).await };
+        let mut loaded = if newest == 0 { Loaded::default() } else { bucket.run(loading)? };
         if kinship == Kinship::Lacks {
             local.empty()?;
             bucket.fetch(&loaded.table, &**backing)?;
@@ -113,7 +127,7 @@ impl Session {
         local.check_newest(&loaded.table)?;
         let journal = Arc::new(Journal::new(options.pace(), planted::is(Fault::ManifestOvertakes)));
         let Difference { events, gone } = local.difference(&loaded.table)?;
-        journal.note(events);
+        journal.note_difference(events);
         loaded.forget_what_was_read();
         let uploader = Uploader {
             bucket: bucket.clone(),

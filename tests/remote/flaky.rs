@@ -76,6 +76,9 @@ pub struct Flaky {
     late: Mutex<Late>,
     slow: Mutex<Duration>,
     loses_epochs: AtomicBool,
+    /// Epochs that were not stored, and whether they are before the next one.
+    lost_epochs: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
+    epochs_come_late: AtomicBool,
 }
 
 impl Display for Flaky {
@@ -101,6 +104,8 @@ impl Flaky {
             late: Mutex::default(),
             slow: Mutex::default(),
             loses_epochs: AtomicBool::new(false),
+            lost_epochs: Mutex::default(),
+            epochs_come_late: AtomicBool::new(false),
         })
     }
 
@@ -120,6 +125,11 @@ impl Flaky {
     /// Epochs are not stored.
     pub fn lose_epochs(&self, lose: bool) {
         self.loses_epochs.store(lose, Ordering::Relaxed);
+    }
+
+    /// Epochs that were lost arrive just before the next one.
+    pub fn deliver_lost_epochs_late(&self) {
+        self.epochs_come_late.store(true, Ordering::Relaxed);
     }
 
     pub fn is_down(&self) -> bool {
@@ -222,8 +232,16 @@ impl ObjectStore for Flaky {
             tokio::time::sleep(slow).await;
             self.counts.putting.fetch_sub(1, Ordering::Relaxed);
         }
-        if self.loses_epochs.load(Ordering::Relaxed) && location.as_ref().contains("/epoch/") {
+        let is_epoch = location.as_ref().contains("/epoch/");
+        if is_epoch && self.loses_epochs.load(Ordering::Relaxed) {
+            self.lost_epochs.lock().push((location.clone(), payload, options));
             return Err(unavailable("503 Service Unavailable"));
+        }
+        if is_epoch && self.epochs_come_late.load(Ordering::Relaxed) {
+            let late = std::mem::take(&mut *self.lost_epochs.lock());
+            for (location, payload, options) in late {
+                drop(self.inner.put_opts(&location, payload, options).await);
+            }
         }
         self.deliver_late().await;
         if self.overwrites.load(Ordering::Relaxed) {

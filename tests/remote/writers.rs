@@ -148,3 +148,28 @@ fn a_taker_that_dies_between_seal_and_epoch_leaves_the_bucket_usable() {
     drop(store);
     assert_eq!(bucket.status().unwrap().unwrap().newest.epoch, 2);
 }
+
+#[test]
+fn an_epoch_that_was_begun_too_late_by_a_process_that_died_is_the_directorys() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let local = Memory::new();
+    let store = open(&local, &bucket, quick()).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    let (kept, _) = store.write_with(Durability::Remote, |tx| tx.insert(&notes, "kept")).unwrap();
+    drop(store);
+    objects.lose_epochs(true);
+    assert!(open(&local, &bucket, quick()).is_err());
+    objects.lose_epochs(false);
+    objects.deliver_lost_epochs_late();
+    let other = open(&local, &bucket, quick()).unwrap_err();
+    assert!(matches!(other, Error::Locked { .. }), "{other}");
+    let store = open(&local, &bucket, quick()).expect("it is its own");
+    assert_eq!(store.get(kept).unwrap().as_slice(), Some(&b"kept"[..]));
+    store.write_with(Durability::Remote, |tx| tx.insert(&notes, "more")).unwrap();
+    drop(store);
+    // One that belongs to another directory stays fenced.
+    let elsewhere = Memory::new();
+    drop(open(&elsewhere, &bucket, quick()).unwrap());
+    assert!(matches!(open(&local, &bucket, quick()), Err(Error::Fenced { .. })));
+}

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::backing::{Backing, Files, is_inside};
+use crate::backing::{Backing, Files, is_inside, mark_finished, mark_unfinished, refuse_unfinished};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
@@ -19,7 +19,6 @@ use crate::gc::Collector;
 use crate::id::{Seq, to_u64, to_usize};
 use crate::manifest::{Loaded, Manifest};
 use crate::options::Options;
-use crate::recovery::{UNFINISHED, refuse_unfinished};
 use crate::store::Store;
 use crate::verify::{VerifyReport, verify_backing};
 use crate::{recovery, snapshot};
@@ -200,7 +199,7 @@ pub(crate) fn begin(backing: &dyn Backing) -> Result<()> {
     if !names.is_empty() {
         return Err(Error::Exists { path: backing.location() });
     }
-    backing.create(UNFINISHED).map(drop).map_err(|source| Error::io("create", UNFINISHED, source))
+    mark_unfinished(backing)
 }
 
 fn copy(
@@ -265,17 +264,8 @@ pub(crate) fn read_back(backing: &Arc<dyn Backing>) -> Result<VerifyReport> {
 /// Reads a copy back, and declares it complete.
 pub(crate) fn finish(backing: &Arc<dyn Backing>) -> Result<VerifyReport> {
     let verified = read_back(backing)?;
-    end(&**backing)?;
+    mark_finished(&**backing)?;
     Ok(verified)
-}
-
-/// The copy is complete.
-pub(crate) fn end(backing: &dyn Backing) -> Result<()> {
-    backing.delete(UNFINISHED).map_err(|source| {
-        // The deletion may not be durable, and the copy must not be used before a power cut restores the marker.
-        drop(backing.create(UNFINISHED));
-        Error::io("delete", UNFINISHED, source)
-    })
 }
 
 /// Links a file; false if links are impossible there, so that it has to be copied. Any other failure may have left the link and

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::backing::Backing;
+use crate::backing::{Backing, UNFINISHED};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::descriptor::PageRef;
@@ -23,7 +23,7 @@ use crate::heap::Effect;
 use crate::id::{IndexNumber, RecordId, SLOT_END, Seq, SetNumber, reuse_max, to_u64};
 use crate::log::{Segment, now_micros};
 use crate::options::Options;
-use crate::recovery::{LOCK, UNFINISHED};
+use crate::recovery::LOCK;
 use crate::{recovery, snapshot};
 
 /// Approximate bytes of records in one frame.

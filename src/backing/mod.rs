@@ -17,6 +17,7 @@ mod process;
 mod shipping;
 mod shortage;
 mod steps;
+mod unfinished;
 
 pub(crate) use allowance::MapFor;
 pub use fault::{Broken, Call, Event, FailFor, FaultBacking};
@@ -31,6 +32,7 @@ pub use shipping::{Backlog, Shipping};
 pub(crate) use shortage::asks_for_pages;
 #[cfg(test)]
 pub(crate) use steps::tests::{Cut, Made};
+pub(crate) use unfinished::{UNFINISHED, mark_finished, mark_unfinished, refuse_unfinished};
 
 use std::fmt::Debug;
 use std::io;

@@ -6,11 +6,11 @@
 use std::io;
 use std::path::Path;
 
-use crate::backing::{Backing, BackingLock, Files};
+use crate::backing::{Backing, BackingLock, Files, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::id::to_usize;
-use crate::recovery::{LOCK, UNFINISHED};
+use crate::recovery::LOCK;
 
 /// Maximum length of the note.
 const NOTE_BYTES_MAX: u64 = 128;

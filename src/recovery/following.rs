@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::backing::Backing;
+use crate::backing::{Backing, refuse_unfinished};
 use crate::engine::{Engine, Followed};
 use crate::error::{Error, Result};
 use crate::format::manifest::{Body, Snapshot, SnapshotKind};
@@ -22,7 +22,7 @@ use crate::recovery::opening::open_beside_a_writer;
 use crate::recovery::replay;
 use crate::recovery::replay::{Live, Past};
 use crate::recovery::report::RecoveryReport;
-use crate::recovery::settings::{Settings, refuse_unfinished};
+use crate::recovery::settings::Settings;
 
 /// The first bytes of a frame, which are not all zeros.
 const BEGIN_BYTES: usize = 8;

@@ -34,4 +34,4 @@ pub use point::Point;
 pub(crate) use point::{open_at, open_to_copy, roll_back};
 pub(crate) use remains::{Remains, remains};
 pub use report::{CutReport, LogEnd, RecoveryReport};
-pub(crate) use settings::{LOCK, Settings, UNFINISHED, refuse_unfinished};
+pub(crate) use settings::{LOCK, Settings};

@@ -2,8 +2,7 @@
 //!
 //! Owns: the interface for looking at a bucket without writing to it.
 
-use crate::backing::Backing;
-use crate::backup;
+use crate::backing::{Backing, mark_finished, mark_unfinished};
 use crate::error::{Error, Result};
 use crate::id::to_u64;
 use crate::remote::bucket::Bucket;
@@ -83,9 +82,9 @@ impl Bucket {
             Ok((point, bucket.load(point, deletes).await?))
         })?;
         // Files come in the order of their names, so until all are there it is no state of the store.
-        backup::begin(into)?;
+        mark_unfinished(into)?;
         self.fetch(&loaded.table, into)?;
-        backup::end(into)?;
+        mark_finished(into)?;
         Ok(point)
     }
 }

@@ -10,10 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backing::{Backing, BackingLock, Files, Parent, resemble};
+use crate::backing::{Backing, BackingLock, Files, Parent, UNFINISHED, resemble};
 use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
-use crate::recovery::{UNFINISHED, list};
+use crate::recovery::list;
 use crate::repair::look;
 use crate::repair::report::{RepairProgress, RepairStep, SetAside};
 use crate::reserve;

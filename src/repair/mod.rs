@@ -15,7 +15,7 @@ pub use report::{Doubt, RebuiltPage, RepairProgress, RepairReport, RepairStep, S
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backing::{Backing, Files};
+use crate::backing::{Backing, Files, UNFINISHED};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::extract::Extractor;
@@ -26,7 +26,7 @@ use crate::id::{IndexNumber, SetNumber};
 use crate::indexing::Wanted;
 use crate::options::Options;
 use crate::record_index::DamagedLeaf;
-use crate::recovery::{Remains, UNFINISHED};
+use crate::recovery::Remains;
 use crate::repair::evidence::Evidence;
 use crate::repair::exchange::Place;
 use crate::salvage::{IndexFate, RescuedIndex, Source, survey};

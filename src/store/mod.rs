@@ -32,7 +32,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, ReentrantMutex};
 
-use crate::backing::{Backing, Memory};
+use crate::backing::{Backing, Memory, refuse_unfinished};
 use crate::catalogue::check_name;
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
@@ -107,7 +107,7 @@ impl Store {
     }
 
     pub(crate) fn start(backing: &Arc<dyn Backing>, options: &Options) -> Result<Self> {
-        recovery::refuse_unfinished(&**backing)?;
+        refuse_unfinished(&**backing)?;
         let settings = options.settings();
         if settings.read_only {
             return Self::run(options, None, recovery::open_beside_a_writer(backing, &settings)?, None);

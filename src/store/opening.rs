@@ -1,6 +1,6 @@
 //! Opening a store: a directory or another backing, in its newest state or a past one.
 
-use crate::backing::{Backing, Files};
+use crate::backing::{Backing, Files, refuse_unfinished};
 use crate::error::{Error, Result};
 use crate::format::segment::FileKind;
 use crate::id::Seq;
@@ -29,7 +29,7 @@ impl Options {
             if self.read_only {
                 return Store::start(&backing, self);
             }
-            recovery::refuse_unfinished(&*backing)?;
+            refuse_unfinished(&*backing)?;
             let guard = Guard::take(&backing)?;
             let shown = || path.display().to_string();
             if files.is_at_its_path().map_err(|source| Error::io("look at", shown(), source))? {
@@ -95,7 +95,7 @@ impl Options {
     #[expect(clippy::needless_pass_by_value, reason = "the store keeps it")]
     pub fn open_backing_at(&self, backing: Arc<dyn Backing>, point: &Point) -> Result<Store> {
         self.check()?;
-        recovery::refuse_unfinished(&*backing)?;
+        refuse_unfinished(&*backing)?;
         Store::run(self, None, recovery::open_at(&backing, &self.settings(), point)?, Some(point.clone()))
     }
 

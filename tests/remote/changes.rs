@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tenure::backing::Memory;
 use tenure::{Durability, Error, Options, Seq, Store};
 
+use crate::common::Ends;
 use crate::flaky::Flaky;
 use crate::{bucket, open, quick};
 
@@ -74,11 +75,12 @@ fn a_follower_and_its_feed_look_at_the_same_bucket_and_both_get_all() {
     let feed = follower.store().changes(store.last_seq()).unwrap();
     let ends = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&ends);
         let mut feed = feed;
         let ends = &ends;
         let feeding = scope.spawn(move || {
             let mut seen = 0;
-            while !ends.load(Ordering::Relaxed) {
+            while !ends.load(Ordering::Acquire) {
                 seen += u32::from(feed.next_timeout(Duration::from_millis(5)).unwrap().is_some());
             }
             seen
@@ -95,7 +97,7 @@ fn a_follower_and_its_feed_look_at_the_same_bucket_and_both_get_all() {
         let (before, lists) = (objects.counts.all(), objects.counts.lists.load(Ordering::Relaxed));
         std::thread::sleep(Duration::from_secs(1));
         let (asked, lists) = (objects.counts.all() - before, objects.counts.lists.load(Ordering::Relaxed) - lists);
-        ends.store(true, Ordering::Relaxed);
+        ends.store(true, Ordering::Release);
         // By the follower seven, by the feed two; and after 64 looks the log is listed.
         assert!(asked <= 20 && lists <= 6, "{asked} requests, {lists} of them lists");
         assert!(feeding.join().unwrap() >= 7);

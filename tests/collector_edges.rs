@@ -326,7 +326,8 @@ fn a_file_that_had_only_begun_when_it_was_deleted_is_as_good_as_deleted() {
             }
         }
     }
-    assert!(cases > 300, "{cases}");
+    // How many files a collection deletes depends on its time.
+    assert!(cases > 100, "{cases}");
 }
 
 #[test]

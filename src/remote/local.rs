@@ -1,6 +1,6 @@
 //! The local directory of a bucket: which epoch it belongs to, and what it has that the bucket lacks.
 //!
-//! Owns: the files `remote-<k>`, and which files are shipped. Never: deletes a file that was written after its epoch began.
+//! Owns: the files `remote-<k>` and `remote-<k>.<i>`, and which files are shipped. Never: deletes a file that was written after its epoch began.
 //! Invariant: a complete mark of epoch k says that the directory holds at least what the bucket did when epoch k began.
 
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use crate::backing::Backing;
+use crate::backing::{Backing, BackingFile};
 use crate::error::{Error, Result};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::id::{to_u64, to_usize};
@@ -17,6 +17,8 @@ use crate::remote::object::{Nonce, Piece};
 use crate::remote::table::Table;
 
 const MARK: &str = "remote-";
+/// Marks of one epoch besides the first.
+const MARKS_MAX: u32 = 64;
 /// Files whose last part is compared with the bucket's, when the directory is opened.
 const NEWEST_CHECKED: usize = 16;
 const LOCK: &str = "lock";
@@ -29,8 +31,16 @@ pub(super) fn is_shipped(name: &str) -> bool {
     name != LOCK && !is_reserve && !is_mark(name)
 }
 
+/// The epoch of a mark. An epoch may have several, which differ after a dot.
+fn epoch_of(name: &str) -> Option<u64> {
+    let rest = name.strip_prefix(MARK)?;
+    let (digits, more) = rest.split_once('.').unwrap_or((rest, "0"));
+    let are_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits.len() == 16 && are_digits(digits) && are_digits(more)).then(|| digits.parse().ok())?
+}
+
 pub(super) fn is_mark(name: &str) -> bool {
-    name.strip_prefix(MARK).is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    epoch_of(name).is_some()
 }
 
 /// The mark of an epoch.
@@ -72,8 +82,8 @@ impl Local<'_> {
     /// The marks. One that is torn was written before its epoch began, and counts for nothing.
     pub(super) fn marks(&self) -> Result<Vec<Mark>> {
         let mut marks = Vec::new();
-        for name in self.names()?.into_iter().filter(|name| is_mark(name)) {
-            let Some(epoch) = name.strip_prefix(MARK).and_then(|digits| digits.parse().ok()) else { continue };
+        for name in self.names()? {
+            let Some(epoch) = epoch_of(&name) else { continue };
             let file = self.0.open(&name).map_err(self.failed("open", &name))?;
             let len = file.len().map_err(self.failed("read", &name))?;
             if !(17..=18).contains(&len) {
@@ -88,22 +98,31 @@ impl Local<'_> {
         Ok(marks)
     }
 
-    /// Notes a nonce before its epoch begins. The returned handle completes it.
-    pub(super) fn note(&self, mark: Mark) -> Result<Arc<dyn crate::backing::BackingFile>> {
-        let name = format!("{MARK}{:016}", mark.epoch);
-        match self.0.delete(&name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed("delete", &name)(error)),
-            _ => {}
-        }
-        let file = self.0.create(&name).map_err(self.failed("create", &name))?;
+    /// Notes a nonce before its epoch begins, in a file of this name. The returned handle completes it. Those of earlier openings stay:
+    /// the request by which one of them began the epoch may arrive after its process has died.
+    pub(super) fn note(&self, mark: Mark) -> Result<(String, Arc<dyn BackingFile>)> {
+        let first = format!("{MARK}{:016}", mark.epoch);
+        let (mut name, mut more) = (first.clone(), 0);
+        let file = loop {
+            match self.0.create(&name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && more < MARKS_MAX => {
+                    more += 1;
+                    name = format!("{first}.{more}");
+                }
+                // So many requests are not under way: the last one makes room.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.0.delete(&name).map_err(self.failed("delete", &name))?;
+                }
+                file => break file.map_err(self.failed("create", &name))?,
+            }
+        };
         let bytes = [&mark.nonce[..], &[u8::from(mark.is_complete)]].concat();
         file.append(&bytes).and_then(|()| file.sync()).map_err(self.failed("write", &name))?;
-        Ok(file)
+        Ok((name, file))
     }
 
-    /// Deletes the marks of other epochs.
-    pub(super) fn forget_others(&self, epoch: u64) -> Result<()> {
-        let own = format!("{MARK}{epoch:016}");
+    /// Deletes all marks but this one.
+    pub(super) fn forget_others(&self, own: &str) -> Result<()> {
         for name in self.names()?.into_iter().filter(|name| is_mark(name) && *name != own) {
             self.0.delete(&name).map_err(self.failed("delete", &name))?;
         }

@@ -79,18 +79,6 @@ fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOpti
     Ok(Kinship::Lacks)
 }
 
-/// If the epoch was begun by a request of an earlier opening here, which arrived only now, its mark comes back: then the next opening
-/// knows the epoch as the directory's own.
-fn remember(bucket: &Bucket, local: &Local<'_>, earlier: Option<Mark>, error: &Error) {
-    let Some(earlier) = earlier.filter(|_| matches!(error, Error::Locked { .. })) else { return };
-    let shared = bucket.clone();
-    let begun = bucket.run(async move { shared.epoch(earlier.epoch).await });
-    if begun.is_ok_and(|(begun, _)| begun.nonce == earlier.nonce) {
-        // If that fails as well, the directory is fenced, as it would have been.
-        drop(local.note(earlier));
-    }
-}
-
 impl Session {
     /// Takes over the bucket, and makes the local backing hold what it does. The local lock is held.
     pub(super) fn begin(bucket: &Bucket, backing: &Arc<dyn Backing>, options: &RemoteOptions) -> Result<Arc<Self>> {
@@ -106,11 +94,9 @@ impl Session {
         let sealing = async move { if newest == 0 { Ok(0) } else { shared.seal_epoch(newest, nonce).await } };
         let last = bucket.run(sealing)?;
         let epoch = newest + 1;
-        let earlier = local.marks()?.into_iter().find(|mark| mark.epoch == epoch);
-        let mark = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
+        let (name, mark) = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
         let shared = bucket.clone();
-        let begun = bucket.run(async move { shared.begin_epoch(epoch, nonce, last).await });
-        begun.inspect_err(|error| remember(bucket, &local, earlier, error))?;
+        bucket.run(async move { shared.begin_epoch(epoch, nonce, last).await })?;
         let shared = bucket.clone();
         let until = LogPoint { epoch: newest, number: last };
         let loading = async move { shared.load(until, Deletes::Apply).await };
@@ -121,7 +107,7 @@ impl Session {
             let completed = mark.append(&[1]).and_then(|()| mark.sync());
             completed.map_err(|source| Error::io("write", backing.location(), source))?;
         }
-        local.forget_others(epoch)?;
+        local.forget_others(&name)?;
         let ends = local.lost_ends(&loaded.table)?;
         bucket.fetch(&loaded.table.only(&ends), &**backing)?;
         local.check_newest(&loaded.table)?;

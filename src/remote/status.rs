@@ -2,7 +2,7 @@
 //!
 //! Owns: the interface for looking at a bucket without writing to it.
 
-use crate::backing::{Backing, mark_finished, mark_unfinished};
+use crate::backing::{Backing, UNFINISHED, mark_finished, mark_unfinished};
 use crate::error::{Error, Result};
 use crate::id::to_u64;
 use crate::remote::bucket::Bucket;
@@ -81,10 +81,16 @@ impl Bucket {
             };
             Ok((point, bucket.load(point, deletes).await?))
         })?;
-        // Files come in the order of their names, so until all are there it is no state of the store.
-        mark_unfinished(into)?;
+        // Files come in the order of their names, so until all are there it is no state of the store. A load that is not at its end has
+        // its own mark.
+        let is_load = loaded.table.file(UNFINISHED).is_some();
+        if !is_load {
+            mark_unfinished(into)?;
+        }
         self.fetch(&loaded.table, into)?;
-        mark_finished(into)?;
+        if !is_load {
+            mark_finished(into)?;
+        }
         Ok(point)
     }
 }

@@ -60,9 +60,10 @@ impl Bucket {
             return Err(refused(&hidden, "a bucket has no port; set the endpoint in the environment"));
         }
         if parsed.fragment().is_some() {
-            return Err(refused(url, "a # would end the prefix; write %23"));
+            return Err(refused(&hidden, "a # would end the prefix; write %23"));
         }
-        let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(|error| refused(url, error.to_string()))?;
+        let unknown = |_| refused(&hidden, "it names no object store: use s3, gs, az, file or memory");
+        let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(unknown)?;
         let store = store_of(&scheme, &parsed).map_err(|error| refused(url, error.to_string()))?;
         if scheme != ObjectStoreScheme::Local {
             return Self::shown(store, prefix, url.to_owned(), None);

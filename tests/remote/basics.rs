@@ -212,7 +212,7 @@ fn a_store_that_is_larger_than_the_backlog_is_opened_and_goes_on_while_it_is_upl
     // As after a kill.
     let killed = common::memory_of(&common::read_backing(&local));
     drop(store);
-    objects.slow(Duration::from_millis(100));
+    objects.slow(Duration::from_millis(700));
     let how = quick().backlog_bytes_max(64 << 10);
     let store = open_in(Arc::clone(&killed), &bucket, how.clone()).unwrap();
     assert!(store.stats().remote.unwrap().backlog_bytes > 64 << 10);
@@ -225,6 +225,7 @@ fn a_store_that_is_larger_than_the_backlog_is_opened_and_goes_on_while_it_is_upl
         }
     };
     assert!(matches!(refused, Error::NoSpace { .. }) && done >= 10, "{done}: {refused}");
+    objects.slow(Duration::ZERO);
     store.wait_remote(store.last_seq()).unwrap();
     assert_eq!(store.stats().records, 100 + done);
     drop(store);

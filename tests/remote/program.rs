@@ -59,6 +59,14 @@ fn a_name_that_is_mistyped_shuts_nothing_out_and_makes_nothing() {
     let other = format!("file://{}", path("bukcet"));
     assert_eq!(run(&["remote", "takeover", &other, &path("there")]).status.code(), Some(8));
     assert!(!std::path::Path::new(&path("there")).exists());
+    for what in ["init", "gc", "takeover", "open"] {
+        let swapped = match what {
+            "takeover" | "open" => run(&["remote", what, &url, "s3://AKIA:se/cret@bucket/x"]),
+            _ => run(&["remote", what, "s3://AKIA:se/cret@bucket/x", &here]),
+        };
+        let told = String::from_utf8_lossy(&swapped.stderr).into_owned();
+        assert!(swapped.status.code() == Some(2) && !told.contains("cret"), "{what}: {told}");
+    }
     ok(&["put", &here, "--set", "notes", "second"]);
     ok(&["remote", "init", &here, &url]);
 }

@@ -14,7 +14,7 @@ use crate::{bucket, open, quick, small};
 
 #[test]
 fn commits_that_wait_share_puts() {
-    for (threads, each, most) in [(1, 30, 1.0), (8, 30, 0.25), (64, 30, 0.03)] {
+    for (threads, each, most) in [(1, 30, 1.0), (8, 30, 0.25), (64, 30, 0.04)] {
         let objects = Flaky::new(1);
         // A put takes much longer than a commit, as over a network.
         objects.slow(Duration::from_millis(25));

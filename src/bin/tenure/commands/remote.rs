@@ -15,7 +15,7 @@ use tenure::{Error, Options, Store};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::output::Output;
-use crate::units;
+use crate::{place, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,6 +88,14 @@ struct Takeover {
 
 /// Runs the subcommand.
 pub fn run(context: &Context, args: &Args) -> Outcome {
+    let store = match &args.what {
+        What::Init(args) | What::Gc(args) => Some(&args.store),
+        What::Open(args) => Some(&args.store),
+        What::Takeover(args) => Some(&args.store),
+        What::Status(_) => None,
+    };
+    // A URL in its place may have a secret.
+    store.map_or(Ok(()), |store| place::local(store))?;
     match &args.what {
         What::Init(args) => init(context, args),
         What::Status(args) => status(context, &args.url),
@@ -145,7 +153,8 @@ fn init(context: &Context, args: &Local) -> Outcome {
 
 fn take_over(context: &Context, args: &Takeover) -> Outcome {
     let bucket = Bucket::at(&args.url)?;
-    if bucket.status()?.is_none() {
+    // One whose first upload was interrupted has an epoch, and no files.
+    if bucket.status()?.is_none_or(|status| status.files == 0) {
         return Err(is_empty(&args.url).into());
     }
     let (_, store) = shipped(new_files(&args.store)?, bucket, RemoteOptions::new().take_over(true))?;

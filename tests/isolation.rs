@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tenure::{Durability, Error, Options, RecordId, Result, Store, Transaction};
+use tenure::extract::Extractor;
+use tenure::{Durability, Error, Isolation, Options, RecordId, Result, Store, Transaction, TransactionOptions};
 
 fn number(tx: &mut Transaction, id: RecordId) -> Result<i64> {
     let bytes = tx.get(id)?.to_vec()?;
@@ -43,6 +44,141 @@ fn what_was_not_there_is_a_read_that_is_validated() {
     other.delete(a).unwrap();
     assert!(one.commit_with(Durability::Buffered).is_ok());
     assert!(matches!(other.commit_with(Durability::Buffered), Err(Error::Conflict { .. })));
+}
+
+/// The first read of a closure takes no view, so what it has read may be gone when a view is taken for the second one.
+#[test]
+fn what_a_closure_reads_holds_in_one_state_or_it_runs_again() {
+    for isolation in [Isolation::Serializable, Isolation::Snapshot] {
+        for swallows in [false, true] {
+            let store = Store::in_memory().unwrap();
+            let set = store.record_set("a").unwrap();
+            let (a, b) = store.write(|tx| Ok::<_, Error>((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+            let (mut runs, mut seen) = (0, Vec::new());
+            let options = TransactionOptions::new().isolation(isolation);
+            let (told, _) = store
+                .write_with(options, |tx| {
+                    runs += 1;
+                    let first = number(tx, a)?;
+                    if runs == 1 {
+                        // Both are changed by one commit.
+                        store.write(|other| other.update(a, "1").and_then(|()| other.update(b, "1")))?;
+                    }
+                    tx.insert(&set, "one for each run")?;
+                    match number(tx, b) {
+                        Ok(second) => seen.push((first, second)),
+                        Err(Error::Conflict(_)) if swallows => return Ok("swallowed"),
+                        Err(error) => return Err(error),
+                    }
+                    Ok("read")
+                })
+                .unwrap();
+            assert_eq!((told, runs, &*seen), ("read", 2, &[(1, 1)][..]), "{isolation:?}");
+            // What the first run inserted is gone.
+            assert_eq!(store.view().len(&set), 3);
+            assert_eq!(store.stats().retries, 1);
+        }
+    }
+}
+
+/// Where the caller cannot run it again, a transaction reads from a state of its own from its first read on.
+#[test]
+fn a_transaction_that_is_begun_reads_one_state_beside_commits() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let (a, b) = store.write(|tx| Ok::<_, Error>((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let mut tx = store.begin().unwrap();
+    assert_eq!(number(&mut tx, a).unwrap(), 0);
+    store.write(|other| other.update(a, "1").and_then(|()| other.update(b, "1"))).unwrap();
+    assert_eq!((number(&mut tx, b).unwrap(), number(&mut tx, a).unwrap()), (0, 0));
+    tx.commit().unwrap();
+}
+
+/// Only what the closure has read decides whether it runs again, and a single read never does.
+#[test]
+fn a_closure_that_reads_one_record_or_an_unchanged_one_runs_once() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let (a, b) = store.write(|tx| Ok::<_, Error>((tx.insert(&set, "0")?, tx.insert(&set, "0")?))).unwrap();
+    let (before, mut runs) = (store.view().seq(), 0);
+    let (_, seq) = store
+        .write_with(TransactionOptions::new(), |tx| {
+            runs += 1;
+            let first = number(tx, a)?;
+            store.write(|other| other.update(a, "1"))?;
+            Ok::<_, Error>(first)
+        })
+        .unwrap();
+    // The state that it read: the one before the other commit.
+    assert_eq!((runs, seq), (1, before));
+    let refused: Result<()> = store.write(|tx| {
+        runs += 1;
+        number(tx, a)?;
+        store.write(|other| other.update(a, "2"))?;
+        Err(Error::ReadOnly)
+    });
+    assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
+    let both = store.write(|tx| {
+        runs += 1;
+        let first = number(tx, a)?;
+        store.write(|other| other.update(b, "3"))?;
+        // Twice: also from the view that was taken for the second one.
+        Ok::<_, Error>((first, number(tx, b)?, number(tx, a)?, tx.get_many(&[a, b]).len()))
+    });
+    assert_eq!((both.unwrap(), runs), ((2, 3, 2, 2), 3));
+}
+
+/// Pairs whose sum never changes, moved by some threads and read by others, in every kind of second read.
+#[test]
+fn no_closure_sees_half_of_a_commit() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let index = store.index(&set, "all", Extractor::new("all", 1, |_, keys| keys.push("all"))).unwrap();
+    let pair = store.write(|tx| Ok::<_, Error>([tx.insert(&set, "50")?, tx.insert(&set, "50")?])).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for amount in [1, -1] {
+            let (store, stop) = (&store, &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let moved = store.write(|tx| {
+                        let (from, to) = (number(tx, pair[0])?, number(tx, pair[1])?);
+                        assert_eq!(from + to, 100);
+                        tx.update(pair[0], (from - amount).to_string())?;
+                        tx.update(pair[1], (to + amount).to_string())
+                    });
+                    moved.unwrap();
+                }
+            });
+        }
+        let (store, index, set) = (&store, &index, &set);
+        let readers = [Isolation::Serializable, Isolation::Snapshot].map(|isolation| {
+            scope.spawn(move || {
+                for round in 0..3000 {
+                    let looked = store.write_with(TransactionOptions::new().isolation(isolation), |tx| {
+                        let first = number(tx, pair[round % 2])?;
+                        let other = pair[1 - round % 2];
+                        match round % 4 {
+                            0 => assert_eq!(tx.len(set)?, 2),
+                            1 => assert_eq!(tx.scan(set)?.iter().count(), 2),
+                            2 => assert_eq!(tx.range::<&str>(index, ..)?.count(), 2),
+                            _ => {}
+                        }
+                        let bytes = tx.get_many(&[other]).remove(0)?.to_vec()?;
+                        let second: i64 = std::str::from_utf8(&bytes).unwrap().parse().unwrap();
+                        assert_eq!(first + second, 100, "round {round}");
+                        Ok::<_, Error>(())
+                    });
+                    looked.unwrap();
+                }
+            })
+        });
+        let ends = readers.map(|reader| reader.join());
+        stop.store(true, Ordering::Relaxed);
+        for end in ends {
+            end.unwrap();
+        }
+    });
 }
 
 /// A conflict of another transaction that a closure commits is an error of the closure, like any other.

@@ -45,6 +45,9 @@ impl Store {
     /// `write` by other threads wait until it is done, transactions from [`begin`](Self::begin) do not. So a closure
     /// must not wait for a thread that calls `write`, or for a lock that such a thread holds.
     ///
+    /// What a closure reads holds in one state. If what it has read first changes before it reads something else, that read
+    /// fails with a conflict, and `write` runs the closure again whatever it returns.
+    ///
     /// Only a conflict of this transaction is retried. If the closure commits another transaction and returns its error, that
     /// is an error like any other, even if it is a conflict: loop inside the closure.
     ///
@@ -132,8 +135,17 @@ impl Store {
                 drop(self.inner.turnstile.lock());
             }
             let mut tx = self.begin_with(options)?;
-            let value = body(&mut tx)?;
+            if attempts == 0 {
+                tx.runs_again();
+            }
+            let value = body(&mut tx);
             attempts += 1;
+            if tx.is_lost() {
+                // Whatever the closure made of that: the state that it read from is gone.
+                self.inner.retries.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let value = value?;
             match tx.commit() {
                 Ok(seq) => return Ok((value, seq)),
                 Err(Error::Conflict(last)) if attempts == RETRIES_MAX => return Err(gave_up(attempts, last).into()),

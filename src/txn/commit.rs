@@ -45,10 +45,12 @@ impl Transaction {
     fn commit_only(&mut self) -> Result<Seq> {
         let engine = &*self.engine;
         engine.poison.check_process()?;
+        self.first_read.check(engine.heap.seq())?;
         let Parts { frame, effects, own, frees, frees_flags, handed, staged, keys, .. } = self.parts.get();
         if effects.is_empty() && frees.is_empty() && staged.is_empty() && keys.is_empty() {
             self.done = handed.is_empty();
             let seen = self.view.as_ref().map(|view| view.seq);
+            let seen = seen.or_else(|| self.first_read.seq(&engine.heap, self.first_seq));
             return Ok(seen.unwrap_or_else(|| engine.heap.seq()));
         }
         if self.isolation == Isolation::Snapshot {

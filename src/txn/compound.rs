@@ -58,16 +58,19 @@ impl Transaction {
     /// Reads many records as this transaction sees them, in the order of the IDs. Looks up several at once, so that
     /// their cache misses overlap.
     pub fn get_many(&mut self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
-        self.view();
+        // Where it cannot be taken, looking up each record says why.
+        let _ = self.view();
         let mut looked = Vec::with_capacity(ids.len());
         for some in ids.chunks(AHEAD) {
             self.look_ahead(some.iter().copied());
             looked.extend(some.iter().map(|id| self.look(*id).unwrap_or_else(Looked::Not)));
         }
-        let state = self.view();
+        let state = self.view.as_ref();
         let records = looked.into_iter().map(|looked| match looked {
             Looked::Own(record) => Ok(record),
-            Looked::There(found) => Record::in_view(state, found),
+            // What is there was looked up in it.
+            Looked::There(found) => state
+                .map_or(Err(Error::NeverAllocated { id: found.id }), |state| Record::in_view(state, found)),
             Looked::Not(error) => Err(error),
         });
         records.collect()
@@ -79,7 +82,7 @@ impl Transaction {
             Some(Own::Put { offset, .. }) => return self.own_value(id, offset).map(Looked::Own),
             None => {}
         }
-        let state = self.view();
+        let state = self.view()?;
         let (answer, hidden) = (state.lookup(id)?, is_hidden(state, id));
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
         self.parts.get().seen.entry(id).or_insert(seq);
@@ -195,9 +198,9 @@ impl Transaction {
         }
         if self.isolation == Isolation::Snapshot {
             // If two transactions find no record with the key, only one may insert it; the other must find that record.
-            let view = Arc::clone(self.view());
+            let view = Arc::clone(self.view()?);
             let (definition, _) = index.found_in(&view)?;
-            self.watch(definition);
+            self.watch(definition)?;
             for key in keys.iter() {
                 let bound = Bound::Included(Key::from_bytes(key)?);
                 self.not_found.push(definition, (bound.clone(), bound));

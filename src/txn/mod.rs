@@ -11,6 +11,7 @@ mod commit;
 mod compound;
 mod entry;
 mod fetch;
+mod first_read;
 mod index;
 mod keys_ahead;
 mod large;

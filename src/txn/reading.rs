@@ -12,9 +12,11 @@ use crate::format::item::Kind;
 use crate::heap::{Answer, Found, Place};
 use crate::id::{RecordId, Seq};
 use crate::key::{Key, ToKey, prefix_range};
+use crate::txn::first_read::FirstRead;
 use crate::txn::index::key_bounds;
 use crate::txn::own_writes::Own;
 use crate::txn::ranges::as_bytes;
+use crate::txn::transaction::view_of;
 use crate::txn::view::is_hidden;
 use crate::txn::{Index, Isolation, Lookup, Record, Transaction, TransactionRange};
 
@@ -57,30 +59,32 @@ impl Transaction {
     }
 
     pub(crate) fn entries(&mut self, index: &Index, bounds: (Bound<Key>, Bound<Key>)) -> Result<TransactionRange> {
-        let view = Arc::clone(self.view());
+        let view = Arc::clone(self.view()?);
         let (definition, root) = index.found_in(&view)?;
         let own = self.parts.get().keys.of(definition.number, (as_bytes(&bounds.0), as_bytes(&bounds.1)));
         let range = TransactionRange::new(index, (definition, root), &bounds, own);
         let range = range.map_err(|error| index.named(&view, error))?;
-        self.note_range(definition, bounds);
+        self.note_range(definition, bounds)?;
         Ok(range)
     }
 
     /// A range counts as read.
-    pub(super) fn note_range(&mut self, index: &Arc<IndexDefinition>, bounds: (Bound<Key>, Bound<Key>)) {
+    pub(super) fn note_range(&mut self, index: &Arc<IndexDefinition>, bounds: (Bound<Key>, Bound<Key>)) -> Result<()> {
         // No other isolation validates it.
         if self.isolation == Isolation::Serializable {
-            self.watch(index);
+            self.watch(index)?;
             self.ranges.push(index, bounds);
         }
+        Ok(())
     }
 
     /// From here on, the history keeps changes of the index for this transaction.
-    pub(super) fn watch(&mut self, index: &IndexDefinition) {
+    pub(super) fn watch(&mut self, index: &IndexDefinition) -> Result<()> {
         if self.watches.of(index.number).is_none() {
-            let view = Arc::clone(self.view());
+            let view = Arc::clone(self.view()?);
             self.watches.watch(&self.engine, index.number, &view);
         }
+        Ok(())
     }
 
     /// The record as this transaction sees it, its own writes included.
@@ -101,10 +105,25 @@ impl Transaction {
             }
             None => {}
         }
-        let answer = self.view().lookup(id)?;
+        let Self { engine, view, first_read, first_seq, parts, .. } = self;
+        let seen = &mut parts.get().seen;
+        if *first_read == FirstRead::Newest && view.is_none() {
+            // Before the read: a commit after this one then counts as made beside the transaction.
+            first_seq.get_or_insert_with(|| engine.heap.seq());
+            let (state, answer) = engine.heap.lookup_now(id)?;
+            if let Answer::Live(found) = answer
+                && !found.is_head
+                && !is_hidden(&state, id)
+            {
+                *first_read = FirstRead::Done(id, found.seq);
+                seen.entry(id).or_insert(Some(found.seq));
+                return Record::moment(state, found).map(Lookup::Live);
+            }
+        }
+        let view = view_of(engine, view, first_read, first_seq)?;
+        let answer = view.lookup(id)?;
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };
-        self.parts.get().seen.entry(id).or_insert(seq);
-        let view = self.view();
+        seen.entry(id).or_insert(seq);
         Ok(match answer {
             Answer::Live(_) if is_hidden(view, id) => Lookup::NeverAllocated,
             Answer::Live(found) => Lookup::Live(Record::in_view(view, found)?),

@@ -57,13 +57,13 @@ impl Transaction {
         }
         // What the caller learns, and the commit may not validate, must come from the same state as all other reads.
         if expected.is_some() || !self.savepoints.is_empty() {
-            self.view();
+            self.view()?;
         }
         if self.view.is_none() {
             if let Some(replaced) = self.replaced_now(id)? {
                 return Ok(replaced);
             }
-            self.view();
+            self.view()?;
         }
         self.replaced_in_view(id, expected)
     }
@@ -86,7 +86,7 @@ impl Transaction {
     }
 
     fn replaced_in_view(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
-        let state = &Arc::clone(self.view());
+        let state = &Arc::clone(self.view()?);
         let answer = state.lookup(id)?;
         // A failed call reveals the version to its caller, so it counts as read.
         let seq = if let Answer::Live(found) = &answer { Some(found.seq) } else { None };

@@ -171,7 +171,7 @@ impl Transaction {
     /// As `scan`.
     pub fn scan_range(&mut self, set: &RecordSet, range: impl RangeBounds<RecordId>) -> Result<TransactionScan> {
         set.check_store(self.engine.store_id())?;
-        let state = self.view_for_scans();
+        let state = self.view_for_scans()?;
         let bounds = (range.start_bound().cloned(), range.end_bound().cloned());
         let numbers = self.numbers_of(set, &state)?;
         let number = numbers.0;
@@ -190,7 +190,7 @@ impl Transaction {
     /// As [`scan`](Self::scan).
     pub fn len(&mut self, set: &RecordSet) -> Result<u64> {
         set.check_store(self.engine.store_id())?;
-        let state = Arc::clone(self.view());
+        let state = Arc::clone(self.view()?);
         let numbers = self.numbers_of(set, &state)?;
         let number = numbers.0;
         let records = state.catalogue.set(number).map_or(0, |set| set.records);
@@ -249,13 +249,13 @@ impl Transaction {
     }
 
     /// The state that this transaction reads from. From here on, the history keeps commits that change records for it.
-    fn view_for_scans(&mut self) -> Arc<State> {
+    fn view_for_scans(&mut self) -> Result<Arc<State>> {
         if !self.scans.is_in_history() {
             self.engine.history.enter(Topic::Records);
             // The history has no commits between the state and this moment.
             let missed = self.view.is_some().then(|| self.engine.heap.catalogue());
             self.scans.enter(missed);
         }
-        Arc::clone(self.view())
+        self.view().map(Arc::clone)
     }
 }

@@ -12,6 +12,7 @@ use crate::extract::Keys;
 use crate::format::item::{AGAIN, Kind, PAYLOAD_BYTES_MAX, item_bytes};
 use crate::heap::{Effect, State};
 use crate::id::{RecordId, Seq, SetNumber, to_u64};
+use crate::txn::first_read::FirstRead;
 use crate::txn::keys_ahead::KeysAhead;
 use crate::txn::own_keys::{NewValue, fill_keys};
 use crate::txn::own_writes::Own;
@@ -43,6 +44,7 @@ use crate::txn::{Durability, Isolation, RecordSet, TransactionOptions};
 pub struct Transaction {
     pub(super) engine: Arc<Engine>,
     pub(super) view: Option<Arc<State>>,
+    pub(super) first_read: FirstRead,
     pub(super) first_seq: Option<Seq>,
     pub(super) parts: KeptParts,
     pub(super) run: Option<SetNumber>,
@@ -76,6 +78,7 @@ impl Transaction {
         Ok(Self {
             engine: Arc::clone(engine),
             view: None,
+            first_read: FirstRead::InView,
             first_seq: None,
             parts: KeptParts::take(),
             run: None,
@@ -110,14 +113,20 @@ impl Transaction {
         }
     }
 
+    /// Its owner runs the transaction again if a read fails with a conflict.
+    pub(crate) fn runs_again(&mut self) {
+        self.first_read = FirstRead::Newest;
+    }
+
+    /// Whether a read has failed with a conflict.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.first_read.is_lost()
+    }
+
     /// The state that this transaction reads from.
-    pub(super) fn view(&mut self) -> &Arc<State> {
-        if self.view.is_none() {
-            let view = self.engine.heap.pin();
-            self.first_seq.get_or_insert(view.seq);
-            self.view = Some(view);
-        }
-        self.view.get_or_insert_with(|| self.engine.heap.pin())
+    pub(super) fn view(&mut self) -> Result<&Arc<State>> {
+        let Self { engine, view, first_read, first_seq, .. } = self;
+        view_of(engine, view, first_read, first_seq)
     }
 
     /// Records the change of each index when the new keys replace the old ones, or when the record is deleted.
@@ -288,6 +297,23 @@ impl Transaction {
     pub(super) fn check_room(&mut self, kind: Kind, bytes: usize) -> Result<()> {
         check_bytes(&self.engine, self.parts.get(), item_bytes(kind as u8, bytes) + 32)
     }
+}
+
+/// The state that a transaction reads from, which is taken now if there is none.
+#[inline]
+pub(super) fn view_of<'t>(
+    engine: &Engine,
+    view: &'t mut Option<Arc<State>>,
+    first_read: &mut FirstRead,
+    first_seq: &mut Option<Seq>,
+) -> Result<&'t Arc<State>> {
+    if view.is_none() {
+        let taken = engine.heap.pin();
+        first_read.join(&taken)?;
+        first_seq.get_or_insert(taken.seq);
+        *view = Some(taken);
+    }
+    Ok(view.get_or_insert_with(|| engine.heap.pin()))
 }
 
 /// Fails if the transaction would become too large.

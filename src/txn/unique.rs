@@ -140,9 +140,10 @@ impl Transaction {
     fn violation(&mut self, index: &SetIndex, key: Key, id: RecordId) -> Error {
         let catalogue = self.engine.heap.catalogue();
         let known = catalogue.index(index.number);
-        if let Some(known) = known {
-            // What the caller learns counts as read.
-            self.note_range(&known.definition, (Bound::Included(key.clone()), Bound::Included(key.clone())));
+        // What the caller learns counts as read.
+        let bound = || Bound::Included(key.clone());
+        if let Some(lost) = known.and_then(|known| self.note_range(&known.definition, (bound(), bound())).err()) {
+            return lost;
         }
         let set = known.map_or("", |known| catalogue.name_of(known.definition.set)).to_owned();
         Error::UniqueViolation { set, index: index.name.to_string(), key, id }
@@ -165,11 +166,11 @@ impl Transaction {
         }
         if !self.savepoints.is_empty() {
             // This answer may be all that remains of the statement, so it counts as read.
-            self.view();
+            self.view()?;
             let catalogue = self.engine.heap.catalogue();
             if let Some(known) = catalogue.index(index.number) {
                 let bound = Bound::Included(Key::from_bytes(key)?);
-                self.note_range(&known.definition, (bound.clone(), bound));
+                self.note_range(&known.definition, (bound.clone(), bound))?;
             }
         }
         let is_other = |other: &RecordId| Some(*other) != id && !gone.contains(other);
@@ -180,7 +181,7 @@ impl Transaction {
                 return Ok(None);
             }
         }
-        let view = Arc::clone(self.view());
+        let view = Arc::clone(self.view()?);
         let root = view.indexes.get(&index.number);
         let found = root.map(|root| self.first(index, root, key)).transpose()?.flatten();
         match found.filter(is_other) {

@@ -229,6 +229,15 @@ fn reads_and_writes(meter: &mut Meter, loaded: &Loaded) {
         tx.update(loaded.ids[*place], bytes).expect("updated");
         commit(tx);
     });
+    meter.count("read-modify-write, one closure, no index", 1, CALLS, || {
+        let (place, bytes) = next();
+        let id = loaded.ids[*place];
+        let written = loaded.store.write(|tx| {
+            black_box(len(tx.get(id)));
+            tx.update(id, bytes)
+        });
+        black_box(written.expect("updated"));
+    });
     meter.count("view, get, drop, update, no index", 1, CALLS, || {
         let change = next();
         black_box(len(loaded.store.view().get(loaded.ids[change.0])));

@@ -17,6 +17,8 @@ mod answers;
 mod basics;
 #[path = "remote/changes.rs"]
 mod changes;
+#[path = "remote/copies.rs"]
+mod copies;
 #[path = "remote/forked.rs"]
 mod forked;
 #[path = "remote/losses.rs"]

@@ -40,32 +40,35 @@ impl Bucket {
         }
     }
 
+    /// The last number of the log of an epoch, without a seal, and whether there is one.
+    pub(super) async fn end_of(&self, epoch: u64) -> Result<(u64, bool)> {
+        let number = self.last_number(epoch).await?;
+        let is_sealed = number > 0 && self.seal(LogPoint { epoch, number }).await?.is_some();
+        Ok((if is_sealed { number - 1 } else { number }, is_sealed))
+    }
+
+    /// Ends the log of an epoch at this place. Says whether it ends there, whoever put the seal; if not, its writer has put events.
+    pub(super) async fn seal_at(&self, at: LogPoint, nonce: Nonce) -> Result<bool> {
+        let name = self.names.log(at);
+        let seal = Object { nonce, at, body: Body::Seal { is_own: false } };
+        match self.settle(&name, &seal).await? {
+            None => Ok(true),
+            Some(bytes) => Ok(matches!(decode(name.as_ref(), &bytes)?.body, Body::Seal { .. })),
+        }
+    }
+
     /// Ends the log of an epoch, if nobody has, and returns its last number, without the seal.
     pub(super) async fn seal_epoch(&self, epoch: u64, nonce: Nonce) -> Result<u64> {
-        let mut number = self.last_number(epoch).await?;
-        if number > 0 && self.seal(LogPoint { epoch, number }).await?.is_some() {
-            return Ok(number - 1);
-        }
-        loop {
+        let (mut number, is_sealed) = self.end_of(epoch).await?;
+        while !is_sealed && !self.seal_at(LogPoint { epoch, number: number + 1 }, nonce).await? {
             number += 1;
-            let at = LogPoint { epoch, number };
-            let name = self.names.log(at);
-            let seal = Object { nonce, at, body: Body::Seal { is_own: false } };
-            match self.settle(&name, &seal).await? {
-                None => return Ok(number - 1),
-                Some(bytes) => {
-                    if matches!(decode(name.as_ref(), &bytes)?.body, Body::Seal { .. }) {
-                        return Ok(number - 1);
-                    }
-                }
-            }
         }
+        Ok(number)
     }
 
     /// Whether the log of an epoch ends with a seal, whoever put it.
     pub(super) async fn is_sealed(&self, epoch: u64) -> Result<bool> {
-        let number = self.last_number(epoch).await?;
-        Ok(number > 0 && self.seal(LogPoint { epoch, number }).await?.is_some())
+        Ok(self.end_of(epoch).await?.1)
     }
 
     /// Begins an epoch.

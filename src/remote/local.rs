@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::backing::{Backing, BackingFile};
 use crate::error::{Error, Result};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
-use crate::id::{to_u64, to_usize};
+use crate::id::{SegmentSeq, to_u64, to_usize};
 use crate::remote::journal::Noted;
 use crate::remote::object::{Nonce, Piece};
 use crate::remote::table::Table;
@@ -43,6 +43,10 @@ pub(super) fn is_mark(name: &str) -> bool {
     epoch_of(name).is_some()
 }
 
+fn manifest_number(name: &str) -> Option<SegmentSeq> {
+    FileKind::parse_name(name).and_then(|(kind, number)| (kind == FileKind::Manifest).then_some(number))
+}
+
 /// The mark of an epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
@@ -59,6 +63,14 @@ pub(super) struct Difference {
     pub(super) events: Vec<(Arc<str>, Noted)>,
     /// The files that the directory lacks.
     pub(super) gone: Vec<Arc<str>>,
+}
+
+/// Bytes that the bucket has, and the directory does not.
+#[derive(Debug)]
+pub(super) struct Behind {
+    pub(super) name: String,
+    pub(super) begin: u64,
+    pub(super) end: u64,
 }
 
 /// The local backing, under its lock.
@@ -171,30 +183,54 @@ impl Local<'_> {
         Ok(missing)
     }
 
-    /// Fails if files lack what the bucket got last: then the directory is an older copy of itself. Their lengths do not tell, because
-    /// space is allocated ahead.
+    /// What the bucket has, and the directory of its writer would have: all that the bucket has of a file was synced there, and a manifest is
+    /// only deleted once a newer one is durable. Other files that are not there say nothing: they may have been deleted.
+    pub(super) fn behind(&self, table: &Table) -> Result<Option<Behind>> {
+        let names = self.shipped()?;
+        for name in &names {
+            let Some(end) = table.len_of(name) else { continue };
+            let begin = self.0.open(name).and_then(|file| file.len()).map_err(self.failed("measure", name))?;
+            if begin < end {
+                return Ok(Some(Behind { name: name.clone(), begin, end }));
+            }
+        }
+        if let Some((name, piece, _)) = self.differing(table)? {
+            return Ok(Some(Behind { name, begin: piece.begin, end: piece.end() }));
+        }
+        let here = names.iter().filter_map(|name| manifest_number(name)).max();
+        let known =
+            table.iter().filter_map(|(name, pieces)| Some((manifest_number(name)?, name, pieces.last()?.end())));
+        let newer = known.max().filter(|(number, ..)| Some(*number) > here);
+        Ok(newer.map(|(_, name, end)| Behind { name: name.to_owned(), begin: 0, end }))
+    }
+
+    /// Fails if files lack what the bucket got last: then the directory is an older copy of itself.
     pub(super) fn check_newest(&self, table: &Table) -> Result<()> {
-        let last = |(name, pieces): (_, &[Piece])| pieces.last().map(|piece| (name, *piece));
-        let mut newest: Vec<(&str, Piece)> = table.iter().filter_map(last).collect();
-        newest.sort_by_key(|(_, piece)| Reverse(piece.place.at()));
-        for (name, piece) in newest.into_iter().take(NEWEST_CHECKED) {
-            let file = match self.0.open(name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file.map_err(self.failed("open", name))?,
-            };
-            if file.len().map_err(self.failed("read", name))? < piece.end() {
+        let Some((name, piece, computed)) = self.differing(table)? else { return Ok(()) };
+        let what = "a file of the local directory, which may be an older copy";
+        let expected = format!("{} bytes with checksum {:08x}, as in the bucket", piece.bytes, piece.checksum);
+        Err(Error::corrupt(&*name, piece.begin, what, expected, format!("{computed:08x}")))
+    }
+
+    /// A file of which the directory has other bytes than the bucket got last, and their checksum. Lengths do not tell, because space is
+    /// allocated ahead.
+    fn differing(&self, table: &Table) -> Result<Option<(String, Piece, u32)>> {
+        let last = |name: String| Some((*table.file(&name)?.pieces.last()?, name));
+        let mut newest: Vec<(Piece, String)> = self.shipped()?.into_iter().filter_map(last).collect();
+        newest.sort_by_key(|(piece, _)| Reverse(piece.place.at()));
+        for (piece, name) in newest.into_iter().take(NEWEST_CHECKED) {
+            let file = self.0.open(&name).map_err(self.failed("open", &name))?;
+            if file.len().map_err(self.failed("read", &name))? < piece.end() {
                 continue;
             }
             let mut bytes = vec![0; to_usize(piece.bytes)];
-            file.read_at(piece.begin, &mut bytes).map_err(self.failed("read", name))?;
+            file.read_at(piece.begin, &mut bytes).map_err(self.failed("read", &name))?;
             let computed = crc32fast::hash(&bytes);
             if computed != piece.checksum {
-                let what = "a file of the local directory, which may be an older copy";
-                let expected = format!("{} bytes with checksum {:08x}, as in the bucket", piece.bytes, piece.checksum);
-                return Err(Error::corrupt(name, piece.begin, what, expected, format!("{computed:08x}")));
+                return Ok(Some((name, piece, computed)));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What the directory has that the bucket lacks, as events that take effect together; and the files that it lacks.
@@ -221,7 +257,7 @@ impl Local<'_> {
                 events.push((shared, Noted::Range { file, begin, end: len }));
             }
         }
-        let is_manifest = |name: &str| FileKind::parse_name(name).is_some_and(|(kind, _)| kind == FileKind::Manifest);
+        let is_manifest = |name: &str| manifest_number(name).is_some();
         if !names.iter().any(|name| is_manifest(name))
             && let Some((name, _)) = table.iter().find(|(name, _)| is_manifest(name))
         {

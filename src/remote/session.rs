@@ -16,7 +16,7 @@ use crate::planted::Fault;
 use crate::remote::bucket::Bucket;
 use crate::remote::journal::Journal;
 use crate::remote::loading::{Deletes, Loaded};
-use crate::remote::local::{Difference, Local, Mark};
+use crate::remote::local::{Behind, Difference, Local, Mark};
 use crate::remote::merging::Allowance;
 use crate::remote::object::{LogPoint, Nonce};
 use crate::remote::options::RemoteOptions;
@@ -61,22 +61,71 @@ fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOpti
     }
     let (shared, at) = (bucket.clone(), newest);
     let (writer, _) = bucket.run(async move { shared.epoch(at).await })?;
-    if let Some(mark) = marks.iter().find(|mark| mark.epoch == newest && mark.nonce == writer.nonce) {
-        // A store has files at any time: with none, the directory has lost them, and not deleted what the bucket has.
-        return Ok(if mark.is_complete && !is_empty { Kinship::Holds } else { Kinship::Lacks });
+    let own = marks.iter().find(|mark| mark.epoch == newest && mark.nonce == writer.nonce);
+    if own.is_some_and(|mark| mark.is_complete) && !is_empty {
+        return Ok(Kinship::Holds);
     }
     // Files that an interrupted opening fetched have an incomplete mark, and nobody has written to them.
     let is_fetched = marks.iter().all(|mark| !mark.is_complete) && !marks.is_empty();
-    if !is_empty && !is_fetched {
+    if own.is_none() && !is_empty && !is_fetched {
         let theirs = marks.iter().map(|mark| mark.epoch).max();
         let theirs = theirs.map_or("to none of its epochs".to_owned(), |epoch| format!("to epoch {epoch}"));
         return Err(fenced(format!("its newest epoch is {newest}, and the local directory belongs {theirs}")));
     }
     let shared = bucket.clone();
-    if !options.take_over && !bucket.run(async move { shared.is_sealed(newest).await })? {
+    let (last, is_sealed) = bucket.run(async move { shared.end_of(newest).await })?;
+    // An opening that did not fetch all files has put nothing. If there is more, this is a copy, or has lost its files.
+    let was_fetching = own.is_some() && last == 0;
+    if !options.take_over && !is_sealed && !was_fetching {
         return Err(Error::Locked { path: bucket.to_string() });
     }
     Ok(Kinship::Lacks)
+}
+
+/// Ends the newest epoch, if it has not ended. Returns the last number of its log, and the state there.
+///
+/// `is_own` says that its writer was this directory's, or is that of which the directory is a copy. Then nothing is put that would fence it
+/// before the directory is known to have all that the bucket has.
+fn end_epoch(bucket: &Bucket, local: &Local<'_>, newest: u64, nonce: Nonce, is_own: bool) -> Result<(u64, Loaded)> {
+    if newest == 0 {
+        return Ok((0, Loaded::default()));
+    }
+    let load = |number| {
+        let (shared, until) = (bucket.clone(), LogPoint { epoch: newest, number });
+        bucket.run(async move { shared.load(until, Deletes::Apply).await })
+    };
+    if !is_own {
+        let shared = bucket.clone();
+        let last = bucket.run(async move { shared.seal_epoch(newest, nonce).await })?;
+        return Ok((last, load(last)?));
+    }
+    loop {
+        let shared = bucket.clone();
+        let (last, is_sealed) = bucket.run(async move { shared.end_of(newest).await })?;
+        let loaded = load(last)?;
+        // An opening that was killed while it fetched the end of the log, or the newest manifest, has put nothing.
+        let was_fetching = last == 0;
+        if !is_sealed
+            && !was_fetching
+            && let Some(behind) = local.behind(&loaded.table)?
+        {
+            return Err(is_copy(bucket, &behind));
+        }
+        let (shared, at) = (bucket.clone(), LogPoint { epoch: newest, number: last + 1 });
+        // If there are events now, they may be late ones of a process that died, or a writer's that is at work.
+        if is_sealed || bucket.run(async move { shared.seal_at(at, nonce).await })? {
+            return Ok((last, loaded));
+        }
+    }
+}
+
+fn is_copy(bucket: &Bucket, Behind { name, begin, end }: &Behind) -> Error {
+    let by = format!(
+        "it has bytes {begin} to {end} of {name}, and the local directory does not: that is an older copy of the writer's directory, or \
+         has lost data. Nothing was changed, and the writer may be at work. To replace it, open an empty directory with `take_over` \
+         (`tenure remote takeover`); to have a copy, `tenure remote open`"
+    );
+    Error::Fenced { location: bucket.to_string(), by }
 }
 
 impl Session {
@@ -90,17 +139,12 @@ impl Session {
             shared.newest_epoch().await
         })?;
         let kinship = kinship(bucket, &local, newest, options)?;
-        let shared = bucket.clone();
-        let sealing = async move { if newest == 0 { Ok(0) } else { shared.seal_epoch(newest, nonce).await } };
-        let last = bucket.run(sealing)?;
+        let (last, mut loaded) =
+            end_epoch(bucket, &local, newest, nonce, kinship == Kinship::Holds && !options.take_over)?;
         let epoch = newest + 1;
         let (name, mark) = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
         let shared = bucket.clone();
         bucket.run(async move { shared.begin_epoch(epoch, nonce, last).await })?;
-        let shared = bucket.clone();
-        let until = LogPoint { epoch: newest, number: last };
-        let loading = async move { shared.load(until, Deletes::Apply).await };
-        let mut loaded = if newest == 0 { Loaded::default() } else { bucket.run(loading)? };
         if kinship == Kinship::Lacks {
             local.empty()?;
             bucket.fetch(&loaded.table, &**backing)?;

@@ -1,6 +1,6 @@
 //! An object store in memory that counts requests, and answers wrongly when asked to.
 
-use std::fmt::{Display, Formatter};
+use std::fmt::{Debug, Display, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -79,6 +79,16 @@ pub struct Flaky {
     /// Epochs that were not stored, and whether they are before the next one.
     lost_epochs: Mutex<Vec<(Path, PutPayload, PutOptions)>>,
     epochs_come_late: AtomicBool,
+    before_log: Mutex<Option<Hook>>,
+}
+
+/// What is done once.
+struct Hook(Box<dyn FnOnce() + Send>);
+
+impl Debug for Hook {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 impl Display for Flaky {
@@ -106,6 +116,7 @@ impl Flaky {
             loses_epochs: AtomicBool::new(false),
             lost_epochs: Mutex::default(),
             epochs_come_late: AtomicBool::new(false),
+            before_log: Mutex::default(),
         })
     }
 
@@ -130,6 +141,11 @@ impl Flaky {
     /// Epochs that were lost arrive just before the next one.
     pub fn deliver_lost_epochs_late(&self) {
         self.epochs_come_late.store(true, Ordering::Relaxed);
+    }
+
+    /// Something is done before the next log object is put.
+    pub fn before_the_next_log(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.before_log.lock() = Some(Hook(Box::new(hook)));
     }
 
     pub fn is_down(&self) -> bool {
@@ -231,6 +247,10 @@ impl ObjectStore for Flaky {
             self.counts.putting_most.fetch_max(now, Ordering::Relaxed);
             tokio::time::sleep(slow).await;
             self.counts.putting.fetch_sub(1, Ordering::Relaxed);
+        }
+        let hook = if location.as_ref().contains("/log/") { self.before_log.lock().take() } else { None };
+        if let Some(Hook(hook)) = hook {
+            hook();
         }
         let is_epoch = location.as_ref().contains("/epoch/");
         if is_epoch && self.loses_epochs.load(Ordering::Relaxed) {

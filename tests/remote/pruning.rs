@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use object_store::ObjectStoreExt;
 use object_store::local::LocalFileSystem;
@@ -224,4 +224,57 @@ fn what_a_mark_hides_from_the_listing_is_deleted_when_it_is_not_named_any_more()
         bucket.restore(None, &image).unwrap();
         assert_eq!(contents(&small().open_backing(Arc::new(image)).unwrap()), contents(&store), "seed {seed}");
     }
+}
+
+/// What an opening uploaded before its process died, and nothing names.
+#[test]
+fn what_an_upload_that_was_cut_off_left_is_deleted_when_it_is_old() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let local = Memory::new();
+    let large = || small().segment_bytes(1 << 20);
+    let store = large().open_backing(Arc::new(local.clone())).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    for number in 0..400_u32 {
+        store.write(|tx| tx.insert(&notes, vec![number.to_le_bytes()[0]; 3_000])).unwrap();
+    }
+    store.close().unwrap();
+    let how = || quick().base_every(4).events_max(1).prune_every(None).part_bytes(64 << 10);
+    let of_data = || objects.names().into_iter().filter(|name| name.contains("/data/")).collect::<Vec<_>>();
+    for cut in 1..=2 {
+        objects.slow(Duration::from_millis(100));
+        let before = of_data().len();
+        let remote =
+            Remote::new(Arc::new(local.clone()), bucket.clone(), how().close_wait(Duration::ZERO).events_max(99));
+        let store = large().open_backing(Arc::new(remote)).unwrap();
+        let begun = Instant::now();
+        while of_data().len() < before + 4 {
+            assert!(begun.elapsed() < Duration::from_mins(1), "nothing is uploaded");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        objects.set_down(true);
+        drop(store);
+        objects.set_down(false);
+        objects.slow(Duration::ZERO);
+        let logs = objects.names().into_iter().filter(|name| name.contains("/log/")).count();
+        assert_eq!(logs, cut - 1, "only the seals of earlier ones");
+    }
+    let left = of_data();
+    let open = |retention| {
+        let remote = Arc::new(Remote::new(Arc::new(local.clone()), bucket.clone(), how().retention(retention)));
+        (large().open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap(), remote)
+    };
+    let (store, remote) = open(Duration::from_hours(1));
+    churn(&store, &mut Rng::new(1), 20);
+    assert!(bucket.status().unwrap().unwrap().base.is_some());
+    assert_eq!(remote.prune().unwrap().objects, 0, "all of it is younger than an hour");
+    assert!(left.iter().all(|name| of_data().contains(name)), "{left:?}");
+    drop((store, remote));
+    let (store, remote) = open(Duration::ZERO);
+    let pruned = remote.prune().unwrap();
+    assert!(pruned.objects >= u64::try_from(left.len()).unwrap(), "{pruned:?}");
+    assert!(left.iter().all(|name| !of_data().contains(name)), "{left:?}");
+    let image = Memory::new();
+    bucket.restore(None, &image).unwrap();
+    assert_eq!(contents(&small().open_backing(Arc::new(image)).unwrap()), contents(&store));
 }

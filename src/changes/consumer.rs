@@ -138,9 +138,13 @@ impl Consumer {
     /// An earlier commit than the last acknowledged one changes nothing.
     ///
     /// # Errors
-    /// As [`position`](Self::position); `PointGone` if the commit is not durable yet.
+    /// As [`position`](Self::position); `PointGone` if the commit is not durable yet, `ReadOnly` if the handle only reads.
     pub fn acknowledge(&self, seq: Seq) -> Result<()> {
         let engine = self.store.engine();
+        // Also of a commit that this handle does not know yet, and of one that was acknowledged before.
+        if engine.read_only {
+            return Err(Error::ReadOnly);
+        }
         let durable = self.store.durable_seq();
         if seq > durable {
             let why = format!("the last durable commit is {durable}");

@@ -142,3 +142,21 @@ fn acknowledgements_of_several_threads_never_go_back() {
         }
     });
 }
+
+#[test]
+fn a_handle_that_only_reads_has_consumers_and_acknowledges_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let store = Store::open(&path).unwrap();
+    let set = store.record_set("a").unwrap();
+    let since = store.last_seq();
+    let consumer = store.add_consumer("mirror", since).unwrap();
+    let reader = Options::new().read_only(true).open(&path).unwrap();
+    store.write(|tx| tx.insert(&set, "later than the reader")).unwrap();
+    let there = reader.consumer("mirror").unwrap();
+    assert_eq!(there.changes().unwrap().passed(), since);
+    for seq in [since, store.last_seq()] {
+        assert!(matches!(there.acknowledge(seq), Err(Error::ReadOnly)), "{seq}");
+    }
+    assert_eq!(consumer.position().unwrap(), since);
+}

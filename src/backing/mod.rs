@@ -66,8 +66,8 @@ pub trait Backing: Send + Sync + Debug {
     fn list(&self) -> io::Result<Vec<String>>;
 
     /// For readers beside a writer: a backing that shows a state of its own goes on to the newest one, and returns a number that is
-    /// another one for each state. Several may look, and each compares with what it saw itself. `None`, the default, says that files show
-    /// at once what was done to them.
+    /// another one for each state. All that a state has is durable. Several may look, and each compares with what it saw itself. `None`, the
+    /// default, says that files show at once what was done to them.
     fn look_again(&self) -> io::Result<Option<u64>> {
         Ok(None)
     }

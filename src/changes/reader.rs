@@ -84,6 +84,8 @@ pub(super) struct Reader {
     looked_at: Option<Instant>,
     /// Of a backing that shows states: the one in which everything was looked at.
     shown: Option<u64>,
+    /// Not everything in that state was looked at. It was durable before it was shown, whatever the log says.
+    has_more: bool,
     begins: BTreeMap<SegmentSeq, Begin>,
     /// Damage of a segment that was passed over.
     damage: Option<Error>,
@@ -107,6 +109,7 @@ impl Reader {
             proven: engine.log.durable_seq(),
             looked_at: None,
             shown: None,
+            has_more: false,
             begins: BTreeMap::new(),
             damage: None,
             is_early: false,
@@ -125,10 +128,11 @@ impl Reader {
     /// The next commit, whose items are not examined yet; `None` if there is none that may be shown.
     pub(super) fn next(&mut self) -> Result<Option<Found>> {
         loop {
-            if self.expected > self.limit() && !self.ask_shipped() && !self.learn()? {
+            if self.expected > self.limit() && !self.has_more && !self.ask_shipped() && !self.learn()? {
                 return Ok(None);
             }
             if self.at.is_none() && !self.start()? {
+                self.has_more = false;
                 return Ok(None);
             }
             match self.header()? {
@@ -139,7 +143,10 @@ impl Reader {
                     Passed::Awaited => return Ok(None),
                 },
                 None if self.go_on()? => {}
-                None => return Ok(None),
+                None => {
+                    self.has_more = false;
+                    return Ok(None);
+                }
             }
         }
     }
@@ -212,7 +219,7 @@ impl Reader {
         } else {
             None
         };
-        let limit = self.limit();
+        let limit = if self.has_more { Seq(u64::MAX) } else { self.limit() };
         let Some(at) = &mut self.at else { return Ok(Passed::On) };
         let (segment, offset) = (Arc::clone(&at.segment), at.offset);
         let go_on = |at: &mut At| at.offset += u64::from(header.bytes);

@@ -1,14 +1,16 @@
 //! The change feed of a store that is shipped to a bucket.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tenure::backing::Memory;
+use tenure::remote::Remote;
 use tenure::{Durability, Error, Options, Seq, Store};
 
 use crate::common::Ends;
 use crate::flaky::Flaky;
-use crate::{bucket, open, quick};
+use crate::{bucket, open, quick, small};
 
 #[test]
 fn a_feed_of_what_the_bucket_has_waits_for_it() {
@@ -102,4 +104,35 @@ fn a_follower_and_its_feed_look_at_the_same_bucket_and_both_get_all() {
         assert!(asked <= 20 && lists <= 6, "{asked} requests, {lists} of them lists");
         assert!(feeding.join().unwrap() >= 7);
     });
+}
+
+#[test]
+fn the_last_commit_comes_from_a_bucket_while_its_writer_is_idle() {
+    for background in [true, false] {
+        let objects = Flaky::new(1);
+        let place = bucket(&objects.store());
+        let remote = Remote::new(Arc::new(Memory::new()), place.clone(), quick());
+        let store = small().background(background).open_backing(Arc::new(remote)).unwrap();
+        let notes = store.record_set("notes").unwrap();
+        let since = store.last_seq();
+        store.wait_remote(since).unwrap();
+        let reader = Options::new().read_only(true).open_backing(Arc::new(place.view(None).unwrap())).unwrap();
+        let mut feed = reader.changes(since).unwrap();
+        // One, several at once, and one that is larger than a segment.
+        for values in [&[10][..], &[20, 30, 40], &[300_000], &[50]] {
+            for len in values {
+                store.write(|tx| tx.insert(&notes, vec![7; *len])).unwrap();
+            }
+            store.wait_remote(store.last_seq()).unwrap();
+            for len in values {
+                let commit = feed.next_timeout(Duration::from_secs(5)).unwrap().expect("the bucket has it");
+                let change = commit.changes().next().unwrap().unwrap();
+                assert_eq!(change.value().unwrap().bytes().unwrap().len(), *len, "{background}");
+            }
+            assert!(feed.try_next().unwrap().is_none());
+        }
+        let last = feed.passed();
+        store.close().unwrap();
+        assert!(feed.next_timeout(Duration::from_secs(1)).unwrap().is_none(), "{last}");
+    }
 }

@@ -143,6 +143,7 @@ impl Reader {
         }
         self.read_manifest()?;
         self.shown = shown;
-        Ok(self.expected <= self.proven)
+        self.has_more = shown.is_some();
+        Ok(self.has_more || self.expected <= self.proven)
     }
 }

@@ -157,6 +157,7 @@ impl Reader {
             }
             let last = self.engine.heap.seq();
             return match begins.first() {
+                _ if self.may_be_over() => Ok(false),
                 Some((_, begin)) => Err(Error::Gone { since, oldest: Seq(begin.first.0.saturating_sub(1)) }),
                 None if self.expected <= last => Err(Error::Gone { since, oldest: last }),
                 None => Ok(false),
@@ -224,7 +225,15 @@ impl Reader {
         if gap.is_none() && next.is_none() && self.limit() == Seq(u64::MAX) {
             return Ok(false);
         }
+        if self.may_be_over() {
+            return Ok(false);
+        }
         Err(self.missing(number, timeline, gap.map(|(_, begin)| begin)))
+    }
+
+    /// Whether the state that is shown need not have the next commit, because nothing says that it is durable.
+    fn may_be_over(&self) -> bool {
+        self.has_more && self.expected > self.limit()
     }
 
     /// Why the next commit, which is durable, is not there.

@@ -10,6 +10,8 @@ mod common;
 mod flaky;
 #[path = "remote/proxy.rs"]
 mod proxy;
+#[path = "remote/world.rs"]
+mod world;
 
 #[path = "remote/answers.rs"]
 mod answers;
@@ -19,8 +21,12 @@ mod basics;
 mod changes;
 #[path = "remote/copies.rs"]
 mod copies;
+#[path = "remote/elsewhere.rs"]
+mod elsewhere;
 #[path = "remote/forked.rs"]
 mod forked;
+#[path = "remote/kept.rs"]
+mod kept;
 #[path = "remote/losses.rs"]
 mod losses;
 #[path = "remote/moved_bucket.rs"]

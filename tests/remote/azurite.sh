@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the tests of buckets against a server that speaks Azure's Blob Storage: Azurite, from its registry, on the loopback interface.
 # Needs node, npm, python3, and the registry once. Without them it says so and succeeds.
-# TENURE_AZURITE names a directory for the server, which is kept; TENURE_REMOTE_KILLS sets the number of kills.
+# TENURE_AZURITE names a directory for the server, which is kept; TENURE_REMOTE_KILLS sets the number of kills,
+# TENURE_REMOTE_COMMITS that of commits before a follower.
 set -eu
 cd "$(dirname "$0")/../.."
 skip() { echo "SKIPPED: $1: the bucket of an Azure server was not tested" >&2; exit 0; }
@@ -42,4 +43,4 @@ for _ in range(300):
 PYTHON
 export AZURE_STORAGE_USE_EMULATOR=true AZURITE_BLOB_STORAGE_URL="http://127.0.0.1:$port"
 export TENURE_REMOTE_URL=az://tenure/tests
-cargo test --locked --features cli,remote,planted --test remote servers:: -- --nocapture
+cargo test --locked --features cli,remote,planted --test remote -- --nocapture servers:: elsewhere:: kept::

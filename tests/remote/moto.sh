@@ -2,7 +2,8 @@
 # Runs the tests of buckets against a server that speaks S3: moto, from its registry, on the loopback interface.
 # Needs python3 with venv, curl, and the registry once. Without them it says so and succeeds.
 # TENURE_MOTO names a directory for the virtual environment, which is kept; TENURE_REMOTE_KILLS sets the number of kills,
-# and TENURE_REMOTE_PROXY that of rounds behind a proxy that loses answers, delays them and gives others.
+# TENURE_REMOTE_PROXY that of rounds behind a proxy that loses answers, delays them and gives others, and TENURE_REMOTE_COMMITS
+# that of commits before a follower.
 set -eu
 cd "$(dirname "$0")/../.."
 skip() { echo "SKIPPED: $1: the bucket of a real server was not tested" >&2; exit 0; }
@@ -27,4 +28,4 @@ curl --silent --fail --output /dev/null --request PUT "http://127.0.0.1:$port/te
 export AWS_ACCESS_KEY_ID=tests AWS_SECRET_ACCESS_KEY=tests AWS_REGION=us-east-1
 export AWS_ENDPOINT="http://127.0.0.1:$port" AWS_ALLOW_HTTP=true
 export TENURE_REMOTE_URL=s3://tenure/tests
-cargo test --locked --features cli,remote,planted --test remote -- --nocapture servers:: proxied::
+cargo test --locked --features cli,remote,planted --test remote -- --nocapture servers:: proxied:: elsewhere:: kept::

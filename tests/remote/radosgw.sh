@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the tests of buckets against Ceph's S3 gateway: one monitor, one OSD in memory, one radosgw, all on the loopback interface.
 # Needs Debian's packages ceph-mon, ceph-osd, ceph-common and radosgw, python3 and curl. Without them it says so and succeeds.
-# TENURE_REMOTE_KILLS sets the number of kills.
+# TENURE_REMOTE_KILLS sets the number of kills,
+# TENURE_REMOTE_COMMITS that of commits before a follower.
 set -eu
 cd "$(dirname "$0")/../.."
 skip() { echo "SKIPPED: $1: the bucket of a Ceph gateway was not tested" >&2; exit 0; }
@@ -74,4 +75,4 @@ print(base64.b64encode(hmac.new(b"tests", signed.encode(), hashlib.sha1).digest(
 curl --silent --fail --output /dev/null --request PUT --header "Date: $date" --header "Authorization: AWS tests:$signature" \
     "$AWS_ENDPOINT/tenure" || failed "the gateway makes no bucket"
 export TENURE_REMOTE_URL=s3://tenure/tests
-cargo test --locked --features cli,remote,planted --test remote servers:: -- --nocapture
+cargo test --locked --features cli,remote,planted --test remote -- --nocapture servers:: elsewhere:: kept::

@@ -38,7 +38,8 @@ fn write_until_fenced(store: &Store, name: &str, acknowledged: &Acknowledged, st
     None
 }
 
-fn is_fenced(error: &Error) -> bool {
+/// What a writer says after another one took over, according to the step in which it finds out.
+pub fn is_fenced(error: &Error) -> bool {
     matches!(error, Error::Fenced { .. })
         || matches!(error, Error::Poisoned { reason } | Error::Indeterminate { reason, .. } if reason.contains("taken over"))
         || matches!(error, Error::Io { source, .. } if source.to_string().contains("taken over"))

@@ -58,8 +58,6 @@ impl Transaction {
     /// Reads many records as this transaction sees them, in the order of the IDs. Looks up several at once, so that
     /// their cache misses overlap.
     pub fn get_many(&mut self, ids: &[RecordId]) -> Vec<Result<Record<'_>>> {
-        // Where it cannot be taken, looking up each record says why.
-        let _ = self.view();
         let mut looked = Vec::with_capacity(ids.len());
         for some in ids.chunks(AHEAD) {
             self.look_ahead(some.iter().copied());
@@ -69,8 +67,9 @@ impl Transaction {
         let records = looked.into_iter().map(|looked| match looked {
             Looked::Own(record) => Ok(record),
             // What is there was looked up in it.
-            Looked::There(found) => state
-                .map_or(Err(Error::NeverAllocated { id: found.id }), |state| Record::in_view(state, found)),
+            Looked::There(found) => {
+                state.map_or(Err(Error::NeverAllocated { id: found.id }), |state| Record::in_view(state, found))
+            }
             Looked::Not(error) => Err(error),
         });
         records.collect()

@@ -173,7 +173,7 @@ fn no_closure_sees_half_of_a_commit() {
                 }
             })
         });
-        let ends = readers.map(|reader| reader.join());
+        let ends = readers.map(std::thread::ScopedJoinHandle::join);
         stop.store(true, Ordering::Relaxed);
         for end in ends {
             end.unwrap();

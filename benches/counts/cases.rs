@@ -219,7 +219,7 @@ fn updates_at_once(meter: &mut Meter, loaded: &Loaded) {
 /// Records that are read and then changed, in one transaction and with a view that is gone when the change begins.
 fn reads_and_writes(meter: &mut Meter, loaded: &Loaded) {
     let mut payload = payloads();
-    let changes = prepared(3 * CALLS, |_| payload());
+    let changes = prepared(4 * CALLS, |_| payload());
     let mut changes = changes.iter();
     let mut next = || changes.next().expect("enough");
     meter.count("read-modify-write, one transaction, no index", 1, CALLS, || {

@@ -13,6 +13,8 @@ modules=${TENURE_AZURITE:-target/azurite}
 server=$modules/node_modules/.bin/azurite-blob
 if [ ! -x "$server" ]; then
     mkdir -p "$modules"
+    # Without it npm installs into a directory above that has one, or nowhere.
+    [ -f "$modules/package.json" ] || echo '{}' >"$modules/package.json"
     npm install --silent --no-audit --no-fund --prefix "$modules" azurite || skip "azurite cannot be installed"
 fi
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

@@ -122,13 +122,27 @@ impl Promoter {
     }
 }
 
-/// Lets two take over at once. Returns how many were refused, and how many were fenced.
-fn compete(what: &str, locals: [&Path; 2], known: &mut BTreeMap<String, String>, is_faulty: bool) -> [usize; 2] {
+/// How much later than the first the second one is told: both list the same epochs, or the second one finds that of the first.
+fn lag(round: u64) -> Duration {
+    Duration::from_millis(round % 10 * 4)
+}
+
+/// Lets two take over, the second one so much later. Returns how many were refused, and how many were fenced.
+fn compete(
+    what: &str,
+    locals: [&Path; 2],
+    lag: Duration,
+    known: &mut BTreeMap<String, String>,
+    is_faulty: bool,
+) -> [usize; 2] {
     let mut both = locals.map(|local| Promoter::start(what, local, is_faulty));
     for one in &mut both {
         assert_eq!(one.said().as_deref(), Some("ready"));
     }
-    both.iter_mut().for_each(Promoter::tell);
+    let [first, second] = &mut both;
+    first.tell();
+    std::thread::sleep(lag);
+    second.tell();
     let (mut refused, mut fenced, mut won) = (0, 0, 0);
     let mut told = |line: String, counts: [&mut usize; 3]| {
         let [refused, fenced, won] = counts;
@@ -189,7 +203,7 @@ fn take_over_often(wanted: u64, is_faulty: bool) {
     known.insert(id.to_string(), "old".to_owned());
     for round in 0..wanted {
         let locals = ["a", "b"].map(|name| dir.path().join(format!("{name} {round}")));
-        let [refused, fenced] = compete(&url, [&locals[0], &locals[1]], &mut known, is_faulty);
+        let [refused, fenced] = compete(&url, [&locals[0], &locals[1]], lag(round), &mut known, is_faulty);
         outcomes = [outcomes[0] + refused, outcomes[1] + fenced];
         let reader = Options::new().read_only(true).open_backing(Arc::new(bucket.view(None).unwrap())).unwrap();
         check(&reader, &known);
@@ -208,7 +222,7 @@ fn of_two_processes_that_take_over_a_bucket_one_goes_on() {
 #[cfg(feature = "planted")]
 #[test]
 fn promoters_that_take_objects_of_others_for_their_own_are_found() {
-    let found = std::panic::catch_unwind(|| take_over_often(30, true));
+    let found = std::panic::catch_unwind(|| take_over_often(300, true));
     assert!(found.is_err(), "nothing was lost, or acknowledged twice");
 }
 
@@ -220,8 +234,8 @@ fn of_two_processes_that_take_over_a_directory_one_goes_on() {
     store.record_set("notes").unwrap();
     let mut known = BTreeMap::new();
     drop(store);
-    for _ in 0..3 {
-        let [refused, fenced] = compete(path.to_str().unwrap(), [&path, &path], &mut known, false);
+    for round in 0..3 {
+        let [refused, fenced] = compete(path.to_str().unwrap(), [&path, &path], lag(round), &mut known, false);
         assert_eq!((refused, fenced), (1, 0));
         check(&small().open(&path).unwrap(), &known);
     }

@@ -1,4 +1,4 @@
-//! Records that are read and then changed: in one transaction, and with a view of their own, beside a one-shot read and a blind
+//! Records that are read and then changed: in one transaction, in one closure, and with a view of their own, beside a one-shot read and a blind
 //! update; alternating.
 
 use std::hint::black_box;
@@ -49,6 +49,14 @@ fn in_one_transaction(store: &Store, id: RecordId) {
     tx.commit().expect("commits");
 }
 
+fn in_one_closure(store: &Store, id: RecordId) {
+    let changed = store.write(|tx| {
+        let value = next(first(tx.get(id)?.as_slice()));
+        tx.update(id, value)
+    });
+    changed.expect("commits");
+}
+
 fn with_a_view(store: &Store, id: RecordId) {
     let value = next(first(store.view().get(id).expect("there").as_slice()));
     let mut tx = store.begin().expect("begins");
@@ -58,15 +66,15 @@ fn with_a_view(store: &Store, id: RecordId) {
 
 /// Prints the time of each kind, and how they compare.
 pub fn measure(count: usize, rounds: usize) {
-    let kinds: [fn(&Store, RecordId); 3] = [blindly, in_one_transaction, with_a_view];
-    let mut micros = [const { Vec::new() }; 3];
+    let kinds: [fn(&Store, RecordId); 4] = [blindly, in_one_transaction, in_one_closure, with_a_view];
+    let mut micros = [const { Vec::new() }; 4];
     for _ in 0..rounds {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Options::new().durability(Durability::Buffered).open(dir.path().join("store")).expect("opens");
         let ids = loaded(&store, count);
         let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
         let mut place = || usize::try_from(numbers.next() % ids.len() as u64).expect("64 bits");
-        let mut times = [Duration::ZERO; 3];
+        let mut times = [Duration::ZERO; 4];
         for turn in 0..=TURNS {
             for (time, kind) in times.iter_mut().zip(kinds) {
                 let begin = Instant::now();
@@ -84,8 +92,9 @@ pub fn measure(count: usize, rounds: usize) {
         }
         store.close().expect("closed");
     }
-    let [blind, transaction, view] = micros.map(median);
+    let [blind, transaction, closure, view] = micros.map(median);
     println!("one-shot get and blind update: {blind:.2} µs");
     println!("get and update in one transaction: {transaction:.2} µs, ratio {:.2}", transaction / blind);
+    println!("get and update in one closure: {closure:.2} µs, ratio {:.2}", closure / blind);
     println!("get in a view of its own, then update: {view:.2} µs, ratio {:.2}", view / blind);
 }

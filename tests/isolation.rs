@@ -181,6 +181,131 @@ fn no_closure_sees_half_of_a_commit() {
     });
 }
 
+/// What a closure has read decides what it writes, so a write of something else must hold in a state that has it.
+#[test]
+fn a_write_of_another_record_holds_in_the_state_that_was_read() {
+    for isolation in [Isolation::Serializable, Isolation::Snapshot] {
+        let store = Store::in_memory().unwrap();
+        let set = store.record_set("a").unwrap();
+        let pair = store.write(|tx| Ok::<_, Error>([tx.insert(&set, "50")?, tx.insert(&set, "50")?])).unwrap();
+        let mut runs = 0;
+        let written = store.write_with(TransactionOptions::new().isolation(isolation), |tx| {
+            runs += 1;
+            let first = number(tx, pair[0])?;
+            if runs == 1 {
+                store.write(|other| other.update(pair[0], "40").and_then(|()| other.update(pair[1], "60")))?;
+            }
+            tx.update(pair[1], (100 - first).to_string())
+        });
+        written.unwrap();
+        let now = pair.map(|id| String::from_utf8(store.get(id).unwrap().to_vec().unwrap()).unwrap());
+        assert_eq!((runs, now), (2, ["40".to_owned(), "60".to_owned()]), "{isolation:?}");
+        // Nor does a closure learn from an error what was never so together.
+        let (mut runs, mut told) = (0, Vec::new());
+        let refused: Result<()> = store.write(|tx| {
+            runs += 1;
+            let is_there = number(tx, pair[0])? == 40;
+            if runs == 1 {
+                store.write(|other| other.update(pair[0], "0").and_then(|()| other.delete(pair[1])))?;
+            }
+            let deleted = tx.delete(pair[1]);
+            told.push((is_there, matches!(deleted, Err(Error::Conflict(_)))));
+            Err(Error::ReadOnly)
+        });
+        assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
+        assert_eq!((runs, told), (2, vec![(true, true), (false, false)]));
+    }
+}
+
+#[test]
+fn whether_a_key_is_free_holds_in_the_state_that_was_read() {
+    for isolation in [Isolation::Serializable, Isolation::Snapshot] {
+        let store = Store::in_memory().unwrap();
+        let set = store.record_set("a").unwrap();
+        let whole = Extractor::new("whole", 1, |value, keys| keys.push(value));
+        store.unique_index(&set, "by value", whole).unwrap();
+        let (a, taken) = store.write(|tx| Ok::<_, Error>((tx.insert(&set, "1")?, tx.insert(&set, "key")?))).unwrap();
+        let mut runs = 0;
+        let written = store.write_with(TransactionOptions::new().isolation(isolation), |tx| {
+            runs += 1;
+            let first = number(tx, a)?;
+            if runs == 1 {
+                store.write(|other| other.update(a, "2").and_then(|()| other.delete(taken)))?;
+            }
+            tx.insert(&set, "key")?;
+            Ok::<_, Error>(first)
+        });
+        assert_eq!((written.unwrap().0, runs), (2, 2), "{isolation:?}");
+    }
+}
+
+/// A transaction may write a record several times, and others see only what it leaves.
+#[test]
+fn nobody_sees_what_a_transaction_writes_in_between() {
+    let store = Store::in_memory().unwrap();
+    let set = store.record_set("a").unwrap();
+    let by_value =
+        store.unique_index(&set, "by value", Extractor::new("whole", 1, |value, keys| keys.push(value))).unwrap();
+    let others = store.record_set("others").unwrap();
+    let id = store.write(|tx| tx.insert(&set, "0")).unwrap();
+    let stop = AtomicBool::new(false);
+    let commits = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let (store, set, others, stop, commits) = (&store, &set, &others, &stop, &commits);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let bytes = store.get(id).unwrap().to_vec().unwrap();
+                assert_ne!(bytes, b"-1");
+            }
+        });
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    store.write(|tx| number(tx, id).and_then(|now| tx.update(id, (now + 1).to_string()))).unwrap();
+                    commits.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..2 {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let next = commits.fetch_add(1, Ordering::Relaxed);
+                    let update = store.write(|tx| {
+                        let now = number(tx, id)?;
+                        tx.update(id, format!("between {next}"))?;
+                        tx.update(id, (now + 1).to_string())
+                    });
+                    update.unwrap();
+                }
+            });
+        }
+        let writing = scope.spawn(move || {
+            for round in 0..60 {
+                let rows = vec![[7; 8]; 2_000];
+                let written = store.write(|tx| {
+                    let now = number(tx, id)?;
+                    tx.update(id, "-1")?;
+                    tx.insert_many(others, &rows)?;
+                    let gone = tx.insert(set, format!("gone {round}"))?;
+                    tx.update(id, (now + 1).to_string())?;
+                    tx.delete(gone)
+                });
+                written.unwrap();
+                commits.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let end = writing.join();
+        stop.store(true, Ordering::Relaxed);
+        end.unwrap();
+    });
+    let left = store.get(id).unwrap().to_vec().unwrap();
+    assert_eq!(String::from_utf8(left.clone()).unwrap(), commits.load(Ordering::Relaxed).to_string());
+    let view = store.view();
+    let entries: Vec<_> = by_value.range::<&[u8]>(&view, ..).unwrap().map(|entry| entry.unwrap().id).collect();
+    assert_eq!((entries, by_value.get(&view, &left[..]).unwrap()), (vec![id], Some(id)));
+    assert_eq!(store.verify_index(&by_value).unwrap(), Vec::<String>::new());
+}
+
 /// A conflict of another transaction that a closure commits is an error of the closure, like any other.
 #[test]
 fn a_conflict_that_a_closure_returns_is_not_its_own_and_is_not_retried() {

@@ -45,8 +45,9 @@ impl Store {
     /// `write` by other threads wait until it is done, transactions from [`begin`](Self::begin) do not. So a closure
     /// must not wait for a thread that calls `write`, or for a lock that such a thread holds.
     ///
-    /// What a closure reads holds in one state. If what it has read first changes before it reads something else, that read
-    /// fails with a conflict, and `write` runs the closure again whatever it returns.
+    /// What a closure learns holds in one state. If what it has read first changes before it reads or changes something else, that
+    /// call fails with a conflict, and `write` runs the closure again whatever it returns. So pass errors on; a panic is not
+    /// run again.
     ///
     /// Only a conflict of this transaction is retried. If the closure commits another transaction and returns its error, that
     /// is an error like any other, even if it is a conflict: loop inside the closure.

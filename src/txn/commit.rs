@@ -9,6 +9,7 @@ use crate::format::item::Kind;
 use crate::heap::{Effect, put_frees};
 use crate::history::Topic;
 use crate::id::Seq;
+use crate::txn::own_writes::{Own, OwnWrites, Seen};
 use crate::txn::parts::Parts;
 use crate::txn::room::{make_room, pages_of};
 use crate::txn::transaction::check_bytes;
@@ -45,12 +46,12 @@ impl Transaction {
     fn commit_only(&mut self) -> Result<Seq> {
         let engine = &*self.engine;
         engine.poison.check_process()?;
-        self.first_read.check(engine.heap.seq())?;
+        self.first_read.check(self.first_seq, engine.heap.seq())?;
         let Parts { frame, effects, own, frees, frees_flags, handed, staged, keys, .. } = self.parts.get();
         if effects.is_empty() && frees.is_empty() && staged.is_empty() && keys.is_empty() {
             self.done = handed.is_empty();
             let seen = self.view.as_ref().map(|view| view.seq);
-            let seen = seen.or_else(|| self.first_read.seq(&engine.heap, self.first_seq));
+            let seen = seen.or_else(|| self.first_read.seq(self.first_seq));
             return Ok(seen.unwrap_or_else(|| engine.heap.seq()));
         }
         if self.isolation == Isolation::Snapshot {
@@ -63,7 +64,7 @@ impl Transaction {
         put_frees(frame, *frees_flags, frees.iter().copied());
         effects.extend(frees.iter().map(|id| Effect::Free(*id)));
         check_bytes(engine, self.parts.get(), 0)?;
-        let Parts { frame, effects, own, seen, keys, .. } = self.parts.get();
+        let Parts { frame, effects, own, seen, keys, writes_again, .. } = self.parts.get();
         keys.seal();
         self.ranges.seal();
         self.not_found.seal();
@@ -72,6 +73,10 @@ impl Transaction {
         let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
         // A commit that only deletes is never refused for lack of space.
         let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
+        if *writes_again {
+            own.catch_up(effects);
+            keep_last(effects, own, seen);
+        }
         let room = make_room(engine, need, pages_of(effects), keys.len())?;
         let offers = keys.prepare(engine)?;
         // So that applying the commit copies nothing for a view that is no longer read from.
@@ -99,6 +104,20 @@ impl Transaction {
         self.parts.get().staged.iter().for_each(|claim| claim.store());
         Ok(seq)
     }
+}
+
+/// Of several writes of a record only the last one is applied: one-shot reads beside the application would see the others, and the
+/// commit that such a read leads to could not tell them apart. A record that was inserted and deleted again keeps its write: its
+/// deletion needs it.
+fn keep_last(effects: &mut Vec<Effect>, own: &OwnWrites, seen: &Seen) {
+    effects.retain(|effect| {
+        let Effect::Put { id, offset, .. } = effect else { return true };
+        match own.get(*id) {
+            Some(Own::Put { offset: last, .. }) => last == *offset,
+            Some(Own::Deleted) => !matches!(seen.get(id), Some(Some(_))),
+            None => true,
+        }
+    });
 }
 
 impl Drop for Transaction {

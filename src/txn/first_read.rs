@@ -2,12 +2,12 @@
 //!
 //! Owns: whether that is allowed, and whether the view that is taken later has the same version. Never: reads by itself, or
 //! compares anything at the commit; validation does. A transaction that reads one record, changes it and commits so takes
-//! no view: it waits for no commit that is being applied, and commits beside it copy nothing for it.
-//! Invariant: all that a transaction has read holds in one state. Where the view no longer has the first version, the second
-//! read fails with a conflict, which only a caller who runs the transaction again may be given.
+//! no view, and commits beside it copy nothing for it.
+//! Invariant: all that a transaction has learned holds in one state. Where the view no longer has the first version, the call that
+//! needs the view fails with a conflict, which only a caller who runs the transaction again may be given.
 
 use crate::error::{Contended, Error, Result};
-use crate::heap::{Answer, Heap, State};
+use crate::heap::{Answer, State};
 use crate::id::{RecordId, Seq};
 
 /// How a transaction reads its first record.
@@ -30,29 +30,38 @@ impl FirstRead {
         matches!(self, Self::Lost(..))
     }
 
-    /// Called before anything is read from a view that was just taken: from now on, everything is.
-    pub(super) fn join(&mut self, view: &State) -> Result<()> {
+    /// Whether a record was read, and anything else that is learned now must hold in a state that has it.
+    pub(super) fn is_done(self) -> bool {
+        matches!(self, Self::Done(..))
+    }
+
+    /// The same; what is learned now is not about that record, whose version the commit validates.
+    pub(super) fn is_of_another(self, id: RecordId) -> bool {
+        matches!(self, Self::Done(read, _) if read != id)
+    }
+
+    /// Called before anything is read from a view that was just taken: from now on, everything is. `since` is the state in which
+    /// the transaction began.
+    pub(super) fn join(&mut self, view: &State, since: Option<Seq>) -> Result<()> {
         if let Self::Done(id, seq) = *self {
             let is_same = matches!(view.lookup(id)?, Answer::Live(found) if found.seq == seq);
             *self = if is_same { Self::InView } else { Self::Lost(id, seq) };
         }
-        self.check(view.seq)
+        self.check(since, view.seq)
     }
 
     /// Fails if what was read is no longer there; `now` is the newest commit.
-    pub(super) fn check(self, now: Seq) -> Result<()> {
+    pub(super) fn check(self, since: Option<Seq>, now: Seq) -> Result<()> {
         match self {
-            Self::Lost(id, seq) => Err(Error::conflict(Contended::Record(id), seq, now)),
+            Self::Lost(id, seq) => {
+                Err(Error::conflict(Contended::Record(id), since.max(Some(seq)).unwrap_or(seq), now))
+            }
             _ => Ok(()),
         }
     }
 
-    /// A commit after which the newest state had what was read, which began at `since`. Waits for that commit to be applied.
-    pub(super) fn seq(self, heap: &Heap, since: Option<Seq>) -> Option<Seq> {
-        let Self::Done(_, seq) = self else { return None };
-        if heap.seq() < seq {
-            drop(heap.pin());
-        }
-        since.max(Some(seq))
+    /// A commit in whose state the version was the newest that was read at `since` or later.
+    pub(super) fn seq(self, since: Option<Seq>) -> Option<Seq> {
+        if let Self::Done(_, seq) = self { since.max(Some(seq)) } else { None }
     }
 }

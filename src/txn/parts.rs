@@ -31,6 +31,8 @@ pub(crate) struct Parts {
     pub(crate) frees: Vec<RecordId>,
     /// Flags of the item that lists them.
     pub(crate) frees_flags: u8,
+    /// Whether a record was written or deleted that the transaction had written before.
+    pub(crate) writes_again: bool,
     pub(crate) handed: Vec<RecordId>,
     pub(crate) staged: Vec<Arc<Claimed>>,
     pub(crate) keys: KeyChanges,
@@ -55,9 +57,10 @@ fn empty<T>(buffer: &mut Vec<T>) {
 impl Parts {
     /// Empties all buffers, and frees those that are large.
     fn clear(&mut self) {
-        let Self { frame, effects, own, seen, frees, frees_flags, handed, staged, keys, undo, new_keys, old_keys } =
-            self;
+        let Self { frame, effects, own, seen, frees, frees_flags, writes_again, handed, staged, keys, undo, .. } = self;
+        let Self { new_keys, old_keys, .. } = self;
         *frees_flags = 0;
+        *writes_again = false;
         frame.clear();
         if frame.capacity() > FRAME_BYTES_MAX {
             *frame = FrameBuilder::new();

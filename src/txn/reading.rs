@@ -109,9 +109,12 @@ impl Transaction {
         let seen = &mut parts.get().seen;
         if *first_read == FirstRead::Newest && view.is_none() {
             // Before the read: a commit after this one then counts as made beside the transaction.
-            first_seq.get_or_insert_with(|| engine.heap.seq());
+            let now = engine.heap.seq();
+            first_seq.get_or_insert(now);
             let (state, answer) = engine.heap.lookup_now(id)?;
+            // A later version is that of a commit that may still be being applied: a view waits for all of it.
             if let Answer::Live(found) = answer
+                && found.seq <= now
                 && !found.is_head
                 && !is_hidden(&state, id)
             {

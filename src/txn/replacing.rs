@@ -37,6 +37,7 @@ impl Replaced {
 impl Transaction {
     /// Reads the current record before it is replaced: its version is validated at commit.
     pub(super) fn replaced(&mut self, id: RecordId, expected: Option<Seq>) -> Result<Replaced> {
+        self.first_read.check(self.first_seq, self.engine.heap.seq())?;
         match self.own(id) {
             Some(Own::Deleted) => return Err(Error::Deleted { id }),
             Some(Own::Put { offset, set }) => {
@@ -56,7 +57,7 @@ impl Transaction {
             None => {}
         }
         // What the caller learns, and the commit may not validate, must come from the same state as all other reads.
-        if expected.is_some() || !self.savepoints.is_empty() {
+        if expected.is_some() || !self.savepoints.is_empty() || self.first_read.is_of_another(id) {
             self.view()?;
         }
         if self.view.is_none() {

@@ -272,6 +272,7 @@ impl Transaction {
         let parts = self.parts.get();
         parts.frees.extend(old.chunks.iter().chain([&id]));
         parts.frees_flags |= old.flags() & AGAIN;
+        parts.writes_again |= old.flags() & AGAIN != 0;
         self.note_deleted(id);
         self.change_keys(id, true);
         Ok(())
@@ -283,6 +284,7 @@ impl Transaction {
             parts.frame.control(Kind::Run, &set.0.to_le_bytes());
             self.run = Some(set);
         }
+        parts.writes_again |= flags & AGAIN != 0;
         let (offset, bytes) = parts.frame.record_with(kind, flags, id, bytes);
         parts.effects.push(Effect::Put { id, set, offset, bytes });
         if !self.savepoints.is_empty() {
@@ -308,8 +310,9 @@ pub(super) fn view_of<'t>(
     first_seq: &mut Option<Seq>,
 ) -> Result<&'t Arc<State>> {
     if view.is_none() {
+        first_read.check(*first_seq, engine.heap.seq())?;
         let taken = engine.heap.pin();
-        first_read.join(&taken)?;
+        first_read.join(&taken, *first_seq)?;
         first_seq.get_or_insert(taken.seq);
         *view = Some(taken);
     }

@@ -53,7 +53,7 @@ impl Transaction {
             if new.is_empty() || (replaces && old_keys.get(at).is_some_and(|old| old.is_same(new))) {
                 continue;
             }
-            if self.view.is_some() || !self.savepoints.is_empty() {
+            if self.view.is_some() || !self.savepoints.is_empty() || self.first_read.is_done() {
                 return false;
             }
             if new.clear_at.is_some() {
@@ -172,6 +172,10 @@ impl Transaction {
                 let bound = Bound::Included(Key::from_bytes(key)?);
                 self.note_range(&known.definition, (bound.clone(), bound))?;
             }
+        }
+        if self.first_read.is_done() {
+            // Whether the key is free must hold in a state that has what was read.
+            self.view()?;
         }
         let is_other = |other: &RecordId| Some(*other) != id && !gone.contains(other);
         if self.view.is_none() {

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -23,6 +24,9 @@ use crate::recovery::{Files, list};
 
 /// How often reading the manifest is retried while a writer switches to its next file.
 const ATTEMPTS_BESIDE_A_WRITER: u32 = 100;
+/// How often a segment before others is looked at again that has no header yet, and how long after the last look.
+const LOOKS_FOR_HEADER: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// One frame of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +104,9 @@ pub fn log_of(backing: &Arc<dyn Backing>, mut show: impl FnMut(LogLine) -> bool)
         let name = FileKind::Records.file_name(number);
         // Checked before the header is read: what is missing now may be there in a moment.
         let was_begun = is_newest && has_no_header_yet(backing, &name)?;
+        if !is_newest {
+            await_header(backing, &name)?;
+        }
         let segment = match source.open(FileKind::Records, number) {
             Ok(segment) => segment,
             // A writer deletes files that nothing refers to any more.
@@ -190,6 +197,18 @@ fn newest_with_frames(source: &SegmentSource, logs: &[SegmentSeq]) -> Result<Opt
 
 fn is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// A segment is created ahead of its use, and another one may be used before its header is written. If that does not come
+/// soon, it is missing.
+fn await_header(backing: &Arc<dyn Backing>, name: &str) -> Result<()> {
+    for _ in 0..LOOKS_FOR_HEADER {
+        if !has_no_header_yet(backing, name)? {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    Ok(())
 }
 
 /// Whether a file is shorter than a header, or starts with zeros instead of one.
@@ -315,6 +334,8 @@ fn describe(offset: u64, item: &Item<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek as _, Write as _};
+
     use super::*;
     use crate::options::Options;
 
@@ -395,6 +416,30 @@ mod tests {
         assert_ne!(kinds(&path).last().unwrap().0, segment.file_name().unwrap().to_str().unwrap());
         std::fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
         assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (1, 0));
+    }
+
+    #[test]
+    fn a_header_that_comes_late_is_awaited_and_one_that_does_not_come_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, segment) = store(dir.path());
+        let store = Options::new().background(false).open(&path).unwrap();
+        store.mark("later").unwrap();
+        store.close().unwrap();
+        let whole = std::fs::read(&segment).unwrap();
+        std::fs::write(&segment, []).unwrap();
+        assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (1, 0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(4 * BETWEEN_LOOKS);
+                let (header, rest) = whole.split_at(SEGMENT_HEADER_BYTES);
+                let mut file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+                file.seek(std::io::SeekFrom::Start(to_u64(SEGMENT_HEADER_BYTES))).unwrap();
+                file.write_all(rest).unwrap();
+                file.rewind().unwrap();
+                file.write_all(header).unwrap();
+            });
+            assert_eq!((with_kind(&path, "damage").len(), with_kind(&path, "unfinished").len()), (0, 0));
+        });
     }
 
     #[test]

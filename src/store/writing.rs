@@ -137,7 +137,7 @@ impl Store {
             }
             let mut tx = self.begin_with(options)?;
             if attempts == 0 {
-                tx.runs_again();
+                tx.can_run_again();
             }
             let value = body(&mut tx);
             attempts += 1;

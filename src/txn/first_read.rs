@@ -60,7 +60,8 @@ impl FirstRead {
         }
     }
 
-    /// A commit in whose state the version was the newest that was read at `since` or later.
+    /// The number of a state that has the version. It was the newest at some time after the commit `since`, so that state has it, unless
+    /// the version is later itself.
     pub(super) fn seq(self, since: Option<Seq>) -> Option<Seq> {
         if let Self::Done(_, seq) = self { since.max(Some(seq)) } else { None }
     }

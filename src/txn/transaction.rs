@@ -113,12 +113,12 @@ impl Transaction {
         }
     }
 
-    /// Its owner runs the transaction again if a read fails with a conflict.
-    pub(crate) fn runs_again(&mut self) {
+    /// Its owner runs the transaction again if a call fails with a conflict, so the first read needs no view.
+    pub(crate) fn can_run_again(&mut self) {
         self.first_read = FirstRead::Newest;
     }
 
-    /// Whether a read has failed with a conflict.
+    /// Whether a call has failed with a conflict, because no state has what was read first any more.
     pub(crate) fn is_lost(&self) -> bool {
         self.first_read.is_lost()
     }

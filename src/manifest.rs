@@ -27,7 +27,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::backing::{Backing, BackingFile};
 use crate::error::{Error, Result};
 use crate::format::Seed;
-use crate::format::manifest::{Body, Entry, NUMBER_END};
+use crate::format::manifest::{Body, Entry, NUMBER_END, SnapshotKind};
 use crate::format::segment::{FileKind, SEGMENT_NUMBER_END, SegmentHeader};
 use crate::id::{SegmentSeq, to_u64};
 use crate::log::Poison;
@@ -35,6 +35,9 @@ use crate::manifest::kept::READ_BYTES_MAX;
 
 /// A manifest file of at least this size is replaced by the next one once it is twice as long as when it was started.
 const ROTATE_BYTES_MIN: u64 = 1 << 20;
+/// A closing snapshot starts the next file from this size on, so that the next opening does not read what was replaced.
+const ROTATE_BYTES_MIN_AT_CLOSE: u64 = 1 << 16;
+
 #[derive(Debug)]
 struct Writer {
     file: Option<Arc<dyn BackingFile>>,
@@ -44,6 +47,8 @@ struct Writer {
     check: u32,
     /// The length at which the next file is started.
     rotate_at: u64,
+    /// The same for a closing snapshot.
+    rotate_at_close: u64,
     /// Entries from this number on are only in the newest file.
     begun_at: u64,
     next_number: u64,
@@ -80,6 +85,7 @@ impl Manifest {
             offset: 0,
             check: 0,
             rotate_at: 0,
+            rotate_at_close: 0,
             begun_at: 0,
             next_number,
             last_file: loaded.files.last().copied().unwrap_or_default(),
@@ -127,7 +133,8 @@ impl Manifest {
             let (encoded, check) = entry.encode(writer.seed, writer.offset, writer.check);
             let bytes = to_u64(encoded.len());
             writer.kept.check(&entry.body, bytes)?;
-            let goes_on = writer.file.clone().filter(|_| writer.offset + bytes <= writer.rotate_at);
+            let rotate_at = if closes(&entry.body) { writer.rotate_at_close } else { writer.rotate_at };
+            let goes_on = writer.file.clone().filter(|_| writer.offset + bytes <= rotate_at);
             let result = match &goes_on {
                 Some(file) => {
                     let appended = file.append(&encoded);
@@ -258,7 +265,9 @@ impl Manifest {
         let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
-        writer.rotate_at = writer.offset.saturating_mul(2).clamp(ROTATE_BYTES_MIN, READ_BYTES_MAX);
+        let twice = writer.offset.saturating_mul(2);
+        writer.rotate_at = twice.clamp(ROTATE_BYTES_MIN, READ_BYTES_MAX);
+        writer.rotate_at_close = twice.clamp(ROTATE_BYTES_MIN_AT_CLOSE, READ_BYTES_MAX);
         writer.begun_at = entry.map_or(writer.next_number, |entry| entry.number);
         if let Some(before) = writer.file.replace(file) {
             drop(before.seal());
@@ -326,6 +335,10 @@ impl Manifest {
     pub(crate) fn replay_from(&self) -> SegmentSeq {
         self.with_kept(Kept::replay_from)
     }
+}
+
+fn closes(body: &Body) -> bool {
+    matches!(body, Body::Snapshot(snapshot) if snapshot.kind == SnapshotKind::Close)
 }
 
 /// The right to append, passed on when it is dropped, even by a panic in a backing store.

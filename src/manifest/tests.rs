@@ -207,3 +207,27 @@ fn numbers_of_entries_and_files_end() {
     assert!(is_full(&refused, "number of a file"));
     assert_eq!(kept_now(&*backing).len(), 1);
 }
+
+#[test]
+fn a_closing_snapshot_leaves_behind_what_was_replaced_and_no_file_is_begun_for_little() {
+    let (backing, manifest) = manifest();
+    save(&manifest, "", 100).unwrap();
+    let close = |manifest: &Manifest| {
+        let closing = |number| match snapshot(number, "", 100) {
+            Body::Snapshot(saved) => Body::Snapshot(Box::new(Snapshot { kind: SnapshotKind::Close, ..*saved })),
+            other => other,
+        };
+        manifest.append(closing).unwrap()
+    };
+    let before = files(&*backing);
+    close(&manifest);
+    assert_eq!(files(&*backing), before, "hardly anything was replaced");
+    while manifest.bytes() < 1 << 18 {
+        save(&manifest, "", 100).unwrap();
+        assert_eq!(files(&*backing), before, "beside a running store files are long");
+    }
+    let last = close(&manifest);
+    assert_ne!(files(&*backing), before);
+    assert!(manifest.bytes() < 1 << 15, "{}", manifest.bytes());
+    assert!(kept_now(&*backing).contains(&last));
+}

@@ -5,10 +5,12 @@
 //! ```sh
 //! curl -d '{"text":"buy milk","tags":["home"]}' localhost:8080/notes
 //! curl -i localhost:8080/notes/0.1
-//! curl -X PUT -H 'If-Match: "2"' -d '{"text":"buy bread","tags":["home"]}' localhost:8080/notes/0.1
+//! curl -X PUT -H 'If-Match: "3"' -d '{"text":"buy bread","tags":["home"]}' localhost:8080/notes/0.1
 //! curl 'localhost:8080/notes?tag=home'
 //! curl -X DELETE localhost:8080/notes/0.1
 //! ```
+//!
+//! `If-Match` names the version that `ETag` shows: 3 for the first note of a new store.
 //!
 //! Without arguments it serves a temporary store, sends itself these requests, and exits.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "an example shows what it does, and stops if it does not")]

@@ -28,6 +28,28 @@ Examples:
 
 Credentials, regions and endpoints come from the environment, in the variables of each provider, or from the provider's own chain.";
 
+const INIT: &str = "\
+Examples:
+  tenure remote init things.tenure s3://bucket/things";
+
+const STATUS: &str = "\
+Examples:
+  tenure remote status s3://bucket/things
+  tenure remote status s3://bucket/things --json | jq -r .newest";
+
+const OPEN: &str = "\
+Examples:
+  tenure remote open s3://bucket/things elsewhere.tenure
+  tenure remote open s3://bucket/things earlier.tenure --at 1-1";
+
+const TAKEOVER: &str = "\
+Examples:
+  tenure remote takeover s3://bucket/things there.tenure";
+
+const GC: &str = "\
+Examples:
+  tenure remote gc things.tenure s3://bucket/things";
+
 /// Keep a store in a bucket of an object store
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,16 +60,29 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    Init(Local),
+    Init(Init),
     Status(Status),
     Open(Open),
     Takeover(Takeover),
-    Gc(Local),
+    Gc(Gc),
 }
 
 /// Upload a store to an empty bucket, or to its own what that lacks
 #[derive(Debug, clap::Args)]
-struct Local {
+#[command(after_help = INIT)]
+struct Init {
+    /// The store
+    store: PathBuf,
+    /// The bucket
+    url: String,
+}
+
+/// Delete objects that only states older than the retention need
+///
+/// The retention is 24 hours. The store is opened for writing, so that its bucket first gets what it lacks.
+#[derive(Debug, clap::Args)]
+#[command(after_help = GC)]
+struct Gc {
     /// The store
     store: PathBuf,
     /// The bucket
@@ -55,7 +90,10 @@ struct Local {
 }
 
 /// Show what a bucket holds
+///
+/// The state is written EPOCH-NUMBER, as `open --at` takes it.
 #[derive(Debug, clap::Args)]
+#[command(after_help = STATUS)]
 struct Status {
     /// The bucket
     url: String,
@@ -65,6 +103,7 @@ struct Status {
 ///
 /// The copy is a store of its own. A writer may be at work in the bucket, which does not change.
 #[derive(Debug, clap::Args)]
+#[command(after_help = OPEN)]
 struct Open {
     /// The bucket
     url: String,
@@ -79,6 +118,7 @@ struct Open {
 ///
 /// The old writer, if it lives, stops with an error at its next upload.
 #[derive(Debug, clap::Args)]
+#[command(after_help = TAKEOVER)]
 struct Takeover {
     /// The bucket
     url: String,
@@ -89,7 +129,8 @@ struct Takeover {
 /// Runs the subcommand.
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let store = match &args.what {
-        What::Init(args) | What::Gc(args) => Some(&args.store),
+        What::Init(args) => Some(&args.store),
+        What::Gc(args) => Some(&args.store),
         What::Open(args) => Some(&args.store),
         What::Takeover(args) => Some(&args.store),
         What::Status(_) => None,
@@ -146,7 +187,7 @@ fn finish(context: &Context, store: Store, url: &str) -> Outcome {
     status(context, url)
 }
 
-fn init(context: &Context, args: &Local) -> Outcome {
+fn init(context: &Context, args: &Init) -> Outcome {
     let (_, store) = shipped(files_of_a_store(&args.store)?, Bucket::at(&args.url)?, RemoteOptions::new())?;
     finish(context, store, &args.url)
 }
@@ -191,7 +232,7 @@ fn open(context: &Context, args: &Open) -> Outcome {
     out.finish()
 }
 
-fn gc(context: &Context, args: &Local) -> Outcome {
+fn gc(context: &Context, args: &Gc) -> Outcome {
     let mut out = Output::stdout()?;
     let bucket = Bucket::at(&args.url)?;
     let (remote, store) = shipped(files_of_a_store(&args.store)?, bucket, RemoteOptions::new().prune_every(None))?;

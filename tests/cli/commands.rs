@@ -209,6 +209,11 @@ fn the_log_is_listed_frame_by_frame() {
     let some = tenure(&["log", &store, "--json", "--records", "--from-offset", &place, "--limit", "2"]).json_lines();
     assert_eq!(some, frames[2..4]);
     assert!(tenure(&["log", &store]).ok().contains(&place));
+    // A file that is gone: the listing begins with the next one.
+    assert_eq!(
+        tenure(&["log", &store, "--json", "--records", "--from-offset", "log-000000000000.seg:9"]).json_lines(),
+        frames
+    );
 }
 
 #[test]

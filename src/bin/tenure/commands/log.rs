@@ -25,7 +25,7 @@ Examples:
 pub struct Args {
     /// The store
     store: PathBuf,
-    /// Start at the first frame at or after this byte; without a file name, of the first file
+    /// Start at the first frame at or after this byte of a file; without a name, of the first file
     #[arg(long, value_name = "[FILE:]BYTE", value_parser = place)]
     from_offset: Option<Place>,
     /// Maximum number of frames to list
@@ -69,9 +69,10 @@ impl<'a> Begin<'a> {
         if self.reached {
             return true;
         }
-        let here = self.file.get_or_insert_with(|| file.to_owned()).as_str() == file;
-        // If no frame of the file follows the offset, the listing starts in the next file.
-        let beyond = self.in_file && !here;
+        let first = self.file.get_or_insert_with(|| file.to_owned()).as_str();
+        let here = first == file;
+        // If no frame of the file follows the offset, or the file is gone, the listing starts in the next file.
+        let beyond = !here && (self.in_file || file > first);
         self.in_file |= here;
         self.reached = beyond || (here && self.place.is_none_or(|place| offset >= place.offset));
         self.reached
@@ -148,6 +149,9 @@ mod tests {
             let mut begin = Begin::at(Some(&place));
             frames.iter().filter(|(file, offset)| begin.reached(file, *offset)).count()
         };
-        assert_eq!(["0", "1", "11", "a:11", "b:0", "b:5", "b:11", "c:0"].map(listed), [4, 3, 2, 2, 2, 1, 0, 0]);
+        assert_eq!(
+            ["0", "1", "11", "a:11", "aa:5", "b:0", "b:5", "b:11", "c:0"].map(listed),
+            [4, 3, 2, 2, 2, 2, 1, 0, 0]
+        );
     }
 }

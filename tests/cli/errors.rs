@@ -56,6 +56,8 @@ fn empty_file() {
         assert_told("empty_file", &run, name);
         assert!(String::from_utf8_lossy(&run.out).starts_with("imported 0 records"));
     }
+    let run = import(&fixture, "short.jsonl", b"1\n2\n", &["--from-line", "3"]);
+    assert!(run.err.ends_with("short.jsonl has no rows from line 3 on\n"), "{}", run.err);
     fixture.assert_unchanged();
 }
 

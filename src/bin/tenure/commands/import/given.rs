@@ -78,7 +78,7 @@ pub fn run(context: &Context, args: &Args, rows: &dyn Fn(source::Input) -> Box<d
     for (field, is_unique) in args.fields() {
         keys::ensure(&store, &set, field, is_unique)?;
     }
-    ending::finish(store, "every row is stored", || summary.print(context, out, &args.file, begun))
+    ending::finish(store, "every row is stored", || summary.print(context, out, &args.file, 1, begun))
 }
 
 /// Passes on all rows, and stops at the first error.

@@ -213,7 +213,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let summary = import.summary;
     warn_of_no_keys(&store, &set, &summary, &name);
     let what = format!("every row is stored ({})", units::counted(summary.records, "record"));
-    ending::finish(store, &what, || summary.print(context, out, &name, begun))
+    ending::finish(store, &what, || summary.print(context, out, &name, args.from_line, begun))
 }
 
 /// Reports indexes that have no key from these rows or from any earlier record.

@@ -29,7 +29,7 @@ impl Summary {
         self.last = Some(id);
     }
 
-    pub fn print(&self, context: &Context, mut out: Output, name: &str, begun: Instant) -> Outcome {
+    pub fn print(&self, context: &Context, mut out: Output, name: &str, from_line: u64, begun: Instant) -> Outcome {
         if context.json {
             let (first, last) = (self.first.map(|id| id.to_string()), self.last.map(|id| id.to_string()));
             out.json(&json!({
@@ -51,7 +51,8 @@ impl Summary {
         add(format!("; {}, {rate} records/s", units::time(taken)));
         out.line(&text)?;
         if self.records == 0 && self.skipped == 0 {
-            note(&format!("note: {name} has no rows"));
+            let from = if from_line > 1 { format!(" from line {from_line} on") } else { String::new() };
+            note(&format!("note: {name} has no rows{from}"));
         }
         out.finish()
     }

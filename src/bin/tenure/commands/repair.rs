@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
 
 fn print(out: &mut Output, report: &RepairReport) -> Outcome {
     for damage in &report.damaged {
-        out.line(&one_line(&format!("damaged: {damage}")))?;
+        out.line(&one_line(&format!("found: {damage}")))?;
     }
     for lost in &report.lost {
         out.line(&one_line(&format!("lost: {lost}")))?;

@@ -20,7 +20,7 @@ pub struct Context {
     /// Print JSON: one document, or one per line
     #[arg(long, global = true)]
     pub json: bool,
-    /// Maximum number of bytes that one transaction may write
+    /// Maximum number of bytes that one transaction may write: 1KiB to 255MiB; 64MiB by default
     #[arg(long, global = true, value_name = "BYTES", value_parser = crate::units::parse_bytes)]
     pub transaction_bytes_max: Option<u64>,
 }

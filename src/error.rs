@@ -3,15 +3,18 @@
 //! Owns: every error that the public API returns. Never: decides policy; the caller chooses whether to continue.
 
 mod conflict;
+mod shown;
 
 use std::{fmt, io};
 
 use rustix::io::Errno;
 
+use crate::error::shown::{article, shown_origin, shown_record};
 use crate::id::{RecordId, Seq};
 use crate::key_bytes::Key;
 
 pub use conflict::{Conflict, Contended};
+pub use shown::KeyOrigin;
 
 /// A result of the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -319,7 +322,7 @@ pub enum Error {
         got: String,
     },
     /// Text does not describe a key, or a part of one.
-    #[error("{text:?} is not a {what}: {why}")]
+    #[error("{text:?} is not {} {what}: {why}", article(what))]
     BadKeyText {
         /// The text, cut after 64 characters.
         text: String,
@@ -646,27 +649,6 @@ impl Error {
             _ => "fix the source and try again; nothing of the value remains",
         }
     }
-}
-
-/// The index that a key was meant for, and the record that has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyOrigin {
-    /// The set.
-    pub set: String,
-    /// The index.
-    pub index: String,
-    /// The record; `None` for one that was being written.
-    pub record: Option<RecordId>,
-}
-
-fn shown_origin(of: Option<&KeyOrigin>) -> String {
-    let record = |of: &KeyOrigin| of.record.map(|id| format!(", record {id}")).unwrap_or_default();
-    of.map(|of| format!("index {:?} of set {:?}{}: ", of.index, of.set, record(of))).unwrap_or_default()
-}
-
-fn shown_record(record: Option<RecordId>) -> String {
-    record.map_or_else(|| "a new record".to_owned(), |id| format!("record {id}"))
 }
 
 /// How to get away from a limit; docs/limits.md has details.

@@ -219,7 +219,7 @@ fn key_of_another_type() {
     let store = fixture.store();
     for more in [&["old"][..], &["--from", "old"], &["--to", "old"]] {
         let run = tenure(&[&["find", &store, "people.age"][..], more].concat());
-        assert_told("key_of_another_type", &run, "\"old\" is not a integer");
+        assert_told("key_of_another_type", &run, "\"old\" is not an integer");
     }
     fixture.assert_unchanged();
 }

@@ -42,10 +42,10 @@ fn rows() -> Vec<Row> {
     rows.filter(|cells| cells.last() != Some(&"test")).map(row).collect()
 }
 
-/// A cell without the code marks around it: one backtick, or two if the text contains backticks.
+/// A cell without the code marks around it: one backtick, or two if the text contains backticks, with spaces if it ends with one.
 fn unquoted(cell: &str) -> &str {
-    let without = |marks: &str| cell.strip_prefix(marks)?.strip_suffix(marks);
-    without("``").or_else(|| without("`")).unwrap_or(cell)
+    let without = |begin: &str, end: &str| cell.strip_prefix(begin)?.strip_suffix(end);
+    without("`` ", " ``").or_else(|| without("``", "``")).or_else(|| without("`", "`")).unwrap_or(cell)
 }
 
 /// Whether `text` matches `pattern`, in which `…` stands for any text.

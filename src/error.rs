@@ -348,11 +348,11 @@ pub enum Error {
         why: String,
     },
     /// The log no longer has the changes after this commit: what it had was collected.
-    #[error("the changes after commit {since} are gone; the log leads from commit {oldest} on")]
+    #[error("the changes after commit {since} are gone; the log goes on after commit {oldest}")]
     Gone {
         /// The commit after which changes were asked for.
         since: Seq,
-        /// The earliest commit after which all changes are there.
+        /// The commit after which the log goes on. Farther on changes may be gone again.
         oldest: Seq,
     },
     /// After this commit the store was rolled back: what it contains now does not follow from the changes before.
@@ -642,7 +642,9 @@ impl Error {
             Self::Gone { .. } | Self::RolledBack { .. } => {
                 "copy what you need from a view, then read the changes since the commit of that view"
             }
-            Self::NoSuchConsumer { .. } => "add it with `Store::add_consumer`",
+            Self::NoSuchConsumer { .. } => {
+                "add it with `Store::add_consumer`, or on the command line with `tenure consumer add`"
+            }
             Self::ConsumerDropped { .. } => {
                 "remove the consumer, copy what it needs from a view, and add it again since the commit of that view"
             }

@@ -1,7 +1,7 @@
 //! The command line as a user runs it: a process, its arguments, its output, and its exit code.
 //!
-//! `errors`, `places`, `points`, `loads`, `endings`, `refusals` and `backup_errors` have a test for each row of `docs/errors.md`,
-//! which asserts the row's message, advice and exit code.
+//! `errors`, `places`, `points`, `loads`, `endings`, `refusals`, `change_errors` and `backup_errors` have a test for each row of
+//! `docs/errors.md`, which asserts the row's message, advice and exit code.
 #![cfg(feature = "cli")]
 
 #[cfg(test)]
@@ -10,6 +10,9 @@ mod backup_errors;
 #[cfg(test)]
 #[path = "cli/backups.rs"]
 mod backups;
+#[cfg(test)]
+#[path = "cli/change_errors.rs"]
+mod change_errors;
 #[cfg(test)]
 #[path = "cli/changes.rs"]
 mod changes;

@@ -43,8 +43,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `BadName` if there is a consumer of this name, `Gone` if the log does not go back so far, `PointGone` if there is no such
-    /// commit yet.
+    /// `BadName` if there is a consumer of this name, `Gone` or `RolledBack` if the log does not lead from there to the last commit,
+    /// `PointGone` if there is no such commit yet.
     pub fn add_consumer(&self, name: &str, since: Seq) -> Result<Consumer> {
         check_name("consumer", name)?;
         let engine = self.engine();
@@ -59,7 +59,12 @@ impl Store {
         let consumer = catalogue::Consumer { seq: since, is_lost: false };
         // First, so that nothing is deleted after the log was looked at.
         let seq = engine.commit_consumer(name, Some(consumer), is_new)?;
-        let is_there = engine.make_durable(seq).and_then(|()| self.changes(since)?.try_next().map(drop));
+        let is_there = engine.make_durable(seq).and_then(|()| {
+            let mut changes = self.changes(since)?;
+            // To its end: changes may be gone between others that are there.
+            while changes.passed() < seq && changes.try_next()?.is_some() {}
+            Ok(())
+        });
         match is_there {
             Ok(()) => Ok(Consumer { store: self.clone(), name: Arc::from(name) }),
             Err(error) => {

@@ -80,9 +80,42 @@ fn changes_that_are_not_there_are_an_error() {
     store.close().expect("closes");
     let run = tenure(&["changes", &path, "--since", "1"]);
     assert_eq!(run.code, 3, "{run:?}");
-    assert!(run.err.contains("the changes after commit 1 are gone; the log leads from commit"), "{}", run.err);
+    assert!(run.err.contains("the changes after commit 1 are gone; the log goes on after commit"), "{}", run.err);
     tenure(&["changes", &path]).ok();
     tenure(&["changes", &fixture.store()]).ok();
+    fixture.assert_unchanged();
+}
+
+#[test]
+fn gaps_in_the_log_are_passed_unless_a_beginning_is_named() {
+    let fixture = Fixture::new();
+    let path = fixture.path("gaps");
+    let store = Options::new().background(false).segment_bytes(64 << 10).open(&path).expect("opens");
+    let set = store.record_set("a").expect("a set");
+    // A segment that stays, because all of it is live, and others that are emptied.
+    store.write(|tx| tx.insert_many(&set, &vec![[7; 1000]; 60])).expect("inserts");
+    for _ in 0..20 {
+        let ids = store.write(|tx| tx.insert_many(&set, &vec![[8; 1000]; 50])).expect("inserts");
+        store.write(|tx| ids.iter().try_for_each(|id| tx.delete(*id).map(drop))).expect("deletes");
+    }
+    store.save_snapshot().expect("saves");
+    store.save_snapshot().expect("saves");
+    store.collect(None).expect("collects");
+    let last = store.write(|tx| tx.insert(&set, "last")).expect("inserts").to_string();
+    store.close().expect("closes");
+    let run = tenure(&["changes", &path, "--json"]);
+    assert!(run.code == 0 && run.err.starts_with("note: the changes after commit "), "{run:?}");
+    let lines: Vec<Value> =
+        run.out.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert!(lines.is_sorted_by_key(|line| line["seq"].as_u64()), "{lines:?}");
+    assert_eq!(lines.first().map(|line| &line["kind"]), Some(&json!("create set")));
+    assert_eq!(lines.last().map(|line| &line["id"]), Some(&json!(last)));
+    // What is to be complete is an error before anything is kept for it.
+    for args in [&["changes", &path, "--since", "1"][..], &["consumer", "add", &path, "late", "--since", "1"]] {
+        let run = tenure(args);
+        assert!(run.code == 3 && run.err.contains("are gone; the log goes on after commit"), "{args:?} {run:?}");
+    }
+    assert_eq!(tenure(&["consumer", "list", &path, "--json"]).ok(), "");
     fixture.assert_unchanged();
 }
 

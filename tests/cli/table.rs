@@ -1,5 +1,5 @@
-//! `docs/errors.md` against the program: each test of `errors`, `places`, `points`, `loads`, `endings`, `refusals` and
-//! `backup_errors` looks up its row here.
+//! `docs/errors.md` against the program: each test of `errors`, `places`, `points`, `loads`, `endings`, `refusals`,
+//! `change_errors` and `backup_errors` looks up its row here.
 //!
 //! A row is `| case | message | exit code | what to do | test |`. In messages and advice `…` stands for any text.
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::support::Run;
 
 const TABLE: &str = include_str!("../../docs/errors.md");
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     include_str!("errors.rs"),
     include_str!("places.rs"),
     include_str!("points.rs"),
@@ -16,6 +16,7 @@ const TESTS: [&str; 7] = [
     include_str!("endings.rs"),
     include_str!("refusals.rs"),
     include_str!("backup_errors.rs"),
+    include_str!("change_errors.rs"),
 ];
 
 /// A row of the table.

@@ -10,7 +10,7 @@ use tenure::{Change, ChangeValue, Changes, Commit, Error, Seq};
 
 use crate::context::{Context, existing_set};
 use crate::failure::{Outcome, one_line};
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::{units, value};
 
 /// How long one wait for a commit takes.
@@ -26,8 +26,9 @@ Examples:
 /// List what each commit has changed, oldest first
 ///
 /// One line for each record that was inserted, updated or deleted, and for each set that was created, renamed or dropped. What the
-/// collector moves is not listed, nor what may still be lost in a power cut. The exit code is 3 if the log does not go back to
-/// --since: the message says how far it does. A value above 64 KiB that was replaced since may have been reclaimed: the line says so.
+/// collector moves is not listed, nor what may still be lost in a power cut. The exit code is 3 if the log does not lead from --since
+/// to the last commit: the message says where it goes on. Without --since a note on stderr says where changes are gone. A value above
+/// 64 KiB that was replaced since may have been reclaimed: the line says so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -66,18 +67,26 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         None => args.since.map(Seq),
     };
     let mut changes = since(begin.unwrap_or(Seq::ZERO))?;
-    let mut first = match changes.try_next() {
-        Err(Error::Gone { oldest, .. }) if begin.is_none() => {
-            changes = since(oldest)?;
-            changes.try_next()?
-        }
-        first => first?,
-    };
+    // All that the log still has was asked for, up to where it ends now.
+    let mut passes_gaps = begin.is_none();
     let mut out = Output::stdout()?;
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
-        let next = match first.take().map_or_else(|| changes.try_next(), |first| Ok(Some(first)))? {
+        let next = match changes.try_next() {
+            Err(error) if passes_gaps => {
+                let Some((after, on)) = gap(&error).filter(|(after, on)| on > after) else { return Err(error.into()) };
+                if after > Seq::ZERO {
+                    out.flush()?;
+                    note(&format!("note: {error}"));
+                }
+                changes = since(on)?;
+                continue;
+            }
+            next => next?,
+        };
+        let next = match next {
             None if args.follow => {
+                passes_gaps = false;
                 out.flush()?;
                 changes.next_timeout(WAIT)?
             }
@@ -91,6 +100,15 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         left -= 1;
     }
     out.finish()
+}
+
+/// The commits between which the log has nothing that led to what the store contains now.
+fn gap(error: &Error) -> Option<(Seq, Seq)> {
+    match *error {
+        Error::Gone { since, oldest } => Some((since, oldest)),
+        Error::RolledBack { since, resumed } => Some((since, resumed)),
+        _ => None,
+    }
 }
 
 fn print(context: &Context, args: &Args, out: &mut Output, commit: &Commit) -> Outcome {

@@ -1,10 +1,12 @@
-//! Properties of the source tree: layers, module docs, file length, the top level, links between documents.
+//! Properties of the source tree: layers, module docs, file length, the top level, links between documents, and that every test runs.
 //!
 //! The messages of this test say what to do. Nothing is exempt, including test modules inside files.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "test code outside of test functions")]
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/targets.rs"]
+mod targets;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -51,6 +51,12 @@ impl Rng {
     }
 }
 
+/// The name that `--exact` takes for a test of the module that `module_path!()` names.
+pub fn test_name(module: &str, test: &str) -> String {
+    let below = module.split_once("::").map_or("", |(_, below)| below);
+    if below.is_empty() { test.to_owned() } else { format!("{below}::{test}") }
+}
+
 /// Tells threads to stop, also if the owner of this panics.
 #[derive(Debug)]
 pub struct Ends<'a>(pub &'a AtomicBool);

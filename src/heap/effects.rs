@@ -1,6 +1,7 @@
 //! Effects: how a frame changes the state, as values and as items.
 //!
 //! Owns: the only translation between items and effects, used both by writing transactions and by replay.
+//! Never: gives an effect on a record that a later one of the same frame replaces.
 
 use std::sync::Arc;
 
@@ -10,11 +11,12 @@ use crate::catalogue::Consumer;
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
 use crate::format::index::IndexDefinition;
-use crate::format::item::{Item, Kind, MAY_SKIP, PAYLOAD_BYTES_MAX};
+use crate::format::item::{AGAIN, Item, Kind, MAY_SKIP, PAYLOAD_BYTES_MAX};
 use crate::format::manifest::NUMBER_END;
 use crate::format::moves::{Move, moves};
 use crate::format::segment::SEGMENT_NUMBER_END;
 use crate::format::{Frame, Malformed, index};
+use crate::heap::keep_last;
 use crate::id::{IndexNumber, RecordId, SegmentSeq, Seq, SetNumber};
 
 /// A change of the state by a frame.
@@ -56,6 +58,14 @@ pub(crate) enum Effect {
     Prewritten(SegmentSeq, Seq),
     /// What a consumer of the changes has acknowledged, or that there is none of this name any more.
     Consumer(String, Option<Consumer>),
+}
+
+impl Effect {
+    /// The record of which it puts a version, or that it frees.
+    pub(crate) fn record(&self) -> Option<RecordId> {
+        let (Self::Put { id, .. } | Self::Free(id)) = self else { return None };
+        Some(*id)
+    }
 }
 
 /// The state of a consumer that is none any more.
@@ -110,6 +120,27 @@ fn id_of(bytes: &[u8]) -> Result<RecordId, Malformed> {
 
 fn name_of(bytes: &[u8]) -> Result<String, Malformed> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| Malformed::new("name", "UTF-8", error))
+}
+
+/// Adds the effects of an item with freed slots. Records that were written before in the frame are added to `again`.
+fn add_frees(item: &Item<'_>, effects: &mut Vec<Effect>, again: &mut Vec<RecordId>) -> Result<(), Malformed> {
+    for part in whole_items(item, 8)? {
+        let id = id_of(part)?;
+        effects.push(Effect::Free(id));
+        if item.flags & AGAIN != 0 {
+            again.push(id);
+        }
+    }
+    Ok(())
+}
+
+/// The effect of an item that names a set.
+fn set_effect(kind: Kind, item: &Item<'_>) -> Result<Effect, Malformed> {
+    let parts = item.payload.split_at_checked(4);
+    let (number, name) = parts.ok_or_else(|| Malformed::new("set", "a number and a name", item.payload.len()))?;
+    let number = SetNumber(LittleEndian::read_u32(number));
+    let effect = if kind == Kind::CreateSet { Effect::CreateSet } else { Effect::RenameSet };
+    Ok(effect(number, name_of(name)?))
 }
 
 /// The effect of an item about key indexes.
@@ -176,6 +207,8 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
     let (mut run, mut stream) = (None, None);
     // A slot's set is looked up by its page, so pages come first.
     let mut assigned = Vec::new();
+    // Nearly always none.
+    let mut again = Vec::new();
     for item in frame.items() {
         let (offset, item) = item.map_err(at)?;
         let Some(kind) = Kind::from_u8(item.kind) else {
@@ -194,6 +227,9 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
                 let id = item.id().map_err(at)?;
                 let set = run.ok_or_else(|| at(Malformed::new("record", "a run before it", "none")))?;
                 effects.push(Effect::Put { id, set, offset, bytes: item.bytes() });
+                if item.flags & AGAIN != 0 {
+                    again.push(id);
+                }
                 if let Some(stream) = stream {
                     effects.push(Effect::Stream(stream, id));
                 }
@@ -208,20 +244,8 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
                     assigned.push(Effect::Assign(page, SetNumber(set)));
                 }
             }
-            Kind::Frees => {
-                for part in whole_items(&item, 8).map_err(at)? {
-                    effects.push(Effect::Free(id_of(part).map_err(at)?));
-                }
-            }
-            Kind::CreateSet | Kind::RenameSet => {
-                let (number, name) = item
-                    .payload
-                    .split_at_checked(4)
-                    .ok_or_else(|| at(Malformed::new("set", "a number and a name", item.payload.len())))?;
-                let number = SetNumber(LittleEndian::read_u32(number));
-                let effect = if kind == Kind::CreateSet { Effect::CreateSet } else { Effect::RenameSet };
-                effects.push(effect(number, name_of(name).map_err(at)?));
-            }
+            Kind::Frees => add_frees(&item, effects, &mut again).map_err(at)?,
+            Kind::CreateSet | Kind::RenameSet => effects.push(set_effect(kind, &item).map_err(at)?),
             Kind::Mark => effects.push(Effect::Mark(name_of(item.payload).map_err(at)?)),
             Kind::DropMark => effects.push(Effect::DropMark(name_of(item.payload).map_err(at)?)),
             Kind::Stream | Kind::StreamEnd => {
@@ -248,6 +272,7 @@ pub(crate) fn add_effects(frame: &Frame<'_>, file: &str, effects: &mut Vec<Effec
             }
         }
     }
+    keep_last(effects, begin, &mut again, Effect::record);
     if !assigned.is_empty() {
         effects.splice(begin..begin, assigned);
     }

@@ -8,6 +8,7 @@
 //! writer    what the writer has under its lock, and what each effect of a frame means for it
 //! door      changing that, and publishing what readers then see
 //! effects   effects of a frame as items; sums: their counts; undo: taking them back
+//! written_again  which of several writes of a record is applied
 //! ahead     a large commit that is applied before its turn; before: the state that views get meanwhile
 //! loading   the heap before there are readers, and beside a writer
 //! table     segments by place; places: how many are left; relocate: entries follow copied records
@@ -34,6 +35,7 @@ mod trees;
 mod undo;
 mod views;
 mod writer;
+mod written_again;
 
 pub(crate) use ahead::{Ahead, takes_ahead};
 pub(crate) use asking::Walk;
@@ -42,6 +44,7 @@ pub(crate) use effects::{Effect, add_effects, put_assigned, put_consumer, put_fr
 pub(crate) use indexes::{FrozenIndex, Indexes, Refreshed, ToProbe, apply as apply_changes};
 pub(crate) use state::{Answer, Found, Place, State};
 pub(crate) use table::SegmentTable;
+pub(crate) use written_again::keep_last;
 
 use door::Publish;
 use writer::{Applied, Writer, entry_if_known, freed, page_of, signed};

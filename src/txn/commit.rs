@@ -6,10 +6,9 @@
 use crate::engine::{Engine, Need, Validate};
 use crate::error::Result;
 use crate::format::item::Kind;
-use crate::heap::{Effect, put_frees};
+use crate::heap::{Effect, keep_last, put_frees};
 use crate::history::Topic;
 use crate::id::Seq;
-use crate::txn::own_writes::{Own, OwnWrites, Seen};
 use crate::txn::parts::Parts;
 use crate::txn::room::{make_room, pages_of};
 use crate::txn::transaction::check_bytes;
@@ -64,7 +63,7 @@ impl Transaction {
         put_frees(frame, *frees_flags, frees.iter().copied());
         effects.extend(frees.iter().map(|id| Effect::Free(*id)));
         check_bytes(engine, self.parts.get(), 0)?;
-        let Parts { frame, effects, own, seen, keys, writes_again, .. } = self.parts.get();
+        let Parts { frame, effects, own, seen, keys, again, .. } = self.parts.get();
         keys.seal();
         self.ranges.seal();
         self.not_found.seal();
@@ -73,10 +72,7 @@ impl Transaction {
         let is_put = |effect: &Effect| matches!(effect, Effect::Put { .. } | Effect::StreamEnd(_));
         // A commit that only deletes is never refused for lack of space.
         let need = if effects.iter().any(is_put) { Need::Ordinary } else { Need::MakesRoom };
-        if *writes_again {
-            own.catch_up(effects);
-            keep_last(effects, own, seen);
-        }
+        keep_last(effects, 0, again, Effect::record);
         let room = make_room(engine, need, pages_of(effects), keys.len())?;
         let offers = keys.prepare(engine)?;
         // So that applying the commit copies nothing for a view that is no longer read from.
@@ -104,20 +100,6 @@ impl Transaction {
         self.parts.get().staged.iter().for_each(|claim| claim.store());
         Ok(seq)
     }
-}
-
-/// Of several writes of a record only the last one is applied: one-shot reads beside the application would see the others, and the
-/// commit that such a read leads to could not tell them apart. A record that was inserted and deleted again keeps its write: its
-/// deletion needs it.
-fn keep_last(effects: &mut Vec<Effect>, own: &OwnWrites, seen: &Seen) {
-    effects.retain(|effect| {
-        let Effect::Put { id, offset, .. } = effect else { return true };
-        match own.get(*id) {
-            Some(Own::Put { offset: last, .. }) => last == *offset,
-            Some(Own::Deleted) => !matches!(seen.get(id), Some(Some(_))),
-            None => true,
-        }
-    });
 }
 
 impl Drop for Transaction {

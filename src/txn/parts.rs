@@ -31,8 +31,8 @@ pub(crate) struct Parts {
     pub(crate) frees: Vec<RecordId>,
     /// Flags of the item that lists them.
     pub(crate) frees_flags: u8,
-    /// Whether a record was written or deleted that the transaction had written before.
-    pub(crate) writes_again: bool,
+    /// Records that were written or deleted after the transaction had written them.
+    pub(crate) again: Vec<RecordId>,
     pub(crate) handed: Vec<RecordId>,
     pub(crate) staged: Vec<Arc<Claimed>>,
     pub(crate) keys: KeyChanges,
@@ -57,10 +57,9 @@ fn empty<T>(buffer: &mut Vec<T>) {
 impl Parts {
     /// Empties all buffers, and frees those that are large.
     fn clear(&mut self) {
-        let Self { frame, effects, own, seen, frees, frees_flags, writes_again, handed, staged, keys, undo, .. } = self;
+        let Self { frame, effects, own, seen, frees, frees_flags, again, handed, staged, keys, undo, .. } = self;
         let Self { new_keys, old_keys, .. } = self;
         *frees_flags = 0;
-        *writes_again = false;
         frame.clear();
         if frame.capacity() > FRAME_BYTES_MAX {
             *frame = FrameBuilder::new();
@@ -75,6 +74,7 @@ impl Parts {
             *seen = Seen::default();
         }
         empty(frees);
+        empty(again);
         empty(handed);
         empty(staged);
         keys.clear(KEPT_BYTES_MAX);

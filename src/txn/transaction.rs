@@ -271,8 +271,10 @@ impl Transaction {
         let old = self.replaced(id, None).map_err(|error| error.of_record(id))?;
         let parts = self.parts.get();
         parts.frees.extend(old.chunks.iter().chain([&id]));
-        parts.frees_flags |= old.flags() & AGAIN;
-        parts.writes_again |= old.flags() & AGAIN != 0;
+        if old.flags() & AGAIN != 0 {
+            parts.frees_flags |= AGAIN;
+            parts.again.push(id);
+        }
         self.note_deleted(id);
         self.change_keys(id, true);
         Ok(())
@@ -284,7 +286,9 @@ impl Transaction {
             parts.frame.control(Kind::Run, &set.0.to_le_bytes());
             self.run = Some(set);
         }
-        parts.writes_again |= flags & AGAIN != 0;
+        if flags & AGAIN != 0 {
+            parts.again.push(id);
+        }
         let (offset, bytes) = parts.frame.record_with(kind, flags, id, bytes);
         parts.effects.push(Effect::Put { id, set, offset, bytes });
         if !self.savepoints.is_empty() {

@@ -1,5 +1,6 @@
 //! What ends waiting, what a failing look costs, and which store is taken over.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
-use tenure::{Error, Follower, Options, Seq, Store};
+use tenure::extract::Extractor;
+use tenure::{ChangeKind, Error, Follower, Options, RecordId, Seq, Store};
 
 use crate::following::LONG;
 
@@ -102,6 +104,85 @@ fn looks_that_fail_become_rare() {
     writer.write(|tx| tx.insert(&notes, "y")).unwrap();
     assert!(follower.wait_for(writer.last_seq(), LONG).unwrap(), "{:?}", follower.progress());
     assert!(follower.progress().error.is_none());
+}
+
+/// A read outside of a view takes its record from a commit that is being applied. What a transaction wrote in between is no state
+/// of a commit.
+#[test]
+fn of_several_writes_of_a_record_a_follower_shows_the_last() {
+    const ROUNDS: u32 = 12;
+    let backing = Arc::new(Memory::new());
+    let writer = Options::new().open_backing(Arc::clone(&backing) as Arc<dyn Backing>).unwrap();
+    let (set, others) = (writer.record_set("set").unwrap(), writer.record_set("others").unwrap());
+    let whole = Extractor::new("whole", 1, |value, keys| keys.push(value));
+    let by_value = writer.index(&set, "by value", whole).unwrap();
+    writer.save_snapshot().unwrap();
+    let changed = writer.write(|tx| tx.insert(&set, "before")).unwrap();
+    let leaving = writer.write(|tx| (0..ROUNDS).map(|_| tx.insert(&set, "before")).collect::<tenure::Result<Vec<_>>>());
+    let leaving = leaving.unwrap();
+    let follower = quick().follow_backing(Arc::clone(&backing) as Arc<dyn Backing>).unwrap();
+    let since = writer.last_seq();
+    let stop = AtomicBool::new(false);
+    let rows = vec![[7; 8]; 20_000];
+    std::thread::scope(|scope| {
+        let (follower, leaving, stop) = (&follower, &leaving, &stop);
+        let reading = scope.spawn(move || {
+            let mut between = 0;
+            while !stop.load(Ordering::Relaxed) {
+                between += u64::from(follower.get(changed).unwrap().as_slice() == Some(b"between"));
+                for id in leaving {
+                    let found = follower.get(*id);
+                    between += u64::from(found.is_ok_and(|record| record.as_slice() == Some(b"between")));
+                }
+            }
+            between
+        });
+        for (round, leaves) in leaving.iter().enumerate() {
+            let written = writer.write(|tx| {
+                tx.update(changed, "between")?;
+                tx.update(*leaves, "between")?;
+                let gone = tx.insert(&set, "between")?;
+                tx.insert_many(&others, &rows)?;
+                tx.update(changed, round.to_string())?;
+                tx.delete(*leaves)?;
+                tx.delete(gone)
+            });
+            written.unwrap();
+            assert!(follower.wait_for(writer.last_seq(), LONG).unwrap(), "{:?}", follower.progress());
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(reading.join().unwrap(), 0, "reads of what no commit has left");
+    });
+    let now = (ROUNDS - 1).to_string();
+    let check = |store: &Store| {
+        let (view, of_index) = (store.view(), store.find_index(&set, "by value").unwrap());
+        let entries: Vec<_> = of_index.range::<&[u8]>(&view, ..).unwrap().map(|entry| entry.unwrap().id).collect();
+        assert_eq!((entries, of_index.get(&view, now.as_bytes()).unwrap()), (vec![changed], Some(changed)));
+        assert_eq!((view.len(&set), view.len(&others)), (1, u64::from(ROUNDS) * 20_000));
+        // A change each of the record that stays and of the one that leaves, none of the one that came and went.
+        let mut seen: BTreeMap<RecordId, Vec<ChangeKind>> = BTreeMap::new();
+        for commit in store.changes(since).unwrap().of_sets([&set]) {
+            for change in commit.unwrap().changes() {
+                let change = change.unwrap();
+                assert_ne!(change.value().unwrap().bytes(), Some(&b"between"[..]));
+                seen.entry(change.id().unwrap()).or_default().push(change.kind());
+            }
+        }
+        assert_eq!(seen.remove(&changed), Some(vec![ChangeKind::Update; leaving.len()]));
+        assert_eq!(seen, leaving.iter().map(|id| (*id, vec![ChangeKind::Delete])).collect());
+    };
+    check(&follower);
+    check(&writer);
+    assert_eq!(follower.progress().reloads, 0, "the log was followed");
+    assert_eq!(writer.verify_index(&by_value).unwrap(), Vec::<String>::new());
+    drop(follower);
+    // An opening replays the same commits.
+    let backing: Arc<dyn Backing> = backing;
+    let opened = Options::new().read_only(true).open_backing(Arc::clone(&backing)).unwrap();
+    check(&opened);
+    assert!(opened.recovery_report().commits_replayed > u64::from(ROUNDS), "{}", opened.recovery_report());
+    writer.close().unwrap();
+    assert!(tenure::verify::verify_backing(&backing, &mut |_| {}).unwrap().is_ok());
 }
 
 #[test]

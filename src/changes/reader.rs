@@ -105,7 +105,7 @@ impl Reader {
             at: None,
             expected: since.next(),
             named: None,
-            declared: engine.log.timeline(),
+            declared: engine.timeline(),
             proven: engine.log.durable_seq(),
             looked_at: None,
             shown: None,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tenure::backing::Memory;
 use tenure::remote::Remote;
-use tenure::{Durability, Error, Options, Seq, Store};
+use tenure::{Changes, Durability, Error, Options, Point, Seq, Store};
 
 use crate::common::Ends;
 use crate::flaky::Flaky;
@@ -135,4 +135,124 @@ fn the_last_commit_comes_from_a_bucket_while_its_writer_is_idle() {
         store.close().unwrap();
         assert!(feed.next_timeout(Duration::from_secs(1)).unwrap().is_none(), "{last}");
     }
+}
+
+/// What a feed says until it fails. It fails.
+fn until_it_fails(mut feed: Changes) -> (Vec<Seq>, Error) {
+    let mut shown = Vec::new();
+    loop {
+        match feed.next_timeout(Duration::from_secs(20)) {
+            Ok(Some(commit)) => shown.push(commit.seq()),
+            Ok(None) => panic!("it says nothing of the rollback after {}, having shown {shown:?}", feed.passed()),
+            Err(error) => {
+                assert!(feed.try_next().is_err(), "it fails again");
+                return (shown, error);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rollback_is_an_error_of_every_feed_of_the_bucket_from_before_it() {
+    for has_more in [false, true] {
+        let objects = Flaky::new(1);
+        let place = bucket(&objects.store());
+        let store = open(&Memory::new(), &place, quick()).unwrap();
+        let notes = store.record_set("notes").unwrap();
+        let write =
+            |store: &Store, value: &str| store.write_with(Durability::Remote, |tx| tx.insert(&notes, value)).unwrap().1;
+        write(&store, "before");
+        let mark = store.mark("here").unwrap();
+        let rolled_back = ["1", "2", "3"].map(|value| write(&store, value));
+        let last = store.last_seq();
+        let view = || Options::new().read_only(true).open_backing(Arc::new(place.view(None).unwrap())).unwrap();
+        let before = view();
+        let follower = Options::new().follow_interval(Some(Duration::from_millis(10))).follow_bucket(&place).unwrap();
+        // They have come to the end, half of the way, and to the mark.
+        let begin = |store: &Store, since: Seq, steps: usize| {
+            let mut feed = store.changes(since).unwrap();
+            for seq in rolled_back.iter().take(steps) {
+                let commit = feed.next_timeout(Duration::from_secs(20)).unwrap().expect("the bucket has it");
+                assert_eq!(commit.seq(), *seq);
+            }
+            feed
+        };
+        let running: Vec<_> = [&before, follower.store()]
+            .into_iter()
+            .flat_map(|store| {
+                [begin(store, mark, 3), begin(store, mark, 1), begin(store, mark, 0), begin(store, last, 0)]
+            })
+            .collect();
+
+        let store = store.roll_back_to(&Point::Mark("here".to_owned())).unwrap();
+        let resumed = store.last_seq();
+        assert!(resumed > last);
+        let added = has_more.then(|| write(&store, "after"));
+        store.wait_remote(store.last_seq()).unwrap();
+        assert!(follower.wait_for(store.last_seq(), Duration::from_secs(20)).unwrap());
+        let after = view();
+        let stores = [&store, &before, &after, follower.store()];
+        let sinces = [mark].into_iter().chain(rolled_back);
+        let new = stores.into_iter().flat_map(|store| sinces.clone().map(|since| store.changes(since).unwrap()));
+        let remote = sinces.clone().map(|since| store.changes(since).unwrap().remote().unwrap());
+        for feed in running.into_iter().chain(new).chain(remote) {
+            let since = feed.passed();
+            let (shown, error) = until_it_fails(feed);
+            // What was there before the rollback may come, without a gap, and nothing of what came after it.
+            let expected = rolled_back.into_iter().filter(|seq| *seq > since).take(shown.len());
+            assert_eq!(shown, expected.collect::<Vec<_>>(), "{since}: {error}");
+            match error {
+                Error::RolledBack { since, resumed: at } => {
+                    assert!(since >= mark && since <= last && at == resumed, "{since} {at}");
+                }
+                // What it rolled back was deleted.
+                Error::Gone { oldest, .. } => assert!(oldest >= resumed, "{oldest}"),
+                error => panic!("{error}"),
+            }
+        }
+        // The handle from before it has not learned of it.
+        for store in stores.into_iter().filter(|store| store.last_seq() >= resumed) {
+            let mut feed = store.changes(resumed).unwrap();
+            let next = feed.next_timeout(Duration::from_secs(if has_more { 20 } else { 1 })).unwrap();
+            assert_eq!(next.map(|commit| commit.seq()), added);
+        }
+    }
+}
+
+/// Numbers of commits that were not in the bucket are given again by who takes it over. Who copies what the bucket has goes on there.
+#[test]
+fn a_feed_of_what_the_bucket_has_goes_on_with_who_takes_it_over() {
+    let objects = Flaky::new(1);
+    let place = bucket(&objects.store());
+    let store = open(&Memory::new(), &place, quick().close_wait(Duration::ZERO)).unwrap();
+    let notes = store.record_set("notes").unwrap();
+    store.write_with(Durability::Remote, |tx| tx.insert(&notes, "1")).unwrap();
+    let (kept, _) = (store.last_seq(), place.status().unwrap().unwrap());
+    objects.set_down(true);
+    let here = [0; 3].map(|_| store.write_with(Durability::Sync, |tx| tx.insert(&notes, "only here")).unwrap().1);
+    let passed = |feed: Changes| {
+        let mut feed = feed;
+        while feed.next_timeout(Duration::from_millis(30)).unwrap().is_some() {}
+        feed.passed()
+    };
+    let local = passed(store.changes(Seq::ZERO).unwrap());
+    let shipped = passed(store.changes(Seq::ZERO).unwrap().remote().unwrap());
+    assert_eq!((local, shipped), (here[2], kept));
+    drop(store);
+    objects.set_down(false);
+    let store = open(&Memory::new(), &place, quick().take_over(true)).unwrap();
+    assert!(store.last_seq() < local, "{}", store.last_seq());
+    // A position beyond what is there is an error of the writer's handle, and one that only reads waits.
+    assert!(matches!(store.changes(local), Err(Error::PointGone { .. })));
+    let reader = Options::new().read_only(true).open_backing(Arc::new(place.view(None).unwrap())).unwrap();
+    let mut waiting = reader.changes(local).unwrap();
+    assert!(waiting.next_timeout(Duration::from_millis(600)).unwrap().is_none());
+    let next = store.write_with(Durability::Remote, |tx| tx.insert(&notes, "2")).unwrap().1;
+    for store in [&store, &reader] {
+        let mut feed = store.changes(shipped).unwrap();
+        let commit = feed.next_timeout(Duration::from_secs(20)).unwrap().expect("the next one");
+        let change = commit.changes().next().unwrap().unwrap();
+        assert_eq!((commit.seq(), change.value().unwrap().bytes()), (next, Some(&b"2"[..])));
+    }
+    assert!(waiting.next_timeout(Duration::from_millis(600)).unwrap().is_none());
 }

@@ -82,7 +82,7 @@ impl Reader {
 
     /// Learns which timelines the manifest declares, and what it proves durable.
     pub(super) fn read_manifest(&mut self) -> Result<()> {
-        self.declared = self.declared.max(self.engine.log.timeline());
+        self.declared = self.declared.max(self.engine.timeline());
         if !self.engine.read_only {
             return Ok(());
         }

@@ -248,9 +248,7 @@ impl Reader {
                 Error::RolledBack { since, resumed: Seq(gap.first.0 - 1) }
             }
             Some(gap) => Error::Gone { since, oldest: Seq(gap.first.0 - 1) },
-            None if self.declared.max(self.engine.log.timeline()) > timeline => {
-                Error::RolledBack { since, resumed: last }
-            }
+            None if self.declared.max(self.engine.timeline()) > timeline => Error::RolledBack { since, resumed: last },
             None => {
                 let name = FileKind::Records.file_name(number);
                 let offset = self.at.as_ref().map_or(0, |at| at.offset);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use crate::backing::{Backing, BackingFile};
+use crate::backing::{Backing, BackingFile, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES};
 use crate::id::{SegmentSeq, to_u64, to_usize};
@@ -133,6 +133,17 @@ impl Local<'_> {
         Ok((name, file))
     }
 
+    /// Whether files are being fetched, or an opening that fetched them was interrupted. Other copies that are not complete have no mark
+    /// of an epoch.
+    pub(super) fn is_fetching(&self) -> io::Result<bool> {
+        let names = self.0.list()?;
+        if !names.iter().any(|name| name == UNFINISHED) || !names.iter().any(|name| is_mark(name)) {
+            return Ok(false);
+        }
+        // That of a load is not empty.
+        self.0.open(UNFINISHED)?.len().map(|len| len == 0)
+    }
+
     /// Deletes all marks but this one.
     pub(super) fn forget_others(&self, own: &str) -> Result<()> {
         for name in self.names()?.into_iter().filter(|name| is_mark(name) && *name != own) {
@@ -141,9 +152,11 @@ impl Local<'_> {
         Ok(())
     }
 
-    /// Deletes files of an opening that did not fetch all of them.
-    pub(super) fn empty(&self) -> Result<()> {
-        self.shipped()?.iter().try_for_each(|name| self.0.delete(name).map_err(self.failed("delete", name)))
+    /// Deletes files of an opening that did not fetch all of them, but for what says so, unless that is fetched as well.
+    pub(super) fn empty(&self, is_load: bool) -> Result<()> {
+        let names = self.shipped()?;
+        let mut fetched = names.iter().filter(|name| is_load || *name != UNFINISHED);
+        fetched.try_for_each(|name| self.0.delete(name).map_err(self.failed("delete", name)))
     }
 
     /// Files that the bucket has and the directory lacks, whole or in part, and that recovery would not miss: the end of the log, and

@@ -1,6 +1,7 @@
 //! One opening for writing: an epoch, its journal and its uploader.
 //!
-//! Owns: the order of taking over. Never: lets the store see the local directory before its epoch has begun.
+//! Owns: the order of taking over. Never: lets the store see the local directory before its epoch has begun, nor any other opening
+//! before all files are fetched: until then it has a file `unfinished`.
 
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -9,7 +10,7 @@ use std::{io, thread};
 
 use parking_lot::Mutex;
 
-use crate::backing::Backing;
+use crate::backing::{Backing, UNFINISHED, mark_finished, mark_unfinished};
 use crate::error::{Error, Result};
 use crate::planted;
 use crate::planted::Fault;
@@ -48,7 +49,7 @@ enum Kinship {
 
 /// Compares the local directory with the newest epoch.
 fn kinship(bucket: &Bucket, local: &Local<'_>, newest: u64, options: &RemoteOptions) -> Result<Kinship> {
-    let (marks, is_empty) = (local.marks()?, local.shipped()?.is_empty());
+    let (marks, is_empty) = (local.marks()?, local.shipped()?.iter().all(|name| name == UNFINISHED));
     let fenced = |by: String| Error::Fenced { location: bucket.to_string(), by };
     if newest == 0 {
         return match marks.iter().max_by_key(|mark| mark.epoch) {
@@ -133,6 +134,7 @@ impl Session {
     pub(super) fn begin(bucket: &Bucket, backing: &Arc<dyn Backing>, options: &RemoteOptions) -> Result<Arc<Self>> {
         let nonce: Nonce = uuid::Uuid::new_v4().into_bytes();
         let local = Local(backing);
+        let failed = |source| Error::io("look at", backing.location(), source);
         let shared = bucket.clone();
         let newest = bucket.run(async move {
             shared.probe(nonce).await?;
@@ -143,13 +145,21 @@ impl Session {
             end_epoch(bucket, &local, newest, nonce, kinship == Kinship::Holds && !options.take_over)?;
         let epoch = newest + 1;
         let (name, mark) = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
+        // Its own mark comes first: it says who fetches. What a load has not completed has a mark of its own.
+        let is_load = loaded.table.file(UNFINISHED).is_some();
+        if kinship == Kinship::Lacks && !is_load && !local.is_fetching().map_err(failed)? {
+            mark_unfinished(&**backing)?;
+        }
         let shared = bucket.clone();
         bucket.run(async move { shared.begin_epoch(epoch, nonce, last).await })?;
         if kinship == Kinship::Lacks {
-            local.empty()?;
+            local.empty(is_load)?;
             bucket.fetch(&loaded.table, &**backing)?;
             let completed = mark.append(&[1]).and_then(|()| mark.sync());
             completed.map_err(|source| Error::io("write", backing.location(), source))?;
+        }
+        if !is_load && local.is_fetching().map_err(failed)? {
+            mark_finished(&**backing)?;
         }
         local.forget_others(&name)?;
         let ends = local.lost_ends(&loaded.table)?;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::backing::{Backing, BackingFile, BackingLock, Backlog, ReadAt, Shipping};
+use crate::backing::{Backing, BackingFile, BackingLock, Backlog, ReadAt, Shipping, UNFINISHED};
 use crate::error::{Error, Result};
 use crate::remote::bucket::Bucket;
 use crate::remote::journal::{End, Noted};
-use crate::remote::local::{is_mark, is_shipped};
+use crate::remote::local::{Local, is_mark, is_shipped};
 use crate::remote::options::RemoteOptions;
 use crate::remote::prune::Pruned;
 use crate::remote::session::Session;
@@ -52,6 +52,11 @@ impl Remote {
         self.bucket.prune(session.epoch, session.nonce, self.options.retention)
     }
 
+    /// Whether an opening that fetched the bucket's files was interrupted, and nobody has gone on.
+    fn is_half_fetched(&self) -> io::Result<bool> {
+        Ok(self.session().is_none() && Local(&self.local).is_fetching()?)
+    }
+
     fn session(&self) -> Option<Arc<Session>> {
         self.session.read().clone()
     }
@@ -82,11 +87,17 @@ impl Backing for Remote {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
+        if self.is_half_fetched()? {
+            return Err(io::Error::other("not all files of the bucket were fetched: open the store for writing"));
+        }
         self.local.open(name)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.local.list()?.into_iter().filter(|name| !is_mark(name)).collect())
+        // Who takes the lock fetches all files, whatever an interrupted opening has left.
+        let hides_unfinished = self.is_half_fetched()?;
+        let is_hidden = |name: &str| is_mark(name) || hides_unfinished && name == UNFINISHED;
+        Ok(self.local.list()?.into_iter().filter(|name| !is_hidden(name)).collect())
     }
 
     fn reads_at_once(&self) -> usize {

@@ -11,7 +11,7 @@ use tenure::{Durability, Error, Store};
 
 use crate::common::Rng;
 use crate::flaky::Flaky;
-use crate::{bucket, common, contents, open, open_in, quick, rounds};
+use crate::{bucket, common, contents, open, open_in, quick, rounds, small};
 
 /// As `cp -a` does beside a writer: file by file, and what is deleted meanwhile is missing.
 fn copy(from: &Path, to: &Path) {
@@ -223,6 +223,60 @@ fn an_opening_that_is_killed_while_it_fetches_goes_on() {
     }
     println!("{resumed} openings after one that was killed");
     assert!(resumed > 30, "{resumed}");
+}
+
+/// Until all files are there, the directory of who takes over is no store: nobody opens it without the bucket.
+#[test]
+fn what_a_killed_takeover_has_fetched_is_not_opened_by_itself() {
+    let (first, objects) = (Memory::new(), Flaky::new(1));
+    let store = open(&first, &bucket(&objects.store()), quick().events_max(1)).unwrap();
+    for number in 0..40 {
+        commit(&store, &[number; 3_000]).unwrap();
+        if number == 20 {
+            store.save_snapshot().unwrap();
+        }
+    }
+    let (all, objects) = (contents(&store), objects.fork());
+    let (mut refused, mut whole) = (0, 0);
+    for step in 0.. {
+        let disk = FaultBacking::new();
+        let objects = Flaky::over(Arc::new(objects.fork()), step);
+        let bucket = bucket(&objects.store());
+        disk.crash_at(step);
+        let opened = open_in(Arc::new(disk.clone()), &bucket, quick().take_over(true));
+        let is_over = opened.is_ok();
+        objects.set_down(true);
+        let image = if step % 2 == 0 { disk.kill_image() } else { disk.crash_image_keep_all() };
+        drop(opened);
+        objects.set_down(false);
+        let names = image.names();
+        let has_begun = names.iter().any(|name| name.starts_with("remote-"));
+        // Without a file of a store a directory is as good as empty.
+        let is_empty = names.iter().all(|name| name == "lock" || name.starts_with("remote-"));
+        for is_read_only in [true, false] {
+            let alone = small().read_only(is_read_only).open_backing(Arc::new(image.kill_image()));
+            match alone {
+                Ok(_) if is_empty && !is_read_only => {}
+                Ok(store) => {
+                    assert!(contents(&store) == all, "step {step}, read-only {is_read_only}: {names:?}");
+                    whole += 1;
+                }
+                Err(error) => {
+                    assert!(matches!(error, Error::NotAStore { .. }), "step {step}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+        // With the bucket it goes on.
+        let next = open_in(Arc::new(image), &bucket, quick().take_over(!has_begun));
+        let next = next.unwrap_or_else(|error| panic!("step {step}: {error}"));
+        assert_eq!(contents(&next), all, "step {step}");
+        if is_over {
+            break;
+        }
+    }
+    println!("{refused} refused, {whole} whole");
+    assert!(refused > 10 && whole > 1, "{refused} {whole}");
 }
 
 /// A directory of a writer is not behind its bucket, whenever the power fails or the process is killed, and it is never taken for a copy.

@@ -25,6 +25,9 @@ const SMALLEST_PART: u64 = 4;
 /// Between the smallest and the largest size, the live data would fill this many segments, or half as many.
 const SEGMENTS: u64 = 32;
 
+/// How many numbers are passed over because something that is no file has the name.
+const PASSED_OVER_MAX: u32 = 64;
+
 /// Size of new segments. A segment is reclaimed as a whole, and with more of them the collector has a better choice: so
 /// stores with little live data use small ones.
 #[derive(Debug, Clone, Default)]
@@ -147,6 +150,31 @@ impl SegmentSource {
             is_own: false,
             is_absent: true,
         }
+    }
+
+    /// Creates a segment with the next number. One whose name something has that is no file, such as a directory, is passed over:
+    /// gaps mean nothing, and the store goes on. A file there may be another writer's, and is an error.
+    pub(crate) fn create_next<T>(
+        &self,
+        kind: FileKind,
+        mut next: impl FnMut() -> Result<SegmentSeq>,
+        create: impl Fn(SegmentSeq) -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..PASSED_OVER_MAX {
+            let number = next()?;
+            match create(number) {
+                Err(error) if self.is_obstructed(kind, number, &error) => {}
+                result => return result,
+            }
+        }
+        create(next()?)
+    }
+
+    /// Whether a file could not be created because something that is no file has its name.
+    pub(crate) fn is_obstructed(&self, kind: FileKind, number: SegmentSeq, error: &Error) -> bool {
+        let is_taken = matches!(error, Error::Io { action: "create", source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
+        // Only files are listed.
+        is_taken && self.backing.list().is_ok_and(|names| !names.contains(&kind.file_name(number)))
     }
 
     fn create_with(&self, header: SegmentHeader, capacity: u64) -> Result<Segment> {

@@ -188,15 +188,17 @@ impl PageStore {
         std::mem::take(&mut *self.adopted.lock())
     }
 
-    /// Starts a page segment that the writer appends to.
+    /// Starts a page segment that the writer appends to, with the next number.
     pub(super) fn create_segment(
         &self,
-        number: SegmentSeq,
+        next: &dyn Fn() -> Result<SegmentSeq>,
         timeline: u64,
         capacity: u64,
         is_held: bool,
     ) -> Result<Arc<PageSegment>> {
-        let segment = self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity)?;
+        let create = |number| self.source.create(FileKind::Pages, number, timeline, SegmentSeq(0), capacity);
+        let segment = self.source.create_next(FileKind::Pages, next, create)?;
+        let number = segment.number();
         let segment = Arc::new(PageSegment::new(segment, capacity, &self.cache));
         self.rows.write().insert(number, Row { segment: Arc::clone(&segment), live_bytes: 0, is_held });
         Ok(segment)

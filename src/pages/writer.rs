@@ -120,7 +120,7 @@ impl PageWriter {
         if full {
             self.flush()?;
             let capacity = store.capacity(self.bytes).max(to_u64(SEGMENT_HEADER_BYTES) + padded);
-            let segment = store.create_segment(number()?, timeline, capacity, self.holds)?;
+            let segment = store.create_segment(number, timeline, capacity, self.holds)?;
             if let Some((before, ..)) = self.current.replace((segment, to_u64(SEGMENT_HEADER_BYTES), capacity)) {
                 self.unsynced.push(before);
             }

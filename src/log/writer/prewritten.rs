@@ -100,8 +100,11 @@ impl Log {
         };
         let segment = match create(number, previous, needed) {
             Ok(segment) => segment,
-            // In its turn it can wait until others release their files.
-            Err(error) => return if error.is_out_of_files() { Ok(None) } else { Err(error) },
+            // In its turn it can wait until others release their files, and takes another number.
+            Err(error) if error.is_out_of_files() || self.source.is_obstructed(FileKind::Records, number, &error) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
         self.tail.lock().prewritten.push(number);
         let mut prewritten =

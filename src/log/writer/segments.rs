@@ -66,9 +66,12 @@ impl Log {
                     // Segments are used in numerical order, so it is useless now. If deleting it fails it stays, empty.
                     drop(self.source.backing.delete(spare.name()));
                 }
-                let number = self.take_number(tail)?;
-                let capacity = needed.max(self.source.next_bytes());
-                self.source.create(FileKind::Records, number, self.timeline, tail.previous, capacity)?
+                let (capacity, previous) = (needed.max(self.source.next_bytes()), tail.previous);
+                self.source.create_next(
+                    FileKind::Records,
+                    || self.take_number(tail),
+                    |number| self.source.create(FileKind::Records, number, self.timeline, previous, capacity),
+                )?
             }
         };
         tail.previous = segment.number();

@@ -135,27 +135,59 @@ fn a_stray_file_longer_than_any_manifest_keeps_nobody_from_opening() {
     }
 }
 
-/// What has the name of the next file and is no file is told as that, and what to do.
+/// What has the name of a segment and is no file is passed over, by the log, by snapshots and by large commits.
 #[test]
-fn a_directory_where_a_file_is_to_be_made_is_told() {
+fn directories_where_segments_are_to_be_made_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    let store = Store::open(&path).unwrap();
+    let store = Options::new().segment_bytes(1 << 20).open(&path).unwrap();
     let id = insert(&store, "x");
     store.close().unwrap();
     let in_the_way: Vec<_> = (1..9).map(|number| path.join(FileKind::Records.file_name(SegmentSeq(number)))).collect();
     let in_the_way: Vec<_> = in_the_way.into_iter().filter(|path| fs::create_dir(path).is_ok()).collect();
     let store = Store::open(&path).unwrap();
     let set = store.record_set("a").unwrap();
-    let refused = store.write(|tx| tx.insert(&set, "y")).unwrap_err();
-    assert!(refused.to_string().contains(&FileKind::Records.file_name(SegmentSeq(3))), "{refused}");
+    let mut ids = vec![id, store.write(|tx| tx.insert(&set, "y")).unwrap()];
+    let block = |kind: FileKind, from: u64| {
+        let paths = (from..from + 9).map(|number| path.join(FileKind::file_name(kind, SegmentSeq(number))));
+        paths.filter(|path| fs::create_dir(path).is_ok()).collect::<Vec<_>>()
+    };
+    let highest = || {
+        let names = fs::read_dir(&path).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        let parsed = names.filter_map(|name| FileKind::parse_name(&name));
+        parsed.filter(|(kind, _)| *kind != FileKind::Manifest).map(|(_, number)| number.0).max().unwrap()
+    };
+    let mut blocked = in_the_way;
+    for round in 0..3 {
+        blocked.extend([FileKind::Records, FileKind::Pages].into_iter().flat_map(|kind| block(kind, highest() + 1)));
+        store.save_snapshot().unwrap();
+        // One that needs a segment of its own.
+        let large = vec![vec![round; 60_000]; 80];
+        ids.extend(
+            store.write(|tx| large.iter().map(|value| tx.insert(&set, value)).collect::<Result<Vec<_>, _>>()).unwrap(),
+        );
+        store.collect(None).unwrap();
+    }
+    store.close().unwrap();
+    is_verified(&path);
+    let store = Store::open(&path).unwrap();
+    ids.push(insert(&store, "z"));
+    assert!(ids.iter().all(|id| store.get(*id).is_ok()));
+    // A file may be another writer's: it is told, and what to do.
+    let files = (1..highest() + 9).map(|number| path.join(FileKind::Pages.file_name(SegmentSeq(number))));
+    let files: Vec<_> = files.filter(|file| fs::File::create_new(file).is_ok()).collect();
+    let refused = store.save_snapshot().unwrap_err();
+    assert!(matches!(&refused, Error::Io { action: "create", file, .. } if file.starts_with("pages-")), "{refused}");
     assert!(refused.advice().starts_with("move away what has this name"), "{}", refused.advice());
     drop(store);
-    for path in &in_the_way {
+    for file in files {
+        fs::remove_file(file).unwrap();
+    }
+    for path in &blocked {
         fs::remove_dir(path).unwrap();
     }
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.get(id).unwrap().as_slice(), Some(&b"x"[..]));
+    assert!(ids.iter().all(|id| store.get(*id).is_ok()));
     insert(&store, "y");
     store.close().unwrap();
     is_verified(&path);

@@ -293,12 +293,29 @@ impl<'c> CommitChanges<'c> {
         Some(Change { commit: self.commit, kind, set: self.run, id: Some(id), payload, is_head })
     }
 
+    /// The next record of a commit that is mapped, up to the next item that is none.
+    #[inline]
+    fn next_record(&mut self) -> Option<Change<'c>> {
+        while let Some((offset, item)) = self.items.next_record() {
+            if self.is_shown
+                && let Some(change) =
+                    self.put((offset, item.kind, item.flags, item.raw_id, Cow::Borrowed(item.payload)))
+            {
+                return Some(change);
+            }
+        }
+        None
+    }
+
     fn step(&mut self) -> Result<Option<Change<'c>>> {
         loop {
             while let Some(id) = self.freed.pop() {
                 if let Some(change) = self.deleted(id) {
                     return Ok(Some(change));
                 }
+            }
+            if let Some(change) = self.next_record() {
+                return Ok(Some(change));
             }
             let Some(item) = self.next_item()? else { return Ok(None) };
             let (_, kind, flags, ..) = item;
@@ -338,7 +355,16 @@ impl<'c> CommitChanges<'c> {
 impl<'c> Iterator for CommitChanges<'c> {
     type Item = Result<Change<'c>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
+        if self.freed.is_empty()
+            && let Some(change) = self.next_record()
+        {
+            return Some(Ok(change));
+        }
+        if self.items.is_over() && self.freed.is_empty() {
+            return None;
+        }
         self.step().transpose()
     }
 }

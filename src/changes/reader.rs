@@ -182,17 +182,25 @@ impl Reader {
     }
 
     /// The header of the frame where the reader is; `None` if there is none.
+    #[inline]
     fn header(&mut self) -> Result<Option<FrameHeader>> {
         loop {
             let Some(at) = self.at.as_mut().filter(|at| !at.is_over) else { return Ok(None) };
             let (len, header_bytes) = (at.segment.len()?, to_u64(FRAME_HEADER_BYTES));
             if at.offset + header_bytes <= len {
                 at.ahead.at(&at.segment, at.offset, header_bytes);
-                let read = at.segment.read(at.offset, header_bytes)?;
+                let read;
+                let bytes = match at.segment.mapped(at.offset, FRAME_HEADER_BYTES) {
+                    Some(bytes) => bytes,
+                    None => {
+                        read = at.segment.read(at.offset, header_bytes)?;
+                        &read
+                    }
+                };
                 let parsed = if at.segment.is_frame_checked(at.offset) {
-                    FrameHeader::parse_checked(&read)
+                    FrameHeader::parse_checked(bytes)
                 } else {
-                    FrameHeader::parse(&read, at.segment.seed(), at.offset)
+                    FrameHeader::parse(bytes, at.segment.seed(), at.offset)
                 };
                 match parsed {
                     Ok(header) if at.offset + u64::from(header.bytes) <= len => {
@@ -212,6 +220,7 @@ impl Reader {
     }
 
     /// Passes a frame, unless it is the commit that comes next.
+    #[inline]
     fn pass(&mut self, header: FrameHeader) -> Result<Passed> {
         let expected = self.expected;
         let names = if header.kind == FrameKind::Commit && header.seq > expected && header.move_number == COPIED {

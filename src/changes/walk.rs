@@ -50,6 +50,23 @@ impl<'s> Walk<'s> {
         }))
     }
 
+    /// The next item, if it is a record in a segment that is mapped.
+    #[inline]
+    pub(super) fn next_record(&mut self) -> Option<(u64, Item<'s>)> {
+        let rest = self.mapped?;
+        let item = Item::parse_record(rest)?;
+        let (offset, bytes) = (self.at, item.bytes());
+        self.at += bytes;
+        self.mapped = Some(rest.get(to_usize(bytes)..).unwrap_or_default());
+        Some((offset, item))
+    }
+
+    /// Whether nothing is left.
+    #[inline]
+    pub(super) fn is_over(&self) -> bool {
+        self.at >= self.end
+    }
+
     /// The next item. The inner error is damage.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Result<(u64, Item<'_>), Malformed>>> {

@@ -83,6 +83,7 @@ impl FrameHeader {
     }
 
     /// The same of a header that was checked before.
+    #[inline]
     pub(crate) fn parse_checked(bytes: &[u8]) -> Result<Self, Malformed> {
         let short = || Malformed::new("frame header", "64 bytes", bytes.len());
         Self::fields(bytes.get(..FRAME_HEADER_BYTES).ok_or_else(short)?)

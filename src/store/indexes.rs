@@ -57,11 +57,13 @@ impl Store {
         self.engine().poison.check_process()?;
         let of = |definition| Index::new(&self.engine().heap.catalogue(), definition);
         let number = self.engine().set_of_handle(&set.handle())?;
-        let wanted = Wanted { set: number, name, is_unique, extractor };
+        let mut wanted = Wanted { set: number, name, is_unique, extractor };
         if let Some(definition) = indexing::find(self.engine(), &wanted)? {
             return Ok(of(definition));
         }
         let _turn = self.inner.indexing.lock();
+        // While this thread waited, the set may have been cleared, and have another number, or dropped.
+        wanted.set = self.engine().set_of_handle(&set.handle())?;
         indexing::open(self.engine(), &wanted).map(of)
     }
 

@@ -39,9 +39,12 @@ impl Store {
     pub fn drop_set(&self, set: &RecordSet) -> Result<()> {
         let _turn = self.inner.indexing.lock();
         let old = self.number_of(set)?;
-        let mut change = Change::default();
-        change.drop_set(old, self.indexes_with_extractors(old).into_iter().map(|(index, _)| index.number));
-        self.commit_change(old, change, |_| {})
+        let change = || {
+            let mut change = Change::default();
+            change.drop_set(old, self.indexes_with_extractors(old).into_iter().map(|(index, _)| index.number));
+            Ok(change)
+        };
+        self.commit_change(old, change).map(drop)
     }
 
     /// Deletes all records of a set in one small commit, like [`drop_set`](Self::drop_set). The set, its name, its
@@ -65,32 +68,34 @@ impl Store {
     pub fn clear_set(&self, set: &RecordSet) -> Result<RecordSet> {
         let _turn = self.inner.indexing.lock();
         let old = self.number_of(set)?;
-        let (engine, catalogue) = (self.engine(), self.engine().heap.catalogue());
+        let change = self.commit_change(old, || self.cleared(old))?;
+        let (number, name) = change.made.ok_or_else(|| Error::NoSuchSet { name: set.name().to_owned() })?;
+        Ok(RecordSet::new(self.engine().origin(), number, Arc::from(name)))
+    }
+
+    /// What takes the place of a set when it is cleared.
+    fn cleared(&self, old: SetNumber) -> Result<Change> {
+        let catalogue = self.engine().heap.catalogue();
         let (new, name, first) = (catalogue.next_set(), catalogue.name_of(old).to_owned(), catalogue.next_index());
-        let indexes = self.indexes_with_extractors(old);
         drop(catalogue);
         if new.0 == u32::MAX {
             return Err(Error::Exhausted { what: "record set", limit: u32::MAX.into() });
         }
+        let indexes = self.indexes_with_extractors(old);
         let mut change = Change::default();
         change.drop_set(old, indexes.iter().map(|(index, _)| index.number));
         let mut payload = new.0.to_le_bytes().to_vec();
         payload.extend_from_slice(name.as_bytes());
         change.put(Kind::CreateSet, &payload, Effect::CreateSet(new, name.clone()));
-        let mut given = Vec::new();
         for (number, (index, extractor)) in (first.0..u32::MAX).map(IndexNumber).zip(indexes) {
             let definition = IndexDefinition { number, set: new, replaces: None, ..IndexDefinition::clone(&index) };
             let mut payload = vec![1];
             definition.encode(&mut payload);
             change.put(Kind::CreateIndex, &payload, Effect::CreateIndex(Arc::new(definition), true));
-            given.extend(extractor.map(|extractor| (number, extractor)));
+            change.given.extend(extractor.map(|extractor| (number, extractor)));
         }
-        let handle = RecordSet::new(engine.origin(), new, Arc::from(name));
-        let register = |registered: &Store| {
-            registered.engine().registry.change(new, |all| all.extend(given));
-        };
-        self.commit_change(old, change, register)?;
-        Ok(handle)
+        change.made = Some((new, name));
+        Ok(change)
     }
 
     /// Renames a set. Its records, IDs and indexes stay, and its handles stay valid.
@@ -124,20 +129,30 @@ impl Store {
         catalogue.indexes_of(set).map(|index| with(&index.definition)).collect()
     }
 
-    fn commit_change(&self, old: SetNumber, mut change: Change, register: impl FnOnce(&Self)) -> Result<()> {
+    /// Makes a change and commits it. Numbers that it gives are free, since it is made while no other commit is.
+    fn commit_change(&self, old: SetNumber, make: impl FnOnce() -> Result<Change>) -> Result<Change> {
         let engine = self.engine();
+        engine.announce(0, Need::MakesRoom)?;
         let guard = engine.lock_commit();
         engine.check_writable()?;
+        let mut change = make()?;
         let seq = engine.append_and_apply(&guard, &mut change.frame, &mut change.effects, Need::MakesRoom)?;
         engine.registry.change(old, |all| all.retain(|number, _| !change.dropped.contains(number)));
-        register(self);
+        if let Some((new, _)) = change.made {
+            engine.registry.change(new, |all| all.extend(std::mem::take(&mut change.given)));
+        }
         drop(guard);
         self.settle(seq)?;
-        if self.inner.options.background { Ok(()) } else { emptying::empty(engine, &|| false) }
+        if !self.inner.options.background {
+            emptying::empty(engine, &|| false)?;
+        }
+        Ok(change)
     }
 
     fn commit_rename(&self, number: SetNumber, name: &str, mut change: Change) -> Result<()> {
         let engine = self.engine();
+        engine.check_reserve(0)?;
+        engine.announce(0, Need::Ordinary)?;
         let guard = engine.lock_commit();
         engine.check_writable()?;
         if engine.heap.catalogue().find(name).is_some_and(|(other, _)| other != number) {
@@ -160,6 +175,10 @@ struct Change {
     frame: FrameBuilder,
     effects: Vec<Effect>,
     dropped: Vec<IndexNumber>,
+    /// The set in the place of the one that is dropped.
+    made: Option<(SetNumber, String)>,
+    /// The extractors of its indexes.
+    given: Vec<(IndexNumber, Extractor)>,
 }
 
 impl Change {

@@ -1,16 +1,16 @@
 //! Indexes created, dropped or reopened in the middle of transactions and snapshots.
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tenure::backing::{Backing, BackingFile, BackingLock, Memory};
+use tenure::backing::Memory;
 use tenure::extract::Extractor;
 use tenure::{Durability, Error, FileKind, Index, Options, RecordSet, Store};
 
 use crate::common;
+use crate::hooked::Hooked;
 
 fn whole(version: u32) -> Extractor {
     Extractor::new("whole", version, |record, keys| keys.push(record))
@@ -95,79 +95,6 @@ fn a_slow_closure_comes_to_its_end_beside_fast_ones() {
     });
 }
 
-type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
-
-/// Does something once when a page is written.
-#[derive(Clone)]
-struct Hooked {
-    memory: Memory,
-    hook: Hook,
-}
-
-impl std::fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hooked")
-    }
-}
-
-#[derive(Debug)]
-struct HookedFile {
-    file: Arc<dyn BackingFile>,
-    of: Hooked,
-}
-
-impl Backing for Hooked {
-    fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
-        let file = self.memory.create(name)?;
-        if !name.starts_with("pages-") {
-            return Ok(file);
-        }
-        Ok(Arc::new(HookedFile { file, of: self.clone() }))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
-        self.memory.open(name)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.memory.list()
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.memory.delete(name)
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
-        self.memory.lock()
-    }
-
-    fn location(&self) -> String {
-        self.memory.location()
-    }
-}
-
-impl BackingFile for HookedFile {
-    fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        let armed = self.of.hook.lock().unwrap().take();
-        if let Some(armed) = armed {
-            armed();
-        }
-        self.file.append(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_at(offset, buffer)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-}
-
 /// Live bytes of all page segments.
 fn live_page_bytes(store: &Store) -> u64 {
     let segments = store.stats().segments;
@@ -176,7 +103,7 @@ fn live_page_bytes(store: &Store) -> u64 {
 
 #[test]
 fn an_index_that_is_dropped_while_it_is_saved_leaves_no_pages() {
-    let backing = Hooked { memory: Memory::new(), hook: Hook::default() };
+    let backing = Hooked::on("pages-");
     let hook = Arc::clone(&backing.hook);
     let store = Options::new().background(false).segment_bytes(64 << 10).open_backing(Arc::new(backing)).unwrap();
     let set = store.record_set("a").unwrap();

@@ -7,11 +7,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod hooked;
 mod index_builds;
 mod index_changes;
 mod index_walks;
 mod indexes;
 mod indexes_beside_writers;
+mod set_changes;
 mod typed;
 mod typed_word;
 mod upgrades;

@@ -39,11 +39,14 @@ type Session = fn(&Store, &RecordSet, &[RecordId]);
 
 #[test]
 fn the_only_segment_of_a_later_session_is_gone_and_that_is_told() {
-    let sessions: [(&str, Session); 5] = [
+    let sessions: [(&str, Session); 8] = [
         ("updates", |store, _, ids| ids.iter().for_each(|id| store.write(|tx| tx.update(*id, "new")).unwrap())),
         ("deletes", |store, _, ids| store.write(|tx| tx.delete(ids[2])).unwrap()),
         ("marks", |store, _, _| store.mark("here").map(drop).unwrap()),
         ("makes a set", |store, _, _| store.record_set("another").map(drop).unwrap()),
+        ("renames a set", |store, set, _| store.rename_set(set, "other").map(drop).unwrap()),
+        ("clears a set", |store, set, _| store.clear_set(set).map(drop).unwrap()),
+        ("drops a set", |store, set, _| store.drop_set(set).unwrap()),
         ("saves and drops a name first", |store, _, ids| {
             store.save_named_snapshot("name").map(drop).unwrap();
             store.drop_snapshot("name").unwrap();

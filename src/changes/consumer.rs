@@ -146,6 +146,7 @@ impl Consumer {
     /// As [`position`](Self::position); `PointGone` if the commit is not durable yet, `ReadOnly` if the handle only reads.
     pub fn acknowledge(&self, seq: Seq) -> Result<()> {
         let engine = self.store.engine();
+        engine.poison.check_process()?;
         // Also of a commit that this handle does not know yet, and of one that was acknowledged before.
         if engine.read_only {
             return Err(Error::ReadOnly);

@@ -208,6 +208,7 @@ impl Store {
     /// # Errors
     /// `NoSuchSet` if it does not exist and the store is open read-only.
     pub fn record_set(&self, name: &str) -> Result<RecordSet> {
+        self.engine().poison.check_process()?;
         if let Some(set) = self.find_set(name) {
             return Ok(set);
         }

@@ -53,6 +53,7 @@ impl Transaction {
     /// # Errors
     /// `NoSuchSavepoint` if the savepoint was released or rolled back over, or belongs to another transaction.
     pub fn roll_back_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        self.engine.poison.check_process()?;
         let point = self.savepoints.go_back(savepoint)?;
         let parts = self.parts.get();
         parts.frame.go_back(point.frame);

@@ -16,8 +16,10 @@ fn whole() -> Extractor {
     Extractor::new("whole", 1, |record, keys| keys.push(record))
 }
 
+type Other = Box<dyn FnOnce(&Store) + Send>;
+
 /// One after the other begins while a commit is in the log and not applied, and so waits for it.
-fn beside_a_commit(store: &Store, backing: &Hooked, some: Vec<Box<dyn FnOnce(&Store) + Send>>) {
+fn beside_a_commit(store: &Store, backing: &Hooked, some: Vec<Other>) {
     let (ended, ends) = channel();
     let starter = store.clone();
     *backing.hook.lock().unwrap() = Some(Box::new(move || {

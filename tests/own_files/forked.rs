@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tenure::{Durability, Error, RecordId, Store, Transaction, View};
+use tenure::extract::Extractor;
+use tenure::{Consumer, Durability, Error, RecordId, Savepoint, Store, Transaction, View};
 
 use crate::process::{Other, how, listen, options, put, say, values};
 
@@ -52,12 +53,14 @@ struct InHand {
     clone: Store,
     view: View,
     tx: Transaction,
+    savepoint: Savepoint,
+    consumer: Consumer,
     id: RecordId,
 }
 
 /// Everything that a child may try.
 fn try_in_a_child(hand: InHand, parent: &mut UnixStream) {
-    let InHand { store, clone, view, mut tx, id } = hand;
+    let InHand { store, clone, view, mut tx, savepoint, consumer, id } = hand;
     let set = store.find_set("a").expect("is there");
     assert_eq!(store.get(id).expect("reads").as_slice(), Some(&b"before"[..]));
     assert_eq!(view.get(id).expect("reads").as_slice(), Some(&b"before"[..]));
@@ -65,11 +68,19 @@ fn try_in_a_child(hand: InHand, parent: &mut UnixStream) {
     is_parents("insert many", tx.insert_many(&set, &["child"]));
     is_parents("update", tx.update(id, "child"));
     is_parents("delete", tx.delete(id));
+    is_parents("back to a savepoint", tx.roll_back_to(savepoint));
     is_parents("commit", tx.commit_with(Durability::Sync));
     is_parents("begin", store.begin());
     is_parents("write", store.write(|tx| tx.delete(id)));
     is_parents("sync", store.sync());
+    is_parents("set", store.record_set("a"));
     is_parents("new set", store.record_set("new"));
+    is_parents("rename", store.rename_set(&set, "new"));
+    is_parents("clear", store.clear_set(&set));
+    is_parents("drop", store.drop_set(&set));
+    is_parents("index", store.index(&set, "new", Extractor::new("new", 1, |record, keys| keys.push(record))));
+    is_parents("new consumer", store.add_consumer("new", view.seq()));
+    is_parents("acknowledge", consumer.acknowledge(view.seq()));
     is_parents("mark", store.mark("m"));
     is_parents("snapshot", store.save_snapshot());
     is_parents("name", store.save_named_snapshot("n"));
@@ -111,7 +122,10 @@ pub fn fork_and_go_on(path: &Path) {
     let (clone, view) = (store.clone(), store.view());
     let mut tx = store.begin().expect("begins");
     tx.insert(&store.record_set("a").expect("a set"), "never").expect("inserts");
-    let hand = InHand { store: store.clone(), clone, view, tx, id: ids[0] };
+    let savepoint = tx.savepoint();
+    tx.update(ids[0], "never").expect("updates");
+    let consumer = store.add_consumer("kept", store.durable_seq()).expect("a consumer");
+    let hand = InHand { store: store.clone(), clone, view, tx, savepoint, consumer, id: ids[0] };
     let mut of_child = Some((hand, store));
     let is_over = Arc::new(AtomicBool::new(false));
     let large = how("large").then(|| {

@@ -29,7 +29,7 @@ fn a_snapshot_of_scattered_changes_writes_no_whole_pages_for_them() {
         // Up to five leaves change with each record: one of the record index, two of each key index. Whole, they would take
         // some 12,000 bytes. Some are split.
         let each = written.bytes_written / 50;
-        assert!(each < 4_000, "{each} bytes for each change, {} pages", written.pages_written);
+        assert!(each < 3_000, "{each} bytes for each change, {} pages", written.pages_written);
         assert!(written.pages_written > 50, "{} pages", written.pages_written);
     }
     world.check("after the snapshots");
@@ -38,7 +38,7 @@ fn a_snapshot_of_scattered_changes_writes_no_whole_pages_for_them() {
 }
 
 #[test]
-fn changes_that_go_back_write_no_page_of_the_record_index() {
+fn a_snapshot_without_changes_writes_hardly_a_page() {
     let mut rng = Rng::new(8);
     let mut world = World::new(&mut rng, 2_000);
     world.store.save_snapshot().unwrap();
@@ -46,7 +46,7 @@ fn changes_that_go_back_write_no_page_of_the_record_index() {
     let before = world.store.save_snapshot().unwrap().pages_written;
     world.change(&mut rng, 1, false);
     let after = world.store.save_snapshot().unwrap().pages_written;
-    assert!(before <= 2 && after > before, "{before} and {after} pages");
+    assert!(before == 0 && after > before, "{before} and {after} pages");
 }
 
 #[test]

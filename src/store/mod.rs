@@ -43,7 +43,7 @@ use crate::gc::Collector;
 use crate::heap::{Answer, Effect};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::options::Options;
-use crate::recovery::{Point, RecoveryReport};
+use crate::recovery::{Point, RecoveryReport, Settings};
 use crate::reserve::Release;
 use crate::txn::{Lookup, Record, RecordSet, View};
 use crate::{recovery, snapshot};
@@ -117,7 +117,7 @@ impl Store {
 
     /// Opens a store for writing whose lock is held.
     fn start_locked(guard: Arc<Guard>, options: &Options) -> Result<Self> {
-        let settings = options.settings();
+        let settings = Settings { has_background: options.background, ..options.settings() };
         let guarded: Arc<dyn Backing> = Arc::new(Guarded(Arc::clone(&guard)));
         let (opened, released) = recovery::open_with_reserve(&guarded, &settings)?;
         guard.ends(&opened.0.poison);

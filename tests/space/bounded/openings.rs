@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tenure::backing::{Backing, BackingFile, BackingLock};
 use tenure::{Options, RecordId, Store};
@@ -127,6 +128,38 @@ fn a_merge_that_cannot_read_keeps_nobody_out() {
     store.close().expect("closes");
     let store = options().open_backing(backing).expect("opens");
     ids.iter().chain([&new]).for_each(|id| drop(store.get(*id).expect("is there")));
+}
+
+#[test]
+fn after_a_long_replay_a_snapshot_is_saved_by_the_thread_in_the_background_if_there_is_one() {
+    let long = common::memory_of(&std::collections::BTreeMap::new());
+    let store = options().open_backing(Arc::clone(&long)).expect("opens");
+    let value = "x".repeat(1_000);
+    let ids: Vec<RecordId> = (0..500).map(|_| put(&store, &value)).collect();
+    store.sync().expect("syncs");
+    let killed = common::read_backing(&*long);
+    drop(store);
+    for has_background in [false, true] {
+        let backing = common::memory_of(&killed);
+        let store = options().background(has_background).open_backing(Arc::clone(&backing)).expect("opens");
+        let report = store.recovery_report().clone();
+        assert!(report.bytes_replayed > 500_000, "{report}");
+        let left = || store.stats().log_bytes_since_snapshot;
+        if !has_background {
+            assert!(left() < 1_000, "{} bytes", left());
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        while left() > 1_000 {
+            assert!(Instant::now() < until, "{} bytes are in no snapshot", left());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let killed = common::memory_of(&common::read_backing(&*backing));
+        drop(store);
+        let store = options().open_backing(killed).expect("opens");
+        let report = store.recovery_report();
+        assert!(report.bytes_replayed < 1_000, "{report}");
+        ids.iter().for_each(|id| assert_eq!(store.get(*id).expect("is there").len(), 1_000));
+    }
 }
 
 #[test]

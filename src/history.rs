@@ -20,7 +20,7 @@ use crate::history::chunk::Chunk;
 use crate::id::{IndexNumber, RecordId, Seq};
 
 /// Maximum bytes of changes kept for readers. A reader that needs older ones gets a conflict.
-const HISTORY_BYTES_MAX: usize = 32 << 20;
+pub(crate) const HISTORY_BYTES_MAX: usize = 32 << 20;
 
 /// What is kept for a reader: changes of the keys of one index, or of records by the numbers of their IDs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

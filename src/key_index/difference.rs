@@ -3,12 +3,15 @@
 //! Owns: the comparison, level by level. Never: reads more than the nodes above those that differ: shared nodes are
 //! skipped with everything below them.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::node::KeyEntry;
 use crate::id::SegmentSeq;
 use crate::key_index::image::Clean;
+use crate::key_index::key_list::KeyList;
 use crate::key_index::node::{Child, Node, level};
 use crate::key_index::root::KeyRoot;
 
@@ -107,12 +110,60 @@ impl KeyRoot {
     }
 }
 
-/// An entry: key and ID.
-type Entry = (Box<[u8]>, u64);
+/// Walks over the entries of leaves, ascending as the leaves do. Holds those of one leaf.
+struct Entries<'r> {
+    leaves: std::slice::Iter<'r, &'r Child>,
+    keys: Vec<u8>,
+    /// The end of each key, and the ID.
+    read: Vec<(usize, u64)>,
+    begin: usize,
+    at: usize,
+}
+
+impl<'r> Entries<'r> {
+    fn of(leaves: &'r [&'r Child]) -> Self {
+        Self { leaves: leaves.iter(), keys: Vec::new(), read: Vec::new(), begin: 0, at: 0 }
+    }
+
+    /// Reads leaves up to the next entry.
+    fn load(&mut self) -> Result<()> {
+        while self.at == self.read.len() {
+            let Some(leaf) = self.leaves.next() else { break };
+            self.keys.clear();
+            self.read.clear();
+            (self.begin, self.at) = (0, 0);
+            if leaf.entries == 0 {
+                continue;
+            }
+            leaf.with_leaf(|view| {
+                let mut key = Vec::new();
+                for at in 0..view.count() {
+                    let id = view.read(at, &mut key)?;
+                    self.keys.extend_from_slice(&key);
+                    self.read.push((self.keys.len(), id));
+                }
+                Some(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The entry that was loaded; `None` at the end.
+    fn entry(&self) -> Option<KeyEntry<'_>> {
+        let (end, id) = *self.read.get(self.at)?;
+        Some(KeyEntry { key: self.keys.get(self.begin..end)?, id })
+    }
+
+    fn pass(&mut self) {
+        self.begin = self.read.get(self.at).map_or(self.begin, |(end, _)| *end);
+        self.at += 1;
+    }
+}
 
 impl KeyRoot {
-    /// The keys of the entries that only one of two states has, ascending. Reads the leaves that differ.
-    pub(crate) fn changed_keys(&self, now: &Self) -> Result<Vec<Box<[u8]>>> {
+    /// The keys of the entries that only one of two states has, ascending; `None` if they take more than so many bytes. Reads the
+    /// leaves that differ, one of each state at a time.
+    pub(crate) fn changed_keys(&self, now: &Self, bytes_max: usize) -> Result<Option<KeyList>> {
         let (mut old, mut new) = (vec![&self.root], vec![&now.root]);
         let (mut old_level, mut new_level) = (level(&self.root)?, level(&now.root)?);
         loop {
@@ -130,34 +181,34 @@ impl KeyRoot {
                 (new, new_level) = (below(now, &new)?, new_level - 1);
             }
         }
-        let (old, new) = (entries(&old)?, entries(&new)?);
-        let mut changed = Vec::new();
-        for (some, others) in [(&old, &new), (&new, &old)] {
-            let only_here = some.iter().filter(|entry| others.binary_search(entry).is_err());
-            changed.extend(only_here.map(|(key, _)| key.clone()));
-        }
-        changed.sort_unstable();
-        changed.dedup();
-        Ok(changed)
-    }
-}
-
-/// The entries of leaves, ascending as the leaves do.
-fn entries(leaves: &[&Child]) -> Result<Vec<Entry>> {
-    let (mut all, mut key) = (Vec::new(), Vec::new());
-    for leaf in leaves {
-        if leaf.entries == 0 {
-            continue;
-        }
-        leaf.with_leaf(|view| {
-            for at in 0..view.count() {
-                let id = view.read(at, &mut key)?;
-                all.push((Box::from(key.as_slice()), id));
+        let (mut old, mut new, mut changed) = (Entries::of(&old), Entries::of(&new), KeyList::default());
+        loop {
+            old.load()?;
+            new.load()?;
+            let order = match (old.entry(), new.entry()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(old), Some(new)) => old.cmp(&new),
+            };
+            let only_here = match order {
+                Ordering::Less => old.entry(),
+                Ordering::Equal => None,
+                Ordering::Greater => new.entry(),
+            };
+            if only_here.is_some_and(|entry| !changed.push(entry.key, bytes_max)) {
+                return Ok(None);
             }
-            Some(())
-        })?;
+            if order.is_le() {
+                old.pass();
+            }
+            if order.is_ge() {
+                new.pass();
+            }
+        }
+        changed.close();
+        Ok(Some(changed))
     }
-    Ok(all)
 }
 
 /// Removes what both have, with everything below.

@@ -28,7 +28,7 @@
 //! tree      the tree of the writer; fork: a second tree of the writer
 //! save      images of what changed; putting saved pages in place of heap; patch: patches of such images
 //! build     a tree from sorted entries
-//! check     whether all nodes of a tree are whole and fit together; difference: what one state has and another has not
+//! check     whether all nodes of a tree are whole and fit together; difference: what one state has and another has not, with its keys in a key_list
 //! ```
 
 mod apply;
@@ -42,6 +42,7 @@ mod fork;
 mod gathered;
 mod glance;
 mod image;
+mod key_list;
 mod layers;
 mod leaf;
 mod ledger;
@@ -68,6 +69,7 @@ mod work;
 pub(crate) use build::Builder;
 pub(crate) use change::{Change, Changes};
 pub(crate) use gathered::Gathered;
+pub(crate) use key_list::KeyList;
 pub(crate) use leaf::NODE_HEAP_BYTES;
 pub(crate) use ledger::Prepared;
 pub(crate) use position::Position;

@@ -222,7 +222,7 @@ impl Claim<'_> {
             let all = (Bound::Unbounded, Bound::Unbounded);
             let watch = self.watches.of(read.number()).filter(|_| catalogue.index(read.number()).is_some());
             let Some((watch, missed)) = watch.and_then(|watch| Some((watch, watch.missed.as_ref()?))) else {
-                // It was dropped or rebuilt, or cannot be read: it is unknown which of its keys changed since.
+                // It was dropped or rebuilt, cannot be read, or changed too much: it is unknown which of its keys changed since.
                 return Err(conflict(all, engine.heap.seq()));
             };
             if checked == Seq::ZERO

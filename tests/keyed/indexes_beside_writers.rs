@@ -1,10 +1,11 @@
 //! Transactions in progress when an index is created, or when another transaction replaces a large value that they
 //! replace.
 
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use tenure::extract::Extractor;
-use tenure::{Durability, Error, RecordId, Store};
+use tenure::{Contended, Durability, Error, RecordId, Store};
 
 /// A function that the extractor runs once before it reads a record.
 type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
@@ -67,4 +68,35 @@ fn replacing_a_large_value_that_another_has_replaced_is_a_conflict_and_no_damage
         assert_eq!(matches!(committed, Err(Error::Conflict { .. })), reads_first, "{committed:?}");
         assert_eq!(store.verify_index(&index).unwrap(), Vec::<String>::new());
     }
+}
+
+/// Commits a transaction that has read a record, then missed so many inserts with keys of 1,000 bytes, then read a range without any.
+fn read_late(inserts: u32) -> tenure::Result<u64> {
+    let store = Store::in_memory().unwrap();
+    let (set, other) = (store.record_set("a").unwrap(), store.record_set("b").unwrap());
+    let key = Extractor::new("key", 1, |record, keys| {
+        let mut key = [7; 998];
+        key[..4].copy_from_slice(&record[..4]);
+        keys.push(&key[..]);
+    });
+    let index = store.index(&set, "key", key).unwrap();
+    let ids = store.write(|tx| tx.insert_many(&other, &["one", "two"])).unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.get(ids[0]).unwrap();
+    for first in (0..inserts).step_by(1_000) {
+        let records: Vec<_> = (first..inserts.min(first + 1_000)).map(u32::to_be_bytes).collect();
+        store.write_with(Durability::Buffered, |tx| tx.insert_many(&set, &records)).unwrap();
+    }
+    let nothing = [0xff_u8; 4];
+    assert_eq!(tx.range(&index, &nothing[..]..).unwrap().count(), 0);
+    tx.update(ids[1], "three").unwrap();
+    tx.commit_with(Durability::Buffered).map(|seq| seq.0)
+}
+
+#[test]
+fn a_transaction_that_missed_too_many_keys_before_its_first_range_gets_a_conflict() {
+    read_late(10_000).unwrap();
+    let error = read_late(34_000).unwrap_err();
+    let Error::Conflict(conflict) = &error else { panic!("{error:?}") };
+    assert!(matches!(conflict.on, Contended::Range { from: Bound::Unbounded, to: Bound::Unbounded, .. }), "{error:?}");
 }

@@ -56,7 +56,7 @@ use crate::error::{Error, Result};
 use crate::format::frame::{FrameBuilder, FrameKind};
 use crate::format::moves::{Move, put_moves};
 use crate::heap::{Effect, Heap};
-use crate::history::History;
+use crate::history::{History, Noted};
 use crate::id::{SegmentSeq, Seq};
 use crate::log::{Appended, Log, Poison};
 use crate::manifest::Manifest;
@@ -168,7 +168,11 @@ impl Engine {
         }
         let is_early = self.is_early(frame, need);
         self.announce(if is_early { 0 } else { frame.bytes() }, need)?;
-        let mut early = if is_early { self.do_early(frame, effects, records_old, validate)? } else { Early::default() };
+        let mut early = if is_early {
+            self.do_early(frame, effects, records_old, validate)?
+        } else {
+            Early::of_history(self.history.prepare(effects))
+        };
         let guard = self.lock_commit();
         self.validate(effects, need, validate)?;
         if records_old {
@@ -204,10 +208,22 @@ impl Engine {
     /// The part of a commit after its validation.
     pub(crate) fn append_and_apply(
         &self,
+        guard: &MutexGuard<'_, ()>,
+        frame: &mut FrameBuilder,
+        effects: &mut Vec<Effect>,
+        need: Need,
+    ) -> Result<Seq> {
+        self.append_apply_and_note(guard, frame, effects, need, Noted::default())
+    }
+
+    /// The same of a commit for which the history has prepared.
+    fn append_apply_and_note(
+        &self,
         _guard: &MutexGuard<'_, ()>,
         frame: &mut FrameBuilder,
         effects: &mut Vec<Effect>,
         need: Need,
+        noted: Noted,
     ) -> Result<Seq> {
         self.check_catalogue(effects)?;
         let pending = self.slots.take_pending();
@@ -218,7 +234,7 @@ impl Engine {
         // Burned IDs had no record that could have been read: they come last.
         let of_records = effects.len() - pending.burned.len();
         let seq = self.append_frame(frame, effects, need).inspect_err(|_| self.slots.put_back(pending))?;
-        self.history.note(seq, effects.get(..of_records).unwrap_or_default());
+        self.history.note(seq, effects.get(..of_records).unwrap_or_default(), noted);
         Ok(seq)
     }
 

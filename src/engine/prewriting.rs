@@ -12,6 +12,7 @@ use crate::engine::{Engine, Need, PLACES_OF_COLLECTOR, Validate};
 use crate::error::Result;
 use crate::format::frame::FrameBuilder;
 use crate::heap::{Effect, put_prewritten};
+use crate::history::Noted;
 use crate::id::Seq;
 use crate::log::Prewritten;
 
@@ -24,9 +25,17 @@ pub(super) struct Early<'e> {
     prewritten: Option<Prewritten<'e>>,
     /// The places in it of the versions that it replaces.
     places: Option<Places>,
+    /// Its changes, sorted for those who have read.
+    noted: Noted,
 }
 
 impl Early<'_> {
+    /// Of a commit that is written in its turn.
+    #[inline]
+    pub(super) fn of_history(noted: Noted) -> Self {
+        Self { noted, ..Self::default() }
+    }
+
     /// The frame must be written in its turn.
     fn is_for_nothing(&mut self, frame: &mut FrameBuilder) {
         self.ahead = None;
@@ -53,10 +62,11 @@ impl Engine {
         self.let_save_end(effects);
         let prewritten = self.prewrite(frame)?;
         let ahead = prewritten.as_ref().and_then(|prewritten| self.apply_ahead(prewritten, effects));
+        let noted = self.history.prepare(effects);
         if prewritten.is_some() {
             validate.look_again()?;
         }
-        Ok(Early { ahead, prewritten, places })
+        Ok(Early { ahead, prewritten, places, noted })
     }
 
     /// Adds to a frame where the versions are that it replaces or deletes. If what was written of it says other places, it was
@@ -79,9 +89,10 @@ impl Engine {
         need: Need,
         early: &mut Early<'_>,
     ) -> Result<Seq> {
+        let noted = std::mem::take(&mut early.noted);
         match early.prewritten.take() {
-            Some(prewritten) => self.name_and_apply(guard, frame, effects, prewritten, &mut early.ahead),
-            None => self.append_and_apply(guard, frame, effects, need),
+            Some(prewritten) => self.name_and_apply(guard, frame, effects, prewritten, &mut early.ahead, noted),
+            None => self.append_apply_and_note(guard, frame, effects, need, noted),
         }
     }
 
@@ -99,6 +110,7 @@ impl Engine {
         effects: &mut Vec<Effect>,
         mut prewritten: Prewritten<'_>,
         ahead: &mut Option<Ahead<'_>>,
+        noted: Noted,
     ) -> Result<Seq> {
         if ahead.is_none() {
             self.check_catalogue(effects)?;
@@ -124,7 +136,7 @@ impl Engine {
                 *ahead = None;
                 drop(prewritten);
                 frame.unseal();
-                return self.append_and_apply(guard, frame, effects, Need::Ordinary);
+                return self.append_apply_and_note(guard, frame, effects, Need::Ordinary, noted);
             }
             Err(error) => {
                 self.slots.put_back(pending);
@@ -137,7 +149,7 @@ impl Engine {
             Some(ahead) => self.publish_ahead(ahead, second.seq, frame.bytes(), effects)?,
             None => self.apply_appended(&second, frame.bytes(), effects)?,
         };
-        self.history.note(seq, effects);
+        self.history.note(seq, effects, noted);
         Ok(seq)
     }
 }

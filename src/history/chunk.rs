@@ -24,6 +24,7 @@ const CHANGES_PER_FENCE: usize = 16;
 struct Change {
     begin: u32,
     len: u16,
+    /// Zero in a part that was made ahead of its only commit.
     seq: Seq,
 }
 
@@ -72,6 +73,20 @@ impl Chunk {
         self.bytes.get(begin..begin + usize::from(change.len)).unwrap_or_default()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The commit of a change.
+    fn seq(&self, change: &Change) -> Seq {
+        if change.seq == Seq::ZERO { self.last } else { change.seq }
+    }
+
+    /// How many changes of an open part are by commits after `since`.
+    pub(super) fn len_since(&self, since: Seq) -> usize {
+        self.changes.len() - self.changes.partition_point(|change| self.seq(change) <= since)
+    }
+
     /// Sorts the changes. No more are added.
     pub(super) fn close(&mut self) {
         let mut changes = std::mem::take(&mut self.changes);
@@ -100,7 +115,7 @@ impl Chunk {
         ranges: &[Bounds<'_>],
         concerns: &dyn Fn(&[u8]) -> bool,
     ) -> Option<(Seq, &[u8])> {
-        let counts = |change: &&Change| change.seq > since && concerns(self.key(change));
+        let counts = |change: &&Change| self.seq(change) > since && concerns(self.key(change));
         let found = if is_closed && ranges.len() * CHANGES_PER_RANGE < self.changes.len() {
             ranges.iter().find_map(|range| {
                 let begin = self.first_not_before(range.0);
@@ -110,12 +125,12 @@ impl Chunk {
         } else {
             self.changes.iter().filter(counts).find(|change| range_of(ranges, self.key(change)).is_some())
         };
-        found.map(|change| (change.seq, self.key(change)))
+        found.map(|change| (self.seq(change), self.key(change)))
     }
 
     /// Calls `each` with the key of each change by a commit after `since`.
     pub(super) fn each_since(&self, since: Seq, each: &mut dyn FnMut(&[u8])) {
-        self.changes.iter().filter(|change| change.seq > since).for_each(|change| each(self.key(change)));
+        self.changes.iter().filter(|change| self.seq(change) > since).for_each(|change| each(self.key(change)));
     }
 }
 

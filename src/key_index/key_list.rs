@@ -17,6 +17,10 @@ impl KeyList {
         self.bytes.len() + self.ends.len() * size_of::<u32>()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut begin = 0;
         self.ends.iter().map(move |end| {

@@ -14,6 +14,7 @@ use crate::heap::Answer;
 use crate::history::{Bounds, Found, Topic};
 use crate::id::{RecordId, Seq, SetNumber};
 use crate::key::Key;
+use crate::key_index::KeyList;
 use crate::txn::Isolation;
 use crate::txn::changes::KeyChanges;
 use crate::txn::own_writes::{OwnWrites, Seen};
@@ -36,6 +37,8 @@ pub enum Part {
 const VERSIONS_AHEAD_MIN: usize = 128;
 /// From so many commits on, those since the state that was read are searched before.
 const COMMITS_AHEAD_MIN: u64 = 64;
+/// From so many changes on, they are searched before however few commits made them.
+const CHANGES_AHEAD_MIN: usize = 512;
 /// How often what others commit meanwhile is compared without the lock.
 const ROUNDS: u32 = 4;
 
@@ -113,12 +116,25 @@ impl Validate for Checked<'_> {
             self.look_at_versions()?;
         }
         let Some(read_at) = claim.read_at else { return Ok(()) };
-        let is_far = |checked: Seq| engine.heap.seq().0 - read_at.max(checked).0 >= COMMITS_AHEAD_MIN;
-        if claim.planted != Some(Part::Ranges) && is_far(self.ranges) {
-            self.ranges = claim.check_ranges(engine, read_at, self.ranges)?;
+        for _ in 0..ROUNDS {
+            if claim.planted == Some(Part::Ranges) || !claim.is_far(engine, read_at, self.ranges, Claim::has_many_keys)
+            {
+                break;
+            }
+            let searched = claim.check_ranges(engine, read_at, self.ranges)?;
+            if std::mem::replace(&mut self.ranges, searched) == searched {
+                break;
+            }
         }
-        if claim.is_serializable() && claim.planted != Some(Part::Scans) && is_far(self.scans) {
-            self.scans = claim.scans.check(engine, read_at, self.scans)?;
+        for _ in 0..ROUNDS {
+            let is_checked = claim.is_serializable() && claim.planted != Some(Part::Scans);
+            if !is_checked || !claim.is_far(engine, read_at, self.scans, Claim::has_many_records) {
+                break;
+            }
+            let searched = claim.scans.check(engine, read_at, self.scans)?;
+            if std::mem::replace(&mut self.scans, searched) == searched {
+                break;
+            }
         }
         Ok(())
     }
@@ -144,6 +160,36 @@ impl Claim<'_> {
 
     fn is_serializable(&self) -> bool {
         self.isolation == Isolation::Serializable
+    }
+
+    /// Whether comparing what was committed since may take long. Commits up to `checked` were compared before.
+    fn is_far(
+        &self,
+        engine: &Engine,
+        read_at: Seq,
+        checked: Seq,
+        has_many: fn(&Self, &Engine, Seq, Seq) -> bool,
+    ) -> bool {
+        let (since, now) = (read_at.max(checked), engine.heap.seq());
+        now > since && (now.0 - since.0 >= COMMITS_AHEAD_MIN || has_many(self, engine, read_at, checked))
+    }
+
+    /// The ranges that must not have changed.
+    fn ranges(&self) -> &Ranges {
+        if self.is_serializable() { self.ranges } else { self.not_found }
+    }
+
+    fn has_many_keys(&self, engine: &Engine, _: Seq, checked: Seq) -> bool {
+        self.ranges().by_index().filter_map(|read| self.watches.of(read.number())).any(|watch| {
+            let missed = watch.missed.as_ref().filter(|_| checked == Seq::ZERO).map_or(0, KeyList::len);
+            let (topic, since) = (Topic::Keys(watch.index), watch.since.max(checked));
+            missed >= CHANGES_AHEAD_MIN || engine.history.has_many_since(topic, since, CHANGES_AHEAD_MIN)
+        })
+    }
+
+    fn has_many_records(&self, engine: &Engine, read_at: Seq, checked: Seq) -> bool {
+        let since = read_at.max(checked);
+        self.scans.is_in_history() && engine.history.has_many_since(Topic::Records, since, CHANGES_AHEAD_MIN)
     }
 
     fn check(&self, ahead: &Checked<'_>) -> Result<()> {
@@ -214,7 +260,7 @@ impl Claim<'_> {
     fn check_ranges(&self, engine: &Engine, read_at: Seq, checked: Seq) -> Result<Seq> {
         let catalogue = engine.heap.catalogue();
         let mut searched = Seq(u64::MAX);
-        for read in if self.is_serializable() { self.ranges } else { self.not_found }.by_index() {
+        for read in self.ranges().by_index() {
             let conflict = |(from, to): (Bound<Key>, Bound<Key>), with| {
                 let (set, index) = (catalogue.name_of(read.set()).to_owned(), read.name().to_owned());
                 Error::conflict(Contended::Range { set, index, from, to }, read_at, with)

@@ -18,7 +18,7 @@ const MISSED_BYTES_MAX: usize = HISTORY_BYTES_MAX;
 /// An index that was read.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    index: IndexNumber,
+    pub(crate) index: IndexNumber,
     /// The history has the commits after this one.
     pub(crate) since: Seq,
     /// Keys changed between the transaction's state and that commit, ascending; `None` if they are unknown, or too many.

@@ -99,6 +99,12 @@ impl Clean {
         self.segment.with(&self.page(), read)
     }
 
+    /// The same for an image that comes to the heap: compared with its checksum even if it was before. The copy may get one of its
+    /// own, which must not hide damage that came in between.
+    pub(crate) fn with_again<T>(&self, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        self.segment.with_once(&self.page(), read)
+    }
+
     /// Runs `read` on the leaf, in place.
     #[inline]
     pub(crate) fn with_leaf<T>(&self, entries: u64, read: impl FnOnce(&NodeView<'_>) -> Option<T>) -> Result<T> {

@@ -44,7 +44,8 @@ impl Inner {
         };
         let changed = match &image.base {
             Some(_) => {
-                let (of, changed) = image.clean.with(decode_inner)?.map_err(|malformed| image.clean.at(malformed))?;
+                let (of, changed) =
+                    image.clean.with_again(decode_inner)?.map_err(|malformed| image.clean.at(malformed))?;
                 if of != level {
                     let (what, expected) = ("patch of a node of a key index", format!("level {level}"));
                     return Err(image.clean.at(Malformed::new(what, expected, format!("level {of}"))));
@@ -54,7 +55,7 @@ impl Inner {
             None => Vec::new(),
         };
         let clean = &base.clean;
-        let (bytes, children) = clean.with(|bytes| {
+        let (bytes, children) = clean.with_again(|bytes| {
             let view = NodeView::parse(bytes).map_err(|malformed| clean.at(malformed))?;
             let used = view.check().map_err(|malformed| clean.at(malformed))?;
             let (references, mut bases) = view.children().zip(view.bases()).ok_or_else(|| clean.at(view.broken()))?;

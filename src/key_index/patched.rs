@@ -86,8 +86,10 @@ impl Patched {
         Ok(Arc::new(leaf))
     }
 
-    /// The same leaf with its lists on the heap. It has passed `check`.
+    /// The same leaf with its lists on the heap. Their copies will get a checksum of their own, which must not hide damage that came
+    /// to the patch after its first read. The base stays where it is: a save compares it again.
     pub(crate) fn to_changed(&self, entries: u64) -> Result<Changed> {
+        self.patch.check_again()?;
         self.with(entries, |layers| Some(Changed::with_lists(&self.base, layers)))?
     }
 

@@ -1,5 +1,6 @@
 //! Leaves whose changes lie beside their images: every reader, at every size of the lists, compared with a set.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Bound;
 use std::path::Path;
@@ -12,8 +13,8 @@ use crate::format::descriptor::PageRef;
 use crate::format::node::{KeyEntry, NodeView};
 use crate::format::segment::FileKind;
 use crate::key_index::cursor::Cursor;
-use crate::key_index::node::{Child, Node};
-use crate::key_index::{Change, KeyRoot, KeyTree, Position, Range};
+use crate::key_index::node::{Child, Node, level};
+use crate::key_index::{Change, KeyRoot, KeyTree, Passed, Position, Range};
 
 /// Enough changed leaves that a tree keeps further changes beside images, whatever it does while few have changed.
 const LEAVES_COPIED: u64 = 10;
@@ -483,4 +484,97 @@ fn damage_beneath_a_list_gets_no_new_checksum_in_a_neighbour() {
     assert!(leaf_of(tree.now(), &kept[0]).0, "it keeps its list");
     let told = tree.freeze().save(&mut |image| pages.write(image)).map(drop);
     assert!(matches!(&told, Err(Error::Corrupt(_))), "{told:?}");
+}
+
+/// A tree in which the leaf for an entry is a patch that was read, and in which a bit has turned over since. Also returns the patch, and the
+/// name of its file.
+fn with_a_damaged_patch(path: &Path) -> (Pages, KeyTree, (Vec<u8>, u64), PageRef, String) {
+    let mut pages = Pages::over(Arc::new(Files::create(path).unwrap()));
+    let (mut tree, mut model, mut numbers) = (KeyTree::new().unwrap(), Model::new(), Numbers(0xda4a));
+    for id in 0..12_000 {
+        let entry = (key(&mut numbers, 16), id);
+        tree.insert(&entry.0, entry.1).unwrap();
+        model.insert(entry);
+    }
+    let saved = pages.save(&mut tree, |_| ());
+    // The patch goes to another segment than its base.
+    pages.writer.end_segment();
+    let mut tree = pages.load(&saved);
+    tree.copy_up_to(0);
+    let lone = model.iter().nth(7_000).map(|(key, _)| (key.clone(), 20_000)).unwrap();
+    apply(&mut tree, &mut model, std::slice::from_ref(&lone), true);
+    pages.save(&mut tree, |_| ());
+    assert_eq!(entries(tree.now()), model, "everything is read");
+    let leaf = leaf_for(tree.now(), &KeyEntry { key: &lone.0, id: lone.1 });
+    assert!(matches!(leaf.node, Node::Patched(_)));
+    let page = leaf.saved().unwrap().page();
+    let file = turn_a_bit(path, &page);
+    assert!(!leaf_of(tree.now(), &lone).1.contains(&lone), "reads do not compare it again");
+    (pages, tree, lone, page, file)
+}
+
+/// The save is told of damage in this file.
+#[track_caller]
+fn must_be_told(changed: crate::error::Result<()>, tree: &mut KeyTree, pages: &mut Pages, file: &str) {
+    let told = changed.and_then(|()| tree.freeze().save(&mut |image| pages.write(image)).map(drop));
+    assert!(matches!(&told, Err(Error::Corrupt(damage)) if damage.file == file), "{told:?}");
+}
+
+#[test]
+fn damage_to_a_patch_gets_no_new_checksum_with_a_change_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut pages, mut tree, lone, _, file) = with_a_damaged_patch(&dir.path().join("pages"));
+    let change = Change { entry: KeyEntry { key: &lone.0, id: 20_001 }, insert: true };
+    let changed = tree.apply_sorted(&[change]).map(drop);
+    must_be_told(changed, &mut tree, &mut pages, &file);
+}
+
+#[test]
+fn damage_to_a_patch_gets_no_new_checksum_when_its_segment_is_emptied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut pages, mut tree, _, page, file) = with_a_damaged_patch(&dir.path().join("pages"));
+    let moved = tree.refresh(&BTreeSet::from([page.segment]), &mut 1_000, &mut Passed::default()).map(drop);
+    must_be_told(moved, &mut tree, &mut pages, &file);
+}
+
+#[test]
+fn damage_to_an_inner_node_that_is_read_again_gets_no_new_checksum() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pages");
+    let mut pages = Pages::over(Arc::new(Files::create(&path).unwrap()));
+    let (mut tree, mut model) = (KeyTree::new().unwrap(), Model::new());
+    // Separators are longer than what is in their slots, and stay in order if a bit of their ends turns over.
+    let key = |id: u64| [&[u8::try_from(id / 100).unwrap(), 0, 0, 0][..], &id.to_be_bytes(), &[7; 200]].concat();
+    let all: Vec<_> = (0..8_000).map(|id| (key(id), id)).collect();
+    apply(&mut tree, &mut model, &all, true);
+    pages.save(&mut tree, |_| ());
+    assert_eq!(level(&tree.now().root).unwrap(), 2);
+    assert_eq!(entries(tree.now()), model, "everything is read");
+
+    let root = Arc::clone(tree.now().root.as_inner(&tree.now().segments).unwrap().unwrap());
+    let damaged = &root.children[1];
+    let page = damaged.saved().unwrap().page();
+    let inner = damaged.as_inner(&tree.now().segments).unwrap().unwrap();
+    let prefix = inner.view().unwrap().prefix().len();
+    let separators = (1..inner.children.len()).map(|at| inner.separator(at).unwrap().key);
+    let separator = separators.into_iter().find(|key| key.len() == 12 && prefix < 7).unwrap();
+    let file = FileKind::Pages.file_name(page.segment);
+    let bytes = std::fs::read(path.join(&file)).unwrap();
+    let begin = usize::try_from(page.offset()).unwrap();
+    let image = &bytes[begin..begin + page.bytes as usize];
+    // Four bytes of it are in its slot.
+    let rest = &separator[prefix + 4..];
+    let at = image.windows(rest.len()).rposition(|part| part == rest).unwrap() + rest.len() - 1;
+    let flipped = image[at] ^ 1;
+    let mut written = std::fs::OpenOptions::new().write(true).open(path.join(&file)).unwrap();
+    written.seek(SeekFrom::Start(to_id(begin + at))).unwrap();
+    written.write_all(&[flipped]).unwrap();
+    drop(root);
+
+    // A save drops the root, and all nodes below it that were read.
+    apply(&mut tree, &mut model, &[(key(0), 9_000)], true);
+    pages.save(&mut tree, |_| ());
+    let change = Change { entry: KeyEntry { key: &separator, id: 9_000 }, insert: true };
+    let changed = tree.apply_sorted(&[change]).map(drop);
+    must_be_told(changed, &mut tree, &mut pages, &file);
 }

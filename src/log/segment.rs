@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::backing::{Backing, BackingFile, Map, MapFor, Parts, asks_for_pages};
 use crate::error::{Error, Result};
@@ -31,6 +31,8 @@ pub(crate) struct Segment {
     pub(super) backing: Arc<dyn Backing>,
     /// Dropped when nothing more is appended and everything is mapped: descriptors are scarce.
     pub(super) file: RwLock<Option<Arc<dyn BackingFile>>>,
+    /// Whether a sync has failed. Held over each sync.
+    pub(super) has_failed: Mutex<bool>,
     /// Whether nothing more is appended.
     pub(super) is_ended: AtomicBool,
     /// The length, once `file` is dropped or replaced by another handle.
@@ -184,9 +186,16 @@ impl Segment {
         }
     }
 
-    /// Makes everything appended durable.
+    /// Makes everything appended durable. After a failure, even a panic, all later calls fail: a system reports lost writes once, and
+    /// tells whoever syncs the file next that nothing is wrong.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file().map_or(Ok(()), |file| file.sync())
+        let mut has_failed = self.has_failed.lock();
+        if std::mem::replace(&mut *has_failed, true) {
+            return Err(io::Error::other("an earlier sync of the file failed"));
+        }
+        let result = self.file().map_or(Ok(()), |file| file.sync());
+        *has_failed = result.is_err();
+        result
     }
 
     /// Releases the descriptor: nothing more is appended, and everything is synced.

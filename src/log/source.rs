@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::backing::{Backing, BackingFile, Map, MapFor};
 use crate::error::{Error, Result};
@@ -136,6 +136,7 @@ impl SegmentSource {
             seed: Seed::new(self.uuid, segment),
             backing: Arc::clone(&self.backing),
             file: RwLock::new(None),
+            has_failed: Mutex::new(false),
             is_ended: AtomicBool::new(true),
             final_bytes: AtomicU64::new(0),
             content_end: 0,
@@ -348,6 +349,7 @@ impl SegmentSource {
             seed,
             backing: Arc::clone(&self.backing),
             file: RwLock::new(Some(file)),
+            has_failed: Mutex::new(false),
             is_ended: AtomicBool::new(false),
             final_bytes: AtomicU64::new(0),
             content_end,

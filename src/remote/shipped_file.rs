@@ -47,13 +47,14 @@ impl BackingFile for ShippedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        // Over the sync: of two threads that sync at once only one is told of a failure, and the other would note what is lost.
+        let mut noted = self.noted.lock();
         // What is appended while the sync runs may not be covered by it.
         let end = self.file.len()?;
         if let Err(error) = self.file.sync() {
-            *self.noted.lock() = None;
+            *noted = None;
             return Err(error);
         }
-        let mut noted = self.noted.lock();
         if let Some(begin) = *noted
             && begin < end
             && let Some(journal) = self.journal.upgrade()

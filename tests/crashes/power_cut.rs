@@ -11,4 +11,5 @@ mod order;
 mod planted;
 mod runs;
 mod sequences;
+mod told_once;
 mod world;

@@ -58,6 +58,8 @@ impl Log {
                 return Err(error);
             }
         }
+        // Another thread may have met a failure in a file that this one has synced since, or did not have to.
+        self.poison.check()?;
         for segment in &segments {
             segment.close_file();
         }
@@ -79,6 +81,7 @@ impl Log {
                 return Err(error);
             }
         }
+        self.poison.check()?;
         let mut tail = self.tail.lock();
         tail.unsynced.retain(|segment| ended.iter().all(|synced| !Arc::ptr_eq(segment, synced)));
         for segment in &ended {

@@ -232,6 +232,10 @@ fn give_up(engine: &Engine, writer: &mut PageWriter, unsaved: Unsaved, error: &E
     writer.abandon();
     engine.pages.adopt(unsaved.adopted);
     engine.heap.with_indexes(|trees| trees.abandon(unsaved.indexes, unsaved.released));
+    if engine.poison.check().is_err() {
+        // A sync failed: the manifest may name the snapshot, and the next opening may find it there. All of it stays.
+        return;
+    }
     if matches!(error, Error::NoSpace { .. } | Error::Exhausted { .. }) || error.is_out_of_files() {
         // What was written of it takes space that others need.
         drop_unneeded(engine, writer);

@@ -1,11 +1,11 @@
-//! Syncs that fail: two threads at the same files, of which the system tells only one.
+//! Syncs that fail: two threads at the same files, of which the system tells only one, and a manifest for which there is no room.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking};
-use tenure::{Error, Options};
+use tenure::backing::{Backing, BackingFile, BackingLock, FailFor, FaultBacking};
+use tenure::{Error, Options, Store};
 
 /// How long the first thread waits for the other. A store that lets one thread at a time sync a file makes it wait so long.
 const WAIT: Duration = Duration::from_millis(700);
@@ -133,4 +133,42 @@ fn a_failed_sync_of_which_another_thread_is_told_acknowledges_nothing() {
     });
     assert!(matches!(&writing, Some(Error::Io { .. } | Error::Poisoned { .. })), "{writing:?}");
     assert!(store.stats().stopped.is_some());
+}
+
+#[test]
+fn a_snapshot_that_the_manifest_may_name_keeps_its_pages_if_there_was_no_room() {
+    let base = FaultBacking::new();
+    let insert = |store: &Store, count: u32| {
+        let set = store.record_set("records").expect("a set");
+        let values: Vec<_> = (0..count).map(u32::to_le_bytes).collect();
+        store.write(|tx| tx.insert_many(&set, &values)).expect("inserts");
+    };
+    let store = options().open_backing(Arc::new(base.clone())).expect("opens");
+    insert(&store, 3_000);
+    store.close().expect("closes");
+    let (mut after, mut failed) = (0, 0);
+    loop {
+        let backing = base.kill_image();
+        let store = options().open_backing(Arc::new(backing.clone())).expect("opens");
+        insert(&store, 3_000);
+        let step = backing.steps() + after;
+        backing.fail_at(step, io::ErrorKind::StorageFull, FailFor::Once);
+        failed += u32::from(store.save_snapshot().is_err());
+        let was_met = backing.steps() > step;
+        backing.heal();
+        let mut images = vec![backing.kill_image(), backing.crash_image_keep_all(), backing.crash_image_lose_all()];
+        drop(store);
+        images.push(backing.kill_image());
+        for (number, image) in images.into_iter().enumerate() {
+            let store = options().open_backing(Arc::new(image)).expect("opens");
+            let report = store.recovery_report();
+            assert!(report.fell_back.is_empty() && report.damaged.is_empty(), "call {after}, image {number}: {report}");
+            assert_eq!(store.stats().records, 6_000, "call {after}, image {number}");
+        }
+        if !was_met {
+            break;
+        }
+        after += 1;
+    }
+    assert!(after > 4 && failed > 3, "{after} calls, {failed} snapshots");
 }

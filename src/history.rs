@@ -46,9 +46,13 @@ struct Kept {
     forgotten: Seq,
 }
 
-/// What a commit changes, in parts that are closed, by the topics that had readers when they were made.
+/// What a large commit changes, sorted; of others nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Noted {
+pub(crate) struct Noted(Option<Box<Prepared>>);
+
+/// Changes in parts that are closed, by the topics that had readers when they were made.
+#[derive(Debug, Default)]
+struct Prepared {
     topics: BTreeMap<Topic, Vec<Chunk>>,
     reshapes: bool,
 }
@@ -108,12 +112,12 @@ impl History {
     /// Sorts what a large commit will change, for the readers that there are. The caller holds no lock: `note` has
     /// little left to do.
     pub(crate) fn prepare(&self, effects: &[Effect]) -> Noted {
-        let mut prepared = Noted::default();
         // Readers that this overlooks are served by `note`.
         if self.readers.load(Ordering::Relaxed) == 0 || !is_large(effects) {
-            return prepared;
+            return Noted(None);
         }
-        prepared.topics = self.inner.lock().topics.keys().map(|topic| (*topic, Vec::new())).collect();
+        let topics = self.inner.lock().topics.keys().map(|topic| (*topic, Vec::new())).collect();
+        let mut prepared = Prepared { topics, reshapes: false };
         for effect in effects {
             prepared.reshapes |= matches!(effect, Effect::DropSet(_));
             each_change(effect, |topic, keys| {
@@ -127,16 +131,17 @@ impl History {
             });
         }
         prepared.topics.values_mut().flatten().for_each(Chunk::close);
-        prepared
+        Noted(Some(Box::new(prepared)))
     }
 
     /// Records an applied commit, and what `prepare` has made of these effects. The caller excludes other commits.
-    pub(crate) fn note(&self, seq: Seq, effects: &[Effect], prepared: Noted) {
+    pub(crate) fn note(&self, seq: Seq, effects: &[Effect], noted: Noted) {
         // As in `enter`: the number of the commit was stored before.
         fence(Ordering::SeqCst);
         if self.readers.load(Ordering::SeqCst) == 0 {
             return;
         }
+        let prepared = noted.0.map(|prepared| *prepared).unwrap_or_default();
         let mut inner = self.inner.lock();
         if prepared.topics.is_empty() || !inner.topics.keys().all(|topic| prepared.topics.contains_key(topic)) {
             for effect in effects {
@@ -376,7 +381,7 @@ mod tests {
             seq += 2;
             let effects = inserted((0..size).map(|at| ((at * 7_919 % 10_007) << 8) | seq));
             let prepared = ahead.prepare(&effects);
-            assert_eq!(prepared.topics.is_empty(), size < 3_000, "{size} changes");
+            assert_eq!(prepared.0.is_none(), size < 3_000, "{size} changes");
             ahead.note(Seq(seq), &effects, prepared);
             in_turn.note(Seq(seq), &effects, Noted::default());
         }
@@ -410,7 +415,8 @@ mod tests {
         effects.push(Effect::DropSet(crate::id::SetNumber(9)));
         history.enter(Topic::Records);
         let prepared = history.prepare(&effects);
-        assert_eq!(prepared.topics.keys().collect::<Vec<_>>(), [&Topic::Records]);
+        let topics = prepared.0.as_ref().map(|prepared| prepared.topics.keys().copied().collect::<Vec<_>>());
+        assert_eq!(topics, Some(vec![Topic::Records]));
         history.enter(Topic::Keys(IndexNumber(3)));
         history.note(Seq(5), &effects, prepared);
         let all = [(Bound::Unbounded, Bound::Unbounded)];

@@ -33,7 +33,7 @@ impl Early<'_> {
     /// Of a commit that is written in its turn.
     #[inline]
     pub(super) fn of_history(noted: Noted) -> Self {
-        Self { noted, ..Self::default() }
+        Self { ahead: None, prewritten: None, places: None, noted }
     }
 
     /// The frame must be written in its turn.

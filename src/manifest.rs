@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::backing::{Backing, BackingFile};
+use crate::backing::{Backing, BackingFile, PASSED_OVER_MAX, is_obstructed};
 use crate::error::{Error, Result};
 use crate::format::Seed;
 use crate::format::manifest::{Body, Entry, NUMBER_END, SnapshotKind};
@@ -232,11 +232,8 @@ impl Manifest {
     /// Starts the next file with all entries still needed, and this one.
     fn begin_file(&self, writer: &mut Writer, entry: Option<&Entry>) -> Result<()> {
         writer.kept.forget_what_no_snapshot_needs(writer.begun_at, writer.files.len());
-        let number = SegmentSeq(writer.last_file.0 + 1);
-        if number.0 >= SEGMENT_NUMBER_END {
-            return Err(Error::Exhausted { what: "number of a file", limit: SEGMENT_NUMBER_END });
-        }
-        let name = FileKind::Manifest.file_name(number);
+        let previous = writer.last_file;
+        let (number, name, file) = self.create_next(writer)?;
         let header = SegmentHeader {
             kind: FileKind::Manifest,
             generation: 0,
@@ -246,7 +243,7 @@ impl Manifest {
                 .map(|entry| entry.number)
                 .or_else(|| writer.kept.iter().last().map(|(last, _)| last))
                 .unwrap_or_default(),
-            previous: writer.last_file,
+            previous,
             segment_bytes: self.segment_bytes,
         };
         let seed = Seed::new(self.uuid, number);
@@ -259,10 +256,6 @@ impl Manifest {
             bytes.extend_from_slice(&encoded);
             check = next;
         }
-        // Even a file whose creation fails may exist.
-        writer.files.push(number);
-        writer.last_file = number;
-        let file = self.backing.create(&name).map_err(|source| Error::io("create", &name, source))?;
         file.append(&bytes).map_err(|source| Error::io("append to", &name, source))?;
         (writer.offset, writer.check, writer.seed, writer.name) = (to_u64(bytes.len()), check, seed, name);
         let twice = writer.offset.saturating_mul(2);
@@ -273,6 +266,30 @@ impl Manifest {
             drop(before.seal());
         }
         Ok(())
+    }
+
+    /// Creates the next file. A name that something has that is no file, such as a directory, is passed over, as those of segments
+    /// are.
+    fn create_next(&self, writer: &mut Writer) -> Result<(SegmentSeq, String, Arc<dyn BackingFile>)> {
+        let mut passed = 0;
+        loop {
+            let number = SegmentSeq(writer.last_file.0 + 1);
+            if number.0 >= SEGMENT_NUMBER_END {
+                return Err(Error::Exhausted { what: "number of a file", limit: SEGMENT_NUMBER_END });
+            }
+            let name = FileKind::Manifest.file_name(number);
+            // Even a file whose creation fails may exist.
+            writer.files.push(number);
+            writer.last_file = number;
+            match self.backing.create(&name) {
+                Ok(file) => return Ok((number, name, file)),
+                Err(source) if passed < PASSED_OVER_MAX && is_obstructed(&*self.backing, &name, &source) => {
+                    writer.files.pop();
+                    passed += 1;
+                }
+                Err(source) => return Err(Error::io("create", &name, source)),
+            }
+        }
     }
 
     /// A file that ran out of space is useless: it is deleted at once, so that repeated failures leave nothing.

@@ -59,6 +59,8 @@ impl Store {
         let consumer = catalogue::Consumer { seq: since, is_lost: false };
         // First, so that nothing is deleted after the log was looked at.
         let seq = engine.commit_consumer(name, Some(consumer), is_new)?;
+        // The collector may be deleting what it found that nobody needed.
+        self.collector().wait_idle();
         let is_there = engine.make_durable(seq).and_then(|()| {
             let mut changes = self.changes(since)?;
             // To its end: changes may be gone between others that are there.

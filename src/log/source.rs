@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::backing::{Backing, BackingFile, Map, MapFor};
+use crate::backing::{Backing, BackingFile, Map, MapFor, PASSED_OVER_MAX, is_obstructed};
 use crate::error::{Error, Result};
 use crate::format::frame::FrameKind;
 use crate::format::segment::{FileKind, SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -24,9 +24,6 @@ pub(crate) const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const SMALLEST_PART: u64 = 4;
 /// Between the smallest and the largest size, the live data would fill this many segments, or half as many.
 const SEGMENTS: u64 = 32;
-
-/// How many numbers are passed over because something that is no file has the name.
-const PASSED_OVER_MAX: u32 = 64;
 
 /// Size of new segments. A segment is reclaimed as a whole, and with more of them the collector has a better choice: so
 /// stores with little live data use small ones.
@@ -173,9 +170,7 @@ impl SegmentSource {
 
     /// Whether a file could not be created because something that is no file has its name.
     pub(crate) fn is_obstructed(&self, kind: FileKind, number: SegmentSeq, error: &Error) -> bool {
-        let is_taken = matches!(error, Error::Io { action: "create", source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
-        // Only files are listed.
-        is_taken && self.backing.list().is_ok_and(|names| !names.contains(&kind.file_name(number)))
+        matches!(error, Error::Io { action: "create", source, .. } if is_obstructed(&*self.backing, &kind.file_name(number), source))
     }
 
     fn create_with(&self, header: SegmentHeader, capacity: u64) -> Result<Segment> {

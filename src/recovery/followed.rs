@@ -43,6 +43,8 @@ pub(super) fn manifest_of(backing: &dyn Backing, files: &[SegmentSeq]) -> io::Re
     match backing.open(&FileKind::Manifest.file_name(SegmentSeq(newest.0 + 1))) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Ok(_) => return Ok(None),
+        // Something that is no file has the name, and the writer passes it over.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
         Err(error) => return Err(error),
     }
     match backing.open(&FileKind::Manifest.file_name(*newest)) {

@@ -5,6 +5,7 @@ mod basics;
 mod beside;
 mod consumers;
 mod crashes;
+mod deleted_beside;
 mod full;
 mod killed;
 mod large;

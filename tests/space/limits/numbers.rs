@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tenure::backing::{Backing, Memory};
 use tenure::extract::Extractor;
@@ -189,6 +190,34 @@ fn directories_where_segments_are_to_be_made_are_passed_over() {
     let store = Store::open(&path).unwrap();
     assert!(ids.iter().all(|id| store.get(*id).is_ok()));
     insert(&store, "y");
+    store.close().unwrap();
+    is_verified(&path);
+}
+
+/// The same of the manifest, whose next file each opening begins.
+#[test]
+fn directories_where_a_manifest_is_to_be_made_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let mut ids = Vec::new();
+    let mut store = Store::open(&path).unwrap();
+    for round in 0_u8..4 {
+        let names = fs::read_dir(&path).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        let parsed = names.filter_map(|name| FileKind::parse_name(&name));
+        let manifests = parsed.filter(|(kind, _)| *kind == FileKind::Manifest).map(|(_, number)| number.0);
+        let newest = manifests.max().unwrap();
+        for number in [1, 2].map(|after| SegmentSeq(newest + after)) {
+            fs::create_dir(path.join(FileKind::Manifest.file_name(number))).unwrap();
+        }
+        let follower = Store::follow(&path).unwrap();
+        for _ in 0..2 {
+            ids.push(insert(&store, "x"));
+            assert!(follower.wait_for(store.durable_seq(), Duration::from_secs(20)).unwrap());
+            assert!(ids.iter().all(|id| follower.get(*id).is_ok() && store.get(*id).is_ok()), "round {round}");
+            store.close().unwrap();
+            store = Store::open(&path).unwrap();
+        }
+    }
     store.close().unwrap();
     is_verified(&path);
 }

@@ -260,7 +260,7 @@ impl Engine {
     /// Applies a frame that the log has.
     fn apply_appended(&self, appended: &Appended, bytes: u64, effects: &[Effect]) -> Result<Seq> {
         let seq = appended.seq;
-        let (index_bytes, frees) = sums(effects);
+        let (index_bytes, frees, ended) = sums(effects);
         self.growth.count(bytes, index_bytes);
         if frees {
             self.slots.freeing(effects.iter().filter_map(freed), seq);
@@ -269,6 +269,9 @@ impl Engine {
             .apply(&appended.segment, appended.offset, seq, effects)
             .map_err(|error| self.not_applied(seq, &error))?;
         self.settle_slots(effects, frees);
+        if let Some(set) = ended {
+            self.slots.end_set(set);
+        }
         Ok(seq)
     }
 

@@ -64,7 +64,7 @@ impl Engine {
         let no_save = self.keep_saves_away(effects)?;
         let _panic = self.poison.ends_with_panic("while a large commit was applied");
         let applied = self.heap.apply_ahead(segment, offset, effects)?;
-        let (index_bytes, frees) = sums(effects);
+        let (index_bytes, frees, _) = sums(effects);
         let slots = by_page(effects.iter().filter_map(put));
         #[cfg(test)]
         MEANWHILE.with_borrow_mut(|meanwhile| meanwhile.as_mut().map(|work| work()));

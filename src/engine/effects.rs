@@ -6,7 +6,7 @@ use crate::catalogue::Added;
 use crate::format::align;
 use crate::format::item::CONTROL_HEADER_BYTES;
 use crate::heap::Effect;
-use crate::id::{RecordId, to_u64};
+use crate::id::{RecordId, SetNumber, to_u64};
 
 /// Whether an effect makes the store larger.
 pub(super) fn is_more(effect: &Effect) -> bool {
@@ -37,17 +37,18 @@ pub(super) fn added_by(effect: &Effect) -> Option<Added<'_>> {
     }
 }
 
-/// Bytes of logged changes of key indexes, and whether slots are freed.
-pub(super) fn sums(effects: &[Effect]) -> (u64, bool) {
-    let (mut index_bytes, mut frees) = (0, false);
+/// Bytes of logged changes of key indexes, whether slots are freed, and the set of which no record is left.
+pub(super) fn sums(effects: &[Effect]) -> (u64, bool, Option<SetNumber>) {
+    let (mut index_bytes, mut frees, mut ended) = (0, false, None);
     for effect in effects {
         match effect {
             Effect::Index(_, changes) => index_bytes += align(to_u64(CONTROL_HEADER_BYTES + changes.len())),
             Effect::Free(_) => frees = true,
+            Effect::EndSet(set) => ended = Some(*set),
             _ => {}
         }
     }
-    (index_bytes, frees)
+    (index_bytes, frees, ended)
 }
 
 /// The record of which it puts a version.

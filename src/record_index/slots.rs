@@ -8,8 +8,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
 
-use bitvec::prelude::Lsb0;
-use bitvec::vec::BitVec;
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, Result};
@@ -78,7 +76,8 @@ impl Pending {
 #[derive(Debug, Default)]
 struct Inner {
     open: HashMap<SetNumber, OpenPage, NumberHash>,
-    with_free: HashMap<SetNumber, BitVec<u64, Lsb0>, NumberHash>,
+    /// The pages of each set that can be opened again.
+    with_free: HashMap<SetNumber, BTreeSet<u64>, NumberHash>,
     outstanding: HashMap<u64, PageBits, NumberHash>,
     fresh: BTreeSet<u64>,
     page_end: u64,
@@ -109,15 +108,26 @@ fn index_of(slot: u64) -> usize {
 }
 
 impl Slots {
-    /// Reads from the directory which pages have free slots.
-    pub(crate) fn load(root: &Root, page_end: u64, raised_end: u64) -> Self {
+    /// Reads from the directory which pages have free slots. Those of sets that are gone stay theirs, and nobody needs them.
+    pub(crate) fn load(root: &Root, page_end: u64, raised_end: u64, is_there: impl Fn(SetNumber) -> bool) -> Self {
         let mut inner = Inner { page_end, raised_end, reserve_next: 1, ..Inner::default() };
         let cells = root.cells().enumerate();
+        // Pages of one set mostly follow each other.
+        let mut known = (SetNumber::default(), false);
         for (page, cell) in cells {
             let descriptor = cell.descriptor_now();
             if descriptor.set != 0 {
                 inner.page_end = inner.page_end.max(to_u64(page) + 1);
-                note_free(&mut inner, to_u64(page), SetNumber(descriptor.set), descriptor.free);
+                let set = SetNumber(descriptor.set);
+                if descriptor.free < FREE_SLOTS_MIN {
+                    continue;
+                }
+                if known.0 != set {
+                    known = (set, is_there(set));
+                }
+                if known.1 {
+                    note_free(&mut inner, to_u64(page), set, descriptor.free);
+                }
             }
         }
         Self { inner: Mutex::new(inner), reserved: Condvar::new() }
@@ -246,6 +256,15 @@ impl Slots {
         }
     }
 
+    /// All records of a dropped set have been freed: none will follow.
+    pub(crate) fn end_set(&self, set: SetNumber) {
+        let mut inner = self.inner.lock();
+        inner.open.remove(&set);
+        for page in inner.with_free.remove(&set).into_iter().flatten() {
+            inner.freed_by.remove(&page);
+        }
+    }
+
     /// IDs handed out but never committed.
     pub(crate) fn abandon(&self, ids: impl Iterator<Item = RecordId>) {
         self.inner.lock().pending.burned.extend(ids);
@@ -367,12 +386,7 @@ fn note_free(inner: &mut Inner, page: u64, set: SetNumber, free: u16) {
     if free < FREE_SLOTS_MIN {
         return;
     }
-    let bits = inner.with_free.entry(set).or_default();
-    let index = to_usize(page);
-    if bits.len() <= index {
-        bits.resize(index + 1, false);
-    }
-    bits.set(index, true);
+    inner.with_free.entry(set).or_default().insert(page);
 }
 
 #[inline]
@@ -386,17 +400,17 @@ fn take_open(inner: &mut Inner, set: SetNumber) -> Option<RecordId> {
 
 /// A reserved page with free slots for the set.
 fn next_page(inner: &mut Inner, set: SetNumber, durable: &dyn Fn() -> Seq) -> Option<u64> {
-    if let Some(bits) = inner.with_free.get_mut(&set).filter(|bits| bits.any()) {
+    if let Some(pages) = inner.with_free.get_mut(&set).filter(|pages| !pages.is_empty()) {
         let durable = durable();
         let settled = |page: &u64| inner.freed_by.get(page).is_none_or(|seq| *seq <= durable);
-        let known = bits.iter_ones().map(to_u64).find(|page| inner.reserved.contains(page) && settled(page));
+        let known = pages.iter().copied().find(|page| inner.reserved.contains(page) && settled(page));
         if let Some(page) = known {
-            bits.set(to_usize(page), false);
+            pages.remove(&page);
             inner.reserved.remove(&page);
             inner.freed_by.remove(&page);
             return Some(page);
         }
-        if bits.iter_ones().map(to_u64).any(|page| settled(&page)) {
+        if pages.iter().any(settled) {
             return None;
         }
     }
@@ -411,9 +425,9 @@ fn pages_to_reserve(inner: &mut Inner, set: SetNumber, durable: Seq, root_end: u
     let reused: Vec<u64> = inner
         .with_free
         .get(&set)
-        .map(|bits| {
+        .map(|pages| {
             let settled = |page: &u64| inner.freed_by.get(page).is_none_or(|seq| *seq <= durable);
-            bits.iter_ones().map(to_u64).filter(settled).take(to_usize(count)).collect()
+            pages.iter().copied().filter(settled).take(to_usize(count)).collect()
         })
         .unwrap_or_default();
     if !reused.is_empty() {
@@ -461,7 +475,7 @@ mod tests {
 
     #[test]
     fn no_slot_is_handed_out_twice_or_before_its_page_is_reserved() {
-        let slots = Slots::load(&Root::default(), 0, 0);
+        let slots = Slots::load(&Root::default(), 0, 0, |_| true);
         let root = Arc::new(Root::default());
         let reserved: RefCell<BTreeSet<u64>> = RefCell::default();
         let mut seen = HashSet::new();

@@ -13,7 +13,7 @@ use crate::format::entry::ENTRIES_PER_PAGE;
 use crate::format::manifest::{Body, Cut, NUMBER_END};
 use crate::format::segment::FileKind;
 use crate::history::History;
-use crate::id::{SegmentSeq, to_u64};
+use crate::id::{SegmentSeq, SetNumber, to_u64};
 use crate::log::{Log, LogStart, Poison};
 use crate::manifest::Manifest;
 use crate::pages::PageWriter;
@@ -91,7 +91,10 @@ impl Based {
         let followed =
             followed::begin(&**attempt.backing, attempt.files, attempt.loaded, attempt.base.number, &replayed);
         let raised_end = attempt.base.raised.iter().map(|row| row.slot / to_u64(ENTRIES_PER_PAGE) + 1).max();
-        let slots = Slots::load(&heap.pin().root, replayed.page_end, raised_end.unwrap_or_default());
+        let state = heap.pin();
+        let is_there = |set| set == SetNumber::CHUNKS || state.catalogue.set(set).is_some();
+        let slots = Slots::load(&state.root, replayed.page_end, raised_end.unwrap_or_default(), is_there);
+        drop(state);
         let settings = attempt.settings;
         Engine {
             read_only: settings.read_only,

@@ -179,6 +179,8 @@ fn leads_on(engine: &Engine, followed: &Followed, loaded: &manifest::Loaded) -> 
     loaded.uuid == engine.store_id()
         && !later.any(|(_, body)| matches!(body, Body::Cut(_)))
         && loaded.kept().snapshots().any(|snapshot| snapshot.number == followed.base)
+        // Going back begins a timeline without a cut, and keeps the snapshots that have names.
+        && loaded.kept().snapshots().all(|snapshot| snapshot.timeline <= followed.timeline)
 }
 
 /// Whether a newer snapshot than the one that the state was loaded from has what the state lacks.

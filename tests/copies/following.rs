@@ -12,6 +12,7 @@ mod churn;
 mod costs;
 mod edges;
 mod moved;
+mod rolled_back;
 
 use std::time::Duration;
 

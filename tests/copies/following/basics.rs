@@ -12,7 +12,7 @@ fn whole(version: u32) -> Extractor {
     Extractor::new("whole", version, |record, keys| keys.push(record))
 }
 
-fn quick() -> Options {
+pub fn quick() -> Options {
     Options::new().follow_interval(Some(Duration::from_millis(10)))
 }
 

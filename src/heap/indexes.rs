@@ -17,7 +17,7 @@ use crate::format::descriptor::PageRef;
 use crate::format::index;
 use crate::format::node::KeyEntry;
 use crate::id::{IndexNumber, SegmentSeq};
-use crate::key_index::{Change, Changes, Frozen, Gathered, KeyRoot, KeyTree, Passed, Prepared, Saved};
+use crate::key_index::{Change, Changes, Ended, Frozen, Gathered, KeyRoot, KeyTree, Passed, Prepared, Saved};
 use crate::pages::PageSegments;
 
 /// Nodes installed, or moved out of page segments, per acquisition of the writer's lock.
@@ -67,6 +67,8 @@ pub(crate) struct Indexes {
     forks: BTreeMap<IndexNumber, Vec<Vec<u8>>>,
     /// Pages of dropped indexes, until a snapshot has released them.
     released: Vec<PageRef>,
+    /// What is left of them in page segments, until a save looks through it.
+    ended: Vec<Ended>,
     /// Indexes that cannot be read and have no tree.
     damaged: BTreeMap<IndexNumber, Arc<Corruption>>,
     /// Those of them that the catalogue does not know yet.
@@ -246,7 +248,9 @@ impl Indexes {
         if let Some(tree) = self.trees.remove(&number) {
             self.bytes = self.bytes.saturating_sub(tree.heap_bytes());
             self.leaving += if self.is_saving { tree.heap_bytes() } else { 0 };
-            self.released.extend(tree.end());
+            let (released, ended) = tree.end();
+            self.released.extend(released);
+            self.ended.push(ended);
         }
     }
 
@@ -367,6 +371,16 @@ impl Indexes {
     /// Heap bytes of changed nodes, including those of a save.
     pub(crate) fn heap_bytes(&self) -> u64 {
         self.bytes + self.leaving
+    }
+
+    /// Takes what is left of dropped indexes, to be looked through beside others; `release` ends that.
+    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Pages of dropped indexes.
+    pub(crate) fn release(&mut self, pages: Vec<PageRef>) {
+        self.released.extend(pages);
     }
 
     /// The current trees, and pages of dropped indexes.

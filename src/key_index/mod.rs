@@ -78,4 +78,4 @@ pub(crate) use range::Range;
 pub(crate) use refresh::Passed;
 pub(crate) use root::KeyRoot;
 pub(crate) use save::{Frozen, Saved};
-pub(crate) use tree::KeyTree;
+pub(crate) use tree::{Ended, KeyTree};

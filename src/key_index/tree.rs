@@ -188,25 +188,50 @@ impl KeyTree {
     }
 }
 
+/// Nodes in page segments of a tree that has ended, whose pages have been released, with what is below them.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    nodes: Vec<Child>,
+    segments: Arc<PageSegments>,
+}
+
 impl KeyTree {
-    /// Ends the tree: releases every page that a snapshot refers to for it. Pages below an unreadable one are not
-    /// released: their segment stays, and does no harm.
-    pub(crate) fn end(self) -> Vec<PageRef> {
+    /// Ends the tree: releases the pages that a snapshot refers to for its nodes, as far as nothing has to be read. What is below them
+    /// is left.
+    pub(crate) fn end(self) -> (Vec<PageRef>, Ended) {
         let Self { now, mut ledger, .. } = self;
         ledger.part();
-        retire_all(&now.root, &now.segments, &mut ledger);
+        let mut nodes = Vec::new();
+        retire_on_heap(&now.root, &mut ledger, &mut nodes);
+        (ledger.released, Ended { nodes, segments: now.segments })
+    }
+}
+
+impl Ended {
+    /// The pages below. Those below an unreadable one are not released: their segment stays, and does no harm.
+    pub(crate) fn released(self) -> Vec<PageRef> {
+        let mut ledger = Ledger::empty();
+        for node in &self.nodes {
+            retire_below(node, &self.segments, &mut ledger);
+        }
         ledger.released
     }
 }
 
-fn retire_all(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
-    let inner = match &child.node {
-        Node::Inner(inner) => Some(&**inner),
-        Node::CleanInner(lazy) => lazy.get(segments).ok().map(|inner| &**inner),
-        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => None,
-    };
-    for below in inner.into_iter().flat_map(|inner| &inner.children) {
-        retire_all(below, segments, ledger);
+fn retire_on_heap(child: &Child, ledger: &mut Ledger, nodes: &mut Vec<Child>) {
+    match &child.node {
+        Node::Inner(inner) => inner.children.iter().for_each(|below| retire_on_heap(below, ledger, nodes)),
+        Node::CleanInner(_) => nodes.push(child.clone()),
+        Node::Leaf(_) | Node::Changed(_) | Node::CleanLeaf(_) | Node::Patched(_) => {}
     }
     ledger.retire(child);
+}
+
+fn retire_below(child: &Child, segments: &PageSegments, ledger: &mut Ledger) {
+    let Node::CleanInner(lazy) = &child.node else { return };
+    let Ok(inner) = lazy.get(segments) else { return };
+    for below in &inner.children {
+        retire_below(below, segments, ledger);
+        ledger.retire(below);
+    }
 }

@@ -169,6 +169,8 @@ fn apply(engine: &Engine, settings: &Settings, followed: &mut Followed, logs: &[
     }
     engine.registry.forget_sets();
     engine.heap.let_go_of_emptied(followed.at.0);
+    // A reader saves nothing, and releases no page.
+    engine.heap.with_indexes(|indexes| drop(indexes.take_ended()));
     engine.heap.reclaim();
     Ok(Some(true))
 }

@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::format::descriptor::{Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
-use crate::heap::{Effect, FrozenIndex, State};
+use crate::heap::{Effect, FrozenIndex, Indexes, State};
 use crate::id::{IndexNumber, SegmentSeq, Seq};
-use crate::key_index::{NODE_HEAP_BYTES, Saved as SavedIndex};
+use crate::key_index::{Ended, NODE_HEAP_BYTES, Saved as SavedIndex};
 use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
 use crate::record_index::{Mid, Root};
@@ -99,6 +99,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
+    release_ended(engine);
     empty_page_segments(engine, writer)?;
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
     let mut unsaved = Unsaved {
@@ -263,6 +264,15 @@ fn log_what_is_pending(engine: &Engine) -> Result<()> {
         engine.append_and_apply(&guard, &mut frame, &mut effects, Need::MakesRoom)?;
     }
     Ok(())
+}
+
+/// Releases the pages of dropped indexes that had to be read for that, which nobody waits for here.
+fn release_ended(engine: &Engine) {
+    let ended = engine.heap.with_indexes(Indexes::take_ended);
+    if !ended.is_empty() {
+        let pages = ended.into_iter().flat_map(Ended::released).collect();
+        engine.heap.with_indexes(|indexes| indexes.release(pages));
+    }
 }
 
 fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {

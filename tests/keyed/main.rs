@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod dropped_indexes;
 mod hooked;
 mod index_builds;
 mod index_changes;

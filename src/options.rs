@@ -169,8 +169,8 @@ impl Options {
         self
     }
 
-    /// Runs a background thread that saves snapshots, syncs at intervals, and writes watermarks when the store is idle.
-    /// Default: yes.
+    /// Runs a background thread that saves snapshots, syncs at intervals, and writes watermarks when the store is idle; an opening
+    /// that has much to replay may use threads too, which end with it. Default: yes.
     #[must_use]
     pub fn background(mut self, background: bool) -> Self {
         self.background = background;

@@ -6,6 +6,7 @@
 //! 2. While an index is built, every committed change is kept for it.
 
 mod forks;
+mod gathering;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,15 +17,13 @@ use crate::error::{Corruption, Error, Result};
 use crate::format::descriptor::PageRef;
 use crate::format::index;
 use crate::format::node::KeyEntry;
+use crate::heap::indexes::gathering::Gathering;
 use crate::id::{IndexNumber, SegmentSeq};
-use crate::key_index::{Change, Changes, Ended, Frozen, Gathered, KeyRoot, KeyTree, Passed, Prepared, Saved};
+use crate::key_index::{Change, Changes, Ended, Frozen, KeyRoot, KeyTree, Passed, Prepared, Saved};
 use crate::pages::PageSegments;
 
 /// Nodes installed, or moved out of page segments, per acquisition of the writer's lock.
 pub(super) const INSTALL_NODES: usize = 512;
-/// Bytes of changes gathered before they are applied.
-const GATHERED_BYTES_MAX: usize = 32 << 20;
-
 /// Progress of moving nodes out of page segments.
 #[derive(Debug, Default)]
 pub(crate) struct Refreshed {
@@ -74,7 +73,7 @@ pub(crate) struct Indexes {
     /// Those of them that the catalogue does not know yet.
     newly_damaged: Vec<IndexNumber>,
     /// Changes waiting to be applied, while gathering.
-    gathered: Option<BTreeMap<IndexNumber, Gathered>>,
+    gathering: Option<Gathering>,
     /// A commit was applied only in part.
     is_lost: bool,
 }
@@ -243,7 +242,7 @@ impl Indexes {
     fn remove_tree(&mut self, number: IndexNumber) {
         self.missed.remove(&number);
         self.part(number);
-        self.gathered.as_mut().and_then(|gathered| gathered.remove(&number));
+        self.gathering.as_mut().and_then(|gathering| gathering.changes.remove(&number));
         self.note_changed(number);
         if let Some(tree) = self.trees.remove(&number) {
             self.bytes = self.bytes.saturating_sub(tree.heap_bytes());
@@ -254,51 +253,9 @@ impl Indexes {
         }
     }
 
-    /// From now on changes are gathered, to be applied many at a time; the trees have no readers. `end_gathering` ends
-    /// this.
-    pub(crate) fn begin_gathering(&mut self) {
-        self.gathered.get_or_insert_default();
-    }
-
-    /// Applies all gathered changes, and later ones immediately.
-    pub(crate) fn end_gathering(&mut self) -> Result<()> {
-        self.apply_gathered()?;
-        self.gathered = None;
-        Ok(())
-    }
-
-    fn apply_gathered(&mut self) -> Result<()> {
-        let Some(mut all) = self.gathered.take() else { return Ok(()) };
-        for (number, gathered) in &mut all {
-            gathered.sort();
-            let mut changes = Changes::new();
-            gathered.fill(&mut changes);
-            let result = self.with_tree(*number, |tree| tree.apply_sorted(&changes).map(drop)).unwrap_or(Ok(()));
-            drop(changes);
-            self.note(*number, result)?;
-            gathered.clear();
-        }
-        self.gathered = Some(all);
-        Ok(())
-    }
-
-    fn gather(&mut self, number: IndexNumber, changes: &[u8], file: &str) -> Result<()> {
-        let Some(all) = &mut self.gathered else { return Ok(()) };
-        let gathered = all.entry(number).or_default();
-        let (_, changes) = index::changes(changes).map_err(|malformed| malformed.at(file, 0))?;
-        for change in changes {
-            let change = change.map_err(|malformed| malformed.at(file, 0))?;
-            gathered.push(change.key, change.id, change.put);
-        }
-        if all.values().map(Gathered::heap_bytes).sum::<usize>() > GATHERED_BYTES_MAX {
-            self.apply_gathered()?;
-        }
-        Ok(())
-    }
-
     /// Applies the logged changes of one index.
     pub(crate) fn apply(&mut self, number: IndexNumber, changes: &[u8], file: &str) -> Result<()> {
-        if self.gathered.is_some() && self.trees.contains_key(&number) {
+        if self.gathering.is_some() && self.trees.contains_key(&number) {
             return self.gather(number, changes, file);
         }
         if self.trees.contains_key(&number) {

@@ -139,7 +139,9 @@ impl Attempt<'_> {
         heap.with_indexes(|_| {});
         report.snapshot = Some(self.base.number);
         let entries = &self.loaded.entries;
-        let past = replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end, live: None };
+        let at_once = self.settings.has_background;
+        let past =
+            replay::Past { manifest: entries, base: self.base, until: self.until, reserved_end, live: None, at_once };
         heap.begin_loading();
         let replayed = replay::replay(&source, &heap, &past, &known, &self.files.logs, report)?;
         damage.extend(heap.pin().root.damaged_pages().map(|(_, damaged)| damaged.clone()));

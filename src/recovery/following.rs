@@ -152,7 +152,8 @@ fn apply(engine: &Engine, settings: &Settings, followed: &mut Followed, logs: &[
     let nothing = BTreeMap::new();
     let live =
         Live { durable: engine.log.durable_seq(), is_sealed: followed.is_sealed, prewritten: followed.prewritten };
-    let past = Past { manifest: &nothing, base: &base, until: None, reserved_end: u64::MAX, live: Some(live) };
+    let past =
+        Past { manifest: &nothing, base: &base, until: None, reserved_end: u64::MAX, live: Some(live), at_once: false };
     let mut report = RecoveryReport::default();
     let replayed = replay::replay(engine.log.source(), &engine.heap, &past, &BTreeMap::new(), logs, &mut report)?;
     followed.at = replayed.read_to;

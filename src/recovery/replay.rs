@@ -21,7 +21,7 @@ use crate::format::Frame;
 use crate::format::frame::{COPIED, FrameKind, PREWRITTEN};
 use crate::format::manifest::{Body, Cut, Snapshot};
 use crate::format::segment::FileKind;
-use crate::heap::{Effect, Heap, Indexes};
+use crate::heap::{Effect, Heap};
 use crate::id::{SegmentSeq, Seq, to_u64};
 use crate::log::{ScanEnd, Segment, SegmentSource, highest_watermark};
 use crate::recovery::decoding::{Batch, each_batch};
@@ -89,6 +89,8 @@ pub(crate) struct Past<'a> {
     pub(crate) reserved_end: u64,
     /// If there are readers.
     pub(crate) live: Option<Live>,
+    /// Whether threads may be started.
+    pub(crate) at_once: bool,
 }
 
 /// Replays everything after the snapshot's head, or up to `until`.
@@ -111,7 +113,7 @@ pub(crate) fn replay(
     let mut replay = Replay::new(source, heap, past, report);
     replay.check_head(files)?;
     if !replay.is_live {
-        heap.with_indexes(Indexes::begin_gathering);
+        heap.with_indexes(|indexes| indexes.begin_gathering(past.at_once));
     }
     let mut undeclared = Vec::new();
     let mut last_segment = base.head_segment;
@@ -168,7 +170,7 @@ pub(crate) fn replay(
 
 impl<'a> Replay<'a> {
     fn new(source: &'a SegmentSource, heap: &'a Heap, past: &Past<'a>, report: &'a mut RecoveryReport) -> Self {
-        let Past { manifest, base, until, reserved_end, live } = *past;
+        let Past { manifest, base, until, reserved_end, live, .. } = *past;
         let reserves = manifest.range(base.reserved_from..).filter_map(|(number, body)| match body {
             Body::Reserve(pages) => Some((*number, pages.as_slice())),
             _ => None,

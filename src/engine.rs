@@ -34,7 +34,7 @@ pub(crate) use ahead::MEANWHILE;
 pub(crate) use announce::Announced;
 pub(crate) use dirty::{DirtyBudget, Room};
 pub(crate) use following::{Followed, Following};
-pub(crate) use growth::Growth;
+pub(crate) use growth::{Growth, SnapshotLogBytes};
 pub(crate) use left::Left;
 pub(crate) use registry::{Registry, SetIndex, SetIndexes};
 pub(crate) use reserve::ReserveUse;

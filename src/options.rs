@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::catalogue::Lineage;
+use crate::engine::SnapshotLogBytes;
 use crate::error::{Error, Result};
 use crate::format::entry::SEGMENT_BYTES_END;
 use crate::gc::GcSettings;
@@ -12,6 +13,8 @@ use crate::txn::{Durability, TRANSACTION_BYTES_END};
 
 /// The smallest limit on changed pages.
 const DIRTY_BYTES_MIN: u64 = 1 << 20;
+/// Bytes of log after which a snapshot is due, unless set; in a large store up to twice as many.
+const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
 /// The shortest time between two looks of a follower.
 const FOLLOW_INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -39,7 +42,7 @@ pub struct Options {
     transaction_bytes_max: u64,
     pub(crate) durability: Durability,
     pub(crate) sync_interval: Option<Duration>,
-    snapshot_log_bytes: u64,
+    snapshot_log_bytes: Option<u64>,
     dirty_bytes_max: u64,
     max_replay_bytes: Option<u64>,
     pub(crate) background: bool,
@@ -65,7 +68,7 @@ impl Default for Options {
             transaction_bytes_max: 64 << 20,
             durability: Durability::Sync,
             sync_interval: None,
-            snapshot_log_bytes: 64 << 20,
+            snapshot_log_bytes: None,
             dirty_bytes_max: 256 << 20,
             max_replay_bytes: None,
             background: true,
@@ -146,10 +149,11 @@ impl Options {
         self
     }
 
-    /// Bytes of log after which a snapshot is saved in the background. Default: 64 MiB.
+    /// Bytes of log after which a snapshot is saved in the background. Default: 64 MiB; up to twice as many where the last snapshot wrote
+    /// more bytes of pages than that, as it does in a large store of which much changes everywhere.
     #[must_use]
     pub fn snapshot_log_bytes(mut self, bytes: u64) -> Self {
-        self.snapshot_log_bytes = bytes;
+        self.snapshot_log_bytes = Some(bytes);
         self
     }
 
@@ -278,7 +282,13 @@ impl Options {
             segment_bytes: self.segment_bytes,
             transaction_bytes_max: self.transaction_bytes_max,
             old_values: self.old_values,
-            snapshot_log_bytes: self.snapshot_log_bytes.min(budget),
+            snapshot_log_bytes: match self.snapshot_log_bytes {
+                Some(bytes) => SnapshotLogBytes::just(bytes.min(budget)),
+                None => SnapshotLogBytes {
+                    least: SNAPSHOT_LOG_BYTES.min(budget),
+                    most: (2 * SNAPSHOT_LOG_BYTES).min(budget),
+                },
+            },
             dirty_bytes_max: self.dirty_bytes_max,
             has_background: false,
             lineage: self.lineage.unwrap_or_else(Lineage::new),

@@ -10,6 +10,20 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::engine::Engine;
 
+/// After how many bytes of log the next snapshot is due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SnapshotLogBytes {
+    pub(crate) least: u64,
+    /// As many as the last snapshot wrote bytes of pages, up to this.
+    pub(crate) most: u64,
+}
+
+impl SnapshotLogBytes {
+    pub(crate) fn just(bytes: u64) -> Self {
+        Self { least: bytes, most: bytes }
+    }
+}
+
 /// The growth of the log.
 #[derive(Debug)]
 pub(crate) struct Growth {
@@ -17,8 +31,9 @@ pub(crate) struct Growth {
     replay_bytes: AtomicU64,
     /// Log bytes of changes of key indexes since the store was opened.
     index_log_bytes: AtomicU64,
+    snapshot_log_bytes: SnapshotLogBytes,
     /// Log bytes since the last snapshot at which the next one is due.
-    snapshot_log_bytes: u64,
+    due_bytes: AtomicU64,
     /// An opening has replayed much, and left the snapshot to the thread.
     is_asked: AtomicBool,
     /// Notified when a commit has made a snapshot due, and when the thread is to stop.
@@ -29,10 +44,11 @@ pub(crate) struct Growth {
 
 impl Growth {
     /// Of a log of which recovery has replayed this much.
-    pub(crate) fn new(replay_bytes: u64, snapshot_log_bytes: u64) -> Self {
+    pub(crate) fn new(replay_bytes: u64, snapshot_log_bytes: SnapshotLogBytes) -> Self {
         let (replay_bytes, index_log_bytes) = (AtomicU64::new(replay_bytes), AtomicU64::new(0));
         let (is_asked, grown, grown_lock) = (AtomicBool::new(false), Condvar::new(), Mutex::new(()));
-        Self { replay_bytes, index_log_bytes, snapshot_log_bytes, is_asked, grown, grown_lock }
+        let due_bytes = AtomicU64::new(snapshot_log_bytes.least);
+        Self { replay_bytes, index_log_bytes, snapshot_log_bytes, due_bytes, is_asked, grown, grown_lock }
     }
 
     /// Log bytes that recovery would have to replay.
@@ -70,6 +86,12 @@ impl Growth {
         self.replay_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// That snapshot wrote so many bytes of pages: the next one waits for as much log, as far as it may.
+    pub(crate) fn pace(&self, page_bytes: u64) {
+        let SnapshotLogBytes { least, most } = self.snapshot_log_bytes;
+        self.due_bytes.store(page_bytes.clamp(least, most.max(least)), Ordering::Relaxed);
+    }
+
     /// Takes over the count of a new opening.
     pub(super) fn take_over(&self, next: Self) {
         self.replay_bytes.store(next.replay_bytes.into_inner(), Ordering::Relaxed);
@@ -94,7 +116,7 @@ impl Engine {
     /// for it.
     pub(crate) fn snapshot_is_due(&self) -> bool {
         let replay_bytes = self.growth.replay_bytes();
-        replay_bytes > self.growth.snapshot_log_bytes
+        replay_bytes > self.growth.due_bytes.load(Ordering::Relaxed)
             || (replay_bytes > 0
                 && (self.heap.dirty_bytes() > self.dirty.bytes_max() / 2
                     || self.growth.is_asked.load(Ordering::Relaxed)))

@@ -3,6 +3,7 @@
 //! Never: opens anything.
 
 use crate::catalogue::Lineage;
+use crate::engine::SnapshotLogBytes;
 
 /// How to open.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +17,7 @@ pub(crate) struct Settings {
     pub(crate) segment_bytes: u64,
     pub(crate) transaction_bytes_max: u64,
     pub(crate) old_values: bool,
-    pub(crate) snapshot_log_bytes: u64,
+    pub(crate) snapshot_log_bytes: SnapshotLogBytes,
     pub(crate) dirty_bytes_max: u64,
     /// Whether there will be a thread that saves snapshots.
     pub(crate) has_background: bool,

@@ -171,6 +171,7 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     engine.heap.reclaim();
     drop_unneeded(engine, writer);
     let (pages, bytes) = writer.take_counts();
+    engine.growth.pace(bytes);
     Ok(Saved { snapshot, pages, bytes })
 }
 

@@ -320,6 +320,14 @@ impl Store {
         self.engine().make_remote(seq)
     }
 
+    /// The last commit that the bucket is known to have to which the store is shipped: it and every commit before it survive the loss of
+    /// this machine. `None` if the store is shipped nowhere. It is exact for commits that were
+    /// [waited for](Self::wait_remote); of others it is the last one that was durable when this, the statistics or a wait asked before, as
+    /// far as the bucket has it by now.
+    pub fn remote_seq(&self) -> Option<Seq> {
+        self.engine().backlog().map(|(seq, _)| seq)
+    }
+
     /// The last durable commit. It and every commit before it survive a power cut, and a view taken afterwards sees
     /// them.
     pub fn durable_seq(&self) -> Seq {

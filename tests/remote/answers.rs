@@ -128,8 +128,11 @@ fn a_bucket_that_is_away_holds_up_only_those_who_wait_for_it() {
     assert!(matches!(&waits, Error::Indeterminate { reason, .. } if reason.contains("503")), "{waits}");
     let remote = store.stats().remote.unwrap();
     assert!(remote.seq < store.last_seq() && remote.lag >= Duration::from_millis(20), "{remote:?}");
+    assert!(store.remote_seq().unwrap() < store.durable_seq());
+    assert_eq!(tenure::Store::in_memory().unwrap().remote_seq(), None);
     objects.set_down(false);
     store.wait_remote(store.last_seq()).unwrap();
+    assert_eq!(store.remote_seq(), Some(store.last_seq()));
     let remote = store.stats().remote.unwrap();
     assert_eq!((remote.seq, remote.backlog_bytes, remote.error), (store.last_seq(), 0, None));
 }

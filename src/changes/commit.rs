@@ -5,11 +5,11 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::changes::Sets;
-use crate::changes::contents::{Contents, Fate, Last, SetOf, freed, set_in};
+use crate::changes::Context;
+use crate::changes::contents::{Fate, Last, Rare, SetOf, freed, set_in};
 use crate::changes::reader::Found;
 use crate::changes::rows::Rows;
 use crate::changes::segments::{Segments, is_gone};
@@ -58,12 +58,13 @@ impl fmt::Display for ChangeKind {
 /// A commit, and what it changed. Its values are read from the log when they are asked for; it keeps one segment from being
 /// deleted while it exists.
 pub struct Commit {
-    segments: Arc<Segments>,
-    found: Found,
-    contents: Contents,
-    sets: Arc<Sets>,
-    /// Looked for with the first large value.
-    parts: OnceLock<Parts>,
+    context: Arc<Context>,
+    segment: Arc<Segment>,
+    offset: u64,
+    bytes: u32,
+    seq: Seq,
+    time_micros: u64,
+    rare: Option<Box<Rare>>,
 }
 
 impl fmt::Debug for Commit {
@@ -73,31 +74,33 @@ impl fmt::Debug for Commit {
 }
 
 impl Commit {
-    pub(super) fn new(segments: &Arc<Segments>, found: Found, contents: Contents, sets: &Arc<Sets>) -> Self {
-        Self { segments: Arc::clone(segments), found, contents, sets: Arc::clone(sets), parts: OnceLock::new() }
+    #[inline]
+    pub(super) fn new(context: &Arc<Context>, found: Found, rare: Option<Box<Rare>>) -> Self {
+        let Found { segment, offset, bytes, seq, time_micros, .. } = found;
+        Self { context: Arc::clone(context), segment, offset, bytes, seq, time_micros, rare }
     }
 
     pub(super) fn segments(&self) -> &Segments {
-        &self.segments
+        &self.context.segments
     }
 
     pub(super) fn segment(&self) -> &Segment {
-        &self.found.segment
+        &self.segment
     }
 
     /// Where the places of replaced versions are.
     pub(super) fn rows(&self) -> &[Rows] {
-        self.contents.what_is_rare().map_or(&[], |rare| &rare.replaced)
+        self.rare.as_deref().map_or(&[], |rare| &rare.replaced)
     }
 
     /// Its number.
     pub fn seq(&self) -> Seq {
-        self.found.header.seq
+        self.seq
     }
 
     /// When it was written, by the clock of its machine then. It orders nothing: clocks jump.
     pub fn time(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_micros(self.found.header.time_micros)
+        UNIX_EPOCH + Duration::from_micros(self.time_micros)
     }
 
     /// The note that its transaction added with [`Transaction::note`](crate::Transaction::note).
@@ -105,30 +108,32 @@ impl Commit {
     /// # Errors
     /// Those of reading it, where the log is not mapped.
     pub fn note(&self) -> Result<Option<Cow<'_, [u8]>>> {
-        let read = |note: &Range<u64>| self.found.segment.read(note.start, note.end - note.start);
-        self.contents.what_is_rare().and_then(|rare| rare.note.as_ref()).map(read).transpose()
+        let read = |note: &Range<u64>| self.segment.read(note.start, note.end - note.start);
+        self.rare.as_deref().and_then(|rare| rare.note.as_ref()).map(read).transpose()
     }
 
     /// Bytes that it takes in the log.
     pub fn bytes(&self) -> u64 {
-        self.found.header.bytes.into()
+        self.bytes.into()
     }
 
     /// Its changes: those of sets and values in the order in which they were made, then the deleted records. A record that the
     /// transaction changed more than once comes once, with its last value; one that it inserted and deleted does not come.
+    #[inline]
     pub fn changes(&self) -> CommitChanges<'_> {
         CommitChanges {
             commit: self,
-            items: Walk::new(&self.found.segment, self.found.offset, &self.found.header),
+            items: Walk::new(&self.segment, self.offset, self.bytes),
             run: SetNumber(0),
             is_shown: false,
-            set_of: SetOf::new(&self.segments.engine),
+            set_of: SetOf::default(),
             freed: Vec::new(),
         }
     }
 
+    #[inline]
     fn fate(&self, id: RecordId) -> Option<&Fate> {
-        self.contents.what_is_rare()?.fates.as_ref()?.get(&id)
+        self.rare.as_deref()?.fates.as_ref()?.get(&id)
     }
 }
 
@@ -168,7 +173,7 @@ impl<'c> Change<'c> {
     /// The name of the set, as far as the feed has come: the one that it has now, until a change renames it. Empty for a set that
     /// was created before the feed began and is gone now.
     pub fn set_name(&self) -> &'c str {
-        self.commit.sets.name(self.set)
+        self.commit.context.sets.name(self.set)
     }
 
     /// The record; `None` for a change of a set.
@@ -183,36 +188,36 @@ impl<'c> Change<'c> {
     ///
     /// # Errors
     /// Those of reading a large value.
+    #[inline]
     pub fn value(&self) -> Result<ChangeValue<'c>> {
-        let Some(id) = self.id.filter(|_| matches!(self.kind, ChangeKind::Insert | ChangeKind::Update)) else {
-            return Ok(ChangeValue::Nothing);
-        };
-        if self.is_head {
-            return Ok(self
-                .commit
-                .large(id, &self.payload)?
-                .map_or(ChangeValue::Gone, |bytes| ChangeValue::Bytes(Cow::Owned(bytes))));
+        match (self.kind, self.id) {
+            (ChangeKind::Insert | ChangeKind::Update, Some(id)) if self.is_head => {
+                let value = self.commit.large(id, &self.payload)?;
+                Ok(value.map_or(ChangeValue::Gone, |bytes| ChangeValue::Bytes(Cow::Owned(bytes))))
+            }
+            (ChangeKind::Insert | ChangeKind::Update, Some(_)) => Ok(ChangeValue::Bytes(self.payload.clone())),
+            _ => Ok(ChangeValue::Nothing),
         }
-        Ok(ChangeValue::Bytes(self.payload.clone()))
     }
 }
 
 impl Commit {
     /// A value in parts; `None` if they are not there any more.
     fn large(&self, id: RecordId, head: &[u8]) -> Result<Option<Vec<u8>>> {
-        let parts = match self.parts.get() {
-            Some(parts) => parts,
-            None => {
-                let found =
-                    Parts::in_frames(&self.segments, self.contents.what_is_rare().map_or(&[], |rare| &rare.parts))?;
-                self.parts.get_or_init(|| found)
+        if let Some(rare) = &self.rare {
+            let parts = match rare.parts.get() {
+                Some(parts) => parts,
+                None => {
+                    let found = Parts::in_frames(&self.context.segments, &rare.frames)?;
+                    rare.parts.get_or_init(|| found)
+                }
+            };
+            if let Some(value) = parts.value(head)? {
+                return Ok(Some(value));
             }
-        };
-        if let Some(value) = parts.value(head)? {
-            return Ok(Some(value));
         }
         // The feed began after its parts, or they were moved.
-        let state = self.segments.engine.heap.pin();
+        let state = self.context.segments.engine.heap.pin();
         let found = match state.lookup(id) {
             Ok(Answer::Live(found)) if found.seq == self.seq() => found,
             Ok(_) => return Ok(None),
@@ -238,7 +243,7 @@ pub struct CommitChanges<'c> {
     run: SetNumber,
     /// Whether changes of its records are shown.
     is_shown: bool,
-    set_of: SetOf<'c>,
+    set_of: SetOf,
     /// Deleted records of the current item, in reverse.
     freed: Vec<RecordId>,
 }
@@ -255,16 +260,17 @@ impl<'c> CommitChanges<'c> {
     }
 
     fn deleted(&mut self, id: RecordId) -> Option<Change<'c>> {
-        let (commit, set) = (self.commit, self.set_of.find(id, &self.commit.sets));
+        let (commit, context) = (self.commit, &self.commit.context);
+        let set = self.set_of.find(&context.segments.engine, id, &context.sets);
         let is_deleted = commit.fate(id).is_none_or(|fate| fate.last == Last::Deleted && !fate.is_new);
-        let is_shown = is_deleted && commit.sets.shows(set);
+        let is_shown = is_deleted && context.sets.shows(set);
         is_shown.then(|| self.change(ChangeKind::Delete, set, Some(id), Cow::Borrowed(&[])))
     }
 
     #[inline]
     fn next_item(&mut self) -> Result<Option<Read<'c>>> {
         let commit = self.commit;
-        let damaged = |malformed: Malformed| malformed.at(commit.found.segment.name(), commit.found.offset);
+        let damaged = |malformed: Malformed| malformed.at(commit.segment.name(), commit.offset);
         if self.items.is_mapped() {
             return match self.items.next_mapped() {
                 Some(Ok((offset, item))) => {
@@ -293,18 +299,28 @@ impl<'c> CommitChanges<'c> {
         Some(Change { commit: self.commit, kind, set: self.run, id: Some(id), payload, is_head })
     }
 
-    /// The next record of a commit that is mapped, up to the next item that is none.
+    /// The records that follow belong to the set with which the item begins.
+    #[inline]
+    fn begin_run(&mut self, payload: &[u8]) {
+        self.run = set_in(payload);
+        self.is_shown = self.commit.context.sets.shows(self.run);
+    }
+
+    /// The next record of a commit that is mapped, up to the next item that is neither one nor begins a run of them.
     #[inline]
     fn next_record(&mut self) -> Option<Change<'c>> {
-        while let Some((offset, item)) = self.items.next_record() {
-            if self.is_shown
-                && let Some(change) =
-                    self.put((offset, item.kind, item.flags, item.raw_id, Cow::Borrowed(item.payload)))
-            {
-                return Some(change);
+        loop {
+            while let Some((offset, item)) = self.items.next_record() {
+                if self.is_shown
+                    && let Some(change) =
+                        self.put((offset, item.kind, item.flags, item.raw_id, Cow::Borrowed(item.payload)))
+                {
+                    return Some(change);
+                }
             }
+            let run = self.items.next_run()?;
+            self.begin_run(run.payload);
         }
-        None
     }
 
     fn step(&mut self) -> Result<Option<Change<'c>>> {
@@ -330,8 +346,7 @@ impl<'c> CommitChanges<'c> {
             let payload = item.4;
             let kind = match Kind::from_u8(kind) {
                 Some(Kind::Run) => {
-                    self.run = set_in(&payload);
-                    self.is_shown = self.commit.sets.shows(self.run);
+                    self.begin_run(&payload);
                     continue;
                 }
                 Some(Kind::Frees) if flags & UNASKED == 0 => {
@@ -345,7 +360,7 @@ impl<'c> CommitChanges<'c> {
                 _ => continue,
             };
             let set = set_in(&payload);
-            if self.commit.sets.shows(set) {
+            if self.commit.context.sets.shows(set) {
                 return Ok(Some(self.change(kind, set, None, Cow::Borrowed(&[]))));
             }
         }

@@ -4,15 +4,15 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use crate::changes::Sets;
 use crate::changes::reader::Found;
 use crate::changes::rows::Rows;
-use crate::changes::value::{FramePlace, Streams};
+use crate::changes::value::{FramePlace, Parts, Streams};
 use crate::changes::walk::{Walk, prewritten_in};
+use crate::changes::{Context, Sets};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::format::entry::ENTRIES_PER_PAGE;
@@ -47,7 +47,7 @@ pub(super) struct Contents {
     /// The commit that comes next was written ahead to this segment.
     pub(super) named: Option<(SegmentSeq, Seq)>,
     /// What few commits have.
-    rare: Option<Box<Rare>>,
+    pub(super) rare: Option<Box<Rare>>,
     /// It has changes of records and nothing else, and is visible.
     is_plain: bool,
 }
@@ -61,27 +61,25 @@ pub(super) struct Rare {
     /// Where it says where replaced versions were.
     pub(super) replaced: Vec<Rows>,
     /// Frames with parts of its large values.
-    pub(super) parts: Vec<FramePlace>,
+    pub(super) frames: Vec<FramePlace>,
+    /// The parts in them, which are looked for with the first large value.
+    pub(super) parts: OnceLock<Parts>,
 }
 
 /// Finds the sets of deleted records.
-pub(super) struct SetOf<'a> {
-    engine: &'a Engine,
+#[derive(Default)]
+pub(super) struct SetOf {
     state: Option<Arc<State>>,
 }
 
-impl<'a> SetOf<'a> {
-    pub(super) fn new(engine: &'a Engine) -> Self {
-        Self { engine, state: None }
-    }
-
+impl SetOf {
     /// A page belongs to one set forever.
-    pub(super) fn find(&mut self, id: RecordId, sets: &Sets) -> SetNumber {
+    pub(super) fn find(&mut self, engine: &Engine, id: RecordId, sets: &Sets) -> SetNumber {
         let page = id.slot() / to_u64(ENTRIES_PER_PAGE);
         if let Some(set) = sets.pages.get(&page) {
             return *set;
         }
-        self.state.get_or_insert_with(|| self.engine.heap.pin()).root.set_of_slot(id.slot())
+        self.state.get_or_insert_with(|| engine.heap.pin()).root.set_of_slot(id.slot())
     }
 }
 
@@ -129,11 +127,6 @@ fn name_in(payload: &[u8]) -> &str {
 }
 
 impl Contents {
-    /// What few commits have, if this one has any of it.
-    pub(super) fn what_is_rare(&self) -> Option<&Rare> {
-        self.rare.as_deref()
-    }
-
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -142,29 +135,29 @@ impl Contents {
     pub(super) fn examine(
         engine: &Engine,
         found: &Found,
-        sets: &mut Arc<Sets>,
+        context: &mut Arc<Context>,
         streams: &mut Streams,
     ) -> Result<std::result::Result<Self, Error>> {
         let segment = &*found.segment;
         if !segment.is_frame_checked(found.offset) {
             let mut checks = ItemChecks::default();
-            let looked = match Self::look(engine, found, sets, streams, Some(&mut checks))? {
+            let looked = match Self::look(engine, found, context, streams, Some(&mut checks))? {
                 Ok(looked) => looked,
                 Err(damage) => return Ok(Err(damage)),
             };
-            if let Err(malformed) = checks.finish(&found.header) {
+            if let Err(malformed) = checks.finish(found.items) {
                 return Ok(Err(malformed.at(segment.name(), found.offset)));
             }
-            let is_plain = looked.as_ref().is_some_and(|contents| contents.is_plain) && sets.wanted.is_none();
+            let is_plain = looked.as_ref().is_some_and(|contents| contents.is_plain) && context.sets.wanted.is_none();
             segment.note_frame_checked(found.offset, is_plain);
             if let Some(contents) = looked {
                 return Ok(Ok(contents));
             }
         }
-        if sets.wanted.is_none() && segment.is_frame_plain(found.offset) {
+        if context.sets.wanted.is_none() && segment.is_frame_plain(found.offset) {
             return Ok(Ok(Self { is_visible: true, ..Self::default() }));
         }
-        let looked = Self::look(engine, found, sets, streams, None)?;
+        let looked = Self::look(engine, found, context, streams, None)?;
         Ok(looked.map(Option::unwrap_or_default))
     }
 
@@ -173,15 +166,15 @@ impl Contents {
     fn look(
         engine: &Engine,
         found: &Found,
-        sets: &mut Arc<Sets>,
+        context: &mut Arc<Context>,
         streams: &mut Streams,
         mut checks: Option<&mut ItemChecks>,
     ) -> Result<std::result::Result<Option<Self>, Error>> {
         let (segment, seed) = (&*found.segment, found.segment.seed());
         let mut contents = Self { is_plain: true, ..Self::default() };
-        let (mut is_shown, mut set_of, mut flags) = (false, SetOf::new(engine), 0);
+        let (mut is_shown, mut set_of, mut flags) = (false, SetOf::default(), 0);
         let (mut dropped, mut does_more) = (None, false);
-        let mut walk = Walk::new(segment, found.offset, &found.header);
+        let mut walk = Walk::new(segment, found.offset, found.bytes);
         while let Some(item) = walk.next()? {
             let checked = item.and_then(|(offset, item)| {
                 let check = checks.as_mut().map_or(Ok(()), |checks| checks.item(&item, seed.at(offset)));
@@ -198,15 +191,16 @@ impl Contents {
             }
             contents.is_plain &= [Kind::Run as u8, Kind::IndexOps as u8].contains(&item.kind);
             match Kind::from_u8(item.kind) {
-                Some(Kind::Run) => is_shown = sets.shows(set_in(item.payload)),
+                Some(Kind::Run) => is_shown = context.sets.shows(set_in(item.payload)),
                 Some(Kind::Frees) if item.flags & UNASKED == 0 && !contents.is_visible => {
-                    contents.is_visible = freed(item.payload).any(|id| sets.shows(set_of.find(id, sets)));
+                    contents.is_visible =
+                        freed(item.payload).any(|id| context.sets.shows(set_of.find(engine, id, &context.sets)));
                 }
                 Some(
                     Kind::Pages | Kind::Stream | Kind::StreamEnd | Kind::DropSet | Kind::CreateSet | Kind::RenameSet,
                 ) if checks.is_some() => does_more = true,
                 Some(Kind::Pages) if engine.read_only => {
-                    let pages = &mut Arc::make_mut(sets).pages;
+                    let pages = &mut Arc::make_mut(context).sets.pages;
                     pages.extend(item.payload.chunks_exact(12).map(|row| {
                         (
                             LittleEndian::read_u64(row),
@@ -220,7 +214,7 @@ impl Contents {
                 Some(Kind::Stream) => {
                     streams.note(stream_in(item.payload), (segment.number(), found.offset));
                 }
-                Some(Kind::StreamEnd) => contents.rare().parts.extend(streams.end(stream_in(item.payload))),
+                Some(Kind::StreamEnd) => contents.rare().frames.extend(streams.end(stream_in(item.payload))),
                 Some(Kind::Prewritten) => contents.named = prewritten_in(item.payload),
                 Some(Kind::Metadata) => {
                     let begin = offset + to_u64(item.header.len());
@@ -228,13 +222,13 @@ impl Contents {
                 }
                 Some(Kind::DropSet) => {
                     let set = set_in(item.payload);
-                    contents.is_visible |= sets.shows(set);
+                    contents.is_visible |= context.sets.shows(set);
                     dropped = Some(set);
                 }
                 Some(Kind::CreateSet | Kind::RenameSet) => {
                     let (set, name) = (set_in(item.payload), name_in(item.payload));
-                    Arc::make_mut(sets).rename(set, name, dropped);
-                    contents.is_visible |= sets.shows(set);
+                    Arc::make_mut(context).sets.rename(set, name, dropped);
+                    contents.is_visible |= context.sets.shows(set);
                 }
                 None if item.kind & MAY_SKIP == 0 => {
                     return Err(Error::Unsupported {
@@ -261,7 +255,7 @@ impl Contents {
 /// What a frame did last to each record.
 fn fates(found: &Found) -> Result<Fates> {
     let mut fates = Fates::default();
-    let mut walk = Walk::new(&found.segment, found.offset, &found.header);
+    let mut walk = Walk::new(&found.segment, found.offset, found.bytes);
     while let Some(item) = walk.next()? {
         let Ok((offset, item)) = item else { break };
         if item.kind < FIRST_CONTROL_KIND {

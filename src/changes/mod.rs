@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::changes::contents::Contents;
-use crate::changes::reader::Reader;
+use crate::changes::reader::{Found, Reader};
 use crate::changes::segments::Segments;
 use crate::changes::value::Streams;
 use crate::engine::Engine;
@@ -36,6 +36,13 @@ pub use value::ChangeValue;
 /// The longest pause before a waiting reader looks again.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// What the commits of a feed have in common.
+#[derive(Debug, Clone)]
+struct Context {
+    segments: Arc<Segments>,
+    sets: Sets,
+}
 
 /// What is known about sets where a feed is.
 #[derive(Debug, Clone, Default)]
@@ -56,8 +63,7 @@ struct Sets {
 pub struct Changes {
     engine: Arc<Engine>,
     reader: Reader,
-    segments: Arc<Segments>,
-    sets: Arc<Sets>,
+    context: Arc<Context>,
     streams: Streams,
     position: Seq,
     ended: bool,
@@ -117,8 +123,8 @@ impl Changes {
         drop(state);
         let reader = Reader::new(&engine, begin);
         let segments = Arc::new(Segments::new(&engine, reader.source()));
-        let (sets, streams) = (Arc::new(sets), Streams::default());
-        Ok(Self { engine, reader, segments, sets, streams, position: since, ended: false })
+        let (context, streams) = (Arc::new(Context { segments, sets }), Streams::default());
+        Ok(Self { engine, reader, context, streams, position: since, ended: false })
     }
 
     /// Shows changes of these sets only: of their records, and that they were dropped or renamed. If a set is
@@ -131,7 +137,7 @@ impl Changes {
             numbers.insert(set.number());
             numbers.extend(self.engine.set_of_handle(&set.handle()));
         }
-        Arc::make_mut(&mut self.sets).wanted = Some(numbers);
+        Arc::make_mut(&mut self.context).sets.wanted = Some(numbers);
         self
     }
 
@@ -150,7 +156,7 @@ impl Changes {
     /// `BadOption` if the store's backing ships nowhere.
     pub fn remote(mut self) -> Result<Self> {
         self.engine.check_shipping()?;
-        self.reader.shipped = Some(Seq::ZERO);
+        self.reader.show_shipped();
         Ok(self)
     }
 
@@ -167,8 +173,21 @@ impl Changes {
     /// again. `Corrupt` with file and place if the log is damaged. `Closed` after the last commit of a store that was closed.
     pub fn try_next(&mut self) -> Result<Option<Commit>> {
         self.engine.poison.check_process()?;
-        while let Some(found) = self.reader.next()? {
-            let contents = match Contents::examine(&self.engine, &found, &mut self.sets, &mut self.streams)? {
+        match self.reader.next_in_place() {
+            Some(found) if found.is_plain && self.context.sets.wanted.is_none() && found.seq > self.position => {
+                self.reader.accept(&found, None);
+                self.position = found.seq;
+                Ok(Some(Commit::new(&self.context, found, None)))
+            }
+            found => self.look_for_next(found),
+        }
+    }
+
+    /// The next commit that is visible, beginning with the one that was found, if any.
+    #[inline(never)]
+    fn look_for_next(&mut self, mut found: Option<Found>) -> Result<Option<Commit>> {
+        while let Some(next) = found.take().map_or_else(|| self.reader.next(), |found| Ok(Some(found)))? {
+            let contents = match Contents::examine(&self.engine, &next, &mut self.context, &mut self.streams)? {
                 Ok(contents) => contents,
                 Err(damage) => {
                     if self.reader.refuse(damage) {
@@ -177,16 +196,16 @@ impl Changes {
                     return Ok(None);
                 }
             };
-            self.reader.accept(&found, contents.named);
-            if found.header.seq <= self.position {
+            self.reader.accept(&next, contents.named);
+            if next.seq <= self.position {
                 continue;
             }
-            self.position = found.header.seq;
+            self.position = next.seq;
             if contents.is_visible {
-                return Ok(Some(Commit::new(&self.segments, found, contents, &self.sets)));
+                return Ok(Some(Commit::new(&self.context, next, contents.rare)));
             }
         }
-        self.segments.close();
+        self.context.segments.close();
         self.engine.poison.check()?;
         Ok(None)
     }

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::format::Malformed;
 use crate::format::frame::{COPIED, FRAME_HEADER_BYTES, FrameHeader, FrameKind, PREWRITTEN};
 use crate::format::item::Kind;
-use crate::id::{SegmentSeq, Seq, to_u64};
+use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
 use crate::log::{Ahead, Segment, SegmentSource};
 
 /// Where a reader is.
@@ -56,7 +56,21 @@ enum Last {
 pub(super) struct Found {
     pub(super) segment: Arc<Segment>,
     pub(super) offset: u64,
-    pub(super) header: FrameHeader,
+    pub(super) bytes: u32,
+    pub(super) items: u32,
+    pub(super) seq: Seq,
+    pub(super) time_micros: u64,
+    /// It was examined before in this process, and is plain.
+    pub(super) is_plain: bool,
+}
+
+impl Found {
+    /// The commit with this header, at an offset.
+    #[inline]
+    fn new(segment: &Arc<Segment>, offset: u64, header: &FrameHeader, is_plain: bool) -> Self {
+        let FrameHeader { bytes, items, seq, time_micros, .. } = *header;
+        Self { segment: Arc::clone(segment), offset, bytes, items, seq, time_micros, is_plain }
+    }
 }
 
 /// What became of a frame.
@@ -93,6 +107,8 @@ pub(super) struct Reader {
     pub(super) is_early: bool,
     /// What the bucket is known to have, if only that is shown.
     pub(super) shipped: Option<Seq>,
+    /// The limit when it was last asked for.
+    known_limit: Seq,
 }
 
 impl Reader {
@@ -114,6 +130,7 @@ impl Reader {
             damage: None,
             is_early: false,
             shipped: None,
+            known_limit: Seq::ZERO,
         }
     }
 
@@ -125,10 +142,37 @@ impl Reader {
         self.expected
     }
 
-    /// The next commit, whose items are not examined yet; `None` if there is none that may be shown.
+    /// The next commit, if it may be shown and is where the reader is, in a segment that is mapped. Otherwise
+    /// [`next`](Self::next) looks for it.
+    #[inline]
+    pub(super) fn next_in_place(&mut self) -> Option<Found> {
+        if !self.may_show_next() {
+            return None;
+        }
+        let At { segment, offset, ahead, .. } = self.at.as_mut().filter(|at| !at.is_over)?;
+        let offset = *offset;
+        // It was asked for with the frame before it.
+        let bytes = segment.mapped(offset, FRAME_HEADER_BYTES)?;
+        let is_plain = segment.is_frame_plain(offset);
+        if !is_plain && !segment.is_frame_checked(offset) {
+            FrameHeader::check(bytes, segment.seed(), offset).ok()?;
+        }
+        let Ok(header) = FrameHeader::parse_checked(bytes) else { return None };
+        if header.kind != FrameKind::Commit || header.seq != self.expected || header.move_number == PREWRITTEN {
+            return None;
+        }
+        // One that was examined is there as a whole.
+        if !is_plain {
+            segment.mapped(offset, to_usize(header.bytes.into()))?;
+        }
+        ahead.at(segment, offset, header.bytes.into());
+        Some(Found::new(segment, offset, &header, is_plain))
+    }
+
+    /// The next commit; `None` if there is none that may be shown.
     pub(super) fn next(&mut self) -> Result<Option<Found>> {
         loop {
-            if self.expected > self.limit() && !self.has_more && !self.ask_shipped() && !self.learn()? {
+            if !self.may_show_next() && !self.has_more && !self.ask_shipped() && !self.learn()? {
                 return Ok(None);
             }
             if self.at.is_none() && !self.start()? {
@@ -152,13 +196,14 @@ impl Reader {
     }
 
     /// The commit that was found has been examined: the next one is awaited.
+    #[inline]
     pub(super) fn accept(&mut self, found: &Found, named: Option<(SegmentSeq, Seq)>) {
-        self.expected = found.header.seq.next();
+        self.expected = found.seq.next();
         self.named = None;
         self.damage = None;
         if let Some(at) = &mut self.at {
             at.last = Some(Last::Shown(named));
-            at.offset = found.offset + u64::from(found.header.bytes);
+            at.offset = found.offset + u64::from(found.bytes);
         }
     }
 
@@ -230,12 +275,12 @@ impl Reader {
         };
         let limit = if self.has_more { Seq(u64::MAX) } else { self.limit() };
         let Some(at) = &mut self.at else { return Ok(Passed::On) };
-        let (segment, offset) = (Arc::clone(&at.segment), at.offset);
+        let offset = at.offset;
         let go_on = |at: &mut At| at.offset += u64::from(header.bytes);
         match header.kind {
             FrameKind::Survivors => {
                 let (wanted, got) = ("commits, watermarks and seals", "survivors");
-                return Err(Error::corrupt(segment.name(), offset, "frame of the log", wanted, got));
+                return Err(Error::corrupt(at.segment.name(), offset, "frame of the log", wanted, got));
             }
             FrameKind::Watermark => go_on(at),
             FrameKind::Seal => {
@@ -249,7 +294,7 @@ impl Reader {
             FrameKind::Commit => {
                 let of_its_turn = |(number, seq): (SegmentSeq, Seq)| {
                     seq == header.seq
-                        && (number == segment.number() && header.move_number == PREWRITTEN
+                        && (number == at.segment.number() && header.move_number == PREWRITTEN
                             || header.move_number == COPIED)
                 };
                 let is_named = self.named.or(names).is_some_and(of_its_turn);
@@ -261,7 +306,7 @@ impl Reader {
                 if header.seq > limit {
                     return Ok(Passed::Awaited);
                 }
-                return Ok(Passed::Found(Found { segment, offset, header }));
+                return Ok(Passed::Found(Found::new(&at.segment, offset, &header, false)));
             }
         }
         Ok(Passed::On)
@@ -278,7 +323,7 @@ impl Reader {
         let bytes = segment.read(offset, to_u64(FRAME_HEADER_BYTES))?;
         let header = FrameHeader::parse(&bytes, segment.seed(), offset).map_err(damaged)?;
         walk::check(segment, offset, &header)?.map_err(damaged)?;
-        let mut walk = Walk::new(segment, offset, &header);
+        let mut walk = Walk::new(segment, offset, header.bytes);
         while let Some(item) = walk.next()? {
             let (_, item) = item.map_err(damaged)?;
             if item.kind == Kind::Prewritten as u8 {

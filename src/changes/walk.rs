@@ -5,7 +5,7 @@
 use crate::error::Result;
 use crate::format::Malformed;
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, ItemChecks};
-use crate::format::item::{Item, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES};
+use crate::format::item::{Item, Kind, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES};
 use crate::id::{SegmentSeq, Seq, to_u64, to_usize};
 use crate::log::Segment;
 
@@ -19,46 +19,52 @@ pub(super) struct Walk<'s> {
     segment: &'s Segment,
     at: u64,
     end: u64,
-    /// What follows, where the segment is mapped.
-    mapped: Option<&'s [u8]>,
+    is_mapped: bool,
+    /// What follows, where the segment is mapped; elsewhere empty.
+    rest: &'s [u8],
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl<'s> Walk<'s> {
-    /// Over the frame with this header, which is at an offset.
-    pub(super) fn new(segment: &'s Segment, offset: u64, header: &FrameHeader) -> Self {
-        let (at, end) = (offset + to_u64(FRAME_HEADER_BYTES), offset + u64::from(header.bytes));
+    /// Over the frame at an offset, of so many bytes.
+    #[inline]
+    pub(super) fn new(segment: &'s Segment, offset: u64, bytes: u32) -> Self {
+        let (at, end) = (offset + to_u64(FRAME_HEADER_BYTES), offset + u64::from(bytes));
         let mapped = segment.mapped(at, to_usize(end.saturating_sub(at)));
-        Self { segment, at, end, mapped, window: Vec::new(), window_at: at }
+        let (is_mapped, rest) = (mapped.is_some(), mapped.unwrap_or_default());
+        Self { segment, at, end, is_mapped, rest, window: Vec::new(), window_at: at }
     }
 
     pub(super) fn is_mapped(&self) -> bool {
-        self.mapped.is_some()
+        self.is_mapped
     }
 
     /// The next item, if the segment is mapped.
     #[inline]
     pub(super) fn next_mapped(&mut self) -> Option<Result<(u64, Item<'s>), Malformed>> {
-        let rest = self.mapped.filter(|rest| !rest.is_empty())?;
-        let offset = self.at;
-        Some(Item::parse(rest).map(|item| {
-            let bytes = item.bytes();
-            self.at += bytes;
-            self.mapped = Some(rest.get(to_usize(bytes)..).unwrap_or_default());
-            (offset, item)
-        }))
+        (!self.rest.is_empty()).then(|| Item::parse(self.rest).map(|item| self.pass(item)))
     }
 
     /// The next item, if it is a record in a segment that is mapped.
     #[inline]
     pub(super) fn next_record(&mut self) -> Option<(u64, Item<'s>)> {
-        let rest = self.mapped?;
-        let item = Item::parse_record(rest)?;
+        Item::parse_record(self.rest).map(|item| self.pass(item))
+    }
+
+    /// The next item, if it begins a run of records in a segment that is mapped.
+    #[inline]
+    pub(super) fn next_run(&mut self) -> Option<Item<'s>> {
+        Item::parse_control(self.rest, Kind::Run).map(|item| self.pass(item).1)
+    }
+
+    /// Passes the item at the beginning of what is mapped.
+    #[inline]
+    fn pass(&mut self, item: Item<'s>) -> (u64, Item<'s>) {
         let (offset, bytes) = (self.at, item.bytes());
         self.at += bytes;
-        self.mapped = Some(rest.get(to_usize(bytes)..).unwrap_or_default());
-        Some((offset, item))
+        self.rest = self.rest.get(to_usize(bytes)..).unwrap_or_default();
+        (offset, item)
     }
 
     /// Whether nothing is left.
@@ -95,13 +101,14 @@ impl<'s> Walk<'s> {
 
 /// Checks a frame whose header is valid. The inner error is damage.
 pub(super) fn check(segment: &Segment, offset: u64, header: &FrameHeader) -> Result<Result<(), Malformed>> {
-    let (mut walk, mut checks, seed) = (Walk::new(segment, offset, header), ItemChecks::default(), segment.seed());
+    let (mut walk, mut checks, seed) =
+        (Walk::new(segment, offset, header.bytes), ItemChecks::default(), segment.seed());
     while let Some(item) = walk.next()? {
         if let Err(malformed) = item.and_then(|(at, item)| checks.item(&item, seed.at(at))) {
             return Ok(Err(malformed));
         }
     }
-    Ok(checks.finish(header))
+    Ok(checks.finish(header.items))
 }
 
 /// What is said of a commit that was written ahead: its segment, and its number.

@@ -69,6 +69,12 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Reads a header at `offset` of a segment.
     pub fn parse(bytes: &[u8], seed: Seed, offset: u64) -> Result<Self, Malformed> {
+        Self::check(bytes, seed, offset)?;
+        Self::parse_checked(bytes)
+    }
+
+    /// Checks the tag and the checksum of a header at `offset` of a segment.
+    pub(crate) fn check(bytes: &[u8], seed: Seed, offset: u64) -> Result<(), Malformed> {
         let short = || Malformed::new("frame header", "64 bytes", bytes.len());
         let header = bytes.get(..FRAME_HEADER_BYTES).ok_or_else(short)?;
         let tag = LittleEndian::read_u32(&header[..4]);
@@ -79,20 +85,14 @@ impl FrameHeader {
         if stored != computed {
             return Err(Malformed::new("frame header", format!("check {stored:08x}"), format!("{computed:08x}")));
         }
-        Self::fields(header)
+        Ok(())
     }
 
-    /// The same of a header that was checked before.
+    /// Reads a header that was checked.
     #[inline]
     pub(crate) fn parse_checked(bytes: &[u8]) -> Result<Self, Malformed> {
-        let short = || Malformed::new("frame header", "64 bytes", bytes.len());
-        Self::fields(bytes.get(..FRAME_HEADER_BYTES).ok_or_else(short)?)
-    }
-
-    #[inline]
-    fn fields(header: &[u8]) -> Result<Self, Malformed> {
-        let Some(header) = header.first_chunk::<FRAME_HEADER_BYTES>() else {
-            return Err(Malformed::new("frame header", "64 bytes", header.len()));
+        let Some(header) = bytes.first_chunk::<FRAME_HEADER_BYTES>() else {
+            return Err(Malformed::new("frame header", "64 bytes", bytes.len()));
         };
         let length = LittleEndian::read_u32(&header[12..16]);
         let granules_fit = u64::from(length).is_multiple_of(GRANULE_BYTES);
@@ -363,12 +363,12 @@ impl ItemChecks {
         item.verify_with(&mut self.checksums, seed)
     }
 
-    /// All items were there. The body check is not computed: each item's own check depends on its place, and covers its header.
-    pub(crate) fn finish(&self, header: &FrameHeader) -> Result<(), Malformed> {
-        if self.count == header.items {
+    /// All of so many items were there. The body check is not computed: each item's own check depends on its place, and covers its header.
+    pub(crate) fn finish(&self, items: u32) -> Result<(), Malformed> {
+        if self.count == items {
             return Ok(());
         }
-        Err(Malformed::new("frame body", format!("{} items", header.items), self.count))
+        Err(Malformed::new("frame body", format!("{items} items"), self.count))
     }
 }
 

@@ -245,6 +245,19 @@ impl<'a> Item<'a> {
         Some(Self { kind, flags, raw_id, seq, header, payload, check })
     }
 
+    /// Parses a control item of this kind at the beginning of `bytes`; `None` for anything else.
+    #[inline]
+    pub(crate) fn parse_control(bytes: &'a [u8], kind: Kind) -> Option<Self> {
+        let header = bytes.get(..CONTROL_HEADER_BYTES)?;
+        if header[6] != kind as u8 {
+            return None;
+        }
+        let len = usize::from(LittleEndian::read_u16(&header[4..6]));
+        let payload = bytes.get(CONTROL_HEADER_BYTES..CONTROL_HEADER_BYTES + len)?;
+        let (kind, flags, check) = (header[6], header[7], LittleEndian::read_u32(&header[..4]));
+        Some(Self { kind, flags, raw_id: 0, seq: Seq::ZERO, header, payload, check })
+    }
+
     /// Verifies header and payload for an item at the place of `seed`.
     #[inline]
     pub fn verify(&self, seed: u32) -> Result<(), Malformed> {

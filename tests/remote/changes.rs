@@ -24,11 +24,19 @@ fn a_feed_of_what_the_bucket_has_waits_for_it() {
     assert_eq!(store.changes(since).unwrap().count(), 1, "it is durable here");
     let mut feed = store.changes(since).unwrap().remote().unwrap();
     assert!(feed.next_timeout(Duration::from_millis(30)).unwrap().is_none(), "the bucket lacks it");
+    let (_, second) = store.write_with(Durability::Sync, |tx| tx.insert(&notes, "2")).unwrap();
+    let mut turned = store.changes(since).unwrap();
+    assert_eq!(turned.try_next().unwrap().expect("it is durable here").seq(), seq);
+    let mut turned = turned.remote().unwrap();
+    assert!(turned.try_next().unwrap().is_none(), "it was durable here when the first was asked for");
     objects.set_down(false);
-    store.wait_remote(seq).unwrap();
+    store.wait_remote(second).unwrap();
     let commit = feed.next_timeout(Duration::from_secs(20)).unwrap().expect("the bucket has it");
     assert_eq!(commit.seq(), seq);
-    assert!(feed.try_next().unwrap().is_none());
+    for feed in [&mut feed, &mut turned] {
+        assert_eq!(feed.next_timeout(Duration::from_secs(20)).unwrap().expect("the bucket has it").seq(), second);
+        assert!(feed.try_next().unwrap().is_none());
+    }
     let local = Store::in_memory().unwrap();
     assert!(matches!(local.changes(Seq::ZERO).unwrap().remote(), Err(Error::BadOption { .. })));
 }

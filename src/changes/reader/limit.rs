@@ -33,6 +33,21 @@ pub(super) fn open_growing(source: &SegmentSource, number: SegmentSeq, proven: u
 }
 
 impl Reader {
+    /// Shows only what the bucket has.
+    pub(in crate::changes) fn show_shipped(&mut self) {
+        self.shipped = Some(Seq::ZERO);
+        self.known_limit = Seq::ZERO;
+    }
+
+    /// Whether the next commit may be shown. Asks for the limit once for all commits up to it: it only rises.
+    #[inline]
+    pub(super) fn may_show_next(&mut self) -> bool {
+        if self.expected > self.known_limit {
+            self.known_limit = self.limit();
+        }
+        self.expected <= self.known_limit
+    }
+
     /// The last commit that may be shown.
     pub(super) fn limit(&self) -> Seq {
         let limit = match (self.engine.read_only, self.is_early) {

@@ -29,6 +29,8 @@ mod forked;
 mod kept;
 #[path = "remote/losses.rs"]
 mod losses;
+#[path = "remote/merged.rs"]
+mod merged;
 #[path = "remote/moved_bucket.rs"]
 mod moved_bucket;
 #[path = "remote/neighbours.rs"]

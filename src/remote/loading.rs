@@ -26,6 +26,8 @@ const READ_BYTES_MAX: usize = 16 << 20;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loaded {
     pub(super) table: Table,
+    /// The base that it was loaded from: the first point, if there was none.
+    pub(super) base: LogPoint,
     /// Log objects, and epochs, since the base.
     pub(super) since_base: u64,
     /// Log objects that were read for it lately, the newest last, with the inline bytes that parts of files name.
@@ -52,6 +54,10 @@ impl Loaded {
     }
 
     fn keep(&mut self, at: LogPoint, bytes: Vec<u8>) {
+        // What is loaded from a newer base knows what was read before.
+        if self.read.back().is_some_and(|(last, _)| *last >= at) {
+            return;
+        }
         self.read_bytes += bytes.len();
         self.read.push_back((at, Arc::new(bytes)));
         while self.read_bytes > READ_BYTES_MAX
@@ -163,8 +169,8 @@ impl Bucket {
             };
             let result = match loaded {
                 Ok(table) => {
-                    let loaded = Loaded { table, ..Loaded::default() };
-                    self.replay(loaded, base.unwrap_or_default(), until, deletes).await
+                    let base = base.unwrap_or_default();
+                    self.replay(Loaded { table, base, ..Loaded::default() }, until, deletes).await
                 }
                 Err(error) => Err(error),
             };
@@ -178,13 +184,26 @@ impl Bucket {
         }
     }
 
-    /// Applies the log objects after one point up to another.
-    async fn replay(&self, mut loaded: Loaded, from: LogPoint, until: LogPoint, deletes: Deletes) -> Result<Loaded> {
+    /// The same state from a newer base, which knows where bytes are now: what the base before it names is not kept for ever. `None` if
+    /// there is no newer base up to it.
+    pub(super) async fn with_newer_base(&self, at: LogPoint, known: Loaded) -> Result<Option<Loaded>> {
+        let bases = self.list(&self.names.bases(), Some(&self.names.base(known.base))).await?;
+        let bases = bases.iter().filter_map(|meta| self.names.base_in(&meta.location));
+        let Some(base) = bases.filter(|base| known.base < *base && *base <= at).max() else { return Ok(None) };
+        let table = self.base(base).await?;
+        let (read, read_bytes) = (known.read, known.read_bytes);
+        let loaded = self.replay(Loaded { table, base, since_base: 0, read, read_bytes }, at, Deletes::Apply).await?;
+        Ok(loaded.table.has_the_files_of(&known.table).then_some(loaded))
+    }
+
+    /// Applies the log objects after the base up to a point.
+    async fn replay(&self, mut loaded: Loaded, until: LogPoint, deletes: Deletes) -> Result<Loaded> {
+        let from = loaded.base;
         for epoch in from.epoch.max(1)..=until.epoch {
             let first = if epoch == from.epoch { from.number + 1 } else { 1 };
             let last = if epoch == until.epoch { until.number } else { self.epoch(epoch + 1).await?.1 };
             loaded.since_base += if epoch == from.epoch { 0 } else { EPOCH_COUNTS_AS };
-            let mut read = self.logs(epoch, first..=last);
+            let mut read = self.logs(epoch, first..=last, &loaded);
             while let Some((at, name, bytes)) = read.try_next().await? {
                 let is_kept = deletes == Deletes::Apply || epoch < until.epoch || at.number == 1;
                 if loaded.apply(at, &name, bytes, is_kept)? {
@@ -196,15 +215,23 @@ impl Bucket {
     }
 
     /// Reads log objects of an epoch, several at a time, in their order.
-    fn logs(
-        &self,
+    fn logs<'b>(
+        &'b self,
         epoch: u64,
         numbers: std::ops::RangeInclusive<u64>,
-    ) -> impl Stream<Item = Result<(LogPoint, Path, Vec<u8>)>> + Unpin {
-        let read = numbers.map(move |number| {
-            let at = LogPoint { epoch, number };
+        known: &Loaded,
+    ) -> impl Stream<Item = Result<(LogPoint, Path, Vec<u8>)>> + Unpin + use<'b> {
+        let wanted: Vec<_> =
+            numbers.map(|number| LogPoint { epoch, number }).map(|at| (at, known.log(at).map(Arc::clone))).collect();
+        let read = wanted.into_iter().map(move |(at, read)| {
             let name = self.names.log(at);
-            async move { Ok((at, name.clone(), self.need(&name).await?)) }
+            async move {
+                let bytes = match read {
+                    Some(read) => read.to_vec(),
+                    None => self.need(&name).await?,
+                };
+                Ok((at, name, bytes))
+            }
         });
         Box::pin(futures_util::stream::iter(read).buffered(PARALLEL))
     }
@@ -223,7 +250,7 @@ impl Bucket {
                 return Ok(Advanced::Lost);
             }
             let mut is_sealed = false;
-            let mut read = self.logs(at.epoch, at.number + 1..=last);
+            let mut read = self.logs(at.epoch, at.number + 1..=last, &loaded);
             while let Some((next, name, bytes)) = read.try_next().await? {
                 if loaded.apply(next, &name, bytes, true)? {
                     is_sealed = true;

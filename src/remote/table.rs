@@ -26,6 +26,30 @@ impl File {
     pub(super) fn len(&self) -> u64 {
         self.pieces.last().map_or(0, Piece::end)
     }
+
+    /// Whether these are the bytes of an earlier state of the file, and perhaps more, wherever they are: not those of another file of its name.
+    pub(super) fn goes_on_from(&self, earlier: &Self) -> bool {
+        let mut rest = &earlier.pieces[..];
+        for piece in &self.pieces {
+            let covered = rest.iter().take_while(|part| part.end() <= piece.end()).count();
+            let Some((covered, after)) = rest.split_at_checked(covered) else { return false };
+            let Some((first, more)) = covered.split_first() else { return rest.is_empty() };
+            let mut hasher = crc32fast::Hasher::new_with_initial_len(first.checksum, first.bytes);
+            for part in more {
+                hasher.combine(&crc32fast::Hasher::new_with_initial_len(part.checksum, part.bytes));
+            }
+            let is_checked = covered.last().is_some_and(|last| last.end() == piece.end());
+            // One that reaches beyond the earlier state has a checksum of more.
+            if piece.begin != first.begin
+                || is_checked && hasher.finalize() != piece.checksum
+                || !is_checked && !after.is_empty()
+            {
+                return false;
+            }
+            rest = after;
+        }
+        rest.is_empty()
+    }
 }
 
 impl Table {
@@ -111,6 +135,12 @@ impl Table {
         self.files.get(name).map(|file| file.len())
     }
 
+    /// Whether two tables have the same files with as many bytes.
+    pub(super) fn has_the_files_of(&self, other: &Self) -> bool {
+        self.files() == other.files()
+            && self.files.iter().all(|(name, file)| other.file(name).is_some_and(|found| found.len() == file.len()))
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.files.values().map(|file| file.len()).fold(0, u64::saturating_add)
     }
@@ -122,4 +152,51 @@ impl Table {
 
 fn gap(object: &str, file: &str, end: u64, begin: u64) -> Error {
     Error::corrupt(object, 0, format!("a range of {file}"), format!("it to begin at byte {end}"), begin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::to_u64;
+    use crate::remote::object::{LogPoint, Place};
+
+    /// A file whose bytes are in parts.
+    fn file(parts: &[&str]) -> File {
+        let mut file = File::default();
+        for part in parts {
+            let (begin, place) = (file.len(), Place::Data { at: LogPoint { epoch: 1, number: 1 } });
+            let checksum = crc32fast::hash(part.as_bytes());
+            file.pieces.push(Piece { begin, bytes: to_u64(part.len()), checksum, place });
+        }
+        file
+    }
+
+    #[test]
+    fn a_later_state_of_a_file_has_its_bytes_whatever_was_merged() {
+        let earlier = file(&["abc", "d", "efgh", "ij"]);
+        let later = [
+            &["abc", "d", "efgh", "ij"][..],
+            &["abcdefghij"],
+            &["abcd", "efgh", "ij", "more"],
+            &["abc", "defgh", "ijmore", "and more"],
+        ];
+        for parts in later {
+            assert!(file(parts).goes_on_from(&earlier), "{parts:?}");
+            assert!(file(parts).goes_on_from(&File::default()), "{parts:?}");
+        }
+        let others = [
+            &["abc", "d", "efgh"][..],
+            &["abc", "d", "efgh", "i"],
+            &["abc", "d", "efgh", "i", "j"],
+            &["abc", "d", "efgh", "xx"],
+            &["abx", "d", "efghij"],
+            &["abcx", "efgh", "ij"],
+            &["abcde", "fgh", "ij"],
+            &["abcdefghix"],
+            &[],
+        ];
+        for parts in others {
+            assert!(!file(parts).goes_on_from(&earlier), "{parts:?}");
+        }
+    }
 }

@@ -1,14 +1,12 @@
 //! A state of a bucket as a backing that is only read, without a local copy.
 //!
-//! Owns: which parts of files were read lately, up to a limit. Never: changes the bucket.
+//! Owns: which state is shown, and that its bytes are found where the writer has merged them. Never: changes the bucket.
 //! Invariant: between two calls of `list` the state is the same one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::path::Path;
 use parking_lot::{Mutex, RwLock};
 
 use crate::backing::{Backing, BackingFile, BackingLock, ReadAt};
@@ -16,19 +14,17 @@ use crate::error::{Error, Result};
 use crate::id::{to_u64, to_usize};
 use crate::remote::bucket::Bucket;
 use crate::remote::loading::{Advanced, Deletes, Loaded, PARALLEL};
-use crate::remote::object::{LogPoint, Piece, Place};
-use crate::remote::table::File;
+use crate::remote::object::{LogPoint, Place};
+use crate::remote::places::{AllOpened, Opened};
+use crate::remote::reads::{Kept, Need, Reads};
+use crate::remote::table::{File, Table};
 
-/// What is larger is read in blocks of this size.
-const BLOCK_BYTES: u64 = 128 << 10;
 /// So often is the next object asked for before the log is listed: the next one may have been deleted.
 const ASKED_MAX: u64 = 64;
 /// Bytes of parts that are read before the reads that need them are answered.
 const TOGETHER_BYTES: u64 = 32 << 20;
-/// Bytes of parts that are kept, with what keeping one takes itself.
-const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Names, and nodes of maps.
-const KEPT_BYTES_EACH: usize = 512;
+/// Log objects after which who goes on looks for a newer base than the one that its places come from.
+const BASE_OBJECTS: u64 = 256;
 
 /// The files of a bucket, read from it when they are needed. Open a store in it with `Options::read_only`.
 ///
@@ -46,6 +42,9 @@ struct Inner {
     /// Held while the next state is read, before `state`: one after the other, so that it never goes back.
     going: Mutex<()>,
     state: RwLock<State>,
+    /// A later state, which has bytes of the one that is shown where no base up to that is left.
+    later: RwLock<Option<Table>>,
+    opened: AllOpened,
     kept: Mutex<Kept>,
 }
 
@@ -60,40 +59,21 @@ struct State {
     is_sealed: bool,
     /// Answers of `has_newer` since the log was listed.
     asked: u64,
+    /// How often the places of bytes were loaded anew.
+    moved: u64,
+    /// At how many log objects since its base a newer one is looked for.
+    base_due: u64,
 }
 
-impl From<(LogPoint, Loaded)> for State {
-    fn from((at, loaded): (LogPoint, Loaded)) -> Self {
-        Self { at, number: 0, loaded, is_sealed: false, asked: 0 }
+impl State {
+    fn new(at: LogPoint, loaded: Loaded) -> Self {
+        let base_due = loaded.since_base.saturating_add(BASE_OBJECTS);
+        Self { at, number: 0, loaded, is_sealed: false, asked: 0, moved: 0, base_due }
     }
-}
 
-/// Parts of objects: the object, where the part begins in it, its bytes.
-#[derive(Debug, Default)]
-struct Kept {
-    parts: BTreeMap<(Path, u64), Arc<Vec<u8>>>,
-    order: VecDeque<(Path, u64)>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn keep(&mut self, key: (Path, u64), part: &Arc<Vec<u8>>) {
-        if part.len() > KEPT_BYTES_MAX / 4 || self.parts.get(&key).is_some_and(|kept| kept.len() >= part.len()) {
-            return;
-        }
-        self.bytes += part.len();
-        match self.parts.insert(key.clone(), Arc::clone(part)) {
-            // Another read began at the same place, and was shorter.
-            Some(shorter) => self.bytes -= shorter.len(),
-            None => {
-                self.bytes += KEPT_BYTES_EACH;
-                self.order.push_back(key);
-            }
-        }
-        while self.bytes > KEPT_BYTES_MAX {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.bytes -= self.parts.remove(&oldest).map_or(0, |part| part.len() + KEPT_BYTES_EACH);
-        }
+    /// What was loaded after this one, of the same point or a later one.
+    fn followed_by(&self, at: LogPoint, loaded: Loaded) -> Self {
+        Self { number: self.number, moved: self.moved + 1, ..Self::new(at, loaded) }
     }
 }
 
@@ -103,9 +83,16 @@ impl Bucket {
     /// # Errors
     /// `NotAStore` if the bucket is empty, `PointGone` if an object is missing, `Corrupt` if one is damaged, `Io` if a request fails.
     pub fn view(&self, point: Option<LogPoint>) -> Result<BucketView> {
-        let state = RwLock::new(State::from(self.state(point)?));
-        let (going, kept) = (Mutex::default(), Mutex::default());
-        let inner = Inner { bucket: self.clone(), follows: point.is_none(), going, state, kept };
+        let (at, loaded) = self.state(point)?;
+        let inner = Inner {
+            bucket: self.clone(),
+            follows: point.is_none(),
+            going: Mutex::default(),
+            state: RwLock::new(State::new(at, loaded)),
+            later: RwLock::default(),
+            opened: AllOpened::default(),
+            kept: Mutex::default(),
+        };
         Ok(BucketView { inner: Arc::new(inner) })
     }
 
@@ -153,10 +140,6 @@ impl BucketView {
 }
 
 impl BucketView {
-    fn file(&self, name: &str) -> io::Result<Arc<File>> {
-        Ok(Arc::clone(self.inner.state.read().loaded.table.file(name).ok_or(io::ErrorKind::NotFound)?))
-    }
-
     /// Goes on to the newest state, unless it shows a chosen one.
     fn go_on(&self) -> io::Result<()> {
         if self.inner.follows {
@@ -165,96 +148,25 @@ impl BucketView {
             let (at, number) = (state.at, state.number);
             let mut newer = self.inner.newer(state).map_err(io::Error::other)?;
             newer.number = number + u64::from(newer.at != at);
-            *self.inner.state.write() = newer;
+            if newer.at != at {
+                *self.inner.later.write() = None;
+            }
+            self.inner.show(newer);
         }
         Ok(())
     }
 }
 
-/// A part of a file that is to be read.
-#[derive(Debug)]
-struct Need {
-    file: Arc<str>,
-    piece: Piece,
-    /// What of the piece: the whole, or some blocks of it.
-    begin: u64,
-    end: u64,
-    object: Path,
-    in_object: u64,
-}
-
-impl Need {
-    fn key(&self) -> (Path, u64) {
-        (self.object.clone(), self.in_object + self.begin)
-    }
-
-    fn is_whole(&self) -> bool {
-        (self.begin, self.end) == (0, self.piece.bytes)
-    }
-}
-
-/// Reads that are answered together. What several of them need is read once.
-#[derive(Debug, Default)]
-struct Reads {
-    needs: Vec<Need>,
-    by_key: HashMap<(Path, u64), usize>,
-    bytes: u64,
-}
-
-impl Reads {
-    /// Adds a read. Returns which of the needs have its bytes, in their order.
-    fn add(
-        &mut self,
-        inner: &Inner,
-        name: &Arc<str>,
-        file: &File,
-        offset: u64,
-        bytes: usize,
-    ) -> io::Result<Vec<usize>> {
-        let end = offset.checked_add(to_u64(bytes)).ok_or(io::ErrorKind::UnexpectedEof)?;
-        if end > file.len() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let first = file.pieces.partition_point(|piece| piece.end() <= offset);
-        let pieces = file.pieces.get(first..).unwrap_or_default().iter().take_while(|piece| piece.begin < end);
-        let needs = pieces.map(|piece| {
-            let at = offset.max(piece.begin);
-            self.add_need(inner.need(name, piece, at, end - at))
-        });
-        Ok(needs.collect())
-    }
-
-    fn add_need(&mut self, need: Need) -> usize {
-        let at = *self.by_key.entry(need.key()).or_insert(self.needs.len());
-        match self.needs.get_mut(at) {
-            Some(known) => {
-                self.bytes += need.end.saturating_sub(known.end);
-                known.end = known.end.max(need.end);
-            }
-            None => {
-                self.bytes += need.end - need.begin;
-                self.needs.push(need);
-            }
-        }
-        at
-    }
-
-    /// Copies what was read for one of the reads.
-    fn fill(&self, parts: &[Arc<Vec<u8>>], needs: &[usize], offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let (mut at, mut rest) = (offset, buffer);
-        for index in needs {
-            let (Some(need), Some(part)) = (self.needs.get(*index), parts.get(*index)) else { break };
-            let found = part.get(to_usize(at - need.piece.begin - need.begin)..).unwrap_or_default();
-            let bytes = found.len().min(rest.len()).min(to_usize(need.piece.end() - at));
-            let (now, later) = rest.split_at_mut(bytes);
-            now.copy_from_slice(found.get(..bytes).unwrap_or_default());
-            (at, rest) = (at + to_u64(bytes), later);
-        }
-        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-    }
-}
-
 impl Inner {
+    /// Shows a state. If it has new places of bytes, open files go on to them.
+    fn show(&self, state: State) {
+        let (moved, table) = (state.moved, state.loaded.table.clone());
+        let before = std::mem::replace(&mut *self.state.write(), state);
+        if before.moved != moved {
+            self.opened.move_to(&table);
+        }
+    }
+
     /// The newest state, from an older one if all objects between are there.
     fn newer(&self, state: State) -> Result<State> {
         let (bucket, at) = (self.bucket.clone(), state.at);
@@ -262,33 +174,128 @@ impl Inner {
         if state.is_sealed && !self.bucket.run(async move { bucket.has_next(at, true).await })? {
             return Ok(State { asked: 0, ..state });
         }
-        let bucket = self.bucket.clone();
-        let advanced = self.bucket.run(async move { bucket.advance(state.at, state.loaded).await });
+        let state = if state.loaded.since_base >= state.base_due { self.with_newer_base(state) } else { state };
+        let (bucket, loaded) = (self.bucket.clone(), state.loaded.clone());
+        let advanced = self.bucket.run(async move { bucket.advance(at, loaded).await });
         match advanced {
-            Ok(Advanced::To(at, loaded, is_sealed)) => Ok(State { is_sealed, ..State::from((at, loaded)) }),
-            Ok(Advanced::Lost) => self.bucket.state(None).map(State::from),
+            Ok(Advanced::To(at, loaded, is_sealed)) => {
+                // Who has opened a file that is deleted now can read it for as long as its bytes are retained: later bases do not know them.
+                if self.opened.loses_some(&state.loaded.table, &loaded.table)
+                    && let Ok(Some(last)) = self.find_newer_base(&state)
+                {
+                    self.opened.move_to(&last.loaded.table);
+                }
+                Ok(State { at, loaded, is_sealed, asked: 0, ..state })
+            }
+            Ok(Advanced::Lost) => self.newest(&state),
             // A base may have what a missing or a damaged object had.
             Err(error) if error.is_corruption() || matches!(error, Error::PointGone { .. }) => {
-                self.bucket.state(None).map(State::from).map_err(|_again| error)
+                self.newest(&state).map_err(|_again| error)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// What has the bytes of a file from an offset on, no more than `wanted` of them.
-    fn need(&self, file: &Arc<str>, piece: &Piece, at: u64, wanted: u64) -> Need {
-        let (object, in_object) = match piece.place {
-            Place::Inline { at, offset } => (self.bucket.names.log(at), offset),
-            Place::Data { at } => (self.bucket.names.data(file, at, piece.begin), 0),
+    fn newest(&self, before: &State) -> Result<State> {
+        let (at, loaded) = self.bucket.state(None)?;
+        Ok(before.followed_by(at, loaded))
+    }
+
+    /// The same state with the places of a newer base, if there is one that can be read. Without one what it has may serve as well.
+    fn with_newer_base(&self, state: State) -> State {
+        match self.find_newer_base(&state) {
+            Ok(Some(found)) => {
+                self.show(found.clone());
+                found
+            }
+            Ok(None) | Err(_) => {
+                let base_due = state.loaded.since_base.saturating_add(BASE_OBJECTS);
+                State { base_due, ..state }
+            }
+        }
+    }
+
+    fn find_newer_base(&self, state: &State) -> Result<Option<State>> {
+        let (bucket, at, known) = (self.bucket.clone(), state.at, state.loaded.clone());
+        let loaded = self.bucket.run(async move { bucket.with_newer_base(at, known).await })?;
+        let (is_sealed, asked) = (state.is_sealed, state.asked);
+        Ok(loaded.map(|loaded| State { is_sealed, asked, ..state.followed_by(at, loaded) }))
+    }
+
+    /// Reads. If an object is gone, its bytes may be elsewhere: a writer merges small parts, and deletes what they were in. Then the
+    /// places that the newest base up to this state has are tried, and last those of the newest state.
+    fn read<T>(&self, mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let before = self.state.read().moved;
+        let gone = match read() {
+            Err(error) if is_gone(&error) => error,
+            result => return result,
         };
-        let (begin, end) = if piece.bytes <= BLOCK_BYTES {
-            (0, piece.bytes)
-        } else {
-            let inside = at - piece.begin;
-            let begin = inside / BLOCK_BYTES * BLOCK_BYTES;
-            (begin, (begin + BLOCK_BYTES).max(inside.saturating_add(wanted)).min(piece.bytes))
-        };
-        Need { file: Arc::clone(file), piece: *piece, begin, end, object, in_object }
+        for is_last in [false, true] {
+            match if is_last { self.move_to_newest() } else { self.move_to_base(before) } {
+                Ok(true) => match read() {
+                    Err(error) if is_gone(&error) => {}
+                    result => return result,
+                },
+                Ok(false) => {}
+                Err(error)
+                    if error.is_corruption() || matches!(error, Error::PointGone { .. } | Error::NotAStore { .. }) => {}
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+        Err(gone)
+    }
+
+    /// Does the first of some reads, at least one. Returns how many.
+    fn read_some(&self, reads: &mut [ReadAt<'_>]) -> io::Result<usize> {
+        let (mut together, mut needs) = (Reads::default(), Vec::new());
+        for read in reads.iter_mut() {
+            if together.bytes >= TOGETHER_BYTES {
+                break;
+            }
+            let (bytes, file) = self.file(&self.state.read(), read.name)?;
+            let name = Arc::from(read.name);
+            needs.push(together.add(&self.bucket.names, &name, (bytes, &file), read.offset, read.buffer)?);
+        }
+        let parts = self.parts(&together.needs).map_err(io::Error::other)?;
+        for (read, needs) in reads.iter_mut().zip(&needs) {
+            if let Some(needs) = needs {
+                together.fill(&parts, needs, read.offset, read.buffer)?;
+            }
+        }
+        Ok(needs.len())
+    }
+
+    /// How many bytes a file of the state has, and where they are.
+    fn file(&self, state: &State, name: &str) -> io::Result<(u64, Arc<File>)> {
+        let file = state.loaded.table.file(name).ok_or(io::ErrorKind::NotFound)?;
+        let later = self.later.read();
+        let moved = later.as_ref().and_then(|later| later.file(name)).filter(|moved| moved.goes_on_from(file));
+        Ok((file.len(), Arc::clone(moved.unwrap_or(file))))
+    }
+
+    /// Goes on to the places of the newest base up to this state. Says whether there are others than before.
+    fn move_to_base(&self, before: u64) -> Result<bool> {
+        let _one_at_a_time = self.going.lock();
+        let state = self.state.read().clone();
+        if state.moved != before {
+            return Ok(true);
+        }
+        let found = self.find_newer_base(&state)?;
+        let is_found = found.is_some();
+        if let Some(found) = found {
+            self.show(found);
+        }
+        Ok(is_found)
+    }
+
+    /// Takes the places of the newest state as well. The state that is shown stays the same.
+    fn move_to_newest(&self) -> Result<bool> {
+        let _one_at_a_time = self.going.lock();
+        let (_, loaded) = self.bucket.state(None)?;
+        *self.later.write() = Some(loaded.table.clone());
+        self.opened.move_to(&loaded.table);
+        self.state.write().moved += 1;
+        Ok(true)
     }
 
     /// The bytes of parts of files. Those that are not kept are read from the bucket, several at a time.
@@ -348,25 +355,19 @@ fn inline(loaded: &Loaded, need: &Need) -> Option<Arc<Vec<u8>>> {
     Some(Arc::new(bytes.to_vec()))
 }
 
-fn read_only<T>() -> io::Result<T> {
-    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+/// Whether an object that a read needs does not exist.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.get_ref().and_then(|inner| inner.downcast_ref()), Some(Error::PointGone { .. }))
 }
 
-/// Reads what the head of a file has, which needs no request.
-fn from_head(file: &File, offset: u64, buffer: &mut [u8]) -> bool {
-    let end = offset.saturating_add(to_u64(buffer.len()));
-    let head = file.head.get(to_usize(offset)..to_usize(end));
-    if let Some(head) = head {
-        buffer.copy_from_slice(head);
-    }
-    head.is_some()
+fn read_only<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
 }
 
 #[derive(Debug)]
 struct ViewFile {
     inner: Arc<Inner>,
-    name: Arc<str>,
-    file: Arc<File>,
+    opened: Arc<Opened>,
 }
 
 impl BackingFile for ViewFile {
@@ -379,17 +380,18 @@ impl BackingFile for ViewFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        if from_head(&self.file, offset, buffer) {
-            return Ok(());
-        }
-        let mut reads = Reads::default();
-        let needs = reads.add(&self.inner, &self.name, &self.file, offset, buffer.len())?;
-        let parts = self.inner.parts(&reads.needs).map_err(io::Error::other)?;
-        reads.fill(&parts, &needs, offset, buffer)
+        self.inner.read(|| {
+            let (name, bytes, file) = (&self.opened.name, self.opened.bytes, self.opened.file());
+            let mut reads = Reads::default();
+            let names = &self.inner.bucket.names;
+            let Some(needs) = reads.add(names, name, (bytes, &file), offset, buffer)? else { return Ok(()) };
+            let parts = self.inner.parts(&reads.needs).map_err(io::Error::other)?;
+            reads.fill(&parts, &needs, offset, buffer)
+        })
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.len())
+        Ok(self.opened.bytes)
     }
 }
 
@@ -399,8 +401,11 @@ impl Backing for BucketView {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
-        let file = self.file(name)?;
-        Ok(Arc::new(ViewFile { inner: Arc::clone(&self.inner), name: Arc::from(name), file }))
+        // While it is opened nothing moves.
+        let state = self.inner.state.read();
+        let (bytes, file) = self.inner.file(&state, name)?;
+        let opened = self.inner.opened.open(name, bytes, file);
+        Ok(Arc::new(ViewFile { inner: Arc::clone(&self.inner), opened }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -415,27 +420,8 @@ impl Backing for BucketView {
     fn read_many(&self, reads: &mut [ReadAt<'_>]) -> io::Result<()> {
         let mut left = reads;
         while !left.is_empty() {
-            let (mut together, mut needs) = (Reads::default(), Vec::new());
-            for read in left.iter_mut() {
-                if together.bytes >= TOGETHER_BYTES {
-                    break;
-                }
-                let file = self.file(read.name)?;
-                needs.push(if from_head(&file, read.offset, read.buffer) {
-                    None
-                } else {
-                    let (name, bytes) = (Arc::from(read.name), read.buffer.len());
-                    Some(together.add(&self.inner, &name, &file, read.offset, bytes)?)
-                });
-            }
-            let parts = self.inner.parts(&together.needs).map_err(io::Error::other)?;
-            let (some, rest) = std::mem::take(&mut left).split_at_mut(needs.len());
-            for (read, needs) in some.iter_mut().zip(needs) {
-                if let Some(needs) = needs {
-                    together.fill(&parts, &needs, read.offset, read.buffer)?;
-                }
-            }
-            left = rest;
+            let done = self.inner.read(|| self.inner.read_some(left))?;
+            left = std::mem::take(&mut left).split_at_mut(done).1;
         }
         Ok(())
     }
@@ -457,29 +443,5 @@ impl Backing for BucketView {
 
     fn location(&self) -> String {
         self.inner.bucket.to_string()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_is_bounded_with_what_keeping_takes() {
-        let mut kept = Kept::default();
-        let part = Arc::new(vec![1; 10]);
-        for number in 0..300_000 {
-            kept.keep((Path::from("log"), number), &part);
-        }
-        assert!(kept.parts.len() <= KEPT_BYTES_MAX / KEPT_BYTES_EACH, "{} parts", kept.parts.len());
-        assert!(kept.parts.len() == kept.order.len() && kept.parts.len() > 100_000);
-        let longer = Arc::new(vec![1; 5000]);
-        let key = (Path::from("log"), 299_999);
-        for (part, wanted) in [(&longer, 5000), (&part, 5000)] {
-            kept.keep(key.clone(), part);
-            assert_eq!(kept.parts[&key].len(), wanted);
-        }
-        let bytes: usize = kept.parts.values().map(|part| part.len() + KEPT_BYTES_EACH).sum();
-        assert_eq!(kept.bytes, bytes);
     }
 }

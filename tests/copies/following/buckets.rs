@@ -1,8 +1,8 @@
 //! Following a bucket from elsewhere, beside its writer, which collects and deletes objects. `TENURE_FOLLOW_BUCKET_READS` sets the number of
 //! reads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
@@ -41,12 +41,15 @@ fn churn(bucket: &Bucket, retention: Duration, wanted: u64) -> u64 {
     let follower = quick().follow_bucket(bucket).unwrap();
     let reader = Reader::new(&follower).unwrap();
     let ends = AtomicBool::new(false);
+    // Commits of the writer, each with a time at which there was none after it.
+    let made = Mutex::new(vec![(follower.last_seq(), Instant::now())]);
     let (mut reads, mut states, mut gone, mut last, began) = (0, 0, 0, follower.last_seq(), Instant::now());
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut opened = 0;
             while !ends.load(Ordering::Acquire) {
                 for number in 0..400 {
+                    made.lock().unwrap().push((writer.store.last_seq(), Instant::now()));
                     writer.commit().unwrap();
                     if number % 20 == 0 {
                         writer.event().unwrap();
@@ -75,7 +78,14 @@ fn churn(bucket: &Bucket, retention: Duration, wanted: u64) -> u64 {
             last = view.seq();
             match reader.check(&view) {
                 Ok(found) => reads += found,
-                Err(Error::PointGone { .. }) => gone += 1,
+                Err(Error::PointGone { .. }) => {
+                    // Only of a state that is older than the retention, as far as the times of files tell.
+                    let made = made.lock().unwrap();
+                    let before = made.iter().rev().find(|(seq, _)| *seq < view.seq());
+                    let age = before.map_or(began, |(_, time)| *time).elapsed();
+                    assert!(age + Duration::from_millis(20) >= retention, "commit {} is {age:?} old", view.seq());
+                    gone += 1;
+                }
                 Err(error) => panic!("{error}"),
             }
             states += 1;

@@ -50,6 +50,8 @@ mod pruning;
 mod requests;
 #[path = "remote/servers.rs"]
 mod servers;
+#[path = "remote/unanswered.rs"]
+mod unanswered;
 #[path = "remote/views.rs"]
 mod views;
 #[path = "remote/writers.rs"]
@@ -93,6 +95,13 @@ pub fn open(local: &Memory, bucket: &Bucket, options: RemoteOptions) -> Result<S
 /// Like `open`, in any local backing.
 pub fn open_in(local: Arc<dyn Backing>, bucket: &Bucket, options: RemoteOptions) -> Result<Store> {
     small().open_backing(Arc::new(Remote::new(local, bucket.clone(), options)))
+}
+
+/// What a closure returns, if it does within a minute.
+pub fn in_time<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(what()));
+    receiver.recv_timeout(Duration::from_mins(1)).expect("it ends")
 }
 
 /// All records of a store.

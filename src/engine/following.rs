@@ -63,6 +63,11 @@ impl Following {
         self.followed.lock()
     }
 
+    /// The same, unless another goes on just now.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Followed>> {
+        self.followed.try_lock()
+    }
+
     /// The newest state has been loaded as a whole.
     pub(crate) fn count_reload(&self) {
         self.reloads.fetch_add(1, Ordering::Relaxed);

@@ -42,7 +42,9 @@ pub(crate) enum Step {
 
 /// Advances a reader to the newest commit. Without `closely`, what is unlikely to have changed is looked at now and then.
 pub(crate) fn advance(engine: &Engine, settings: &Settings, closely: bool) -> Result<Step> {
-    let mut followed = engine.following.lock();
+    let locked = if closely { Some(engine.following.lock()) } else { engine.following.try_lock() };
+    // Who goes on just now finds the same, and may have to wait for an answer.
+    let Some(mut followed) = locked else { return Ok(Step::Nothing) };
     if !followed.is_lost {
         match has_news(engine, &mut followed) {
             Ok(false) if !closely => return Ok(Step::Nothing),

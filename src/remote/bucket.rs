@@ -19,6 +19,7 @@ use crate::planted::Fault;
 use crate::remote::home::Home;
 use crate::remote::names::Names;
 use crate::remote::object::{Object, decode};
+use crate::remote::waits;
 
 /// Where a store is in an object store: a bucket, and a prefix in it. Clones share the connections.
 ///
@@ -115,19 +116,26 @@ impl Bucket {
         Ok(Self { store, names, shown: shown.into(), home, runtime: Arc::new(runtime), trusts_exists })
     }
 
-    /// Runs a future on the bucket's thread, and waits for it.
+    /// Runs a future on the bucket's thread, and waits for it, unless that of this thread is ended.
     pub(super) fn run<T: Send + 'static>(&self, future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         if !self.runtime.process.is_current() {
             return Err(Error::OtherProcess { owner: self.runtime.process.id() });
         }
+        waits::check()?;
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         // Nobody waits for it any more, if it cannot be sent.
-        self.runtime.handle.spawn(async move { sender.send(future.await).unwrap_or_default() });
-        let ended = |_closed| {
+        let task = self.runtime.handle.spawn(async move { sender.send(future.await).unwrap_or_default() });
+        let ended = || {
             let source = io::Error::other("its thread has ended");
             Err(Error::io("reach", &*self.shown, source))
         };
-        receiver.recv().unwrap_or_else(ended)
+        match waits::receive(&receiver) {
+            Ok(answer) => answer.unwrap_or_else(ended),
+            Err(error) => {
+                task.abort();
+                Err(error)
+            }
+        }
     }
 
     /// Runs a future on the bucket's thread, and does not wait for it.

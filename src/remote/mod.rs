@@ -29,6 +29,7 @@ mod table;
 mod uploader;
 mod url;
 mod view;
+mod waits;
 
 pub use bucket::Bucket;
 pub use object::LogPoint;
@@ -38,3 +39,4 @@ pub use prune::Pruned;
 pub use shipped::Remote;
 pub use status::BucketStatus;
 pub use view::BucketView;
+pub(crate) use waits::waiting_until;

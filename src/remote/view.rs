@@ -18,6 +18,7 @@ use crate::remote::object::{LogPoint, Place};
 use crate::remote::places::{AllOpened, Opened};
 use crate::remote::reads::{Kept, Need, Reads};
 use crate::remote::table::{File, Table};
+use crate::remote::waits;
 
 /// So often is the next object asked for before the log is listed: the next one may have been deleted.
 const ASKED_MAX: u64 = 64;
@@ -143,7 +144,7 @@ impl BucketView {
     /// Goes on to the newest state, unless it shows a chosen one.
     fn go_on(&self) -> io::Result<()> {
         if self.inner.follows {
-            let _one_at_a_time = self.inner.going.lock();
+            let _one_at_a_time = waits::lock(&self.inner.going).map_err(io::Error::other)?;
             let state = self.inner.state.read().clone();
             let (at, number) = (state.at, state.number);
             let mut newer = self.inner.newer(state).map_err(io::Error::other)?;
@@ -275,7 +276,7 @@ impl Inner {
 
     /// Goes on to the places of the newest base up to this state. Says whether there are others than before.
     fn move_to_base(&self, before: u64) -> Result<bool> {
-        let _one_at_a_time = self.going.lock();
+        let _one_at_a_time = waits::lock(&self.going)?;
         let state = self.state.read().clone();
         if state.moved != before {
             return Ok(true);
@@ -290,7 +291,7 @@ impl Inner {
 
     /// Takes the places of the newest state as well. The state that is shown stays the same.
     fn move_to_newest(&self) -> Result<bool> {
-        let _one_at_a_time = self.going.lock();
+        let _one_at_a_time = waits::lock(&self.going)?;
         let (_, loaded) = self.bucket.state(None)?;
         *self.later.write() = Some(loaded.table.clone());
         self.opened.move_to(&loaded.table);

@@ -7,6 +7,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::manifest;
 use crate::options::Options;
 use crate::recovery::{Settings, Step, advance, list};
 #[cfg(feature = "remote")]
-use crate::remote::{Bucket, Remote, RemoteOptions};
+use crate::remote::{Bucket, Remote, RemoteOptions, waiting_until};
 use crate::store::Store;
 use crate::store::background::spawn;
 
@@ -95,12 +96,13 @@ struct State {
     advances: u64,
     advanced: Instant,
     error: Option<String>,
-    ends: bool,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Set with the lock of `state`, so that no pause misses it. Its thread waits for no request any more.
+    ends: Arc<AtomicBool>,
     /// Notified after each look that found something, and when the follower ends.
     changed: Condvar,
 }
@@ -123,14 +125,25 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    fn ends(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
+    }
+
     fn run(&self, engine: &Engine, settings: &Settings, interval: Duration) {
+        #[cfg(feature = "remote")]
+        return waiting_until(&self.ends, || self.look_again_and_again(engine, settings, interval));
+        #[cfg(not(feature = "remote"))]
+        self.look_again_and_again(engine, settings, interval);
+    }
+
+    fn look_again_and_again(&self, engine: &Engine, settings: &Settings, interval: Duration) {
         // A look that fails may have cost as much as an opening.
         let mut pause = interval;
         loop {
             let next = Instant::now() + pause;
             let mut state = self.state.lock();
-            while !state.ends && !self.changed.wait_until(&mut state, next).timed_out() {}
-            if state.ends || engine.poison.check().is_err() {
+            while !self.ends() && !self.changed.wait_until(&mut state, next).timed_out() {}
+            if self.ends() || engine.poison.check().is_err() {
                 return;
             }
             drop(state);
@@ -198,8 +211,9 @@ impl Options {
 
     fn start_following(&self, store: Store, origin: Origin, interval: Duration) -> Result<Follower> {
         let interval = self.follow_interval.unwrap_or(interval);
-        let state = State { looks: 0, advances: 0, advanced: Instant::now(), error: None, ends: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let state = State { looks: 0, advances: 0, advanced: Instant::now(), error: None };
+        let shared = Shared { state: Mutex::new(state), ends: Arc::default(), changed: Condvar::new() };
+        let shared = Arc::new(shared);
         let settings = store.inner.options.settings();
         let run = {
             let shared = Arc::clone(&shared);
@@ -344,7 +358,9 @@ impl Follower {
         if self.store.engine().poison.check_process().is_err() {
             return;
         }
-        self.shared.state.lock().ends = true;
+        let state = self.shared.state.lock();
+        self.shared.ends.store(true, Ordering::Release);
+        drop(state);
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
             // Its own failure has poisoned the handle.

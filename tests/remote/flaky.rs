@@ -67,6 +67,9 @@ pub struct Flaky {
     inner: Arc<InMemory>,
     pub counts: Counts,
     pub is_down: AtomicBool,
+    /// Reads and lists are not answered; how many there are.
+    hangs: AtomicBool,
+    hanging: AtomicU64,
     /// Ignores the condition of puts.
     pub overwrites: AtomicBool,
     /// One in so many requests fails; 0 for none.
@@ -107,6 +110,8 @@ impl Flaky {
             inner,
             counts: Counts::default(),
             is_down: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            hanging: AtomicU64::new(0),
             overwrites: AtomicBool::new(false),
             one_in: AtomicU64::new(0),
             faults: AtomicU64::new(0),
@@ -131,6 +136,22 @@ impl Flaky {
     /// Puts take this long.
     pub fn slow(&self, by: Duration) {
         *self.slow.lock() = by;
+    }
+
+    /// Reads and lists are never answered.
+    pub fn hang(&self, hang: bool) {
+        self.hangs.store(hang, Ordering::Relaxed);
+    }
+
+    /// How many were not.
+    pub fn hanging(&self) -> u64 {
+        self.hanging.load(Ordering::Relaxed)
+    }
+
+    fn is_unanswered(&self) -> bool {
+        let hangs = self.hangs.load(Ordering::Relaxed);
+        self.hanging.fetch_add(u64::from(hangs), Ordering::Relaxed);
+        hangs
     }
 
     /// Epochs are not stored.
@@ -206,6 +227,9 @@ impl Flaky {
 
     fn counted(&self, list: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.counts.lists.fetch_add(1, Ordering::Relaxed);
+        if self.is_unanswered() {
+            return Box::pin(futures_util::stream::pending());
+        }
         let listed = Arc::clone(&self.counts.listed);
         match self.check_up() {
             Ok(()) => Box::pin(futures_util::StreamExt::inspect(list, move |_| {
@@ -297,6 +321,9 @@ impl ObjectStore for Flaky {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.counts.gets.fetch_add(1, Ordering::Relaxed);
+        if self.is_unanswered() {
+            std::future::pending::<()>().await;
+        }
         self.check_up()?;
         self.deliver_late().await;
         // Clients repeat reads themselves.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
@@ -16,7 +16,7 @@ use tenure::{Durability, Error, Options, RecordId, Store};
 
 use crate::common::Rng;
 use crate::flaky::{Flaky, run};
-use crate::{bucket, contents, open, open_in, quick, rounds};
+use crate::{bucket, contents, in_time, open, open_in, quick, rounds};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
@@ -396,13 +396,6 @@ impl Backing for Panics {
     fn location(&self) -> String {
         self.local.location()
     }
-}
-
-/// What a closure returns, if it does within a minute.
-fn in_time<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(what()));
-    receiver.recv_timeout(Duration::from_mins(1)).expect("it ends")
 }
 
 #[test]

@@ -258,6 +258,11 @@ impl Journal {
         false
     }
 
+    /// Whether there is no more time for closing. What begins at the end of it gets a moment.
+    pub(super) fn is_over(&self) -> bool {
+        self.state.lock().closing_until.is_some_and(|until| until + MOMENT <= Instant::now())
+    }
+
     /// Returns once the time for closing is over.
     pub(super) async fn closed(&self) {
         let mut closes = self.closes.subscribe();

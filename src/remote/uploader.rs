@@ -95,7 +95,9 @@ impl Uploader {
     /// Uploads a batch. Says whether it is stored; if not, the journal ends.
     fn upload(&mut self, batch: &Batch) -> Result<bool> {
         let at = self.following();
-        let prepared = prepare(&self.bucket, &batch.items, at, self.options.part_bytes)?;
+        let Some(prepared) = prepare(&self.bucket, &batch.items, at, self.options.part_bytes, &self.journal)? else {
+            return Ok(self.gives_up());
+        };
         if !self.put_parts(&prepared.parts)? {
             return Ok(false);
         }
@@ -134,6 +136,9 @@ impl Uploader {
         for some in parts.chunks(PARTS_AT_ONCE) {
             let mut read = Vec::new();
             for part in some {
+                if self.journal.is_over() {
+                    return Ok(self.gives_up());
+                }
                 let mut bytes = vec![0; to_usize(part.bytes)];
                 let failed = |source| Error::io("read", part.name.to_string(), source);
                 part.file.read_at(part.begin, &mut bytes).map_err(failed)?;
@@ -185,12 +190,16 @@ impl Uploader {
             };
             let Some(error) = unknown else { return Ok(true) };
             if !self.journal.pause(pause, &error) {
-                // What the bucket has of it is known to the next opening.
-                self.journal.end(End::Closed);
-                return Ok(false);
+                return Ok(self.gives_up());
             }
             pause = (pause * 2).min(longest);
         }
+    }
+
+    /// There is no time left: nothing more is stored. What the bucket has of it is known to the next opening.
+    fn gives_up(&self) -> bool {
+        self.journal.end(End::Closed);
+        false
     }
 
     fn fenced(&self, bytes: &[u8]) {
@@ -257,7 +266,7 @@ impl Uploader {
     fn merge(&mut self) {
         let at = self.at;
         let merges = choose(&self.loaded.table, self.allowance);
-        let read = merges.into_iter().filter_map(|merge| {
+        let read = merges.into_iter().take_while(|_| !self.journal.is_over()).filter_map(|merge| {
             let bytes = read_checked(&*self.local, &merge)?;
             Some((self.bucket.names.data(&merge.name, at, merge.begin()), merge, PutPayload::from(bytes)))
         });
@@ -322,8 +331,14 @@ fn now_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Reads what is small, and cuts what is large into parts.
-fn prepare(bucket: &Bucket, items: &[Item], at: LogPoint, part_bytes: u64) -> Result<Prepared> {
+/// Reads what is small, and cuts what is large into parts. `None` if the time for closing is over before all of it is read.
+fn prepare(
+    bucket: &Bucket,
+    items: &[Item],
+    at: LogPoint,
+    part_bytes: u64,
+    journal: &Journal,
+) -> Result<Option<Prepared>> {
     let mut prepared = Prepared::default();
     let mut inline_bytes = 0;
     for item in items {
@@ -334,6 +349,9 @@ fn prepare(bucket: &Bucket, items: &[Item], at: LogPoint, part_bytes: u64) -> Re
             Noted::Range { file, begin, end } => {
                 let mut at_byte = *begin;
                 while at_byte < *end {
+                    if journal.is_over() {
+                        return Ok(None);
+                    }
                     let left = end - at_byte;
                     let bytes = if left >= part_bytes.saturating_mul(2) { part_bytes } else { left };
                     let mut content = vec![0; to_usize(bytes)];
@@ -366,5 +384,5 @@ fn prepare(bucket: &Bucket, items: &[Item], at: LogPoint, part_bytes: u64) -> Re
             *offset += begin;
         }
     }
-    Ok(prepared)
+    Ok(Some(prepared))
 }

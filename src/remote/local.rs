@@ -47,6 +47,23 @@ fn manifest_number(name: &str) -> Option<SegmentSeq> {
     FileKind::parse_name(name).and_then(|(kind, number)| (kind == FileKind::Manifest).then_some(number))
 }
 
+/// Fails if a file is shorter than in the bucket.
+fn check_len(name: &str, len: u64, known: u64) -> Result<()> {
+    if len >= known {
+        return Ok(());
+    }
+    let what = "a file of the local directory, which may be an older copy";
+    Err(Error::corrupt(name, len, what, format!("{known} bytes, as in the bucket"), format!("{len} bytes")))
+}
+
+/// Fails if no manifest is left: no store deletes its last one. The bucket must not lose the files for which the directory has none.
+fn check_manifest(names: &[String], table: &Table) -> Result<()> {
+    let is_manifest = |name: &str| manifest_number(name).is_some();
+    let lost = table.iter().find(|(name, _)| is_manifest(name)).filter(|_| !names.iter().any(|name| is_manifest(name)));
+    let Some((name, _)) = lost else { return Ok(()) };
+    Err(Error::corrupt(name, 0, "a manifest of the local directory", "one, as in the bucket", "none"))
+}
+
 /// The mark of an epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
@@ -164,6 +181,14 @@ impl Local<'_> {
     ///
     /// They may have been deleted. Then the store deletes them again, as after a crash in which the deletion was lost.
     pub(super) fn lost_ends(&self, table: &Table) -> Result<Vec<String>> {
+        let missing = self.missing_ends(table)?;
+        for name in self.shipped()?.iter().filter(|name| missing.contains(name)) {
+            self.0.delete(name).map_err(self.failed("delete", name))?;
+        }
+        Ok(missing)
+    }
+
+    fn missing_ends(&self, table: &Table) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         let names = self.shipped()?;
         for (kind, least) in [(FileKind::Records, to_u64(SEGMENT_HEADER_BYTES)), (FileKind::Manifest, 0)] {
@@ -186,9 +211,6 @@ impl Local<'_> {
                 let known = pieces.last().map_or(0, Piece::end);
                 let len = lens.get(name).copied();
                 if is_after && known > least && len.is_none_or(|len| len < known) {
-                    if len.is_some() {
-                        self.0.delete(name).map_err(self.failed("delete", name))?;
-                    }
                     missing.push(name.to_owned());
                 }
             }
@@ -215,6 +237,19 @@ impl Local<'_> {
             table.iter().filter_map(|(name, pieces)| Some((manifest_number(name)?, name, pieces.last()?.end())));
         let newer = known.max().filter(|(number, ..)| Some(*number) > here);
         Ok(newer.map(|(_, name, end)| Behind { name: name.to_owned(), begin: 0, end }))
+    }
+
+    /// Fails if the directory lacks what the bucket has and cannot fetch it, before it says that it is the bucket's: then it is an older
+    /// copy of itself, or has lost data, and whoever has the rest is to go on.
+    pub(super) fn check_holds(&self, table: &Table) -> Result<()> {
+        let (names, fetched) = (self.shipped()?, self.missing_ends(table)?);
+        for name in names.iter().filter(|name| !fetched.contains(name)) {
+            let Some(known) = table.len_of(name) else { continue };
+            let len = self.0.open(name).and_then(|file| file.len()).map_err(self.failed("measure", name))?;
+            check_len(name, len, known)?;
+        }
+        check_manifest(&names, table)?;
+        self.check_newest(table)
     }
 
     /// Fails if files lack what the bucket got last: then the directory is an older copy of itself.
@@ -259,24 +294,14 @@ impl Local<'_> {
             if known.is_none() {
                 events.push((Arc::clone(&shared), Noted::Create));
             }
-            if len < begin {
-                let what = "a file of the local directory";
-                let expected = format!("{begin} bytes, as in the bucket");
-                return Err(Error::corrupt(name, len, what, expected, format!("{len} bytes")));
-            }
+            check_len(name, len, begin)?;
             if begin < len {
                 // What the bucket has, the directory must not lose.
                 file.sync().map_err(self.failed("sync", name))?;
                 events.push((shared, Noted::Range { file, begin, end: len }));
             }
         }
-        let is_manifest = |name: &str| manifest_number(name).is_some();
-        if !names.iter().any(|name| is_manifest(name))
-            && let Some((name, _)) = table.iter().find(|(name, _)| is_manifest(name))
-        {
-            // No store deletes its last one. The bucket must not lose the files for which the directory has none.
-            return Err(Error::corrupt(name, 0, "a manifest of the local directory", "one, as in the bucket", "none"));
-        }
+        check_manifest(&names, table)?;
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let gone = table.iter().filter(|(name, _)| !names.contains(name)).map(|(name, _)| Arc::from(name));
         Ok(Difference { events, gone: gone.collect() })

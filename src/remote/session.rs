@@ -143,6 +143,10 @@ impl Session {
         let kinship = kinship(bucket, &local, newest, options)?;
         let (last, mut loaded) =
             end_epoch(bucket, &local, newest, nonce, kinship == Kinship::Holds && !options.take_over)?;
+        if kinship == Kinship::Holds {
+            // Before the directory is noted as the bucket's: an older copy that is refused then must not shut out the right one.
+            local.check_holds(&loaded.table)?;
+        }
         let epoch = newest + 1;
         let (name, mark) = local.note(Mark { epoch, nonce, is_complete: kinship == Kinship::Holds })?;
         // Its own mark comes first: it says who fetches. What a load has not completed has a mark of its own.

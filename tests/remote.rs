@@ -35,6 +35,8 @@ mod merged;
 mod moved_bucket;
 #[path = "remote/neighbours.rs"]
 mod neighbours;
+#[path = "remote/old_handles.rs"]
+mod old_handles;
 #[path = "remote/older.rs"]
 mod older;
 #[path = "remote/prefixes.rs"]

@@ -184,9 +184,9 @@ pub trait BackingFile: Send + Sync + Debug {
     }
 
     /// Announces that up to this many bytes will be appended in total, with syncs in between, so that the implementation can
-    /// preallocate room. Zero means that no more appends follow and room can be released. The length reported by
-    /// this handle does not change. Until the handle is dropped, and permanently if its process is killed, others may see
-    /// zeros after the appended bytes.
+    /// preallocate room. Zero means that no more appends follow and room can be released: now or never, since another writer
+    /// may count on what it finds by the time the handle is dropped. The length reported by this handle does not change. Until it
+    /// is released or the handle is dropped, and permanently if its process is killed, others may see zeros after the appended bytes.
     fn preallocate(&self, _bytes: u64) -> io::Result<()> {
         Ok(())
     }

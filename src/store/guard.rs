@@ -2,13 +2,14 @@
 //!
 //! Owns: the lock, and every call that changes the backing. Never: creates or deletes a file, appends to the manifest,
 //! or acknowledges a sync without checking the lock. A failed check ends the handle, even if the caller ignores the
-//! result.
+//! result. Nor does it release the lock while a file has space after its end that the handle would give back later: views
+//! hold files for as long as they live, and whoever has the lock next takes that space for part of them.
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::backing::{Backing, BackingFile, BackingLock, Map, ReadAt, Shipping};
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ pub(super) struct Guard {
     /// The handle that losing the lock poisons, once the store is open.
     poison: OnceLock<Arc<Poison>>,
     lost: OnceLock<String>,
+    /// Files that may have space after their end.
+    roomy: Mutex<Vec<Weak<dyn BackingFile>>>,
 }
 
 impl Guard {
@@ -36,8 +39,8 @@ impl Guard {
                 Err(source) => Error::io("lock", backing.location(), source),
             },
         })?;
-        let (poison, lost) = (OnceLock::new(), OnceLock::new());
-        Ok(Arc::new(Self { backing: Arc::clone(backing), lock: RwLock::new(Some(lock)), poison, lost }))
+        let (backing, lock) = (Arc::clone(backing), RwLock::new(Some(lock)));
+        Ok(Arc::new(Self { backing, lock, poison: OnceLock::new(), lost: OnceLock::new(), roomy: Mutex::default() }))
     }
 
     /// Sets the handle that losing the lock poisons.
@@ -56,16 +59,22 @@ impl Guard {
 
     /// Fails if the lock was lost or released.
     pub(super) fn check(&self) -> io::Result<()> {
+        self.held(|| Ok(()))
+    }
+
+    /// Does something while the lock is held: it is not released before that has ended.
+    fn held<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         if let Some(lost) = self.lost.get() {
             return Err(io::Error::other(lost.clone()));
         }
-        let held = match &*self.lock.read() {
-            Some(lock) => lock.check(),
-            None => return Err(io::Error::other("the store was closed")),
-        };
-        held.inspect_err(|error| {
+        let lock = self.lock.read();
+        let Some(held) = &*lock else { return Err(io::Error::other("the store was closed")) };
+        if let Err(error) = held.check() {
+            drop(lock);
             self.poison(self.lost.get_or_init(|| error.to_string()));
-        })
+            return Err(error);
+        }
+        work()
     }
 
     fn poison(&self, lost: &str) {
@@ -76,7 +85,12 @@ impl Guard {
 
     /// Releases the lock.
     pub(super) fn release(&self) {
-        *self.lock.write() = None;
+        let mut lock = self.lock.write();
+        for file in std::mem::take(&mut *self.roomy.lock()).iter().filter_map(Weak::upgrade) {
+            // Space that stays is skipped by later openings.
+            drop(file.preallocate(0));
+        }
+        *lock = None;
     }
 
     /// Gives up a lock inherited from a parent process, which keeps it.
@@ -95,8 +109,7 @@ pub(super) struct Guarded(pub(super) Arc<Guard>);
 
 impl Backing for Guarded {
     fn create(&self, name: &str) -> io::Result<Arc<dyn BackingFile>> {
-        self.0.check()?;
-        let file = self.0.backing.create(name)?;
+        let file = self.0.held(|| self.0.backing.create(name))?;
         let is_manifest = matches!(FileKind::parse_name(name), Some((FileKind::Manifest, _)));
         Ok(Arc::new(GuardedFile { file, guard: Arc::clone(&self.0), is_manifest }))
     }
@@ -118,8 +131,7 @@ impl Backing for Guarded {
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
-        self.0.check()?;
-        self.0.backing.delete(name)
+        self.0.held(|| self.0.backing.delete(name))
     }
 
     fn lock(&self) -> io::Result<Box<dyn BackingLock>> {
@@ -184,7 +196,16 @@ impl BackingFile for GuardedFile {
     }
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
-        self.file.preallocate(bytes)
+        if bytes == 0 {
+            return self.file.preallocate(0);
+        }
+        self.guard.held(|| {
+            let mut roomy = self.guard.roomy.lock();
+            roomy.retain(|file| file.strong_count() > 0);
+            roomy.push(Arc::downgrade(&self.file));
+            drop(roomy);
+            self.file.preallocate(bytes)
+        })
     }
 
     fn seal(&self) -> io::Result<()> {

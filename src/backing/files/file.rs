@@ -165,6 +165,8 @@ impl BackingFile for OpenFile {
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             self.room.take_back(&self.file, self.len.load(Ordering::Acquire));
+            // If that failed it stays: by the time the handle is dropped, another writer may count on the length.
+            self.room.bytes.store(0, Ordering::Relaxed);
         } else {
             self.room.bytes_max.store(bytes, Ordering::Relaxed);
         }

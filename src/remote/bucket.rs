@@ -5,6 +5,7 @@
 
 use std::fmt::{Debug, Display, Formatter};
 use std::ops::Range;
+use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::{io, thread};
 
@@ -114,6 +115,11 @@ impl Bucket {
         let trusts_exists = planted::is(Fault::ExistsIsStored);
         let names = Arc::new(Names(prefix));
         Ok(Self { store, names, shown: shown.into(), home, runtime: Arc::new(runtime), trusts_exists })
+    }
+
+    /// Its directory, if it is in a file system.
+    pub(crate) fn directory(&self) -> Option<&FilePath> {
+        self.home.as_ref().map(Home::path)
     }
 
     /// Runs a future on the bucket's thread, and waits for it, unless that of this thread is ended.

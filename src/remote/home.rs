@@ -31,6 +31,11 @@ impl Home {
         Ok(Self { path: path.to_owned(), opened: Arc::new(opened) })
     }
 
+    /// The path that led to it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Fails if the path leads to another directory now, or to none.
     pub(super) async fn check(&self) -> Result<()> {
         let Self { path, opened } = self.clone();

@@ -4,6 +4,7 @@
 //! compared by their sum.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -208,14 +209,31 @@ impl Adding<'_, '_, '_> {
         self.repository.place.settle(DATA)?;
         self.mark.check()?;
         let id = self.put_list(&list)?;
-        // A pruning that took this backup for dead may have deleted pieces until now; none begins that does not see the list.
-        if let Err(error) = self.put_missing(&list) {
-            self.repository.place.delete(&id.object())?;
-            return Err(error);
+        if let Err(error) = self.confirm(&list) {
+            return Err(self.take_back(id, error));
         }
         let Self { now, pieces, .. } = self;
         let (files, bytes) = (to_u64(list.files.len()), list.bytes());
         Ok(Added { id, seq: list.seq, files, bytes, written: now.written, pieces, verified })
+    }
+
+    /// Checks, once the list is there, that nothing it names is being deleted.
+    fn confirm(&mut self, list: &List) -> Result<()> {
+        // A pruning that took this backup for dead before that has read the lists without this one, and deletes what only this one names,
+        // however late. One that deletes the mark from now on reads the list.
+        self.mark.check()?;
+        // A pruning that was itself taken for dead may have deleted pieces until now.
+        self.put_missing(list)
+    }
+
+    /// Deletes the list of a backup that failed when it was there. Returns the error to report.
+    fn take_back(&self, id: BackupId, error: Error) -> Error {
+        let Err(kept) = self.repository.place.delete(&id.object()) else { return error };
+        let file = format!(
+            "{}, the list of backup {id}, which failed, stays and may lack pieces: delete this object before you prune or rely on {id}",
+            self.repository.shown(&id.object())
+        );
+        Error::io("delete", file, io::Error::other(format!("{kept}. The backup failed because: {error}")))
     }
 
     fn tell(&mut self) -> Result<()> {

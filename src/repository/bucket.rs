@@ -1,6 +1,6 @@
 //! A repository in a bucket of an object store.
 //!
-//! Owns: how old a mark may be. Never: reads a clock other than the server's.
+//! Owns: how marks of both kinds are judged there. Never: reads a clock other than the server's.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,10 +8,9 @@ use std::path::Path;
 use crate::backing::Backing;
 use crate::error::Result;
 use crate::remote::{Bucket, Listed};
+use crate::repository::directory::Directory;
+use crate::repository::marks::{is_renewed, is_too_old};
 use crate::repository::place::{Object, Place, Put};
-
-/// The owner of a mark that is older than this is taken for dead. It renews the mark much sooner.
-const MARK_MICROS_MAX: u64 = 60 * 60 * 1_000_000;
 
 impl Place for Bucket {
     fn shown(&self) -> String {
@@ -51,8 +50,12 @@ impl Place for Bucket {
         self.put_object(name, name.as_bytes(), false).map(|_stored| None)
     }
 
-    fn is_abandoned(&self, _name: &str, mark: &Object, now: u64) -> Result<bool> {
-        Ok(now.saturating_sub(mark.micros) > MARK_MICROS_MAX)
+    fn is_abandoned(&self, name: &str, mark: &Object, now: u64) -> Result<bool> {
+        match self.directory() {
+            // Its owner uses this directory by its path, and does not renew it.
+            Some(path) if !is_renewed(name, mark) => Directory::new(path).is_abandoned(name, mark, now),
+            _ => Ok(is_too_old(mark, now)),
+        }
     }
 
     fn marks_age(&self) -> bool {

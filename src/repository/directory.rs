@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::backing::{Backing, Folders, Whole};
 use crate::backup::refuse_inside;
 use crate::error::{Error, Result};
+use crate::repository::marks::{is_renewed, is_too_old};
 use crate::repository::names::{FOLDERS, HEADER, TEMPORARY};
 use crate::repository::place::{Object, Place, Put};
 
@@ -92,7 +93,11 @@ impl Place for Directory {
         self.within(|| self.folders.create_locked(name)).map(Some).map_err(self.failed("lock", name))
     }
 
-    fn is_abandoned(&self, name: &str, _mark: &Object, _now: u64) -> Result<bool> {
+    fn is_abandoned(&self, name: &str, mark: &Object, now: u64) -> Result<bool> {
+        // Its owner uses this directory as a bucket, and has no lock.
+        if is_renewed(name, mark) {
+            return Ok(is_too_old(mark, now));
+        }
         self.folders.is_unlocked(name).map_err(self.failed("lock", name))
     }
 

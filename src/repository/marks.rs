@@ -1,6 +1,6 @@
 //! Marks of who is at work, so that nothing is deleted that a backup is about to name.
 //!
-//! Owns: who may begin. Never: relies on a clock in a directory, where a lock says whether the owner of a mark lives.
+//! Owns: who may begin, and the two kinds of marks. Never: relies on a clock where a lock says whether the owner of a mark lives.
 //! Invariants: 1. A mark is put before its owner lists the others: of a backup and a pruning at once, at least one sees
 //! the other. 2. Who takes another for dead deletes its mark first, and an owner without a mark stops.
 
@@ -8,14 +8,29 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::id::to_u64;
 use crate::repository::names::MARKS;
 use crate::repository::place::{Object, Place};
+
+/// The owner of a mark that is renewed and older than this is taken for dead. It renews the mark much sooner.
+const MARK_MICROS_MAX: u64 = 60 * 60 * 1_000_000;
 
 /// How often a mark is renewed where marks age.
 const RENEWED_EVERY: Duration = Duration::from_mins(5);
 
 /// How often a mark is put that others took for abandoned at once.
 const ATTEMPTS: u32 = 3;
+
+/// Whether a mark of this name is one that its owner renews. It contains its own name; one that is kept by a lock is empty. A directory may
+/// have both kinds, if some use it by its path and others as a bucket.
+pub(super) fn is_renewed(name: &str, mark: &Object) -> bool {
+    mark.bytes == to_u64(name.len())
+}
+
+/// Whether the owner of a mark that is renewed is to be taken for dead at this time.
+pub(super) fn is_too_old(mark: &Object, now: u64) -> bool {
+    now.saturating_sub(mark.micros) > MARK_MICROS_MAX
+}
 
 /// What is at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

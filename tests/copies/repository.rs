@@ -14,6 +14,8 @@ mod basics;
 mod buckets;
 mod damage;
 mod edges;
+#[cfg(feature = "remote")]
+mod exclusion;
 mod full;
 mod kills;
 mod model;

@@ -1,0 +1,231 @@
+//! Who excludes whom: a backup that slept beside a pruning, and marks of programs that use one place in two ways.
+
+use std::fmt::{Debug, Display, Formatter};
+use std::path::Path as FilePath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, SystemTime};
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use parking_lot::Mutex;
+use tenure::remote::Bucket;
+use tenure::repository::{AddOptions, At, BackupId, Keep, Repository};
+use tenure::{Error, Store};
+
+use crate::common::contents;
+use crate::repository::flaky::run;
+use crate::repository::{add, go_on, restored, small};
+
+/// A store in memory in which something happens before the next list of a backup arrives.
+struct Staged {
+    inner: InMemory,
+    before_list: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Marks of backups look as if they were two hours older.
+    ages_backups: AtomicBool,
+    /// Called before pieces are deleted.
+    before_deletions: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    keeps_lists: AtomicBool,
+}
+
+impl Debug for Staged {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Staged")
+    }
+}
+
+impl Display for Staged {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("staged")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Staged {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let hook = if location.as_ref().contains("/backups/") { self.before_list.lock().take() } else { None };
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        // There is nothing to wait for in such a stream.
+        let locations: Vec<Result<Path>> = locations.collect().now_or_never().expect("names");
+        let is_of = |folder| locations.iter().flatten().any(|path| path.as_ref().contains(folder));
+        if is_of("/data/")
+            && let Some(hook) = self.before_deletions.lock().take()
+        {
+            hook();
+        }
+        if is_of("/backups/") && self.keeps_lists.load(Ordering::Relaxed) {
+            let why = object_store::Error::Generic { store: "staged", source: "503 Service Unavailable".into() };
+            return futures_util::stream::iter([Err(why)]).boxed();
+        }
+        self.inner.delete_stream(futures_util::stream::iter(locations).boxed())
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let ages = self.ages_backups.load(Ordering::Relaxed);
+        let aged = move |meta: ObjectMeta| {
+            let is_aged = ages && meta.location.as_ref().contains("/marks/backup-");
+            let by = Duration::from_hours(if is_aged { 2 } else { 0 });
+            ObjectMeta { last_modified: meta.last_modified - by, ..meta }
+        };
+        self.inner.list(prefix).map(move |meta| meta.map(aged)).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+fn repository_in(objects: &Arc<Staged>) -> Repository {
+    let objects = Arc::clone(objects) as Arc<dyn ObjectStore>;
+    Repository::in_bucket(Bucket::new(objects, "backups").expect("a bucket"))
+}
+
+fn change(store: &Store, value: u8) {
+    let set = store.record_set("a").expect("a set");
+    store.write(|tx| tx.insert(&set, vec![value; 30_000])).expect("commits");
+}
+
+/// What the second backup says while a pruning takes it for dead just before its list arrives, and deletes once it has ended.
+fn slept(dir: &FilePath, keeps_lists: bool) -> (Arc<Staged>, Store, tenure::Result<BackupId>) {
+    let store = small().open(dir.join("store")).expect("opens");
+    let objects = Arc::new(Staged {
+        inner: InMemory::new(),
+        before_list: Mutex::default(),
+        ages_backups: AtomicBool::new(false),
+        before_deletions: Mutex::default(),
+        keeps_lists: AtomicBool::new(keeps_lists),
+    });
+    let repository = repository_in(&objects);
+    change(&store, 1);
+    add(&repository, &store).expect("backs up");
+    change(&store, 2);
+    let ((reached, reaches), (ended, ends)) = (channel(), channel::<()>());
+    *objects.before_deletions.lock() = Some(Box::new(move || {
+        reached.send(()).expect("the backup waits");
+        // Until the backup has ended.
+        ends.recv().unwrap_err();
+    }));
+    let pruner = Arc::new(Mutex::new(None));
+    let (begun, place) = (Arc::clone(&pruner), Arc::clone(&objects));
+    *objects.before_list.lock() = Some(Box::new(move || {
+        place.ages_backups.store(true, Ordering::Relaxed);
+        let pruning = repository_in(&place);
+        *begun.lock() = Some(std::thread::spawn(move || pruning.prune(&Keep::newest(9))));
+        reaches.recv().expect("the pruning deletes pieces");
+    }));
+    let added = add(&repository, &store).map(|added| added.id);
+    drop(ended);
+    let pruning = pruner.lock().take().expect("it has begun");
+    let pruned = pruning.join().expect("no panic").expect("prunes");
+    assert!(pruned.pieces > 0, "{pruned:?}");
+    objects.ages_backups.store(false, Ordering::Relaxed);
+    (objects, store, added)
+}
+
+#[test]
+fn a_backup_that_a_pruning_took_for_dead_does_not_report_success() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (objects, store, added) = slept(dir.path(), false);
+    let repository = repository_in(&objects);
+    let listed = repository.list().expect("lists");
+    assert!(matches!(added, Err(Error::Fenced { .. })), "{added:?}");
+    assert_eq!(listed.iter().map(|info| info.id).collect::<Vec<_>>(), [BackupId(1)], "its list is gone");
+    let report = repository.verify(&mut go_on).expect("verifies");
+    assert!(report.is_ok(), "{report:?}");
+    add(&repository, &store).expect("backs up");
+    let state = contents(&store).expect("reads");
+    assert_eq!(restored(&repository, At::Newest, dir.path()).expect("restores"), state);
+}
+
+#[test]
+fn of_a_list_that_stays_the_error_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (objects, store, added) = slept(dir.path(), true);
+    let repository = repository_in(&objects);
+    let error = added.expect_err("it may lack pieces").to_string();
+    for words in ["b2", "backups/000000000002", "may lack pieces", "delete", "503", "was deleted"] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert!(!repository.verify(&mut go_on).expect("verifies").is_ok());
+    // As the error says.
+    run(objects.inner.delete(&Path::from("backups/backups/000000000002"))).expect("deletes");
+    assert!(repository.verify(&mut go_on).expect("verifies").is_ok());
+    add(&repository, &store).expect("backs up");
+    assert!(repository.verify(&mut go_on).expect("verifies").is_ok());
+}
+
+fn in_two_ways(dir: &FilePath) -> (Repository, Repository) {
+    let place = dir.join("backups");
+    let url = format!("file://{}", place.display());
+    (Repository::in_bucket(Bucket::at(&url).expect("a bucket")), Repository::in_directory(place))
+}
+
+#[test]
+fn a_place_that_is_used_in_two_ways_has_one_kind_of_exclusion() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = small().open(dir.path().join("store")).expect("opens");
+    let (as_bucket, as_directory) = in_two_ways(dir.path());
+    for (ours, theirs) in [(&as_bucket, &as_directory), (&as_directory, &as_bucket)] {
+        change(&store, 3);
+        let mut told = None;
+        ours.add(&store, &AddOptions::new(), &mut |now| {
+            if told.is_none() {
+                // However long the backup has run.
+                let marks = std::fs::read_dir(dir.path().join("backups/marks")).expect("lists");
+                for mark in marks {
+                    let mark = std::fs::File::options().write(true).open(mark.expect("a mark").path());
+                    let age = if std::ptr::eq(ours, &as_directory) { 2 } else { 0 };
+                    let then = SystemTime::now() - Duration::from_hours(age);
+                    mark.expect("opens").set_modified(then).expect("ages");
+                }
+                told = Some(theirs.prune(&Keep::newest(1)));
+            }
+            go_on(now)
+        })
+        .expect("backs up");
+        assert!(matches!(told, Some(Err(Error::Locked { .. }))), "{told:?}");
+        assert!(ours.verify(&mut go_on).expect("verifies").is_ok());
+    }
+}
+
+#[test]
+fn marks_that_dead_owners_left_are_found_out_either_way() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = small().open(dir.path().join("store")).expect("opens");
+    let (as_bucket, as_directory) = in_two_ways(dir.path());
+    change(&store, 1);
+    add(&as_directory, &store).expect("backs up");
+    let mark = |name: &str| dir.path().join("backups/marks").join(name);
+    for (repository, other) in [(&as_bucket, ""), (&as_directory, "marks/prune-1")] {
+        std::fs::write(mark("prune-1"), other).expect("writes");
+        let then = SystemTime::now() - Duration::from_hours(if other.is_empty() { 0 } else { 2 });
+        std::fs::File::options().write(true).open(mark("prune-1")).unwrap().set_modified(then).unwrap();
+        add(repository, &store).expect("backs up");
+        assert!(!mark("prune-1").exists(), "{other}");
+    }
+}

@@ -113,7 +113,7 @@ impl Bucket {
     pub(super) fn shown(store: Arc<dyn ObjectStore>, prefix: Path, shown: String, home: Option<Home>) -> Result<Self> {
         let runtime = Runtime::start().map_err(|source| Error::io("start a thread for", &shown, source))?;
         let trusts_exists = planted::is(Fault::ExistsIsStored);
-        let names = Arc::new(Names(prefix));
+        let names = Arc::new(Names::new(prefix));
         Ok(Self { store, names, shown: shown.into(), home, runtime: Arc::new(runtime), trusts_exists })
     }
 
@@ -251,11 +251,16 @@ impl Bucket {
         self.found("delete", name, self.store.delete(name).await).await.map(drop)
     }
 
-    /// Whether nothing at all is below its prefix.
+    /// Whether nothing at all is below its prefix, neither as its objects have it nor as it was given.
     pub(super) async fn is_bare(&self) -> Result<bool> {
-        let prefix = (!self.names.0.as_ref().is_empty()).then_some(&self.names.0);
-        let first = self.store.list(prefix).next().await.transpose();
-        Ok(self.found("list", &self.names.0, first).await?.flatten().is_none())
+        for prefix in self.names.prefixes() {
+            let below = (!prefix.as_ref().is_empty()).then_some(prefix);
+            let first = self.store.list(below).next().await.transpose();
+            if self.found("list", prefix, first).await?.flatten().is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// An object that must exist.

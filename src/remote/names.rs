@@ -11,12 +11,28 @@ const DIGITS: usize = 16;
 
 /// The names below a prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Names(pub(super) Path);
+pub(super) struct Names {
+    /// As it was given.
+    given: Path,
+    /// As all names have it: what object stores advise against is escaped, also in what was escaped before. Objects are where they always
+    /// were.
+    prefix: Path,
+}
 
 impl Names {
+    pub(super) fn new(given: Path) -> Self {
+        let prefix = Path::from(given.as_ref());
+        Self { given, prefix }
+    }
+
+    /// The prefix of all names, and the one that was given, if that is another.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.prefix).chain((self.given != self.prefix).then_some(&self.given))
+    }
+
+    /// A name of parts that have nothing to escape.
     pub(super) fn below(&self, name: &str) -> Path {
-        let prefix = self.0.as_ref();
-        if prefix.is_empty() { Path::from(name) } else { Path::from(format!("{prefix}/{name}")) }
+        name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
     pub(super) fn epochs(&self) -> Path {
@@ -69,7 +85,7 @@ impl Names {
 
     /// The last parts of a name, if it has as many below the prefix. Another bucket's prefix may be below this one: its names are longer.
     fn parts<'p, const COUNT: usize>(&self, path: &'p Path) -> Option<[&'p str; COUNT]> {
-        let own = self.0.as_ref().split('/').filter(|part| !part.is_empty()).count();
+        let own = self.prefix.parts_count();
         let parts: Vec<&str> = path.as_ref().split('/').skip(own).collect();
         parts.try_into().ok()
     }

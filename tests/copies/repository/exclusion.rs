@@ -1,4 +1,5 @@
-//! Who excludes whom: a backup that slept beside a pruning, and marks of programs that use one place in two ways.
+//! Who excludes whom: a backup that slept beside a pruning, marks of programs that use one place in two ways, and prefixes whose names
+//! are written in another way than they are given.
 
 use std::fmt::{Debug, Display, Formatter};
 use std::path::Path as FilePath;
@@ -227,5 +228,36 @@ fn marks_that_dead_owners_left_are_found_out_either_way() {
         std::fs::File::options().write(true).open(mark("prune-1")).unwrap().set_modified(then).unwrap();
         add(repository, &store).expect("backs up");
         assert!(!mark("prune-1").exists(), "{other}");
+    }
+}
+
+#[test]
+fn under_a_prefix_that_is_written_in_another_way_nothing_foreign_is_joined() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = small().open(dir.path().join("store")).expect("opens");
+    change(&store, 1);
+    let state = contents(&store).expect("reads");
+    for prefix in ["things~1", "a/things #1", "[things]*", "bücher", "things/1"] {
+        let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let repository = || Repository::in_bucket(Bucket::new(Arc::clone(&objects), prefix).expect("a bucket"));
+        add(&repository(), &store).expect("backs up");
+        assert_eq!(restored(&repository(), At::Newest, dir.path()).expect("restores"), state, "{prefix}");
+        let listed = || run(objects.list(None).map(|meta| meta.expect("an object").location).collect::<Vec<_>>());
+        let header = listed().into_iter().find(|path| path.filename() == Some("repository")).expect("the header");
+        for path in listed() {
+            run(objects.delete(&path)).expect("deletes");
+        }
+        // Where the objects are, and where others would expect them.
+        let given = Path::from(prefix);
+        let there = header.as_ref().trim_end_matches("repository").trim_end_matches('/');
+        for foreign in [Path::parse(format!("{there}/foreign")).expect("a name"), given.join("foreign")] {
+            run(objects.put(&foreign, "not ours".into())).expect("puts");
+            let refused = add(&repository(), &store);
+            let is_told = matches!(&refused, Err(Error::BadDestination { why, .. }) if why.contains("neither empty"));
+            assert!(is_told, "{prefix}, {foreign}: {refused:?}");
+            run(objects.delete(&foreign)).expect("deletes");
+        }
+        add(&repository(), &store).expect("backs up");
+        assert!(listed().contains(&header), "{prefix}: it is where it was");
     }
 }

@@ -10,6 +10,9 @@ mod backup_errors;
 #[cfg(test)]
 #[path = "cli/backups.rs"]
 mod backups;
+#[cfg(all(test, feature = "remote"))]
+#[path = "cli/bucket_points.rs"]
+mod bucket_points;
 #[cfg(test)]
 #[path = "cli/change_errors.rs"]
 mod change_errors;

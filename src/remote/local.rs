@@ -43,7 +43,7 @@ pub(super) fn is_mark(name: &str) -> bool {
     epoch_of(name).is_some()
 }
 
-fn manifest_number(name: &str) -> Option<SegmentSeq> {
+pub(super) fn manifest_number(name: &str) -> Option<SegmentSeq> {
     FileKind::parse_name(name).and_then(|(kind, number)| (kind == FileKind::Manifest).then_some(number))
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::to_u64;
 use crate::remote::bucket::Bucket;
 use crate::remote::loading::Deletes;
+use crate::remote::local::manifest_number;
 use crate::remote::object::LogPoint;
 
 /// What a bucket holds.
@@ -50,8 +51,8 @@ impl Bucket {
     /// as incomplete, and no store opens it.
     ///
     /// # Errors
-    /// `NotAStore` if the bucket is empty, `BadDestination` if the backing is not, `PointGone` if an object is missing, `Corrupt` if one
-    /// is damaged, `Io` if a request fails.
+    /// `NotAStore` if the bucket is empty or the state has no manifest, `BadDestination` if the backing is not empty, `PointGone` if an
+    /// object is missing or there never was such a state, `Corrupt` if an object is damaged, `Io` if a request fails.
     pub fn restore(&self, point: Option<LogPoint>, into: &dyn Backing) -> Result<LogPoint> {
         self.restore_as(point, into, Deletes::Apply)
     }
@@ -65,6 +66,24 @@ impl Bucket {
         self.restore_as(point, into, Deletes::IgnoreNewest)
     }
 
+    /// The point that was asked for, if the bucket came to it, or the newest.
+    async fn point(&self, wanted: Option<LogPoint>) -> Result<LogPoint> {
+        let is_empty = || Error::NotAStore { path: self.to_string(), why: "the bucket is empty".to_owned() };
+        let Some(wanted) = wanted else { return self.newest().await?.ok_or_else(is_empty) };
+        let never = |why| Err(Error::PointGone { point: format!("state {wanted} of {self}"), why });
+        let newest = self.newest_epoch().await?;
+        if newest == 0 {
+            return Err(is_empty());
+        }
+        if !(1..=newest).contains(&wanted.epoch) {
+            return never(format!("there never was such a state: the bucket has epochs 1 to {newest}"));
+        }
+        match self.end_of(wanted.epoch).await? {
+            (last, _) if wanted.number <= last => Ok(wanted),
+            (last, _) => never(format!("there is no such state: epoch {} goes to number {last}", wanted.epoch)),
+        }
+    }
+
     fn restore_as(&self, point: Option<LogPoint>, into: &dyn Backing, deletes: Deletes) -> Result<LogPoint> {
         let listed = into.list().map_err(|source| Error::io("list", into.location(), source))?;
         if !listed.is_empty() {
@@ -72,19 +91,18 @@ impl Bucket {
         }
         let bucket = self.clone();
         let (point, loaded) = self.run(async move {
-            let point = match point {
-                Some(point) => point,
-                None => bucket.newest().await?.ok_or_else(|| Error::NotAStore {
-                    path: bucket.to_string(),
-                    why: "the bucket is empty".to_owned(),
-                })?,
-            };
+            let point = bucket.point(point).await?;
             Ok((point, bucket.load(point, deletes).await?))
         })?;
         // Files come in the order of their names, so until all are there it is no state of the store. A load that is not at its end has
         // its own mark.
         let is_load = loaded.table.file(UNFINISHED).is_some();
         if !is_load {
+            let has_manifest = loaded.table.iter().any(|(name, _)| manifest_number(name).is_some());
+            if !has_manifest {
+                let why = format!("its state {point} has no manifest: that is from before a first upload had ended");
+                return Err(Error::NotAStore { path: self.to_string(), why });
+            }
             mark_unfinished(into)?;
         }
         self.fetch(&loaded.table, into)?;

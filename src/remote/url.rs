@@ -36,8 +36,8 @@ fn hidden(url: &str) -> String {
 }
 
 impl Bucket {
-    /// The bucket that a URL names: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///DIRECTORY`, or
-    /// `memory:///PREFIX`, which is a new one each time.
+    /// The bucket that a URL names: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, `file:///DIRECTORY`,
+    /// which is made if it is not there, or `memory:///PREFIX`, which is a new one each time.
     ///
     /// Credentials, regions and endpoints come from the environment, in the variables of each provider (`AWS_ACCESS_KEY_ID`,
     /// `AWS_ENDPOINT`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_KEY`, …), or from the provider's own chain.
@@ -45,6 +45,18 @@ impl Bucket {
     /// # Errors
     /// `NotAStore` if it is not such a URL, or what it needs is missing from the environment; `Io` if its directory cannot be opened.
     pub fn at(url: &str) -> Result<Self> {
+        Self::of(url, true)
+    }
+
+    /// Like [`at`](Self::at), for those who only read: a directory is not made.
+    ///
+    /// # Errors
+    /// As `at`, and `NotAStore` if there is no such directory.
+    pub fn existing(url: &str) -> Result<Self> {
+        Self::of(url, false)
+    }
+
+    fn of(url: &str, makes_directory: bool) -> Result<Self> {
         // What may be a secret is not shown, and becomes no one's name.
         let hidden = hidden(url);
         let parsed = Url::parse(url).map_err(|error| refused(&hidden, format!("it is not a URL: {error}")))?;
@@ -64,6 +76,10 @@ impl Bucket {
         }
         let unknown = |_| refused(&hidden, "it names no object store: use s3, gs, az, file or memory");
         let (scheme, prefix) = ObjectStoreScheme::parse(&parsed).map_err(unknown)?;
+        let is_missing = || matches!(directory_of(&parsed).try_exists(), Ok(false));
+        if scheme == ObjectStoreScheme::Local && !makes_directory && is_missing() {
+            return Err(refused(url, "there is no such directory"));
+        }
         let store = store_of(&scheme, &parsed).map_err(|error| refused(url, error.to_string()))?;
         if scheme != ObjectStoreScheme::Local {
             return Self::shown(store, prefix, url.to_owned(), None);

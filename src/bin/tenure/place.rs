@@ -35,7 +35,7 @@ pub fn local(place: &Path) -> Outcome {
 #[cfg(feature = "remote")]
 pub fn bucket(place: &Path) -> Outcome<Option<Arc<dyn Backing>>> {
     let Some(url) = url(place) else { return Ok(None) };
-    Ok(Some(Arc::new(tenure::remote::Bucket::at(url)?.view(None)?)))
+    Ok(Some(Arc::new(tenure::remote::Bucket::existing(url)?.view(None)?)))
 }
 
 #[cfg(not(feature = "remote"))]

@@ -193,7 +193,7 @@ fn init(context: &Context, args: &Init) -> Outcome {
 }
 
 fn take_over(context: &Context, args: &Takeover) -> Outcome {
-    let bucket = Bucket::at(&args.url)?;
+    let bucket = Bucket::existing(&args.url)?;
     // One whose first upload was interrupted has an epoch, and no files.
     if bucket.status()?.is_none_or(|status| status.files == 0) {
         return Err(is_empty(&args.url).into());
@@ -204,7 +204,7 @@ fn take_over(context: &Context, args: &Takeover) -> Outcome {
 
 fn status(context: &Context, url: &str) -> Outcome {
     let mut out = Output::stdout()?;
-    let status = Bucket::at(url)?.status()?.ok_or_else(|| is_empty(url))?;
+    let status = Bucket::existing(url)?.status()?.ok_or_else(|| is_empty(url))?;
     if context.json {
         out.json(&json!({
             "newest": status.newest.to_string(),
@@ -223,7 +223,14 @@ fn status(context: &Context, url: &str) -> Outcome {
 
 fn open(context: &Context, args: &Open) -> Outcome {
     let mut out = Output::stdout()?;
-    let point = Bucket::at(&args.url)?.restore(args.at, &new_files(&args.store)?)?;
+    let bucket = Bucket::existing(&args.url)?;
+    let is_new = !args.store.exists();
+    let copied = bucket.restore(args.at, &new_files(&args.store)?);
+    if copied.is_err() && is_new {
+        // Only if nothing was copied: otherwise it is not empty, and stays.
+        drop(std::fs::remove_dir(&args.store));
+    }
+    let point = copied?;
     if context.json {
         out.json(&json!({ "state": point.to_string(), "store": args.store.display().to_string() }))?;
     } else {

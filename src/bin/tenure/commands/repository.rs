@@ -70,12 +70,21 @@ pub struct Verify {
     repository: PathBuf,
 }
 
+/// The repository at a path or URL, to which a backup is added: a directory that a URL names is made.
+fn new_at(path: &Path) -> Outcome<Repository> {
+    #[cfg(feature = "remote")]
+    if let Some(url) = url(path) {
+        return Ok(Repository::in_bucket(tenure::remote::Bucket::at(url)?));
+    }
+    at(path)
+}
+
 /// The repository at a path or URL.
 pub fn at(path: &Path) -> Outcome<Repository> {
     match url(path) {
         None => Ok(Repository::in_directory(path)),
         #[cfg(feature = "remote")]
-        Some(url) => Ok(Repository::in_bucket(tenure::remote::Bucket::at(url)?)),
+        Some(url) => Ok(Repository::in_bucket(tenure::remote::Bucket::existing(url)?)),
         #[cfg(not(feature = "remote"))]
         Some(_url) => {
             let message = "the repository is in a bucket, which this program cannot read";
@@ -119,7 +128,7 @@ fn show(bar: &ProgressBar, now: RepositoryProgress) {
 /// Adds a backup.
 pub fn add(context: &Context, store: &Path, repository: &Path, verify: bool) -> Outcome {
     let mut out = Output::stdout()?;
-    let place = at(repository)?;
+    let place = new_at(repository)?;
     let store: Store = context.open_to_write(store)?;
     let options = AddOptions::new().verify(verify);
     let resume = "run the same command again: it goes on with what was written";

@@ -1,7 +1,7 @@
 //! Faults that tests plant in the collector, and in other parts, to prove that they would be detected. Without the feature `planted` there
 //! are none.
 //!
-//! Owns: which fault is active in the requesting thread, and how often a slot is used in the process. Never: does anything itself; each place checks for its own.
+//! Owns: which fault is active in the requesting thread, how often a slot is used in the process, and how much a commit frees of a dropped set. Never: does anything itself; each place checks for its own.
 
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,27 @@ pub(crate) const fn is_reuse_narrow() -> bool {
 #[cfg(feature = "planted")]
 thread_local! {
     static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+    static FREES: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+}
+
+/// Sets how many IDs one commit frees that empties a dropped set, in stores that this thread opens from now on.
+#[cfg(feature = "planted")]
+pub fn plant_frees(frees: Option<usize>) {
+    FREES.with(|planted| planted.set(frees));
+}
+
+/// How many it frees, where that is `usual` without a test.
+#[cfg(feature = "planted")]
+pub(crate) fn frees(usual: usize) -> usize {
+    FREES.with(|planted| planted.get().unwrap_or(usual))
+}
+
+/// No test has asked for another number.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "the compiler removes what is the same")]
+pub(crate) const fn frees(usual: usize) -> usize {
+    usual
 }
 
 /// Sets or clears the fault for this thread.

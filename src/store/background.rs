@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::gc::Collector;
 use crate::snapshot;
-use crate::store::emptying;
+use crate::store::emptying::Emptying;
 use crate::store::guard::Guard;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -56,13 +56,21 @@ pub(super) fn run_collector(engine: &Engine, collector: &Collector, stop: &Atomi
     }
 }
 
-/// Saves snapshots when due, syncs at intervals, prepares segments, and writes watermarks when idle. Also checks that
-/// the lock is still held: a store that only appends could overlook another writer for a long time.
-pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &AtomicBool, interval: Option<Duration>) {
-    let (mut synced, mut pause) = (Instant::now(), Duration::ZERO);
+/// Saves snapshots when due, syncs at intervals, prepares segments, writes watermarks when idle, and empties dropped sets, of
+/// which each turn does a part. Also checks that the lock is still held: a store that only appends could overlook another
+/// writer for a long time.
+pub(super) fn run_background(
+    engine: &Engine,
+    guard: Option<&Guard>,
+    stop: &AtomicBool,
+    interval: Option<Duration>,
+    mut emptying: Emptying,
+) {
+    let (mut synced, mut pause, mut is_emptying) = (Instant::now(), Duration::ZERO, false);
     while !stop.load(Ordering::Acquire) {
         let tick = interval.unwrap_or(BACKGROUND_TICK).min(BACKGROUND_TICK);
-        engine.growth.wait_unless(|| engine.snapshot_is_due() || stop.load(Ordering::Acquire), tick);
+        let has_work = || is_emptying || engine.snapshot_is_due() || stop.load(Ordering::Acquire);
+        engine.growth.wait_unless(has_work, tick);
         let is_held = guard.is_none_or(|guard| guard.check().is_ok());
         if !is_held || engine.poison.check().is_err() {
             return;
@@ -79,9 +87,9 @@ pub(super) fn run_background(engine: &Engine, guard: Option<&Guard>, stop: &Atom
             synced = Instant::now();
             results.push(engine.make_durable(engine.log.last_seq()));
         }
-        if engine.heap.current().has_dropped {
-            results.push(emptying::empty(engine, &|| stop.load(Ordering::Acquire)));
-        }
+        let gone_on = if engine.heap.current().has_dropped { emptying.go_on(engine) } else { Ok(false) };
+        is_emptying = matches!(gone_on, Ok(true));
+        results.push(gone_on.map(drop));
         results.push(engine.write_watermark_when_idle());
         engine.heap.reclaim();
         // The next commit reports a full disk; every other failure has poisoned the handle. Retrying at once would only

@@ -5,6 +5,7 @@
 pub use following::{Follower, FollowerStats};
 
 use crate::store::background::{run_background, run_collector, spawn};
+use crate::store::emptying::Emptying;
 use crate::store::guard::{Guard, Guarded};
 mod background;
 #[cfg(test)]
@@ -63,6 +64,8 @@ struct Inner {
     retries: AtomicU64,
     /// Serialises creating and dropping indexes.
     indexing: Mutex<()>,
+    /// How far dropped sets are emptied, without a thread that does it.
+    emptying: Mutex<Emptying>,
     /// The lock, unless the store is open read-only.
     guard: Option<Arc<Guard>>,
     /// The past point that this handle shows, if it never shows a later one.
@@ -153,7 +156,9 @@ impl Store {
         let mut threads = Vec::new();
         if options.background && !read_only {
             let (guard, stop, interval) = (guard.clone(), Arc::clone(&stop), options.sync_interval);
-            let run = move |engine: &Engine| run_background(engine, guard.as_deref(), &stop, interval);
+            // Here, not in the thread: tests ask for parts of another size in the thread that opens a store.
+            let emptying = Emptying::new();
+            let run = move |engine: &Engine| run_background(engine, guard.as_deref(), &stop, interval, emptying);
             threads.push(spawn("tenure", &engine, run)?);
         }
         if options.background && !read_only {
@@ -173,6 +178,7 @@ impl Store {
             alone: AtomicUsize::new(0),
             retries: AtomicU64::new(0),
             indexing: Mutex::new(()),
+            emptying: Mutex::new(Emptying::new()),
             guard,
             past,
             closed: AtomicBool::new(false),

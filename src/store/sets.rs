@@ -13,7 +13,7 @@ use crate::format::index::IndexDefinition;
 use crate::format::item::Kind;
 use crate::heap::Effect;
 use crate::id::{IndexNumber, Seq, SetNumber};
-use crate::store::{Store, emptying};
+use crate::store::Store;
 use crate::txn::{RecordSet, make_sure};
 
 impl Store {
@@ -144,7 +144,7 @@ impl Store {
         drop(guard);
         self.settle(seq)?;
         if !self.inner.options.background {
-            emptying::empty(engine, &|| false)?;
+            self.inner.emptying.lock().empty(engine)?;
         }
         Ok(change)
     }

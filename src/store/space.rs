@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::gc::Collected;
-use crate::store::{Store, emptying};
+use crate::store::Store;
 use std::time::Duration;
 
 impl Store {
@@ -37,7 +37,7 @@ impl Store {
         if !self.inner.options.background {
             // No background thread continues what a crash interrupted.
             let _turn = self.inner.indexing.lock();
-            emptying::empty(self.engine(), &|| false)?;
+            self.inner.emptying.lock().empty(self.engine())?;
         }
         self.inner.collector.collect(self.engine(), budget, progress)
     }

@@ -56,6 +56,7 @@ pub(crate) use large::Staged;
 #[cfg(test)]
 pub(crate) use large::Stager;
 pub(crate) use large::{TRANSACTION_BYTES_END, chunks_of};
+pub(crate) use room::{make_room, pages_of};
 
 pub(crate) use record::from_io;
 

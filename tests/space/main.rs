@@ -12,4 +12,6 @@ mod collector;
 mod collector_edges;
 mod collector_traps;
 mod dirty_limit;
+#[cfg(feature = "planted")]
+mod dropped_sets;
 mod limits;

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use byteorder::{ByteOrder, LittleEndian};
 use smallvec::SmallVec;
 
 use crate::catalogue::Catalogue;
@@ -132,6 +133,25 @@ impl State {
             std::cmp::Ordering::Less => Answer::Deleted,
             std::cmp::Ordering::Greater => Answer::NeverAllocated,
         })
+    }
+
+    /// Whether this very record is there, and not a later one in its slot. Reads its header alone. If that is damaged, the entry
+    /// decides: it has a part of the reuse count.
+    pub(crate) fn has(&self, id: RecordId) -> Result<bool> {
+        let EntryState::Live(location) = self.root.entry(id.slot())?.state() else { return Ok(false) };
+        if location.reuse_low != id.reuse_count() & 0xf {
+            return Ok(false);
+        }
+        let Some(segment) = self.table.get(location.place) else { return Ok(true) };
+        match segment.read(location.offset(), RECORD_HEADER_BYTES as u64) {
+            Ok(header) => {
+                let raw = header.get(8..16).map_or(0, LittleEndian::read_u64);
+                let there = RecordId::from_u64(raw).filter(|there| there.slot() == id.slot());
+                Ok(there.is_none_or(|there| there == id))
+            }
+            Err(error) if error.is_corruption() => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the set that a slot's records belong to was dropped.

@@ -2,22 +2,23 @@
 //!
 //! Owns: how that work is divided into commits, and how far it has come. Never: decides that a set is dropped; its
 //! records cannot be found by then.
-//! Invariants: 1. Each commit has a bounded size, and the next opening finds whatever a crash left.
+//! Invariants: 1. Each commit has a bounded size, and the next opening finds whatever a crash left: the chunks of a large value are
+//! freed from the first to the last, and after them its lists and its head in one commit.
 //! 2. No state is held from one commit to the next: what others retire meanwhile can be deleted.
 
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Need};
 use crate::error::{Error, Result};
-use crate::format::entry::{ENTRIES_PER_PAGE, State as EntryState};
+use crate::format::entry::{ENTRIES_PER_PAGE, Location, State as EntryState};
 use crate::format::frame::FrameBuilder;
 use crate::format::item::{Kind, UNASKED};
 use crate::heap::{Effect, State, put_frees};
 use crate::id::{RecordId, SetNumber, to_u64};
 use crate::planted;
-use crate::txn::{chunks_of, make_room, pages_of};
+use crate::txn::{InChunks, make_room, pages_of};
 
-/// Approximate number of IDs that one commit frees; the chunks of large values come on top.
+/// Number of IDs that one commit frees. The lists of one value come on top, a four-thousandth of its chunks.
 const FREES: usize = 16_384;
 /// After this time a commit frees what was found.
 const TIME: Duration = Duration::from_millis(20);
@@ -33,15 +34,32 @@ pub(super) struct Emptying {
 #[derive(Debug)]
 struct Now {
     set: SetNumber,
-    /// The first page that was not looked at.
-    page: u64,
+    place: Place,
     damage: Option<Error>,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    page: u64,
+    /// The record in the page.
+    index: usize,
+    /// The chunk of its value.
+    chunk: u64,
+    /// Some chunks of the value were freed before this process began with it.
+    is_begun: bool,
 }
 
 impl Emptying {
     /// Nothing is known of an earlier process.
     pub(super) fn new() -> Self {
         Self { frees: planted::frees(FREES), now: None }
+    }
+
+    /// The same, with another number of IDs that a commit frees.
+    #[cfg(test)]
+    pub(super) fn of(frees: usize) -> Self {
+        Self { frees, ..Self::new() }
     }
 
     /// Frees all records of dropped sets.
@@ -62,19 +80,23 @@ impl Emptying {
         let now = match &mut self.now {
             Some(now) => now,
             None => match state.catalogue.dropped_sets().next() {
-                Some(set) => self.now.insert(Now { set, page: 0, damage: None }),
+                Some(set) => self.now.insert(Now { set, place: Place::default(), damage: None }),
                 None => return Ok(false),
             },
         };
-        let (until, mut page, mut ids) = (Instant::now() + TIME, now.page, Vec::new());
-        while page < state.root.page_end() && ids.len() < self.frees && (page == now.page || Instant::now() < until) {
-            match records_of_page(&state, now.set, page, &mut ids) {
-                Err(error) if error.is_corruption() => now.damage = now.damage.take().or(Some(error)),
-                result => result?,
-            }
-            page += 1;
-        }
-        let is_last = page >= state.root.page_end();
+        let (until, frees) = (Instant::now() + TIME, self.frees);
+        let mut batch = Batch {
+            state: &state,
+            set: now.set,
+            place: now.place,
+            ids: Vec::new(),
+            damage: None,
+            until,
+            steps: 0,
+            frees,
+        };
+        let is_last = batch.fill()?;
+        let Batch { place, mut ids, damage, .. } = batch;
         drop(state);
         if !ids.is_empty() {
             // In the order of their pages.
@@ -84,7 +106,8 @@ impl Emptying {
             effects.extend(ids.into_iter().map(Effect::Free));
             commit(engine, &mut frame, &mut effects)?;
         }
-        now.page = page;
+        now.place = place;
+        now.damage = now.damage.take().or(damage);
         if is_last {
             let (set, damage) = (now.set, now.damage.take());
             if let Some(damage) = damage {
@@ -107,27 +130,112 @@ fn commit(engine: &Engine, frame: &mut FrameBuilder, effects: &mut Vec<Effect>) 
     Ok(())
 }
 
-/// Adds the records of a page if it belongs to the set, and the chunks of its large values.
-fn records_of_page(state: &State, set: SetNumber, page: u64, ids: &mut Vec<RecordId>) -> Result<()> {
-    let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set.0) else { return Ok(()) };
-    if usize::from(cell.descriptor_now().free) == ENTRIES_PER_PAGE {
-        return Ok(());
+/// What one commit frees.
+struct Batch<'s> {
+    state: &'s State,
+    set: SetNumber,
+    /// What comes next.
+    place: Place,
+    ids: Vec<RecordId>,
+    damage: Option<Error>,
+    until: Instant,
+    /// Pages, records and parts of values that were passed: each commit passes one at least.
+    steps: u64,
+    frees: usize,
+}
+
+impl Batch<'_> {
+    fn is_full(&self) -> bool {
+        self.ids.len() >= self.frees || (self.steps > 0 && Instant::now() >= self.until)
     }
-    let mut damage: Option<Error> = None;
-    for (index, entry) in (0..).zip(cell.entries()?) {
-        let EntryState::Live(location) = entry.state() else { continue };
-        let slot = page * to_u64(ENTRIES_PER_PAGE) + index;
-        let freed = state.read(slot, location).and_then(|found| {
-            if found.is_head {
-                ids.extend(chunks_of(state, state.payload(&found.place))?);
+
+    /// Notes damage. Other errors end the work.
+    fn pass(&mut self, passed: Result<bool>) -> Result<bool> {
+        match passed {
+            Err(error) if error.is_corruption() => {
+                self.damage = self.damage.take().or(Some(error));
+                Ok(true)
             }
-            ids.push(found.id);
-            Ok(())
-        });
-        match freed {
-            Err(error) if error.is_corruption() => damage = damage.or(Some(error)),
-            result => result?,
+            passed => passed,
         }
     }
-    damage.map_or(Ok(()), Err)
+
+    /// Adds records up to the last one, or until it is full. Returns whether all were added.
+    fn fill(&mut self) -> Result<bool> {
+        while self.place.page < self.state.root.page_end() {
+            if self.is_full() {
+                return Ok(false);
+            }
+            let added = self.page();
+            if !self.pass(added)? {
+                return Ok(false);
+            }
+            self.place = Place { page: self.place.page + 1, ..Place::default() };
+            self.steps += 1;
+        }
+        Ok(true)
+    }
+
+    /// Adds the records of a page if it belongs to the set.
+    fn page(&mut self) -> Result<bool> {
+        let (state, page, set) = (self.state, self.place.page, self.set.0);
+        let Some(cell) = state.root.cell(page).filter(|cell| cell.descriptor.set == set) else { return Ok(true) };
+        if usize::from(cell.descriptor_now().free) == ENTRIES_PER_PAGE {
+            return Ok(true);
+        }
+        for (index, entry) in cell.entries()?.into_iter().enumerate().skip(self.place.index) {
+            let EntryState::Live(location) = entry.state() else { continue };
+            if index != self.place.index {
+                self.place = Place { page, index, ..Place::default() };
+            }
+            if self.is_full() {
+                return Ok(false);
+            }
+            let added = self.record(page * to_u64(ENTRIES_PER_PAGE) + to_u64(index), location);
+            if !self.pass(added)? {
+                return Ok(false);
+            }
+            self.steps += 1;
+        }
+        Ok(true)
+    }
+
+    /// Adds a record, after the chunks of its value.
+    fn record(&mut self, slot: u64, location: Location) -> Result<bool> {
+        let found = self.state.read(slot, location)?;
+        if found.is_head {
+            let value = InChunks::of(self.state, self.state.payload(&found.place))?;
+            if !self.chunks(&value)? {
+                return Ok(false);
+            }
+            self.ids.extend_from_slice(value.lists());
+        }
+        self.ids.push(found.id);
+        Ok(true)
+    }
+
+    /// Adds chunks of a value. If the first one is gone, so may others be, and their slots may have records of other values.
+    fn chunks(&mut self, value: &InChunks) -> Result<bool> {
+        if self.place.chunk == 0 {
+            let first = value.chunks(self.state, 0, 1)?;
+            self.place.is_begun = !first.iter().try_fold(true, |there, id| Ok(there && self.state.has(*id)?))?;
+        }
+        loop {
+            let room = self.frees.saturating_sub(self.ids.len());
+            let part = value.chunks(self.state, self.place.chunk, room.max(1))?;
+            if part.is_empty() {
+                return Ok(true);
+            }
+            if self.is_full() {
+                return Ok(false);
+            }
+            self.place.chunk += to_u64(part.len());
+            for id in part {
+                if !self.place.is_begun || self.state.has(id)? {
+                    self.ids.push(id);
+                }
+            }
+            self.steps += 1;
+        }
+    }
 }

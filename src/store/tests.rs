@@ -1,6 +1,7 @@
 //! Limits that tests cannot reach by writing: the store is told that it is close to one.
 
 mod ahead;
+mod emptying;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Large values: streamed into chunks of the hidden set before their head is committed.
 //!
-//! Owns: staging, and finding all chunks of a value. Never: holds more than one batch of chunks in memory.
+//! Owns: staging, and finding the chunks of a value, all or a part. Never: holds more than one batch of chunks in memory.
 //! Invariant: chunks without a head belong to a stream, and the stream's end is committed with the head or, after an
 //! abort or a crash, with the freeing of the chunks.
 
@@ -13,7 +13,7 @@ use crate::format::frame::FrameBuilder;
 use crate::format::item::Kind;
 use crate::format::value::{CHUNK_BYTES, DEPTH_MAX, Head, IDS_PER_LIST, decode_ids, encode_ids};
 use crate::heap::{Answer, Effect, State};
-use crate::id::{RecordId, SetNumber, low_u32, to_u64};
+use crate::id::{RecordId, SetNumber, low_u32, to_u64, to_usize};
 use crate::txn::room::{make_room, pages_of};
 
 /// Chunks per frame.
@@ -180,26 +180,89 @@ pub(crate) fn chunks_of(state: &State, head: &[u8]) -> Result<Vec<RecordId>> {
             head.chunks(),
         ));
     }
-    let (mut all, mut level, depth) = (Vec::new(), head.ids.clone(), head.depth);
-    for below in (0..depth).rev() {
-        let mut ids = Vec::new();
-        let expected = head.ids_at(below);
-        for id in &level {
-            let Answer::Live(found) = state.lookup(*id)? else {
-                return Err(Error::corrupt("record", 0, format!("list {id} of chunks"), "a list", "none"));
-            };
-            ids.extend(decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?);
-            if to_u64(ids.len()) > expected {
-                break;
-            }
-        }
-        if to_u64(ids.len()) != expected {
-            let what = format!("lists of chunks at level {below}");
-            return Err(Error::corrupt("record", 0, what, format!("{expected} IDs"), ids.len()));
-        }
+    let (mut all, mut level) = (Vec::new(), head.ids.clone());
+    for below in (0..head.depth).rev() {
+        let ids = ids_in(state, &level, head.ids_at(below), below)?;
         all.extend(level);
         level = ids;
     }
     all.extend(level);
     Ok(all)
+}
+
+/// The IDs in these lists, of which there must be so many. `below` is the level of what they name.
+fn ids_in(state: &State, lists: &[RecordId], expected: u64, below: u8) -> Result<Vec<RecordId>> {
+    let mut ids = Vec::new();
+    for id in lists {
+        let Answer::Live(found) = state.lookup(*id)? else {
+            return Err(Error::corrupt("record", 0, format!("list {id} of chunks"), "a list", "none"));
+        };
+        ids.extend(decode_ids(state.payload(&found.place)).map_err(|malformed| malformed.at("list of chunks", 0))?);
+        if to_u64(ids.len()) > expected {
+            break;
+        }
+    }
+    if to_u64(ids.len()) != expected {
+        let what = format!("lists of chunks at level {below}");
+        return Err(Error::corrupt("record", 0, what, format!("{expected} IDs"), ids.len()));
+    }
+    Ok(ids)
+}
+
+/// A value whose chunks are found a part at a time. Some of them may be gone; its lists are there.
+pub(crate) struct InChunks {
+    head: Head,
+    /// From the top down.
+    lists: Vec<RecordId>,
+    /// Where those of the lowest level begin, which name the chunks.
+    lowest: usize,
+}
+
+impl InChunks {
+    /// Of a value with this head.
+    pub(crate) fn of(state: &State, head: &[u8]) -> Result<Self> {
+        let head = Head::decode(head).map_err(|malformed| malformed.at("record", 0))?;
+        // Each list is a record of the hidden set.
+        let there = state.catalogue.set(SetNumber::CHUNKS).map_or(0, |set| set.records);
+        let wanted = (1..=head.depth).map(|level| head.ids_at(level)).fold(0, u64::saturating_add);
+        if wanted > there {
+            let what = "head of a large value";
+            return Err(Error::corrupt("record", 0, what, format!("at most {there} lists"), wanted));
+        }
+        let mut level = if head.depth > 0 { head.ids.clone() } else { Vec::new() };
+        let mut lists = Vec::new();
+        for below in (1..head.depth).rev() {
+            let ids = ids_in(state, &level, head.ids_at(below), below)?;
+            lists.extend(level);
+            level = ids;
+        }
+        let lowest = lists.len();
+        lists.extend(level);
+        Ok(Self { head, lists, lowest })
+    }
+
+    /// All its lists.
+    pub(crate) fn lists(&self) -> &[RecordId] {
+        &self.lists
+    }
+
+    /// Its chunks from this one on, as many at most; none behind the last.
+    pub(crate) fn chunks(&self, state: &State, from: u64, count: usize) -> Result<Vec<RecordId>> {
+        let per_list = to_u64(IDS_PER_LIST);
+        let end = self.head.chunks().min(from.saturating_add(to_u64(count)));
+        if self.head.depth == 0 {
+            return Ok(self.head.ids.get(to_usize(from)..to_usize(end)).unwrap_or_default().to_vec());
+        }
+        let mut chunks = Vec::new();
+        for list in from / per_list..end.div_ceil(per_list) {
+            let (first, lowest) = (list * per_list, self.lists.get(self.lowest..).unwrap_or_default());
+            let id = lowest.get(to_usize(list)..=to_usize(list)).unwrap_or_default();
+            let ids = ids_in(state, id, per_list.min(self.head.chunks() - first), 0)?;
+            let wanted = from.max(first)..end.min(first + per_list);
+            chunks.extend_from_slice(
+                ids.get(to_usize(wanted.start - first)..to_usize(wanted.end - first)).unwrap_or_default(),
+            );
+        }
+        Ok(chunks)
+    }
 }

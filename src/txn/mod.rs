@@ -55,7 +55,7 @@ pub(crate) use large::CHUNKS_MAX;
 pub(crate) use large::Staged;
 #[cfg(test)]
 pub(crate) use large::Stager;
-pub(crate) use large::{TRANSACTION_BYTES_END, chunks_of};
+pub(crate) use large::{InChunks, TRANSACTION_BYTES_END};
 pub(crate) use room::{make_room, pages_of};
 
 pub(crate) use record::from_io;

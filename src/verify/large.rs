@@ -15,24 +15,27 @@ use crate::id::{RecordId, to_u64};
 #[derive(Debug, Default)]
 pub(super) struct LargeValues {
     heads: Vec<(u64, Location)>,
+    /// Those of dropped sets.
+    of_dropped: Vec<(u64, Location)>,
     /// Size of each chunk that could be read.
     chunks: HashMap<RecordId, usize>,
 }
 
 impl LargeValues {
-    /// Adds the records of a page.
-    pub(super) fn add(&mut self, heads: &[(u64, Location)], chunks: &[(RecordId, usize)]) {
-        self.heads.extend_from_slice(heads);
+    /// Adds the records of a page. Of the values of a dropped set, chunks may be freed already.
+    pub(super) fn add(&mut self, heads: &[(u64, Location)], chunks: &[(RecordId, usize)], is_dropped: bool) {
+        if is_dropped { &mut self.of_dropped } else { &mut self.heads }.extend_from_slice(heads);
         self.chunks.extend(chunks.iter().copied());
     }
 
     /// Follows all heads.
     pub(super) fn check(self, state: &State, problem: &mut dyn FnMut(Error)) {
-        let Self { heads, chunks } = self;
+        let Self { heads, of_dropped, chunks } = self;
         let mut pass = Pass { state, chunks: &chunks, met: HashSet::new() };
         let mut all_were_followed = true;
-        for (slot, location) in heads {
-            if let Err(why) = pass.head(slot, location) {
+        let heads = heads.into_iter().map(|head| (head, false));
+        for ((slot, location), is_dropped) in heads.chain(of_dropped.into_iter().map(|head| (head, true))) {
+            if let Err(why) = pass.head(slot, location, is_dropped) {
                 all_were_followed = false;
                 problem(located(state, location, why));
             }
@@ -74,17 +77,21 @@ struct Pass<'p> {
 }
 
 impl Pass<'_> {
-    fn head(&mut self, slot: u64, location: Location) -> Result<(), Wrong> {
+    fn head(&mut self, slot: u64, location: Location, is_dropped: bool) -> Result<(), Wrong> {
         let found = self.state.read(slot, location).map_err(|error| wrong("a head", error.to_string()))?;
-        self.value(self.state.payload(&found.place)).map_err(|why| Wrong { id: Some(found.id), ..why })
+        self.value(self.state.payload(&found.place), is_dropped).map_err(|why| Wrong { id: Some(found.id), ..why })
     }
 
-    fn value(&mut self, payload: &[u8]) -> Result<(), Wrong> {
+    fn value(&mut self, payload: &[u8], is_dropped: bool) -> Result<(), Wrong> {
         let head = Head::decode(payload).map_err(|malformed| wrong(malformed.expected, malformed.got))?;
         let there = to_u64(self.chunks.len());
+        // Lists are freed with the head.
+        let lists = (1..=head.depth).map(|level| head.ids_at(level)).fold(0, u64::saturating_add);
+        let wanted = if is_dropped { lists } else { head.chunks() };
         // The IDs in the head itself fit into a record, so each can be followed.
-        if head.depth > 0 && head.chunks() > there {
-            return Err(wrong(format!("at most {there} chunks"), head.chunks().to_string()));
+        if head.depth > 0 && wanted > there {
+            let what = if is_dropped { "lists" } else { "chunks" };
+            return Err(wrong(format!("at most {there} {what}"), wanted.to_string()));
         }
         let (mut level, depth) = (head.ids.clone(), head.depth);
         for below in (0..depth).rev() {
@@ -103,6 +110,10 @@ impl Pass<'_> {
         let mut rest = head.total_bytes;
         for id in level {
             let bytes = rest.min(head.chunk_bytes.into());
+            if is_dropped && !self.chunks.contains_key(&id) && matches!(self.state.lookup(id), Ok(Answer::Deleted)) {
+                rest -= bytes;
+                continue;
+            }
             let got = self.chunk(id)?;
             if to_u64(got) != bytes {
                 return Err(wrong(format!("{bytes} bytes in chunk {id}"), got.to_string()));

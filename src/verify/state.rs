@@ -77,14 +77,14 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, leaf: &Leaf) {
+    fn add(&mut self, leaf: &Leaf, state: &State) {
         for (place, (_, bytes)) in &leaf.live {
             *self.live.entry(*place).or_default() += bytes;
         }
         if leaf.records > 0 {
             *self.counted.entry(leaf.set).or_default() += leaf.records;
         }
-        self.large.add(&leaf.heads, &leaf.chunks);
+        self.large.add(&leaf.heads, &leaf.chunks, state.catalogue.is_dropped(SetNumber(leaf.set)));
     }
 }
 
@@ -110,14 +110,14 @@ impl Pass<'_, '_> {
             let at = cell.is_clean().then_some((saved.segment, saved.offset_granules));
             let known = self.seen.as_deref().zip(at).and_then(|(seen, at)| seen.pages.get(&at));
             if let Some(leaf) = known.filter(|leaf| leaf.holds_in(state, cell.descriptor.set)) {
-                sums.add(leaf);
+                sums.add(leaf, state);
                 let bytes = leaf.bytes() + image_bytes;
                 self.steps.skip(bytes);
                 continue;
             }
             let before = self.report.tally.found;
             let Some(leaf) = self.leaf(state, page, cell, &mut walk) else { continue };
-            sums.add(&leaf);
+            sums.add(&leaf, state);
             self.steps.records(self.report.records, total);
             self.steps.add(leaf.bytes() + image_bytes);
             if let (Some(seen), Some(at)) = (&mut self.seen, at)

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use tenure::backing::{Backing, Event, FaultBacking};
 use tenure::planted::plant_frees;
-use tenure::{Durability, FileKind, Options, RecordSet, Store};
+use tenure::{Durability, FileKind, Options, RecordId, RecordSet, Store};
 
 /// IDs that a commit frees while a test has lowered it.
 const FREES: usize = 8;
+/// Bytes of data in a chunk of a large value.
+const CHUNK_BYTES: usize = 65_472;
 /// How long a test waits for a thread in the background.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -37,8 +39,13 @@ fn open(options: &Options, backing: &FaultBacking) -> Store {
     options.open_backing(Arc::new(backing.clone())).expect("opens")
 }
 
-fn insert(store: &Store, set: &RecordSet, count: usize) {
-    store.write(|tx| tx.insert_many(set, &vec!["a record"; count])).expect("commits");
+fn insert(store: &Store, set: &RecordSet, count: usize) -> Vec<RecordId> {
+    store.write(|tx| tx.insert_many(set, &vec!["a record"; count])).expect("commits")
+}
+
+/// A value of so many chunks.
+fn large(store: &Store, set: &RecordSet, chunks: usize, byte: u8) -> RecordId {
+    store.write(|tx| tx.insert(set, vec![byte; chunks * CHUNK_BYTES])).expect("commits")
 }
 
 /// Bytes of records in the log that are not freed.
@@ -110,4 +117,68 @@ fn emptying_a_set_keeps_to_the_limit_of_changed_pages() {
     assert_eq!(live_bytes(&store), 0);
     store.close().expect("closes");
     assert_eq!(verify(&backing), 0);
+}
+
+/// A store with large values in one page of a set, and one of another set.
+fn with_large_values(backing: &FaultBacking) -> (Store, RecordSet, RecordId) {
+    let store = open(&options(), backing);
+    let (set, other) = (store.record_set("a").expect("a set"), store.record_set("b").expect("a set"));
+    for chunks in [2, 60, 3] {
+        large(&store, &set, chunks, 1);
+    }
+    insert(&store, &set, 20);
+    let kept = large(&store, &other, 2, 2);
+    (store, set, kept)
+}
+
+#[test]
+fn a_large_value_is_freed_in_commits_of_bounded_size() {
+    let _few = Few::new();
+    let backing = FaultBacking::new();
+    let (store, set, kept) = with_large_values(&backing);
+    let before = backing.events().len();
+    store.drop_set(&set).expect("drops");
+    let appended = |event: &Event| match event {
+        Event::Append { name, bytes } if is_of_the_log(name) => Some(*bytes),
+        _ => None,
+    };
+    let appended: Vec<usize> = backing.events().iter().skip(before).filter_map(appended).collect();
+    // 88 IDs, eight bytes each, of which no commit frees more than nine.
+    assert!(appended.iter().all(|bytes| *bytes < 250), "{appended:?}");
+    assert!(appended.len() >= 11, "{appended:?}");
+    assert_eq!(store.stats().chunks.records, 2);
+    assert_eq!(store.get(kept).expect("is there").to_vec().expect("reads"), vec![2; 2 * CHUNK_BYTES]);
+    store.close().expect("closes");
+    assert_eq!(verify(&backing), 3);
+}
+
+#[test]
+fn a_large_value_of_which_a_crash_left_a_part_is_freed_and_no_other_record_is() {
+    let _few = Few::new();
+    let backing = FaultBacking::new();
+    let (store, set, kept) = with_large_values(&backing);
+    backing.record();
+    store.drop_set(&set).expect("drops");
+    let images = backing.take_recorded();
+    let (mut partial, mut again) = (0, 0);
+    for image in images {
+        let store = open(&options(), &image);
+        let other = store.record_set("b").expect("a set");
+        let left = store.stats().chunks.records;
+        partial += u64::from((3..67).contains(&left));
+        if store.find_set("a").is_none() {
+            drop(store);
+            verify(&image.kill_image());
+            let store = open(&options(), &image.kill_image());
+            // Its chunks get slots of those that are gone.
+            let new = large(&store, &other, 40, 3);
+            store.collect(None).expect("collects");
+            let stats = store.stats();
+            assert_eq!((stats.records, stats.chunks.records), (2, 42), "{left} chunks were left");
+            assert_eq!(store.get(kept).expect("is there").to_vec().expect("reads"), vec![2; 2 * CHUNK_BYTES]);
+            assert_eq!(store.get(new).expect("is there").to_vec().expect("reads"), vec![3; 40 * CHUNK_BYTES]);
+            again += 1;
+        }
+    }
+    assert!(partial >= 5 && again >= 10, "{partial} of {again} images have a part of the value");
 }

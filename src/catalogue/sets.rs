@@ -103,6 +103,11 @@ impl Catalogue {
         self.dropped > 0
     }
 
+    /// How many dropped sets still have records.
+    pub(crate) fn dropped(&self) -> usize {
+        self.dropped
+    }
+
     /// Whether a set was dropped and still has records.
     pub(crate) fn is_dropped(&self, number: SetNumber) -> bool {
         self.dropped > 0 && self.sets.get(&number).is_some_and(|set| set.is_dropped)

@@ -1,15 +1,16 @@
 //! Freeing the records of dropped sets, a commit at a time.
 //!
-//! Owns: how that work is divided into commits, and how far it has come. Never: decides that a set is dropped; its
-//! records cannot be found by then.
+//! Owns: how that work is divided into commits, how far it has come, and which sets cannot be emptied. Never: decides that a set
+//! is dropped; its records cannot be found by then.
 //! Invariants: 1. Each commit has a bounded size, and the next opening finds whatever a crash left: the chunks of a large value are
 //! freed from the first to the last, and after them its lists and its head in one commit.
 //! 2. No state is held from one commit to the next: what others retire meanwhile can be deleted.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Need};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::entry::{ENTRIES_PER_PAGE, Location, State as EntryState};
 use crate::format::frame::FrameBuilder;
 use crate::format::item::{Kind, UNASKED};
@@ -28,6 +29,8 @@ const TIME: Duration = Duration::from_millis(20);
 pub(super) struct Emptying {
     frees: usize,
     now: Option<Now>,
+    /// Sets with damage, which the next opening tries again. They keep no other from being emptied.
+    damaged: BTreeSet<SetNumber>,
 }
 
 /// The set that is being emptied.
@@ -35,7 +38,7 @@ pub(super) struct Emptying {
 struct Now {
     set: SetNumber,
     place: Place,
-    damage: Option<Error>,
+    is_damaged: bool,
 }
 
 /// What comes next.
@@ -53,7 +56,7 @@ struct Place {
 impl Emptying {
     /// Nothing is known of an earlier process.
     pub(super) fn new() -> Self {
-        Self { frees: planted::frees(FREES), now: None }
+        Self { frees: planted::frees(FREES), now: None, damaged: BTreeSet::new() }
     }
 
     /// The same, with another number of IDs that a commit frees.
@@ -65,7 +68,7 @@ impl Emptying {
     /// Frees all records of dropped sets.
     ///
     /// # Errors
-    /// Those of the log. Damage keeps a set from being emptied completely; its other records are freed.
+    /// Those of the log. Damage is none: it keeps a set from being emptied completely, but not its other records from being freed.
     pub(super) fn empty(&mut self, engine: &Engine) -> Result<()> {
         while self.go_on(engine)? {}
         Ok(())
@@ -76,11 +79,14 @@ impl Emptying {
     /// # Errors
     /// As `empty`.
     pub(super) fn go_on(&mut self, engine: &Engine) -> Result<bool> {
+        if engine.heap.catalogue().dropped() == self.damaged.len() {
+            return Ok(false);
+        }
         let state = engine.heap.pin();
         let now = match &mut self.now {
             Some(now) => now,
-            None => match state.catalogue.dropped_sets().next() {
-                Some(set) => self.now.insert(Now { set, place: Place::default(), damage: None }),
+            None => match state.catalogue.dropped_sets().find(|set| !self.damaged.contains(set)) {
+                Some(set) => self.now.insert(Now { set, place: Place::default(), is_damaged: false }),
                 None => return Ok(false),
             },
         };
@@ -90,13 +96,13 @@ impl Emptying {
             set: now.set,
             place: now.place,
             ids: Vec::new(),
-            damage: None,
+            is_damaged: false,
             until,
             steps: 0,
             frees,
         };
         let is_last = batch.fill()?;
-        let Batch { place, mut ids, damage, .. } = batch;
+        let Batch { place, mut ids, is_damaged, .. } = batch;
         drop(state);
         if !ids.is_empty() {
             // In the order of their pages.
@@ -107,16 +113,16 @@ impl Emptying {
             commit(engine, &mut frame, &mut effects)?;
         }
         now.place = place;
-        now.damage = now.damage.take().or(damage);
+        now.is_damaged |= is_damaged;
         if is_last {
-            let (set, damage) = (now.set, now.damage.take());
-            if let Some(damage) = damage {
-                self.now = None;
-                return Err(damage);
+            let set = now.set;
+            if now.is_damaged {
+                self.damaged.insert(set);
+            } else {
+                let (mut frame, mut effects) = (FrameBuilder::new(), vec![Effect::EndSet(set)]);
+                frame.control(Kind::EndSet, &set.0.to_le_bytes());
+                commit(engine, &mut frame, &mut effects)?;
             }
-            let (mut frame, mut effects) = (FrameBuilder::new(), vec![Effect::EndSet(set)]);
-            frame.control(Kind::EndSet, &set.0.to_le_bytes());
-            commit(engine, &mut frame, &mut effects)?;
             self.now = None;
         }
         Ok(true)
@@ -137,7 +143,7 @@ struct Batch<'s> {
     /// What comes next.
     place: Place,
     ids: Vec<RecordId>,
-    damage: Option<Error>,
+    is_damaged: bool,
     until: Instant,
     /// Pages, records and parts of values that were passed: each commit passes one at least.
     steps: u64,
@@ -153,7 +159,7 @@ impl Batch<'_> {
     fn pass(&mut self, passed: Result<bool>) -> Result<bool> {
         match passed {
             Err(error) if error.is_corruption() => {
-                self.damage = self.damage.take().or(Some(error));
+                self.is_damaged = true;
                 Ok(true)
             }
             passed => passed,

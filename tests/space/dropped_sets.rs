@@ -1,12 +1,15 @@
-//! Emptying sets that were dropped: in commits of bounded size, and beside everything else that the thread in the background
-//! does.
+//! Emptying sets that were dropped: in commits of bounded size, beside everything else that the thread in the background does, and
+//! past damage.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenure::backing::{Backing, Event, FaultBacking};
 use tenure::planted::plant_frees;
-use tenure::{Durability, FileKind, Options, RecordId, RecordSet, Store};
+use tenure::{Durability, Error, FileKind, Options, RecordId, RecordSet, Store};
+
+use crate::common;
 
 /// IDs that a commit frees while a test has lowered it.
 const FREES: usize = 8;
@@ -181,4 +184,74 @@ fn a_large_value_of_which_a_crash_left_a_part_is_freed_and_no_other_record_is() 
         }
     }
     assert!(partial >= 5 && again >= 10, "{partial} of {again} images have a part of the value");
+}
+
+/// A store with two sets of which one has a leaf page that cannot be read, and a record of that page.
+fn damaged() -> (FaultBacking, u64) {
+    let backing = FaultBacking::new();
+    let store = open(&options(), &backing);
+    let (first, second) = (store.record_set("a").expect("a set"), store.record_set("b").expect("a set"));
+    let of_first = insert(&store, &first, 1_100);
+    let of_second = insert(&store, &second, 600);
+    store.close().expect("closes");
+    let files: BTreeMap<String, Vec<u8>> = backing
+        .names()
+        .into_iter()
+        .map(|name| (name.clone(), backing.contents(&name).expect("a file")))
+        .filter(|(name, _)| name.starts_with("pages-"))
+        .collect();
+    for (name, bytes) in files {
+        for offset in (0..bytes.len()).step_by(1_000) {
+            let image = backing.kill_image();
+            image.corrupt(&name, u64::try_from(offset).expect("64 bits"), 0x10);
+            let options = options().read_only(true);
+            let Ok(store) = options.open_backing(Arc::new(image.kill_image())) else { continue };
+            let is_damaged = |id: &&RecordId| matches!(store.get(**id), Err(Error::Corrupt(_)));
+            let left = of_first.iter().filter(is_damaged).count();
+            if left > 0 && left < of_first.len() && of_second.iter().filter(is_damaged).count() == 0 {
+                return (image, u64::try_from(left).expect("64 bits"));
+            }
+        }
+    }
+    panic!("no byte damages a leaf of one set only");
+}
+
+fn drop_both(store: &Store) {
+    for name in ["a", "b"] {
+        let set = store.find_set(name).expect("a set");
+        store.drop_set(&set).expect("what cannot be emptied is dropped nevertheless");
+    }
+    assert_eq!(store.record_sets(), []);
+}
+
+/// Bytes of a record of these tests.
+const RECORD_BYTES: u64 = 32;
+
+#[test]
+fn a_damaged_page_of_a_dropped_set_keeps_no_other_from_being_emptied() {
+    let (backing, damaged) = damaged();
+    let store = open(&options(), &backing);
+    drop_both(&store);
+    assert_eq!(live_bytes(&store), damaged * RECORD_BYTES, "of the page that cannot be read");
+    store.collect(None).expect("collects whatever can be read");
+    let cleared = store.record_set("c").expect("a set");
+    insert(&store, &cleared, 10);
+    store.clear_set(&cleared).expect("clears");
+    assert_eq!(live_bytes(&store), damaged * RECORD_BYTES);
+    // The next opening tries again, and has the same success.
+    store.close().expect("closes");
+    let store = open(&options(), &backing);
+    store.collect(None).expect("collects");
+    assert_eq!(live_bytes(&store), damaged * RECORD_BYTES);
+}
+
+#[test]
+fn nor_does_it_in_the_background() {
+    let (backing, damaged) = damaged();
+    let store = open(&options().background(true), &backing);
+    drop_both(&store);
+    wait_until("the other set is not emptied", || live_bytes(&store) == damaged * RECORD_BYTES);
+    store.collect(None).expect("collects");
+    store.close().expect("closes");
+    drop(common::contents(&open(&options(), &backing)).expect("reads"));
 }

@@ -52,8 +52,8 @@ impl Collector {
         all.map(|(name, consumer)| ConsumerKeeps { name: name.to_owned(), consumer, bytes: keeps(consumer) }).collect()
     }
 
-    /// Drops the slowest consumers if more is kept for them than is allowed.
-    pub(super) fn drop_slowest(&self, engine: &Engine, inner: &mut Inner) -> Result<()> {
+    /// Drops the slowest consumers if more is kept for them than is allowed. Says whether it has dropped any, also before an error.
+    pub(super) fn drop_slowest(&self, engine: &Engine, inner: &mut Inner, is_any_dropped: &mut bool) -> Result<()> {
         let Some(limit) = self.settings.consumer_bytes_max else { return Ok(()) };
         loop {
             let Some((name, seq)) = engine.heap.catalogue().slowest().map(|(name, seq)| (name.to_owned(), seq)) else {
@@ -73,8 +73,9 @@ impl Collector {
                 _ => Err(Error::NoSuchConsumer { name: name.clone() }),
             };
             match engine.commit_consumer(&name, Some(Consumer { seq, is_lost: true }), is_still) {
+                Ok(_) => *is_any_dropped = true,
                 // It has moved on meanwhile.
-                Ok(_) | Err(Error::NoSuchConsumer { .. }) => {}
+                Err(Error::NoSuchConsumer { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

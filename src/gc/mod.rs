@@ -292,9 +292,21 @@ impl Collector {
         Ok(Slice::Progress(slice.bytes))
     }
 
+    /// Deletes what nothing needs, then drops consumers for which too much is kept, and deletes what they kept. In this order: on a
+    /// full disk the commit that drops one may need the space of the first files.
     fn delete_retired(&self, engine: &Engine, inner: &mut Inner) -> Result<()> {
         engine.check_writable()?;
-        self.drop_slowest(engine, inner)?;
+        Self::delete_unneeded(engine, inner)?;
+        let mut is_any_dropped = false;
+        let result = self.drop_slowest(engine, inner, &mut is_any_dropped);
+        // This runs two hundred times a second.
+        if is_any_dropped {
+            Self::delete_unneeded(engine, inner)?;
+        }
+        result
+    }
+
+    fn delete_unneeded(engine: &Engine, inner: &mut Inner) -> Result<()> {
         for (files, bytes) in [retire::delete(engine, &mut inner.retired)?, inner.left.delete(engine)?] {
             inner.collected.files_deleted += files;
             inner.collected.bytes_deleted += bytes;

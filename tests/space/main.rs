@@ -15,3 +15,4 @@ mod dirty_limit;
 #[cfg(feature = "planted")]
 mod dropped_sets;
 mod limits;
+mod short_of_room;

@@ -42,7 +42,9 @@ pub(crate) fn open_with_reserve(
             if Reserve::new(Arc::clone(backing)).release(Release::All).is_none() {
                 return Err(error);
             }
-            open_beside_a_writer(backing, settings).map(|opened| (opened, true))
+            // A thread in the background saves nothing while the reserve is not complete, so this opening does.
+            let alone = Settings { has_background: false, ..*settings };
+            open_beside_a_writer(backing, &alone).map(|opened| (opened, true))
         }
         result => result.map(|opened| (opened, false)),
     }

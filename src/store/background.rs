@@ -69,7 +69,8 @@ pub(super) fn run_background(
     let (mut synced, mut pause, mut is_emptying) = (Instant::now(), Duration::ZERO, false);
     while !stop.load(Ordering::Acquire) {
         let tick = interval.unwrap_or(BACKGROUND_TICK).min(BACKGROUND_TICK);
-        let has_work = || is_emptying || engine.snapshot_is_due() || stop.load(Ordering::Acquire);
+        let can_save = || engine.snapshot_is_due() && !engine.reserve.is_short();
+        let has_work = || is_emptying || can_save() || stop.load(Ordering::Acquire);
         engine.growth.wait_unless(has_work, tick);
         let is_held = guard.is_none_or(|guard| guard.check().is_ok());
         if !is_held || engine.poison.check().is_err() {

@@ -1,11 +1,12 @@
-//! What goes on while there is no room: deleting what nothing needs.
+//! What goes on while there is no room: deleting what nothing needs, and waiting.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tenure::backing::{Backing, BackingFile, BackingLock, FaultBacking};
-use tenure::{Options, RecordId, Store};
+use tenure::{Error, Options, RecordId, Store};
 
 /// What a backing was asked, and refuses.
 #[derive(Debug, Default)]
@@ -148,4 +149,55 @@ fn what_nothing_needs_is_deleted_though_a_consumer_cannot_be_dropped_for_lack_of
     assert!(stats.segments.iter().all(|segment| segment.generation == 0), "{:?}", stats.segments);
     assert_eq!(stats.consumers.iter().map(|each| each.is_dropped).collect::<Vec<_>>(), [true]);
     assert!(stats.consumers[0].kept_bytes <= 10_000 && stats.retired.is_empty(), "{stats:?}");
+}
+
+/// Writes until the disk is full, and deletes records with the space of the reserve, while others take what is free.
+fn fill(store: &Store, disk: &FaultBacking, ids: &[RecordId]) {
+    let set = store.record_set("a").expect("a set");
+    for id in ids {
+        disk.disk_bytes_max(Some(disk.disk_bytes()));
+        while store.write(|tx| tx.insert(&set, [7; 1_000])).is_ok() {}
+        disk.disk_bytes_max(Some(disk.disk_bytes()));
+        if let Err(error) = store.write(|tx| tx.delete(*id)) {
+            assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_thread_in_the_background_waits_while_a_snapshot_is_due_that_the_reserve_is_too_short_for() {
+    let room = Room::new(FaultBacking::new());
+    // A snapshot is due after each commit.
+    let store = room.open(&options().background(true).snapshot_log_bytes(1));
+    let ids = insert(&store, 20);
+    fill(&store, &room.inner, &ids);
+    assert!(store.stats().log_bytes_since_snapshot > 1, "a snapshot is due");
+    let error = store.record_set("b").expect_err("the reserve is short");
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    let before = room.asked.checks.load(Ordering::Acquire);
+    std::thread::sleep(Duration::from_millis(300));
+    let checks = room.asked.checks.load(Ordering::Acquire) - before;
+    assert!(checks < 20, "{checks} times in 300 milliseconds");
+    room.inner.disk_bytes_max(None);
+    store.close().expect("closes");
+}
+
+#[test]
+fn an_opening_that_needed_the_reserve_saves_what_it_replayed_itself() {
+    let disk = FaultBacking::new();
+    let store = options().segment_bytes(4 << 20).open_backing(Arc::new(disk.clone())).expect("opens");
+    let ids = insert(&store, 500);
+    let killed = disk.kill_image();
+    drop(store);
+    killed.disk_bytes_max(Some(killed.disk_bytes()));
+    let room = Room::new(killed);
+    let store = room.open(&options().segment_bytes(4 << 20).background(true));
+    let report = store.recovery_report();
+    assert!(report.bytes_replayed > 500_000, "{report}");
+    let left = store.stats().log_bytes_since_snapshot;
+    assert!(left < 1_000, "{left} bytes are in no snapshot");
+    for id in ids {
+        store.get(id).expect("is there");
+    }
 }

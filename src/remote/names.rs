@@ -32,7 +32,7 @@ impl Names {
 
     /// A name of parts that have nothing to escape.
     pub(super) fn below(&self, name: &str) -> Path {
-        name.split('/').fold(self.prefix.clone(), |path, part| path.join(part))
+        name.split('/').fold(self.prefix.clone(), Path::join)
     }
 
     pub(super) fn epochs(&self) -> Path {

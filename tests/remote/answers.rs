@@ -129,7 +129,7 @@ fn a_bucket_that_is_away_holds_up_only_those_who_wait_for_it() {
     let remote = store.stats().remote.unwrap();
     assert!(remote.seq < store.last_seq() && remote.lag >= Duration::from_millis(20), "{remote:?}");
     assert!(store.remote_seq().unwrap() < store.durable_seq());
-    assert_eq!(tenure::Store::in_memory().unwrap().remote_seq(), None);
+    assert_eq!(Store::in_memory().unwrap().remote_seq(), None);
     objects.set_down(false);
     store.wait_remote(store.last_seq()).unwrap();
     assert_eq!(store.remote_seq(), Some(store.last_seq()));

@@ -84,7 +84,7 @@ fn a_bucket_is_taken_over_by_a_follower_that_waited_for_an_answer() {
 #[derive(Debug, Clone)]
 struct Slow {
     local: Memory,
-    is_slow: Arc<AtomicBool>,
+    waits: Arc<AtomicBool>,
     reads: Arc<AtomicU64>,
 }
 
@@ -104,7 +104,7 @@ impl BackingFile for SlowFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        if std::thread::current().name() == Some("tenure-uploader") && self.slow.is_slow.load(Ordering::Relaxed) {
+        if std::thread::current().name() == Some("tenure-uploader") && self.slow.waits.load(Ordering::Relaxed) {
             self.slow.reads.fetch_add(1, Ordering::Relaxed);
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -145,7 +145,7 @@ impl Backing for Slow {
 #[test]
 fn closing_does_not_wait_for_a_large_difference_to_be_read() {
     const PARTS: u64 = 400;
-    let local = Slow { local: Memory::new(), is_slow: Arc::default(), reads: Arc::default() };
+    let local = Slow { local: Memory::new(), waits: Arc::default(), reads: Arc::default() };
     let large = || small().segment_bytes(64 << 20).snapshot_log_bytes(1 << 30);
     let store = large().open_backing(Arc::new(local.clone())).unwrap();
     let notes = store.record_set("notes").unwrap();
@@ -160,7 +160,7 @@ fn closing_does_not_wait_for_a_large_difference_to_be_read() {
         let how = how.part_bytes(64 << 10);
         large().open_backing(Arc::new(Remote::new(Arc::new(local.clone()), bucket.clone(), how)))
     };
-    local.is_slow.store(true, Ordering::Relaxed);
+    local.waits.store(true, Ordering::Relaxed);
     let store = ship(quick().close_wait(Duration::from_millis(100))).unwrap();
     let begun = Instant::now();
     while local.reads.load(Ordering::Relaxed) == 0 {
@@ -172,7 +172,7 @@ fn closing_does_not_wait_for_a_large_difference_to_be_read() {
     println!("{reads} parts of {PARTS} were read");
     assert!(reads < PARTS / 2, "{reads} parts of {PARTS} were read");
     // The next opening begins with the same.
-    local.is_slow.store(false, Ordering::Relaxed);
+    local.waits.store(false, Ordering::Relaxed);
     let store = ship(quick()).unwrap();
     store.wait_remote(store.last_seq()).unwrap();
     drop(store);

@@ -3,6 +3,7 @@
 //! Owns: gathering them, their net effect in key order, and checking them against unique indexes. Never: reads records,
 //! or applies changes. Invariant: the last change of an entry counts.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::format::frame::FrameBuilder;
 use crate::format::index::{CHANGE_HEADER_BYTES, Change};
 use crate::format::item::{Kind, PAYLOAD_BYTES_MAX};
 use crate::heap::{Effect, Indexes, ToProbe};
-use crate::id::{IndexNumber, RecordId, to_u64};
+use crate::id::{IndexNumber, NumberHash, RecordId, to_u64};
 use crate::key::Key;
 use crate::key_index::{Changes, Gathered, Probed};
 use crate::txn::own_changes::{OwnChanges, OwnRange};
@@ -23,6 +24,8 @@ use crate::txn::touched::Touched;
 
 /// Number of indexes for which memory is kept.
 const SPARE_MAX: usize = 16;
+/// Up to so many indexes, one is found faster without a map.
+const FEW: usize = 16;
 
 /// The changes of one index, in the order in which they were made until they are sealed.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub(crate) struct Mark {
 #[derive(Debug, Default)]
 pub(crate) struct KeyChanges {
     indexes: Vec<IndexChanges>,
+    /// Where each of them is, if they are not few.
+    places: HashMap<IndexNumber, usize, NumberHash>,
     bytes: u64,
     /// Emptied buffers of earlier changes.
     spare: Vec<(Gathered, Touched)>,
@@ -89,6 +94,7 @@ impl KeyChanges {
 
     /// Forgets all changes, and keeps at most this much memory per index.
     pub(crate) fn clear(&mut self, bytes_max: usize) {
+        self.places.clear();
         for mut index in self.indexes.drain(..) {
             index.changes.clear();
             index.touched.clear();
@@ -159,28 +165,46 @@ impl KeyChanges {
         }
     }
 
+    #[inline]
+    fn place_of(&self, number: IndexNumber) -> Option<usize> {
+        if self.indexes.len() <= FEW {
+            return self.indexes.iter().position(|known| known.number == number);
+        }
+        self.places.get(&number).copied()
+    }
+
+    fn find(&mut self, number: IndexNumber) -> Option<&mut IndexChanges> {
+        let place = self.place_of(number)?;
+        self.indexes.get_mut(place)
+    }
+
     fn changes_of(&mut self, index: &SetIndex) -> &mut IndexChanges {
-        let place = self.indexes.iter().position(|known| known.number == index.number);
-        let place = place.unwrap_or_else(|| {
-            let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
-            let ((changes, touched), own) = (self.spare.pop().unwrap_or_default(), OwnChanges::default());
-            self.indexes.push(IndexChanges { number, name, is_unique, changes, own, touched, clear: Clear::Nothing });
-            self.indexes.len() - 1
-        });
+        let place = self.place_of(index.number).unwrap_or_else(|| self.add(index));
         &mut self.indexes[place]
+    }
+
+    fn add(&mut self, index: &SetIndex) -> usize {
+        let (number, name, is_unique) = (index.number, Arc::clone(&index.name), index.is_unique);
+        let ((changes, touched), own) = (self.spare.pop().unwrap_or_default(), OwnChanges::default());
+        self.indexes.push(IndexChanges { number, name, is_unique, changes, own, touched, clear: Clear::Nothing });
+        if self.indexes.len() > FEW {
+            let known = self.places.len();
+            let places = self.indexes.iter().enumerate().skip(known).map(|(place, index)| (index.number, place));
+            self.places.extend(places);
+        }
+        self.indexes.len() - 1
     }
 
     /// The transaction's own changes to an index between two keys, ascending.
     pub(crate) fn of(&mut self, number: IndexNumber, bounds: (Bound<&[u8]>, Bound<&[u8]>)) -> Option<OwnRange> {
-        let index = self.indexes.iter_mut().find(|index| index.number == number)?;
+        let index = self.find(number)?;
         index.own.catch_up(&index.changes);
         Some(index.own.range(bounds))
     }
 
     /// Whether the transaction may have changed an entry of a key. A wrong yes is rare.
     pub(crate) fn may_concern(&mut self, number: IndexNumber, key: &[u8]) -> bool {
-        let index = self.indexes.iter_mut().find(|index| index.number == number);
-        index.is_some_and(|index| index.touched.may_have(&index.changes, key))
+        self.find(number).is_some_and(|index| index.touched.may_have(&index.changes, key))
     }
 
     /// The last change of each entry of a key.
@@ -188,7 +212,7 @@ impl KeyChanges {
         if !self.may_concern(number, key) {
             return;
         }
-        let Some(index) = self.indexes.iter_mut().find(|index| index.number == number) else { return };
+        let Some(index) = self.find(number) else { return };
         let map = index.own.catch_up(&index.changes);
         let range = map.range((Box::from(key), 0)..).take_while(|((other, _), _)| **other == *key);
         for ((_, id), last) in range {
@@ -204,6 +228,7 @@ impl KeyChanges {
 
     pub(crate) fn go_back(&mut self, mark: &Mark) {
         self.indexes.truncate(mark.lens.len());
+        self.places.retain(|_, place| *place < mark.lens.len());
         for (index, mark) in self.indexes.iter_mut().zip(&mark.lens) {
             index.own.go_back(&index.changes, mark.0);
             index.touched.go_back(mark.0);

@@ -14,6 +14,7 @@ mod index_changes;
 mod index_walks;
 mod indexes;
 mod indexes_beside_writers;
+mod many_indexes;
 mod replayed;
 mod set_changes;
 mod typed;

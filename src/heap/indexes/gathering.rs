@@ -23,6 +23,8 @@ const CHANGES_OF_A_THREAD: usize = 4_096;
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     pub(super) changes: BTreeMap<IndexNumber, Gathered>,
+    /// Their bytes, and of indexes that were dropped meanwhile.
+    bytes: usize,
     /// Whether several trees may be changed at once.
     at_once: bool,
 }
@@ -81,6 +83,7 @@ impl Indexes {
             let noted = self.note(number, result);
             all = all.and(noted);
         }
+        gathering.bytes = 0;
         self.gathering = Some(gathering);
         all
     }
@@ -88,12 +91,14 @@ impl Indexes {
     pub(super) fn gather(&mut self, number: IndexNumber, changes: &[u8], file: &str) -> Result<()> {
         let Some(gathering) = &mut self.gathering else { return Ok(()) };
         let gathered = gathering.changes.entry(number).or_default();
+        let before = gathered.heap_bytes();
         let (_, changes) = index::changes(changes).map_err(|malformed| malformed.at(file, 0))?;
         for change in changes {
             let change = change.map_err(|malformed| malformed.at(file, 0))?;
             gathered.push(change.key, change.id, change.put);
         }
-        if gathering.changes.values().map(Gathered::heap_bytes).sum::<usize>() > GATHERED_BYTES_MAX {
+        gathering.bytes += gathered.heap_bytes() - before;
+        if gathering.bytes > GATHERED_BYTES_MAX {
             self.apply_gathered()?;
         }
         Ok(())

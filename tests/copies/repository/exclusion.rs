@@ -84,12 +84,12 @@ impl ObjectStore for Staged {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let ages = self.ages_backups.load(Ordering::Relaxed);
-        let aged = move |meta: ObjectMeta| {
+        let shown = move |meta: ObjectMeta| {
             let is_aged = ages && meta.location.as_ref().contains("/marks/backup-");
             let by = Duration::from_hours(if is_aged { 2 } else { 0 });
             ObjectMeta { last_modified: meta.last_modified - by, ..meta }
         };
-        self.inner.list(prefix).map(move |meta| meta.map(aged)).boxed()
+        self.inner.list(prefix).map(move |meta| meta.map(shown)).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -125,23 +125,23 @@ fn slept(dir: &FilePath, keeps_lists: bool) -> (Arc<Staged>, Store, tenure::Resu
     change(&store, 1);
     add(&repository, &store).expect("backs up");
     change(&store, 2);
-    let ((reached, reaches), (ended, ends)) = (channel(), channel::<()>());
+    let ((at_deletions, waits), (ended, until)) = (channel(), channel::<()>());
     *objects.before_deletions.lock() = Some(Box::new(move || {
-        reached.send(()).expect("the backup waits");
+        at_deletions.send(()).expect("the backup waits");
         // Until the backup has ended.
-        ends.recv().unwrap_err();
+        until.recv().unwrap_err();
     }));
-    let pruner = Arc::new(Mutex::new(None));
-    let (begun, place) = (Arc::clone(&pruner), Arc::clone(&objects));
+    let thread = Arc::new(Mutex::new(None));
+    let (begun, place) = (Arc::clone(&thread), Arc::clone(&objects));
     *objects.before_list.lock() = Some(Box::new(move || {
         place.ages_backups.store(true, Ordering::Relaxed);
         let pruning = repository_in(&place);
         *begun.lock() = Some(std::thread::spawn(move || pruning.prune(&Keep::newest(9))));
-        reaches.recv().expect("the pruning deletes pieces");
+        waits.recv().expect("the pruning deletes pieces");
     }));
     let added = add(&repository, &store).map(|added| added.id);
     drop(ended);
-    let pruning = pruner.lock().take().expect("it has begun");
+    let pruning = thread.lock().take().expect("it has begun");
     let pruned = pruning.join().expect("no panic").expect("prunes");
     assert!(pruned.pieces > 0, "{pruned:?}");
     objects.ages_backups.store(false, Ordering::Relaxed);
@@ -191,7 +191,7 @@ fn a_place_that_is_used_in_two_ways_has_one_kind_of_exclusion() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = small().open(dir.path().join("store")).expect("opens");
     let (as_bucket, as_directory) = in_two_ways(dir.path());
-    for (ours, theirs) in [(&as_bucket, &as_directory), (&as_directory, &as_bucket)] {
+    for (ours, theirs, age) in [(&as_bucket, &as_directory, 0), (&as_directory, &as_bucket, 2)] {
         change(&store, 3);
         let mut told = None;
         ours.add(&store, &AddOptions::new(), &mut |now| {
@@ -200,7 +200,6 @@ fn a_place_that_is_used_in_two_ways_has_one_kind_of_exclusion() {
                 let marks = std::fs::read_dir(dir.path().join("backups/marks")).expect("lists");
                 for mark in marks {
                     let mark = std::fs::File::options().write(true).open(mark.expect("a mark").path());
-                    let age = if std::ptr::eq(ours, &as_directory) { 2 } else { 0 };
                     let then = SystemTime::now() - Duration::from_hours(age);
                     mark.expect("opens").set_modified(then).expect("ages");
                 }

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::backing::Backing;
+use crate::backing::{Backing, PASSED_OVER_MAX};
 use crate::engine::Followed;
 use crate::format::manifest::Body;
 use crate::format::segment::FileKind;
@@ -40,12 +40,14 @@ pub(super) fn begin(
 /// The length of the newest manifest file; `None` if others have come or gone.
 pub(super) fn manifest_of(backing: &dyn Backing, files: &[SegmentSeq]) -> io::Result<Option<u64>> {
     let Some(newest) = files.last() else { return Ok(None) };
-    match backing.open(&FileKind::Manifest.file_name(SegmentSeq(newest.0 + 1))) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Ok(_) => return Ok(None),
-        // Something that is no file has the name, and the writer passes it over.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(None),
-        Err(error) => return Err(error),
+    for number in newest.0 + 1..=newest.0 + 1 + u64::from(PASSED_OVER_MAX) {
+        match backing.open(&FileKind::Manifest.file_name(SegmentSeq(number))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Ok(_) => return Ok(None),
+            // Something that is no file has the name, and the writer passes it over.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => return Err(error),
+        }
     }
     match backing.open(&FileKind::Manifest.file_name(*newest)) {
         Ok(file) => file.len().map(Some),

@@ -135,21 +135,21 @@ impl State {
         })
     }
 
-    /// Whether this very record is there, and not a later one in its slot. Reads its header alone. If that is damaged, the entry
-    /// decides: it has a part of the reuse count.
-    pub(crate) fn has(&self, id: RecordId) -> Result<bool> {
-        let EntryState::Live(location) = self.root.entry(id.slot())?.state() else { return Ok(false) };
+    /// Whether this very record is there, and not a later one in its slot. Reads its header alone; `None` if that is damaged, and the entry,
+    /// which has a part of the reuse count, does not tell either.
+    pub(crate) fn has(&self, id: RecordId) -> Result<Option<bool>> {
+        let EntryState::Live(location) = self.root.entry(id.slot())?.state() else { return Ok(Some(false)) };
         if location.reuse_low != id.reuse_count() & 0xf {
-            return Ok(false);
+            return Ok(Some(false));
         }
-        let Some(segment) = self.table.get(location.place) else { return Ok(true) };
+        let Some(segment) = self.table.get(location.place) else { return Ok(None) };
         match segment.read(location.offset(), RECORD_HEADER_BYTES as u64) {
             Ok(header) => {
                 let raw = header.get(8..16).map_or(0, LittleEndian::read_u64);
                 let there = RecordId::from_u64(raw).filter(|there| there.slot() == id.slot());
-                Ok(there.is_none_or(|there| there == id))
+                Ok(there.map(|there| there == id))
             }
-            Err(error) if error.is_corruption() => Ok(true),
+            Err(error) if error.is_corruption() => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -223,8 +223,9 @@ impl Batch<'_> {
     /// Adds chunks of a value. If the first one is gone, so may others be, and their slots may have records of other values.
     fn chunks(&mut self, value: &InChunks) -> Result<bool> {
         if self.place.chunk == 0 {
-            let first = value.chunks(self.state, 0, 1)?;
-            self.place.is_begun = !first.iter().try_fold(true, |there, id| Ok(there && self.state.has(*id)?))?;
+            for first in value.chunks(self.state, 0, 1)? {
+                self.place.is_begun = self.state.has(first)? != Some(true);
+            }
         }
         loop {
             let room = self.frees.saturating_sub(self.ids.len());
@@ -237,8 +238,11 @@ impl Batch<'_> {
             }
             self.place.chunk += to_u64(part.len());
             for id in part {
-                if !self.place.is_begun || self.state.has(id)? {
-                    self.ids.push(id);
+                match if self.place.is_begun { self.state.has(id)? } else { Some(true) } {
+                    Some(true) => self.ids.push(id),
+                    Some(false) => {}
+                    // It may be another record by now, and stays with the set.
+                    None => self.is_damaged = true,
                 }
             }
             self.steps += 1;

@@ -330,6 +330,11 @@ impl Indexes {
         self.bytes + self.leaving
     }
 
+    /// Whether something is left of dropped indexes.
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Takes what is left of dropped indexes, to be looked through beside others; `release` ends that.
     pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
         std::mem::take(&mut self.ended)

@@ -4,7 +4,8 @@
 //! Owns: giving the writer a node of its own. Path copying (Driscoll et al. 1989), deferred until another reference to
 //! the node exists: its reference count tells.
 //! Invariants: 1. A node that anything but the writer may hold is never changed.
-//! 2. A page that the newest tree no longer refers to is in `released`, once.
+//! 2. A page that the newest tree no longer refers to is in `released`, once; those below nodes of a tree that has ended are in what is
+//! left of it until the next save.
 //! 3. `dirty` is the number of nodes of the newest tree that are on the heap because they changed.
 //! 4. `heap_bytes` is never less than the bytes of nodes that the newest tree and a save keep on the heap.
 

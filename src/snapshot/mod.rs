@@ -7,6 +7,7 @@
 //! 3. Page segments that a retained snapshot lists are not deleted.
 
 mod damaged;
+mod ended;
 mod record_index;
 
 use std::sync::Arc;
@@ -16,13 +17,14 @@ use crate::error::{Error, Result};
 use crate::format::descriptor::{Descriptor, PageRef};
 use crate::format::frame::FrameBuilder;
 use crate::format::manifest::{Body, SegmentRow, Snapshot, SnapshotKind};
-use crate::heap::{Effect, FrozenIndex, Indexes, State};
+use crate::heap::{Effect, FrozenIndex, State};
 use crate::id::{IndexNumber, SegmentSeq, Seq};
-use crate::key_index::{Ended, NODE_HEAP_BYTES, Saved as SavedIndex};
+use crate::key_index::{NODE_HEAP_BYTES, Saved as SavedIndex};
 use crate::log::{Segment, now_micros};
 use crate::pages::{Adopted, PageWriter};
 use crate::record_index::{Mid, Root};
 use crate::snapshot::damaged::Unread;
+use crate::snapshot::ended::lock_without_ended;
 use crate::snapshot::record_index::write_pages;
 
 /// The name of a snapshot that exists while it is copied. Users can neither assign nor see it.
@@ -99,7 +101,6 @@ fn save_alone(engine: &Engine, writer: &mut PageWriter, kind: SnapshotKind, name
     if kind == SnapshotKind::Close {
         log_what_is_pending(engine)?;
     }
-    release_ended(engine);
     empty_page_segments(engine, writer)?;
     let mut frozen = freeze(engine, kind, name == OF_A_COPY);
     let mut unsaved = Unsaved {
@@ -267,17 +268,8 @@ fn log_what_is_pending(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
-/// Releases the pages of dropped indexes that had to be read for that, which nobody waits for here.
-fn release_ended(engine: &Engine) {
-    let ended = engine.heap.with_indexes(Indexes::take_ended);
-    if !ended.is_empty() {
-        let pages = ended.into_iter().flat_map(Ended::released).collect();
-        engine.heap.with_indexes(|indexes| indexes.release(pages));
-    }
-}
-
 fn freeze(engine: &Engine, kind: SnapshotKind, is_copied: bool) -> Frozen {
-    let guard = engine.lock_commit();
+    let guard = lock_without_ended(engine);
     if is_copied {
         // Log segments listed by a copy must not grow.
         engine.log.end_segment();

@@ -127,7 +127,8 @@ impl Repository {
     ///
     /// # Errors
     /// `BadDestination` if the repository holds backups of another store or something else, or is inside the store, `Locked` while it
-    /// is pruned, `Corrupt` if the store is damaged, and those of the place.
+    /// is pruned, `Corrupt` if the store is damaged, and those of the place. One that names a list says that the backup is listed and may
+    /// lack pieces.
     pub fn add(&self, store: &Store, options: &AddOptions, progress: &mut OnProgress<'_>) -> Result<Added> {
         let engine = store.engine();
         engine.check_writable()?;
@@ -209,31 +210,41 @@ impl Adding<'_, '_, '_> {
         self.repository.place.settle(DATA)?;
         self.mark.check()?;
         let id = self.put_list(&list)?;
-        if let Err(error) = self.confirm(&list) {
-            return Err(self.take_back(id, error));
-        }
+        self.confirm(id, &list).map_err(|error| self.failed(id, error))?;
         let Self { now, pieces, .. } = self;
         let (files, bytes) = (to_u64(list.files.len()), list.bytes());
         Ok(Added { id, seq: list.seq, files, bytes, written: now.written, pieces, verified })
     }
 
-    /// Checks, once the list is there, that nothing it names is being deleted.
-    fn confirm(&mut self, list: &List) -> Result<()> {
-        // A pruning that took this backup for dead before that has read the lists without this one, and deletes what only this one names,
-        // however late. One that deletes the mark from now on reads the list.
-        self.mark.check()?;
-        // A pruning that was itself taken for dead may have deleted pieces until now.
+    /// Sees to it, once the list is there, that all it names is there and stays.
+    fn confirm(&mut self, id: BackupId, list: &List) -> Result<()> {
+        match self.mark.check() {
+            // A pruning has taken this backup for dead. If it read the lists before this one was there, it deletes what only this one names,
+            // however late. If it read them afterwards, it may have deleted older backups because of this one, which must stay then.
+            Err(Error::Fenced { .. }) => {
+                self.mark.put_again(|| tell(self.progress, self.now, "the backup"))?;
+                if self.repository.is_gone(id)? {
+                    let by =
+                        format!("a pruning took it for dead, and deleted {} in favour of a newer one", id.object());
+                    return Err(Error::Fenced { location: self.repository.place.shown(), by });
+                }
+            }
+            checked => checked?,
+        }
+        // A pruning that deletes the mark from now on reads the list. One that was itself taken for dead may have deleted pieces until now.
         self.put_missing(list)
     }
 
-    /// Deletes the list of a backup that failed when it was there. Returns the error to report.
-    fn take_back(&self, id: BackupId, error: Error) -> Error {
-        let Err(kept) = self.repository.place.delete(&id.object()) else { return error };
+    /// The error of a backup that failed when its list was there. That is not deleted: it may be the only one that a pruning has left.
+    fn failed(&self, id: BackupId, error: Error) -> Error {
+        if matches!(self.repository.is_gone(id), Ok(true)) {
+            return error;
+        }
         let file = format!(
-            "{}, the list of backup {id}, which failed, stays and may lack pieces: delete this object before you prune or rely on {id}",
+            "{}, the list of backup {id}, which stays and may lack pieces: verify the repository, and delete this object if {id} does",
             self.repository.shown(&id.object())
         );
-        Error::io("delete", file, io::Error::other(format!("{kept}. The backup failed because: {error}")))
+        Error::io("confirm", file, io::Error::other(format!("the backup failed because: {error}")))
     }
 
     fn tell(&mut self) -> Result<()> {

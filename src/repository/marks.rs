@@ -2,7 +2,8 @@
 //!
 //! Owns: who may begin, and the two kinds of marks. Never: relies on a clock where a lock says whether the owner of a mark lives.
 //! Invariants: 1. A mark is put before its owner lists the others: of a backup and a pruning at once, at least one sees
-//! the other. 2. Who takes another for dead deletes its mark first, and an owner without a mark stops.
+//! the other. 2. Who takes another for dead deletes its mark first, and an owner without a mark stops, or puts another and checks again
+//! all that it relies on.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -20,6 +21,10 @@ const RENEWED_EVERY: Duration = Duration::from_mins(5);
 
 /// How often a mark is put that others took for abandoned at once.
 const ATTEMPTS: u32 = 3;
+
+/// Between two attempts to put a mark beside something that excludes it.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Whether a mark of this name is one that its owner renews. It contains its own name; one that is kept by a lock is empty. A directory may
 /// have both kinds, if some use it by its path and others as a bucket.
@@ -123,6 +128,22 @@ impl<'p> Mark<'p> {
             *self = Self::put(self.place, self.work)?;
         }
         Ok(())
+    }
+
+    /// Puts a mark anew for an owner that others have taken for dead, once nothing is at work that must not run beside it. `waits` is called
+    /// before each pause, and may end it.
+    pub(super) fn put_again(&mut self, mut waits: impl FnMut() -> Result<()>) -> Result<()> {
+        let mut pause = PAUSE;
+        loop {
+            match Self::put(self.place, self.work) {
+                Err(Error::Locked { .. }) => {
+                    waits()?;
+                    std::thread::sleep(pause);
+                    pause = PAUSE_MAX.min(pause * 2);
+                }
+                put => return put.map(|mark| *self = mark),
+            }
+        }
     }
 
     /// Leaves the mark where it is, until it is taken for abandoned: what its owner asked for may still be carried out.

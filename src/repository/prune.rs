@@ -1,9 +1,9 @@
 //! Deleting old backups, and the pieces that no backup needs any more.
 //!
-//! Owns: which backups a policy keeps, the order lists before pieces. Never: deletes the newest backup, or anything while a list
-//! cannot be read or a backup is at work.
+//! Owns: which backups a policy keeps, the order lists before pieces. Never: deletes the newest backup, a whole one in favour of one that
+//! lacks pieces, or anything while a list cannot be read or a backup is at work.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::error::{Error, Result};
 use crate::repository::Repository;
@@ -17,7 +17,7 @@ const BATCH: usize = 256;
 
 const DAY_MICROS: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// Which backups stay. The newest always does.
+/// Which backups stay. The newest always does. One that lacks pieces stays beside those that would stay without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     newest: u64,
@@ -76,15 +76,23 @@ impl Repository {
     pub fn prune(&self, keep: &Keep) -> Result<Pruned> {
         self.need_store()?;
         let mut mark = Mark::put(&*self.place, Work::Prune)?;
+        // Before the lists: a piece that is put meanwhile seems to be missing, and more is kept.
+        let listed = self.place.list(DATA)?.into_iter().filter(|found| Piece::of_name(&found.name).is_some());
+        let pieces: BTreeMap<_, _> = listed.map(|found| (found.name, found.bytes)).collect();
         // Read twice, because all lists together may be more than memory holds.
         let ids = self.ids()?;
-        let mut all = Vec::new();
+        let (mut all, mut whole) = (Vec::new(), Vec::new());
         let noted = self.each_list(&ids, |Numbered { id, list }| {
             all.push((id, list.micros));
+            if list.pieces().all(|(file, piece)| pieces.get(&piece.name(file)) == Some(&piece.bytes)) {
+                whole.push((id, list.micros));
+            }
             Ok(())
         });
         noted.map_err(explained)?;
-        let kept = keep.of(&all);
+        let mut kept = keep.of(&all);
+        // One that lacks pieces takes the place of none that has them.
+        kept.extend(keep.of(&whole));
         let ids: Vec<_> = ids.into_iter().filter(|(id, _)| kept.contains(id)).collect();
         let mut needed = HashSet::new();
         let noted = self.each_list(&ids, |Numbered { list, .. }| {
@@ -99,18 +107,16 @@ impl Repository {
             pruned.backups.push(*id);
         }
         self.place.sweep()?;
-        let doomed = self.place.list(DATA)?.into_iter();
-        let doomed: Vec<_> =
-            doomed.filter(|found| Piece::of_name(&found.name).is_some() && !needed.contains(&found.name)).collect();
+        let doomed: Vec<_> = pieces.into_iter().filter(|(name, _)| !needed.contains(name)).collect();
         for batch in doomed.chunks(BATCH) {
             mark.renew()?;
             mark.check()?;
             for some in batch.chunks(PIECES_AT_ONCE) {
-                let deleted = at_once(some, |object| self.place.delete(&format!("{DATA}/{}", object.name)));
-                for (result, object) in deleted.into_iter().zip(some) {
+                let deleted = at_once(some, |(name, _)| self.place.delete(&format!("{DATA}/{name}")));
+                for (result, (_, bytes)) in deleted.into_iter().zip(some) {
                     result?;
                     pruned.pieces += 1;
-                    pruned.bytes += object.bytes;
+                    pruned.bytes += bytes;
                 }
             }
         }

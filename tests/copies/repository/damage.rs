@@ -147,3 +147,25 @@ fn a_repository_that_vanishes_is_an_error() {
     add(&repository, &store).expect("backs up");
     assert!(repository.verify(&mut go_on).expect("verifies").is_ok());
 }
+
+#[test]
+fn a_backup_that_lacks_pieces_takes_the_place_of_none_that_has_them() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, repository) = fixture(dir.path());
+    let data = dir.path().join("backups/data");
+    let before = files(&data);
+    let set = store.record_set("a").expect("a set");
+    store.write(|tx| tx.insert(&set, "the last one")).expect("commits");
+    add(&repository, &store).expect("backs up");
+    let own = files(&data).into_iter().find(|piece| !before.contains(piece)).expect("a piece of its own");
+    fs::remove_file(&own).expect("deletes");
+    let ids = || repository.list().expect("lists").iter().map(|info| info.id.0).collect::<Vec<_>>();
+    repository.prune(&Keep::newest(1)).expect("prunes");
+    assert_eq!(ids(), [2, 3]);
+    restored(&repository, At::Id(tenure::repository::BackupId(2)), dir.path()).expect("restores");
+    // Once there is another, it goes.
+    add(&repository, &store).expect("backs up");
+    repository.prune(&Keep::newest(1)).expect("prunes");
+    assert_eq!(ids(), [4]);
+    assert!(repository.verify(&mut go_on).expect("verifies").is_ok());
+}

@@ -2,6 +2,7 @@
 //! are written in another way than they are given.
 
 use std::fmt::{Debug, Display, Formatter};
+use std::ops::ControlFlow;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,12 +29,24 @@ use crate::repository::{add, go_on, restored, small};
 /// A store in memory in which something happens before the next list of a backup arrives.
 struct Staged {
     inner: InMemory,
-    before_list: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    before_list: Hook,
+    /// Called once that list is there.
+    after_list: Hook,
+    /// Called before lists of backups are listed.
+    before_lists: Hook,
     /// Marks of backups look as if they were two hours older.
     ages_backups: AtomicBool,
     /// Called before pieces are deleted.
-    before_deletions: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    keeps_lists: AtomicBool,
+    before_deletions: Hook,
+}
+
+type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+
+fn run_once(hook: &Hook) {
+    let hook = hook.lock().take();
+    if let Some(hook) = hook {
+        hook();
+    }
 }
 
 impl Debug for Staged {
@@ -51,11 +64,15 @@ impl Display for Staged {
 #[async_trait::async_trait]
 impl ObjectStore for Staged {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let hook = if location.as_ref().contains("/backups/") { self.before_list.lock().take() } else { None };
-        if let Some(hook) = hook {
-            hook();
+        let is_list = location.as_ref().contains("/backups/");
+        if is_list {
+            run_once(&self.before_list);
         }
-        self.inner.put_opts(location, payload, options).await
+        let put = self.inner.put_opts(location, payload, options).await;
+        if is_list {
+            run_once(&self.after_list);
+        }
+        put
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -70,19 +87,16 @@ impl ObjectStore for Staged {
         // There is nothing to wait for in such a stream.
         let locations: Vec<Result<Path>> = locations.collect().now_or_never().expect("names");
         let is_of = |folder| locations.iter().flatten().any(|path| path.as_ref().contains(folder));
-        if is_of("/data/")
-            && let Some(hook) = self.before_deletions.lock().take()
-        {
-            hook();
-        }
-        if is_of("/backups/") && self.keeps_lists.load(Ordering::Relaxed) {
-            let why = object_store::Error::Generic { store: "staged", source: "503 Service Unavailable".into() };
-            return futures_util::stream::iter([Err(why)]).boxed();
+        if is_of("/data/") {
+            run_once(&self.before_deletions);
         }
         self.inner.delete_stream(futures_util::stream::iter(locations).boxed())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        if prefix.is_some_and(|prefix| prefix.as_ref().ends_with("/backups")) {
+            run_once(&self.before_lists);
+        }
         let ages = self.ages_backups.load(Ordering::Relaxed);
         let shown = move |meta: ObjectMeta| {
             let is_aged = ages && meta.location.as_ref().contains("/marks/backup-");
@@ -111,24 +125,31 @@ fn change(store: &Store, value: u8) {
     store.write(|tx| tx.insert(&set, vec![value; 30_000])).expect("commits");
 }
 
-/// What the second backup says while a pruning takes it for dead just before its list arrives, and deletes once it has ended.
-fn slept(dir: &FilePath, keeps_lists: bool) -> (Arc<Staged>, Store, tenure::Result<BackupId>) {
+/// A repository with one backup, and a store that has changed since.
+fn staged(dir: &FilePath) -> (Arc<Staged>, Store) {
     let store = small().open(dir.join("store")).expect("opens");
     let objects = Arc::new(Staged {
         inner: InMemory::new(),
         before_list: Mutex::default(),
+        after_list: Mutex::default(),
+        before_lists: Mutex::default(),
         ages_backups: AtomicBool::new(false),
         before_deletions: Mutex::default(),
-        keeps_lists: AtomicBool::new(keeps_lists),
     });
-    let repository = repository_in(&objects);
     change(&store, 1);
-    add(&repository, &store).expect("backs up");
+    add(&repository_in(&objects), &store).expect("backs up");
     change(&store, 2);
+    (objects, store)
+}
+
+/// What the second backup says while a pruning takes it for dead just before its list arrives, and is about to delete its pieces. The
+/// backup waits for it, or is cancelled then.
+fn slept(dir: &FilePath, is_cancelled: bool) -> (Arc<Staged>, Store, tenure::Result<BackupId>) {
+    let (objects, store) = staged(dir);
     let ((at_deletions, waits), (ended, until)) = (channel(), channel::<()>());
     *objects.before_deletions.lock() = Some(Box::new(move || {
         at_deletions.send(()).expect("the backup waits");
-        // Until the backup has ended.
+        // Until the backup waits, or has ended.
         until.recv().unwrap_err();
     }));
     let thread = Arc::new(Mutex::new(None));
@@ -139,28 +160,73 @@ fn slept(dir: &FilePath, keeps_lists: bool) -> (Arc<Staged>, Store, tenure::Resu
         *begun.lock() = Some(std::thread::spawn(move || pruning.prune(&Keep::newest(9))));
         waits.recv().expect("the pruning deletes pieces");
     }));
-    let added = add(&repository, &store).map(|added| added.id);
+    let mut ended = Some(ended);
+    let added = repository_in(&objects).add(&store, &AddOptions::new(), &mut |_| {
+        if objects.before_list.lock().is_some() {
+            return ControlFlow::Continue(());
+        }
+        ended.take();
+        if is_cancelled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     drop(ended);
     let pruning = thread.lock().take().expect("it has begun");
     let pruned = pruning.join().expect("no panic").expect("prunes");
     assert!(pruned.pieces > 0, "{pruned:?}");
     objects.ages_backups.store(false, Ordering::Relaxed);
-    (objects, store, added)
+    (objects, store, added.map(|added| added.id))
+}
+
+fn listed(repository: &Repository) -> Vec<BackupId> {
+    repository.list().expect("lists").iter().map(|info| info.id).collect()
+}
+
+fn is_whole(repository: &Repository, store: &Store, dir: &FilePath) {
+    let report = repository.verify(&mut go_on).expect("verifies");
+    assert!(report.is_ok(), "{report:?}");
+    let state = contents(store).expect("reads");
+    assert_eq!(restored(repository, At::Newest, dir).expect("restores"), state);
 }
 
 #[test]
-fn a_backup_that_a_pruning_took_for_dead_does_not_report_success() {
+fn a_backup_that_a_pruning_took_for_dead_puts_again_what_that_deleted() {
     let dir = tempfile::tempdir().expect("a directory");
     let (objects, store, added) = slept(dir.path(), false);
     let repository = repository_in(&objects);
-    let listed = repository.list().expect("lists");
-    assert!(matches!(added, Err(Error::Fenced { .. })), "{added:?}");
-    assert_eq!(listed.iter().map(|info| info.id).collect::<Vec<_>>(), [BackupId(1)], "its list is gone");
-    let report = repository.verify(&mut go_on).expect("verifies");
-    assert!(report.is_ok(), "{report:?}");
-    add(&repository, &store).expect("backs up");
-    let state = contents(&store).expect("reads");
-    assert_eq!(restored(&repository, At::Newest, dir.path()).expect("restores"), state);
+    assert_eq!(added.expect("backs up"), BackupId(2));
+    assert_eq!(listed(&repository), [BackupId(1), BackupId(2)]);
+    is_whole(&repository, &store, dir.path());
+}
+
+/// The pruning reads the list, and deletes the older backup because of it.
+#[test]
+fn a_backup_that_a_pruning_kept_instead_of_older_ones_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (objects, store) = staged(dir.path());
+    let ((has_begun, begun), (is_stored, stored)) = (channel(), channel());
+    let thread = Arc::new(Mutex::new(None));
+    let (place, pruning) = (Arc::clone(&objects), Arc::clone(&thread));
+    *objects.before_list.lock() = Some(Box::new(move || {
+        place.ages_backups.store(true, Ordering::Relaxed);
+        *place.before_lists.lock() = Some(Box::new(move || {
+            has_begun.send(()).expect("the backup waits");
+            stored.recv().expect("the list is stored");
+        }));
+        let repository = repository_in(&place);
+        *pruning.lock() = Some(std::thread::spawn(move || repository.prune(&Keep::newest(1))));
+        begun.recv().expect("the mark is deleted");
+    }));
+    *objects.after_list.lock() = Some(Box::new(move || {
+        is_stored.send(()).expect("the pruning waits");
+        let pruning = thread.lock().take().expect("it has begun");
+        let pruned = pruning.join().expect("no panic").expect("prunes");
+        assert_eq!(pruned.backups, [BackupId(1)]);
+    }));
+    let repository = repository_in(&objects);
+    let added = add(&repository, &store);
+    objects.ages_backups.store(false, Ordering::Relaxed);
+    assert_eq!(listed(&repository), [BackupId(2)], "{added:?}");
+    added.expect("backs up");
+    is_whole(&repository, &store, dir.path());
 }
 
 #[test]
@@ -169,15 +235,18 @@ fn of_a_list_that_stays_the_error_says_what_to_do() {
     let (objects, store, added) = slept(dir.path(), true);
     let repository = repository_in(&objects);
     let error = added.expect_err("it may lack pieces").to_string();
-    for words in ["b2", "backups/000000000002", "may lack pieces", "delete", "503", "was deleted"] {
+    for words in ["b2", "backups/000000000002", "may lack pieces", "delete", "cancelled"] {
         assert!(error.contains(words), "{words}: {error}");
     }
     assert!(!repository.verify(&mut go_on).expect("verifies").is_ok());
+    // It takes the place of none that is whole.
+    assert!(repository.prune(&Keep::newest(1)).expect("prunes").backups.is_empty());
+    restored(&repository, At::Id(BackupId(1)), dir.path()).expect("restores");
     // As the error says.
     run(objects.inner.delete(&Path::from("backups/backups/000000000002"))).expect("deletes");
     assert!(repository.verify(&mut go_on).expect("verifies").is_ok());
     add(&repository, &store).expect("backs up");
-    assert!(repository.verify(&mut go_on).expect("verifies").is_ok());
+    is_whole(&repository, &store, dir.path());
 }
 
 fn in_two_ways(dir: &FilePath) -> (Repository, Repository) {

@@ -144,7 +144,7 @@ impl Bucket {
         self.last_number_after(epoch, &bases).await
     }
 
-    async fn last_number_after(&self, epoch: u64, bases: &[LogPoint]) -> Result<u64> {
+    pub(super) async fn last_number_after(&self, epoch: u64, bases: &[LogPoint]) -> Result<u64> {
         let known = bases.last().filter(|base| base.epoch == epoch).map_or(0, |base| base.number);
         let after = self.names.log(LogPoint { epoch, number: known });
         let logs = self.list(&self.names.logs_of(epoch), Some(&after)).await?;

@@ -70,18 +70,43 @@ impl Bucket {
     async fn point(&self, wanted: Option<LogPoint>) -> Result<LogPoint> {
         let is_empty = || Error::NotAStore { path: self.to_string(), why: "the bucket is empty".to_owned() };
         let Some(wanted) = wanted else { return self.newest().await?.ok_or_else(is_empty) };
+        let LogPoint { epoch, number } = wanted;
         let never = |why| Err(Error::PointGone { point: format!("state {wanted} of {self}"), why });
-        let newest = self.newest_epoch().await?;
+        let bases = self.bases(LogPoint { epoch, number: u64::MAX }).await?;
+        let last = self.last_number_after(epoch, &bases).await?;
+        // What comes after a state, and objects of epochs, may be damaged or gone: it does not need them.
+        if number < last || bases.contains(&wanted) {
+            return Ok(wanted);
+        }
+        if last > 0 {
+            let seal = self.seal(LogPoint { epoch, number: last }).await;
+            let is_sealed = if number == last { seal?.is_some() } else { matches!(seal, Ok(Some(_))) };
+            if number == last && !is_sealed {
+                return Ok(wanted);
+            }
+            return never(format!(
+                "there is no such state: epoch {epoch} goes to number {}",
+                last - u64::from(is_sealed)
+            ));
+        }
+        let newest = self.newest_trace().await?;
         if newest == 0 {
             return Err(is_empty());
         }
-        if !(1..=newest).contains(&wanted.epoch) {
+        if !(1..=newest).contains(&epoch) {
             return never(format!("there never was such a state: the bucket has epochs 1 to {newest}"));
         }
-        match self.end_of(wanted.epoch).await? {
-            (last, _) if wanted.number <= last => Ok(wanted),
-            (last, _) => never(format!("there is no such state: epoch {} goes to number {last}", wanted.epoch)),
-        }
+        if number == 0 { Ok(wanted) } else { never(format!("there is no such state: epoch {epoch} goes to number 0")) }
+    }
+
+    /// The newest epoch of which there is any object, 0 if there is none.
+    async fn newest_trace(&self) -> Result<u64> {
+        let newest = self.newest_epoch().await?;
+        let bases = self.list(&self.names.bases(), None).await?;
+        let logs = self.list(&self.names.logs(), None).await?;
+        let bases = bases.iter().filter_map(|meta| self.names.base_in(&meta.location));
+        let logs = logs.iter().filter_map(|meta| self.names.log_in(&meta.location));
+        Ok(bases.chain(logs).map(|at| at.epoch).max().unwrap_or_default().max(newest))
     }
 
     fn restore_as(&self, point: Option<LogPoint>, into: &dyn Backing, deletes: Deletes) -> Result<LogPoint> {

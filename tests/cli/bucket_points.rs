@@ -51,6 +51,35 @@ fn the_newest_state_of_an_upload_that_was_cut_off_is_not_copied() {
 }
 
 #[test]
+fn a_state_does_not_need_what_comes_after_it() {
+    let (fixture, url) = uploaded();
+    let log = fixture.path("bucket/log/0000000000000001");
+    let mut objects: Vec<_> = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    objects.sort();
+    // The last one is the end of the epoch.
+    let last = objects.len();
+    assert!(last > 1, "{objects:?}");
+    std::fs::write(&objects[last - 1], "damaged").unwrap();
+    let open = |copy: &str, number: usize| {
+        tenure(&["remote", "open", &url, &fixture.path(copy), "--at", &format!("1-{number}")])
+    };
+    open("before", last - 1).ok();
+    let exported = |copy: &str| tenure(&["export", &fixture.path(copy), "--set", "notes", "--with-ids"]).ok();
+    assert_eq!(exported("before"), fixture.export("notes"));
+    assert_eq!(open("damaged", last).code, 4);
+    assert_eq!(open("later", last + 1).code, 3);
+    // Objects of epochs say nothing about it either.
+    std::fs::remove_dir_all(fixture.path("bucket/epoch")).unwrap();
+    open("without", last - 1).ok();
+    assert_eq!(exported("without"), fixture.export("notes"));
+    for kind in ["log", "base"] {
+        drop(std::fs::remove_dir_all(fixture.path(&format!("bucket/{kind}"))));
+    }
+    let run = open("nothing", last - 1);
+    assert!(run.code == 8 && run.err.contains("the bucket is empty"), "{}: {}", run.code, run.err);
+}
+
+#[test]
 fn commands_that_read_make_no_bucket() {
     let (fixture, _) = uploaded();
     let typo = fixture.path("bukcet");

@@ -197,7 +197,7 @@ impl Options {
 
     #[cfg(feature = "remote")]
     fn follow_url(&self, url: &str) -> Result<Follower> {
-        self.follow_bucket(&Bucket::at(url)?)
+        self.follow_bucket(&Bucket::existing(url)?)
     }
 
     #[cfg(not(feature = "remote"))]

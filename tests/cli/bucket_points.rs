@@ -93,6 +93,7 @@ fn commands_that_read_make_no_bucket() {
         &["get", &url, "0.1"],
         &["scan", &url, "--set", "notes"],
         &["verify", &url],
+        &["watch", &url, "--for", "1s"],
         &["backup", "list", &url],
         &["backup", "verify", &url],
         &["backup", "prune", &url, "--keep", &one],

@@ -221,9 +221,15 @@ impl Bucket {
         numbers: std::ops::RangeInclusive<u64>,
         known: &Loaded,
     ) -> impl Stream<Item = Result<(LogPoint, Path, Vec<u8>)>> + Unpin + use<'b> {
-        let wanted: Vec<_> =
-            numbers.map(|number| LogPoint { epoch, number }).map(|at| (at, known.log(at).map(Arc::clone))).collect();
-        let read = wanted.into_iter().map(move |(at, read)| {
+        let (first, last) = (*numbers.start(), *numbers.end());
+        let first = known.read.partition_point(|(at, _)| *at < LogPoint { epoch, number: first });
+        let known = known.read.iter().skip(first).take_while(|(at, _)| *at <= LogPoint { epoch, number: last });
+        let mut known: VecDeque<_> = known.map(|(at, bytes)| (*at, Arc::clone(bytes))).collect();
+        // Objects may be asked for that there never were, however many.
+        let read = numbers.map(move |number| {
+            let at = LogPoint { epoch, number };
+            let is_known = known.front().is_some_and(|(known, _)| *known == at);
+            let read = if is_known { known.pop_front().map(|(_, bytes)| bytes) } else { None };
             let name = self.names.log(at);
             async move {
                 let bytes = match read {

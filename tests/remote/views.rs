@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tenure::backing::{Backing, BackingFile, BackingLock, Memory, ReadAt};
-use tenure::remote::{Bucket, BucketView, Remote};
+use tenure::remote::{Bucket, BucketView, LogPoint, Remote};
 use tenure::{Durability, Error, Options, RecordId, Result};
 
 use crate::common::Rng;
@@ -108,6 +108,21 @@ fn requests_to_open_do_not_follow_the_number_of_files() {
     println!("{} files, {} MB: {opened} requests to open, {gets} for a cold get", status.files, status.bytes >> 20);
     assert!(status.files >= segments, "{status:?}");
     assert!(opened <= 100 && gets <= 2, "{opened} requests to open, {gets} for a cold get");
+}
+
+#[test]
+fn a_state_far_behind_the_newest_is_gone_after_few_requests() {
+    let objects = Flaky::new(1);
+    let bucket = bucket(&objects.store());
+    let store = open(&Memory::new(), &bucket, quick()).unwrap();
+    store.wait_remote(store.last_seq()).unwrap();
+    for number in [1_000_000_000_000, u64::MAX] {
+        let before = objects.counts.all();
+        let gone = bucket.view(Some(LogPoint { epoch: 1, number }));
+        assert!(matches!(gone, Err(Error::PointGone { .. })), "{gone:?}");
+        let requests = objects.counts.all() - before;
+        assert!(requests <= 100, "{requests} requests");
+    }
 }
 
 #[test]

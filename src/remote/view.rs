@@ -44,7 +44,7 @@ struct Inner {
     going: Mutex<()>,
     state: RwLock<State>,
     /// A later state, which has bytes of the one that is shown where no base up to that is left.
-    later: RwLock<Option<Table>>,
+    later: RwLock<Option<Later>>,
     opened: AllOpened,
     kept: Mutex<Kept>,
 }
@@ -64,6 +64,14 @@ struct State {
     moved: u64,
     /// At how many log objects since its base a newer one is looked for.
     base_due: u64,
+}
+
+/// What was the newest state, and the newest base.
+#[derive(Debug)]
+struct Later {
+    at: LogPoint,
+    base: Option<LogPoint>,
+    table: Table,
 }
 
 impl State {
@@ -226,17 +234,20 @@ impl Inner {
     /// Reads. If an object is gone, its bytes may be elsewhere: a writer merges small parts, and deletes what they were in. Then the
     /// places that the newest base up to this state has are tried, and last those of the newest state.
     fn read<T>(&self, mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        let before = self.state.read().moved;
+        let mut before = self.state.read().moved;
         let gone = match read() {
             Err(error) if is_gone(&error) => error,
             result => return result,
         };
         for is_last in [false, true] {
-            match if is_last { self.move_to_newest() } else { self.move_to_base(before) } {
-                Ok(true) => match read() {
-                    Err(error) if is_gone(&error) => {}
-                    result => return result,
-                },
+            match if is_last { self.move_to_newest(before) } else { self.move_to_base(before) } {
+                Ok(true) => {
+                    before = self.state.read().moved;
+                    match read() {
+                        Err(error) if is_gone(&error) => {}
+                        result => return result,
+                    }
+                }
                 Ok(false) => {}
                 Err(error)
                     if error.is_corruption() || matches!(error, Error::PointGone { .. } | Error::NotAStore { .. }) => {}
@@ -270,7 +281,7 @@ impl Inner {
     fn file(&self, state: &State, name: &str) -> io::Result<(u64, Arc<File>)> {
         let file = state.loaded.table.file(name).ok_or(io::ErrorKind::NotFound)?;
         let later = self.later.read();
-        let moved = later.as_ref().and_then(|later| later.file(name)).filter(|moved| moved.goes_on_from(file));
+        let moved = later.as_ref().and_then(|later| later.table.file(name)).filter(|moved| moved.goes_on_from(file));
         Ok((file.len(), Arc::clone(moved.unwrap_or(file))))
     }
 
@@ -289,12 +300,23 @@ impl Inner {
         Ok(is_found)
     }
 
-    /// Takes the places of the newest state as well. The state that is shown stays the same.
-    fn move_to_newest(&self) -> Result<bool> {
+    /// Takes the places of the newest state as well. The state that is shown stays the same. Says whether there are others than before.
+    fn move_to_newest(&self, before: u64) -> Result<bool> {
         let _one_at_a_time = waits::lock(&self.going)?;
-        let (_, loaded) = self.bucket.state(None)?;
-        *self.later.write() = Some(loaded.table.clone());
-        self.opened.move_to(&loaded.table);
+        let bucket = self.bucket.clone();
+        let newest = self.bucket.run(async move {
+            let Some(at) = bucket.newest().await? else { return Ok(None) };
+            Ok(Some((at, bucket.bases(at).await?.last().copied())))
+        })?;
+        // The same state has other places only in another base.
+        let has = |later: &Later| newest == Some((later.at, later.base));
+        if self.later.read().as_ref().is_some_and(has) {
+            return Ok(self.state.read().moved != before);
+        }
+        let (at, loaded) = self.bucket.state(newest.map(|(at, _)| at))?;
+        let later = Later { at, base: newest.and_then(|(_, base)| base), table: loaded.table };
+        self.opened.move_to(&later.table);
+        *self.later.write() = Some(later);
         self.state.write().moved += 1;
         Ok(true)
     }

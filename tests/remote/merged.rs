@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use tenure::backing::{Backing, Memory, ReadAt};
 use tenure::remote::{Bucket, Remote, RemoteOptions};
 use tenure::{Durability, Options, RecordId, RecordSet, Store};
 
-use crate::flaky::Flaky;
+use crate::flaky::{Flaky, run};
 use crate::{bucket, quick};
 
 /// The segment that all records are in.
@@ -22,7 +24,11 @@ fn how() -> RemoteOptions {
 
 /// A store in one segment, from which nothing is moved.
 fn open(bucket: &Bucket) -> (Store, Arc<Remote>) {
-    let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket.clone(), how()));
+    open_with(bucket, how())
+}
+
+fn open_with(bucket: &Bucket, how: RemoteOptions) -> (Store, Arc<Remote>) {
+    let remote = Arc::new(Remote::new(Arc::new(Memory::new()), bucket.clone(), how));
     let options = Options::new().background(false).collector(false).segment_bytes(64 << 20).snapshot_log_bytes(1 << 30);
     (options.open_backing(Arc::clone(&remote) as Arc<dyn Backing>).unwrap(), remote)
 }
@@ -194,6 +200,34 @@ fn an_open_file_knows_where_its_bytes_went_before_it_was_deleted() {
     assert_eq!(found, expected);
     assert_eq!(opened.len().unwrap(), 6400);
     assert!(opened.read_at(6400, &mut [0]).is_err(), "it had no more when it was opened");
+}
+
+#[test]
+fn reads_of_bytes_that_are_gone_load_the_newest_state_once() {
+    let all = Arc::new(InMemory::new());
+    let objects = Flaky::over(Arc::clone(&all), 1);
+    let bucket = bucket(&objects.store());
+    let (store, _remote) = open_with(&bucket, quick().part_bytes(64 << 10));
+    let notes = store.record_set("notes").unwrap();
+    store.write_with(Durability::Remote, |tx| tx.insert_many(&notes, &vec![vec![7; 60_000]; 5])).unwrap();
+    let view = bucket.view(None).unwrap();
+    // Loading the newest state reads each of them.
+    for number in 0..40 {
+        insert(&store, &notes, number);
+    }
+    let log = view.open(LOG).unwrap();
+    for name in objects.names().into_iter().filter(|name| name.contains("/data/log-")) {
+        run(all.delete(&Path::from(name.trim_start_matches('/')))).unwrap();
+    }
+    let requests = || {
+        let before = objects.counts.all();
+        log.read_at(20_000, &mut [0; 100]).unwrap_err();
+        objects.counts.all() - before
+    };
+    let first = requests();
+    let others: Vec<_> = (0..9).map(|_| requests()).collect();
+    println!("{first} requests for the first of them, {others:?} for the others");
+    assert!(first > 20 && others.iter().all(|others| *others <= 10), "{first}, {others:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -20,12 +20,13 @@ use crate::log::Poison;
 #[derive(Debug)]
 pub(super) struct Guard {
     backing: Arc<dyn Backing>,
+    /// Files that may have space after their end. They are held open: of one that is being dropped nobody knows whether it has given that
+    /// space back. Before the lock, so that they are dropped before it.
+    roomy: Mutex<Vec<Arc<dyn BackingFile>>>,
     lock: RwLock<Option<Box<dyn BackingLock>>>,
     /// The handle that losing the lock poisons, once the store is open.
     poison: OnceLock<Arc<Poison>>,
     lost: OnceLock<String>,
-    /// Files that may have space after their end.
-    roomy: Mutex<Vec<Weak<dyn BackingFile>>>,
 }
 
 impl Guard {
@@ -86,10 +87,13 @@ impl Guard {
     /// Releases the lock.
     pub(super) fn release(&self) {
         let mut lock = self.lock.write();
-        for file in std::mem::take(&mut *self.roomy.lock()).iter().filter_map(Weak::upgrade) {
+        let mut roomy = self.roomy.lock();
+        for file in &*roomy {
             // Space that stays is skipped by later openings.
             drop(file.preallocate(0));
         }
+        roomy.clear();
+        drop(roomy);
         *lock = None;
     }
 
@@ -197,12 +201,16 @@ impl BackingFile for GuardedFile {
 
     fn preallocate(&self, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
-            return self.file.preallocate(0);
+            let mut roomy = self.guard.roomy.lock();
+            let given_back = self.file.preallocate(0);
+            roomy.retain(|file| !Arc::ptr_eq(file, &self.file));
+            return given_back;
         }
         self.guard.held(|| {
             let mut roomy = self.guard.roomy.lock();
-            roomy.retain(|file| file.strong_count() > 0);
-            roomy.push(Arc::downgrade(&self.file));
+            // Of those that nobody else has, the handles give it back.
+            roomy.retain(|file| Arc::strong_count(file) > 1);
+            roomy.push(Arc::clone(&self.file));
             drop(roomy);
             self.file.preallocate(bytes)
         })
@@ -219,8 +227,74 @@ impl BackingFile for GuardedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
     use super::*;
-    use crate::backing::Files;
+    use crate::backing::{Files, Memory};
+
+    /// A file that takes its time to give its space back when it is dropped.
+    #[derive(Debug)]
+    struct Slow {
+        dropped: Sender<()>,
+        may_end: Mutex<Receiver<()>>,
+        given_back: Arc<AtomicBool>,
+    }
+
+    impl BackingFile for Slow {
+        fn append(&self, _bytes: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn read_at(&self, _offset: u64, _buffer: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn preallocate(&self, bytes: u64) -> io::Result<()> {
+            self.given_back.store(bytes == 0, Ordering::Release);
+            Ok(())
+        }
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            if !self.given_back.load(Ordering::Acquire) {
+                self.dropped.send(()).unwrap_or_default();
+                self.may_end.lock().recv().unwrap_or_default();
+                self.given_back.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_being_dropped_has_given_its_space_back_before_the_lock_is_released() {
+        let backing: Arc<dyn Backing> = Arc::new(Memory::new());
+        let guard = Guard::take(&backing).expect("the lock");
+        let ((dropped, is_dropped), (ends, may_end)) = (channel(), channel());
+        let given_back = Arc::new(AtomicBool::new(false));
+        let slow = Slow { dropped: dropped.clone(), may_end: Mutex::new(may_end), given_back: Arc::clone(&given_back) };
+        let file = GuardedFile { file: Arc::new(slow), guard: Arc::clone(&guard), is_manifest: false };
+        file.preallocate(1 << 20).expect("takes it");
+        let other = std::thread::spawn(move || {
+            drop(file);
+            dropped.send(()).unwrap_or_default();
+        });
+        // It is being dropped, or was.
+        is_dropped.recv().expect("the other thread lives");
+        guard.release();
+        let was_given_back = given_back.load(Ordering::Acquire);
+        drop::<Sender<()>>(ends);
+        other.join().expect("no panic");
+        assert!(was_given_back, "before the lock was released");
+    }
 
     #[test]
     fn a_lock_that_is_lost_before_the_store_is_open_ends_the_handle() {

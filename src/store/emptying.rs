@@ -51,6 +51,8 @@ struct Place {
     chunk: u64,
     /// Some chunks of the value were freed before this process began with it.
     is_begun: bool,
+    /// Of a chunk it is not known whether it is there: the head stays, which leads to it.
+    keeps_head: bool,
 }
 
 impl Emptying {
@@ -214,6 +216,10 @@ impl Batch<'_> {
             if !self.chunks(&value)? {
                 return Ok(false);
             }
+            if self.place.keeps_head {
+                self.is_damaged = true;
+                return Ok(true);
+            }
             self.ids.extend_from_slice(value.lists());
         }
         self.ids.push(found.id);
@@ -241,8 +247,8 @@ impl Batch<'_> {
                 match if self.place.is_begun { self.state.has(id)? } else { Some(true) } {
                     Some(true) => self.ids.push(id),
                     Some(false) => {}
-                    // It may be another record by now, and stays with the set.
-                    None => self.is_damaged = true,
+                    // It may be another record by now.
+                    None => self.place.keeps_head = true,
                 }
             }
             self.steps += 1;
